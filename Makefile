@@ -1,0 +1,52 @@
+# Everything a checkout is worked with. `make demo` and `make test` need nothing but a Python >= 3.11.
+
+BIN := .venv/bin
+
+.PHONY: help demo test check bench format clean environment lint pyright pytest others
+
+help: ## list these commands
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
+
+demo: ## run real work on the embedded default: measure Python's standard library
+	@tools/environment demo
+	@$(BIN)/longboat demo
+
+test: lint pyright pytest others ## everything: check, all tests, types; the quick tests on every other Python found
+
+check: lint ## seconds: format, lint, types, the import order and the quick tests
+	$(BIN)/python -m pytest -m "not slow" -q
+
+bench: environment ## figures beside a hand-written loop, into bench/results/
+	$(BIN)/python -m bench
+
+format: environment ## format and mend what can be mended
+	$(BIN)/ruff format
+	$(BIN)/ruff check --fix
+
+clean: ## delete environments, caches and build results
+	rm -rf .venv* .mypy_cache .ruff_cache .pytest_cache .hypothesis dist
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+environment:
+	@tools/environment dev
+
+lint: environment
+	$(BIN)/ruff format --check
+	$(BIN)/ruff check
+	$(BIN)/mypy --strict
+
+pyright: environment
+	$(BIN)/pyright --pythonpath $(BIN)/python
+
+pytest: environment
+	$(BIN)/python -m pytest
+
+others: environment
+	@found=$$(tools/environment others); \
+	echo "other Pythons >= 3.11 found:" $${found:-none}; \
+	for version in $$(echo "$$found" | cut -d ' ' -f 1); do \
+		python=$$(echo "$$found" | sed -n "s/^$$version //p"); \
+		PYTHON=$$python tools/environment dev .venv-$$version || exit 1; \
+		echo "quick tests on Python $$version ($$python)"; \
+		.venv-$$version/bin/python -m pytest -m "not slow" -q || exit 1; \
+	done

@@ -1,0 +1,47 @@
+"""A bar chart as SVG: what was reached of each goal, the goal being one line for all."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from html import escape
+from typing import Any
+
+LABEL, BAR, ROW, TOP = 250, 360, 22, 30
+MOST = 2.5
+"""Bars end here: how far beyond its goal something is matters less than what is short of it."""
+
+_STYLE = """<style>
+text { font: 12px system-ui, sans-serif; fill: #444 } .met { fill: #2a7f62 } .missed { fill: #b3452c } line { stroke: #888 }
+@media (prefers-color-scheme: dark) { text { fill: #bbb } .met { fill: #4cb38f } .missed { fill: #e07a5f } }
+</style>"""
+
+
+def chart(figures: Sequence[Mapping[str, Any]]) -> str:
+    """Figures without a goal are left out. Longer is better, whatever the goal's direction."""
+    shown = [(one, reached(one)) for one in figures if one["goal"] is not None]
+    height = TOP + ROW * len(shown) + 8
+    goal = LABEL + BAR / MOST
+    lines = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {LABEL + BAR + 70} {height}" role="img">',
+        "<title>What was reached of each goal</title>",
+        _STYLE,
+        f'<text x="{goal:.0f}" y="16" text-anchor="middle">goal</text>',
+    ]
+    for place, (one, part) in enumerate(shown):
+        y = TOP + place * ROW
+        width = BAR * min(part, MOST) / MOST
+        kind = "met" if one["met"] else "missed"
+        lines += [
+            f'<text x="{LABEL - 8}" y="{y + 12}" text-anchor="end">{escape(one["name"])}</text>',
+            f'<rect class="{kind}" x="{LABEL}" y="{y}" width="{width:.1f}" height="{ROW - 7}"/>',
+            f'<text x="{LABEL + width + 6:.0f}" y="{y + 12}">{part:.2f}{" ▸" if part > MOST else ""}</text>',
+        ]
+    lines += [f'<line x1="{goal:.1f}" y1="{TOP - 8}" x2="{goal:.1f}" y2="{height - 4}" stroke-dasharray="3 3"/>', "</svg>"]
+    return "\n".join(lines) + "\n"
+
+
+def reached(one: Mapping[str, Any]) -> float:
+    """1.0: exactly the goal; more is better."""
+    if one["goal_is"] == "at least":
+        return float(one["median"] / one["goal"])
+    return float(one["goal"] / one["median"]) if one["median"] else MOST

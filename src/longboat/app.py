@@ -1,0 +1,254 @@
+"""Longboat: the user's front door."""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+from collections.abc import Callable, Coroutine, Iterable, Sequence
+from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, Self, TypeVar, overload
+
+from longboat.arguments import unnamed
+from longboat.broker import Broker
+from longboat.client import Client
+from longboat.clock import Duration
+from longboat.connect import DEFAULT_URL, connect, shown
+from longboat.errors import ConfigError
+from longboat.events import Bus
+from longboat.handle import Handle
+from longboat.job import DEFAULT_KEEP, DEFAULT_QUEUE, Job
+from longboat.retry import Backoff
+from longboat.task import (
+    AsyncTask,
+    ExecutorName,
+    Registry,
+    SyncTask,
+    Task,
+    checked_name,
+    settings,
+    template,
+)
+
+if TYPE_CHECKING:
+    from longboat.worker.worker import Worker
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class Decorator(Protocol):
+    """What `@app.task(…)` with arguments gives."""
+
+    @overload
+    def __call__(self, fn: Callable[P, Coroutine[Any, Any, R]], /) -> AsyncTask[P, R]: ...  # type: ignore[overload-overlap]
+    @overload
+    def __call__(self, fn: Callable[P, R], /) -> SyncTask[P, R]: ...
+
+
+class Longboat:
+    """An app: its tasks, and the broker that its jobs go through.
+
+    `url` names the broker (see `longboat.connect`); without one, the variable LONGBOAT_URL does, else a file
+    `longboat.db` in the working directory. Nothing is opened before it is needed; an app may be used from any thread,
+    from any event loop, and on both sides of a fork.
+    """
+
+    def __init__(self, url: str | None = None) -> None:
+        self.url = url or os.environ.get("LONGBOAT_URL") or DEFAULT_URL
+        self.registry = Registry()
+        self.events = Bus()
+        self._client: Client | None = None
+        self._pid = 0
+        self._lock = threading.RLock()
+        os.register_at_fork(after_in_child=self._after_fork)
+
+    @overload
+    def task(self, fn: Callable[P, Coroutine[Any, Any, R]], /) -> AsyncTask[P, R]: ...  # type: ignore[overload-overlap]
+    @overload
+    def task(self, fn: Callable[P, R], /) -> SyncTask[P, R]: ...
+    @overload
+    def task(
+        self,
+        fn: None = None,
+        /,
+        *,
+        name: str | None = None,
+        executor: ExecutorName | None = None,
+        queue: str = DEFAULT_QUEUE,
+        priority: int = 0,
+        retries: int = 0,
+        backoff: Backoff = 1.0,
+        retry_on: type[BaseException] | Iterable[type[BaseException]] = Exception,
+        timeout: Duration | None = None,
+        expires: Duration | None = None,
+        keep_result: Duration = DEFAULT_KEEP,
+    ) -> Decorator: ...
+    def task(
+        self,
+        fn: Callable[..., Any] | None = None,
+        /,
+        *,
+        name: str | None = None,
+        executor: ExecutorName | None = None,
+        queue: str = DEFAULT_QUEUE,
+        priority: int = 0,
+        retries: int = 0,
+        backoff: Backoff = 1.0,
+        retry_on: type[BaseException] | Iterable[type[BaseException]] = Exception,
+        timeout: Duration | None = None,
+        expires: Duration | None = None,
+        keep_result: Duration = DEFAULT_KEEP,
+    ) -> Any:
+        """Make a function a task, with or without arguments: `@app.task` or `@app.task(retries=3)`.
+
+        `name`: "module.function" unless given. `executor`: "async" for coroutine functions (the only choice), else "thread"
+        or "process". `priority`: higher first. `retries`: attempts after the first, for exceptions of `retry_on` and
+        time-outs; `backoff`: the first pause, doubled for each further one, or a list of pauses. `timeout`: for one
+        attempt. `expires`: a job that has not started by then is cancelled. `keep_result`: how long an ended job stays
+        readable. Raises ConfigError for options that make no sense.
+        """
+
+        def make(fn: Callable[..., Any]) -> Task[..., Any]:
+            chosen = settings(fn, executor=executor, retries=retries, backoff=backoff, retry_on=retry_on, timeout=timeout)
+            kind = AsyncTask if chosen.executor == "async" else SyncTask
+            full_name = checked_name(name or f"{_module(fn)}.{fn.__qualname__}", "task name")
+            made: Task[..., Any] = kind(fn, full_name, chosen, template(queue, priority, expires, keep_result), _Door(self))
+            self.registry.add(made)
+            return made
+
+        return make if fn is None else make(fn)
+
+    def named(self, name: str) -> Task[..., Any]:
+        """A task by name, also one whose code is not here: `app.named("mail.send").using(delay="1m").enqueue(to="a@b.c")`.
+
+        The arguments of one that is not known here are checked by the worker only.
+        """
+        return self.registry.get(name) or _Named(checked_name(name, "task name"), self)
+
+    def send(self, name: str, /, *args: Any, **kwargs: Any) -> Handle[Any]:
+        """Enqueue a task by name, also one whose code is not here."""
+        return self.named(name).enqueue(*args, **kwargs)
+
+    async def asend(self, name: str, /, *args: Any, **kwargs: Any) -> Handle[Any]:
+        """As `send`, without blocking the event loop."""
+        return await self.named(name).aenqueue(*args, **kwargs)
+
+    def job(self, id: str) -> Handle[Any]:
+        """A handle on a job by its id, whoever enqueued it; nothing is looked up before it is asked."""
+        return Handle(self.client, id, "")
+
+    def worker(
+        self,
+        *,
+        queues: Sequence[str] = (),
+        concurrency: int = 100,
+        threads: int | None = None,
+        processes: int | None = None,
+        lease: Duration = 15.0,
+        grace: Duration = 25.0,
+        burst: bool = False,
+    ) -> Worker:
+        """A worker inside this program, to be entered: `async with app.worker():` (on this event loop) or `with`.
+
+        `queues`: those named first are served first; none: every queue. `concurrency`, `threads` and `processes`: how many
+        coroutines, plain functions and child processes run at a time. `grace`: how long running jobs may finish at the end.
+        """
+        from longboat.worker.options import options
+        from longboat.worker.worker import Worker
+
+        chosen = options(
+            queues=queues,
+            concurrency=concurrency,
+            threads=threads,
+            processes=processes,
+            lease=lease,
+            grace=grace,
+            burst=burst,
+        )
+        return Worker(self.broker, self.registry, chosen, self.events, address=shown(self.url))
+
+    @property
+    def client(self) -> Client:
+        """This process's connection, opened now if it is not."""
+        with self._lock:
+            if self._client is None or self._pid != os.getpid():
+                self._client, self._pid = Client(connect(self.url)), os.getpid()
+            return self._client
+
+    @property
+    def broker(self) -> Broker:
+        return self.client.broker
+
+    def close(self) -> None:
+        """Let go of the connection; the next use opens another. Workers inside this program must be left first."""
+        with self._lock:
+            client, self._client = self._client, None
+        if client is not None and self._pid == os.getpid():
+            client.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"<Longboat {shown(self.url)}>"
+
+    def _after_fork(self) -> None:
+        self._lock = threading.RLock()  # the parent's may be held by a thread that is not here
+
+
+class _Door:
+    """How tasks reach the client: late, and the one of the process they are in."""
+
+    def __init__(self, app: Longboat) -> None:
+        self._app = app
+
+    def enqueue(self, job: Job, kind: Any) -> Handle[Any]:
+        return self._app.client.enqueue(job, kind)
+
+    async def aenqueue(self, job: Job, kind: Any) -> Handle[Any]:
+        return await self._app.client.aenqueue(job, kind)
+
+    def enqueue_many(self, batches: Iterable[list[Job]], kind: Any, progress: bool, total: int | None) -> list[Handle[Any]]:
+        return self._app.client.enqueue_many(batches, kind, progress, total)
+
+    async def aenqueue_many(
+        self, batches: Iterable[list[Job]], kind: Any, progress: bool, total: int | None
+    ) -> list[Handle[Any]]:
+        return await self._app.client.aenqueue_many(batches, kind, progress, total)
+
+
+class _Unnamed:
+    """Arguments of a task whose signature is not known here."""
+
+    def __init__(self, task: str) -> None:
+        self._task = task
+
+    def encode(self, args: Sequence[Any], kwargs: Any) -> bytes:
+        return unnamed(args, kwargs, self._task)
+
+
+class _Named(Task[..., Any]):
+    """A task known by its name alone."""
+
+    def __init__(self, name: str, app: Longboat) -> None:
+        def elsewhere(*_: Any, **__: Any) -> Any:
+            raise ConfigError(f"the code of task {name!r} is not here: it can be enqueued, not called")
+
+        chosen = settings(elsewhere, executor=None, retries=0, backoff=0.0, retry_on=(), timeout=None)
+        super().__init__(elsewhere, name, chosen, template(DEFAULT_QUEUE, 0, None, DEFAULT_KEEP), _Door(app))
+        self.arguments = _Unnamed(name)  # type: ignore[assignment]  # the one method of it that the calling side uses
+
+
+def _module(fn: Callable[..., Any]) -> str:
+    """The function's module; a program run as a script has its file's name, so that workers that import it agree."""
+    if fn.__module__ != "__main__":
+        return fn.__module__
+    main = sys.modules["__main__"]
+    spec = getattr(main, "__spec__", None)
+    if spec is not None:
+        return str(spec.name).removesuffix(".__main__")
+    file = getattr(main, "__file__", None)
+    return os.path.splitext(os.path.basename(file))[0] if file else "__main__"

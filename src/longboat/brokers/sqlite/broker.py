@@ -1,0 +1,80 @@
+"""SqliteBroker: jobs in one file of this machine, shared by any number of processes."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection, Sequence
+
+from longboat.broker import Token
+from longboat.brokers.sqlite import put, sweep
+from longboat.brokers.sqlite.consumer import SqliteConsumer
+from longboat.brokers.sqlite.inspector import SqliteInspector
+from longboat.brokers.sqlite.packing import as_json
+from longboat.brokers.sqlite.results import SqliteResults
+from longboat.brokers.sqlite.store import Store, Synchronous
+from longboat.brokers.sqlite.wake import CONSUMER, LISTENER, Ringer
+from longboat.clock import SYSTEM, Clock
+from longboat.job import Failure, Job
+
+
+class SqliteBroker:
+    """Keeps jobs in the database at `path`, made at the first use, readable by its owner only.
+
+    What it acknowledged survives the death of any process; with `synchronous="full"` a power cut too, with "normal" a
+    power cut may undo the newest calls. `timeout`: seconds that a call may wait for other writers.
+    Survives fork: the child opens its own connections.
+    """
+
+    missing: frozenset[str] = frozenset()
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        synchronous: Synchronous = "full",
+        clock: Clock = SYSTEM,
+        timeout: float = 2.0,
+    ) -> None:
+        self._store = Store(os.fspath(path), synchronous, clock, timeout)
+        self._wake = f"{self._store.path}-wake"
+        self._ringer = Ringer(self._wake)
+        self.results = SqliteResults(self._store, self._wake)
+        self.inspector = SqliteInspector(self._store, self._ringer)
+
+    def put(self, jobs: Sequence[Job], *, token: Token | None = None) -> list[str]:
+        if not jobs:
+            return []
+        new = put.put(self._store, jobs, token)
+        if any(job.delay > 0 for job in jobs):
+            self._ringer.ring(CONSUMER)  # each has to wake up in time
+        else:
+            for queue in {job.queue for job in jobs}:
+                self._ringer.ring_some(queue, len(jobs))
+        return new
+
+    def consumer(
+        self, queues: Sequence[str], *, lease: float, tasks: Collection[str] = (), name: str = ""
+    ) -> SqliteConsumer:
+        secret = os.urandom(6).hex()
+        queues = list(dict.fromkeys(queues))
+        with self._store.write() as tx:
+            n = tx.run(
+                "INSERT INTO consumers (id, name, queues, lease, deadline) VALUES (?, ?, ?, ?, ?) RETURNING n",
+                (secret, name, as_json(queues), lease, tx.now + lease),
+            ).fetchone()[0]
+            full = f"{n}-{secret}"
+            tx.run("UPDATE consumers SET id = ? WHERE n = ?", (full, n))
+        return SqliteConsumer(self._store, self._ringer, self._wake, n, full, queues, tuple(tasks), lease)
+
+    def evict(self, consumer: str, failure: Failure) -> int:
+        with self._store.write() as tx:
+            row = tx.run("SELECT n FROM consumers WHERE id = ?", (consumer,)).fetchone()
+            count = sweep.end_consumer(tx, row[0], failure) if row else 0
+        if count:
+            self._ringer.ring(CONSUMER)
+            self._ringer.ring(LISTENER)
+        return count
+
+    def close(self) -> None:
+        self._store.close()
+        self._ringer.close()

@@ -1,0 +1,122 @@
+"""Claiming: ready rows become leased ones, and their messages jobs."""
+
+from __future__ import annotations
+
+import struct
+from typing import Any, NamedTuple
+
+import msgspec
+
+from longboat import codec
+from longboat.broker import DEAD_KEPT, UNDECODABLE, Lease
+from longboat.brokers.sqlite.ending import appended, number
+from longboat.brokers.sqlite.store import Transaction
+from longboat.errors import Undecodable
+from longboat.job import MESSAGE_VERSION, Failure, Job, State
+
+_CLAIM = """
+    INSERT INTO leased (consumer, started, cancel, since, queue, rank, seq, id, attempts, returns, expires_at, failures)
+    SELECT ?, 0, 0, ?, queue, rank, seq, id, attempts, returns, expires_at, failures
+    FROM ready WHERE queue = ? ORDER BY rank, seq, id LIMIT ?"""
+_LAST = "SELECT rank, seq, CAST(id AS BLOB) FROM leased WHERE token = ?"
+_TAKEN = "DELETE FROM ready WHERE queue = ? AND (rank, seq, id) <= (?, ?, CAST(? AS TEXT))"
+_BODY = "(SELECT body FROM jobs AS j WHERE j.seq = l.seq AND j.id = l.id)"
+_TOGETHER = """
+    SELECT json_group_array(l.id), CAST(group_concat(j.body, '') AS BLOB),
+        total(l.attempts) + total(l.returns) + count(l.failures)
+    FROM leased AS l CROSS JOIN jobs AS j ON j.seq = l.seq AND j.id = l.id WHERE l.token BETWEEN ? AND ?"""
+_HISTORY = "SELECT attempts, returns, failures FROM leased WHERE token BETWEEN ? AND ? ORDER BY token"
+_ONE_BY_ONE = f"""
+    SELECT token, CAST(id AS BLOB), attempts, returns, failures, {_BODY}
+    FROM leased AS l WHERE token BETWEEN ? AND ? ORDER BY token"""
+
+_jobs = msgspec.msgpack.Decoder(list[Job])
+_texts = msgspec.json.Decoder(list[str])
+_ARRAY_OF = struct.Struct(">BI").pack
+_ARRAY = 0xDD
+"""What begins a msgpack array of up to 2**32 values: messages in a row become one list of jobs."""
+
+
+class _Together(NamedTuple):
+    """A batch, read in one step."""
+
+    jobs: list[Job]
+    has_history: bool
+
+
+def claim(tx: Transaction, consumer: int, queue: str, n: int) -> list[Lease]:
+    """Lease up to `n` ready jobs of the queue to the consumer, in order. What is no job dies."""
+    leases: list[Lease] = []
+    while len(leases) < n:
+        wanted = n - len(leases)
+        inserted = tx.run(_CLAIM, (consumer, tx.now, queue, wanted))
+        count, last = inserted.rowcount, inserted.lastrowid
+        if count <= 0 or last is None:
+            break
+        tx.run(_TAKEN, (queue, *tx.run(_LAST, (last,)).fetchone()))
+        tx.count(queue, State.READY, -count)
+        tx.count(queue, State.RUNNING, count)
+        leases += _leases(tx, queue, last - count + 1, last)
+        if count < wanted:
+            break
+    return leases
+
+
+def _leases(tx: Transaction, queue: str, first: int, last: int) -> list[Lease]:
+    together = _together(tx, queue, first, last)
+    if together is None:
+        return _separate(tx, queue, first, last)
+    if not together.has_history:
+        return [Lease(job, 1, token) for token, job in enumerate(together.jobs, first)]
+    history = tx.run(_HISTORY, (first, last)).fetchall()
+    return [
+        Lease(job, attempts + 1, token, returns, len(codec.decode_failures(failures)))
+        for token, (job, (attempts, returns, failures)) in enumerate(zip(together.jobs, history, strict=True), first)
+    ]
+
+
+def _together(tx: Transaction, queue: str, first: int, last: int) -> _Together | None:
+    """All at once; None where something is wrong with one of them, or they are too big for one value."""
+    try:
+        ids, bodies, history = tx.run(_TOGETHER, (first, last)).fetchone()
+        jobs = _jobs.decode(_ARRAY_OF(_ARRAY, last - first + 1) + (bodies or b""))
+        if [job.id for job in jobs] != _texts.decode(ids):
+            return None
+    except (msgspec.MsgspecError, ValueError, RecursionError, tx.db.DataError, tx.db.OperationalError):
+        return None
+    if any(job.v != MESSAGE_VERSION or job.queue != queue for job in jobs):
+        return None
+    return _Together(jobs, history > 0)
+
+
+def _separate(tx: Transaction, queue: str, first: int, last: int) -> list[Lease]:
+    leases = []
+    for token, raw_id, attempts, returns, failures, body in tx.run(_ONE_BY_ONE, (first, last)).fetchall():
+        try:
+            job = _job(body, raw_id, queue)
+        except Undecodable as error:
+            _bury(tx, queue, token, error)
+            continue
+        leases.append(Lease(job, attempts + 1, token, returns, len(codec.decode_failures(failures))))
+    return leases
+
+
+def _job(body: Any, raw_id: bytes, queue: str) -> Job:
+    if not isinstance(body, bytes):
+        raise Undecodable("the message is missing")
+    job = codec.decode_job(body)
+    if job.id.encode(errors="surrogatepass") != raw_id or job.queue != queue:
+        raise Undecodable(f"the message is of another job: {job.id!r} of queue {job.queue!r}")
+    return job
+
+
+def _bury(tx: Transaction, queue: str, token: int, error: Undecodable) -> None:
+    attempts, failures = tx.run("SELECT attempts, failures FROM leased WHERE token = ?", (token,)).fetchone()
+    failure = Failure(UNDECODABLE, str(error), attempt=attempts, at=tx.now)
+    n = number(tx, State.DEAD, queue, 1, DEAD_KEPT)
+    tx.run(
+        "INSERT INTO ended SELECT ?, queue, ?, seq, id, ?, NULL, attempts, ?, NULL FROM leased WHERE token = ?",
+        (State.DEAD.value, n, tx.now, appended(failures, failure), token),
+    )
+    tx.run("DELETE FROM leased WHERE token = ?", (token,))
+    tx.count(queue, State.RUNNING, -1)

@@ -1,0 +1,200 @@
+"""Settling: what became of leases, any mixture of outcomes in one transaction."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection, Sequence
+from typing import NamedTuple
+
+import msgspec
+
+from longboat.broker import CANCELLED, DEAD_KEPT, Lease, Settlement
+from longboat.brokers.sqlite.ending import appended, cancelled_kept, forget, number
+from longboat.brokers.sqlite.packing import PIECE, as_json, packed
+from longboat.brokers.sqlite.store import Transaction
+from longboat.codec import encode_failures
+from longboat.job import Cancelled, Dead, Done, Failure, Park, Release, Retry, State
+
+_LEASED = "FROM json_each(:keys) AS j CROSS JOIN leased AS l ON l.token = CAST(j.key AS INTEGER)"
+"""SQL: the leases whose tokens the keys begin with."""
+_TIME = "CAST(substr(j.key, instr(j.key, ' ') + 1) AS REAL)"
+"""SQL: the time that follows the token in a key."""
+_PLACE = "l.queue, l.rank, l.seq, l.id"
+
+_ENDED = "INSERT INTO ended SELECT :state, :queue, :base + l.token, l.seq, l.id, :now, l.since"
+"""SQL: tokens tell the numbers apart, with gaps. Counting rows by a window function costs as much as writing them."""
+_SUCCEED = f"{_ENDED}, l.attempts + 1, l.failures, {PIECE} {_LEASED}"
+_FAIL = f"{_ENDED}, l.attempts + :charge, {PIECE}, NULL {_LEASED}"
+_RETRY_NOW = f"INSERT OR IGNORE INTO ready SELECT {_PLACE}, l.attempts + 1, 0, NULL, {PIECE} {_LEASED}"
+_RETRY_LATER = (
+    f"INSERT INTO delayed SELECT {_TIME}, l.seq, l.id, l.queue, l.rank, l.attempts + 1, 0, NULL, {PIECE} {_LEASED}"
+)
+_SAME = "l.attempts, l.returns, l.expires_at, l.failures"
+_RELEASE_NOW = f"INSERT OR IGNORE INTO ready SELECT {_PLACE}, {_SAME} {_LEASED}"
+_RELEASE_LATER = f"INSERT INTO delayed SELECT {_TIME}, l.seq, l.id, l.queue, l.rank, {_SAME} {_LEASED}"
+_PARK = f"INSERT INTO parked SELECT :task, {_PLACE}, {_TIME}, {PIECE}, {_SAME} {_LEASED}"
+_NAMED = "token IN (SELECT value FROM json_each(?))"
+
+_numbers = msgspec.json.Decoder(list[int])
+
+
+class Settled(msgspec.Struct):
+    """What a settling did."""
+
+    refused: list[Lease]
+    ended: bool = False
+    """A listener may wait for one of them."""
+    returned: bool = False
+    """A consumer may want one of them."""
+
+
+def settle(tx: Transaction, consumer: int, settlements: Sequence[Settlement], started: Sequence[Lease]) -> Settled:
+    answer = Settled([])
+    ours: dict[int, Settlement] = {}
+    for settlement in settlements:
+        if ours.setdefault(settlement.lease.token, settlement) is not settlement:
+            answer.refused.append(settlement.lease)
+    notes = {lease.token: lease for lease in started}
+    asked = ours.keys() | notes.keys() if notes else ours.keys()
+    held = _held(tx, consumer, asked)
+    if len(held) != len(asked):
+        answer.refused += [settlement.lease for token, settlement in ours.items() if token not in held]
+        answer.refused += [lease for lease in started if lease.token not in held]
+        ours = {token: settlement for token, settlement in ours.items() if token in held}
+        notes = {token: lease for token, lease in notes.items() if token in held}
+    if notes:
+        tx.run(f"UPDATE leased SET started = 1 WHERE {_NAMED}", (as_json(list(notes)),))
+    if ours:
+        _Batch(tx, answer).settle(consumer, ours)
+    return answer
+
+
+def _held(tx: Transaction, consumer: int, tokens: Collection[int]) -> Collection[int]:
+    """Those of the tokens that are still the consumer's."""
+    if not tokens:
+        return tokens
+    theirs = "FROM json_each(?) AS j CROSS JOIN leased AS l ON l.token = j.value AND l.consumer = ?"
+    values = (as_json(list(tokens)), consumer)
+    if tx.run(f"SELECT count(*) {theirs}", values).fetchone()[0] == len(tokens):
+        return tokens
+    return set(_numbers.decode(tx.run(f"SELECT json_group_array(l.token) {theirs}", values).fetchone()[0]))
+
+
+class _Over(NamedTuple):
+    """What the jobs share that end together without success."""
+
+    state: State
+    queue: str
+    keep: float
+    charge: bool
+
+
+class _Moved(NamedTuple):
+    """What the jobs share that one statement moves."""
+
+    sql: str
+    queue: str
+    task: str | None = None
+
+
+def _asked_for(now: float) -> Failure:
+    return Failure(CANCELLED, "its cancellation was asked for", at=now)
+
+
+class _Batch:
+    """Leases sorted by what becomes of them, so that each kind is one statement."""
+
+    def __init__(self, tx: Transaction, answer: Settled) -> None:
+        self._tx = tx
+        self._answer = answer
+
+    def settle(self, consumer: int, settlements: dict[int, Settlement]) -> None:
+        done: defaultdict[tuple[str, float], dict[int, bytes]] = defaultdict(dict)
+        failed: dict[int, Settlement] = {}
+        for token, settlement in settlements.items():
+            outcome = settlement.outcome
+            if type(outcome) is Done:
+                job = settlement.lease.job
+                done[job.queue, job.keep][token] = outcome.result
+            else:
+                failed[token] = settlement
+        for (queue, keep), results in done.items():
+            self._succeed(queue, keep, results)
+        if failed:
+            self._fail(consumer, failed)
+        self._tx.run(f"DELETE FROM leased WHERE {_NAMED}", (as_json(list(settlements)),))
+
+    def _succeed(self, queue: str, keep: float, results: dict[int, bytes]) -> None:
+        self._tx.count(queue, State.RUNNING, -len(results))
+        if keep <= 0:
+            chosen = "SELECT seq, id FROM leased WHERE token IN (SELECT value FROM json_each(:tokens))"
+            forget(self._tx, chosen, {"tokens": as_json(list(results))})
+            return
+        self._end(_SUCCEED, _Over(State.SUCCEEDED, queue, keep, charge=True), results)
+
+    def _end(self, sql: str, over: _Over, pieces: dict[int, bytes]) -> None:
+        least = min(pieces)
+        first = number(self._tx, over.state, over.queue, len(pieces), over.keep, span=max(pieces) - least + 1)
+        values = {"state": over.state.value, "queue": over.queue, "now": self._tx.now, "charge": over.charge}
+        for keys, blob in packed(pieces.items()):
+            self._tx.run(sql, {**values, "base": first - least, "keys": keys, "blob": blob})
+        self._answer.ended = True
+
+    def _fail(self, consumer: int, settlements: dict[int, Settlement]) -> None:
+        """Whatever is not Done. What would come back is cancelled instead, where that was asked for."""
+        cancelled = self._cancelled(consumer)
+        old = self._failures([token for token, s in settlements.items() if s.lease.failures])
+        over: defaultdict[_Over, dict[int, bytes]] = defaultdict(dict)
+        moved: defaultdict[_Moved, dict[str | int, bytes]] = defaultdict(dict)
+        now = self._tx.now
+        for token, settlement in settlements.items():
+            job, outcome, failures = settlement.lease.job, settlement.outcome, old.get(token)
+            over_as_cancelled = _Over(State.CANCELLED, job.queue, cancelled_kept(job.keep), charge=False)
+            match outcome:
+                case Dead(failure, charged):
+                    over[_Over(State.DEAD, job.queue, DEAD_KEPT, charged)][token] = appended(failures, failure)
+                case Cancelled(failure):
+                    over[over_as_cancelled][token] = appended(failures, failure)
+                case Retry(delay, failure):
+                    failures = appended(failures, failure)
+                    if token in cancelled:
+                        over[over_as_cancelled._replace(charge=True)][token] = appended(failures, _asked_for(now))
+                    else:
+                        sql = _RETRY_LATER if delay > 0 else _RETRY_NOW
+                        moved[_Moved(sql, job.queue)][f"{token} {now + delay}"] = failures
+                case _ if token in cancelled:
+                    over[over_as_cancelled][token] = appended(failures, _asked_for(now))
+                case Release(delay):
+                    sql = _RELEASE_LATER if delay > 0 else _RELEASE_NOW
+                    moved[_Moved(sql, job.queue)][f"{token} {now + delay}"] = b""
+                case Park(patience, failure):
+                    moved[_Moved(_PARK, job.queue, job.task)][f"{token} {now + patience}"] = encode_failures([failure])
+        for ending, reports in over.items():
+            self._tx.count(ending.queue, State.RUNNING, -len(reports))
+            self._end(_FAIL, ending, reports)
+        for (sql, queue, task), pieces in moved.items():
+            self._move(sql, queue, task, pieces)
+
+    def _move(self, sql: str, queue: str, task: str | None, pieces: dict[str | int, bytes]) -> None:
+        for keys, blob in packed(pieces.items()):
+            self._tx.run(sql, {"task": task, "keys": keys, "blob": blob})
+        self._tx.count(queue, State.RUNNING, -len(pieces))
+        self._tx.count(queue, _GOES_TO[sql], len(pieces))
+        self._answer.returned = True
+
+    def _cancelled(self, consumer: int) -> set[int]:
+        return {token for (token,) in self._tx.run("SELECT token FROM leased WHERE consumer = ? AND cancel", (consumer,))}
+
+    def _failures(self, tokens: list[int]) -> dict[int, bytes]:
+        if not tokens:
+            return {}
+        return dict(self._tx.run(f"SELECT token, failures FROM leased WHERE {_NAMED}", (as_json(tokens),)))
+
+
+_GOES_TO = {
+    _RETRY_NOW: State.READY,
+    _RELEASE_NOW: State.READY,
+    _RETRY_LATER: State.SCHEDULED,
+    _RELEASE_LATER: State.SCHEDULED,
+    _PARK: State.WAITING,
+}

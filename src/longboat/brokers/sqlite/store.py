@@ -1,0 +1,233 @@
+"""The file: connections, one write transaction at a time, reads beside it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sqlite3
+import threading
+import weakref
+from collections import defaultdict
+from collections.abc import Iterator
+from typing import Any, Literal
+
+from longboat.brokers.sqlite import migration
+from longboat.brokers.sqlite.faults import translated
+from longboat.brokers.sqlite.gate import Gate
+from longboat.clock import Clock
+from longboat.errors import BrokerUnavailable
+from longboat.job import State
+
+Synchronous = Literal["full", "normal"]
+
+
+class Transaction:
+    """What is done within one write: statements, and how the counts change by them."""
+
+    __slots__ = ("_counts", "db", "now", "run")
+
+    def __init__(self, db: sqlite3.Connection, now: float) -> None:
+        self.db = db
+        self.run = db.execute
+        self.now = now
+        self._counts: defaultdict[tuple[str, str], int] = defaultdict(int)
+
+    def count(self, queue: str, state: State, change: int) -> None:
+        self._counts[queue, state.value] += change
+
+    def flush(self) -> None:
+        for (queue, state), change in self._counts.items():
+            if change:
+                self.run(
+                    "INSERT INTO counters VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET n = n + excluded.n",
+                    (queue, state, change),
+                )
+
+
+class Store:
+    """One database file as seen by this process. Opened at the first use; again in a forked child."""
+
+    def __init__(self, path: str, synchronous: Synchronous, clock: Clock, timeout: float) -> None:
+        self.path = os.path.abspath(path)
+        self.clock = clock
+        self._synchronous = synchronous
+        self._timeout = timeout
+        self._gate = Gate(f"{self.path}-lock", timeout)
+        self._lock = threading.Lock()
+        self._writer: sqlite3.Connection | None = None
+        self._readers: list[sqlite3.Connection] = []
+        self._done: dict[str, float] = {}
+        self._inode = self._writer_inode = -1
+        self._checked = False
+        self._closed = False
+        _stores.add(self)
+
+    @contextlib.contextmanager
+    def write(self) -> Iterator[Transaction]:
+        """A transaction that is durable when the block ends, and undone when it raises. Never within a `read`."""
+        try:
+            self._gate.enter()
+            try:
+                self._leave_removed()
+                db = self._writer_of_this_file()
+                db.execute("BEGIN IMMEDIATE")
+                try:
+                    transaction = Transaction(db, self.clock.now())
+                    yield transaction
+                    transaction.flush()
+                    db.execute("COMMIT")
+                except BaseException:
+                    if db.in_transaction:
+                        with contextlib.suppress(sqlite3.Error):
+                            db.execute("ROLLBACK")
+                    raise
+            finally:
+                self._gate.leave()
+        except sqlite3.Error as error:
+            raise translated(error, self.path) from error
+
+    @contextlib.contextmanager
+    def read(self) -> Iterator[sqlite3.Connection]:
+        """A connection for single SELECTs; begin a transaction on it where several must see the same state."""
+        try:
+            self._leave_removed()
+            with self._lock:
+                db = self._readers.pop() if self._readers else None
+            db = db or self._open(gate_held=False)
+            inode = self._inode
+            try:
+                yield db
+            finally:
+                if db.in_transaction:
+                    db.execute("ROLLBACK")
+                with self._lock:
+                    if not self._closed and inode == self._inode:
+                        self._readers.append(db)
+                        db = None
+                if db is not None:
+                    db.close()
+        except sqlite3.Error as error:
+            raise translated(error, self.path) from error
+
+    def due(self, what: str, every: float) -> bool:
+        """Whether this process has not done this within the last `every` seconds; True is told once."""
+        now = self.clock.monotonic()
+        with self._lock:
+            if now - self._done.get(what, -every) < every:
+                return False
+            self._done[what] = now
+            return True
+
+    def close(self) -> None:
+        with self._lock:
+            self._closed = True
+            readers, self._readers = self._readers, []
+            writer, self._writer = self._writer, None
+        for db in readers:
+            db.close()
+        if writer is not None:
+            writer.close()
+        self._gate.close()
+
+    def _writer_of_this_file(self) -> sqlite3.Connection:
+        if self._writer is not None and self._writer_inode != self._inode:
+            self._writer.close()
+            self._writer = None
+        if self._writer is None:
+            self._writer = self._open(gate_held=True)
+            self._writer_inode = self._inode
+        return self._writer
+
+    def _leave_removed(self) -> None:
+        """Let go of a file that was removed or replaced: what is put into it nobody would find."""
+        if self._inode < 0 or self._inode == _inode(self.path):
+            return
+        with self._lock:
+            readers, self._readers = self._readers, []
+            self._inode = -1
+            self._checked = False
+        for db in readers:
+            db.close()
+
+    def _open(self, *, gate_held: bool) -> sqlite3.Connection:
+        if self._closed:
+            raise BrokerUnavailable(f"{self.path}: this broker was closed")
+        if self._checked:
+            return self._connect()
+        if not gate_held:
+            self._gate.enter()  # one process makes the file, and turns its WAL on, which SQLite will not wait for
+        try:
+            _create(self.path)
+            db = self._connect()
+            try:
+                if not migration.is_current(db, self.path):
+                    migration.migrate(db, self.path)
+            except BaseException:
+                db.close()
+                raise
+            self._inode = _inode(self.path)
+            self._checked = True
+            return db
+        finally:
+            if not gate_held:
+                self._gate.leave()
+
+    def _connect(self) -> sqlite3.Connection:
+        db = sqlite3.connect(
+            self.path, timeout=self._timeout, isolation_level=None, check_same_thread=False, cached_statements=256
+        )
+        db.text_factory = _text
+        try:
+            db.execute("PRAGMA journal_mode = WAL")
+            db.execute(f"PRAGMA synchronous = {self._synchronous}")
+            db.execute("PRAGMA secure_delete = OFF")
+            db.execute("PRAGMA cache_size = -16000")
+            db.execute("PRAGMA journal_size_limit = 67108864")
+        except BaseException:
+            db.close()
+            raise
+        return db
+
+    def after_fork(self) -> None:
+        """In the child: leave the parent's connections alone, closing them would let go of its locks."""
+        _left_alone.extend(self._readers)
+        if self._writer is not None:
+            _left_alone.append(self._writer)
+        self._writer = None
+        self._readers = []
+        self._lock = threading.Lock()
+        self._gate.after_fork()
+
+
+def _create(path: str) -> None:
+    """Readable by its owner only; SQLite gives the files beside it the same mode."""
+    # A file that exists must not be opened here: closing it again would drop the locks of this process's connections.
+    try:
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+    except FileExistsError:
+        return
+    except OSError as error:
+        raise BrokerUnavailable(f"cannot make {path}: {error.strerror}") from error
+
+
+def _inode(path: str) -> int:
+    try:
+        return os.stat(path).st_ino
+    except FileNotFoundError:
+        return -1
+
+
+def _text(raw: bytes) -> str:
+    return raw.decode(errors="replace")  # what is no UTF-8, somebody wrote by hand: it can be looked at at least
+
+
+_stores: weakref.WeakSet[Store] = weakref.WeakSet()
+_left_alone: list[Any] = []
+
+
+def _after_fork() -> None:
+    for store in list(_stores):
+        store.after_fork()
+
+
+os.register_at_fork(after_in_child=_after_fork)

@@ -1,0 +1,202 @@
+"""Waking without polling: each waiter owns a FIFO in a directory beside the database; who changes something writes a byte.
+
+An empty FIFO means that its owner waits and was not rung yet, so that as many waiters are woken as there are jobs: the
+owner empties it before its last look and puts a byte in when it waits no longer. A ring that is lost, because who was
+rung died, costs the others half a second: waiters also look now and then.
+"""
+
+from __future__ import annotations
+
+import array
+import contextlib
+import errno
+import fcntl
+import os
+import select
+import termios
+import threading
+import time
+import weakref
+import zlib
+from collections.abc import Sequence
+
+CONSUMER, LISTENER = "c-", "l-"
+_NEW = "new-"
+_EVERY = ".every."
+_MARKED = 20
+"""Queues that a bell's name has room for."""
+_FRESH = 50_000_000
+"""Nanoseconds: a directory changed this recently may change again without its time stamp telling."""
+_STALE = 3600.0
+
+
+def consumer_bell(consumer: str, queues: Sequence[str]) -> str:
+    """The name of a consumer's bell, which tells whom to ring for a queue."""
+    marks = ".".join(queue_mark(queue) for queue in queues) if 0 < len(queues) <= _MARKED else _EVERY.strip(".")
+    return f"{CONSUMER}{consumer}.{marks}."
+
+
+def queue_mark(queue: str) -> str:
+    return f"{zlib.crc32(queue.encode(errors='surrogatepass')):08x}"
+
+
+class Bell:
+    """A FIFO that its owner waits on. One thread waits; any thread may ring."""
+
+    def __init__(self, directory: str, name: str) -> None:
+        self._directory = directory
+        self._path = os.path.join(directory, name)
+        self._waiting = threading.Lock()
+        self._closed = False
+        self._fd = -1
+        self._poll = select.poll()
+        self._open()
+        _bells.add(self)
+
+    def listen(self) -> None:
+        """From here on rings are meant for this owner: look once more, then wait."""
+        with self._waiting:
+            if not self._closed:
+                with contextlib.suppress(BlockingIOError):
+                    os.read(self._fd, 65536)
+
+    def wait(self, timeout: float) -> None:
+        """Returns when rung since `listen`, or after `timeout` seconds."""
+        with self._waiting:
+            if not self._closed and not self._poll.poll(max(0.0, timeout) * 1000) and not os.path.exists(self._path):
+                os.close(self._fd)  # somebody tidied the directory away
+                self._open()
+
+    def ring(self) -> None:
+        """Wake the owner; or, by the owner, say that it waits no longer."""
+        # Full means rung often enough, closed that nobody waits.
+        with contextlib.suppress(BlockingIOError, OSError):
+            os.write(self._fd, b"\0")
+
+    def close(self) -> None:
+        self._closed = True
+        self.ring()
+        with self._waiting:
+            if self._fd >= 0:
+                with contextlib.suppress(FileNotFoundError):
+                    os.unlink(self._path)
+                os.close(self._fd)
+                self._fd = -1
+
+    def after_fork(self) -> None:
+        """In the child: a FIFO that it held open would seem to have an owner after the parent's death."""
+        if self._fd >= 0:
+            os.close(self._fd)
+        self._fd = -1
+        self._closed = True
+        self._waiting = threading.Lock()
+
+    def _open(self) -> None:
+        os.makedirs(self._directory, 0o700, exist_ok=True)
+        # Opened before it gets its name: who found it without a reader would take its owner for dead and remove it.
+        new = os.path.join(self._directory, _NEW + os.path.basename(self._path))
+        os.mkfifo(new, 0o600)
+        self._fd = os.open(new, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
+        os.rename(new, self._path)
+        self._poll = select.poll()
+        self._poll.register(self._fd, select.POLLIN)
+        self.ring()
+
+
+class Ringer:
+    """Rings the bells of others, dead owners' ones are removed. Safe to use from several threads."""
+
+    def __init__(self, directory: str) -> None:
+        self._directory = directory
+        self._lock = threading.Lock()
+        self._fds: dict[str, int] = {}
+        self._seen = -1
+        _ringers.add(self)
+
+    def ring(self, prefix: str) -> None:
+        """Ring all bells whose names begin so."""
+        with self._lock:
+            self._refresh()
+            for name in [name for name in self._fds if name.startswith(prefix)]:
+                self._write(name)
+
+    def ring_some(self, queue: str, n: int) -> None:
+        """Ring up to `n` consumers of the queue, of those that wait and were not rung yet."""
+        mark = f".{queue_mark(queue)}."
+        with self._lock:
+            self._refresh()
+            for name in [name for name in self._fds if name.startswith(CONSUMER) and (mark in name or _EVERY in name)]:
+                if n <= 0:
+                    break
+                if _is_empty(self._fds[name]):
+                    self._write(name)
+                    n -= 1
+
+    def close(self) -> None:
+        with self._lock:
+            for fd in self._fds.values():
+                os.close(fd)
+            self._fds.clear()
+            self._seen = -1
+
+    def after_fork(self) -> None:
+        self._lock = threading.Lock()
+        self.close()
+
+    def _refresh(self) -> None:
+        try:
+            changed = os.stat(self._directory).st_mtime_ns
+            if changed == self._seen:
+                return
+            names = os.listdir(self._directory)
+        except FileNotFoundError:
+            names, changed = [], -1
+        self._seen = changed if time.time_ns() - changed > _FRESH else -1
+        for gone in self._fds.keys() - set(names):
+            os.close(self._fds.pop(gone))
+        for name in names:
+            if name not in self._fds:
+                self._add(name)
+
+    def _add(self, name: str) -> None:
+        path = os.path.join(self._directory, name)
+        try:
+            if name.startswith(_NEW):
+                if time.time() - os.stat(path).st_mtime > _STALE:
+                    os.unlink(path)
+            else:
+                self._fds[name] = os.open(path, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        except OSError as error:
+            if error.errno == errno.ENXIO:  # nobody reads: its owner died
+                with contextlib.suppress(OSError):
+                    os.unlink(path)
+
+    def _write(self, name: str) -> None:
+        try:
+            os.write(self._fds[name], b"\0")
+        except BlockingIOError:
+            return
+        except BrokenPipeError:
+            os.close(self._fds.pop(name))
+            with contextlib.suppress(OSError):
+                os.unlink(os.path.join(self._directory, name))
+
+
+def _is_empty(fd: int) -> bool:
+    waiting = array.array("i", [0])
+    fcntl.ioctl(fd, termios.FIONREAD, waiting)
+    return waiting[0] == 0
+
+
+_bells: weakref.WeakSet[Bell] = weakref.WeakSet()
+_ringers: weakref.WeakSet[Ringer] = weakref.WeakSet()
+
+
+def _after_fork() -> None:
+    for bell in list(_bells):
+        bell.after_fork()
+    for ringer in list(_ringers):
+        ringer.after_fork()
+
+
+os.register_at_fork(after_in_child=_after_fork)

@@ -1,0 +1,74 @@
+"""Which broker a command talks to, and opening it without making anything."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+from urllib.parse import unquote, urlsplit
+
+from longboat.cli.fail import BROKER, USAGE, CommandFailed
+from longboat.connect import DEFAULT_URL, connect, shown
+from longboat.errors import AppNotFound
+
+if TYPE_CHECKING:
+    from longboat.broker import Broker
+
+
+class Address(NamedTuple):
+    """A broker's URL, and where it was said."""
+
+    url: str
+    origin: str
+
+
+def address(url: str | None) -> Address:
+    """The URL given, else LONGBOAT_URL, else that of the app, else the default. Raises AppNotFound for a broken app."""
+    if url:
+        return Address(url, "--url")
+    url = os.environ.get("LONGBOAT_URL")
+    if url:
+        return Address(url, "LONGBOAT_URL")
+    from longboat.cli import locate
+
+    try:
+        found = locate.look()
+    except AppNotFound as error:
+        what, _, advice = str(error).partition("\n")
+        raise AppNotFound(f"{what}\n{advice} Jobs can be looked at without the app: say --url or LONGBOAT_URL.") from error
+    return Address(DEFAULT_URL, "default") if found is None else Address(found[0].url, f"app {found[1]}")
+
+
+@contextmanager
+def opened(url: str | None) -> Iterator[Broker]:
+    """The broker, for looking and for an operator's changes. Raises CommandFailed where there is nothing to look at."""
+    found = address(url)
+    refuse_memory(found.url)
+    broker = connect(found.url)
+    path = sqlite_path(found.url)
+    if path is not None and not path.exists():
+        advice = "The first job makes it. Is this the right directory? Name another by --url or LONGBOAT_URL."
+        raise CommandFailed(f"there is no file {path} yet ({shown(found.url)}, by {found.origin})", advice, BROKER)
+    try:
+        yield broker
+    finally:
+        broker.close()
+
+
+def refuse_memory(url: str) -> None:
+    """Raises CommandFailed: a broker in memory can be reached by nobody else."""
+    if url.startswith("memory://"):
+        raise CommandFailed(
+            "memory:// lives inside one process: nothing of it can be seen or reached from here",
+            "Use a broker that processes share, such as sqlite:///longboat.db, by --url or LONGBOAT_URL.",
+            USAGE,
+        )
+
+
+def sqlite_path(url: str) -> Path | None:
+    """The file that a sqlite:// URL names; None for other brokers."""
+    if not url.startswith("sqlite://"):
+        return None
+    return Path(unquote(urlsplit(url).path)[1:]).absolute()

@@ -1,0 +1,219 @@
+"""What `longboat doctor` looks at. Nothing is made, nothing is changed."""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+import shutil
+import sys
+import time
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+from urllib.parse import parse_qs, quote, urlsplit
+
+from longboat.cli.address import Address, sqlite_path
+from longboat.connect import DEFAULT_URL, connect, shown
+from longboat.errors import AppNotFound, LongboatError
+from longboat.job import State
+
+if TYPE_CHECKING:
+    from longboat.app import Longboat
+    from longboat.inspector import Inspector
+
+LEAST_ROOM = 100_000_000
+"""Free bytes on the disk of the jobs under which it is time to act."""
+TASKS_SHOWN = 50
+
+_SECRET = re.compile("SECRET|PASSWORD|TOKEN|KEY")
+"""In the names of variables whose values are nobody's business."""
+
+
+class Problem(NamedTuple):
+    """Something to do something about; a serious one makes the whole unhealthy."""
+
+    what: str
+    advice: str
+    serious: bool
+
+
+class Findings:
+    """What was found, in the order of looking."""
+
+    def __init__(self) -> None:
+        self.facts: dict[str, Any] = {}
+        self.problems: list[Problem] = []
+
+    @property
+    def healthy(self) -> bool:
+        return not any(problem.serious for problem in self.problems)
+
+    def warn(self, what: str, advice: str) -> None:
+        self.problems.append(Problem(what, advice, serious=False))
+
+    def alarm(self, what: str, advice: str) -> None:
+        self.problems.append(Problem(what, advice, serious=True))
+
+
+def examine(url: str | None) -> Findings:
+    """Look at everything, as it is seen from the working directory with this --url."""
+    findings = Findings()
+    _installation(findings)
+    app = _app(findings)
+    found = _address(findings, url, app)
+    if found.url.startswith("memory://"):
+        findings.warn(
+            "memory:// lives inside one process: jobs cannot be seen from here, and are gone with it",
+            "For anything but tests use a file: sqlite:///longboat.db.",
+        )
+        return findings
+    path = sqlite_path(found.url)
+    if path is None or _file(findings, path, found.url):
+        _broker(findings, found.url)
+    return findings
+
+
+def _installation(findings: Findings) -> None:
+    from longboat import __version__
+
+    facts = findings.facts
+    facts["longboat"] = __version__
+    facts["python"] = f"{platform.python_version()} ({sys.executable})"
+    facts["platform"] = platform.platform()
+    facts["extras"] = [f"{name} {'installed' if find_spec(name) else 'not installed'}" for name in ("uvloop", "rich")]
+    clock = time.get_clock_info("time")
+    facts["clock"] = f"{clock.implementation}, resolution {clock.resolution:g} s"
+    facts["variables"] = [
+        f"{name}={'***' if _SECRET.search(name) else shown(value) if '://' in value else value}"
+        for name, value in sorted(os.environ.items())
+        if name.startswith("LONGBOAT_")
+    ]
+
+
+def _app(findings: Findings) -> Longboat | None:
+    from longboat.cli import locate
+
+    try:
+        named = locate.configured()
+        found = locate.look()
+    except AppNotFound as error:
+        findings.facts["app"] = "cannot be imported"
+        what, _, advice = str(error).partition("\n")
+        findings.alarm(what, advice)
+        return None
+    if found is None:
+        findings.facts["app"] = "none is named here, and none is needed to look at jobs"
+        return None
+    app, spec = found
+    origin = named[1] if named else "found in the working directory"
+    findings.facts["app"] = f"{spec} ({origin})"
+    tasks = [
+        f"{name} (queue {task.template.queue}, {task.settings.executor})"
+        for name, task in sorted(app.registry.tasks.items())
+    ]
+    left = len(tasks) - TASKS_SHOWN
+    findings.facts["tasks"] = tasks[:TASKS_SHOWN] + ([f"… and {left} more"] if left > 0 else [])
+    return app
+
+
+def _address(findings: Findings, url: str | None, app: Longboat | None) -> Address:
+    by_environment = os.environ.get("LONGBOAT_URL")
+    if url:
+        found = Address(url, "--url")
+    elif by_environment:
+        found = Address(by_environment, "LONGBOAT_URL")
+    else:
+        found = Address(app.url, "the app's") if app else Address(DEFAULT_URL, "default")
+    findings.facts["url"] = f"{shown(found.url)} ({found.origin})"
+    if app is not None and app.url != found.url:
+        findings.warn(
+            f"the app uses {shown(app.url)}, and this looks at {shown(found.url)} ({found.origin})",
+            "An URL in the app's code wins over LONGBOAT_URL for the app and its workers. Let both name the same one.",
+        )
+    return found
+
+
+def _file(findings: Findings, path: Path, url: str) -> bool:
+    """Whether there is a file to look into."""
+    facts = findings.facts
+    folder = path.parent
+    if not folder.is_dir():
+        findings.alarm(f"there is no directory {folder}", "Make it, or name another file by --url or LONGBOAT_URL.")
+        return False
+    free = shutil.disk_usage(folder).free
+    facts["disk"] = f"{free / 1e9:,.1f} GB free"
+    if free < LEAST_ROOM:
+        findings.alarm(
+            f"only {free / 1e6:,.0f} MB are free on the disk of {folder}",
+            "Make room: when it is full, nothing can be enqueued. `longboat purge --state succeeded` deletes ended jobs.",
+        )
+    facts["synchronous"] = parse_qs(urlsplit(url).query).get("synchronous", ["full"])[0]
+    if not path.exists():
+        facts["file"] = f"{path}: not there yet, the first job makes it"
+        if not os.access(folder, os.W_OK):
+            findings.alarm(f"{folder} cannot be written to", "Give this user the right, or name another file.")
+        return False
+    mode = path.stat().st_mode & 0o777
+    facts["file"] = f"{path}, {path.stat().st_size / 1e6:,.1f} MB, mode {mode:04o}"
+    if mode & 0o077:
+        findings.warn(f"others than its owner can use {path}", f"If that is not meant: chmod 600 {path}")
+    facts["schema"] = _schema(path)
+    return True
+
+
+def _schema(path: Path) -> str:
+    import sqlite3
+
+    try:
+        db = sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True, timeout=1)
+        try:
+            return f"version {db.execute('PRAGMA user_version').fetchone()[0]}, SQLite {sqlite3.sqlite_version}"
+        finally:
+            db.close()
+    except sqlite3.Error as error:
+        return f"cannot be read: {error}"
+
+
+def _broker(findings: Findings, url: str) -> None:
+    from longboat.cli.fail import told
+
+    try:
+        broker = connect(url)
+        try:
+            began = time.monotonic()
+            broker.inspector.counts()
+            findings.facts["broker"] = f"answered in {(time.monotonic() - began) * 1000:.1f} ms"
+            _contents(findings, broker.inspector)
+        finally:
+            broker.close()
+    except LongboatError as error:
+        findings.facts["broker"] = "gives no answer"
+        what, advice, _ = told(error)
+        findings.alarm(what, advice)
+
+
+def _contents(findings: Findings, inspector: Inspector) -> None:
+    queues: dict[str, dict[str, int]] = {}
+    totals = dict.fromkeys(State, 0)
+    for (queue, state), number in sorted(inspector.counts().items()):
+        queues.setdefault(queue, {})[state.value] = number
+        totals[state] += number
+    findings.facts["queues"] = queues
+    workers = inspector.consumers()
+    findings.facts["workers"] = [
+        f"{worker.name or worker.id}: {', '.join(worker.queues) or 'every queue'}, {worker.running} running"
+        for worker in workers
+    ]
+    served = {queue for worker in workers for queue in worker.queues}
+    everywhere = any(not worker.queues for worker in workers)
+    idle = [queue for queue, states in queues.items() if states.get("ready") and not everywhere and queue not in served]
+    if idle:
+        findings.warn(f"no worker takes jobs of {', '.join(idle)}, and some are ready", "Start one: `longboat worker`.")
+    if totals[State.WAITING]:
+        findings.warn(
+            f"{totals[State.WAITING]:,} jobs wait for a worker that knows their task",
+            "See `longboat jobs --state waiting`; start a worker of the app that has it.",
+        )
+    if totals[State.DEAD]:
+        findings.warn(f"{totals[State.DEAD]:,} jobs are dead", "See `longboat dead list`; `longboat dead retry` revives.")

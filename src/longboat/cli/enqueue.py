@@ -1,0 +1,99 @@
+"""`longboat enqueue`: a job of a task, by name."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+import msgspec
+
+from longboat.cli.params import duration, json_list, json_map
+from longboat.errors import ConfigError, UnknownTask
+
+if TYPE_CHECKING:
+    from longboat.app import Longboat
+    from longboat.task import Task
+
+
+@click.command()
+@click.argument("task")
+@click.argument("args", nargs=-1)
+@click.option("--args", "list_", type=json_list, metavar="JSON", help="All positional arguments, as a JSON list.")
+@click.option("--kwargs", type=json_map, default="{}", metavar="JSON", help="Arguments by name, as a JSON map.")
+@click.option("--queue", metavar="NAME", help="Instead of the task's.")
+@click.option("--priority", type=int, metavar="N", help="Higher runs first.")
+@click.option("--delay", type=duration, metavar="TIME", help="Not before so long from now.")
+@click.option("--id", "id", metavar="ID", help="An id of your own; a second job of the same id is not made.")
+@click.option("--expires", type=duration, metavar="TIME", help="Cancel it unless it has started by then.")
+@click.option("--wait", is_flag=True, help="Wait for the result and print it instead of the id.")
+@click.option("--timeout", type=duration, metavar="TIME", help="Wait no longer than this. Default: for ever.")
+@click.option("--url", metavar="URL", help="Put it into this broker, by the task's name alone, without the app's code.")
+def command(
+    task: str, args: tuple[str, ...], list_: list[Any] | None, kwargs: dict[str, Any], wait: bool, timeout: float | None,
+    url: str | None, **options: Any,
+) -> None:  # fmt: skip
+    """Ask for a job of TASK, and print the job's id once it is stored.
+
+    ARGS are read as JSON where that works, else as text: 5 is a number, x is text, '"5"' is text as well. Write --
+    before such as begin with a dash.
+
+    The app (see `longboat --help`) checks the arguments and gives the queue and other defaults. Where no app is found,
+    and with --url, the task goes by name alone: its worker checks the arguments.
+
+    \b
+    longboat enqueue tasks.add 1 2
+    longboat enqueue tasks.add -- -1 2
+    longboat enqueue mail.send --kwargs '{"to": "a@b.c"}' --delay 1h
+    longboat enqueue tasks.add 1 2 --wait --timeout 30s
+
+    Exit status: 0 stored (with --wait: succeeded), 1 the job is dead or cancelled, 2 the arguments do not fit,
+    3 the app cannot be imported, 4 the broker cannot be reached, 6 waited too long (the job goes on).
+    """
+    if list_ is not None and args:
+        raise click.UsageError("Give the positional arguments either one by one or by --args, not both.")
+    if timeout is not None and not wait:
+        raise click.UsageError("--timeout goes with --wait.")
+    values = [_value(text) for text in args] if list_ is None else list_
+    with _app(url) as app:
+        from longboat.cli.address import refuse_memory
+
+        refuse_memory(app.url)
+        job = _chosen(app, task, options).enqueue(*values, **kwargs)
+        if not job.new:
+            click.echo(f"A job {job.id} is known already; no second one was made.", err=True)
+        if not wait:
+            click.echo(job.id)
+            return
+        from longboat.cli.show import written
+        from longboat.cli.waiting import awaited
+
+        handle = app.job(job.id)
+        click.echo(written(awaited(lambda: handle.result(timeout))))
+
+
+def _value(text: str) -> Any:
+    try:
+        return msgspec.json.decode(text)
+    except (msgspec.MsgspecError, ValueError):
+        return text
+
+
+def _app(url: str | None) -> Longboat:
+    from longboat.app import Longboat
+    from longboat.cli import locate
+
+    if url:
+        return Longboat(url)
+    found = locate.look()
+    return Longboat() if found is None else found[0]
+
+
+def _chosen(app: Longboat, name: str, options: dict[str, Any]) -> Task[..., Any]:
+    tasks = app.registry.tasks
+    if tasks and name not in tasks:
+        known = ", ".join(sorted(tasks)[:10]) + (", …" if len(tasks) > 10 else "")
+        raise UnknownTask(f"the app has no task {name!r}; it has {known}")
+    try:
+        return app.named(name).using(**{key: value for key, value in options.items() if value is not None})
+    except ConfigError as error:
+        raise click.UsageError(str(error)) from None

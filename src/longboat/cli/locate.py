@@ -1,0 +1,196 @@
+"""Finds the app that is meant and imports it."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import re
+import sys
+import tomllib
+import traceback
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import NoReturn
+
+from longboat.app import Longboat
+from longboat.errors import AppNotFound
+
+USUAL = ("tasks.py", "app.py", "main.py")
+"""Looked for in the working directory when nothing is said, in this order, if they mention Longboat."""
+
+HOW = (
+    "Name it as module:attribute or path/file.py:attribute: as argument, in LONGBOAT_APP, "
+    "or as `app` of [tool.longboat] in pyproject.toml."
+)
+_OURS = str(Path(__file__).parent.parent)
+
+
+def find(spec: str | None) -> tuple[Longboat, str]:
+    """The app that `spec` names ("module:attribute", "path/file.py:attribute", or without the attribute), and its full spec.
+
+    Without one, the app is what `configured` says, else the one in the first of USUAL that has one. The working directory
+    (of a file, its package's parent) comes first on sys.path. Raises AppNotFound, of two lines: what, and what to do.
+    """
+    found = look() if spec is None else _by(spec)
+    if found is None:
+        files = f"{', '.join(USUAL[:-1])} or {USUAL[-1]}"
+        _refuse(f"no app is named, and no {files} in {os.getcwd()} has one", HOW)
+    return found
+
+
+def look() -> tuple[Longboat, str] | None:
+    """As `find` without a spec, but None where nothing names an app and none is here."""
+    named = configured()
+    if named is not None:
+        return _by(named[0])
+    _first_on_path(os.getcwd())
+    for name in USUAL:
+        if _mentions_us(Path(name)):
+            app, full = _named(name)
+            if app is not None:
+                return app, full
+    return None
+
+
+def _by(spec: str) -> tuple[Longboat, str]:
+    _first_on_path(os.getcwd())
+    app, full = _named(spec)
+    if app is None:
+        _refuse(f"there is no Longboat app in {spec!r}", f"Make one there (app = Longboat()), or name another. {HOW}")
+    return app, full
+
+
+def configured() -> tuple[str, str] | None:
+    """The spec by the environment or pyproject.toml, and which of the two it was; None where neither says anything."""
+    spec = os.environ.get("LONGBOAT_APP")
+    if spec:
+        return spec, "LONGBOAT_APP"
+    try:
+        settings = tomllib.loads(Path("pyproject.toml").read_text("utf-8"))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        _refuse(f"pyproject.toml cannot be read: {error}", "Mend it, or name the app as an argument or in LONGBOAT_APP.")
+    table = settings.get("tool", {}).get("longboat", {})
+    spec = table.get("app") if isinstance(table, dict) else None
+    if spec is None:
+        return None
+    if not isinstance(spec, str) or not spec:
+        _refuse(f"[tool.longboat] app is {spec!r} in pyproject.toml", 'Write app = "module:attribute" there.')
+    return spec, "pyproject.toml"
+
+
+def _mentions_us(path: Path) -> bool:
+    """Importing a program that has nothing to do with us could do anything."""
+    try:
+        return b"longboat" in path.read_bytes()
+    except OSError:
+        return False
+
+
+def _named(spec: str) -> tuple[Longboat | None, str]:
+    """The app of a spec and its full spec; None where the module has no app."""
+    place, _, attribute = spec.partition(":")
+    name, shown = _module_of(place) if place.endswith(".py") else (place, place)
+    module = _imported(name, spec)
+    if not attribute:
+        attribute = _only_app(module, spec)
+        if not attribute:
+            return None, spec
+    value: object = module
+    for part in attribute.split("."):
+        value = getattr(value, part, None)
+    if not isinstance(value, Longboat):
+        _refuse(
+            f"{attribute!r} in {place} is {'not there' if value is None else 'no Longboat app'}; {_there_are(module)}", HOW
+        )
+    return value, f"{shown}:{attribute}"
+
+
+def _module_of(place: str) -> tuple[str, str]:
+    """The module's name for a file, whose folder (of a package: its parent) becomes the first on sys.path.
+
+    Also what to call it in a spec: its name if it lies right in the working directory, else the file's full path.
+    """
+    path = Path(place).resolve()
+    if not path.is_file():
+        _refuse(f"there is no file {path}", f"Check the path. {HOW}")
+    parts, folder = [path.stem], path.parent
+    if path.stem == "__init__":
+        parts, folder = [folder.name], folder.parent
+    while (folder / "__init__.py").is_file():
+        parts.insert(0, folder.name)
+        folder = folder.parent
+    name = ".".join(parts)
+    _first_on_path(str(folder))
+    return name, name if str(folder) == os.path.realpath(os.getcwd()) else str(path)
+
+
+def _first_on_path(folder: str) -> None:
+    if folder in sys.path:
+        sys.path.remove(folder)
+    sys.path.insert(0, folder)
+
+
+def _imported(name: str, spec: str) -> ModuleType:
+    if not re.fullmatch(r"\w+(\.\w+)*", name):
+        _refuse(f"{spec!r} names no app", HOW)
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name is not None and f"{name}.".startswith(f"{error.name}."):
+            _refuse(f"there is no module {error.name!r} in {os.getcwd()} or on the Python path", f"Check {spec!r}. {HOW}")
+        _refuse_import(spec, error)
+    except (Exception, SystemExit) as error:  # anybody's code
+        _refuse_import(spec, error)
+
+
+def _refuse_import(spec: str, error: BaseException) -> NoReturn:
+    reason = traceback.format_exception_only(error)[-1].strip()
+    raise AppNotFound(
+        f"the app {spec!r} cannot be imported: {reason}{_where(error)}\nMend that, then start again."
+    ) from error
+
+
+def _where(error: BaseException) -> str:
+    """The last place in the user's own code that the error came through."""
+    if isinstance(error, SyntaxError) and error.filename:
+        return f" ({error.filename}, line {error.lineno})"
+    frames = [
+        frame
+        for frame in traceback.extract_tb(error.__traceback__)
+        if not frame.filename.startswith(("<", _OURS)) and not _installed(frame.filename)
+    ]
+    if not frames:
+        return ""
+    last = frames[-1]
+    return f" ({last.filename}, line {last.lineno}: {last.line})"
+
+
+def _installed(filename: str) -> bool:
+    return "site-packages" in filename or os.path.dirname(filename).startswith(os.path.dirname(os.__file__))
+
+
+def _only_app(module: ModuleType, spec: str) -> str:
+    """The name of the module's app; of several, the one that is called `app`; empty: there is none."""
+    names = {id(app): name for name, app in reversed(list(_apps(module)))}
+    if len(names) > 1 and not isinstance(getattr(module, "app", None), Longboat):
+        _refuse(f"{spec!r} has several apps: {', '.join(sorted(names.values()))}", f"Say which: {spec}:name")
+    if len(names) > 1:
+        return "app"
+    return next(iter(names.values()), "")
+
+
+def _there_are(module: ModuleType) -> str:
+    return f"its apps: {', '.join(name for name, _ in _apps(module)) or 'none'}"
+
+
+def _apps(module: ModuleType) -> Iterator[tuple[str, Longboat]]:
+    for name, value in vars(module).items():
+        if isinstance(value, Longboat):
+            yield name, value
+
+
+def _refuse(what: str, advice: str) -> NoReturn:
+    raise AppNotFound(f"{what}\n{advice}")

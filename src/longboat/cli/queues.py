@@ -1,0 +1,37 @@
+"""`longboat queues`: counts by queue and state."""
+
+from __future__ import annotations
+
+import click
+
+from longboat.cli.params import json_option, url_option
+from longboat.job import State
+
+SHOWN = (State.READY, State.SCHEDULED, State.WAITING, State.RUNNING, State.SUCCEEDED, State.DEAD, State.CANCELLED)
+
+
+@click.command()
+@json_option
+@url_option
+def command(as_json: bool, url: str | None) -> None:
+    """Count the jobs of each queue by state. Costs the same for ten jobs and for ten million.
+
+    With --json a line a queue: {"queue": "default", "ready": 3, …}.
+
+    Ended jobs are counted as long as they are kept: an hour unless the task says otherwise, dead ones 30 days.
+    """
+    from longboat.cli import show
+    from longboat.cli.address import opened
+
+    with opened(url) as broker:
+        counts = broker.inspector.counts()
+    queues = sorted({queue for queue, _ in counts})
+    if as_json:
+        for queue in queues:
+            click.echo(show.as_json({"queue": queue, **{state.value: counts.get((queue, state), 0) for state in SHOWN}}))
+    elif queues:
+        rows = [[queue, *(f"{counts.get((queue, state), 0):,}" for state in SHOWN)] for queue in queues]
+        names = [state.value for state in SHOWN]
+        show.table(["queue", *names], rows, right=frozenset(names))
+    else:
+        click.echo("no jobs")

@@ -1,0 +1,166 @@
+"""What `longboat worker` runs: a supervisor, and in each of its processes an app's worker."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from longboat.errors import AppNotFound, BrokerError, ConfigError, LongboatError
+from longboat.job import Failure
+from longboat.worker import channel
+from longboat.worker.channel import Channel
+from longboat.worker.options import WorkerOptions, options
+from longboat.worker.supervisor import EXIT_APP, EXIT_BROKER, EXIT_RECYCLE, Supervisor
+
+if TYPE_CHECKING:
+    import asyncio
+
+    from longboat.worker.worker import Worker
+
+RECYCLED = frozenset({"max-jobs", "max-memory", "worn", "reload"})
+"""Reasons to finish that ask for a new process."""
+EVICT_TRIES = 20
+
+
+def worker(spec: str | None, *, workers: int, reload: bool, log_level: str, **chosen: Any) -> int:
+    """Run workers of the app that `spec` names until they are told to stop; returns the exit status.
+
+    `chosen` as for longboat.worker.options.options. Raises ConfigError for options that make no sense.
+    """
+    settings = options(**chosen)
+
+    def main(end: Channel) -> int:
+        return _serve(end, spec, settings, reload, log_level)
+
+    silence = settings.lease + 5.0
+    return Supervisor(main, _evict, workers=workers, grace=settings.grace, silence=silence).run()
+
+
+def _evict(url: str, consumer: str, failure: Failure) -> None:
+    """In a process of its own: a broker that is down must not hold up the supervisor."""
+    from longboat.connect import connect
+
+    broker = connect(url)
+    for _ in range(EVICT_TRIES):
+        try:
+            broker.evict(consumer, failure)
+            break
+        except BrokerError:
+            time.sleep(0.25)
+    broker.close()
+
+
+def _serve(end: Channel, spec: str | None, settings: WorkerOptions, reload: bool, log_level: str) -> int:
+    """One worker process, from import to end."""
+    from longboat.cli import locate
+    from longboat.cli.reload import Watcher
+
+    logging.basicConfig(level=log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    watcher = Watcher()
+    try:
+        app, _ = locate.find(spec)
+        if app.url.startswith("memory://"):
+            raise ConfigError(
+                "the app's URL is memory://, which lives in one process only.\nUse app.worker() there, or a file."
+            )
+        import faulthandler
+
+        from longboat import logs
+
+        faulthandler.register(signal.SIGUSR1, all_threads=True)
+        verbose = logging.getLogger("longboat").isEnabledFor(logging.DEBUG)
+        app.events.listen(logs.listener, every_job=verbose)
+        made = _worker(app, settings)
+        made.link.on_consumer = partial(_tell, end, app.url)
+        made.beaten = lambda: end.send(channel.BEAT)
+        reason = _run(made, end, watcher if reload else None)
+        app.close()
+    except (AppNotFound, ConfigError) as error:
+        _complain(error)
+        if not reload:
+            return EXIT_APP
+        return EXIT_RECYCLE if _wait_for_change(end, watcher) else 0
+    except BrokerError as error:
+        _complain(error)
+        return EXIT_BROKER
+    return EXIT_RECYCLE if reason in RECYCLED else 0
+
+
+def _tell(end: Channel, url: str, consumer: str) -> None:
+    end.send(channel.BROKER, url)  # first: without it the consumer's jobs could not be handed back
+    end.send(channel.CONSUMER, consumer)
+
+
+def _worker(app: Any, settings: WorkerOptions) -> Worker:
+    from longboat.connect import shown
+    from longboat.worker.worker import Worker
+
+    return Worker(app.broker, app.registry, settings, app.events, address=shown(app.url))
+
+
+def _run(made: Worker, end: Channel, watcher: Any) -> str:
+    """Run the worker until it is done; returns why it finished."""
+    import asyncio
+    import gc
+
+    def obey() -> None:
+        for word, _ in end.lines():
+            made.finish("stop")
+            if word == channel.NOW:
+                made.close(0.0)
+        made.finish("orphaned")  # the supervisor is gone
+
+    async def main() -> None:
+        made.start(asyncio.get_running_loop())
+        threading.Thread(target=obey, name="longboat-orders", daemon=True).start()
+        if watcher is not None:
+            watcher.start(lambda: made.finish("reload"))
+        await asyncio.to_thread(made.finished.wait)
+        await asyncio.to_thread(made.close)
+
+    signal.signal(signal.SIGTERM, lambda *_: made.finish("stop"))
+    # What the imports made lives as long as the process: no collection need look at it again.
+    gc.collect()
+    gc.freeze()
+    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        runner.run(main())
+    return made.reason
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    try:
+        import uvloop
+    except ImportError:
+        return None
+    factory: Callable[[], asyncio.AbstractEventLoop] = uvloop.new_event_loop
+    return factory
+
+
+def _wait_for_change(end: Channel, watcher: Any) -> bool:
+    """With --reload, an app that cannot be imported is waited for. False: asked to stop meanwhile."""
+    changed = threading.Event()
+    stopped: list[bool] = []
+
+    def obey() -> None:
+        for _ in end.lines():
+            break
+        stopped.append(True)
+        changed.set()
+
+    threading.Thread(target=obey, daemon=True).start()
+    watcher.start(changed.set)
+    changed.wait()
+    return not stopped
+
+
+def _complain(error: LongboatError) -> None:
+    from longboat.cli import fail
+
+    what, advice, _ = fail.told(error)
+    print(f"Error: {fail.line(what)}\n{fail.line(advice)}", file=sys.stderr, flush=True)

@@ -1,0 +1,70 @@
+"""URL -> broker: the only file that names adapters. It imports them when they are asked for."""
+
+from __future__ import annotations
+
+import math
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+from longboat.broker import Broker
+from longboat.clock import seconds
+from longboat.errors import ConfigError
+
+DEFAULT_URL = "sqlite:///longboat.db"
+SCHEMES = ("memory", "sqlite")
+
+
+def connect(url: str) -> Broker:
+    """The broker that a URL names. Raises ConfigError, saying what is wrong with the URL.
+
+    memory://                     inside this process, gone with it
+    sqlite:///queue.db            a file, relative to the working directory; four slashes for an absolute path
+        ?synchronous=full         durable against power loss too (the default); normal: against killed processes, and faster
+        ?timeout=2s               how long a call may wait for other writers
+    """
+    scheme, separator, _ = url.partition("://")
+    if not separator or scheme not in SCHEMES:
+        known = ", ".join(f"{name}://" for name in SCHEMES)
+        raise ConfigError(f"{shown(url)!r} names no broker known here. URLs begin with one of {known}")
+    try:
+        options = dict(parse_qsl(urlsplit(url).query, keep_blank_values=True))
+    except ValueError as error:
+        raise ConfigError(f"{shown(url)!r} is no URL: {error}") from None
+    broker = _memory(url) if scheme == "memory" else _sqlite(url, options)
+    if options:
+        raise ConfigError(f"{shown(url)!r}: unknown option {min(options)!r}")
+    return broker
+
+
+def shown(url: str) -> str:
+    """The URL with its password masked, for messages."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return "(unreadable URL)"  # where its password lies cannot be told
+    return url.replace(f":{parts.password}@", ":***@", 1) if parts.password else url
+
+
+def _memory(url: str) -> Broker:
+    from longboat.brokers.memory import MemoryBroker
+
+    if urlsplit(url).netloc or urlsplit(url).path:
+        raise ConfigError(f"{url!r}: memory:// takes no address")
+    return MemoryBroker()
+
+
+def _sqlite(url: str, options: dict[str, str]) -> Broker:
+    from longboat.brokers.sqlite import SqliteBroker
+
+    parts = urlsplit(url)
+    path = unquote(parts.path)
+    if parts.netloc or len(path) < 2:
+        raise ConfigError(
+            f"{url!r}: write sqlite:///name.db (three slashes, in the working directory) or sqlite:////full/path.db (four)"
+        )
+    synchronous = options.pop("synchronous", "full")
+    if synchronous not in ("full", "normal"):
+        raise ConfigError(f"{url!r}: synchronous is 'full' or 'normal', not {synchronous!r}")
+    timeout = seconds(options.pop("timeout", "2s"), "timeout")
+    if not 0 < timeout < math.inf:
+        raise ConfigError(f"{url!r}: timeout must be above 0")
+    return SqliteBroker(path[1:], synchronous="normal" if synchronous == "normal" else "full", timeout=timeout)

@@ -1,0 +1,129 @@
+"""Every error Longboat raises: one class for each thing that a caller can do about it.
+
+    LongboatError
+     ├─ ConfigError          a wrong option, URL or task definition: mend the code            (also ValueError)
+     │   ├─ MissingExtra     a driver is not installed: install what the message names
+     │   └─ AppNotFound      the app cannot be imported
+     ├─ BrokerError
+     │   ├─ BrokerUnavailable   not reached, or no answer in time: try again later            (also ConnectionError)
+     │   ├─ BrokerFull          no room: nothing was stored; make room, then try again
+     │   ├─ StoreTooNew         the store was written by a newer Longboat: upgrade this one
+     │   └─ Unsupported         this broker declares that it cannot do this
+     ├─ EnqueueError         refused before anything was sent
+     │   ├─ BadArguments     the arguments do not fit the task                                (also TypeError)
+     │   ├─ UnknownTask      no task of that name is registered here                          (also LookupError)
+     │   └─ TooLarge         over the message limit: pass a path instead
+     ├─ Undecodable          bytes that are not what they should be                           (also ValueError)
+     └─ ResultError
+         ├─ JobFailed        the job is dead: remote type, message, traceback
+         ├─ JobCancelled     the job was cancelled, or expired before it started
+         ├─ JobNotFound      no job with this id, or forgotten since                          (also LookupError)
+         └─ ResultTimeout    the job has not ended yet                                        (also TimeoutError)
+
+Beside the tree, since no `except Exception` in a task may swallow it:
+
+    Stopped (BaseException)  raised inside a task in a child process when its time is up or it was cancelled
+"""
+
+from __future__ import annotations
+
+
+class LongboatError(Exception):
+    """The root of every error that Longboat raises on purpose."""
+
+
+class ConfigError(LongboatError, ValueError):
+    """An option, URL or task definition is wrong."""
+
+
+class MissingExtra(ConfigError):
+    """A broker's driver is not installed; the message names the extra to install."""
+
+
+class AppNotFound(ConfigError):
+    """The app named on the command line or in the configuration cannot be imported."""
+
+
+class BrokerError(LongboatError):
+    """The broker refused or could not do what was asked."""
+
+
+class BrokerUnavailable(BrokerError, ConnectionError):
+    """The broker was not reached, or did not answer in time. Nothing is known to be stored; trying again is safe."""
+
+
+class BrokerFull(BrokerError):
+    """The broker has no room left (disk, memory, a limit). Nothing of the call was stored."""
+
+
+class StoreTooNew(BrokerError):
+    """The store's schema is newer than this Longboat understands."""
+
+
+class Unsupported(BrokerError):
+    """This broker declares that it cannot do this; `Broker.missing` lists what it cannot."""
+
+
+class EnqueueError(LongboatError):
+    """The call was refused before anything was sent."""
+
+
+class BadArguments(EnqueueError, TypeError):
+    """The arguments do not bind to the task's parameters, or cannot be serialised; names task and argument."""
+
+
+class UnknownTask(EnqueueError, LookupError):
+    """No task of that name is registered in this app."""
+
+
+class TooLarge(EnqueueError):
+    """The message is over the size limit; pass big data by path."""
+
+
+class Undecodable(LongboatError, ValueError):
+    """Bytes that are not a message of a version this Longboat knows."""
+
+
+class ResultError(LongboatError):
+    """A job's result cannot be given."""
+
+
+class JobFailed(ResultError):
+    """The job is dead.
+
+    `type` is the remote exception's qualified name, `message` its text, `traceback` the remote traceback as text
+    (may be empty: a killed process leaves none), `attempts` the number of attempts made.
+    """
+
+    def __init__(self, job_id: str, task: str, type: str, message: str, traceback: str, attempts: int) -> None:
+        self.job_id = job_id
+        self.task = task
+        self.type = type
+        self.message = message
+        self.traceback = traceback
+        self.attempts = attempts
+        super().__init__(job_id, task, type, message, traceback, attempts)
+
+    def __str__(self) -> str:
+        head = f"{self.task} [{self.job_id}] died after {self.attempts} attempt(s): {self.type}: {self.message}"
+        return f"{head}\n\n{self.traceback.rstrip()}" if self.traceback else head
+
+
+class JobCancelled(ResultError):
+    """The job was cancelled, or expired before it started; the message says which."""
+
+
+class JobNotFound(ResultError, LookupError):
+    """No job with this id is known: never enqueued here, or pruned since it ended."""
+
+
+class ResultTimeout(ResultError, TimeoutError):
+    """The job has not ended within the time given; it goes on."""
+
+
+class Stopped(BaseException):
+    """Raised inside a running task of a child process when its time is up or it was cancelled.
+
+    Clean up and let it pass: the child is killed after a grace. Coroutines get asyncio.CancelledError instead, functions
+    in threads look at `longboat.current().stopping`.
+    """

@@ -1,0 +1,215 @@
+"""What runs in a child process: it takes orders from the socket, runs them one after the other, and answers each."""
+
+from __future__ import annotations
+
+import fcntl
+import functools
+import importlib
+import multiprocessing
+import os
+import select
+import signal
+import socket
+import threading
+from contextvars import Context
+from types import FrameType
+from typing import Any
+
+import msgspec
+
+from longboat.broker import UNKNOWN_TASK
+from longboat.current import Running, running
+from longboat.errors import Stopped
+from longboat.executor import Ending, Reply
+from longboat.executors import invoke
+from longboat.executors.wire import HEADER, RECALLED, STARTED, STOP, Answer, Batch, Definition, Order, frame
+from longboat.footprint import resident
+from longboat.job import Failure
+from longboat.retry import RetryPolicy
+from longboat.task import Settings, Task, Template
+
+
+def main(sock: socket.socket, words: Any, max_jobs: int | None, max_memory: int | None) -> None:
+    """The child's whole life. Returns when the parent closes the socket, or a limit is reached."""
+    die_with_parent()
+    shield(signal.SIGINT, signal.SIGTERM)
+    child = Child(sock, words, max_jobs, max_memory)
+    signal.signal(signal.SIGUSR1, child.on_signal)
+    child.serve()
+
+
+class Child:
+    def __init__(self, sock: socket.socket, words: Any, max_jobs: int | None, max_memory: int | None) -> None:
+        self._sock = sock
+        self._words = words
+        self._max_jobs = max_jobs
+        self._max_memory = max_memory
+        self._pid = os.getpid()
+        self._jobs = 0
+        self._definitions: dict[int, Definition] = {}
+        self._tasks: dict[int, Task[..., Any]] = {}
+        self._inside = 0
+        """The seq whose function runs, and may be interrupted."""
+        self._stopped = 0
+        """The seq that was interrupted: a function is interrupted once."""
+        self._job = Running("", "", 0)
+
+    def serve(self) -> None:
+        decoder = msgspec.msgpack.Decoder(Batch)
+        stream = self._sock.makefile("rb")
+        self._send(Answer(0))
+        while len(head := stream.read(HEADER.size)) == HEADER.size:
+            batch = decoder.decode(stream.read(*HEADER.unpack(head)))
+            self._definitions.update((definition.index, definition) for definition in batch.definitions)
+            for order in batch.orders:
+                self._words[STARTED] = order.seq
+                if order.seq <= self._words[RECALLED]:
+                    self._send(Answer(order.seq, Ending.UNSTARTED))
+                    continue
+                reply = Context().run(self._run, order)
+                if os.getpid() != self._pid:
+                    os._exit(0)  # the task forked, and its child came back here
+                leaving = self._spent()
+                # Sent before the next one begins: if that one kills this process, this answer must not die with it.
+                self._send(Answer(order.seq, reply.ending, reply.result, reply.failure, reply.again, leaving))
+                if leaving:
+                    return
+
+    def on_signal(self, signum: int, frame: FrameType | None) -> None:  # noqa: ARG002
+        if self._inside and self._words[STOP] == self._inside != self._stopped:
+            self._interrupt()
+
+    def _interrupt(self) -> None:
+        self._stopped = self._inside
+        self._job.stopping = True
+        raise Stopped("the time is up, or the job was cancelled")
+
+    def _run(self, order: Order) -> Reply:
+        task = self._tasks.get(order.task)
+        if task is None:
+            try:
+                task = self._tasks[order.task] = find(self._definitions[order.task])
+            except BaseException as error:
+                return Reply(Ending.REFUSED, failure=_unknown(self._definitions[order.task], error), again=False)
+            self._send(Answer(order.seq))
+        try:
+            args, kwargs = task.arguments.decode(order.payload)
+        except BaseException as error:  # a model's validators are anybody's code
+            return invoke.refused(error)
+        self._job = Running(order.id, task.name, order.attempt)
+        running.set(self._job)
+        try:
+            try:
+                self._inside = order.seq
+                if self._words[STOP] == order.seq:  # the signal came before the function was
+                    self._interrupt()
+                value = task.fn(*args, **kwargs)
+            finally:
+                self._inside = 0
+        except BaseException as error:
+            self._inside = 0  # again, since Stopped may strike in the line above
+            return invoke.raised(task, error)
+        return invoke.returned(task, value)
+
+    def _spent(self) -> bool:
+        self._jobs += 1
+        if self._max_jobs is not None and self._jobs >= self._max_jobs:
+            return True
+        return self._max_memory is not None and resident() > self._max_memory
+
+    def _send(self, answer: Answer) -> None:
+        try:
+            self._sock.sendall(frame(answer))
+        except OSError:  # the parent is gone, or the task closed what was not its own
+            os._exit(1)
+
+
+def find(definition: Definition) -> Task[..., Any]:
+    """The task as it is defined here, or made from the function that stands in its place.
+
+    Raises whatever importing the module raises, AttributeError or TypeError.
+    """
+    found = _walk(definition.module, definition.qualname)
+    if isinstance(found, Task):
+        if found.name == definition.name:
+            return found
+        found = found.fn
+    if not callable(found):
+        raise TypeError(f"what stands there is a {type(found).__name__}")
+    kinds = []
+    for module, qualname in definition.retry_on:
+        try:
+            kind = _walk(module, qualname)
+        except (ImportError, AttributeError):
+            continue  # a class that cannot be found here cannot be raised here either
+        if isinstance(kind, type) and issubclass(kind, BaseException):
+            kinds.append(kind)
+    settings = Settings("process", RetryPolicy(0, 0.0), tuple(kinds), None)
+    return Task(found, definition.name, settings, Template(), None)
+
+
+def _walk(module: str, qualname: str) -> Any:
+    return functools.reduce(getattr, qualname.split("."), importlib.import_module(module))
+
+
+def _unknown(definition: Definition, error: BaseException) -> Failure:
+    said = invoke.failure(error)
+    text = (
+        f"task {definition.name!r} cannot be run in a child process: {definition.module}.{definition.qualname} was not "
+        f"found there ({said.type}: {said.message}). Define it at the top of a module that can be imported anywhere."
+    )
+    return Failure(UNKNOWN_TASK, invoke.clip(text), said.traceback)
+
+
+# --- signals and the parent's death
+
+
+def shield(*signals: signal.Signals) -> None:
+    """Let these pass without effect in this process, though not in those that it forks or starts."""
+    for number in signals:
+        # A handler of our own rather than SIG_IGN, which programs started from here would inherit.
+        signal.signal(number, _pass)
+        signal.siginterrupt(number, False)
+    masks = threading.local()
+
+    def hold() -> None:
+        masks.saved = signal.pthread_sigmask(signal.SIG_BLOCK, signals)
+
+    def let_go() -> None:
+        signal.pthread_sigmask(signal.SIG_SETMASK, masks.saved)
+
+    def let_go_unshielded() -> None:
+        for number in signals:
+            if signal.getsignal(number) is _pass:
+                signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
+        let_go()
+
+    # Held back meanwhile, so that a signal sent right after the fork is not lost in `_pass`.
+    os.register_at_fork(before=hold, after_in_parent=let_go, after_in_child=let_go_unshielded)
+
+
+def _pass(signum: int, frame: FrameType | None) -> None:
+    pass
+
+
+def die_with_parent() -> None:
+    """End this process when the worker dies, whatever runs here: multiprocessing's sentinel closes then."""
+    parent = multiprocessing.parent_process()
+    if parent is None:
+        return
+    sentinel = parent.sentinel
+    if hasattr(fcntl, "F_SETSIG"):
+        # The kernel's own doing, so that it works while C code holds the GIL, and needs no thread, beside which
+        # a task could not fork safely. (PR_SET_PDEATHSIG would watch the fork server instead.)
+        fcntl.fcntl(sentinel, fcntl.F_SETOWN, os.getpid())
+        fcntl.fcntl(sentinel, fcntl.F_SETSIG, signal.SIGKILL)
+        fcntl.fcntl(sentinel, fcntl.F_SETFL, fcntl.fcntl(sentinel, fcntl.F_GETFL) | os.O_ASYNC)
+        if select.select([sentinel], [], [], 0)[0]:
+            os._exit(1)
+    else:
+        threading.Thread(target=_watch, args=(sentinel,), daemon=True).start()
+
+
+def _watch(sentinel: int) -> None:
+    select.select([sentinel], [], [])
+    os._exit(1)

@@ -1,0 +1,118 @@
+"""What all executors say of a call: its reply, and how a failure is worded."""
+
+from __future__ import annotations
+
+import os
+import traceback
+from typing import Any
+
+from longboat import codec
+from longboat.broker import CANCELLED
+from longboat.errors import TooLarge
+from longboat.executor import BAD_PAYLOAD, BAD_RESULT, KILLED, TIMEOUT, Call, Ending, Reply
+from longboat.job import Failure
+from longboat.task import Task
+
+TEXT_LIMIT = 32_000
+"""Bytes of a failure's message, and of its traceback, at most."""
+
+_OWN = os.path.dirname(__file__)
+
+
+def returned(task: Task[..., Any], value: Any) -> Reply:
+    """The reply of a function that returned; RAISED if its result cannot be stored. Never raises."""
+    try:
+        result = codec.encode(value)
+    except BaseException as error:  # also whatever a model's own serialiser raises
+        text = f"task {task.name!r} returned what cannot be stored: {_message(error)}"
+        return Reply(Ending.RAISED, failure=Failure(BAD_RESULT, clip(text)), again=_again(task, error))
+    if len(result) > codec.MESSAGE_LIMIT:
+        text = (
+            f"the result of task {task.name!r} has {len(result):,} bytes, more than the limit of {codec.MESSAGE_LIMIT:,}; "
+            "write big data to a file or store, and return its path"
+        )
+        return Reply(Ending.RAISED, failure=Failure(BAD_RESULT, text), again=_again(task, TooLarge()))
+    return Reply(Ending.RETURNED, result)
+
+
+def refused(error: BaseException) -> Reply:
+    """The reply when the payload does not fit the task's parameters."""
+    return Reply(Ending.REFUSED, failure=Failure(BAD_PAYLOAD, clip(_message(error))), again=False)
+
+
+def raised(task: Task[..., Any], error: BaseException) -> Reply:
+    """The reply of a function that raised."""
+    return Reply(Ending.RAISED, failure=failure(error), again=_again(task, error))
+
+
+def told(call: Call, reply: Reply) -> Reply:
+    """The reply of a call that was asked to stop: what it raised since then came of that."""
+    if call.stopping is None or reply.ending not in (Ending.RAISED, Ending.KILLED):
+        return reply
+    said = reply.failure
+    if said is not None and reply.ending is Ending.KILLED:
+        return stopped(call, f"; {said.message}")
+    if said is None or said.type in ("asyncio.exceptions.CancelledError", "longboat.errors.Stopped"):
+        return stopped(call, trace=said.traceback if said else "")
+    return stopped(call, f"; it ended with {said.type}: {said.message}", said.traceback)
+
+
+def stopped(call: Call, more: str = "", trace: str = "") -> Reply:
+    """The reply of a call that `stop` or `kill` ended; `more` is added to the reason."""
+    why = call.stopping or Ending.CANCELLED
+    if why is Ending.UNSTARTED:
+        return Reply(why)
+    began = call.started > 0
+    if why is Ending.CANCELLED:
+        return Reply(
+            why, failure=Failure(CANCELLED, clip(f"cancelled {'while it ran' if began else 'before it ran'}{more}"), trace)
+        )
+    limit = call.task.settings.timeout
+    text = f"longer than its timeout of {limit:g} s" if limit is not None else "longer than it may"
+    text = f"took {text}" if began else "was out of time before it ran"
+    return Reply(why, failure=Failure(TIMEOUT, clip(text + more), trace))
+
+
+def killed(call: Call, how: str) -> Reply:
+    """The reply of a call whose process died under it."""
+    return told(call, Reply(Ending.KILLED, failure=Failure(KILLED, how)))
+
+
+def failure(error: BaseException) -> Failure:
+    """The exception as text. Never raises, whatever the exception's own methods do."""
+    return Failure(_name(type(error)), clip(_message(error)), clip(_trace(error)))
+
+
+def clip(text: str) -> str:
+    """The text as UTF-8 can carry it, its middle cut out where it is over TEXT_LIMIT."""
+    data = text.encode("utf-8", "backslashreplace")
+    if len(data) > TEXT_LIMIT:
+        head, tail = data[: TEXT_LIMIT // 4], data[-TEXT_LIMIT * 5 // 8 :]
+        data = head + f"\n… {len(data) - len(head) - len(tail):,} bytes left out …\n".encode() + tail
+    return data.decode("utf-8", "ignore")
+
+
+def _again(task: Task[..., Any], error: BaseException) -> bool:
+    return isinstance(error, task.settings.retry_on)
+
+
+def _name(kind: type[BaseException]) -> str:
+    module = str(kind.__module__).replace("__mp_main__", "__main__")  # as multiprocessing's children call it
+    return clip(kind.__qualname__ if module == "builtins" else f"{module}.{kind.__qualname__}")
+
+
+def _message(error: BaseException) -> str:
+    try:
+        return str(error)
+    except BaseException as second:
+        return f"<str() of the exception raised {type(second).__name__}>"
+
+
+def _trace(error: BaseException) -> str:
+    frames = error.__traceback__
+    while frames is not None and os.path.dirname(frames.tb_frame.f_code.co_filename) == _OWN:
+        frames = frames.tb_next
+    try:
+        return "".join(traceback.format_exception(type(error), error, frames, limit=-100))
+    except BaseException:  # an exception class with broken attributes, or no memory left
+        return ""

@@ -1,0 +1,70 @@
+"""What a worker and its child processes say to each other: frames of msgpack on a socket, three words in shared memory.
+
+Each child numbers its calls 1, 2, … (`seq`), and runs them in that order. Shared memory tells what a message cannot:
+what ran when the child died, and what it must not begin any more.
+"""
+
+from __future__ import annotations
+
+import struct
+
+import msgspec
+
+from longboat.executor import Ending
+from longboat.job import Failure
+
+WORDS = "Q", 3
+STARTED = 0
+"""Written by the child: the seq it began last, before it begins. A call is to blame for a death if its seq stands
+here and no answer to it came."""
+RECALLED = 1
+"""Written by the parent: nothing up to this seq begins any more. The child reads it after it wrote STARTED, so that
+of the two at least one sees the other: perhaps both, so that it answers what it leaves out with UNSTARTED."""
+STOP = 2
+"""Written by the parent: the seq that SIGUSR1 is for."""
+
+HEADER = struct.Struct("<I")
+
+
+class Definition(msgspec.Struct, array_like=True):
+    """A task, told to a child once; its orders name it by `index`."""
+
+    index: int
+    name: str
+    module: str
+    qualname: str
+    retry_on: list[tuple[str, str]]
+    """Module and qualified name of each exception class."""
+
+
+class Order(msgspec.Struct, array_like=True):
+    seq: int
+    task: int
+    id: str
+    attempt: int
+    payload: bytes
+
+
+class Batch(msgspec.Struct, array_like=True):
+    definitions: list[Definition]
+    orders: list[Order]
+
+
+class Answer(msgspec.Struct, array_like=True):
+    """A reply. With seq 0: the child is ready. With no ending: its function was found only now, and begins."""
+
+    seq: int
+    ending: Ending | None = None
+    result: bytes = b""
+    failure: Failure | None = None
+    again: bool = True
+    leaving: bool = False
+    """The child exits after this one."""
+
+
+_encoder = msgspec.msgpack.Encoder()
+
+
+def frame(message: Batch | Answer) -> bytes:
+    body = _encoder.encode(message)
+    return HEADER.pack(len(body)) + body

@@ -1,0 +1,69 @@
+"""Handle: what `enqueue` gives back, to wait for a job's result, look at its state or cancel it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Sequence
+from typing import Any, Generic, Protocol, TypeVar
+
+from longboat.clock import Duration
+from longboat.job import JobView, Result, State
+
+R = TypeVar("R")
+
+
+class Desk(Protocol):
+    """Where a handle asks: the app's client."""
+
+    def result(self, handle: Handle[R], timeout: Duration | None) -> R: ...
+    async def aresult(self, handle: Handle[R]) -> R: ...
+    def subscribe(self, handles: Sequence[Handle[Any]], sink: Callable[[str], None]) -> Callable[[], None]: ...
+    def view(self, job_id: str) -> JobView: ...
+    def cancel(self, job_id: str) -> bool: ...
+
+
+class Handle(Generic[R]):
+    """One job that was asked for. It may be awaited, also several times and by several coroutines."""
+
+    __slots__ = ("desk", "id", "keep", "kind", "known", "new", "task")
+
+    def __init__(self, desk: Desk, id: str, task: str, kind: Any = Any, keep: float | None = None, new: bool = True):
+        self.desk = desk
+        self.id = id
+        self.task = task
+        """The task's name; empty where only the id is known."""
+        self.kind = kind
+        """What the result is converted to."""
+        self.keep = keep
+        """Seconds that the result is kept; None where only the id is known."""
+        self.new = new
+        """False: a job with this id was known already, and this call had no effect."""
+        self.known: Result | Exception | None = None
+        """How the job ended, once somebody here has heard of it."""
+
+    def result(self, timeout: Duration | None = None) -> R:
+        """The task's return value, waited for at most `timeout` (for ever without).
+
+        Raises JobFailed when the job is dead, JobCancelled when it was cancelled or expired, ResultTimeout when it has not
+        ended in time, JobNotFound when nothing is known of it (or its task keeps no result). Blocks the thread: in a
+        coroutine, await the handle instead.
+        """
+        return self.desk.result(self, timeout)
+
+    def __await__(self) -> Generator[Any, None, R]:
+        """As `result`, without blocking the event loop. Use asyncio.timeout to bound it."""
+        return self.desk.aresult(self).__await__()
+
+    def status(self) -> State:
+        """The job's state now. Raises JobNotFound."""
+        return self.view().state
+
+    def view(self) -> JobView:
+        """All that the broker knows of the job: attempts, failures, times. Raises JobNotFound."""
+        return self.desk.view(self.id)
+
+    def cancel(self) -> bool:
+        """Cancel the job, also while it runs (within about a second). False: it had ended already."""
+        return self.desk.cancel(self.id)
+
+    def __repr__(self) -> str:
+        return f"<Handle {self.task or 'job'} {self.id}>"

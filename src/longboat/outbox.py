@@ -1,0 +1,140 @@
+"""Outbox: calls made together, by threads or coroutines, leave in one put (group commit)."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import threading
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from longboat.broker import Broker
+from longboat.errors import BrokerUnavailable
+from longboat.job import Job
+
+if TYPE_CHECKING:
+    import asyncio
+
+BATCH = 1000
+"""Jobs in one put, at most."""
+
+
+class _Entry:
+    """One caller's job on its way: `new` or `error` once `done`."""
+
+    __slots__ = ("done", "error", "future", "job", "new")
+
+    def __init__(self, job: Job, future: asyncio.Future[bool] | None = None) -> None:
+        self.job = job
+        self.future = future
+        self.done = False
+        self.new = True
+        self.error: Exception | None = None
+
+    def answer(self) -> bool:
+        if self.error is not None:
+            # Each caller raises its own: one instance raised in several threads would mix their tracebacks.
+            raise type(self.error)(*self.error.args) from self.error
+        return self.new
+
+
+class Outbox:
+    """Puts jobs for many callers. While one put is under way, the calls that come gather for the next."""
+
+    def __init__(self, broker: Broker) -> None:
+        self._broker = broker
+        self._client = os.urandom(12).hex()
+        self._numbers = itertools.count(1)
+        self._pending: list[_Entry] = []
+        self._lock = threading.Lock()
+        self._turn = threading.Lock()
+        self._kick = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._closed = False
+
+    def put(self, job: Job) -> bool:
+        """Store a job; False if its id was known. Whoever gets the turn puts what all have gathered."""
+        entry = _Entry(job)
+        with self._lock:
+            self._check_open()
+            self._pending.append(entry)
+        while not entry.done:
+            with self._turn:
+                if not entry.done:
+                    self._flush()
+        return entry.answer()
+
+    def put_many(self, jobs: Sequence[Job]) -> set[str]:
+        """Store a batch, all or nothing; returns the ids that were new."""
+        with self._turn:
+            self._check_open()
+            return set(self._broker.put(jobs, token=(self._client, next(self._numbers))))
+
+    async def aput(self, job: Job) -> bool:
+        """As `put`; the event loop goes on meanwhile."""
+        import asyncio
+
+        entry = _Entry(job, asyncio.get_running_loop().create_future())
+        with self._lock:
+            self._check_open()
+            self._pending.append(entry)
+            if self._thread is None:
+                thread = threading.Thread(target=self._run, name="longboat-outbox", daemon=True)
+                thread.start()  # before anybody could want to join it, should Ctrl-C strike here
+                self._thread = thread
+        self._kick.set()
+        assert entry.future is not None
+        await asyncio.shield(entry.future)
+        return entry.answer()
+
+    def close(self) -> None:
+        """Store what is pending, then take no more."""
+        with self._lock:
+            self._closed = True
+        self._kick.set()
+        if self._thread is not None:
+            self._thread.join()
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise BrokerUnavailable("the app is closed")
+
+    def _run(self) -> None:
+        """Puts for coroutines, which cannot take a turn themselves."""
+        while not (self._closed and not self._pending):
+            self._kick.wait()
+            if not self._closed:
+                self._kick.clear()
+            with self._turn:
+                while self._pending:
+                    self._flush()
+
+    def _flush(self) -> None:
+        with self._lock:
+            batch, self._pending = self._pending[:BATCH], self._pending[BATCH:]
+        error: Exception | None = None
+        new: set[str] = set()
+        try:
+            new = set(self._broker.put([entry.job for entry in batch], token=(self._client, next(self._numbers))))
+        except Exception as caught:  # each caller raises it
+            error = caught
+        waiting: dict[asyncio.AbstractEventLoop, list[_Entry]] = {}
+        for entry in batch:
+            entry.error = error
+            # Of two calls with the same chosen id in one batch, one is new: whoever came first.
+            entry.new = entry.job.id in new
+            new.discard(entry.job.id)
+            entry.done = True
+            if entry.future is not None:
+                waiting.setdefault(entry.future.get_loop(), []).append(entry)
+        for loop, entries in waiting.items():
+            try:
+                loop.call_soon_threadsafe(_resolve, entries)
+            except RuntimeError:  # the caller's loop was closed meanwhile; the jobs are stored
+                continue
+
+
+def _resolve(entries: list[_Entry]) -> None:
+    for entry in entries:
+        if entry.future is not None and not entry.future.done():
+            entry.future.set_result(entry.new)

@@ -1,0 +1,31 @@
+"""The contract as tests: every promise that a broker makes is a clause. Needs no test framework.
+
+    class New:                                     # an adapter joins with a harness of two methods
+        def __init__(self) -> None: self.path = …  # an empty store
+        def open(self) -> Broker: return MyBroker(self.path)
+        def inject(self, raw: bytes, queue: str) -> None: …
+
+    print(run(New))
+
+A clause that the broker names in `missing` is not run, and the report says so.
+"""
+
+from longboat.testing.conformance import (
+    attempts,
+    bad_input,
+    concurrency,
+    leases,
+    look,
+    operate,
+    order,
+    parking,
+    put,
+    receive,
+    results,
+    settle,
+)
+from longboat.testing.conformance.clause import CLAUSES, Clause, NewBroker, Report, run
+
+__all__ = ["CLAUSES", "Clause", "NewBroker", "Report", "run"]
+
+SUBJECTS = (put, order, receive, settle, leases, attempts, bad_input, parking, results, look, operate, concurrency)

@@ -1,0 +1,47 @@
+"""Clauses about stored messages that are none."""
+
+from __future__ import annotations
+
+from longboat.broker import UNDECODABLE
+from longboat.codec import encode_job
+from longboat.job import State
+from longboat.testing.conformance.clause import clause
+from longboat.testing.conformance.stage import Stage, eventually, ids, job, nothing, same, take_all
+
+
+@clause
+def undecodable_bytes_become_dead(on: Stage) -> None:
+    """Bytes that are no message end as a dead job with those bytes as payload and a Failure that says so."""
+    for raw in (b"", b"\xc1garbage\0\xff", b"\x91\x01", b"\x80"):
+        on.inject(raw, "q")
+        consumer = on.consumer()
+        nothing(consumer, why=f"{raw!r} was received")
+        dead = on.broker.inspector.jobs(State.DEAD).jobs
+        same([view.payload for view in dead[:1]], [raw], "the newest dead job's payload")
+        same([failure.type for failure in dead[0].failures], [UNDECODABLE], "its failures")
+        same(dead[0].queue, "q", "its queue")
+
+
+@clause
+def a_message_of_another_version_becomes_dead(on: Stage) -> None:
+    """A message of a version that is not known here is kept like other undecodable bytes."""
+    future = job()
+    future.v = 99
+    raw = encode_job(future)
+    on.inject(raw, "q")
+    nothing(on.consumer())
+    same([view.payload for view in on.broker.inspector.jobs(State.DEAD).jobs], [raw], "payloads of the dead")
+
+
+@clause
+def neighbours_of_bad_input_are_received(on: Stage) -> None:
+    """Jobs that stand before and behind undecodable bytes are received as if those were not there."""
+    before, behind = job(), job()
+    on.put(before)
+    for n in range(5):
+        on.inject(b"\xc1" + bytes([n]), "q")
+    on.put(behind)
+    same(ids(take_all(on.consumer(), 2)), ids([before, behind]), "jobs received")
+    key = ("q", State.DEAD)
+    consumer = on.consumer()
+    eventually(lambda: not consumer.receive(1, wait=0.0) and on.broker.inspector.counts().get(key) == 5, "five are dead")

@@ -1,0 +1,1 @@
+"""The worker: receives jobs, runs them, settles them. One service a file."""

@@ -1,0 +1,63 @@
+"""Channel: what a worker process and its supervisor tell each other, as lines over two pipes."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+STOP = "stop"
+"""Supervisor: finish what runs, within the grace."""
+NOW = "now"
+"""Supervisor: hand back and leave."""
+BEAT = "beat"
+"""Worker: it lives."""
+CONSUMER = "consumer"
+"""Worker, with the id of a new consumer."""
+BROKER = "broker"
+"""Worker, with the broker's URL, before it names a consumer: its app is imported and the broker answered."""
+BYE = "bye"
+"""Worker: it is done and exits by its own will. A process that ends without this word was brought down by a task."""
+
+
+class Channel:
+    """One end. Reading by `lines` blocks; `poll` does not."""
+
+    def __init__(self, read: int, write: int) -> None:
+        self.read = read
+        self._write = write
+        self._rest = b""
+
+    def send(self, word: str, text: str = "") -> None:
+        """Tell the other end; if it is gone, nobody."""
+        try:
+            os.write(self._write, f"{word} {text}".strip().encode() + b"\n")
+        except OSError:
+            return
+
+    def poll(self) -> list[tuple[str, str]] | None:
+        """What came, after `read` was found readable; None once the other end is gone."""
+        try:
+            data = os.read(self.read, 65536)
+        except BlockingIOError:
+            return []
+        if not data:
+            return None
+        *lines, self._rest = (self._rest + data).split(b"\n")
+        parts = [line.decode().partition(" ") for line in lines]
+        return [(word, text) for word, _, text in parts]
+
+    def lines(self) -> Iterator[tuple[str, str]]:
+        """What comes, until the other end is gone."""
+        while (found := self.poll()) is not None:
+            yield from found
+
+    def close(self) -> None:
+        os.close(self.read)
+        os.close(self._write)
+
+
+def pair() -> tuple[Channel, Channel]:
+    """Two ends."""
+    first_read, second_write = os.pipe()
+    second_read, first_write = os.pipe()
+    return Channel(first_read, first_write), Channel(second_read, second_write)

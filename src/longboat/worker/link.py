@@ -1,0 +1,96 @@
+"""Link: a worker's hold on its broker. It makes consumers, outlives outages, and knows when leases were lost."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Collection
+from typing import TypeVar
+
+from longboat.broker import Broker, Consumer
+from longboat.clock import SYSTEM
+from longboat.errors import BrokerError
+from longboat.events import BrokerDown, BrokerUp, Bus
+from longboat.worker.options import WorkerOptions
+
+T = TypeVar("T")
+
+PAUSES = (0.05, 0.1, 0.2, 0.5, 1.0)
+"""Seconds between tries while the broker fails; the last one repeated, so that it is found again within 1 s."""
+
+
+class Link:
+    """The present consumer. Every call to the broker goes through `attempt`, which waits for a broker that fails."""
+
+    def __init__(self, broker: Broker, options: WorkerOptions, tasks: Collection[str], name: str, bus: Bus) -> None:
+        self._broker = broker
+        self._options = options
+        self._tasks = tasks
+        self._name = name
+        self._bus = bus
+        self._lock = threading.Lock()
+        self._consumer: Consumer | None = None
+        self._down_since: float | None = None
+        self.closing = threading.Event()
+        """Set: calls that fail are not tried again."""
+        self.on_consumer: Callable[[str], None] | None = None
+        """Told the id of each new consumer: the supervisor evicts it should this process die."""
+
+    def consumer(self) -> Consumer:
+        """The present consumer, made if there is none."""
+        with self._lock:
+            if self._consumer is None:
+                self._consumer = self._broker.consumer(
+                    self._options.queues, lease=self._options.lease, tasks=self._tasks, name=self._name
+                )
+                if self.on_consumer is not None:
+                    self.on_consumer(self._consumer.id)
+            return self._consumer
+
+    def lost(self, consumer: Consumer) -> None:
+        """This consumer's leases are lost: the next call makes another."""
+        with self._lock:
+            if self._consumer is consumer:
+                self._consumer = None
+        consumer.close()
+
+    def attempt(self, call: Callable[[Consumer], T], *, otherwise: T) -> T:
+        """Make a call on the consumer, again and again while the broker fails; `otherwise` once `closing` is set."""
+        for tries in range(1 << 62):
+            try:
+                answer = call(self.consumer())
+            except BrokerError as error:
+                self._tell_down(error)
+                if self.closing.wait(PAUSES[min(tries, len(PAUSES) - 1)]):
+                    return otherwise
+            else:
+                if self._down_since is not None:
+                    self._tell_up()
+                return answer
+        return otherwise
+
+    def wake(self) -> None:
+        with self._lock:
+            if self._consumer is not None:
+                self._consumer.wake()
+
+    def close(self) -> None:
+        """Hand back what is still held. A broker that fails now finds out by the lease's end."""
+        with self._lock:
+            consumer, self._consumer = self._consumer, None
+        if consumer is not None:
+            try:
+                consumer.close()
+            except BrokerError as error:
+                self._tell_down(error)
+
+    def _tell_down(self, error: BrokerError) -> None:
+        with self._lock:
+            first, self._down_since = self._down_since is None, self._down_since or SYSTEM.monotonic()
+        if first:
+            self._bus.emit(BrokerDown(self._name, str(error)))
+
+    def _tell_up(self) -> None:
+        with self._lock:
+            since, self._down_since = self._down_since, None
+        if since is not None:
+            self._bus.emit(BrokerUp(self._name, SYSTEM.monotonic() - since))

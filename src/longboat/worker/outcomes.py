@@ -1,0 +1,43 @@
+"""(lease, task, reply) -> outcome: what becomes of a job after an attempt. Pure."""
+
+from __future__ import annotations
+
+from longboat.broker import LOST, Lease
+from longboat.executor import Ending, Reply
+from longboat.job import Cancelled, Dead, Done, Failure, Outcome, Release, Retry
+from longboat.task import Settings
+
+CRASHES = 3
+"""Attempts that a job gets at least when its process dies under it: the death need not be its fault."""
+
+
+def outcome_of(lease: Lease, settings: Settings, reply: Reply, chance: float) -> Outcome:
+    """`chance` in [0, 1) spreads the retries."""
+    ending = reply.ending
+    if ending is Ending.RETURNED:
+        return Done(reply.result)
+    if ending is Ending.UNSTARTED:
+        return Release()
+    failure = reply.failure or Failure(f"longboat.{ending.value.title()}", "")
+    if ending is Ending.CANCELLED:
+        return Cancelled(failure)
+    delay = None
+    if ending is Ending.KILLED:
+        if lease.attempt < limit(settings):
+            delay = settings.policy.delay(1, chance) or chance
+    elif ending is not Ending.REFUSED and reply.again:
+        delay = settings.policy.delay(lease.attempt, chance)
+    return Dead(failure) if delay is None else Retry(delay, failure)
+
+
+def limit(settings: Settings) -> int:
+    """Attempts a job may have at all, those ended by the death of its worker included."""
+    return max(settings.policy.retries + 1, CRASHES)
+
+
+def spent(lease: Lease, settings: Settings) -> Outcome | None:
+    """Dead, for a job that has no attempt left because its workers died; None for one that may run."""
+    if lease.attempt <= limit(settings):
+        return None
+    made = lease.attempt - 1
+    return Dead(Failure(LOST, f"its worker died while it ran, again and again: {made} attempts were made"), charged=False)

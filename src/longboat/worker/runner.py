@@ -1,0 +1,127 @@
+"""Runner: one attempt as a pipeline. Leases come in, go to the executor of their task, and go out as settlements."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Sequence
+from time import monotonic
+
+from longboat.broker import CANCELLED, UNKNOWN_TASK, Lease, Settlement
+from longboat.clock import SYSTEM
+from longboat.events import Bus, JobCancelled, JobFailed, JobParked, JobSucceeded
+from longboat.executor import Call, Ending, Executor, Reply
+from longboat.job import Cancelled, Dead, Done, Failure, Outcome, Park, Retry
+from longboat.task import ExecutorName, Registry
+from longboat.worker.outcomes import outcome_of, spent
+from longboat.worker.quarantine import Quarantine
+
+NAMES: tuple[ExecutorName, ...] = ("async", "thread", "process")
+
+
+class Runner:
+    """`take` is the fetcher's; `done` is called by executors, from any of their threads."""
+
+    def __init__(
+        self,
+        registry: Registry,
+        executor: Callable[[str], Executor],
+        settle: Callable[[Settlement], None],
+        quarantine: Quarantine,
+        bus: Bus,
+        *,
+        name: str,
+        patience: float,
+    ) -> None:
+        self._registry = registry
+        self._executor = executor
+        self._settle = settle
+        self._quarantine = quarantine
+        self._bus = bus
+        self._name = name
+        self._patience = patience
+        self.calls: dict[Call, None] = {}
+        """All that is in hand and has not replied. Others read it by copying it, which is one operation."""
+        self.ended: dict[str, int] = dict.fromkeys(NAMES, 0)
+        """Calls that have replied, by executor: the fetcher measures its rates by them."""
+
+    def take(self, leases: Sequence[Lease]) -> None:
+        """resolve, refuse what has no attempt left, set the suspects apart, submit."""
+        batches: dict[str, list[Call]] = {}
+        suspects: list[Call] = []
+        for lease in leases:
+            task = self._registry.get(lease.job.task)
+            if task is None:
+                self._park(lease)
+                continue
+            if lease.returns or lease.attempt > 1:
+                verdict = spent(lease, task.settings)
+                if verdict is not None:
+                    self._give(lease, verdict)
+                    continue
+            call = Call(lease, task)
+            if lease.returns:
+                suspects.append(call)
+            else:
+                batches.setdefault(task.settings.executor, []).append(call)
+        for name, calls in batches.items():
+            self.calls.update(dict.fromkeys(calls))
+            self._executor(name).submit(calls)
+        if suspects:
+            self.calls.update(dict.fromkeys(suspects))
+            self._quarantine.add(suspects)
+
+    def submit(self, call: Call) -> None:
+        """The quarantine's: this one may run now."""
+        self._executor(call.task.settings.executor).submit([call])
+
+    def done(self, call: Call, reply: Reply) -> None:
+        """outcome, events, settle."""
+        if self.calls.pop(call, call) is call:
+            return  # let go of: its lease was lost
+        lease = call.lease
+        self.ended[call.task.settings.executor] += 1
+        if reply.ending is Ending.RETURNED:
+            if self._bus.every_job:
+                seconds = monotonic() - call.started
+                self._bus.emit(JobSucceeded(self._name, lease.job.id, lease.job.task, lease.attempt, seconds))
+            self._settle(Settlement(lease, Done(reply.result)))
+            return
+        self._give(lease, outcome_of(lease, call.task.settings, reply, random.random()))
+
+    def let_go(self) -> list[Call]:
+        """The leases are lost: what runs is stopped, and its outcome dropped."""
+        calls = list(self.calls)
+        self.calls.clear()
+        for call in calls:
+            self.stop(call, Ending.CANCELLED)
+        return calls
+
+    def stop(self, call: Call, why: Ending) -> None:
+        if self._quarantine.withdraw(call):
+            self.done(call, Reply(why, failure=Failure(CANCELLED, "cancelled before it started")))
+        else:
+            self._executor(call.task.settings.executor).stop(call, why)
+
+    def kill(self, call: Call) -> None:
+        self._executor(call.task.settings.executor).kill(call)
+
+    def _park(self, lease: Lease) -> None:
+        job = lease.job
+        message = f"no worker that knows task {job.task!r} came within {self._patience:g} s"
+        failure = Failure(UNKNOWN_TASK, message, "", 0, SYSTEM.now(), self._name)
+        self._settle(Settlement(lease, Park(self._patience, failure)))
+        self._bus.emit(JobParked(self._name, job.id, job.task))
+
+    def _give(self, lease: Lease, outcome: Outcome) -> None:
+        if isinstance(outcome, Retry | Dead | Cancelled):
+            failure = outcome.failure
+            failure.attempt, failure.at, failure.worker = lease.attempt, SYSTEM.now(), self._name
+            if isinstance(outcome, Dead) and not outcome.charged:
+                failure.attempt -= 1
+        self._settle(Settlement(lease, outcome))
+        job = lease.job
+        if isinstance(outcome, Retry | Dead):
+            delay = outcome.delay if isinstance(outcome, Retry) else None
+            self._bus.emit(JobFailed(self._name, job.id, job.task, lease.attempt, outcome.failure, delay))
+        elif isinstance(outcome, Cancelled):
+            self._bus.emit(JobCancelled(self._name, job.id, job.task, outcome.failure.message))

@@ -1,0 +1,300 @@
+"""Supervisor: the parent of worker processes. It starts them, sees them die, and hands their jobs back at once.
+
+It imports no app and keeps no connection, so that nothing a task does can bring it down. TERM or INT: all finish what runs,
+within the grace; a second one: they hand back and leave. HUP: each worker is replaced by a new one. USR1: all write their
+stacks. Signals reach the workers through a pipe, so that a signal to the whole process group counts once.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import selectors
+import signal
+import sys
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from types import FrameType
+
+from longboat.broker import LOST
+from longboat.job import Failure
+from longboat.worker import channel
+from longboat.worker.channel import Channel
+
+EXIT_APP = 3
+EXIT_BROKER = 4
+EXIT_RECYCLE = 75
+"""A worker process that wants to be replaced: it has run its number of jobs, has grown too large, or is worn."""
+
+LAST_CHANCE = 5.0
+"""Seconds beyond its grace until a worker process that should have left is killed."""
+SETTLED_AFTER = 5.0
+"""A worker process that lived for so many seconds is restarted without a pause."""
+LONGEST_PAUSE = 10.0
+
+HANDLED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGCHLD)
+
+Main = Callable[[Channel], int]
+"""What runs in a worker process; returns its exit status."""
+Evict = Callable[[str, str, Failure], None]
+"""(broker URL, consumer id, failure): runs in a process of its own."""
+
+
+class _Process:
+    """A worker process as its parent sees it."""
+
+    def __init__(self, pid: int, end: Channel) -> None:
+        self.pid = pid
+        self.channel = end
+        self.born = time.monotonic()
+        self.heard: float | None = None
+        self.broker = ""
+        self.consumers: list[str] = []
+        self.done = False
+        self.kill_at: float | None = None
+        self.why = ""
+        """Why the supervisor killed it, if it did."""
+
+
+class Supervisor:
+    """Runs `workers` processes until they are done; `run` belongs to the main thread of a process without other threads.
+
+    `grace` and `silence` are seconds: how long running jobs may finish, and how long a worker may go without a sign of
+    life before it is killed (its lease is over by then).
+    """
+
+    def __init__(self, main: Main, evict: Evict, *, workers: int, grace: float, silence: float) -> None:
+        self._main = main
+        self._evict = evict
+        self._workers = workers
+        self._grace = grace
+        self._silence = silence
+        self._processes: dict[int, _Process] = {}
+        self._evicting: set[int] = set()
+        self._starts: list[float] = []
+        """When to start further workers (monotonic)."""
+        self._pause = 0.0
+        self._stopping = 0
+        self._status = 0
+        self._came_up = False
+        self._selector = selectors.DefaultSelector()
+        self._signals: list[int] = []
+
+    def run(self) -> int:
+        """The exit status: 0, or that of workers that cannot start (EXIT_APP, EXIT_BROKER)."""
+        with self._handling() as wakeup:
+            self._selector.register(wakeup, selectors.EVENT_READ)
+            self._starts = [0.0] * self._workers
+            while self._processes or self._evicting or (self._starts and not self._stopping):
+                self._start_due()
+                self._wait(wakeup)
+                self._heed_signals()
+                self._reap()
+                self._kill_due()
+        return self._status
+
+    # --- starting
+
+    def _start_due(self) -> None:
+        now = time.monotonic()
+        due = [at for at in self._starts if at <= now] if not self._stopping else []
+        self._starts = [at for at in self._starts if at > now]
+        for _ in due:
+            self._start()
+
+    def _start(self) -> None:
+        ours, theirs = channel.pair()
+        pid = _fork(lambda: self._be_worker(ours, theirs))
+        theirs.close()
+        os.set_blocking(ours.read, False)
+        process = _Process(pid, ours)
+        self._processes[pid] = process
+        self._selector.register(ours.read, selectors.EVENT_READ, process)
+
+    def _be_worker(self, ours: Channel, theirs: Channel) -> int:
+        self._selector.close()
+        ours.close()
+        for other in self._processes.values():
+            other.channel.close()  # or its workers would not see the supervisor's end
+        for number in HANDLED:
+            signal.signal(number, signal.SIG_DFL)
+        for number in (signal.SIGINT, signal.SIGHUP, signal.SIGUSR1):
+            signal.signal(number, signal.SIG_IGN)  # these are for the supervisor, which tells us
+        status = self._main(theirs)
+        theirs.send(channel.BYE)
+        return status
+
+    # --- listening
+
+    def _wait(self, wakeup: int) -> None:
+        now = time.monotonic()
+        moments = [*self._starts, *(p.kill_at for p in self._processes.values() if p.kill_at is not None)]
+        timeout = min([1.0, *(max(0.0, at - now) for at in moments)])
+        for key, _ in self._selector.select(timeout):
+            if key.fd == wakeup:
+                os.read(wakeup, 4096)
+            else:
+                self._hear(key.data)
+
+    def _hear(self, process: _Process) -> None:
+        told = process.channel.poll()
+        if told is None:
+            self._selector.unregister(process.channel.read)
+            return
+        process.heard = time.monotonic()
+        for word, text in told:
+            if word == channel.CONSUMER:
+                process.consumers.append(text)
+            elif word == channel.BROKER:
+                process.broker = text
+                self._came_up = True
+            elif word == channel.BYE:
+                process.done = True
+
+    def _heed_signals(self) -> None:
+        signals, self._signals = self._signals, []
+        for number in signals:
+            if number in (signal.SIGTERM, signal.SIGINT):
+                self._stopping += 1
+                for process in self._processes.values():
+                    self._ask_to_stop(process, now=self._stopping > 1)
+            elif number == signal.SIGHUP and not self._stopping:
+                for process in self._processes.values():
+                    self._ask_to_stop(process, now=False)
+            elif number == signal.SIGUSR1:
+                for pid in self._processes:
+                    os.kill(pid, signal.SIGUSR1)
+
+    def _ask_to_stop(self, process: _Process, *, now: bool) -> None:
+        process.channel.send(channel.NOW if now else channel.STOP)
+        patience = LAST_CHANCE if now else self._grace + LAST_CHANCE
+        process.kill_at = time.monotonic() + patience
+        process.why = "it did not leave when it was asked to"
+
+    # --- ends
+
+    def _kill_due(self) -> None:
+        now = time.monotonic()
+        for process in self._processes.values():
+            silent = process.heard is not None and now - process.heard > self._silence
+            if silent and not process.why:
+                process.why = f"it gave no sign of life for {self._silence:g} s"
+            if silent or (process.kill_at is not None and now >= process.kill_at):
+                os.kill(process.pid, signal.SIGKILL)
+
+    def _reap(self) -> None:
+        while True:
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                return
+            if pid == 0:
+                return
+            self._evicting.discard(pid)
+            process = self._processes.get(pid)
+            if process is not None:
+                self._hear_last_words(process)
+                del self._processes[pid]
+                self._ended(process, os.waitstatus_to_exitcode(status))
+
+    def _hear_last_words(self, process: _Process) -> None:
+        while process.channel.read in self._selector.get_map():
+            before = len(process.consumers)
+            self._hear(process)
+            if len(process.consumers) == before and process.channel.read in self._selector.get_map():
+                self._selector.unregister(process.channel.read)
+        process.channel.close()
+
+    def _ended(self, process: _Process, code: int) -> None:
+        """0 while nothing was asked of it: a burst is over. Otherwise start another one, unless that is no use.
+
+        The status counts only of one that said it was done: a task can exit with any.
+        """
+        over = process.done and code == 0 and process.kill_at is None
+        if not process.done or code not in (0, EXIT_APP, EXIT_BROKER, EXIT_RECYCLE):
+            self._hand_back(process, code)
+        elif code == EXIT_APP or (code == EXIT_BROKER and not self._came_up):
+            self._status = code
+            self._stop_all()
+            return
+        if self._stopping or over:
+            return
+        lived = time.monotonic() - process.born
+        if (process.done and code in (0, EXIT_RECYCLE)) or lived > SETTLED_AFTER:
+            self._pause = 0.0
+        else:
+            self._pause = min(LONGEST_PAUSE, self._pause * 2 or 0.1)
+        self._starts.append(time.monotonic() + self._pause)
+
+    def _stop_all(self) -> None:
+        self._stopping += 1
+        for process in self._processes.values():
+            self._ask_to_stop(process, now=False)
+
+    def _hand_back(self, process: _Process, code: int) -> None:
+        reason = _death(code) + (f": {process.why}" if process.why and code < 0 else "")
+        print(f"longboat: worker process {process.pid} {reason}; its jobs are handed back", file=sys.stderr, flush=True)
+        for consumer in process.consumers:
+            failure = Failure(LOST, f"its worker process {'was ' if code < 0 else ''}{reason}")
+            failure.worker, failure.at = f"pid {process.pid}", time.time()
+            self._evicting.add(_fork(partial(self._be_evictor, process.broker, consumer, failure)))
+
+    def _be_evictor(self, broker: str, consumer: str, failure: Failure) -> int:
+        for number in HANDLED:
+            signal.signal(number, signal.SIG_DFL)
+        self._evict(broker, consumer, failure)
+        return 0
+
+    @contextmanager
+    def _handling(self) -> Iterator[int]:
+        read, write = os.pipe()
+        os.set_blocking(write, False)
+        before = {number: signal.signal(number, self._note_signal) for number in HANDLED}
+        old = signal.set_wakeup_fd(write)
+        try:
+            yield read
+        finally:
+            signal.set_wakeup_fd(old)
+            for number, handler in before.items():
+                signal.signal(number, handler)
+            self._selector.close()
+            os.close(read)
+            os.close(write)
+
+    def _note_signal(self, number: int, _: FrameType | None) -> None:
+        self._signals.append(number)
+
+
+def _fork(work: Callable[[], int]) -> int:
+    """Run `work` in a child process, whose exit status is what it returns; gives the child's pid."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    pid = os.fork()
+    if pid:
+        return pid
+    code = 1
+    try:
+        signal.set_wakeup_fd(-1)
+        code = work()
+    except SystemExit as error:
+        code = error.code if isinstance(error.code, int) else 1
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        try:
+            atexit._run_exitfuncs()  # os._exit does not, and multiprocessing removes its temporary folder by one
+            sys.stdout.flush()
+            sys.stderr.flush()
+        finally:
+            os._exit(code)
+
+
+def _death(code: int) -> str:
+    if code >= 0:
+        return f"exited with status {code}"
+    name = signal.Signals(-code).name if -code in set(signal.Signals) else "?"
+    hint = " (the system kills by it when memory runs out)" if -code == signal.SIGKILL else ""
+    return f"killed by signal {-code} ({name}){hint}"

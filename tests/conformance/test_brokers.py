@@ -1,0 +1,23 @@
+"""Every clause of the contract against every broker."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from longboat.clock import SYSTEM
+from longboat.testing.conformance import CLAUSES, Clause
+from longboat.testing.harnesses import ADAPTERS
+
+
+@pytest.mark.parametrize("clause", CLAUSES, ids=lambda clause: clause.name)
+@pytest.mark.parametrize("adapter", ADAPTERS)
+def test_clause(adapter: str, clause: Clause, tmp_path: Path) -> None:
+    new = ADAPTERS[adapter](tmp_path, SYSTEM)
+    broker = new.open()
+    missing = clause.name in broker.missing
+    broker.close()
+    if missing:
+        pytest.skip(f"{adapter} declares {clause.name!r} missing")
+    clause.check(new)

@@ -1,0 +1,102 @@
+"""`longboat demo` as a user runs it, and what is left when it is interrupted: nothing."""
+
+from __future__ import annotations
+
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+COMMAND = [sys.executable, "-m", "longboat", "demo"]
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """A short path: the worker's sockets are in it, and their names may have about 100 characters."""
+    with tempfile.TemporaryDirectory(prefix="lb-") as made:
+        yield Path(made)
+
+
+def start(folder: Path) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        COMMAND,
+        env={"PATH": "/usr/bin:/bin", "TMPDIR": str(folder), "PYTHONUNBUFFERED": "1"},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        cwd=folder,
+    )
+
+
+def until(true: Callable[[], bool], limit: float = 20.0) -> bool:
+    """Whether it came true: other processes give no event to wait for."""
+    end = time.monotonic() + limit
+    while not true() and time.monotonic() < end:
+        time.sleep(0.02)
+    return true()
+
+
+def processes_of(folder: Path) -> list[psutil.Process]:
+    """The demo started in the folder, and all that it started: its environment is handed down."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            if process.environ().get("TMPDIR", "").startswith(str(folder)) and process.status() != psutil.STATUS_ZOMBIE:
+                found.append(process)
+        except psutil.Error:
+            continue
+    return found
+
+
+@pytest.mark.timeout(180)
+def test_the_demo_runs_and_checks_itself(folder: Path) -> None:
+    with start(folder) as demo:
+        text, _ = demo.communicate(timeout=170)
+    assert demo.returncode == 0, text
+    assert "The worker's report is equal to the plain loop's." in text
+    jobs = re.search(r"([\d,]+) jobs were put", text)
+    assert jobs
+    assert int(jobs[1].replace(",", "")) > 600, text  # at least a trimmed library, 200 naps and 100 digests
+    assert re.search(r"^asyncio +\d+ ", text, re.M), text
+    assert re.search(r"speed-up +\d+\.\d\d ", text), text
+    assert list(folder.iterdir()) == []
+    assert processes_of(folder) == []
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_nothing_is_left_of_an_interrupted_demo(number: int, folder: Path) -> None:
+    with start(folder) as demo:
+        assert demo.stdout is not None
+        while "jobs were put" not in (line := demo.stdout.readline()):
+            assert line, "the demo ended before it had begun"
+        assert len(processes_of(folder)) > 1
+        demo.send_signal(number)
+        demo.communicate(timeout=60)
+    assert demo.returncode != 0
+    assert processes_of(folder) == []
+    assert list(folder.iterdir()) == []
+
+
+def test_a_worker_that_dies_ends_the_demo_with_a_clear_message(folder: Path) -> None:
+    with start(folder) as demo:
+        assert demo.stdout is not None
+        while "jobs were put" not in (line := demo.stdout.readline()):
+            assert line, "the demo ended before it had begun"
+        (worker,) = psutil.Process(demo.pid).children()
+        worker.kill()
+        text, _ = demo.communicate(timeout=60)
+    assert demo.returncode == 1
+    assert "longboat demo: the worker died with status -9." in text
+    assert "Traceback" not in text
+    assert until(lambda: processes_of(folder) == [])
+    assert list(folder.iterdir()) == []

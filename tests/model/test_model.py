@@ -1,0 +1,37 @@
+"""Every broker behaves as the model says, whatever callers, workers and an operator do."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, Phase, settings
+from hypothesis.stateful import run_state_machine_as_test
+
+from longboat.broker import Broker
+from longboat.testing.clock import FakeClock
+from longboat.testing.harnesses import ADAPTERS
+from longboat.testing.model import BrokerMachine
+
+
+@pytest.mark.parametrize("adapter", ADAPTERS)
+def test_the_broker_behaves_as_the_model_says(adapter: str) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+
+        class Machine(BrokerMachine):
+            @staticmethod
+            def new_broker(clock: FakeClock) -> Broker:
+                return ADAPTERS[adapter](Path(folder), clock).open()
+
+        run_state_machine_as_test(
+            Machine,
+            settings=settings(
+                max_examples=100,
+                stateful_step_count=40,
+                deadline=None,
+                database=None,
+                phases=[Phase.generate],  # shrinking takes minutes on a file; the steps are printed as they were
+                suppress_health_check=list(HealthCheck),
+            ),
+        )

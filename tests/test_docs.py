@@ -1,0 +1,247 @@
+"""Every example in the documentation runs as it stands there.
+
+Of each page, in order and in one temporary directory: a ```python block runs in a fresh process (one that begins with a
+file's name in a comment, such as `# tasks.py`, is written to that file first, for what follows); in a ```console block the
+lines after `$ ` are run by the shell, and where the block shows output the real one must match it (`…` stands for
+anything). A command that ends in `&` runs in the background to the page's end. What cannot be run says why, right above
+it: `<!-- not run: reason -->`.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import sysconfig
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import msgspec
+import pytest
+
+from longboat import codec
+from longboat.job import Job, State
+
+ROOT = Path(__file__).parent.parent
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+
+FENCE = re.compile(
+    r"(?:<!-- not run:(?P<reason>[^>]*)-->\s*\n)?^```(?P<kind>python|console)\n(?P<body>.*?)^```$", re.M | re.S
+)
+FILE_NAME = re.compile(r"# (?P<name>[\w/]+\.py)\n")
+LIMIT = 60.0
+"""Seconds for one block or command."""
+
+
+class Block(NamedTuple):
+    kind: str
+    body: str
+    line: int
+    reason: str | None
+    """Why it is not run; None: it is run."""
+
+
+class Command(NamedTuple):
+    line: str
+    shown: str
+    """The output that the page shows; empty: none."""
+
+
+def blocks(text: str) -> list[Block]:
+    return [
+        Block(found["kind"], found["body"], text.count("\n", 0, found.start("body")), found["reason"])
+        for found in FENCE.finditer(text)
+    ]
+
+
+def commands(body: str) -> list[Command]:
+    """The commands of a console block, those continued by a backslash joined, each with the output below it."""
+    parts = re.split(r"^\$ ", body.replace("\\\n", ""), flags=re.M)
+    if parts[0].strip():
+        raise ValueError(f"a console block begins with a command, not with {parts[0]!r}")
+    return [Command(*(text.strip() for text in part.partition("\n")[::2])) for part in parts[1:]]
+
+
+def matches(shown: str, real: str) -> bool:
+    """Whether the output is what the page shows: line by line, `…` for anything, spaces at the ends of lines apart."""
+    pattern = ".*".join(re.escape(part) for part in re.sub(r"[ \t]+$", "", shown.strip(), flags=re.M).split("…"))
+    return re.fullmatch(pattern, re.sub(r"[ \t]+$", "", real.strip(), flags=re.M), re.S) is not None
+
+
+class Page:
+    """Runs a page's blocks in a directory."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._background: list[subprocess.Popen[bytes]] = []
+        path = os.pathsep.join([sysconfig.get_path("scripts"), os.environ.get("PATH", os.defpath)])
+        kept = {name: value for name, value in os.environ.items() if not name.startswith("LONGBOAT_")}
+        self._environment = {**kept, "PATH": path, "PYTHONWARNINGS": "error", "NO_COLOR": "1"}
+
+    def run(self, block: Block) -> None:
+        if block.kind == "python":
+            self._python(block)
+        else:
+            for command in commands(block.body):
+                self._shell(command)
+
+    def _python(self, block: Block) -> None:
+        named = FILE_NAME.match(block.body)
+        name = named["name"] if named else f"block_{block.line}.py"
+        (self._folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (self._folder / name).write_text(block.body)
+        self._check(f"{sys.executable} {name}", "")
+
+    def _shell(self, command: Command) -> None:
+        if not command.line.endswith("&"):
+            self._check(command.line, command.shown)
+            return
+        log = (self._folder / f"background_{len(self._background)}.log").open("wb")
+        with log:
+            started = subprocess.Popen(
+                ["bash", "-c", command.line.removesuffix("&")],
+                cwd=self._folder,
+                env=self._environment,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+        self._background.append(started)
+
+    def _check(self, line: str, shown: str) -> None:
+        done = subprocess.run(
+            ["bash", "-c", line],
+            cwd=self._folder,
+            env=self._environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=LIMIT,
+            check=False,
+        )
+        logs = "".join(f"\n--- {path.name}\n{path.read_text()}" for path in sorted(self._folder.glob("background_*.log")))
+        assert done.returncode == 0, f"$ {line}\nexit status {done.returncode}\n{done.stdout}{logs}"
+        assert not shown or matches(shown, done.stdout), f"$ {line}\n--- shown\n{shown}\n--- real\n{done.stdout}{logs}"
+
+    def close(self) -> None:
+        """Stop what runs in the background; it has to leave by itself when asked to."""
+        failed = [process.args for process in self._background if process.poll()]
+        for process in self._background:
+            process.send_signal(signal.SIGTERM)
+        for process in self._background:
+            try:
+                process.wait(20)
+            finally:
+                kill_group(process.pid)
+        assert not failed, f"left before it was stopped: {failed}"
+
+
+def kill_group(pid: int) -> None:
+    try:
+        os.killpg(pid, signal.SIGKILL)
+    except ProcessLookupError:
+        return
+
+
+@pytest.fixture
+def page(tmp_path: Path) -> Iterator[Page]:
+    made = Page(tmp_path)
+    yield made
+    made.close()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_examples_run(path: Path, page: Page) -> None:
+    for block in blocks(path.read_text()):
+        if block.reason is None:
+            page.run(block)
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_what_is_not_run_says_why(path: Path) -> None:
+    text = path.read_text()
+    assert [block.line for block in blocks(text) if block.reason is not None and not block.reason.strip()] == []
+    fences = re.findall(r"^ *```(\w*)", text, re.M)[::2]
+    assert len(fences) * 2 == len(re.findall(r"^ *```", text, re.M)), "a block is not closed"
+    assert sum(kind in ("python", "console") for kind in fences) == len(blocks(text)), (
+        "an example that this test cannot read"
+    )
+    known = {"python", "console", "mermaid", "text", "toml", "ini"}
+    assert set(fences) <= known, f"blocks of these kinds are not looked at: {sorted(set(fences) - known)}"
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_links_lead_somewhere(path: Path) -> None:
+    links = re.findall(r"\]\((?!https?://|#)([^)#\s]+)", path.read_text())
+    assert [link for link in links if not (path.parent / link).exists()] == []
+
+
+def test_the_wire_format_is_as_written() -> None:
+    rows = re.findall(r"^\| (\d+) \| `(\w+)` \|", (ROOT / "docs" / "internals.md").read_text(), re.M)
+    assert rows == [(str(number), name) for number, name in enumerate(Job.__struct_fields__)]
+    assert msgspec.msgpack.decode(codec.encode_job(Job(1, "a", "b", b"c")))[:4] == [1, "a", "b", b"c"]
+
+
+def test_every_state_is_described() -> None:
+    text = (ROOT / "docs" / "lifecycle.md").read_text()
+    assert re.findall(r"^\| \*\*(\w+)\*\* \|", text, re.M) == [state.value for state in State]
+    drawn = set(re.findall(r"^    (\w+) -->|--> (\w+):", text, re.M))
+    assert {name for pair in drawn for name in pair if name} == {state.value for state in State}
+
+
+GOOD = """
+```python
+# say.py
+print("said", __name__)
+```
+
+<!-- not run: takes a day -->
+```console
+$ sleep 86400
+```
+
+```console
+$ python3 -c 'import sys; sys.exit("LONGBOAT_APP" in __import__("os").environ)'
+$ sleep 600 &
+$ python say.py
+said …
+```
+"""
+
+
+def test_a_page_is_run(page: Page, tmp_path: Path) -> None:
+    for block in blocks(GOOD):
+        if block.reason is None:
+            page.run(block)
+    assert (tmp_path / "say.py").exists()
+    assert [block.reason for block in blocks(GOOD)] == [None, " takes a day ", None]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "```python\n1 / 0\n```",
+        "```python\nimport warnings\nwarnings.warn('x')\n```",
+        "```console\n$ false\n```",
+        "```console\n$ echo one\ntwo\n```",
+        "```console\n$ printf 'one\\ntwo\\n'\none\n```",
+    ],
+)
+def test_a_wrong_example_is_found(text: str, page: Page) -> None:
+    (block,) = blocks(text)
+    with pytest.raises(AssertionError):
+        page.run(block)
+
+
+def test_a_background_command_that_fails_is_found(tmp_path: Path) -> None:
+    page = Page(tmp_path)
+    (block,) = blocks("```console\n$ touch began; exit 3 &\n$ until [ -e began ]; do sleep 0.01; done; sleep 0.1\n```")
+    page.run(block)
+    with pytest.raises(AssertionError, match="left before"):
+        page.close()

@@ -1,0 +1,163 @@
+"""The file: its modes, its schema, and what is said of files that are none of ours."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import stat
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from longboat.brokers.sqlite import SqliteBroker, migration
+from longboat.errors import BrokerError, BrokerUnavailable, StoreTooNew
+from longboat.job import Job, State
+
+
+def test_only_its_owner_may_read_what_is_stored(broker: SqliteBroker, path: Path, job: Callable[..., Job]) -> None:
+    consumer = broker.consumer([], lease=10)
+    broker.put([job()])
+    modes = {file.name: stat.S_IMODE(file.stat().st_mode) for file in path.parent.iterdir()}
+    consumer.close()
+    assert modes == {
+        "queue.db": 0o600,
+        "queue.db-wal": 0o600,
+        "queue.db-shm": 0o600,
+        "queue.db-lock": 0o600,
+        "queue.db-wake": 0o700,
+    }
+
+
+def test_nothing_is_made_before_the_first_use(path: Path) -> None:
+    SqliteBroker(path).close()
+    assert list(path.parent.iterdir()) == []
+
+
+@pytest.mark.parametrize(("mode", "level"), [("full", 2), ("normal", 1)])
+def test_every_connection_syncs_as_asked(path: Path, mode: str, level: int) -> None:
+    broker = SqliteBroker(path, synchronous=mode)  # type: ignore[arg-type]
+    with broker._store.write() as tx:
+        assert tx.run("PRAGMA synchronous").fetchone()[0] == level
+        assert tx.run("PRAGMA journal_mode").fetchone()[0] == "wal"
+    broker.close()
+
+
+def test_a_file_of_another_program_is_left_alone(path: Path) -> None:
+    with closing(sqlite3.connect(path)) as db, db:
+        db.execute("CREATE TABLE precious (n)")
+    broker = SqliteBroker(path)
+    with pytest.raises(BrokerError, match="another program's SQLite database"):
+        broker.inspector.counts()
+    broker.close()
+
+
+def test_a_file_that_is_no_database_says_what_to_do(path: Path, job: Callable[..., Job]) -> None:
+    path.write_bytes(b"not a database, " * 1000)
+    broker = SqliteBroker(path)
+    with pytest.raises(BrokerError, match="aside"):
+        broker.put([job()])
+    broker.close()
+
+
+def test_a_damaged_database_says_what_to_do(broker: SqliteBroker, path: Path, job: Callable[..., Job]) -> None:
+    broker.put([job() for _ in range(1000)])
+    broker.close()
+    with path.open("r+b") as file:
+        file.seek(4096)
+        file.write(os.urandom(path.stat().st_size - 4096))
+    damaged = SqliteBroker(path)
+    with pytest.raises(BrokerError, match="damaged"):
+        damaged.consumer([], lease=10).receive(1000, wait=0)
+    damaged.close()
+
+
+def test_a_folder_that_does_not_exist_is_told(tmp_path: Path, job: Callable[..., Job]) -> None:
+    broker = SqliteBroker(tmp_path / "missing" / "queue.db")
+    with pytest.raises(BrokerUnavailable, match="missing"):
+        broker.put([job()])
+    broker.close()
+
+
+def test_a_file_that_was_removed_is_made_again(broker: SqliteBroker, path: Path, job: Callable[..., Job]) -> None:
+    consumer = broker.consumer([], lease=10)
+    broker.put([job(), job()])
+    for suffix in ("", "-wal", "-shm"):
+        os.unlink(f"{path}{suffix}")
+    later = SqliteBroker(path)
+    later.put([job()])
+    assert broker.inspector.counts() == {("default", State.READY): 1}
+    assert not consumer.extend().alive
+    broker.put([job()])
+    assert later.inspector.counts() == {("default", State.READY): 2}
+    consumer.close()
+    later.close()
+
+
+def test_a_closed_broker_says_so(broker: SqliteBroker, job: Callable[..., Job]) -> None:
+    broker.close()
+    with pytest.raises(BrokerUnavailable, match="closed"):
+        broker.put([job()])
+    broker.close()
+
+
+def test_a_store_of_a_newer_version_is_refused(broker: SqliteBroker, path: Path, job: Callable[..., Job]) -> None:
+    broker.put([job()])
+    broker.close()
+    with closing(sqlite3.connect(path)) as db:
+        db.execute("PRAGMA user_version = 99")
+    newer = SqliteBroker(path)
+    with pytest.raises(StoreTooNew, match="upgrade"):
+        newer.inspector.counts()
+    newer.close()
+
+
+def test_an_older_store_is_brought_up_to_date_with_its_jobs(
+    broker: SqliteBroker, path: Path, job: Callable[..., Job]
+) -> None:
+    broker.put([job()])
+    broker.close()
+    steps = [*migration.STEPS, "ALTER TABLE ready ADD COLUMN colour TEXT NOT NULL DEFAULT 'red';"]
+    with closing(sqlite3.connect(path, isolation_level=None)) as db:
+        assert not migration.is_current(db, "queue.db", steps)
+        migration.migrate(db, "queue.db", steps)
+        assert migration.is_current(db, "queue.db", steps)
+        assert db.execute("SELECT colour FROM ready").fetchall() == [("red",)]
+        migration.migrate(db, "queue.db", steps)  # by a process that had looked before the first one was done
+
+
+def test_a_migration_that_fails_changes_nothing(broker: SqliteBroker, path: Path) -> None:
+    broker.inspector.counts()
+    steps = [*migration.STEPS, "CREATE TABLE half (n);\nCREATE TABLE jobs (n);"]
+    with closing(sqlite3.connect(path, isolation_level=None)) as db:
+        with pytest.raises(sqlite3.OperationalError, match="already exists"):
+            migration.migrate(db, "queue.db", steps)
+        assert db.execute("PRAGMA user_version").fetchone() == (1,)
+        assert not db.execute("SELECT 1 FROM sqlite_schema WHERE name = 'half'").fetchall()
+    assert broker.inspector.counts() == {}
+
+
+def test_rows_of_wrong_types_cannot_be_written_by_hand(broker: SqliteBroker, path: Path) -> None:
+    broker.inspector.counts()
+    with closing(sqlite3.connect(path)) as db, pytest.raises(sqlite3.IntegrityError):
+        db.execute("INSERT INTO ready VALUES ('q', 0, 'not a number', 'id', 0, 0, NULL, NULL)")
+
+
+def test_rows_that_belong_to_no_message_die_and_harm_no_neighbour(
+    broker: SqliteBroker, path: Path, job: Callable[..., Job]
+) -> None:
+    good, other = job(), job()
+    broker.put([good, other])
+    with closing(sqlite3.connect(path)) as db, db:
+        db.execute("INSERT INTO ready VALUES ('default', -9, 1, 'no message', 0, 0, NULL, NULL)")
+        db.execute("INSERT INTO ready VALUES ('default', -9, 2, CAST(X'FF00FE' AS TEXT), 0, 0, NULL, X'FF')")
+        db.execute("UPDATE jobs SET body = (SELECT body FROM jobs WHERE id = ?) WHERE id = ?", (good.id, other.id))
+        db.execute("UPDATE counters SET n = n + 2")
+    consumer = broker.consumer([], lease=10)
+    try:
+        leases = [*consumer.receive(10, wait=0), *consumer.receive(10, wait=0)]
+        assert [lease.job.id for lease in leases] == [good.id]
+        assert broker.inspector.counts() == {("default", State.RUNNING): 1, ("default", State.DEAD): 3}
+    finally:
+        consumer.close()
