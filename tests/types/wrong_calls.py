@@ -1,0 +1,48 @@
+"""Read by the type checkers only. Each line that ends in `# refused` must be an error, and no other may be one."""
+
+from __future__ import annotations
+
+from typing import assert_type
+
+from longboat import Handle, Longboat, as_completed, gather
+
+app = Longboat("memory://")
+
+
+@app.task
+async def fetch(url: str, times: int = 1) -> int:
+    return len(url) * times
+
+
+@app.task(retries=3, timeout="30s", executor="process")
+def parse(data: bytes, *, strict: bool = False) -> list[str]:
+    return [str(data), str(strict)]
+
+
+async def calls() -> None:
+    assert_type(fetch.enqueue("x"), Handle[int])
+    assert_type(fetch.enqueue("x", times=2).result(timeout="5s"), int)
+    assert_type(await fetch.aenqueue("x"), Handle[int])
+    assert_type(await fetch.enqueue("x"), int)
+    assert_type(await fetch("x"), int)
+    assert_type(parse(b"x"), list[str])
+    assert_type(parse.using(delay="1m", priority=5).enqueue(b"x", strict=True), Handle[list[str]])
+    assert_type(gather(fetch.enqueue("x"), fetch.enqueue("y")).result(), list[int])
+    assert_type([handle.result() for handle in as_completed([parse.enqueue(b"x")])], list[list[str]])
+    assert_type(fetch.enqueue_many([("x",)]), list[Handle[int]])
+    fetch.enqueue(1)  # refused
+    fetch.enqueue()  # refused
+    fetch.enqueue("x", "y")  # refused
+    fetch.enqueue("x", time=2)  # refused
+    await fetch.aenqueue(b"x")  # refused
+    parse.enqueue(b"x", True)  # refused
+    parse("x")  # refused
+    parse.using(delai="1m")  # refused
+    parse.using(priority="high")  # refused
+    text: str = fetch.enqueue("x").result()  # refused
+    number: int = fetch("x")  # refused
+    print(text, number)
+
+
+@app.task(executor="threads")  # refused
+def misspelt() -> None: ...

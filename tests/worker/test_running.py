@@ -1,0 +1,148 @@
+"""A worker inside this process: what it does with jobs, on every executor."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from time import monotonic
+from typing import Any
+
+import pytest
+from waiting import until
+from worker_tasks import calls, gate
+
+from longboat import JobCancelled, JobFailed, Longboat, State, gather
+from longboat.broker import EXPIRED, UNKNOWN_TASK
+from longboat.executor import KILLED, TIMEOUT
+from longboat.worker import leases
+
+pytest_plugins = ["worker_fixtures"]
+
+
+def test_all_three_executors_run_in_one_worker(app: Longboat, tasks: Any) -> None:
+    with app.worker(processes=1):
+        jobs = [tasks.add.enqueue(1, 2), tasks.thread.enqueue(3, 4), tasks.square.enqueue(5)]
+        assert gather(*jobs).result(timeout=20) == [3, 7, 25]
+
+
+def test_a_worker_runs_on_the_loop_it_is_entered_in(app: Longboat, tasks: Any) -> None:
+    async def main() -> list[int]:
+        async with app.worker():
+            return [await job for job in [await tasks.add.aenqueue(n, 1) for n in range(5)]]
+
+    assert asyncio.run(main()) == [1, 2, 3, 4, 5]
+
+
+def test_a_failing_job_is_dead_after_its_attempts_with_each_failure(app: Longboat, tasks: Any) -> None:
+    with app.worker():
+        job = tasks.fail.enqueue("no")
+        with pytest.raises(JobFailed) as caught:
+            job.result(timeout=10)
+    assert calls == [1, 2, 3]
+    assert (caught.value.type, caught.value.message, caught.value.attempts) == ("ValueError", "no", 3)
+    assert "def fail" in caught.value.traceback or "in fail" in caught.value.traceback
+    assert [failure.attempt for failure in job.view().failures] == [1, 2, 3]
+    assert all(failure.worker and failure.at for failure in job.view().failures)
+
+
+def test_an_error_that_is_not_to_be_retried_ends_the_job(app: Longboat, tasks: Any) -> None:
+    with app.worker(), pytest.raises(JobFailed):
+        tasks.picky.enqueue("no").result(timeout=10)
+    assert calls == [1]
+
+
+def test_a_result_that_cannot_be_serialised_is_the_attempts_error(app: Longboat, tasks: Any) -> None:
+    with app.worker(), pytest.raises(JobFailed, match="object"):
+        tasks.unserialisable.enqueue().result(timeout=10)
+
+
+@pytest.mark.parametrize("name", ["nap", "doze"])
+def test_time_out_tells_the_function_first(app: Longboat, tasks: Any, name: str) -> None:
+    with app.worker(), pytest.raises(JobFailed) as caught:
+        getattr(tasks, name).enqueue().result(timeout=10)
+    assert (caught.value.type, calls) == (TIMEOUT, ["told"])
+
+
+def test_time_out_tells_a_child_first(app: Longboat, tasks: Any, tmp_path: Path) -> None:
+    with app.worker(processes=1), pytest.raises(JobFailed) as caught:
+        tasks.spin.enqueue(str(tmp_path / "told")).result(timeout=20)
+    assert caught.value.type == TIMEOUT
+    assert (tmp_path / "told").exists()
+
+
+def test_what_does_not_heed_a_time_out_is_abandoned(app: Longboat, tasks: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(leases, "KILL_AFTER", 0.1)
+    deaf = app.task(name="deaf", timeout=0.1)(_held)
+    worker = app.worker(threads=1)
+    with worker:
+        with pytest.raises(JobFailed) as caught:
+            deaf.enqueue().result(timeout=10)
+        assert caught.value.type == TIMEOUT
+        assert tasks.thread.enqueue(1, 1).result(timeout=10) == 2, "its slot is of use again"
+        assert worker.finished.wait(10)
+        assert worker.reason == "worn"
+        gate.set()
+
+
+def _held() -> None:
+    gate.wait(30)
+
+
+def test_a_running_job_is_cancelled_within_about_a_second(app: Longboat, tasks: Any) -> None:
+    with app.worker():
+        job = tasks.wait.enqueue()
+        until(lambda: calls == ["waiting"])
+        began = monotonic()
+        assert job.cancel()
+        with pytest.raises(JobCancelled):
+            job.result(timeout=10)
+        assert monotonic() - began < 3
+    assert job.status() is State.CANCELLED
+
+
+def test_a_queued_job_is_cancelled_at_once(tasks: Any) -> None:
+    job = tasks.add.enqueue(1, 2)
+    assert job.cancel()
+    assert job.status() is State.CANCELLED
+    assert not job.cancel()
+
+
+def test_delays_and_expiry(app: Longboat, tasks: Any) -> None:
+    expired = tasks.add.using(expires=0.001).enqueue(1, 1)
+    later = tasks.add.using(run_at=datetime.now(UTC) + timedelta(seconds=0.3)).enqueue(1, 2)
+    began = monotonic()
+    assert later.status() is State.SCHEDULED
+    until(lambda: monotonic() - began > 0.01)
+    with app.worker():
+        assert later.result(timeout=10) == 3
+        assert monotonic() - began >= 0.25
+        with pytest.raises(JobCancelled):
+            expired.result(timeout=10)
+    assert expired.view().failures[-1].type == EXPIRED
+
+
+def test_an_unknown_task_waits_for_a_worker_that_knows_it(app: Longboat) -> None:
+    job = app.send("new.task", 20, b=22)
+    with app.worker():
+        until(lambda: job.status() is State.WAITING)
+
+        async def new_task(a: int, b: int) -> int:
+            return a + b
+
+        app.task(name="new.task")(new_task)
+        with app.worker():
+            assert job.result(timeout=10) == 42
+    assert job.view().attempts == 1
+    assert not [failure for failure in job.view().failures if failure.type != UNKNOWN_TASK]
+
+
+def test_a_child_that_dies_is_blamed_on_its_job_alone(app: Longboat, tasks: Any) -> None:
+    with app.worker(processes=2):
+        neighbours = tasks.square.enqueue_many([(n,) for n in range(200)])
+        with pytest.raises(JobFailed) as caught:
+            tasks.die.using(priority=1).enqueue().result(timeout=30)
+        assert gather(*neighbours).result(timeout=30) == [n * n for n in range(200)]
+    assert (caught.value.type, caught.value.attempts) == (KILLED, 3)
+    assert "9" in caught.value.message
+    assert {job.view().attempts for job in neighbours} == {1}

@@ -1,0 +1,99 @@
+"""Tasks for the worker's tests, at the top of a module so that child processes find them. `calls` tells what ran here."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+from longboat import Longboat, Stopped, current
+
+calls: list[Any] = []
+gate = threading.Event()
+
+
+def declare(app: Longboat) -> Any:
+    """The tasks, registered with `app`."""
+
+    class Tasks:
+        add = app.task(name="add")(a_add)
+        square = app.task(name="square", executor="process")(square)
+        thread = app.task(name="thread")(thread_add)
+        fail = app.task(name="fail", retries=2, backoff=[0.01])(fail)
+        picky = app.task(name="picky", retries=2, backoff=[0.01], retry_on=KeyError)(fail)
+        nap = app.task(name="nap", timeout=0.2)(nap)
+        doze = app.task(name="doze", timeout=0.2)(doze)
+        spin = app.task(name="spin", timeout=0.2, executor="process")(spin)
+        hold = app.task(name="hold")(hold)
+        wait = app.task(name="wait")(wait)
+        die = app.task(name="die", executor="process")(die)
+        unserialisable = app.task(name="unserialisable")(unserialisable)
+
+    return Tasks
+
+
+async def a_add(a: int, b: int) -> int:
+    return a + b
+
+
+def thread_add(a: int, b: int) -> int:
+    calls.append((a, b))
+    return a + b
+
+
+def square(x: int) -> int:
+    return x * x
+
+
+def fail(text: str) -> None:
+    calls.append(current().attempt)
+    raise ValueError(text)
+
+
+async def nap() -> str:
+    try:
+        await asyncio.sleep(60)
+    except asyncio.CancelledError:
+        calls.append("told")
+        raise
+    return "never"
+
+
+def doze() -> str:
+    while not current().stopping:
+        time.sleep(0.005)
+    calls.append("told")
+    raise TimeoutError("as I was told")
+
+
+def spin(marker: str) -> None:
+    try:
+        while True:
+            time.sleep(0.01)
+    except Stopped:
+        Path(marker).touch()
+        raise
+
+
+def hold() -> str:
+    """Runs until the gate is opened."""
+    calls.append("held")
+    gate.wait(30)
+    return "released"
+
+
+async def wait() -> None:
+    calls.append("waiting")
+    await asyncio.sleep(60)
+
+
+def die() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def unserialisable() -> object:
+    return object()
