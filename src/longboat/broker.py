@@ -13,7 +13,7 @@ Attempts. A lease carries the number its attempt has if it starts. Settling with
 Release and Park do not. When a worker dies, only the leases it had noted as started are charged, with a Failure of
 type "longboat.WorkerDied" that names the worker; all that it held come back with `returns` one higher. The worker
 notes starts with `settle(…, started=…)`: lazily as a rule, but before it runs a lease whose `returns` is not 0, and of
-these it starts one after the other: so a job that kills its worker is found out, and its neighbours are not blamed.
+these it starts few together, and at last one by one: so a job that kills its worker is found out, and no neighbour dies.
 
 Bad input. A stored message that cannot be decoded becomes dead with its raw bytes as payload and a Failure of type
 "longboat.Undecodable"; its neighbours are received as if it were not there.

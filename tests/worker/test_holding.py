@@ -118,18 +118,22 @@ def test_an_outage_loses_nothing(app: Longboat, tasks: Any, monkeypatch: pytest.
     assert {each.view().attempts for each in (job, *others)} == {1}
 
 
-def test_jobs_of_a_dead_worker_run_one_after_the_other(app: Longboat, tasks: Any) -> None:
+@pytest.mark.parametrize(("deaths", "together"), [(1, 3), (2, 1)])
+def test_jobs_of_dead_workers_run_apart(app: Longboat, tasks: Any, deaths: int, together: int) -> None:
+    """After one death in a group, after two one by one; each noted before it starts."""
     jobs = tasks.hold.enqueue_many([()] * 3)
-    dead = app.broker.consumer([], lease=30.0)
-    assert len(dead.receive(3, wait=5.0)) == 3
-    app.broker.evict(dead.id, Failure("longboat.WorkerDied", "so the test says"))
-    with app.worker(threads=3):
-        until(lambda: calls == ["held"])
-        until(lambda: any(job.view().started for job in jobs))
-        assert len(calls) == 1, "the second one starts when the first is over, or has run for a while"
+    for _ in range(deaths):
+        dead = app.broker.consumer([], lease=30.0)
+        assert len(dead.receive(3, wait=5.0)) == 3
+        app.broker.evict(dead.id, Failure("longboat.WorkerDied", "so the test says"))
+    with app.worker(threads=3) as worker:
+        until(lambda: len(calls) == together)
+        assert len(calls) == together
+        now = worker.link.consumer().id
+        assert app.broker.evict(now, Failure("longboat.WorkerDied", "so the test says")) == 3
+        assert sorted(job.view().attempts for job in jobs) == [0] * (3 - together) + [1] * together
         gate.set()
         assert gather(*jobs).result(timeout=20) == ["released"] * 3
-    assert {job.view().attempts for job in jobs} == {1}
 
 
 def test_named_queues_are_served_in_their_order(app: Longboat, tasks: Any) -> None:

@@ -20,6 +20,9 @@ WAIT = 5.0
 """Seconds that one receive waits."""
 BACKLOG = 20_000
 """Outcomes that may wait to be settled (the broker fails, say) before no more jobs are taken."""
+RARE = 0.002
+"""The least share of the jobs that an executor is taken to have: two idle children then allow receives of 1,000. Lower would
+be faster where they are not used, and would hoard when suddenly every job is theirs."""
 RATE_OVER = 0.1
 """Seconds over which rates are measured."""
 RATE_DRY = 0.005
@@ -62,7 +65,7 @@ class Room:
                 room += self._executors[name].slots  # one more round may wait, so that it does not stop the others
             share = self._shares.get(name, 1.0)
             # An executor that nearly no job needs must not decide.
-            least = min(least, room / max(share, 0.01))
+            least = min(least, room / max(share, RARE))
             idle = idle or slots > 0 or room >= ahead / 4 > 0
         return max(1, int(least)) if idle and least > 0 else 0
 
@@ -80,7 +83,7 @@ class Room:
 
 
 class Fetcher:
-    """Its thread receives; `freed` is called when a call has replied."""
+    """Its thread receives, then settles what has ended meanwhile; `freed` is called when a call has replied."""
 
     def __init__(
         self,
@@ -91,6 +94,7 @@ class Fetcher:
         executor_of: Callable[[Lease], str | None],
         *,
         pending: Callable[[], int],
+        settle: Callable[[], None],
         finished: Callable[[str], None],
         burst: bool,
         max_jobs: int | None,
@@ -101,6 +105,7 @@ class Fetcher:
         self._room = room
         self._executor_of = executor_of
         self._pending = pending
+        self._settle = settle
         self._finished = finished
         self._burst = burst
         self._left = max_jobs
@@ -161,6 +166,7 @@ class Fetcher:
         self._room.received(leases, self._executor_of)
         self._runner.take(leases)
         self._leases.nudge()
+        self._settle()
         if self._left is not None:
             self._left -= len(leases)
             if self._left == 0:

@@ -1,8 +1,9 @@
-"""Quarantine: jobs whose last worker died while it held them run again one after the other.
+"""Quarantine: jobs whose last worker died while it held them run again a few at a time, then one after the other.
 
-A job that kills its worker takes down whatever runs beside it. What comes back from a dead worker is therefore started
-singly, each noted with the broker *before* it starts: should the worker die again, the broker knows which one ran, and
-the innocent ones run through in turn. A suspect that has run for a while without harm lets the next one start.
+A job that kills its worker takes down whatever runs beside it. What comes back from a dead worker is therefore noted with
+the broker *before* it starts. The first time that is done for a small group together, since most workers die through no
+fault of a job's; should the worker die again, one by one, so that the broker knows which one ran, and the innocent
+ones run through in turn. Suspects that have run for a while without harm let the next ones start.
 """
 
 from __future__ import annotations
@@ -15,7 +16,10 @@ from longboat.broker import Lease
 from longboat.executor import Call
 
 STAGGER = 1.0
-"""Seconds, times the number of the attempt, that a suspect runs before the next one starts beside it."""
+"""Seconds, times the number of the attempt, that suspects run before the next ones start beside them."""
+
+GROUP = 32
+"""Suspects of a single death that start together, at most."""
 
 
 class Quarantine:
@@ -26,7 +30,7 @@ class Quarantine:
         self._submit = submit
         self._lock = threading.Lock()
         self._waiting: deque[Call] = deque()
-        self._current: Call | None = None
+        self._current: set[Lease] = set()
         self._over = threading.Event()
         self._thread: threading.Thread | None = None
 
@@ -38,9 +42,9 @@ class Quarantine:
                 self._thread.start()
 
     def settled(self, lease: Lease) -> None:
-        """The broker knows how this one ended. Before that, the next one's death could still be blamed on it."""
-        current = self._current
-        if current is not None and lease is current.lease:
+        """The broker knows how this one ended. Before that, the death of the next ones could be blamed on it."""
+        self._current.discard(lease)
+        if not self._current:
             self._over.set()
 
     def withdraw(self, call: Call) -> bool:
@@ -66,9 +70,18 @@ class Quarantine:
                 if not self._waiting:
                     self._thread = None
                     return
+                group = self._next()
                 self._over.clear()
-                call = self._current = self._waiting.popleft()
-            self._note([call.lease])
-            call.noted = True
-            self._submit(call)
-            self._over.wait(STAGGER * call.lease.attempt)
+                self._current = {call.lease for call in group}
+            self._note([call.lease for call in group])
+            for call in group:
+                call.noted = True
+                self._submit(call)
+            self._over.wait(STAGGER * max(call.lease.attempt for call in group))
+
+    def _next(self) -> list[Call]:
+        group = [self._waiting.popleft()]
+        if group[0].lease.returns == 1:
+            while self._waiting and self._waiting[0].lease.returns == 1 and len(group) < GROUP:
+                group.append(self._waiting.popleft())
+        return group

@@ -1,4 +1,4 @@
-"""Settler: gathers outcomes and settles them in batches, from a thread of its own."""
+"""Settler: gathers outcomes and settles them in batches: from a thread of its own, or in turn with the fetcher."""
 
 from __future__ import annotations
 
@@ -7,11 +7,12 @@ from collections import deque
 from collections.abc import Callable, Sequence
 
 from longboat.broker import Consumer, Lease, Settlement
+from longboat.errors import BrokerError
 from longboat.worker.link import Link
 
 LOADED = 64
 """Outcomes in one batch that tell a loaded worker, for which waiting a little saves commits."""
-LINGER = 0.004
+LINGER = 0.01
 """Seconds that a loaded settler gathers."""
 BATCH = 2000
 
@@ -26,6 +27,7 @@ class Settler:
         self._wake = threading.Event()
         self._idle = False
         self._settling = 0
+        self._turn = threading.Lock()
         self._closing = False
         self._thread = threading.Thread(target=self._run, name="longboat-settler", daemon=True)
 
@@ -40,6 +42,24 @@ class Settler:
     def pending(self) -> int:
         """Outcomes that the broker does not have yet."""
         return len(self._outcomes) + self._settling
+
+    def settle_in_turn(self) -> None:
+        """Settle now if there is much; the fetcher's. What the broker does not take is left to the settler's thread.
+
+        Two threads that both work on the store of a fast queue only wait for each other, and for the interpreter.
+        """
+        if len(self._outcomes) < LOADED:
+            return
+        with self._turn:
+            batch = self._take()
+            try:
+                self._link.consumer().settle(batch)
+            except BrokerError:
+                self._outcomes.extendleft(reversed(batch))
+                self._settling = 0
+                self._wake.set()
+            else:
+                self._settled(batch)
 
     def started(self, leases: Sequence[Lease]) -> None:
         """Note that these have started; blocks until the broker knows."""
@@ -57,16 +77,14 @@ class Settler:
         while True:
             if loaded and not self._closing:
                 self._link.closing.wait(LINGER)
-            batch = self._take()
+            with self._turn:
+                batch = self._take()
+                if batch:
+                    self._settle(batch)
+                    self._settled(batch)
+            loaded = len(batch) >= LOADED
             if batch:
-                self._settle(batch)
-                self._settling = 0
-                for settlement in batch:
-                    if settlement.lease.returns:
-                        self._suspect_settled(settlement.lease)
-                loaded = len(batch) >= LOADED
                 continue
-            loaded = False
             self._idle = True
             if not self._outcomes:  # looked at again after `_idle` was set, so that no wake-up is missed
                 if self._closing:
@@ -83,6 +101,12 @@ class Settler:
             return True
 
         self._link.attempt(settle, otherwise=False)
+
+    def _settled(self, batch: Sequence[Settlement]) -> None:
+        self._settling = 0
+        for settlement in batch:
+            if settlement.lease.returns:
+                self._suspect_settled(settlement.lease)
 
     def _take(self) -> list[Settlement]:
         outcomes = self._outcomes

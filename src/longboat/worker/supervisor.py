@@ -133,11 +133,19 @@ class Supervisor:
         now = time.monotonic()
         moments = [*self._starts, *(p.kill_at for p in self._processes.values() if p.kill_at is not None)]
         timeout = min([1.0, *(max(0.0, at - now) for at in moments)])
-        for key, _ in self._selector.select(timeout):
+        ready = self._selector.select(timeout)
+        self._forgive(time.monotonic() - now - timeout)
+        for key, _ in ready:
             if key.fd == wakeup:
                 os.read(wakeup, 4096)
             else:
                 self._hear(key.data)
+
+    def _forgive(self, overslept: float) -> None:
+        """Where this process stood still for so many seconds (stopped, a paused container), its workers did too."""
+        if overslept > 1.0:
+            for process in self._processes.values():
+                process.heard = process.heard and process.heard + overslept
 
     def _hear(self, process: _Process) -> None:
         told = process.channel.poll()

@@ -68,6 +68,7 @@ class Worker:
             Room(self._executors, self._runner.ended),
             self._executor_of,
             pending=self._settler.pending,
+            settle=self._settler.settle_in_turn,
             finished=self.finish,
             burst=options.burst,
             max_jobs=options.max_jobs,

@@ -57,7 +57,9 @@ class SqliteConsumer:
             self._bell.wait(min(wait, 0.05))  # a loop that has not noticed yet must not spin
             return []
         until = SYSTEM.monotonic() + wait
-        leases, _ = self._try(n)
+        leases: list[Lease] = []
+        if self._busy or wait <= 0:
+            leases, _ = self._try(n)
         if not leases and wait > 0:
             try:
                 leases = self._wait(n, until)
@@ -124,7 +126,7 @@ class SqliteConsumer:
         return self._woken or self._over
 
     def _try(self, n: int) -> tuple[list[Lease], Look]:
-        """Claim, if a look tells that it is worth a transaction; it is not asked while jobs come without a pause."""
+        """Claim, if a look tells that it is worth a transaction; it is not asked while there is more than is taken."""
         self._more = []
         if not self._busy:
             with self._store.read() as db:
@@ -136,7 +138,7 @@ class SqliteConsumer:
                 leases, look, chores = self._claim(tx, n)
             if chores is not None:
                 self._ring(chores.returned > len(leases), chores.ended > 0)
-            self._busy = bool(leases)
+            self._busy = len(leases) >= n
             if leases or chores is None or not chores.more:
                 return leases, look
 

@@ -24,6 +24,10 @@ _PLACE = "l.queue, l.rank, l.seq, l.id"
 _ENDED = "INSERT INTO ended SELECT :state, :queue, :base + l.token, l.seq, l.id, :now, l.since"
 """SQL: tokens tell the numbers apart, with gaps. Counting rows by a window function costs as much as writing them."""
 _SUCCEED = f"{_ENDED}, l.attempts + 1, l.failures, {PIECE} {_LEASED}"
+_SUCCEED_ALIKE = (
+    f"{_ENDED}, l.attempts + 1, l.failures, :result FROM json_each(:tokens) AS j CROSS JOIN leased AS l ON l.token = j.value"
+)
+"""For functions that return nothing, as most do."""
 _FAIL = f"{_ENDED}, l.attempts + :charge, {PIECE}, NULL {_LEASED}"
 _RETRY_NOW = f"INSERT OR IGNORE INTO ready SELECT {_PLACE}, l.attempts + 1, 0, NULL, {PIECE} {_LEASED}"
 _RETRY_LATER = (
@@ -135,9 +139,13 @@ class _Batch:
     def _end(self, sql: str, over: _Over, pieces: dict[int, bytes]) -> None:
         least = min(pieces)
         first = number(self._tx, over.state, over.queue, len(pieces), over.keep, span=max(pieces) - least + 1)
-        values = {"state": over.state.value, "queue": over.queue, "now": self._tx.now, "charge": over.charge}
-        for keys, blob in packed(pieces.items()):
-            self._tx.run(sql, {**values, "base": first - least, "keys": keys, "blob": blob})
+        values: dict[str, object] = {"state": over.state.value, "queue": over.queue, "now": self._tx.now}
+        values.update(base=first - least, charge=over.charge)
+        if sql is _SUCCEED and len(alike := set(pieces.values())) == 1:
+            self._tx.run(_SUCCEED_ALIKE, {**values, "tokens": as_json(list(pieces)), "result": alike.pop()})
+        else:
+            for keys, blob in packed(pieces.items()):
+                self._tx.run(sql, {**values, "keys": keys, "blob": blob})
         self._answer.ended = True
 
     def _fail(self, consumer: int, settlements: dict[int, Settlement]) -> None:

@@ -15,7 +15,7 @@ from longboat.brokers.sqlite import migration
 from longboat.brokers.sqlite.faults import translated
 from longboat.brokers.sqlite.gate import Gate
 from longboat.clock import Clock
-from longboat.errors import BrokerUnavailable
+from longboat.errors import BrokerFull, BrokerUnavailable
 from longboat.job import State
 
 Synchronous = Literal["full", "normal"]
@@ -59,6 +59,7 @@ class Store:
         self._done: dict[str, float] = {}
         self._inode = self._writer_inode = -1
         self._checked = False
+        self._was_full = False
         self._closed = False
         _stores.add(self)
 
@@ -70,6 +71,8 @@ class Store:
             try:
                 self._leave_removed()
                 db = self._writer_of_this_file()
+                if self._was_full:
+                    self._empty_log(db)
                 db.execute("BEGIN IMMEDIATE")
                 try:
                     transaction = Transaction(db, self.clock.now())
@@ -84,7 +87,9 @@ class Store:
             finally:
                 self._gate.leave()
         except sqlite3.Error as error:
-            raise translated(error, self.path) from error
+            told = translated(error, self.path)
+            self._was_full = self._was_full or isinstance(told, BrokerFull)
+            raise told from error
 
     @contextlib.contextmanager
     def read(self) -> Iterator[sqlite3.Connection]:
@@ -128,6 +133,11 @@ class Store:
         if writer is not None:
             writer.close()
         self._gate.close()
+
+    def _empty_log(self, db: sqlite3.Connection) -> None:
+        """A disk may be full before the log is so long that SQLite empties it: it would take all room that comes back."""
+        _, written, moved = db.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+        self._was_full = moved < written
 
     def _writer_of_this_file(self) -> sqlite3.Connection:
         if self._writer is not None and self._writer_inode != self._inode:
