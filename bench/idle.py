@@ -11,20 +11,17 @@ from pathlib import Path
 from statistics import median
 
 from bench.figure import Figure, Plan, Tell
-from bench.place import ROOT, folder, inspector, started, until, url
+from bench.place import ROOT, folder, inspector, until, url, worker
 
 SECONDS = 10.0
 STARTS = 7
-COMMAND = ["longboat", "worker", "bench.jobs:app", "-q", "default", "-c", "100", "--processes", "2"]
 
 
 def figures(plan: Plan, tell: Tell) -> Iterator[Figure]:
     seconds = 2.0 if plan.quick else SECONDS
     tell(f"idle worker, {seconds:g} s")
     memory, resident, percent = idle(seconds)
-    yield Figure(
-        "idle worker, memory", "MB", [memory], 45, least=False, note=f"PSS of all its processes; RSS {resident:.0f} MB"
-    )
+    yield Figure("idle worker, memory", "MB", [memory], 45, least=False, note=f"PSS of its processes; RSS {resident:.0f} MB")
     yield Figure("idle worker, CPU", "%", [percent], 0.5, least=False, note=f"all its processes, over {seconds:g} s")
     tell("starts")
     bare, imported, helped = [], [], []
@@ -33,9 +30,7 @@ def figures(plan: Plan, tell: Tell) -> Iterator[Figure]:
         imported.append(start(["-c", "import longboat"]))
         helped.append(start(["-m", "longboat", "--help"]))
     python = median(bare)
-    yield Figure(
-        "import longboat", "ms", [ms - python for ms in imported], 100, least=False, note="beyond Python's own start"
-    )
+    yield Figure("import longboat", "ms", [ms - python for ms in imported], 100, least=False, note="beyond Python's start")
     yield Figure("longboat --help", "ms", helped, 150, least=False, note=f"of which Python's own start is {python:.0f} ms")
 
 
@@ -43,7 +38,7 @@ def idle(seconds: float) -> tuple[float, float, float]:
     """(PSS in MB, RSS in MB, CPU in percent) of the whole tree."""
     with folder() as path:
         address = url(path, "full")
-        with started(COMMAND, address) as process, inspector(address) as look:
+        with worker(address) as process, inspector(address) as look:
             until(lambda: bool(look.consumers()), process)
             time.sleep(min(3.0, seconds))
             begun, before = time.perf_counter(), sum(map(cpu, tree(process.pid)))

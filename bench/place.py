@@ -24,6 +24,8 @@ LOOK = 0.002
 
 MODES = ("full", "normal")
 
+WORKER = ["longboat", "worker", "bench.jobs:app", "-q", "default", "-c", "100", "--processes", "2", "--log-level", "warning"]
+
 
 @contextlib.contextmanager
 def folder() -> Iterator[Path]:
@@ -52,7 +54,8 @@ def at(address: str) -> Iterator[None]:
 @contextlib.contextmanager
 def started(command: list[str], address: str) -> Iterator[subprocess.Popen[bytes]]:
     """A process beside this one, asked to end afterwards and killed if it does not."""
-    environment = {**os.environ, "LONGBOAT_URL": address, "PYTHONPATH": str(ROOT)}
+    paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
+    environment = {**os.environ, "LONGBOAT_URL": address, "PYTHONPATH": os.pathsep.join(paths)}
     process = subprocess.Popen([sys.executable, "-m", *command], env=environment, cwd=ROOT)
     try:
         yield process
@@ -65,9 +68,9 @@ def started(command: list[str], address: str) -> Iterator[subprocess.Popen[bytes
             process.wait()
 
 
-def worker(address: str, *flags: str) -> contextlib.AbstractContextManager[subprocess.Popen[bytes]]:
-    """One worker process."""
-    return started(["bench.worker", *flags], address)
+def worker(address: str) -> contextlib.AbstractContextManager[subprocess.Popen[bytes]]:
+    """The real command: a supervisor, and one worker process."""
+    return started(WORKER, address)
 
 
 def child(module: str, *values: object) -> list[float]:

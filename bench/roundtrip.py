@@ -1,4 +1,4 @@
-"""Round trips: enqueue one job and wait for its result, worked by a second process, beside a hand-written pair of processes."""
+"""Round trips: one job enqueued, run by a worker process, its result read; beside a hand-written pair of processes."""
 
 from __future__ import annotations
 

@@ -135,9 +135,15 @@ class Store:
         self._gate.close()
 
     def _empty_log(self, db: sqlite3.Connection) -> None:
-        """A disk may be full before the log is so long that SQLite empties it: it would take all room that comes back."""
-        _, written, moved = db.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
-        self._was_full = moved < written
+        """A disk may be full before the log is so long that SQLite empties it: it would take all room that comes back.
+
+        Only where the pages will fit: emptying it makes the file longer, and must not take the room that a write needs.
+        """
+        pages, size = (int(db.execute(f"PRAGMA {name}").fetchone()[0]) for name in ("page_count", "page_size"))
+        disk = os.statvfs(os.path.dirname(self.path))
+        if pages * size - os.path.getsize(self.path) <= disk.f_bavail * disk.f_frsize:
+            _, written, moved = db.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+            self._was_full = moved < written
 
     def _writer_of_this_file(self) -> sqlite3.Connection:
         if self._writer is not None and self._writer_inode != self._inode:
