@@ -49,7 +49,7 @@ DEAD_KEPT = 30 * 86400.0
 """Seconds that dead jobs are kept."""
 
 
-class Lease(msgspec.Struct, eq=False):
+class Lease(msgspec.Struct, eq=False, gc=False):
     """The right to run a job while its consumer's heartbeat lasts. Compared by identity."""
 
     job: Job
@@ -63,7 +63,7 @@ class Lease(msgspec.Struct, eq=False):
     """How many failed attempts are recorded with the job."""
 
 
-class Settlement(msgspec.Struct, eq=False):
+class Settlement(msgspec.Struct, eq=False, gc=False):
     """What became of a lease."""
 
     lease: Lease

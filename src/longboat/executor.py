@@ -39,7 +39,7 @@ class Ending(enum.Enum):
     """Never run: the executor was closed, or has no room; not charged."""
 
 
-class Reply(msgspec.Struct, eq=False):
+class Reply(msgspec.Struct, eq=False, gc=False):
     """What became of a call. `result` with RETURNED only; `failure` with all but RETURNED and UNSTARTED."""
 
     ending: Ending

@@ -71,6 +71,17 @@ def test_slow_jobs_are_not_hoarded(app: Longboat, tasks: Any) -> None:
         gate.set()
 
 
+def test_what_came_too_much_for_an_executor_goes_back(app: Longboat, tasks: Any) -> None:
+    """A thousand quick coroutines, and then suddenly slow jobs for two threads."""
+    quick = tasks.add.enqueue_many([(n, 0) for n in range(3000)])
+    tasks.hold.enqueue_many([()] * 500)
+    with app.worker(threads=2):
+        gather(*quick).result(timeout=30)
+        until(lambda: len(calls) == 2)
+        until(lambda: running(app) <= 6)
+        gate.set()
+
+
 def test_a_worker_that_lost_its_leases_goes_on_with_new_ones(app: Longboat, tasks: Any) -> None:
     with app.worker(threads=2) as worker:
         job = tasks.hold.enqueue()

@@ -128,6 +128,7 @@ def _run(made: Worker, end: Channel, watcher: Any) -> str:
     # What the imports made lives as long as the process: no collection need look at it again.
     gc.collect()
     gc.freeze()
+    gc.set_threshold(10_000, 20, 20)  # a batch of jobs in hand is no garbage
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
         runner.run(main())
     return made.reason

@@ -6,8 +6,9 @@ import threading
 from collections.abc import Callable, Mapping
 from time import monotonic
 
-from longboat.broker import Consumer, Lease
+from longboat.broker import Consumer, Lease, Settlement
 from longboat.executor import Executor
+from longboat.job import Release
 from longboat.worker.leases import Leases
 from longboat.worker.link import Link
 from longboat.worker.runner import Runner
@@ -21,8 +22,8 @@ WAIT = 5.0
 BACKLOG = 20_000
 """Outcomes that may wait to be settled (the broker fails, say) before no more jobs are taken."""
 RARE = 0.002
-"""The least share of the jobs that an executor is taken to have: two idle children then allow receives of 1,000. Lower would
-be faster where they are not used, and would hoard when suddenly every job is theirs."""
+"""The least share of the jobs that an executor is taken to have: two idle children then allow receives of 1,000. When the
+jobs change suddenly, what is too much for them goes back."""
 RATE_OVER = 0.1
 """Seconds over which rates are measured."""
 RATE_DRY = 0.005
@@ -42,16 +43,20 @@ class Room:
         self._dry = True
         """Whether every slot was free when rates were measured last."""
 
-    def received(self, leases: list[Lease], executor_of: Callable[[Lease], str | None]) -> None:
-        """Learn from what came which executors the jobs need."""
-        counts: dict[str, int] = {}
-        if len(self._executors) > 1:
-            for lease in leases:
-                name = executor_of(lease)
-                if name is not None:
-                    counts[name] = counts.get(name, 0) + 1
-            for name in self._executors:
-                self._shares[name] = (self._shares.get(name, 1.0) + counts.get(name, 0) / len(leases)) / 2
+    def received(self, leases: list[Lease], executor_of: Callable[[Lease], str | None]) -> list[Lease]:
+        """Learn from what came which executors the jobs need; returns those that are too many for theirs."""
+        surplus: list[Lease] = []
+        if len(self._executors) < 2:
+            return surplus
+        needed: dict[str | None, list[Lease]] = {}
+        for lease in leases:
+            needed.setdefault(executor_of(lease), []).append(lease)
+        for name, executor in self._executors.items():
+            theirs = needed.get(name, [])
+            self._shares[name] = (self._shares.get(name, 1.0) + len(theirs) / len(leases)) / 2
+            fit = executor.free() + executor.slots + int(self._rates.get(name, 0.0) * AHEAD)
+            surplus += theirs[max(0, fit) :]
+        return surplus
 
     def count(self) -> int:
         """Jobs to ask for now; 0 while waiting a little brings a larger batch for no idle slot."""
@@ -94,6 +99,7 @@ class Fetcher:
         executor_of: Callable[[Lease], str | None],
         *,
         pending: Callable[[], int],
+        give: Callable[[Settlement], None],
         settle: Callable[[], None],
         finished: Callable[[str], None],
         burst: bool,
@@ -105,6 +111,7 @@ class Fetcher:
         self._room = room
         self._executor_of = executor_of
         self._pending = pending
+        self._give = give
         self._settle = settle
         self._finished = finished
         self._burst = burst
@@ -163,7 +170,12 @@ class Fetcher:
             self._wake.wait(0.01)
 
     def _take(self, leases: list[Lease]) -> None:
-        self._room.received(leases, self._executor_of)
+        surplus = self._room.received(leases, self._executor_of)
+        if surplus:
+            back = set(surplus)
+            leases = [lease for lease in leases if lease not in back]
+            for lease in surplus:
+                self._give(Settlement(lease, Release()))
         self._runner.take(leases)
         self._leases.nudge()
         self._settle()

@@ -68,6 +68,7 @@ class Worker:
             Room(self._executors, self._runner.ended),
             self._executor_of,
             pending=self._settler.pending,
+            give=self._settler.add,
             settle=self._settler.settle_in_turn,
             finished=self.finish,
             burst=options.burst,

@@ -1,0 +1,63 @@
+"""Messages: their bytes are a promise to other versions, and no other bytes do harm."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from longboat import codec
+from longboat.errors import Undecodable
+from longboat.job import Failure, Job
+
+JOB = Job(1, "00065f0000000000-0123456789abcdef", "mail.send", b"\x80", "slow", -3, 1.5, 60.0, 0.0, 1700000000.0, {"a": "b"})
+GOLDEN = bytes.fromhex(
+    "9b01d921303030363566303030303030303030302d30313233343536373839616263646566a96d61696c2e73656e64c40180a4736c6f77fdcb"
+    "3ff8000000000000cb404e000000000000cb0000000000000000cb41d954fc4000000081a161a162"
+)
+
+
+def test_version_1_is_written_and_read() -> None:
+    assert codec.encode_job(JOB) == GOLDEN
+    assert codec.decode_job(GOLDEN) == JOB
+
+
+def test_fields_that_a_later_version_adds_are_left_out() -> None:
+    longer = b"\x9c" + GOLDEN[1:] + b"\xa3new"
+    assert codec.decode_job(longer) == JOB
+
+
+def test_an_unknown_version_is_named() -> None:
+    with pytest.raises(Undecodable, match="version 2"):
+        codec.decode_job(GOLDEN[:1] + b"\x02" + GOLDEN[2:])
+
+
+def test_truncated_at_each_byte() -> None:
+    for length in range(len(GOLDEN)):
+        with pytest.raises(Undecodable):
+            codec.decode_job(GOLDEN[:length])
+
+
+@given(st.integers(0, len(GOLDEN) * 8 - 1))
+def test_a_flipped_bit_is_another_job_or_none(bit: int) -> None:
+    data = bytearray(GOLDEN)
+    data[bit // 8] ^= 1 << bit % 8
+    try:
+        assert isinstance(codec.decode_job(bytes(data)), Job)
+    except Undecodable:
+        return
+
+
+@given(st.binary(max_size=200))
+def test_any_bytes(data: bytes) -> None:
+    assert isinstance(codec.decode_failures(data), list)
+    for kind in (int, list[str], Failure):
+        try:
+            codec.decode(data, kind)
+        except Undecodable:
+            continue
+
+
+def test_depth_is_no_crash() -> None:
+    with pytest.raises(Undecodable):
+        codec.decode(b"\x91" * 100_000 + b"\x01")

@@ -1,0 +1,113 @@
+"""Options of tasks, calls, workers and URLs: what makes no sense is refused at the earliest place, and named."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from typing import Any
+
+import pytest
+
+from longboat import ConfigError, Longboat, connect
+from longboat.clock import seconds
+from longboat.retry import LONGEST, policy
+from longboat.worker.options import options
+
+app = Longboat("memory://")
+
+
+async def coroutine() -> None: ...
+def function() -> None: ...
+def generator() -> Any:
+    yield 1
+
+
+@pytest.mark.parametrize(
+    ("said", "make"),
+    [
+        ("retries", lambda: app.task(retries=-1)(function)),
+        ("backoff", lambda: app.task(backoff=[])(function)),
+        ("backoff", lambda: app.task(backoff="soon")(function)),
+        ("timeout", lambda: app.task(timeout=0)(function)),
+        ("timeout", lambda: app.task(timeout=-1)(function)),
+        ("expires", lambda: app.task(expires=float("nan"))(function)),
+        ("queue", lambda: app.task(queue="")(function)),
+        ("comma", lambda: app.task(queue="a,b")(function)),
+        ("priority", lambda: app.task(priority=2**31)(function)),
+        ("executor", lambda: app.task(executor="threads")(function)),  # type: ignore[call-overload]
+        ("coroutine function", lambda: app.task(executor="thread")(coroutine)),
+        ("plain function", lambda: app.task(executor="async")(function)),
+        ("generator", lambda: app.task(generator)),
+        ("top of a module", lambda: app.task(executor="process")(lambda: None)),
+        ("retry_on", lambda: app.task(retry_on="ValueError")(function)),  # type: ignore[arg-type]
+        ("task name", lambda: app.task(name=" a")(function)),
+        ("not both", lambda: app.task(function).using(delay=1, run_at=datetime.now().astimezone())),
+        ("time zone", lambda: app.task(function).using(run_at=datetime(2030, 1, 1))),
+        ("unknown option 'delai'", lambda: app.task(function).using(delai=1)),  # type: ignore[call-arg]
+        ("id", lambda: app.task(function).using(id="")),
+        ("one id names one job", lambda: app.task(function).using(id="x").enqueue_many([()])),
+        ("concurrency", lambda: options(concurrency=0)),
+        ("max_jobs", lambda: options(max_jobs=0)),
+        ("lease", lambda: options(lease=0.5)),
+        ("names no broker", lambda: connect("mysql://host")),
+        ("names no broker", lambda: connect("queue.db")),
+        ("three slashes", lambda: connect("sqlite://queue.db")),
+        ("synchronous", lambda: connect("sqlite:///q.db?synchronous=off")),
+        ("unknown option 'sync'", lambda: connect("sqlite:///q.db?sync=1")),
+        ("no address", lambda: connect("memory://host")),
+    ],
+)
+def test_refused(said: str, make: Callable[[], object]) -> None:
+    with pytest.raises(ConfigError, match=said):
+        make()
+
+
+def test_two_functions_cannot_share_a_name() -> None:
+    mine = Longboat("memory://")
+    mine.task(name="same")(function)
+    mine.task(name="same")(function)
+    with pytest.raises(ConfigError, match="two tasks are named 'same'"):
+        mine.task(name="same")(coroutine)
+
+
+def test_passwords_are_not_shown() -> None:
+    assert "secret" not in repr(Longboat("redis://user:secret@host"))
+    with pytest.raises(ConfigError) as caught:
+        connect("mysql://user:secret@host")
+    assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [
+        (0, 0),
+        (1.5, 1.5),
+        ("30s", 30),
+        ("500ms", 0.5),
+        ("1h30m", 5400),
+        ("2 d", 172800),
+        ("7", 7),
+        (timedelta(minutes=1), 60),
+    ],
+)
+def test_durations(written: Any, meant: float) -> None:
+    assert seconds(written) == meant
+
+
+@pytest.mark.parametrize("written", [-1, "-1s", "s", "", "1 fortnight", True, None, float("inf"), "nan"])
+def test_no_durations(written: Any) -> None:
+    with pytest.raises(ConfigError, match="wait"):
+        seconds(written, "wait")
+
+
+def test_pauses_double_with_chance_and_stop_growing() -> None:
+    made = policy(100, 2.0)
+    assert [made.delay(n, 0.0) for n in (1, 2, 3)] == [1.0, 2.0, 4.0]
+    assert made.delay(3, 0.999999) == pytest.approx(8.0, rel=1e-5)
+    assert made.delay(100, 0.0) == LONGEST / 2
+    assert made.delay(101, 0.0) is None
+
+
+def test_given_pauses_are_kept_exactly() -> None:
+    made = policy(3, ["1s", "5s"])
+    assert [made.delay(n, 0.5) for n in (1, 2, 3, 4)] == [1.0, 5.0, 5.0, None]
