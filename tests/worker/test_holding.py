@@ -78,7 +78,7 @@ def test_what_came_too_much_for_an_executor_goes_back(app: Longboat, tasks: Any)
     with app.worker(threads=2):
         gather(*quick).result(timeout=30)
         until(lambda: len(calls) == 2)
-        until(lambda: running(app) <= 6)
+        until(lambda: running(app) <= 12)
         gate.set()
 
 

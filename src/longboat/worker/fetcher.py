@@ -54,7 +54,8 @@ class Room:
         for name, executor in self._executors.items():
             theirs = needed.get(name, [])
             self._shares[name] = (self._shares.get(name, 1.0) + len(theirs) / len(leases)) / 2
-            fit = executor.free() + executor.slots + int(self._rates.get(name, 0.0) * AHEAD)
+            # Twice what `count` lets in, so that only a sudden change goes back.
+            fit = executor.free() + 2 * (executor.slots + int(self._rates.get(name, 0.0) * AHEAD) + 1)
             surplus += theirs[max(0, fit) :]
         return surplus
 
@@ -62,17 +63,17 @@ class Room:
         """Jobs to ask for now; 0 while waiting a little brings a larger batch for no idle slot."""
         free = {name: executor.free() for name, executor in self._executors.items()}
         self._measure(all(slots == self._executors[name].slots for name, slots in free.items()))
-        least, idle = MOST * 1.0, False
+        least, worthwhile = float(MOST), True
         for name, slots in free.items():
             ahead = self._rates.get(name, 0.0) * AHEAD
             room = slots + ahead
             if room <= 0 and any(other > 0 for other in free.values()):
                 room += self._executors[name].slots  # one more round may wait, so that it does not stop the others
-            share = self._shares.get(name, 1.0)
             # An executor that nearly no job needs must not decide.
-            least = min(least, room / max(share, RARE))
-            idle = idle or slots > 0 or room >= ahead / 4 > 0
-        return max(1, int(least)) if idle and least > 0 else 0
+            fits = room / max(self._shares.get(name, 1.0), RARE)
+            if fits < least:
+                least, worthwhile = fits, slots > 0 or room >= ahead / 2
+        return max(1, int(least)) if worthwhile and least > 0 else 0
 
     def _measure(self, dry: bool) -> None:
         now = monotonic()
