@@ -72,7 +72,7 @@ class Room:
             # An executor that nearly no job needs must not decide.
             fits = room / max(self._shares.get(name, 1.0), RARE)
             if fits < least:
-                least, worthwhile = fits, slots > 0 or room >= ahead / 2
+                least, worthwhile = fits, slots > 0 or room >= ahead / 4
         return max(1, int(least)) if worthwhile and least > 0 else 0
 
     def _measure(self, dry: bool) -> None:
