@@ -13,7 +13,7 @@ APPLICATION_ID = 0x4C424F54
 
 
 def _first() -> str:
-    return files(__package__).joinpath("schema.sql").read_text("utf-8")
+    return files("longboat.brokers.sqlite").joinpath("schema.sql").read_text("utf-8")
 
 
 STEPS: Sequence[str] = (_first(),)
