@@ -82,7 +82,7 @@ class SqliteConsumer:
     def settle(self, settlements: Sequence[Settlement], *, started: Sequence[Lease] = ()) -> list[Lease]:
         if not settlements and not started:
             return []
-        with self._store.write() as tx:
+        with self._store.write(durable=bool(settlements)) as tx:
             settled = settle.settle(tx, self._n, settlements, started)
         self._ring(settled.returned, settled.ended)
         return settled.refused
@@ -134,7 +134,7 @@ class SqliteConsumer:
             if look.alive and not look.ready and look.next > self._store.clock.now():
                 return [], look
         while True:
-            with self._store.write() as tx:
+            with self._store.write(durable=False) as tx:
                 leases, look, chores = self._claim(tx, n)
             if chores is not None:
                 self._ring(chores.returned > len(leases), chores.ended > 0)
@@ -171,7 +171,7 @@ class SqliteConsumer:
     def _renew(self) -> bool:
         """Put the deadline off and do what is due; False when this consumer is over."""
         asked = self._store.clock.monotonic()
-        with self._store.write() as tx:
+        with self._store.write(durable=False) as tx:
             renewed = tx.run("UPDATE consumers SET deadline = ? WHERE n = ?", (tx.now + self._lease, self._n))
             if renewed.rowcount != 1:
                 return False

@@ -60,12 +60,18 @@ class Store:
         self._inode = self._writer_inode = -1
         self._checked = False
         self._was_full = False
+        self._syncs = True
+        """Whether the writer's commits wait for the disk, where the store is to."""
         self._closed = False
         _stores.add(self)
 
     @contextlib.contextmanager
-    def write(self) -> Iterator[Transaction]:
-        """A transaction that is durable when the block ends, and undone when it raises. Never within a `read`."""
+    def write(self, *, durable: bool = True) -> Iterator[Transaction]:
+        """A transaction that is durable when the block ends, and undone when it raises. Never within a `read`.
+
+        One that is not `durable` survives killed processes, and a power cut only if a durable one has followed: enough
+        for claims and heartbeats, whose makers a power cut ends as well.
+        """
         try:
             self._gate.enter()
             try:
@@ -73,6 +79,9 @@ class Store:
                 db = self._writer_of_this_file()
                 if self._was_full:
                     self._empty_log(db)
+                if self._synchronous == "full" and durable != self._syncs:
+                    db.execute(f"PRAGMA synchronous = {'full' if durable else 'normal'}")
+                    self._syncs = durable
                 db.execute("BEGIN IMMEDIATE")
                 try:
                     transaction = Transaction(db, self.clock.now())
@@ -151,6 +160,7 @@ class Store:
             self._writer = None
         if self._writer is None:
             self._writer = self._open(gate_held=True)
+            self._syncs = True
             self._writer_inode = self._inode
         return self._writer
 
