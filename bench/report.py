@@ -1,4 +1,4 @@
-"""The report: a table while it runs, then bench/results/: the figures as JSON, and a page and a chart made from it."""
+"""The report: a table while it runs, then bench/results/: the figures as JSON, and a page and charts made from it."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import datetime
 import json
 import os
 import platform
-import sqlite3
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,21 @@ from bench.place import HERE, ROOT
 
 RESULTS = HERE / "results"
 _MET = {True: "met", False: "missed", None: ""}
+
+Found = Mapping[str, Sequence[Figure]]
+"""What was measured, by the name of its module."""
+
+
+@dataclass
+class Edition:
+    """One of the reports. `limit` is the file of its hand-written loop, `store` the software that jobs are kept in with
+    its version, `charts` more files to be drawn, by name: those for which None is returned stay as they are."""
+
+    name: str
+    title: str
+    limit: str
+    store: tuple[str, str]
+    charts: Mapping[str, Callable[[Found], str | None]] = field(default_factory=dict)
 
 
 def tell(what: str) -> None:
@@ -41,7 +56,7 @@ def row(figure: Figure) -> None:
     print(f"{one['name']:<38} {median:>12} {spread:>22} {_goal(one):>9}  {_MET[one['met']]:<6} {beside}", flush=True)
 
 
-def machine() -> dict[str, Any]:
+def machine(edition: Edition) -> dict[str, Any]:
     """Where it was measured, and how busy that was before."""
     return {
         "processor": _processor(),
@@ -49,12 +64,12 @@ def machine() -> dict[str, Any]:
         "system": platform.platform(),
         "file_system": _file_system(RESULTS),
         "python": platform.python_version(),
-        "sqlite": sqlite3.sqlite_version,
+        edition.store[0].lower(): edition.store[1],
         "load_before": round(os.getloadavg()[0], 2),
     }
 
 
-def write(found: Mapping[str, Sequence[Figure]], plan: Plan, where: dict[str, Any]) -> None:
+def write(edition: Edition, found: Found, plan: Plan, where: dict[str, Any]) -> None:
     """Figures that were not measured this time stay out of the page: a page is one run."""
     now = datetime.datetime.now(datetime.UTC)
     run: dict[str, Any] = {
@@ -65,29 +80,36 @@ def write(found: Mapping[str, Sequence[Figure]], plan: Plan, where: dict[str, An
         "figures": {name: [_plain(figure) for figure in figures] for name, figures in found.items()},
     }
     RESULTS.mkdir(exist_ok=True)
-    path = RESULTS / f"{now:%Y-%m-%d}-embedded.json"
-    path.write_text(json.dumps(run, indent=1) + "\n")
-    (RESULTS / "embedded.md").write_text(page(run, path.name))
-    (RESULTS / "embedded.svg").write_text(chart([one for ones in run["figures"].values() for one in ones]))
-    print(f"\nwritten: {path.relative_to(ROOT)}, embedded.md, embedded.svg")
+    path = RESULTS / f"{now:%Y-%m-%d}-{edition.name}.json"
+    drawings = {name: draw(found) for name, draw in edition.charts.items()}
+    files = {
+        path.name: json.dumps(run, indent=1) + "\n",
+        f"{edition.name}.md": page(edition, run, path.name, [name for name, drawing in drawings.items() if drawing]),
+        f"{edition.name}.svg": chart([one for ones in run["figures"].values() for one in ones]),
+        **{name: drawing for name, drawing in drawings.items() if drawing},
+    }
+    for name, text in files.items():
+        (RESULTS / name).write_text(text)
+    print(f"\nwritten to {RESULTS.relative_to(ROOT)}: {', '.join(files)}")
 
 
-def page(run: Mapping[str, Any], source: str) -> str:
-    """The run as Markdown."""
-    where = run["machine"]
+def page(edition: Edition, run: Mapping[str, Any], source: str, drawings: Sequence[str] = ()) -> str:
+    """The run as Markdown. `drawings`: files to be shown beside the chart of goals."""
+    where, (store, version) = run["machine"], edition.store
     lines = [
-        "# The embedded default: figures",
+        f"# {edition.title}: figures",
         "",
         f"Made by `make bench` from [{source}]({source}); not edited by hand.",
         "",
         f"{run['date']}, commit {run['commit']}. {where['processor']}, {where['processors']} processors, {where['system']}, "
-        f"{where['file_system']}; Python {where['python']}, SQLite {where['sqlite']}. "
+        f"{where['file_system']}; Python {where['python']}, {store} {version}. "
         f"Load of the machine before and after: {where['load_before']}, {where['load_after']}.",
         "",
         f"Medians of {run['repeat']} or more. What is beside a peer ran alternately with it, and is judged by the median of "
-        "the ratios, pair by pair. The hand-written loop leaves out all that a queue is for (`bench/limit.py`).",
+        f"the ratios, pair by pair. The hand-written loop leaves out all that a queue is for (`{edition.limit}`).",
         "",
-        "![What was reached of each goal](embedded.svg)",
+        f"![What was reached of each goal]({edition.name}.svg)",
+        *(f"![Beside others]({name})" for name in drawings),
         "",
         "| figure | median | min … max | goal | | beside | |",
         "|---|---:|---:|---:|---|---|---|",

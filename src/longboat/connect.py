@@ -7,10 +7,11 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 
 from longboat.broker import Broker
 from longboat.clock import seconds
-from longboat.errors import ConfigError
+from longboat.errors import ConfigError, MissingExtra
 
 DEFAULT_URL = "sqlite:///longboat.db"
-SCHEMES = ("memory", "sqlite")
+REDIS = ("redis", "rediss", "unix", "redis+sentinel", "redis+cluster")
+SCHEMES = ("memory", "sqlite", *REDIS)
 
 
 def connect(url: str) -> Broker:
@@ -20,6 +21,11 @@ def connect(url: str) -> Broker:
     sqlite:///queue.db            a file, relative to the working directory; four slashes for an absolute path
         ?synchronous=full         durable against power loss too (the default); normal: against killed processes, and faster
         ?timeout=2s               how long a call may wait for other writers
+    redis://user:password@host:6379/0      a Redis or Valkey server; rediss:// with TLS; unix:///path/to/socket?db=0
+    redis+sentinel://host:26379,host:26379/master/0     the master that Sentinels name
+    redis+cluster://host:6379,host:6379    a Cluster
+        ?prefix=longboat          what all its keys begin with
+        ?timeout=2s               how long a call may take
     """
     scheme, separator, _ = url.partition("://")
     if not separator or scheme not in SCHEMES:
@@ -29,7 +35,7 @@ def connect(url: str) -> Broker:
         options = dict(parse_qsl(urlsplit(url).query, keep_blank_values=True))
     except ValueError as error:
         raise ConfigError(f"{shown(url)!r} is no URL: {error}") from None
-    broker = _memory(url) if scheme == "memory" else _sqlite(url, options)
+    broker = _memory(url) if scheme == "memory" else _sqlite(url, options) if scheme == "sqlite" else _redis(url, options)
     if options:
         raise ConfigError(f"{shown(url)!r}: unknown option {min(options)!r}")
     return broker
@@ -68,3 +74,20 @@ def _sqlite(url: str, options: dict[str, str]) -> Broker:
     if not 0 < timeout < math.inf:
         raise ConfigError(f"{url!r}: timeout must be above 0")
     return SqliteBroker(path[1:], synchronous="normal" if synchronous == "normal" else "full", timeout=timeout)
+
+
+def _redis(url: str, options: dict[str, str]) -> Broker:
+    try:
+        from longboat.brokers.redis import RedisBroker
+        from longboat.brokers.redis.broker import DEFAULT_PREFIX
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.partition(".")[0] != "redis":
+            raise
+        raise MissingExtra(f"{shown(url)!r} needs the driver for Redis: pip install 'longboat[redis]'") from None
+    timeout = seconds(options.pop("timeout", "2s"), "timeout")
+    if not 0 < timeout < math.inf:
+        raise ConfigError(f"{shown(url)!r}: timeout must be above 0")
+    prefix = options.pop("prefix", DEFAULT_PREFIX)
+    if not prefix or "{" in prefix or "}" in prefix:
+        raise ConfigError(f"{shown(url)!r}: prefix must be some text without braces, not {prefix!r}")
+    return RedisBroker(url, prefix=prefix, timeout=timeout, options=options, where=shown(url.partition("?")[0]))

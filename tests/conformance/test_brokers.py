@@ -8,12 +8,14 @@ import pytest
 
 from longboat.clock import SYSTEM
 from longboat.testing.conformance import CLAUSES, Clause
-from longboat.testing.harnesses import ADAPTERS
+from longboat.testing.harnesses import ADAPTERS, unavailable
 
 
 @pytest.mark.parametrize("clause", CLAUSES, ids=lambda clause: clause.name)
 @pytest.mark.parametrize("adapter", ADAPTERS)
 def test_clause(adapter: str, clause: Clause, tmp_path: Path) -> None:
+    if reason := unavailable(adapter):
+        pytest.skip(reason)
     new = ADAPTERS[adapter](tmp_path, SYSTEM)
     broker = new.open()
     missing = clause.name in broker.missing

@@ -11,12 +11,14 @@ from hypothesis.stateful import run_state_machine_as_test
 
 from longboat.broker import Broker
 from longboat.testing.clock import FakeClock
-from longboat.testing.harnesses import ADAPTERS
+from longboat.testing.harnesses import ADAPTERS, unavailable
 from longboat.testing.model import BrokerMachine
 
 
 @pytest.mark.parametrize("adapter", ADAPTERS)
 def test_the_broker_behaves_as_the_model_says(adapter: str) -> None:
+    if reason := unavailable(adapter):
+        pytest.skip(reason)
     with tempfile.TemporaryDirectory() as folder:
 
         class Machine(BrokerMachine):

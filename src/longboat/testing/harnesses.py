@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import atexit
+import functools
+import shutil
 import sqlite3
+import tempfile
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
 from longboat.broker import Broker
 from longboat.brokers.memory import MemoryBroker
-from longboat.clock import Clock
+from longboat.clock import SYSTEM, Clock
 from longboat.job import MESSAGE_VERSION, Job, new_id, order_of
 from longboat.testing.conformance import NewBroker
+from longboat.testing.servers.redis import RedisServer
+from longboat.testing.servers.redis import available as redis_unavailable
 
 
 class NewMemory:
@@ -49,5 +55,47 @@ class NewSqlite:
             )
 
 
-ADAPTERS: dict[str, Callable[[Path, Clock], NewBroker]] = {"memory": NewMemory, "sqlite": NewSqlite}
+class NewRedis:
+    """Each store is a prefix of its own on one server of this process."""
+
+    def __init__(self, _folder: Path, clock: Clock) -> None:
+        self.server = _redis_server()
+        self.prefix = new_id()
+        self.clock = None if clock is SYSTEM else clock
+
+    def open(self) -> Broker:
+        from longboat.brokers.redis import RedisBroker
+
+        return RedisBroker(self.server.url, prefix=self.prefix, clock=self.clock)
+
+    def inject(self, raw: bytes, queue: str) -> None:
+        from longboat.brokers.redis.keys import key_of
+
+        key, names = key_of(new_id()), f"{{{self.prefix}}}:"
+        place = self.server.command("HINCRBY", f"{names}numbers", "place", 1)
+        self.server.command("HSET", f"{names}jobs", key, raw)
+        self.server.command("RPUSH", f"{names}ready:0:{queue}", place.to_bytes(6, "big") + key)
+        self.server.command("ZADD", f"{names}levels:{queue}", 0, 0)
+        self.server.command("HINCRBY", f"{names}counts", f"ready:{queue}", 1)
+
+
+@functools.cache
+def _redis_server() -> RedisServer:
+    folder = Path(tempfile.mkdtemp(prefix="longboat-redis-"))
+    server = RedisServer(folder, options=["appendfsync no"]).start()
+
+    def remove() -> None:
+        server.kill()
+        shutil.rmtree(folder, ignore_errors=True)
+
+    atexit.register(remove)
+    return server
+
+
+ADAPTERS: dict[str, Callable[[Path, Clock], NewBroker]] = {"memory": NewMemory, "sqlite": NewSqlite, "redis": NewRedis}
 """By name: a new, empty store, in a folder if it needs one, that goes by this clock."""
+
+
+def unavailable(adapter: str) -> str | None:
+    """Why this adapter cannot be tried here, and what to do about it; None: it can."""
+    return redis_unavailable() if adapter == "redis" else None

@@ -1,0 +1,105 @@
+"""RedisBroker: jobs on a Redis or Valkey server, shared by any number of machines."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+from collections.abc import Collection, Sequence
+from typing import NamedTuple
+
+from longboat import codec
+from longboat.broker import Token
+from longboat.brokers.redis.address import address_of
+from longboat.brokers.redis.consumer import RedisConsumer
+from longboat.brokers.redis.inspector import RedisInspector
+from longboat.brokers.redis.keys import key_of
+from longboat.brokers.redis.results import RedisResults
+from longboat.brokers.redis.server import Server, Value
+from longboat.clock import Clock
+from longboat.job import Failure, Job
+
+DEFAULT_PREFIX = "longboat"
+_HEADROOM = 0.95
+"""The part of the time limit that the server may use up, so that an error comes within the limit."""
+
+
+class _Group(NamedTuple):
+    """Jobs in a row that are put alike, their keys growing: they may share a place, which goes by the order given."""
+
+    first: Job
+    members: list[Value]
+
+
+class RedisBroker:
+    """Keeps jobs on the server that the URL names, under keys that begin with `{prefix}:`, all in one slot of a Cluster.
+
+    What it acknowledged is in the server's memory; what that survives is for the server's configuration to say
+    (docs/redis.md). `timeout`: seconds that a call may take. The server's clock decides, unless a `clock` is given.
+    Survives fork: the child opens its own connections.
+    """
+
+    missing: frozenset[str] = frozenset()
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        prefix: str = DEFAULT_PREFIX,
+        timeout: float = 2.0,
+        options: dict[str, str] | None = None,
+        where: str | None = None,
+        clock: Clock | None = None,
+    ) -> None:
+        tag = f"{{{prefix}}}:"
+        address = address_of(url, tag, timeout * _HEADROOM, options if options is not None else {})
+        self._server = Server(address, where or url, tag, clock)
+        self._client = os.urandom(12).hex()
+        self._numbers = itertools.count(1)
+        self.results = RedisResults(self._server)
+        self.inspector = RedisInspector(self._server)
+
+    def put(self, jobs: Sequence[Job], *, token: Token | None = None) -> list[str]:
+        if not jobs:
+            return []
+        ids: dict[bytes, str] = {}
+        members: list[Value] = []
+        groups: list[_Group] = []
+        kind: tuple[object, ...] = ()
+        before = b""
+        encode, key = codec.encode_job, key_of
+        for job in jobs:
+            its = key(job.id)
+            if its in ids:
+                continue
+            ids[its] = job.id
+            if kind != (kind := (job.queue, job.priority, job.delay, job.expires)) or its <= before:
+                groups.append(_Group(job, members := []))
+            before = its
+            members.append(its)
+            members.append(encode(job))
+        values: list[Value] = []
+        for first, members in groups:
+            expires = "" if first.expires is None else repr(first.expires)
+            values += (first.queue, first.priority, repr(first.delay), expires, len(members) // 2, *members)
+        # A put without a token gets one, since it is made again when a connection turns out to be dead.
+        client, number = token or (self._client, next(self._numbers))
+        known = self._server.call("put", client, number, len(groups), *values)
+        if not known:
+            return list(ids.values()) if known is not None else [job.id for job in jobs]
+        left = set(known)
+        return [job_id for its, job_id in ids.items() if its not in left]
+
+    def consumer(self, queues: Sequence[str], *, lease: float, tasks: Collection[str] = (), name: str = "") -> RedisConsumer:
+        consumer = os.urandom(8).hex()
+        queues = list(dict.fromkeys(queues))
+        every = "" if queues else "every"
+        self._server.call("hire", consumer, name, json.dumps(queues), repr(float(lease)), every, *tasks)
+        return RedisConsumer(self._server, consumer, queues, lease)
+
+    def evict(self, consumer: str, failure: Failure) -> int:
+        count: int = self._server.call("dismiss", consumer, codec.encode_failures([failure])[1:])
+        return count
+
+    def close(self) -> None:
+        self._server.close()

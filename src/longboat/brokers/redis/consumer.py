@@ -1,0 +1,143 @@
+"""RedisConsumer: one worker's hold on the server."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Sequence
+
+from longboat import codec
+from longboat.broker import UNDECODABLE, Lease, Pulse, Settlement
+from longboat.brokers.redis.claimed import Claimed
+from longboat.brokers.redis.server import Line, Server
+from longboat.brokers.redis.settling import Batch, Held
+from longboat.clock import SYSTEM
+from longboat.errors import BrokerError, Undecodable
+from longboat.job import Dead, Failure
+
+_LOOK_ANYWAY = 1.0
+"""Seconds between looks while nothing happens: heals a ring that was lost, and tells that the server is there."""
+_SHORTEST = 0.002
+"""To wait for less takes longer than that; 0 would mean for ever."""
+
+
+class RedisConsumer:
+    """Made by `RedisBroker.consumer`; see the contract."""
+
+    def __init__(self, server: Server, id: str, queues: Sequence[str], lease: float) -> None:
+        self.id = id
+        self._server = server
+        self._queues = list(queues)
+        self._lease = lease
+        self._line = Line()
+        self._receiving = threading.Lock()
+        self._held: Held = {}
+        self._heard = 0
+        self._unsure = False
+        """The answer to a claim was lost: the server may have leased jobs that nobody here knows of."""
+        self._woken = False
+        self._over = False
+        self._closed = False
+        self._bell = server.key(f"bell:{id}")
+        rings = [server.key(f"wake:{queue}") for queue in self._queues] or [server.key("wake")]
+        self._rings = (self._bell, *rings)
+
+    def receive(self, n: int, *, wait: float) -> list[Lease]:
+        with self._receiving:
+            try:
+                return self._receive(n, SYSTEM.monotonic() + wait)
+            finally:
+                self._woken = False
+
+    def _receive(self, n: int, until: float) -> list[Lease]:
+        while not self._over:
+            leases, due = self._claim(n)
+            left = until - SYSTEM.monotonic()
+            if leases or self._woken or self._over or left <= 0:
+                return leases
+            if self._wait(min(left, _LOOK_ANYWAY, due)) == b"cancel":
+                return []
+        if not self._closed:
+            threading.Event().wait(
+                min(0.05, max(0.0, until - SYSTEM.monotonic()))
+            )  # a loop that has not noticed must not spin
+        return []
+
+    def _wait(self, seconds: float) -> bytes | None:
+        """Until somebody rings; what was said."""
+        rung = self._server.command_on(self._line, "BLPOP", *self._rings, f"{max(seconds, _SHORTEST):.3f}")
+        return rung[1] if rung else None
+
+    def _claim(self, n: int) -> tuple[list[Lease], float]:
+        """Leases, and in how many seconds something is due."""
+        heard = str(self._heard) if self._unsure else ""
+        self._unsure = True
+        answer = self._server.call_on(self._line, "claim", self.id, n, heard, len(self._queues), *self._queues)
+        self._unsure = False
+        if answer is None:
+            self._lose()
+            return [], 0.0
+        due, number, keys, messages, spans, histories = answer
+        self._heard = number
+        wait = float(due) if due else _LOOK_ANYWAY
+        if not keys:
+            return [], wait
+        claimed = Claimed(number, keys, messages, spans, histories)
+        try:
+            leases = claimed.together()
+        except Undecodable:
+            return self._separate(claimed), 0.0
+        self._held.update(zip([lease.token for lease in leases], claimed.keys, strict=True))
+        return leases, wait
+
+    def _separate(self, claimed: Claimed) -> list[Lease]:
+        """Something is wrong with one of them: it dies, the others are received."""
+        messages = self._server.command("HMGET", self._server.key("jobs"), *claimed.keys)
+        leases, bad = claimed.separately(messages)
+        self._held.update((lease.token, claimed.key_of(lease.token)) for lease in leases)
+        if bad:
+            batch = Batch(self._held)
+            for token, why in bad:
+                batch.bury(claimed.key_of(token), token, Dead(Failure(UNDECODABLE, why, at=SYSTEM.now()), charged=False))
+            self._server.call("settle", self.id, *batch.values())
+        return leases
+
+    def settle(self, settlements: Sequence[Settlement], *, started: Sequence[Lease] = ()) -> list[Lease]:
+        batch = Batch(self._held)
+        batch.note(started)
+        for settlement in settlements:
+            batch.add(settlement)
+        if batch.size:
+            refused = self._server.call("settle", self.id, *batch.values(), again=False)
+            batch.settled(refused)
+        return batch.refused
+
+    def extend(self) -> Pulse:
+        if self._over:
+            return Pulse(False)
+        answer = self._server.call("extend", self.id, repr(float(self._lease)), *self._queues)
+        if answer is None:
+            self._lose()
+            return Pulse(False)
+        return Pulse(True, [codec.decode_job(message).id for message in answer])
+
+    def wake(self) -> None:
+        if self._woken:
+            return
+        self._woken = True
+        with contextlib.suppress(BrokerError):  # then the receive that waits ends within a second by itself
+            self._server.command("LPUSH", self._bell, "wake")
+
+    def close(self) -> None:
+        if self._closed:
+            return
+        self._closed = True
+        self.wake()
+        self._lose()
+        with self._receiving:
+            self._line.close()
+        self._server.call("dismiss", self.id, "")
+
+    def _lose(self) -> None:
+        self._over = True
+        self._held.clear()

@@ -1,0 +1,35 @@
+"""What went wrong at the server, in the words of `longboat.errors`."""
+
+from __future__ import annotations
+
+from redis import exceptions
+
+from longboat.errors import BrokerError, BrokerFull, BrokerUnavailable
+
+_LATER = ("READONLY", "LOADING", "MASTERDOWN", "CLUSTERDOWN", "TRYAGAIN", "BUSY ", "UNBLOCKED", "MISCONF", "NOREPLICAS")
+"""Answers that a server gives for a while: it starts, changes its role, moves a slot, or cannot write."""
+
+
+def translated(error: Exception, where: str) -> BrokerError:
+    """The error to raise for one of redis-py."""
+    text = str(error)
+    if isinstance(error, exceptions.OutOfMemoryError) or "OOM command not allowed" in text:
+        return BrokerFull(f"{where}: its memory is full (maxmemory). Nothing was stored: drain it, or raise maxmemory")
+    if isinstance(error, exceptions.AuthenticationError | exceptions.NoPermissionError):
+        return BrokerUnavailable(f"{where} refuses these credentials: {text}")
+    if "WRONGTYPE" in text:
+        return BrokerError(
+            f"{where}: a key that Longboat uses is of another type: somebody else writes under the same prefix. "
+            f"Choose another one (?prefix=…). The server says: {text}"
+        )
+    if isinstance(error, exceptions.AskError | exceptions.TryAgainError):
+        return BrokerUnavailable(f"{where}: the queue's slot is on its way to another node")
+    if isinstance(error, exceptions.MovedError):
+        return BrokerUnavailable(f"{where}: the queue's slot has moved to {error.host}:{error.port}")
+    if isinstance(error, exceptions.TimeoutError | TimeoutError):
+        return BrokerUnavailable(f"{where} did not answer in time")
+    if isinstance(error, exceptions.ConnectionError | exceptions.ReadOnlyError | exceptions.ClusterError | OSError):
+        return BrokerUnavailable(f"{where} cannot be reached: {text}")
+    if text.startswith(_LATER) or any(f"-{word}" in text or f" {word}" in text for word in _LATER):
+        return BrokerUnavailable(f"{where} cannot do this now: {text}")
+    return BrokerError(f"{where}: {text}")

@@ -1,0 +1,46 @@
+-- Begins every script. KEYS[1]: the prefix of all keys, with the hash tag. ARGV[1]: the time to go by, "" for the server's.
+-- A key is a job's id as 12 bytes (keys.py). Jobs of one queue and priority stand in the order of their places, numbers that
+-- grow with each put, and then of their keys: what is put in a row with growing keys may share the place of its first.
+local P, call = KEYS[1], redis.call
+local CHUNK = 1000 -- values handed to one command: Lua's stack has an end
+
+local now
+if ARGV[1] == '' then
+  local time = call('TIME')
+  now = time[1] + time[2] / 1000000
+else
+  now = tonumber(ARGV[1])
+end
+
+-- A script that has written goes on when the memory is full; one that begins with a harmless deletion can therefore always
+-- hand out, settle and renew, so that a full server can be emptied. Only what stores new jobs does not call this.
+local function even_when_full() call('DEL', P .. 'nothing') end
+
+local changes = {}
+local function count(state, queue, n)
+  local field = state .. ':' .. queue
+  changes[field] = (changes[field] or 0) + n
+end
+
+local function write_counts()
+  for field, n in pairs(changes) do
+    if n ~= 0 and call('HINCRBY', P .. 'counts', field, n) <= 0 then call('HDEL', P .. 'counts', field) end
+  end
+end
+
+-- The first of n numbers that nobody had before.
+local function numbers(what, n) return call('HINCRBY', P .. 'numbers', what, n) - n + 1 end
+
+-- A command with very many values, in as many calls as it takes.
+local function many(command, key, values)
+  for i = 1, #values, CHUNK do call(command, key, unpack(values, i, math.min(#values, i + CHUNK - 1))) end
+end
+
+local function many_read(command, key, values)
+  if #values <= CHUNK then return call(command, key, unpack(values)) end
+  local found = {}
+  for i = 1, #values, CHUNK do
+    for _, value in ipairs(call(command, key, unpack(values, i, math.min(#values, i + CHUNK - 1)))) do found[#found + 1] = value end
+  end
+  return found
+end

@@ -1,0 +1,24 @@
+-- Cancel jobs that have not ended. Needs: places, endings, returns, sweep
+-- ARGV: now, then keys. Returns those that this had an effect on.
+
+even_when_full()
+sweep()
+local cancelled = {}
+for i = 2, #ARGV do
+  local key = ARGV[i]
+  if call('HEXISTS', P .. 'jobs', key) == 1 and call('HEXISTS', P .. 'done', key) == 0 then
+    local state, place, prio, queue, consumer = locate(key)
+    if state == 'running' then
+      if call('SADD', P .. 'unwanted:' .. consumer, key) == 1 then
+        cancelled[#cancelled + 1] = key
+        ring_consumer(consumer, 'cancel')
+      end
+    elseif queue then
+      withdraw(key, state, prio, queue)
+      finish(key, 'c', place, queue, 0, failure(CANCELLED, 'its cancellation was asked for'))
+      cancelled[#cancelled + 1] = key
+    end
+  end
+end
+write_counts()
+return cancelled

@@ -1,0 +1,220 @@
+-- Lease ready jobs to a consumer, in order, and do what is due. Needs: places, endings, returns, sweep
+-- ARGV: now, consumer, n, heard, queues, then their names in order; none: every queue.
+-- Returns nil if the consumer is over, else: seconds until something is due ("" for never), the claim's number, keys in a row,
+--   messages in a row, {queue, how many of them, …}, and for each job its history or false (or nil, if none has one).
+-- An answer may be lost. Then `heard` is the last claim that the consumer heard of, else "": newer leases are given again.
+-- Of very big messages fewer than n are taken.
+
+even_when_full()
+local consumer, wanted, heard = ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
+local ENOUGH = 16000000 -- bytes in one answer
+local following = sweep()
+if not call('ZSCORE', P .. 'consumers', consumer) then
+  write_counts()
+  return nil
+end
+
+local sub, pack = string.sub, struct.pack
+local held, keys, messages, spans = P .. 'held:' .. consumer, {}, {}, {}
+local have = 0 -- how many keys
+local claim = numbers('claim', 1)
+local claimed = pack('>I6', claim)
+local bytes, chunk, packs_guessed = 0, 128, 1
+
+-- Leases that the consumer never heard of: they become part of this claim.
+local function given_again()
+  local all = call('HGETALL', held)
+  for i = 1, #all, 2 do
+    if read_held(all[i + 1]) > heard then
+      call('HSET', held, all[i], claimed .. string.sub(all[i + 1], 7))
+      have = have + 1
+      keys[have] = all[i]
+      messages[have] = call('HGET', P .. 'jobs', all[i]) or ''
+      local _, _, _, _, queue = read_held(all[i + 1])
+      spans[#spans + 1] = queue
+      spans[#spans + 1] = 1
+    end
+  end
+end
+
+-- Those of a level's next jobs that are wanted: keys and places (making strings is what costs most here, so the jobs of a pack
+-- share the place of the first). Nothing: the level is empty.
+local function next_ones(list, back, n)
+  local packs = call('LPOP', list, packs_guessed)
+  local first = call('ZRANGE', back, 0, 0, 'WITHSCORES')
+  local until_place = tonumber(first[2] or math.huge)
+  local found, places, rest, count_found = {}, {}, {}, 0
+  for _, ones in ipairs(packs or {}) do
+    local place, size = struct.unpack('>I6', ones), (#ones - 6) / 12
+    packs_guessed = math.max(1, math.min(128, math.floor(n / size)))
+    local take = math.max(0, math.min(size, n - count_found, until_place - place))
+    if rest[1] then take = 0 end
+    for i = 1, take do
+      found[count_found + i] = sub(ones, 12 * i - 5, 12 * i + 6)
+      places[count_found + i] = place
+    end
+    count_found = count_found + take
+    if take == 0 then
+      rest[#rest + 1] = ones
+    elseif take < size then
+      rest[#rest + 1] = pack('>I6', place + take) .. sub(ones, 12 * take + 7)
+    end
+  end
+  for i = #rest, 1, -1 do call('LPUSH', list, rest[i]) end
+  if count_found == 0 and first[1] then
+    local limit = rest[1] and '(' .. string.format('%d', struct.unpack('>I6', rest[1])) or '+inf'
+    local back_ones = call('ZRANGEBYSCORE', back, '-inf', limit, 'WITHSCORES', 'LIMIT', 0, math.min(n, CHUNK))
+    for i = 1, #back_ones, 2 do
+      found[#found + 1] = back_ones[i]
+      places[#places + 1] = tonumber(back_ones[i + 1])
+    end
+    call('ZREM', back, unpack(found))
+  end
+  return found, places
+end
+
+-- Leave out those that were cancelled or purged while they stood in a pack, and those whose time is over.
+local function still_wanted(found, places, queue)
+  local dropped = {}
+  if call('EXISTS', P .. 'gone') == 1 then
+    for i, gone in ipairs(call('SMISMEMBER', P .. 'gone', unpack(found))) do
+      if gone == 1 then dropped[i] = call('SREM', P .. 'gone', found[i]) end
+    end
+  end
+  if call('EXISTS', P .. 'expires') == 1 then
+    for i, at in ipairs(call('ZMSCORE', P .. 'expires', unpack(found))) do
+      if at and not dropped[i] then
+        call('ZREM', P .. 'expires', found[i])
+        if tonumber(at) <= now then
+          dropped[i] = 1
+          count('ready', queue, -1)
+          finish(found[i], 'c', places[i], queue, 0, failure(EXPIRED, 'it expired before it started'))
+        else
+          call('HSET', P .. 'deadlines', found[i], at)
+        end
+      end
+    end
+  end
+  if not next(dropped) then return found, places end
+  local left, their = {}, {}
+  for i, key in ipairs(found) do
+    if not dropped[i] then
+      left[#left + 1] = key
+      their[#their + 1] = places[i]
+    end
+  end
+  return left, their
+end
+
+local function lease(found, places, prio, queue)
+  local level, n = pack('>d', now) .. prio .. ':' .. queue, #found
+  local values, place, value = {}, nil, nil
+  for i = 1, n do
+    local key = found[i]
+    if places[i] ~= place then
+      place = places[i]
+      value = claimed .. pack('>I6', place) .. level
+    end
+    keys[have + i] = key
+    values[2 * i - 1] = key
+    values[2 * i] = value
+  end
+  call('HSET', held, unpack(values))
+  local raw = call('HMGET', P .. 'jobs', unpack(found))
+  for i = 1, n do
+    local message = raw[i] or ''
+    messages[have + i] = message
+    bytes = bytes + #message
+  end
+  have = have + n
+  if bytes < 10000 * have then chunk = CHUNK end
+  spans[#spans + 1] = queue
+  spans[#spans + 1] = n
+  count('ready', queue, -n)
+  count('running', queue, n)
+end
+
+local function claim_queue(queue)
+  local levels = P .. 'levels:' .. queue
+  while have < wanted and bytes < ENOUGH do
+    local prio = call('ZRANGE', levels, 0, 0)[1]
+    if not prio then
+      call('DEL', P .. 'wake:' .. queue)
+      return
+    end
+    local list, back = ready_list(prio, queue), back_set(prio, queue)
+    local found, places = next_ones(list, back, math.min(wanted - have, chunk))
+    if #found == 0 then
+      call('ZREM', levels, prio)
+    else
+      found, places = still_wanted(found, places, queue)
+      if #found > 0 then lease(found, places, prio, queue) end
+    end
+  end
+end
+
+-- Parked jobs whose tasks the consumer knows stand among the ready ones while it takes its share.
+local function with_parked(queue)
+  local stood = {}
+  for _, task in ipairs(call('SMEMBERS', P .. 'parked_tasks:' .. queue)) do
+    if call('SISMEMBER', P .. 'tasks:' .. consumer, task) == 1 then
+      local members = call('ZRANGE', P .. 'parked_by:' .. #queue .. ':' .. queue .. ':' .. task, 0, wanted - 1)
+      for _, member in ipairs(members) do
+        local key = string.sub(member, 7)
+        local place, prio, _, info = unpark(key)
+        call('ZADD', back_set(prio, queue), place, key)
+        call('ZADD', P .. 'levels:' .. queue, -prio, prio)
+        count('ready', queue, 1)
+        stood[#stood + 1] = {key, place, prio, info}
+      end
+    end
+  end
+  claim_queue(queue)
+  for _, each in ipairs(stood) do
+    local key, place, prio, info = unpack(each)
+    if call('ZREM', back_set(prio, queue), key) == 1 then
+      count('ready', queue, -1)
+      park(key, place, prio, queue, info[1], info[2], info[3])
+    end
+  end
+end
+
+-- Every queue that has something for this consumer, each time another first.
+local function every_queue()
+  local names, seen = {}, {}
+  for _, field in ipairs(call('HKEYS', P .. 'counts')) do
+    local name = string.match(field, '^ready:(.*)$') or string.match(field, '^waiting:(.*)$')
+    if name and not seen[name] then
+      names[#names + 1] = name
+      seen[name] = true
+    end
+  end
+  table.sort(names)
+  local turned = {}
+  for i = 1, #names do turned[i] = names[(i + claim) % #names + 1] end
+  call('DEL', P .. 'wake')
+  return turned
+end
+
+write_counts() -- what the sweep changed counts for what follows
+changes = {}
+if heard then given_again() end
+if have == 0 then
+  local queues = {}
+  for i = 6, 5 + tonumber(ARGV[5]) do queues[#queues + 1] = ARGV[i] end
+  if #queues == 0 then queues = every_queue() end
+  for _, queue in ipairs(queues) do
+    if have >= wanted or bytes >= ENOUGH then break end
+    if call('EXISTS', P .. 'parked_tasks:' .. queue) == 1 then with_parked(queue) else claim_queue(queue) end
+  end
+  if have > 0 then -- who put these rang for some of them only
+    for _, queue in ipairs(queues) do
+      if call('EXISTS', P .. 'levels:' .. queue) == 1 then ring(queue) end
+    end
+  end
+end
+write_counts()
+local histories = nil
+if have > 0 and call('EXISTS', P .. 'history') == 1 then histories = many_read('HMGET', P .. 'history', keys) end
+local wait = following and string.format('%.6f', math.max(0, following - now)) or ''
+return {wait, claim, table.concat(keys), table.concat(messages), spans, histories or false}

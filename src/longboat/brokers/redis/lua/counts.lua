@@ -1,0 +1,7 @@
+-- How many jobs there are in each state and queue, with what is due done. Needs: places, endings, returns, sweep
+-- ARGV: now. Returns {"state:queue", how many, …}.
+
+even_when_full()
+sweep()
+write_counts()
+return call('HGETALL', P .. 'counts')

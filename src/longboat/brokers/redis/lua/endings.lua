@@ -1,0 +1,109 @@
+-- How jobs end, and how they are forgotten. Needs places.lua.
+
+local ENDED_NAMES = {s = 'succeeded', d = 'dead', c = 'cancelled'}
+
+-- What was tried of a job before: absent for one that never failed.
+local function history(key)
+  local raw = call('HGET', P .. 'history', key)
+  if not raw then return {attempts = 0, returns = 0, failures = {}} end
+  local fields = cmsgpack.unpack(raw)
+  return {attempts = fields[1], returns = fields[2], failures = fields[3]}
+end
+
+local function write_history(key, h)
+  while #h.failures > FAILURES_KEPT do table.remove(h.failures, 1) end
+  if h.attempts == 0 and h.returns == 0 and #h.failures == 0 then
+    call('HDEL', P .. 'history', key)
+  else
+    call('HSET', P .. 'history', key, cmsgpack.pack({h.attempts, h.returns, h.failures}))
+  end
+end
+
+local function failure(kind, text, attempt, worker) return {kind, text, '', attempt or 0, now, worker or ''} end
+
+-- Nothing remains of these jobs but, for a while, the keys of ids that callers chose.
+local function forget(keys)
+  if #keys == 0 then return end
+  many('HDEL', P .. 'jobs', keys)
+  for _, name in ipairs({'done', 'history', 'placed', 'parked_info', 'deadlines'}) do
+    if call('EXISTS', P .. name) == 1 then many('HDEL', P .. name, keys) end
+  end
+  if call('EXISTS', P .. 'expires') == 1 then many('ZREM', P .. 'expires', keys) end
+  for _, key in ipairs(keys) do
+    if string.byte(key) >= 128 then call('ZADD', P .. 'remembered', now + FORGOTTEN_AFTER, key) end
+  end
+end
+
+-- Of a queue's ended jobs the newest stay: the dead, and the others together.
+local function bound(state, queue)
+  local kinds = state == 'd' and {'dead'} or {'succeeded', 'cancelled'}
+  local sizes, surplus = {}, -ENDED_KEPT
+  for i, kind in ipairs(kinds) do
+    sizes[i] = call('ZCARD', P .. 'ended:' .. kind .. ':' .. queue)
+    surplus = surplus + sizes[i]
+  end
+  surplus = math.min(surplus, 2 * CHUNK)
+  while surplus > 0 do
+    local oldest, least = 1, math.huge
+    for i, kind in ipairs(kinds) do
+      local first = sizes[i] > 0 and call('ZRANGE', P .. 'ended:' .. kind .. ':' .. queue, 0, 0, 'WITHSCORES')
+      if first and tonumber(first[2]) < least then oldest, least = i, tonumber(first[2]) end
+    end
+    local alone = #kinds == 1 or sizes[3 - oldest] == 0
+    local popped = call('ZPOPMIN', P .. 'ended:' .. kinds[oldest] .. ':' .. queue, alone and math.min(surplus, CHUNK) or 1)
+    local keys = {}
+    for i = 1, #popped, 2 do keys[#keys + 1] = popped[i] end
+    forget(keys)
+    count(kinds[oldest], queue, -#keys)
+    sizes[oldest] = sizes[oldest] - #keys
+    surplus = surplus - #keys
+  end
+end
+
+-- The jobs of this state and queue with the numbers first to last may be forgotten then.
+local function term(state, queue, first, last, keep)
+  call('ZADD', P .. 'terms', now + keep, struct.pack('>I6I6', first, last) .. state .. queue)
+end
+
+local watched = call('EXISTS', P .. 'watchers') == 1
+
+-- Give the end of a job to who waits for it. `value`: the result, or the last failure.
+local function tell(key, state, attempts, value)
+  local listeners = call('HGET', P .. 'watchers', key)
+  if not listeners then return end
+  call('HDEL', P .. 'watchers', key)
+  local fields = message(key)
+  local task = fields and fields.task or ''
+  local told = key .. state .. struct.pack('>I4H', attempts, #task) .. task .. value
+  for i = 1, #listeners, 16 do
+    local inbox = P .. 'inbox:' .. string.sub(listeners, i, i + 15)
+    call('RPUSH', inbox, told)
+    call('EXPIRE', inbox, 3600)
+  end
+end
+
+-- What is kept of an ended job: state 1, ended 8, leased 8, attempts 4, place 6, length of the queue's name 2, name, result.
+local function ended(state, since, attempts, place, queue, result)
+  return state .. struct.pack('>ddI4I6H', now, since, attempts, place, #queue) .. queue .. result
+end
+
+-- End one job that did not succeed; `why` (a failure) is added to its history.
+local function finish(key, state, place, queue, since, why, h)
+  h = h or history(key)
+  h.failures[#h.failures + 1] = why
+  write_history(key, h)
+  local fields = message(key)
+  local keep = DEAD_KEPT
+  if state == 'c' then
+    keep = fields and fields.keep or 0
+    if keep == 0 then keep = DEFAULT_KEEP end -- `keep` counts for successes
+  end
+  local number = numbers('ended', 1)
+  call('HSET', P .. 'done', key, ended(state, since, h.attempts, place, queue, ''))
+  call('ZADD', P .. 'ended:' .. ENDED_NAMES[state] .. ':' .. queue, number, key)
+  term(state, queue, number, number, keep)
+  count(ENDED_NAMES[state], queue, 1)
+  call('HDEL', P .. 'deadlines', key)
+  if watched then tell(key, state, h.attempts, cmsgpack.pack(why)) end
+  bound(state, queue)
+end

@@ -1,0 +1,65 @@
+-- Where jobs wait. New ones stand in packs (the first one's place in 6 bytes, then keys of consecutive places) in the list of
+-- their level, a level being a queue's jobs of one priority; those that came back stand by their places in a sorted set beside it.
+
+local function ready_list(prio, queue) return P .. 'ready:' .. prio .. ':' .. queue end
+local function back_set(prio, queue) return P .. 'back:' .. prio .. ':' .. queue end
+
+-- One consumer that waits for this queue looks; it rings on while there is more. A ring that nobody hears waits for who comes.
+local function ring(queue)
+  if call('EXISTS', P .. 'wake:' .. queue) == 0 then call('LPUSH', P .. 'wake:' .. queue, 1) end
+  if call('EXISTS', P .. 'every') == 1 and call('EXISTS', P .. 'wake') == 0 then call('LPUSH', P .. 'wake', 1) end
+end
+
+local function ring_consumer(consumer, why)
+  call('LPUSH', P .. 'bell:' .. consumer, why)
+  call('LTRIM', P .. 'bell:' .. consumer, 0, 9)
+end
+
+-- Time alone will change something: at the latest then somebody has to look.
+local function alarm(name, at) call('ZADD', P .. 'alarms', 'LT', at, name) end
+
+local function to_ready(key, place, prio, queue)
+  call('ZADD', back_set(prio, queue), place, key)
+  call('ZADD', P .. 'levels:' .. queue, -prio, prio)
+  count('ready', queue, 1)
+  ring(queue)
+end
+
+-- What is kept of a job that waits elsewhere than among the ready ones.
+local function placed(place, prio, queue) return struct.pack('>I6', place) .. prio .. ':' .. queue end
+
+local function read_placed(value)
+  local prio, queue = string.match(string.sub(value, 7), '^(%-?%d+):(.*)$')
+  return struct.unpack('>I6', value), prio, queue
+end
+
+local function to_delayed(key, place, prio, queue, due)
+  call('HSET', P .. 'placed', key, placed(place, prio, queue))
+  call('ZADD', P .. 'delayed:' .. queue, due, key)
+  count('scheduled', queue, 1)
+  local first = call('ZRANGE', P .. 'alarms', 0, 0, 'WITHSCORES')
+  alarm('d:' .. queue, due)
+  if not first[1] or due < tonumber(first[2]) then ring(queue) end -- who waits has to wake up earlier than it thought
+end
+
+-- A job's message as far as it matters here. The payload is passed over: cmsgpack need not know binary data everywhere.
+local function read_message(raw)
+  local fields = {}
+  local at, _, id, task = cmsgpack.unpack_limit(raw, 3, 1)
+  local width = ({[196] = 1, [197] = 2, [198] = 4})[string.byte(raw, at + 1)]
+  at = at + 1 + width + struct.unpack('>I' .. width, raw, at + 2)
+  _, fields.queue, fields.priority, _, _, fields.keep = cmsgpack.unpack_limit(raw, 5, at)
+  fields.id, fields.task = id, task
+  return fields
+end
+
+-- {id, task, queue, priority, keep}, or nil for what is no message.
+local function message(key)
+  local raw = call('HGET', P .. 'jobs', key)
+  local good, fields = pcall(read_message, raw or '')
+  if good and type(fields.task) == 'string' and type(fields.queue) == 'string' and type(fields.priority) == 'number' then
+    fields.priority = string.format('%d', fields.priority)
+    return fields
+  end
+  return nil
+end

@@ -1,0 +1,7 @@
+-- Forget what is over. Needs: places, endings, pruning
+-- ARGV: now, limit. Returns how many are gone.
+
+even_when_full()
+local pruned = prune(tonumber(ARGV[2]))
+write_counts()
+return pruned

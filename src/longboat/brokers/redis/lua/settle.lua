@@ -1,0 +1,163 @@
+-- Record what became of leases, and which have started. Needs: places, endings, returns, sweep
+-- ARGV: now, consumer, groups; then for each group a letter and what belongs to it:
+--   N  n, claims (6 bytes each, in a row; or 6 for all), n keys: these have started
+--   S  queue, keep, n, claims, n keys, results, then so many results: 1 for all of them, or n: these succeeded
+--   O  letter, key, claim, number, failure: one job: R retried after `number` seconds, D dead, U dead uncharged, C cancelled,
+--      L released after `number` seconds, P parked for `number` seconds
+-- Returns the ordinals (from 0, over all that is named) of leases that are not this consumer's; nothing was changed for them.
+
+even_when_full()
+local sub = string.sub
+local consumer = ARGV[2]
+local held = P .. 'held:' .. consumer
+local noted, unwanted = P .. 'noted:' .. consumer, P .. 'unwanted:' .. consumer
+local any_noted, any_unwanted = call('EXISTS', noted) == 1, call('EXISTS', unwanted) == 1
+local any_history, any_deadline = call('EXISTS', P .. 'history') == 1, call('EXISTS', P .. 'deadlines') == 1
+local refused, ordinal = {}, 0
+
+-- The keys of ARGV[from…] whose leases are this consumer's, with what is kept of each; which of n they were.
+local function ours(from, n, claims)
+  local keys, values, which, count_ours = {}, {}, {}, 0
+  local alone = #claims == 6 and claims -- they are all of one claim
+  for start = 1, n, CHUNK do
+    local last = math.min(n, start + CHUNK - 1)
+    local found = call('HMGET', held, unpack(ARGV, from + start - 1, from + last - 1))
+    for at = start, last do
+      local value = found[at - start + 1]
+      if value and sub(value, 1, 6) == (alone or sub(claims, 6 * at - 5, 6 * at)) then
+        count_ours = count_ours + 1
+        keys[count_ours], values[count_ours], which[count_ours] = ARGV[from + at - 1], value, at
+      else
+        refused[#refused + 1] = ordinal + at - 1
+      end
+    end
+  end
+  ordinal = ordinal + n
+  return keys, values, which
+end
+
+local function leave(keys)
+  many('HDEL', held, keys)
+  if any_noted then many('SREM', noted, keys) end
+  if any_unwanted then many('SREM', unwanted, keys) end
+  if any_deadline then many('HDEL', P .. 'deadlines', keys) end
+end
+
+-- Histories end with one attempt more: gives the attempts of each.
+local function charged(keys)
+  local attempts = {}
+  if not any_history then return attempts end
+  for i, raw in ipairs(many_read('HMGET', P .. 'history', keys)) do
+    if raw then
+      local h = history(keys[i])
+      h.attempts = h.attempts + 1
+      write_history(keys[i], h)
+      attempts[i] = h.attempts
+    end
+  end
+  return attempts
+end
+
+local function succeed(queue, keep, keys, values, which, results, alike)
+  count('running', queue, -#keys)
+  local attempts = charged(keys)
+  if watched then
+    for i, key in ipairs(keys) do tell(key, 's', attempts[i] or 1, ARGV[alike and results or results + which[i] - 1]) end
+  end
+  if keep <= 0 then return forget(keys) end
+  local first = numbers('ended', #keys)
+  local head, tail = 's' .. struct.pack('>d', now), struct.pack('>H', #queue) .. queue
+  local once = struct.pack('>I4', 1)
+  local done, numbered, before, entry = {}, {}, nil, nil
+  for i = 1, #keys do
+    local value = values[i]
+    if value ~= before or attempts[i] or not alike then -- equal ones are made once
+      local tries = attempts[i] and struct.pack('>I4', attempts[i]) or once
+      entry = head .. sub(value, 13, 20) .. tries .. sub(value, 7, 12) .. tail
+        .. ARGV[alike and results or results + which[i] - 1]
+      before = not attempts[i] and value or nil
+    end
+    done[2 * i - 1] = keys[i]
+    done[2 * i] = entry
+    numbered[2 * i - 1] = first + i - 1
+    numbered[2 * i] = keys[i]
+  end
+  many('HSET', P .. 'done', done)
+  many('ZADD', P .. 'ended:succeeded:' .. queue, numbered)
+  term('s', queue, first, first + #keys - 1, keep)
+  count('succeeded', queue, #keys)
+  bound('s', queue)
+end
+
+-- Park it, and ring those who know its task and may be waiting.
+local function park_again(key, place, prio, queue, patience, why)
+  come_back(key, place, prio, queue, 0, 0, false)
+  if call('ZREM', back_set(prio, queue), key) == 0 then return end -- its time was over
+  count('ready', queue, -1)
+  local fields = message(key)
+  local task = fields and fields.task or ''
+  park(key, place, prio, queue, task, now + patience, why)
+  for _, each in ipairs(call('ZRANGE', P .. 'consumers', 0, -1)) do
+    if call('SISMEMBER', P .. 'tasks:' .. each, task) == 1 then ring_consumer(each, 'parked') end
+  end
+end
+
+local function settle_one(letter, key, claim, number, why)
+  local value = call('HGET', held, key)
+  ordinal = ordinal + 1
+  if not value or string.sub(value, 1, 6) ~= claim then
+    refused[#refused + 1] = ordinal - 1
+    return
+  end
+  call('HDEL', held, key)
+  call('SREM', noted, key)
+  local not_wanted = call('SREM', unwanted, key) == 1
+  local _, place, since, prio, queue = read_held(value)
+  count('running', queue, -1)
+  local h = history(key)
+  why = why ~= '' and cmsgpack.unpack(why) or nil
+  if letter == 'R' or letter == 'D' then
+    h.attempts = h.attempts + 1
+    call('HDEL', P .. 'deadlines', key)
+  end
+  if letter == 'R' then
+    h.failures[#h.failures + 1] = why
+    h.returns = 0
+    write_history(key, h)
+    come_back(key, place, prio, queue, since, number, not_wanted, h)
+  elseif letter == 'D' or letter == 'U' then
+    finish(key, 'd', place, queue, since, why, h)
+  elseif letter == 'C' then
+    finish(key, 'c', place, queue, since, why, h)
+  elseif letter == 'L' or not_wanted then
+    come_back(key, place, prio, queue, since, letter == 'L' and number or 0, not_wanted, h)
+  else
+    park_again(key, place, prio, queue, number, why)
+  end
+end
+
+local at = 4
+for _ = 1, tonumber(ARGV[3]) do
+  local letter = ARGV[at]
+  if letter == 'O' then
+    settle_one(ARGV[at + 1], ARGV[at + 2], ARGV[at + 3], tonumber(ARGV[at + 4]), ARGV[at + 5])
+    at = at + 6
+  elseif letter == 'N' then
+    local n = tonumber(ARGV[at + 1])
+    local keys = ours(at + 3, n, ARGV[at + 2])
+    many('SADD', noted, keys)
+    at = at + 3 + n
+  else
+    local queue, keep, n = ARGV[at + 1], tonumber(ARGV[at + 2]), tonumber(ARGV[at + 3])
+    local keys, values, which = ours(at + 5, n, ARGV[at + 4])
+    local results = at + 5 + n
+    local different = tonumber(ARGV[results])
+    if #keys > 0 then
+      leave(keys)
+      succeed(queue, keep, keys, values, which, results + 1, different == 1)
+    end
+    at = results + 1 + different
+  end
+end
+write_counts()
+return refused
