@@ -170,6 +170,9 @@ class Longboat:
     @property
     def client(self) -> Client:
         """This process's connection, opened now if it is not."""
+        client = self._client
+        if client is not None and self._pid == os.getpid():
+            return client
         with self._lock:
             if self._client is None or self._pid != os.getpid():
                 self._client, self._pid = Client(connect(self.url)), os.getpid()
@@ -208,8 +211,8 @@ class _Door:
     def enqueue(self, job: Job, kind: Any) -> Handle[Any]:
         return self._app.client.enqueue(job, kind)
 
-    async def aenqueue(self, job: Job, kind: Any) -> Handle[Any]:
-        return await self._app.client.aenqueue(job, kind)
+    def aenqueue(self, job: Job, kind: Any) -> Coroutine[Any, Any, Handle[Any]]:
+        return self._app.client.aenqueue(job, kind)
 
     def enqueue_many(self, batches: Iterable[list[Job]], kind: Any, progress: bool, total: int | None) -> list[Handle[Any]]:
         return self._app.client.enqueue_many(batches, kind, progress, total)

@@ -151,7 +151,7 @@ def value_of(handle: Handle[R]) -> R:
     if what is None:
         raise ResultTimeout(f"job {handle.id} has not ended yet")
     if isinstance(what, Exception):
-        raise what
+        raise type(what)(*what.args)  # another one, since its traceback will lead to the handle
     if what.state is State.SUCCEEDED:
         value: R = codec.decode(what.value or codec.NONE, handle.kind)
         return value

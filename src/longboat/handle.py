@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Sequence
 from typing import Any, Generic, Protocol, TypeVar
 
+import msgspec
+
 from longboat.clock import Duration
 from longboat.job import JobView, Result, State
 
@@ -21,24 +23,23 @@ class Desk(Protocol):
     def cancel(self, job_id: str) -> bool: ...
 
 
-class Handle(Generic[R]):
+class Handle(msgspec.Struct, Generic[R], eq=False, gc=False):
     """One job that was asked for. It may be awaited, also several times and by several coroutines."""
 
-    __slots__ = ("desk", "id", "keep", "kind", "known", "new", "task")
+    # gc=False: the garbage collector took a quarter of the time of enqueueing many. No handle is part of a cycle for long.
 
-    def __init__(self, desk: Desk, id: str, task: str, kind: Any = Any, keep: float | None = None, new: bool = True):
-        self.desk = desk
-        self.id = id
-        self.task = task
-        """The task's name; empty where only the id is known."""
-        self.kind = kind
-        """What the result is converted to."""
-        self.keep = keep
-        """Seconds that the result is kept; None where only the id is known."""
-        self.new = new
-        """False: a job with this id was known already, and this call had no effect."""
-        self.known: Result | Exception | None = None
-        """How the job ended, once somebody here has heard of it."""
+    desk: Desk
+    id: str
+    task: str
+    """The task's name; empty where only the id is known."""
+    kind: Any = Any
+    """What the result is converted to."""
+    keep: float | None = None
+    """Seconds that the result is kept; None where only the id is known."""
+    new: bool = True
+    """False: a job with this id was known already, and this call had no effect."""
+    known: Result | Exception | None = None
+    """How the job ended, once somebody here has heard of it."""
 
     def result(self, timeout: Duration | None = None) -> R:
         """The task's return value, waited for at most `timeout` (for ever without).

@@ -5,8 +5,10 @@ from __future__ import annotations
 import itertools
 import os
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
+
+import msgspec
 
 from longboat.broker import Broker
 from longboat.errors import BrokerUnavailable
@@ -19,23 +21,22 @@ BATCH = 1000
 """Jobs in one put, at most."""
 
 
-class _Entry:
+class _Entry(msgspec.Struct, eq=False, gc=False):
     """One caller's job on its way: `new` or `error` once `done`."""
 
-    __slots__ = ("done", "error", "future", "job", "new")
+    job: Job
+    future: asyncio.Future[bool] | None = None
+    done: bool = False
+    new: bool = True
+    error: Exception | None = None
 
-    def __init__(self, job: Job, future: asyncio.Future[bool] | None = None) -> None:
-        self.job = job
-        self.future = future
-        self.done = False
-        self.new = True
-        self.error: Exception | None = None
-
-    def answer(self) -> bool:
-        if self.error is not None:
-            # Each caller raises its own: one instance raised in several threads would mix their tracebacks.
-            raise type(self.error)(*self.error.args) from self.error
-        return self.new
+    def raised(self) -> Exception | None:
+        """Each caller raises its own: one instance raised in several threads would mix their tracebacks."""
+        if self.error is None:
+            return None
+        own = type(self.error)(*self.error.args)
+        own.__cause__ = self.error
+        return own
 
 
 class Outbox:
@@ -49,6 +50,9 @@ class Outbox:
         self._lock = threading.Lock()
         self._turn = threading.Lock()
         self._kick = threading.Event()
+        self._running_loop: Callable[[], asyncio.AbstractEventLoop] | None = None
+        """asyncio's, imported once it is needed: it takes long, and most callers have no coroutines."""
+        self._kicking: set[asyncio.AbstractEventLoop] = set()
         self._thread: threading.Thread | None = None
         self._closed = False
 
@@ -62,7 +66,9 @@ class Outbox:
             with self._turn:
                 if not entry.done:
                     self._flush()
-        return entry.answer()
+        if error := entry.raised():
+            raise error
+        return entry.new
 
     def put_many(self, jobs: Sequence[Job]) -> set[str]:
         """Store a batch, all or nothing; returns the ids that were new."""
@@ -70,22 +76,30 @@ class Outbox:
             self._check_open()
             return set(self._broker.put(jobs, token=(self._client, next(self._numbers))))
 
-    async def aput(self, job: Job) -> bool:
-        """As `put`; the event loop goes on meanwhile."""
-        import asyncio
+    def aput(self, job: Job) -> asyncio.Future[bool]:
+        """As `put`, to be awaited on the running loop, which goes on meanwhile. Who stops waiting takes nothing back."""
+        if self._running_loop is None:
+            from asyncio import get_running_loop
 
-        entry = _Entry(job, asyncio.get_running_loop().create_future())
+            self._running_loop = get_running_loop
+        loop = self._running_loop()
+        future: asyncio.Future[bool] = loop.create_future()
         with self._lock:
             self._check_open()
-            self._pending.append(entry)
+            self._pending.append(_Entry(job, future))
             if self._thread is None:
                 thread = threading.Thread(target=self._run, name="longboat-outbox", daemon=True)
                 thread.start()  # before anybody could want to join it, should Ctrl-C strike here
                 self._thread = thread
+            if loop not in self._kicking:
+                # Once all that is ready to run now has run: what is enqueued by then leaves together.
+                self._kicking.add(loop)
+                loop.call_soon(self._kicked, loop)
+        return future
+
+    def _kicked(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._kicking.discard(loop)
         self._kick.set()
-        assert entry.future is not None
-        await asyncio.shield(entry.future)
-        return entry.answer()
 
     def close(self) -> None:
         """Store what is pending, then take no more."""
@@ -136,5 +150,10 @@ class Outbox:
 
 def _resolve(entries: list[_Entry]) -> None:
     for entry in entries:
-        if entry.future is not None and not entry.future.done():
-            entry.future.set_result(entry.new)
+        future = entry.future
+        if future is None or future.done():
+            continue
+        if error := entry.raised():
+            future.set_exception(error)
+        else:
+            future.set_result(entry.new)

@@ -15,7 +15,7 @@ from longboat.arguments import Arguments, decodable
 from longboat.clock import SYSTEM, Duration, seconds
 from longboat.errors import BadArguments, ConfigError
 from longboat.handle import Handle
-from longboat.job import DEFAULT_KEEP, DEFAULT_QUEUE, MESSAGE_VERSION, Job, new_ids
+from longboat.job import DEFAULT_KEEP, DEFAULT_QUEUE, MESSAGE_VERSION, Job, new_id, new_ids
 from longboat.retry import Backoff, RetryPolicy, policy
 
 P = ParamSpec("P")
@@ -58,7 +58,7 @@ class Door(Protocol):
     """The way out of a task: the app's client."""
 
     def enqueue(self, job: Job, kind: Any) -> Handle[Any]: ...
-    async def aenqueue(self, job: Job, kind: Any) -> Handle[Any]: ...
+    def aenqueue(self, job: Job, kind: Any) -> Coroutine[Any, Any, Handle[Any]]: ...
     def enqueue_many(
         self, batches: Iterable[list[Job]], kind: Any, progress: bool, total: int | None
     ) -> list[Handle[Any]]: ...
@@ -78,14 +78,20 @@ class Template(msgspec.Struct):
     keep: float = DEFAULT_KEEP
     id: str = ""
 
-    def jobs(self, task: str, payloads: Sequence[bytes]) -> list[Job]:
+    def job(self, task: str, payload: bytes) -> Job:
         now = SYSTEM.now()
         delay = self.delay if self.run_at is None else max(0.0, self.run_at - now)
-        names = [self.id] if self.id else new_ids(len(payloads))
+        name = self.id or new_id()
+        return Job(MESSAGE_VERSION, name, task, payload, self.queue, self.priority, delay, self.expires, self.keep, now)
+
+    def jobs(self, task: str, payloads: Sequence[bytes]) -> list[Job]:
+        """Many, with generated ids."""
+        now = SYSTEM.now()
+        delay = self.delay if self.run_at is None else max(0.0, self.run_at - now)
         queue, priority, expires, keep = self.queue, self.priority, self.expires, self.keep
         return [
             Job(MESSAGE_VERSION, name, task, payload, queue, priority, delay, expires, keep, now)
-            for name, payload in zip(names, payloads, strict=True)
+            for name, payload in zip(new_ids(len(payloads)), payloads, strict=True)
         ]
 
     def using(self, options: Options) -> Template:
@@ -175,7 +181,7 @@ class Task(Generic[P, R]):
         return self._kind
 
     def _job(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Job:
-        return self.template.jobs(self.name, [self.arguments.encode(args, kwargs)])[0]
+        return self.template.job(self.name, self.arguments.encode(args, kwargs))
 
     def _batches(self, calls: Iterable[tuple[Any, ...] | Mapping[str, Any]]) -> Iterator[list[Job]]:
         payloads = self._payloads(calls)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import secrets
 import threading
 from collections.abc import Sequence
 
@@ -32,7 +33,9 @@ class RedisConsumer:
         self._line = Line()
         self._receiving = threading.Lock()
         self._held: Held = {}
-        self._heard = 0
+        # Begun at random, so that no lease of another consumer has a token that is used here.
+        self._number = self._heard = secrets.randbits(30) << 17
+        """The last claim that was made, and the last one whose answer came."""
         self._unsure = False
         """The answer to a claim was lost: the server may have leased jobs that nobody here knows of."""
         self._woken = False
@@ -70,14 +73,15 @@ class RedisConsumer:
 
     def _claim(self, n: int) -> tuple[list[Lease], float]:
         """Leases, and in how many seconds something is due."""
-        heard = str(self._heard) if self._unsure else ""
-        self._unsure = True
-        answer = self._server.call_on(self._line, "claim", self.id, n, heard, len(self._queues), *self._queues)
+        heard = self._heard if self._unsure else ""
+        self._number += 1
+        number, self._unsure = self._number, True
+        answer = self._server.call_on(self._line, "claim", self.id, n, number, heard, len(self._queues), *self._queues)
         self._unsure = False
         if answer is None:
             self._lose()
             return [], 0.0
-        due, number, keys, messages, spans, histories = answer
+        due, keys, messages, spans, histories = answer
         self._heard = number
         wait = float(due) if due else _LOOK_ANYWAY
         if not keys:

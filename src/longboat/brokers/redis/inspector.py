@@ -27,7 +27,8 @@ class RedisInspector:
         counts = {}
         for field, n in zip(flat[::2], flat[1::2], strict=True):
             state, _, queue = field.decode(errors="surrogateescape").partition(":")
-            counts[queue, State(state)] = int(n)
+            if int(n) > 0:
+                counts[queue, State(state)] = int(n)
         return counts
 
     def find(self, ids: Sequence[str]) -> list[JobView | None]:

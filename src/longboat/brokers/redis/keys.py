@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from hashlib import blake2b
 
-from longboat.job import order_of
-
 SIZE = 12
+_generated = re.compile(r"[0-7][0-9a-f]{15}-[0-9a-f]{16}").fullmatch
 _UNREADABLE = "unreadable-"
 
 
 def key_of(job_id: str) -> bytes:
     """A generated id: its 8 bytes of time order and 4 of its random ones, so below 0x80. Any other: a hash, from 0x80 up."""
-    if order_of(job_id) is not None:
+    if len(job_id) == 33 and _generated(job_id):
         return bytes.fromhex(job_id[:16] + job_id[25:])
     if job_id.startswith(_UNREADABLE) and len(job_id) == len(_UNREADABLE) + 2 * SIZE:
         return bytes.fromhex(job_id[len(_UNREADABLE) :])

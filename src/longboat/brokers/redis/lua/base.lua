@@ -22,9 +22,26 @@ local function count(state, queue, n)
   changes[field] = (changes[field] or 0) + n
 end
 
-local function write_counts()
-  for field, n in pairs(changes) do
-    if n ~= 0 and call('HINCRBY', P .. 'counts', field, n) <= 0 then call('HDEL', P .. 'counts', field) end
+local when_ended = nil -- told of a queue's number of jobs ended in some way (endings.lua)
+
+-- Each call costs more than a microsecond: fields of 0 stay until `tidy_counts`.
+local write_counts
+write_counts = function()
+  local written = changes
+  changes = {}
+  for field, n in pairs(written) do
+    if n ~= 0 then
+      local total = call('HINCRBY', P .. 'counts', field, n)
+      if n > 0 and total > ENDED_KEPT / 2 and when_ended then when_ended(field) end
+    end
+  end
+  if next(changes) then write_counts() end
+end
+
+local function tidy_counts()
+  local all = call('HGETALL', P .. 'counts')
+  for i = 1, #all, 2 do
+    if all[i + 1] == '0' then call('HDEL', P .. 'counts', all[i]) end
   end
 end
 

@@ -1,12 +1,12 @@
 -- Lease ready jobs to a consumer, in order, and do what is due. Needs: places, endings, returns, sweep
--- ARGV: now, consumer, n, heard, queues, then their names in order; none: every queue.
--- Returns nil if the consumer is over, else: seconds until something is due ("" for never), the claim's number, keys in a row,
---   messages in a row, {queue, how many of them, …}, and for each job its history or false (or nil, if none has one).
+-- ARGV: now, consumer, n, claim (a number that grows from one of its claims to the next: the fence), heard, queues, then their
+--   names in order; none: every queue.
+-- Returns nil if the consumer is over, else: seconds until something is due ("" for never), keys in a row, messages in a row,
+--   {queue, how many of them, …}, and for each job its history or false (or nil, if none has one).
 -- An answer may be lost. Then `heard` is the last claim that the consumer heard of, else "": newer leases are given again.
--- Of very big messages fewer than n are taken.
+-- Of very big messages fewer than n are taken. Its first write takes from a list: it works when the memory is full, too.
 
-even_when_full()
-local consumer, wanted, heard = ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
+local consumer, wanted, claim, heard = ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
 local ENOUGH = 16000000 -- bytes in one answer
 local following = sweep()
 if not call('ZSCORE', P .. 'consumers', consumer) then
@@ -17,9 +17,8 @@ end
 local sub, pack = string.sub, struct.pack
 local held, keys, messages, spans = P .. 'held:' .. consumer, {}, {}, {}
 local have = 0 -- how many keys
-local claim = numbers('claim', 1)
 local claimed = pack('>I6', claim)
-local bytes, chunk, packs_guessed = 0, 128, 1
+local bytes, chunk, packs_guessed = 0, 128, 2
 
 -- Leases that the consumer never heard of: they become part of this claim.
 local function given_again()
@@ -38,13 +37,14 @@ local function given_again()
 end
 
 -- Those of a level's next jobs that are wanted: keys and places (making strings is what costs most here, so the jobs of a pack
--- share the place of the first). Nothing: the level is empty.
+-- share the place of the first), and whether the level is empty now.
 local function next_ones(list, back, n)
-  local packs = call('LPOP', list, packs_guessed)
+  local asked = packs_guessed
+  local packs = call('LPOP', list, asked) or {}
   local first = call('ZRANGE', back, 0, 0, 'WITHSCORES')
   local until_place = tonumber(first[2] or math.huge)
   local found, places, rest, count_found = {}, {}, {}, 0
-  for _, ones in ipairs(packs or {}) do
+  for _, ones in ipairs(packs) do
     local place, size = struct.unpack('>I6', ones), (#ones - 6) / 12
     packs_guessed = math.max(1, math.min(128, math.floor(n / size)))
     local take = math.max(0, math.min(size, n - count_found, until_place - place))
@@ -69,12 +69,21 @@ local function next_ones(list, back, n)
       places[#places + 1] = tonumber(back_ones[i + 1])
     end
     call('ZREM', back, unpack(found))
+    return found, places, false
   end
-  return found, places
+  return found, places, #packs < asked and not rest[1] and not first[1]
 end
+
+local queues, rare = {}, {P .. 'gone', P .. 'expires', P .. 'history'}
+for i = 7, 6 + tonumber(ARGV[6]) do
+  queues[#queues + 1] = ARGV[i]
+  rare[#rare + 1] = P .. 'parked_tasks:' .. ARGV[i]
+end
+local special = #queues == 0 or call('EXISTS', unpack(rare, 1, math.min(#rare, CHUNK))) > 0 or #rare > CHUNK
 
 -- Leave out those that were cancelled or purged while they stood in a pack, and those whose time is over.
 local function still_wanted(found, places, queue)
+  if not special then return found, places end
   local dropped = {}
   if call('EXISTS', P .. 'gone') == 1 then
     for i, gone in ipairs(call('SMISMEMBER', P .. 'gone', unpack(found))) do
@@ -134,22 +143,31 @@ local function lease(found, places, prio, queue)
   count('running', queue, n)
 end
 
-local function claim_queue(queue)
-  local levels = P .. 'levels:' .. queue
+local function claim_level(prio, queue)
+  local list, back = ready_list(prio, queue), back_set(prio, queue)
   while have < wanted and bytes < ENOUGH do
-    local prio = call('ZRANGE', levels, 0, 0)[1]
-    if not prio then
-      call('DEL', P .. 'wake:' .. queue)
-      return
-    end
-    local list, back = ready_list(prio, queue), back_set(prio, queue)
-    local found, places = next_ones(list, back, math.min(wanted - have, chunk))
-    if #found == 0 then
-      call('ZREM', levels, prio)
-    else
+    local found, places, is_last = next_ones(list, back, math.min(wanted - have, chunk))
+    if #found > 0 then
       found, places = still_wanted(found, places, queue)
       if #found > 0 then lease(found, places, prio, queue) end
     end
+    if is_last then
+      call('ZREM', P .. 'levels:' .. queue, prio)
+      return
+    end
+  end
+end
+
+local function claim_queue(queue)
+  local levels = P .. 'levels:' .. queue
+  local prios = call('ZRANGE', levels, 0, 9)
+  while prios[1] do
+    for _, prio in ipairs(prios) do
+      claim_level(prio, queue)
+      if have >= wanted or bytes >= ENOUGH then return end
+    end
+    if #prios < 10 then return end
+    prios = call('ZRANGE', levels, 0, 9)
   end
 end
 
@@ -181,6 +199,7 @@ end
 
 -- Every queue that has something for this consumer, each time another first.
 local function every_queue()
+  call('DEL', P .. 'wake')
   local names, seen = {}, {}
   for _, field in ipairs(call('HKEYS', P .. 'counts')) do
     local name = string.match(field, '^ready:(.*)$') or string.match(field, '^waiting:(.*)$')
@@ -192,22 +211,18 @@ local function every_queue()
   table.sort(names)
   local turned = {}
   for i = 1, #names do turned[i] = names[(i + claim) % #names + 1] end
-  call('DEL', P .. 'wake')
   return turned
 end
 
 write_counts() -- what the sweep changed counts for what follows
-changes = {}
 if heard then given_again() end
 if have == 0 then
-  local queues = {}
-  for i = 6, 5 + tonumber(ARGV[5]) do queues[#queues + 1] = ARGV[i] end
   if #queues == 0 then queues = every_queue() end
   for _, queue in ipairs(queues) do
     if have >= wanted or bytes >= ENOUGH then break end
-    if call('EXISTS', P .. 'parked_tasks:' .. queue) == 1 then with_parked(queue) else claim_queue(queue) end
+    if special and call('EXISTS', P .. 'parked_tasks:' .. queue) == 1 then with_parked(queue) else claim_queue(queue) end
   end
-  if have > 0 then -- who put these rang for some of them only
+  if have >= wanted or bytes >= ENOUGH then -- who put these rang for some of them only
     for _, queue in ipairs(queues) do
       if call('EXISTS', P .. 'levels:' .. queue) == 1 then ring(queue) end
     end
@@ -215,6 +230,8 @@ if have == 0 then
 end
 write_counts()
 local histories = nil
-if have > 0 and call('EXISTS', P .. 'history') == 1 then histories = many_read('HMGET', P .. 'history', keys) end
+if have > 0 and (special or heard) and call('EXISTS', P .. 'history') == 1 then
+  histories = many_read('HMGET', P .. 'history', keys)
+end
 local wait = following and string.format('%.6f', math.max(0, following - now)) or ''
-return {wait, claim, table.concat(keys), table.concat(messages), spans, histories or false}
+return {wait, table.concat(keys), table.concat(messages), spans, histories or false}

@@ -6,4 +6,5 @@ even_when_full()
 if not call('ZSCORE', P .. 'consumers', ARGV[2]) then return 0 end
 local came_back = end_consumer(ARGV[2], ARGV[3] ~= '' and cmsgpack.unpack(ARGV[3]) or nil)
 write_counts()
+tidy_counts()
 return came_back

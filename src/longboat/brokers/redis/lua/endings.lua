@@ -21,14 +21,16 @@ end
 
 local function failure(kind, text, attempt, worker) return {kind, text, '', attempt or 0, now, worker or ''} end
 
--- Nothing remains of these jobs but, for a while, the keys of ids that callers chose.
-local function forget(keys)
+-- Nothing remains of these jobs but, for a while, the keys of ids that callers chose. Of those that were leased just now
+-- nothing is kept that tells where they wait or how they ended.
+local function forget(keys, were_leased)
   if #keys == 0 then return end
   many('HDEL', P .. 'jobs', keys)
-  for _, name in ipairs({'done', 'history', 'placed', 'parked_info', 'deadlines'}) do
-    if call('EXISTS', P .. name) == 1 then many('HDEL', P .. name, keys) end
+  if call('EXISTS', P .. 'history') == 1 then many('HDEL', P .. 'history', keys) end
+  if not were_leased then
+    for _, name in ipairs({'done', 'placed', 'deadlines'}) do many('HDEL', P .. name, keys) end
+    many('ZREM', P .. 'expires', keys)
   end
-  if call('EXISTS', P .. 'expires') == 1 then many('ZREM', P .. 'expires', keys) end
   for _, key in ipairs(keys) do
     if string.byte(key) >= 128 then call('ZADD', P .. 'remembered', now + FORGOTTEN_AFTER, key) end
   end
@@ -60,12 +62,17 @@ local function bound(state, queue)
   end
 end
 
+when_ended = function(field)
+  local state, queue = string.match(field, '^(%a+):(.*)$')
+  for letter, name in pairs(ENDED_NAMES) do
+    if name == state then bound(letter, queue) end
+  end
+end
+
 -- The jobs of this state and queue with the numbers first to last may be forgotten then.
 local function term(state, queue, first, last, keep)
   call('ZADD', P .. 'terms', now + keep, struct.pack('>I6I6', first, last) .. state .. queue)
 end
-
-local watched = call('EXISTS', P .. 'watchers') == 1
 
 -- Give the end of a job to who waits for it. `value`: the result, or the last failure.
 local function tell(key, state, attempts, value)
@@ -104,6 +111,5 @@ local function finish(key, state, place, queue, since, why, h)
   term(state, queue, number, number, keep)
   count(ENDED_NAMES[state], queue, 1)
   call('HDEL', P .. 'deadlines', key)
-  if watched then tell(key, state, h.attempts, cmsgpack.pack(why)) end
-  bound(state, queue)
+  tell(key, state, h.attempts, cmsgpack.pack(why))
 end

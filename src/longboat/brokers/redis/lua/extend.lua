@@ -9,11 +9,12 @@ local alive = call('ZSCORE', P .. 'consumers', consumer)
 if alive then
   call('ZADD', P .. 'consumers', now + tonumber(ARGV[3]), consumer)
   for i = 4, #ARGV do -- heals a ring that was lost with who heard it
-    if call('EXISTS', P .. 'levels:' .. ARGV[i]) == 1 then ring(ARGV[i]) end
+    if call('EXISTS', P .. 'levels:' .. ARGV[i]) == 1 then ring(ARGV[i]) else call('DEL', P .. 'wake:' .. ARGV[i]) end
   end
 end
 prune(CHUNK)
 write_counts()
+tidy_counts()
 if not alive then return nil end
 local unwanted = call('SMEMBERS', P .. 'unwanted:' .. consumer)
 if #unwanted == 0 then return {} end

@@ -4,4 +4,5 @@
 even_when_full()
 local pruned = prune(tonumber(ARGV[2]))
 write_counts()
+tidy_counts()
 return pruned

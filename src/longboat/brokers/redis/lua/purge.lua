@@ -46,4 +46,5 @@ if limit > 0 then
   forget(keys)
 end
 write_counts()
+tidy_counts()
 return #keys

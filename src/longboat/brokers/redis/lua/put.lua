@@ -5,9 +5,11 @@
 
 local client, number = ARGV[2], ARGV[3]
 if number ~= '' then
-  local last = call('GET', P .. 'client:' .. client)
-  if last and tonumber(number) <= tonumber(last) then return nil end
-  call('SET', P .. 'client:' .. client, number, 'EX', FORGOTTEN_AFTER)
+  local last = call('SET', P .. 'client:' .. client, number, 'EX', FORGOTTEN_AFTER, 'GET')
+  if last and tonumber(number) <= tonumber(last) then
+    call('SET', P .. 'client:' .. client, last, 'EX', FORGOTTEN_AFTER)
+    return nil
+  end
 end
 
 local known = {}

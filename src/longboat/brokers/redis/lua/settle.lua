@@ -6,13 +6,12 @@
 --      L released after `number` seconds, P parked for `number` seconds
 -- Returns the ordinals (from 0, over all that is named) of leases that are not this consumer's; nothing was changed for them.
 
-even_when_full()
+-- Its first write takes something away: it works when the memory is full, too.
 local sub = string.sub
 local consumer = ARGV[2]
 local held = P .. 'held:' .. consumer
 local noted, unwanted = P .. 'noted:' .. consumer, P .. 'unwanted:' .. consumer
-local any_noted, any_unwanted = call('EXISTS', noted) == 1, call('EXISTS', unwanted) == 1
-local any_history, any_deadline = call('EXISTS', P .. 'history') == 1, call('EXISTS', P .. 'deadlines') == 1
+local special = call('EXISTS', noted, unwanted, P .. 'history', P .. 'deadlines', P .. 'watchers') > 0
 local refused, ordinal = {}, 0
 
 -- The keys of ARGV[from…] whose leases are this consumer's, with what is kept of each; which of n they were.
@@ -38,15 +37,16 @@ end
 
 local function leave(keys)
   many('HDEL', held, keys)
-  if any_noted then many('SREM', noted, keys) end
-  if any_unwanted then many('SREM', unwanted, keys) end
-  if any_deadline then many('HDEL', P .. 'deadlines', keys) end
+  if not special then return end
+  many('SREM', noted, keys)
+  many('SREM', unwanted, keys)
+  many('HDEL', P .. 'deadlines', keys)
 end
 
 -- Histories end with one attempt more: gives the attempts of each.
 local function charged(keys)
   local attempts = {}
-  if not any_history then return attempts end
+  if not special or call('EXISTS', P .. 'history') == 0 then return attempts end
   for i, raw in ipairs(many_read('HMGET', P .. 'history', keys)) do
     if raw then
       local h = history(keys[i])
@@ -61,10 +61,10 @@ end
 local function succeed(queue, keep, keys, values, which, results, alike)
   count('running', queue, -#keys)
   local attempts = charged(keys)
-  if watched then
+  if special and call('EXISTS', P .. 'watchers') == 1 then
     for i, key in ipairs(keys) do tell(key, 's', attempts[i] or 1, ARGV[alike and results or results + which[i] - 1]) end
   end
-  if keep <= 0 then return forget(keys) end
+  if keep <= 0 then return forget(keys, true) end
   local first = numbers('ended', #keys)
   local head, tail = 's' .. struct.pack('>d', now), struct.pack('>H', #queue) .. queue
   local once = struct.pack('>I4', 1)
@@ -86,7 +86,6 @@ local function succeed(queue, keep, keys, values, which, results, alike)
   many('ZADD', P .. 'ended:succeeded:' .. queue, numbered)
   term('s', queue, first, first + #keys - 1, keep)
   count('succeeded', queue, #keys)
-  bound('s', queue)
 end
 
 -- Park it, and ring those who know its task and may be waiting.
@@ -145,6 +144,8 @@ for _ = 1, tonumber(ARGV[3]) do
   elseif letter == 'N' then
     local n = tonumber(ARGV[at + 1])
     local keys = ours(at + 3, n, ARGV[at + 2])
+    even_when_full()
+    special = true
     many('SADD', noted, keys)
     at = at + 3 + n
   else

@@ -94,17 +94,23 @@ local SETS = {d = 'delayed:', p = 'parked_due:', e = 'expires'}
 
 -- Do what is due, a bounded part of it; gives when something is due next (or nil).
 local function sweep()
-  local silent = call('ZRANGEBYSCORE', P .. 'consumers', '-inf', now, 'LIMIT', 0, 100)
-  for _, consumer in ipairs(silent) do
-    local name, lease = unpack(call('HMGET', P .. 'consumer:' .. consumer, 'name', 'lease'))
-    name = (name and name ~= '') and name or consumer
-    end_consumer(consumer, failure(LOST, string.format('%s was not heard of for %g s', name, lease or 0), 0, name))
+  local silent = call('ZRANGE', P .. 'consumers', 0, 0, 'WITHSCORES')
+  while silent[1] and tonumber(silent[2]) <= now do
+    even_when_full()
+    local name, lease = unpack(call('HMGET', P .. 'consumer:' .. silent[1], 'name', 'lease'))
+    name = (name and name ~= '') and name or silent[1]
+    end_consumer(silent[1], failure(LOST, string.format('%s was not heard of for %g s', name, lease or 0), 0, name))
+    silent = call('ZRANGE', P .. 'consumers', 0, 0, 'WITHSCORES')
   end
   local left = CHUNK
   local function next_alarm()
-    local expiry = call('ZSCORE', P .. 'alarms', 'e')
-    if expiry and tonumber(expiry) <= now then return {'e', expiry} end -- what has expired is nothing else any more
-    return call('ZRANGE', P .. 'alarms', 0, 0, 'WITHSCORES')
+    local first = call('ZRANGE', P .. 'alarms', 0, 0, 'WITHSCORES')
+    if first[1] and tonumber(first[2]) <= now then
+      even_when_full()
+      local expiry = call('ZSCORE', P .. 'alarms', 'e')
+      if expiry and tonumber(expiry) <= now then return {'e', expiry} end -- what has expired is nothing else any more
+    end
+    return first
   end
   local first = next_alarm()
   while first[1] and tonumber(first[2]) <= now and left > 0 do
@@ -121,7 +127,6 @@ local function sweep()
     end
     first = next_alarm()
   end
-  local consumer = call('ZRANGE', P .. 'consumers', 0, 0, 'WITHSCORES')
-  local following = math.min(tonumber(first[2] or math.huge), tonumber(consumer[2] or math.huge))
+  local following = math.min(tonumber(first[2] or math.huge), tonumber(silent[2] or math.huge))
   return following < math.huge and following or nil
 end
