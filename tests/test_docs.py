@@ -3,8 +3,9 @@
 Of each page, in order and in one temporary directory: a ```python block runs in a fresh process (one that begins with a
 file's name in a comment, such as `# tasks.py`, is written to that file first, for what follows); in a ```console block the
 lines after `$ ` are run by the shell, and where the block shows output the real one must match it (`…` stands for
-anything). A command that ends in `&` runs in the background to the page's end. What cannot be run says why, right above
-it: `<!-- not run: reason -->`.
+anything). A command that ends in `&` runs in the background to the page's end. A Redis server at localhost:6379 is one of
+the page's own; where none can be started, the page is run up to there. What cannot be run says why, right above it:
+`<!-- not run: reason -->`.
 """
 
 from __future__ import annotations
@@ -24,6 +25,8 @@ import pytest
 
 from longboat import codec
 from longboat.job import Job, State
+from longboat.testing.servers.process import HOST
+from longboat.testing.servers.redis import RedisServer, available
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -32,6 +35,7 @@ FENCE = re.compile(
     r"(?:<!-- not run:(?P<reason>[^>]*)-->\s*\n)?^```(?P<kind>python|console)\n(?P<body>.*?)^```$", re.M | re.S
 )
 FILE_NAME = re.compile(r"# (?P<name>[\w/]+\.py)\n")
+REDIS = "localhost:6379"
 LIMIT = 60.0
 """Seconds for one block or command."""
 
@@ -77,16 +81,26 @@ class Page:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._background: list[subprocess.Popen[bytes]] = []
+        self._redis: RedisServer | None = None
         path = os.pathsep.join([sysconfig.get_path("scripts"), os.environ.get("PATH", os.defpath)])
         kept = {name: value for name, value in os.environ.items() if not name.startswith("LONGBOAT_")}
         self._environment = {**kept, "PATH": path, "PYTHONWARNINGS": "error", "NO_COLOR": "1"}
 
     def run(self, block: Block) -> None:
+        if REDIS in block.body:
+            block = block._replace(body=block.body.replace(REDIS, self._redis_place(block)))
         if block.kind == "python":
             self._python(block)
         else:
             for command in commands(block.body):
                 self._shell(command)
+
+    def _redis_place(self, block: Block) -> str:
+        if self._redis is None:
+            if reason := available():
+                pytest.skip(f"from line {block.line} on: {reason}")
+            self._redis = RedisServer(self._folder / "redis", appendonly=True).start()
+        return f"{HOST}:{self._redis.port}"
 
     def _python(self, block: Block) -> None:
         named = FILE_NAME.match(block.body)
@@ -138,6 +152,8 @@ class Page:
                 process.wait(20)
             finally:
                 kill_group(process.pid)
+        if self._redis is not None:
+            self._redis.stop()
         assert not failed, f"left before it was stopped: {failed}"
 
 
@@ -195,6 +211,17 @@ def test_every_state_is_described() -> None:
     assert {name for pair in drawn for name in pair if name} == {state.value for state in State}
 
 
+def test_every_key_on_redis_is_described() -> None:
+    folder = ROOT / "src" / "longboat" / "brokers" / "redis"
+    text = "\n".join(path.read_text() for path in sorted([*folder.glob("lua/*.lua"), *folder.glob("*.py")]))
+    used = set(re.findall(r"\bP \.\. '(\w+)", text)) | set(re.findall(r"\.key\(f?\"(\w+)", text))
+    used |= set(re.findall(r"'(\w+):'", text)) - {"p", "d"}  # names of alarms
+    rows = re.findall(r"^\| (`.*?) \|", (ROOT / "docs" / "redis.md").read_text(), re.M)
+    described = {name for row in rows for name in re.findall(r"`(\w+)[:`]", row)}
+    assert used - {"nothing"} <= described
+    assert not (gone := {name for name in described if not re.search(rf"\b{name}\b", text)}), gone
+
+
 GOOD = """
 ```python
 # say.py
@@ -221,6 +248,15 @@ def test_a_page_is_run(page: Page, tmp_path: Path) -> None:
             page.run(block)
     assert (tmp_path / "say.py").exists()
     assert [block.reason for block in blocks(GOOD)] == [None, " takes a day ", None]
+
+
+def test_an_example_meets_a_redis_of_its_own(page: Page) -> None:
+    code = "import redis\nwith redis.Redis.from_url('redis://localhost:6379') as server:\n    assert server.dbsize() == 0\n"
+    for block in blocks(f"```python\n{code}```\n\n```python\n{code}    server.set('a', 1)\n```"):
+        page.run(block)
+    (block,) = blocks(f"```python\n{code}```")
+    with pytest.raises(AssertionError):
+        page.run(block)
 
 
 @pytest.mark.parametrize(

@@ -14,12 +14,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import parse_qs, quote, urlsplit
 
 from longboat.cli.address import Address, sqlite_path
-from longboat.connect import DEFAULT_URL, connect, shown
+from longboat.connect import DEFAULT_URL, REDIS, connect, shown
 from longboat.errors import AppNotFound, LongboatError
 from longboat.job import State
 
 if TYPE_CHECKING:
     from longboat.app import Longboat
+    from longboat.broker import Broker
     from longboat.inspector import Inspector
 
 LEAST_ROOM = 100_000_000
@@ -81,7 +82,9 @@ def _installation(findings: Findings) -> None:
     facts["longboat"] = __version__
     facts["python"] = f"{platform.python_version()} ({sys.executable})"
     facts["platform"] = platform.platform()
-    facts["extras"] = [f"{name} {'installed' if find_spec(name) else 'not installed'}" for name in ("uvloop", "rich")]
+    facts["extras"] = [
+        f"{name} {'installed' if find_spec(name) else 'not installed'}" for name in ("uvloop", "rich", "redis", "hiredis")
+    ]
     clock = time.get_clock_info("time")
     facts["clock"] = f"{clock.implementation}, resolution {clock.resolution:g} s"
     facts["variables"] = [
@@ -181,6 +184,9 @@ def _broker(findings: Findings, url: str) -> None:
     try:
         broker = connect(url)
         try:
+            if urlsplit(url).scheme in REDIS and not _redis(findings, broker):
+                findings.facts["broker"] = "cannot be worked with, see below"
+                return
             began = time.monotonic()
             broker.inspector.counts()
             findings.facts["broker"] = f"answered in {(time.monotonic() - began) * 1000:.1f} ms"
@@ -191,6 +197,18 @@ def _broker(findings: Findings, url: str) -> None:
         findings.facts["broker"] = "gives no answer"
         what, advice, _ = told(error)
         findings.alarm(what, advice)
+
+
+def _redis(findings: Findings, broker: Broker) -> bool:
+    """Whether the server can be worked with."""
+    from longboat.brokers.redis import RedisBroker
+    from longboat.brokers.redis.doctor import look
+
+    assert isinstance(broker, RedisBroker)
+    report = look(broker)
+    findings.facts.update(report.facts)
+    findings.problems += [Problem(*finding) for finding in report.findings]
+    return not report.serious
 
 
 def _contents(findings: Findings, inspector: Inspector) -> None:

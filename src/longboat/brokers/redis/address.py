@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from typing import Any, Protocol
-from urllib.parse import unquote, urlsplit, urlunsplit
+from urllib.parse import unquote, urlsplit
 
 import redis
 import redis.cluster
@@ -53,8 +53,9 @@ def address_of(url: str, tag: str, timeout: float, options: dict[str, str]) -> A
             return _Sentinels(parts.netloc, parts.path, common)
         if parts.scheme == "redis+cluster":
             return _Cluster(parts.netloc, parts.path, tag, common)
-        plain = urlunsplit(parts._replace(query="", fragment=""))
-        return _Single(redis.ConnectionPool.from_url(plain, **common))
+        if parts.scheme == "unix" and "db" in options:
+            common["db"] = int(options.pop("db"))
+        return _Single(redis.ConnectionPool.from_url(url.partition("?")[0], **common))
     except ValueError as error:
         raise ConfigError(f"{parts.scheme}://…: {error}") from None
 

@@ -53,8 +53,7 @@ class RedisBroker:
     ) -> None:
         tag = f"{{{prefix}}}:"
         address = address_of(url, tag, timeout * _HEADROOM, options if options is not None else {})
-        self._server = Server(address, where or url, tag, clock)
-        self._client = os.urandom(12).hex()
+        self._server = Server(address, where or url, tag, clock, timeout)
         self._numbers = itertools.count(1)
         self.results = RedisResults(self._server)
         self.inspector = RedisInspector(self._server)
@@ -83,7 +82,7 @@ class RedisBroker:
             expires = "" if first.expires is None else repr(first.expires)
             values += (first.queue, first.priority, repr(first.delay), expires, len(members) // 2, *members)
         # A put without a token gets one, since it is made again when a connection turns out to be dead.
-        client, number = token or (self._client, next(self._numbers))
+        client, number = token or (self._server.client, next(self._numbers))
         known = self._server.call("put", client, number, len(groups), *values)
         if not known:
             return list(ids.values()) if known is not None else [job.id for job in jobs]

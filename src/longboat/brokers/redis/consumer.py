@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import secrets
 import threading
 from collections.abc import Sequence
@@ -16,8 +17,6 @@ from longboat.clock import SYSTEM
 from longboat.errors import BrokerError, Undecodable
 from longboat.job import Dead, Failure
 
-_LOOK_ANYWAY = 1.0
-"""Seconds between looks while nothing happens: heals a ring that was lost, and tells that the server is there."""
 _SHORTEST = 0.002
 """To wait for less takes longer than that; 0 would mean for ever."""
 
@@ -58,7 +57,7 @@ class RedisConsumer:
             left = until - SYSTEM.monotonic()
             if leases or self._woken or self._over or left <= 0:
                 return leases
-            if self._wait(min(left, _LOOK_ANYWAY, due)) == b"cancel":
+            if self._wait(min(left, self._server.slice, due)) == b"cancel":
                 return []
         if not self._closed:
             threading.Event().wait(
@@ -67,7 +66,7 @@ class RedisConsumer:
         return []
 
     def _wait(self, seconds: float) -> bytes | None:
-        """Until somebody rings; what was said."""
+        """Until somebody rings; what was said. It ends soon anyway: that heals a ring that was lost."""
         rung = self._server.command_on(self._line, "BLPOP", *self._rings, f"{max(seconds, _SHORTEST):.3f}")
         return rung[1] if rung else None
 
@@ -83,7 +82,7 @@ class RedisConsumer:
             return [], 0.0
         due, keys, messages, spans, histories = answer
         self._heard = number
-        wait = float(due) if due else _LOOK_ANYWAY
+        wait = float(due) if due else math.inf
         if not keys:
             return [], wait
         claimed = Claimed(number, keys, messages, spans, histories)

@@ -16,8 +16,6 @@ from longboat.clock import SYSTEM
 from longboat.errors import BrokerError
 from longboat.job import Failure, Result, State
 
-_SLICE = 1.0
-"""Seconds of waiting in one call, so that a server that is gone is noticed."""
 _SHORTEST = 0.002
 _BATCH = 1000
 _STATES = {b"s": State.SUCCEEDED, b"d": State.DEAD, b"c": State.CANCELLED}
@@ -79,7 +77,7 @@ class RedisListener:
 
     def wait(self, timeout: float) -> list[Result]:
         until = SYSTEM.monotonic() + timeout
-        due = _SLICE
+        due = self._server.slice
         with self._waiting:
             try:
                 while not self._closed:
@@ -123,7 +121,7 @@ class RedisListener:
     def _tend(self) -> float:
         """Do what is due, since there may be no worker to do it; in how many seconds to do it again."""
         due = self._server.call("tend")
-        return min(_SLICE, max(0.01, float(due))) if due else _SLICE
+        return min(self._server.slice, max(0.01, float(due))) if due else self._server.slice
 
     def _pop(self, seconds: float) -> list[Result]:
         popped = self._server.command_on(self._line, "BLPOP", self._inbox, f"{seconds:.3f}")

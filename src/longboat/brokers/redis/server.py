@@ -18,16 +18,26 @@ from longboat.clock import Clock
 from longboat.errors import BrokerUnavailable
 
 Value = bytes | str | int | float
-_MOVED = (exceptions.MovedError, exceptions.ReadOnlyError, exceptions.ConnectionError, exceptions.ClusterError)
+_SLICE = 1.0
+_MOVED = (
+    exceptions.MovedError,
+    exceptions.ReadOnlyError,
+    exceptions.ConnectionError,
+    exceptions.TimeoutError,  # of a node that stands still for good, while another has its slots
+    exceptions.ClusterError,
+)
 
 
 class Server:
     """A server's connections as seen by this process. Safe to use from several threads; opened late, again after a fork."""
 
-    def __init__(self, address: Address, where: str, prefix: str, clock: Clock | None) -> None:
+    def __init__(self, address: Address, where: str, prefix: str, clock: Clock | None, timeout: float) -> None:
         self._address = address
         self.where = where
         self.prefix = prefix
+        self.slice = min(_SLICE, timeout / 2)
+        """Seconds to wait in one call, at most, so that a server that is gone is noticed."""
+        self._client = os.urandom(12).hex()
         self._clock = clock
         self._idle: list[Any] = []
         self._lock = threading.Lock()
@@ -53,6 +63,11 @@ class Server:
 
     def key(self, name: str) -> str:
         return self.prefix + name
+
+    @property
+    def client(self) -> str:
+        """Names this thread of this process: puts of two that were named alike could overtake each other."""
+        return f"{self._client}{threading.get_ident():x}"
 
     def connect(self) -> Any:
         """A new connection."""
@@ -80,6 +95,8 @@ class Server:
     def after_fork(self) -> None:
         """In the child: the connections are the parent's."""
         _left_alone.extend(self._idle)
+        self._client = os.urandom(12).hex()
+        self._address.after_fork()
         self._idle = []
         self._lock = threading.Lock()
 
@@ -91,9 +108,9 @@ class Server:
                 try:
                     return self._use(connection, use)
                 except exceptions.ConnectionError:
+                    self._drop_idle()  # the server was restarted, say: none of them is better
                     if not again:
                         raise
-                    self._drop_idle()  # the server was restarted, say: none of them is better
             return self._use(self.connect(), use)
 
     def _use(self, connection: Any, use: Any) -> Any:

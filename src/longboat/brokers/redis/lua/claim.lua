@@ -74,12 +74,19 @@ local function next_ones(list, back, n)
   return found, places, #packs < asked and not rest[1] and not first[1]
 end
 
-local queues, rare = {}, {P .. 'gone', P .. 'expires', P .. 'history'}
+local late = P .. 'late:' .. consumer
+local queues, rare = {}, {late, P .. 'gone', P .. 'expires', P .. 'history'}
 for i = 7, 6 + tonumber(ARGV[6]) do
   queues[#queues + 1] = ARGV[i]
   rare[#rare + 1] = P .. 'parked_tasks:' .. ARGV[i]
 end
 local special = #queues == 0 or call('EXISTS', unpack(rare, 1, math.min(#rare, CHUNK))) > 0 or #rare > CHUNK
+
+-- It was overtaken by one that was sent after it: nobody hears of what it would lease.
+if special and not heard and claim < tonumber(call('GET', late) or 0) then
+  write_counts()
+  return {'', '', '', {}, false}
+end
 
 -- Leave out those that were cancelled or purged while they stood in a pack, and those whose time is over.
 local function still_wanted(found, places, queue)
@@ -215,7 +222,11 @@ local function every_queue()
 end
 
 write_counts() -- what the sweep changed counts for what follows
-if heard then given_again() end
+if heard then
+  even_when_full()
+  call('SET', late, string.format('%d', claim), 'EX', 3600)
+  given_again()
+end
 if have == 0 then
   if #queues == 0 then queues = every_queue() end
   for _, queue in ipairs(queues) do

@@ -50,6 +50,6 @@ local function end_consumer(consumer, why)
   end
   call('ZREM', P .. 'consumers', consumer)
   call('SREM', P .. 'every', consumer)
-  for _, name in ipairs({'held:', 'noted:', 'unwanted:', 'bell:', 'consumer:', 'tasks:'}) do call('DEL', P .. name .. consumer) end
+  for _, name in ipairs({'held:', 'noted:', 'unwanted:', 'bell:', 'consumer:', 'tasks:', 'late:'}) do call('DEL', P .. name .. consumer) end
   return #held / 2
 end
