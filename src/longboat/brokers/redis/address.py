@@ -31,6 +31,10 @@ class Address(Protocol):
         """The server may be another by now."""
         ...
 
+    def after_fork(self) -> None:
+        """In the child: what was open is the parent's, and a lock may be held by a thread that is not here."""
+        ...
+
 
 def address_of(url: str, tag: str, timeout: float, options: dict[str, str]) -> Address:
     """The address in a URL. Takes what it knows out of `options`. Raises ConfigError."""
@@ -73,6 +77,9 @@ class _Single:
     def look_again(self) -> None:
         pass
 
+    def after_fork(self) -> None:
+        pass
+
 
 class _Sentinels(_Single):
     def __init__(self, netloc: str, path: str, common: dict[str, Any]) -> None:
@@ -112,6 +119,10 @@ class _Cluster:
             cluster, self._cluster = self._cluster, None
         if cluster is not None:
             cluster.close()
+
+    def after_fork(self) -> None:
+        self._lock = threading.Lock()
+        self._cluster = None
 
 
 def _untyped(kind: Any) -> Any:

@@ -37,6 +37,8 @@ class RedisConsumer:
         """The last claim that was made, and the last one whose answer came."""
         self._unsure = False
         """The answer to a claim was lost: the server may have leased jobs that nobody here knows of."""
+        self._drained_until = 0.0
+        """Until then there is nothing to claim but what rings: a ring lasts until it is heard, so that none is missed."""
         self._woken = False
         self._over = False
         self._closed = False
@@ -53,11 +55,16 @@ class RedisConsumer:
 
     def _receive(self, n: int, until: float) -> list[Lease]:
         while not self._over:
-            leases, due = self._claim(n)
-            left = until - SYSTEM.monotonic()
-            if leases or self._woken or self._over or left <= 0:
+            leases: list[Lease] = []
+            now = SYSTEM.monotonic()
+            if now >= self._drained_until or now >= until or self._unsure:
+                leases = self._claim(n)
+                now = SYSTEM.monotonic()
+            if leases or self._woken or self._over or now >= until:
                 return leases
-            if self._wait(min(left, self._server.slice, due)) == b"cancel":
+            seconds = min(until, self._drained_until) - now
+            self._drained_until = 0.0
+            if self._wait(seconds) == b"cancel":
                 return []
         if not self._closed:
             threading.Event().wait(
@@ -70,8 +77,7 @@ class RedisConsumer:
         rung = self._server.command_on(self._line, "BLPOP", *self._rings, f"{max(seconds, _SHORTEST):.3f}")
         return rung[1] if rung else None
 
-    def _claim(self, n: int) -> tuple[list[Lease], float]:
-        """Leases, and in how many seconds something is due."""
+    def _claim(self, n: int) -> list[Lease]:
         heard = self._heard if self._unsure else ""
         self._number += 1
         number, self._unsure = self._number, True
@@ -79,19 +85,20 @@ class RedisConsumer:
         self._unsure = False
         if answer is None:
             self._lose()
-            return [], 0.0
+            return []
         due, keys, messages, spans, histories = answer
         self._heard = number
-        wait = float(due) if due else math.inf
-        if not keys:
-            return [], wait
         claimed = Claimed(number, keys, messages, spans, histories)
+        if len(claimed.keys) < n:
+            self._drained_until = SYSTEM.monotonic() + min(float(due) if due else math.inf, self._server.slice)
+        if not keys:
+            return []
         try:
             leases = claimed.together()
         except Undecodable:
-            return self._separate(claimed), 0.0
+            return self._separate(claimed)
         self._held.update(zip([lease.token for lease in leases], claimed.keys, strict=True))
-        return leases, wait
+        return leases
 
     def _separate(self, claimed: Claimed) -> list[Lease]:
         """Something is wrong with one of them: it dies, the others are received."""

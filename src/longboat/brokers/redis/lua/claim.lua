@@ -83,7 +83,7 @@ end
 local special = #queues == 0 or call('EXISTS', unpack(rare, 1, math.min(#rare, CHUNK))) > 0 or #rare > CHUNK
 
 -- It was overtaken by one that was sent after it: nobody hears of what it would lease.
-if special and not heard and claim < tonumber(call('GET', late) or 0) then
+if special and claim < tonumber(call('GET', late) or 0) then
   write_counts()
   return {'', '', '', {}, false}
 end
