@@ -1,0 +1,120 @@
+"""Calls made together leave in one put, and each caller learns what became of his own."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Sequence
+
+import pytest
+
+from longboat.broker import Token
+from longboat.brokers.memory import MemoryBroker
+from longboat.errors import BrokerFull, BrokerUnavailable
+from longboat.job import MESSAGE_VERSION, Job, State, new_id
+from longboat.outbox import BATCH, Outbox
+
+
+class Counting(MemoryBroker):
+    """Tells how large its puts were; refuses those of a queue named "full"."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.sizes: list[int] = []
+
+    def put(self, jobs: Sequence[Job], *, token: Token | None = None) -> list[str]:
+        self.sizes.append(len(jobs))
+        if any(job.queue == "full" for job in jobs):
+            raise BrokerFull("no room")
+        return super().put(jobs, token=token)
+
+
+def job(job_id: str = "", queue: str = "q") -> Job:
+    return Job(MESSAGE_VERSION, job_id or new_id(), "t", b"\x80", queue)
+
+
+def test_coroutines_calls_leave_in_one_put() -> None:
+    broker = Counting()
+    outbox = Outbox(broker)
+
+    async def many(n: int) -> list[bool]:
+        async def one() -> bool:
+            return await outbox.aput(job())
+
+        return await asyncio.gather(*[one() for _ in range(n)])
+
+    assert asyncio.run(many(500)) == [True] * 500
+    assert broker.sizes == [500]
+    assert asyncio.run(many(BATCH + 1)) == [True] * (BATCH + 1)
+    assert broker.sizes == [500, BATCH, 1]
+    outbox.close()
+
+
+def test_of_two_calls_with_the_same_id_one_is_new() -> None:
+    outbox = Outbox(MemoryBroker())
+
+    async def both() -> list[bool]:
+        return [*await asyncio.gather(outbox.aput(job("same")), outbox.aput(job("same")))]
+
+    assert asyncio.run(both()) == [True, False]
+    outbox.close()
+
+
+def test_who_stops_waiting_takes_nothing_back() -> None:
+    broker = MemoryBroker()
+    outbox = Outbox(broker)
+
+    async def impatient() -> None:
+        given_up, kept = outbox.aput(job()), outbox.aput(job())
+        given_up.cancel()
+        assert await kept
+
+    asyncio.run(impatient())
+    outbox.close()
+    assert dict(broker.inspector.counts()) == {("q", State.READY): 2}
+
+
+def test_each_caller_raises_an_error_of_his_own() -> None:
+    outbox = Outbox(Counting())
+
+    async def refused() -> list[bool | BaseException]:
+        return await asyncio.gather(*[outbox.aput(job(queue="full")) for _ in range(2)], return_exceptions=True)
+
+    first, second = asyncio.run(refused())
+    assert isinstance(first, BrokerFull)
+    assert isinstance(second, BrokerFull)
+    assert first is not second
+    assert str(first) == "no room"
+    with pytest.raises(BrokerFull, match="no room"):
+        outbox.put(job(queue="full"))
+    outbox.close()
+
+
+def test_loops_of_several_threads_share_an_outbox() -> None:
+    broker = Counting()
+    outbox = Outbox(broker)
+
+    async def some() -> None:
+        assert all(await asyncio.gather(*[outbox.aput(job()) for _ in range(50)]))
+
+    threads = [threading.Thread(target=lambda: asyncio.run(some())) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+    outbox.close()
+    assert dict(broker.inspector.counts()) == {("q", State.READY): 200}
+    assert len(broker.sizes) < 100
+
+
+def test_a_closed_outbox_refuses() -> None:
+    outbox = Outbox(MemoryBroker())
+    outbox.close()
+    with pytest.raises(BrokerUnavailable, match="closed"):
+        outbox.put(job())
+
+    async def late() -> bool:
+        return await outbox.aput(job())
+
+    with pytest.raises(BrokerUnavailable, match="closed"):
+        asyncio.run(late())
