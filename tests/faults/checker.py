@@ -89,6 +89,16 @@ class Checker:
             assert len(extra) <= free, f"{job_id} ran without need: {mine}, its failures: {view.failures}"
         assert runs.keys() <= views.keys(), "jobs ran that nobody enqueued"
 
+    def all_succeeded(self) -> None:
+        """As `sound`, where answers of the broker may have been lost: at least once, then, and any number of times."""
+        assert self.all_over(), self._app.broker.inspector.counts()
+        views, runs = self.views(self.acknowledged), self.runs()
+        wrong = [view for view in views.values() if view.state is not State.SUCCEEDED]
+        assert not wrong, wrong[:3]
+        idle = [job_id for job_id in views if not any(run.ended for run in runs.get(job_id, []))]
+        assert not idle, f"{len(idle)} jobs never ran to their ends: {idle[:5]}"
+        assert runs.keys() <= views.keys(), "jobs ran that nobody enqueued"
+
     def _explained(self, run: Run, view: JobView, last: Mapping[int, float]) -> bool:
         """Whether there is a reason that this run was not the last one. `last`: when each process was last heard of."""
         if any(failure.attempt == run.attempt for failure in view.failures):

@@ -98,11 +98,11 @@ class Tree:
 class Yard:
     """A folder with a queue, the trees that work on it, and what is known of their jobs."""
 
-    def __init__(self, folder: Path, queue: str = "queue.db") -> None:
+    def __init__(self, folder: Path, queue: str = "queue.db", *, url: str = "") -> None:
         self.folder = folder
         self.log = folder / "runs.log"
         self.log.touch()
-        self.url = f"sqlite:///{folder / queue}"
+        self.url = url or f"sqlite:///{folder / queue}"
         self.app = Longboat(self.url)
         self.check = Checker(self.app, self.log)
         self.trees: list[Tree] = []

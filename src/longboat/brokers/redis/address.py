@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import threading
 from typing import Any, Protocol
 from urllib.parse import unquote, urlsplit
 
 import redis
-import redis.cluster
 import redis.sentinel
 from redis.backoff import NoBackoff
+from redis.crc import key_slot
 from redis.retry import Retry
 
+from longboat.clock import SYSTEM
 from longboat.errors import ConfigError
 
 SCHEMES = ("redis", "rediss", "unix", "redis+sentinel", "redis+cluster")
@@ -29,10 +29,6 @@ class Address(Protocol):
 
     def look_again(self) -> None:
         """The server may be another by now."""
-        ...
-
-    def after_fork(self) -> None:
-        """In the child: what was open is the parent's, and a lock may be held by a thread that is not here."""
         ...
 
 
@@ -77,9 +73,6 @@ class _Single:
     def look_again(self) -> None:
         pass
 
-    def after_fork(self) -> None:
-        pass
-
 
 class _Sentinels(_Single):
     def __init__(self, netloc: str, path: str, common: dict[str, Any]) -> None:
@@ -94,35 +87,57 @@ class _Sentinels(_Single):
 
 class _Cluster:
     def __init__(self, netloc: str, path: str, tag: str, common: dict[str, Any]) -> None:
-        self._credentials, self._hosts = _hosts(netloc, CLUSTER_PORT)
+        credentials, self._hosts = _hosts(netloc, CLUSTER_PORT)
         if path.strip("/") not in ("", "0"):
             raise ConfigError("redis+cluster://…: a Cluster has one database only, write no number behind the hosts")
-        self._tag = tag
-        self._common = common
-        self._lock = threading.Lock()
-        self._cluster: Any = None
+        self._slot = key_slot(tag.encode())
+        self._common = {**credentials, **common}
+        self._timeout: float = common["socket_timeout"]
+        self._known = self._hosts
+        """Nodes to ask, the one that answered last first."""
+        self._owner: tuple[str, int] | None = None
 
     def connection(self) -> Any:
-        with self._lock:
-            if self._cluster is None:
-                nodes = [_untyped(redis.cluster.ClusterNode)(host, port) for host, port in self._hosts]
-                options = {"require_full_coverage": False, **self._credentials, **self._common}
-                self._cluster = _untyped(redis.cluster.RedisCluster)(startup_nodes=nodes, **options)
-            node = self._cluster.get_node_from_key(self._tag)
-            if node is None:
-                raise redis.ConnectionError("no node of the cluster has the queue's slot")
-            pool = self._cluster.get_redis_connection(node).connection_pool
-        return _Single(pool).connection()
+        until = SYSTEM.monotonic() + self._timeout
+        owner = self._owner or self._find(until)
+        self._owner = owner
+        # What silent nodes have used up is taken off, so that the whole stays within the limit.
+        return self._connected(owner, max(0.6 * self._timeout, until - SYSTEM.monotonic()))
 
     def look_again(self) -> None:
-        with self._lock:
-            cluster, self._cluster = self._cluster, None
-        if cluster is not None:
-            cluster.close()
+        self._owner = None
 
-    def after_fork(self) -> None:
-        self._lock = threading.Lock()
-        self._cluster = None
+    def _find(self, until: float) -> tuple[str, int]:
+        """The node that has the slot, as the first node that answers knows it."""
+        failed: Exception = redis.ConnectionError("no node answered")
+        for asked in self._known:
+            if SYSTEM.monotonic() > until - 0.5 * self._timeout:
+                break
+            try:
+                connection = self._connected(asked, self._timeout / 4)
+                try:
+                    connection.send_command("CLUSTER", "SLOTS")
+                    ranges = connection.read_response()
+                finally:
+                    connection.disconnect()
+            except redis.AuthenticationError:
+                raise
+            except (redis.RedisError, OSError) as error:
+                failed = error
+                continue
+            nodes = {(bytes(host or b"").decode() or asked[0], port) for _, _, *its in ranges for host, port, *_ in its}
+            self._known = list(dict.fromkeys([asked, *nodes, *self._hosts]))
+            for first, last, (host, port, *_), *_ in ranges:
+                if first <= self._slot <= last:
+                    return bytes(host or b"").decode() or asked[0], port
+            failed = redis.ConnectionError("no node of the cluster has the queue's slot")
+        raise failed
+
+    def _connected(self, node: tuple[str, int], timeout: float) -> Any:
+        limits = {"socket_timeout": timeout, "socket_connect_timeout": timeout}
+        connection: Any = _untyped(redis.Connection)(host=node[0], port=node[1], **{**self._common, **limits})
+        connection.connect()
+        return connection
 
 
 def _untyped(kind: Any) -> Any:

@@ -10,7 +10,7 @@ _LATER = ("READONLY", "LOADING", "MASTERDOWN", "CLUSTERDOWN", "TRYAGAIN", "BUSY 
 """Answers that a server gives for a while: it starts, changes its role, moves a slot, or cannot write."""
 
 
-def translated(error: Exception, where: str) -> BrokerError:
+def translated(error: Exception, where: str, prefix: str) -> BrokerError:
     """The error to raise for one of redis-py."""
     text = str(error)
     if isinstance(error, exceptions.OutOfMemoryError) or "OOM command not allowed" in text:
@@ -19,16 +19,18 @@ def translated(error: Exception, where: str) -> BrokerError:
         return BrokerUnavailable(f"{where} refuses these credentials: {text}")
     if "WRONGTYPE" in text:
         return BrokerError(
-            f"{where}: a key that Longboat uses is of another type: somebody else writes under the same prefix. "
+            f"{where}: a key that Longboat uses is of another type: somebody else writes under its prefix, {prefix} "
             f"Choose another one (?prefix=…). The server says: {text}"
         )
     if isinstance(error, exceptions.AskError | exceptions.TryAgainError):
         return BrokerUnavailable(f"{where}: the queue's slot is on its way to another node")
+    if isinstance(error, exceptions.ReadOnlyError):
+        return BrokerUnavailable(f"{where} is a replica that only reads: name the master, or the Sentinels that know it")
     if isinstance(error, exceptions.MovedError):
         return BrokerUnavailable(f"{where}: the queue's slot has moved to {error.host}:{error.port}")
     if isinstance(error, exceptions.TimeoutError | TimeoutError):
         return BrokerUnavailable(f"{where} did not answer in time")
-    if isinstance(error, exceptions.ConnectionError | exceptions.ReadOnlyError | exceptions.ClusterError | OSError):
+    if isinstance(error, exceptions.ConnectionError | exceptions.ClusterError | OSError):
         return BrokerUnavailable(f"{where} cannot be reached: {text}")
     if text.startswith(_LATER) or any(f"-{word}" in text or f" {word}" in text for word in _LATER):
         return BrokerUnavailable(f"{where} cannot do this now: {text}")

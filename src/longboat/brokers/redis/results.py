@@ -82,10 +82,7 @@ class RedisListener:
             try:
                 while not self._closed:
                     if self._unsure:
-                        with self._lock:
-                            keys = list(self._watched)
-                        self._register(keys)
-                        self._unsure = False
+                        self._begin_anew()
                     left = until - SYSTEM.monotonic()
                     results = [] if self._woken else self._pop(max(_SHORTEST, min(left, due)))
                     if results or self._woken or left <= 0:
@@ -113,6 +110,19 @@ class RedisListener:
         self.forget(list(self._watched.values()))
         with contextlib.suppress(BrokerError):
             self._server.command("DEL", self._inbox)
+
+    def _begin_anew(self) -> None:
+        """Another inbox, since a wait that comes late at the server could still take results out of this one."""
+        before, inbox = self._id, self._inbox
+        self._id = os.urandom(8).hex()
+        self._inbox = self._server.key(f"inbox:{self._id}")
+        with self._lock:
+            keys = list(self._watched)
+        self._register(keys)
+        self._unsure = False
+        for start in range(0, len(keys), _BATCH):
+            self._server.call("unwatch", before, *keys[start : start + _BATCH])
+        self._server.command("DEL", inbox)
 
     def _register(self, keys: list[bytes]) -> None:
         for start in range(0, len(keys), _BATCH):

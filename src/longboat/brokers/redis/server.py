@@ -96,7 +96,6 @@ class Server:
         """In the child: the connections are the parent's."""
         _left_alone.extend(self._idle)
         self._client = os.urandom(12).hex()
-        self._address.after_fork()
         self._idle = []
         self._lock = threading.Lock()
 
@@ -155,7 +154,7 @@ class Server:
         except (exceptions.RedisError, OSError) as error:
             if self._closed:
                 raise BrokerUnavailable(f"{self.where}: this broker was closed") from error
-            raise translated(error, self.where) from error
+            raise translated(error, self.where, self.prefix) from error
 
 
 class Line:

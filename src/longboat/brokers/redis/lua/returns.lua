@@ -49,7 +49,7 @@ local function end_consumer(consumer, why)
     come_back(key, place, prio, queue, since, 0, unwanted, h)
   end
   call('ZREM', P .. 'consumers', consumer)
-  call('SREM', P .. 'every', consumer)
+  if call('SREM', P .. 'every', consumer) == 1 and call('EXISTS', P .. 'every') == 0 then call('DEL', P .. 'wake') end
   for _, name in ipairs({'held:', 'noted:', 'unwanted:', 'bell:', 'consumer:', 'tasks:', 'late:'}) do call('DEL', P .. name .. consumer) end
   return #held / 2
 end

@@ -1,0 +1,124 @@
+"""What stays on a Redis server once all jobs are gone and everybody has left: nothing but what keeps ids from use."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from redis_rig import NOBODY, RESULT, drain, is_bare, jobs, keys_of
+
+from longboat.broker import Settlement
+from longboat.brokers.redis import RedisBroker
+from longboat.job import Cancelled, Dead, Done, Job, Outcome, Park, Release, Retry, State
+from longboat.testing.clock import FakeClock
+from longboat.testing.servers.redis import RedisServer, available
+
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(available() is not None, reason=str(available()))]
+
+FOR_EVER = 40 * 86400.0
+OUTCOMES: list[Outcome] = [
+    Done(RESULT),
+    Retry(5.0, NOBODY),
+    Retry(0.0, NOBODY),
+    Release(),
+    Release(5.0),
+    Park(5.0, NOBODY),
+    Park(1e6, NOBODY),
+    Dead(NOBODY),
+    Dead(NOBODY, charged=False),
+    Cancelled(NOBODY),
+]
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    with RedisServer(tmp_path_factory.mktemp("redis")) as made:
+        yield made
+
+
+def run_what_is_there(broker: RedisBroker, *, tasks: tuple[str, ...] = ()) -> None:
+    """A consumer of every queue comes, runs all that is ready, and leaves."""
+    consumer = broker.consumer([], lease=10, tasks=tasks)
+    while leases := consumer.receive(50, wait=0):
+        consumer.settle([Settlement(lease, Done(RESULT)) for lease in leases])
+    consumer.wake()
+    consumer.close()
+    consumer.wake()
+
+
+def everything_happens(broker: RedisBroker, clock: FakeClock) -> None:
+    listener, other = broker.results.listen(), broker.results.listen()
+    batch = [job for prio in (0, 5, -1) for job in jobs(20, priority=prio)]
+    batch += jobs(3, delay=5.0) + jobs(3, expires=3.0) + jobs(3, delay=5.0, expires=3.0) + jobs(3, queue="second", keep=0)
+    batch += [Job(1, f"chosen-{n}", "work", b"\x80", queue="second") for n in range(3)]
+    ids = broker.put(batch)
+    listener.watch(ids[:40])
+    other.watch(ids[20:60])
+    listener.forget(ids[:5])
+    broker.inspector.cancel([*ids[50:53], *ids[60:62], "chosen-2"])
+    first, dead = broker.consumer(["default"], lease=10), broker.consumer(["default"], lease=3, tasks=["work"])
+    leases, lost = first.receive(20, wait=0), dead.receive(10, wait=0)
+    dead.settle([], started=lost[:5])
+    broker.inspector.cancel([lease.job.id for lease in (*lost[:2], leases[-1])])
+    outcomes = [Settlement(lease, outcome) for lease, outcome in zip(leases, OUTCOMES * 2, strict=True)]
+    assert first.settle(outcomes[:10], started=leases[10:]) == []
+    assert first.settle(outcomes[10:]) == []
+    clock.advance(4)
+    assert first.extend().alive
+    assert not dead.extend().alive
+    dead.wake()
+    dead.close()
+    evicted = broker.consumer([], lease=10)
+    held = evicted.receive(5, wait=0)
+    evicted.settle([], started=held[:2])
+    assert broker.evict(evicted.id, NOBODY) == 5
+    assert evicted.settle([Settlement(lease, Done(RESULT)) for lease in held]) == held
+    evicted.close()
+    clock.advance(3)
+    run_what_is_there(broker)
+    died = [view.id for view in broker.inspector.jobs(State.DEAD).jobs]
+    assert broker.inspector.revive(died) == died
+    again = first.receive(1, wait=0)
+    first.settle([Settlement(again[0], Retry(100.0, NOBODY))])
+    first.close()
+    listener.wait(0)
+    listener.close()
+    other.close()
+
+
+@pytest.mark.parametrize("end", ["run and pruned", "purged"])
+def test_nothing_stays(end: str, server: RedisServer) -> None:
+    server.command("FLUSHALL")
+    clock = FakeClock()
+    broker = RedisBroker(server.url, clock=clock)
+    everything_happens(broker, clock)
+    if end == "purged":
+        while broker.inspector.purge(set(State) - {State.RUNNING}, limit=7):
+            pass
+        run_what_is_there(broker)  # it finds nothing but the places of what was purged
+    else:
+        run_what_is_there(broker, tasks=("work",))
+        clock.advance(200)
+        run_what_is_there(broker, tasks=("work",))
+    for _ in range(2):  # first the jobs' time is over, and then that of their ids
+        clock.advance(FOR_EVER)
+        while broker.inspector.prune(limit=100):
+            pass
+    assert broker.inspector.counts() == {}
+    assert broker.inspector.consumers() == []
+    is_bare(server)
+    assert "remembered" not in keys_of(server), "their time is over, too"
+    broker.close()
+
+
+def test_chosen_ids_stay_for_a_day(server: RedisServer) -> None:
+    server.command("FLUSHALL")
+    broker = RedisBroker(server.url)
+    consumer = broker.consumer(["default"], lease=10)
+    broker.put([Job(1, "chosen", "work", b"\x80", keep=0)])
+    assert drain(broker, consumer, 1) == ["chosen"]
+    consumer.close()
+    is_bare(server)
+    assert "remembered" in keys_of(server)
+    assert broker.put([Job(1, "chosen", "work", b"\x80")]) == []
+    broker.close()
