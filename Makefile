@@ -19,6 +19,7 @@ check: lint ## seconds: format, lint, types, the import order and the quick test
 bench: environment ## figures beside a hand-written loop, into bench/results/
 	$(BIN)/python -m bench
 	$(BIN)/python -m bench.redis
+	$(BIN)/python -m bench.manager
 
 format: environment ## format and mend what can be mended
 	$(BIN)/ruff format

@@ -11,7 +11,7 @@ from longboat.errors import ConfigError, MissingExtra
 
 DEFAULT_URL = "sqlite:///longboat.db"
 REDIS = ("redis", "rediss", "unix", "redis+sentinel", "redis+cluster")
-SCHEMES = ("memory", "sqlite", *REDIS)
+SCHEMES = ("memory", "sqlite", "manager", *REDIS)
 
 
 def connect(url: str) -> Broker:
@@ -21,6 +21,9 @@ def connect(url: str) -> Broker:
     sqlite:///queue.db            a file, relative to the working directory; four slashes for an absolute path
         ?synchronous=full         durable against power loss too (the default); normal: against killed processes, and faster
         ?timeout=2s               how long a call may wait for other writers
+    manager://host:5000           a store that `longboat serve` publishes there; with the key of LONGBOAT_AUTHKEY
+        ?authkey_file=key         or with the key in this file
+        ?timeout=2s               how long a call may take
     redis://user:password@host:6379/0      a Redis or Valkey server; rediss:// with TLS; unix:///path/to/socket?db=0
     redis+sentinel://host:26379,host:26379/master/0     the master that Sentinels name
     redis+cluster://host:6379,host:6379    a Cluster
@@ -35,10 +38,20 @@ def connect(url: str) -> Broker:
         options = dict(parse_qsl(urlsplit(url).query, keep_blank_values=True))
     except ValueError as error:
         raise ConfigError(f"{shown(url)!r} is no URL: {error}") from None
-    broker = _memory(url) if scheme == "memory" else _sqlite(url, options) if scheme == "sqlite" else _redis(url, options)
+    broker = _made(scheme, url, options)
     if options:
         raise ConfigError(f"{shown(url)!r}: unknown option {min(options)!r}")
     return broker
+
+
+def _made(scheme: str, url: str, options: dict[str, str]) -> Broker:
+    if scheme == "memory":
+        return _memory(url)
+    if scheme == "sqlite":
+        return _sqlite(url, options)
+    if scheme == "manager":
+        return _manager(url, options)
+    return _redis(url, options)
 
 
 def shown(url: str) -> str:
@@ -74,6 +87,26 @@ def _sqlite(url: str, options: dict[str, str]) -> Broker:
     if not 0 < timeout < math.inf:
         raise ConfigError(f"{url!r}: timeout must be above 0")
     return SqliteBroker(path[1:], synchronous="normal" if synchronous == "normal" else "full", timeout=timeout)
+
+
+def _manager(url: str, options: dict[str, str]) -> Broker:
+    from longboat.brokers.manager import ManagerBroker
+    from longboat.brokers.manager.authkey import authkey
+
+    parts = urlsplit(url)
+    try:
+        port = parts.port
+    except ValueError:
+        port = None
+    if not parts.hostname or not port or parts.path not in ("", "/") or "@" in parts.netloc:
+        raise ConfigError(
+            f"{shown(url)!r}: write manager://host:5000, and the key in a file (?authkey_file=…) or LONGBOAT_AUTHKEY"
+        )
+    timeout = seconds(options.pop("timeout", "2s"), "timeout")
+    if not 0 < timeout < math.inf:
+        raise ConfigError(f"{shown(url)!r}: timeout must be above 0")
+    key = authkey(options.pop("authkey_file", None))
+    return ManagerBroker(parts.hostname, port, authkey=key, timeout=timeout)
 
 
 def _redis(url: str, options: dict[str, str]) -> Broker:

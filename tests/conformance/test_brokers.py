@@ -10,9 +10,14 @@ from longboat.clock import SYSTEM
 from longboat.testing.conformance import CLAUSES, Clause
 from longboat.testing.harnesses import ADAPTERS, unavailable
 
+SLOW = {"postgres", "rabbitmq"}
+"""Adapters whose stores take long to make: tried on one Python only."""
+
+BROKERS = [pytest.param(name, marks=pytest.mark.slow if name in SLOW else ()) for name in ADAPTERS]
+
 
 @pytest.mark.parametrize("clause", CLAUSES, ids=lambda clause: clause.name)
-@pytest.mark.parametrize("adapter", ADAPTERS)
+@pytest.mark.parametrize("adapter", BROKERS)
 def test_clause(adapter: str, clause: Clause, tmp_path: Path) -> None:
     if reason := unavailable(adapter):
         pytest.skip(reason)

@@ -15,7 +15,9 @@ from longboat.testing.harnesses import ADAPTERS, unavailable
 from longboat.testing.model import BrokerMachine
 
 
-@pytest.mark.parametrize("adapter", ADAPTERS)
+@pytest.mark.parametrize(
+    "adapter", [pytest.param(name, marks=() if name == "memory" else pytest.mark.slow) for name in ADAPTERS]
+)
 def test_the_broker_behaves_as_the_model_says(adapter: str) -> None:
     if reason := unavailable(adapter):
         pytest.skip(reason)

@@ -13,6 +13,7 @@ from longboat.errors import LongboatError
 
 COMMANDS = {
     "worker": "Run jobs until told to stop.",
+    "serve": "Publish a store to other machines.",
     "enqueue": "Ask for a job of a task.",
     "result": "Print a job's result.",
     "jobs": "List jobs, or show one.",

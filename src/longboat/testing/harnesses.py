@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import atexit
 import functools
+import os
 import shutil
 import sqlite3
 import tempfile
+import weakref
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -79,6 +81,32 @@ class NewRedis:
         self.server.command("HINCRBY", f"{names}counts", f"ready:{queue}", 1)
 
 
+class NewManager:
+    """A server in a thread, over a store in memory. It ends with the last client that was opened here."""
+
+    def __init__(self, folder: Path, clock: Clock) -> None:
+        from longboat.brokers.manager import Server
+
+        self.store = NewMemory(folder, clock)
+        self.key = os.urandom(32)
+        server = Server(self.store.open(), ("127.0.0.1", 0), self.key).start()
+        self.address = server.address
+        weakref.finalize(self, server.close)
+
+    def open(self) -> Broker:
+        from longboat.brokers.manager import ManagerBroker
+
+        broker = ManagerBroker(*self.address, authkey=self.key)
+        _homes[broker] = self
+        return broker
+
+    def inject(self, raw: bytes, queue: str) -> None:
+        self.store.inject(raw, queue)
+
+
+_homes: weakref.WeakKeyDictionary[Broker, NewManager] = weakref.WeakKeyDictionary()
+
+
 @functools.cache
 def _redis_server() -> RedisServer:
     folder = Path(tempfile.mkdtemp(prefix="longboat-redis-"))
@@ -92,7 +120,12 @@ def _redis_server() -> RedisServer:
     return server
 
 
-ADAPTERS: dict[str, Callable[[Path, Clock], NewBroker]] = {"memory": NewMemory, "sqlite": NewSqlite, "redis": NewRedis}
+ADAPTERS: dict[str, Callable[[Path, Clock], NewBroker]] = {
+    "memory": NewMemory,
+    "sqlite": NewSqlite,
+    "manager": NewManager,
+    "redis": NewRedis,
+}
 """By name: a new, empty store, in a folder if it needs one, that goes by this clock."""
 
 

@@ -1,0 +1,58 @@
+"""ManagerBroker: a client of `longboat serve`."""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections.abc import Collection, Iterator, Sequence
+
+from longboat.broker import Token
+from longboat.brokers.manager import wire
+from longboat.brokers.manager.calls import Calls
+from longboat.brokers.manager.consumer import ManagerConsumer
+from longboat.brokers.manager.inspector import ManagerInspector
+from longboat.brokers.manager.results import ManagerResults
+from longboat.job import Failure, Job
+
+
+class ManagerBroker:
+    """Keeps jobs in the store behind a server, reached over TCP.
+
+    What it acknowledged is as durable as that store says. `timeout`: seconds that a call may take. The clock of the server's
+    machine decides. Survives fork: the child opens its own connections.
+    """
+
+    missing: frozenset[str] = frozenset()
+
+    def __init__(self, host: str, port: int, *, authkey: bytes, timeout: float = 2.0) -> None:
+        where = f"manager://[{host}]:{port}" if ":" in host else f"manager://{host}:{port}"
+        self._calls = Calls((host, port), authkey, timeout, where)
+        self._tokens = _tokens()
+        self.results = ManagerResults(self._calls)
+        self.inspector = ManagerInspector(self._calls)
+
+    def put(self, jobs: Sequence[Job], *, token: Token | None = None) -> list[str]:
+        if not jobs:
+            return []
+        if token is None:
+            process, client, numbers = self._tokens
+            if process != os.getpid():  # a child must not use its parent's numbers
+                self._tokens = _, client, numbers = _tokens()
+            token = client, next(numbers)
+        return self._calls.call(wire.PUT, jobs, *token)
+
+    def consumer(
+        self, queues: Sequence[str], *, lease: float, tasks: Collection[str] = (), name: str = ""
+    ) -> ManagerConsumer:
+        return ManagerConsumer(self._calls, self._calls.call(wire.HIRE, list(queues), lease, list(tasks), name))
+
+    def evict(self, consumer: str, failure: Failure) -> int:
+        return self._calls.call(wire.EVICT, consumer, failure)
+
+    def close(self) -> None:
+        self._calls.close()
+
+
+def _tokens() -> tuple[int, str, Iterator[int]]:
+    """This process, a name for it as a client, and its numbers."""
+    return os.getpid(), os.urandom(12).hex(), itertools.count(1)

@@ -1,0 +1,90 @@
+"""What the server keeps for each client's consumer and listener: those of the store behind, and answers that may be lost."""
+
+from __future__ import annotations
+
+import itertools
+import secrets
+import threading
+from collections.abc import Sequence
+
+from longboat.broker import Consumer, Lease, Settlement
+from longboat.brokers.manager.wire import Leased, Received, Settled, fitting, outcome
+from longboat.clock import SYSTEM
+from longboat.job import Result
+from longboat.results import Listener
+
+_EARLY = 0.002
+"""Seconds: a receive that returns nothing so long before its time was woken."""
+_numbers = itertools.count(secrets.randbits(40) << 20)
+"""Of leases: begun at random, so that no lease of an earlier server has a number that is used here."""
+
+
+class Guest:
+    """A client's consumer. Requests for jobs are numbered, so that one asked again gives the same answer again."""
+
+    def __init__(self, consumer: Consumer, lease: float) -> None:
+        self.consumer = consumer
+        self.lease = lease
+        self.heard = SYSTEM.monotonic()
+        self._receiving = threading.Lock()
+        self._held: dict[int, Lease] = {}
+        self._spare: list[Lease] = []
+        self._asked = 0
+        self._answer = Received([])
+
+    def receive(self, number: int, n: int, wait: float) -> Received:
+        self.heard = SYSTEM.monotonic()
+        with self._receiving:
+            if number > self._asked:  # else it was asked again, or comes late from a connection given up
+                self._answer = self._receive(n, wait)
+                self._asked = number
+            return self._answer
+
+    def _receive(self, n: int, wait: float) -> Received:
+        began = SYSTEM.monotonic()
+        leases = self._spare or self.consumer.receive(n, wait=wait)
+        count = min(n, fitting([len(lease.job.payload) for lease in leases]))
+        leases, self._spare = leases[:count], leases[count:]
+        if not leases:
+            return Received([], early=SYSTEM.monotonic() - began < wait - _EARLY)
+        given = [Leased(next(_numbers), each.job, each.attempt, each.returns, each.failures) for each in leases]
+        self._held.update((each.number, lease) for each, lease in zip(given, leases, strict=True))
+        return Received(given)
+
+    def settle(self, settlements: Sequence[Settled], started: Sequence[int]) -> list[int]:
+        self.heard = SYSTEM.monotonic()
+        held = self._held
+        numbers = {held[number]: number for number in (*started, *(each.number for each in settlements)) if number in held}
+        batch = [Settlement(held[each.number], outcome(each)) for each in settlements if each.number in held]
+        begun = [held[number] for number in started if number in held]
+        refused = [number for number in started if number not in held]
+        refused += [each.number for each in settlements if each.number not in held]
+        refused += [numbers[lease] for lease in (self.consumer.settle(batch, started=begun) if batch or begun else ())]
+        for each in settlements:
+            held.pop(each.number, None)
+        return refused
+
+    def close(self) -> None:
+        self.consumer.close()
+        self._held.clear()
+
+
+class Ear:
+    """A client's listener."""
+
+    def __init__(self, listener: Listener) -> None:
+        self.listener = listener
+        self.heard = SYSTEM.monotonic()
+        self._waiting = threading.Lock()
+        self._spare: list[Result] = []
+
+    def wait(self, seconds: float) -> list[Result]:
+        self.heard = SYSTEM.monotonic()
+        with self._waiting:
+            results = self._spare or self.listener.wait(seconds)
+            count = fitting([len(result.value or b"") for result in results])
+            results, self._spare = results[:count], results[count:]
+            return results
+
+    def close(self) -> None:
+        self.listener.close()

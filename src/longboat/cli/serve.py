@@ -1,0 +1,123 @@
+"""`longboat serve`: publish a store to other machines."""
+
+from __future__ import annotations
+
+import ipaddress
+import signal
+import threading
+from typing import TYPE_CHECKING
+
+import click
+
+from longboat.cli.fail import BROKER, USAGE, CommandFailed
+from longboat.cli.params import json_option
+
+if TYPE_CHECKING:
+    from longboat.broker import Broker
+    from longboat.brokers.manager import Server
+
+BIND = "127.0.0.1:5000"
+LOOK = 0.5
+"""Seconds: a signal that arrives just before the main thread blocks is heeded only when it wakes up."""
+
+
+def place(value: str | tuple[str, int]) -> tuple[str, int]:
+    """Host and port, from 0.0.0.0:5000 or [::]:5000."""
+    if isinstance(value, tuple):
+        return value
+    host, separator, port = value.rpartition(":")
+    host = host.removeprefix("[").removesuffix("]")
+    if not separator or not host or not port.isascii() or not port.isdigit() or int(port) > 65535:
+        raise click.BadParameter(f"{value!r} is not an address such as 127.0.0.1:5000 or 0.0.0.0:5000.")
+    return host, int(port)
+
+
+@click.command(context_settings={"show_default": True})
+@click.option("--bind", type=place, default=BIND, metavar="HOST:PORT", help="Where to listen; port 0: a free one.")
+@click.option(
+    "--store", default="sqlite:///longboat.db", metavar="URL", help="Where jobs are kept: sqlite:/// or memory://."
+)
+@click.option("--authkey-file", metavar="FILE", help="The key that clients must have. Default: LONGBOAT_AUTHKEY.")
+@json_option
+def command(bind: tuple[str, int], store: str, authkey_file: str | None, as_json: bool) -> None:
+    """Publish a store to other machines, until told to stop.
+
+    A master and its workers then need nothing but Longboat: theirs is manager://HOST:PORT, with the same key in
+    LONGBOAT_AUTHKEY or by ?authkey_file=FILE. Beyond this machine the key must have 32 bytes or more:
+    `openssl rand -hex 32 > key`. Every message is authenticated, none is encrypted.
+
+    TERM or Ctrl-C: hand back what workers hold, and leave. They go on when it is started again.
+
+    \b
+    longboat serve --authkey-file key
+    longboat serve --bind 0.0.0.0:5000 --store sqlite:///queue.db --authkey-file key
+
+    Exit status: 0 after a stop, 2 wrong usage, 4 the address or the store cannot be had.
+    """
+    from longboat.connect import connect, shown
+
+    key = _key(bind[0], authkey_file)
+    broker = connect(store)
+    try:
+        broker.inspector.counts()  # a store that cannot be worked with is told now
+        server = _listen(broker, bind, key)
+    except BaseException:
+        broker.close()
+        raise
+    over = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: over.set())
+    with server:
+        _announce(server, shown(store), as_json)
+        while not over.wait(LOOK):
+            pass
+
+
+def _key(host: str, path: str | None) -> bytes:
+    from longboat.brokers.manager import authkey
+
+    key = authkey.authkey(path)
+    if path is not None and authkey.open_to_others(path):
+        click.echo(f"Warning: others can read or change {path}: `chmod 600 {path}`.", err=True)
+    if len(key) < authkey.SAFE and not _is_loopback(host):
+        raise CommandFailed(
+            f"a key of {len(key)} bytes is too short to listen at {host}: {authkey.SAFE} at least",
+            "Make one: `openssl rand -hex 32 > key`. Or listen at 127.0.0.1.",
+            USAGE,
+        )
+    return key
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _listen(broker: Broker, bind: tuple[str, int], key: bytes) -> Server:
+    import logging
+
+    from longboat.brokers.manager import Server
+
+    logging.basicConfig(level="INFO", format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    host, port = bind
+    try:
+        return Server(broker, bind, key)
+    except OSError as error:
+        raise CommandFailed(
+            f"cannot listen at {host}:{port}: {error.strerror or error}",
+            "Is another server running there? Choose another address by --bind.",
+            BROKER,
+        ) from None
+
+
+def _announce(server: Server, store: str, as_json: bool) -> None:
+    host, port = server.address
+    url = f"manager://[{host}]:{port}" if ":" in host else f"manager://{host}:{port}"
+    if as_json:
+        import msgspec
+
+        click.echo(msgspec.json.encode({"url": url, "store": store}).decode())
+    else:
+        click.echo(f"serving {store} at {url}")
