@@ -222,6 +222,9 @@ class _Door:
     ) -> list[Handle[Any]]:
         return await self._app.client.aenqueue_many(batches, kind, progress, total)
 
+    def enqueue_within(self, connection: object, batches: Iterable[list[Job]], kind: Any) -> list[Handle[Any]]:
+        return self._app.client.enqueue_within(connection, batches, kind)
+
 
 class _Unnamed:
     """Arguments of a task whose signature is not known here."""

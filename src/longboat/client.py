@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from longboat import codec
 from longboat.broker import Broker
 from longboat.clock import SYSTEM, Duration, seconds
-from longboat.errors import JobCancelled, JobFailed, JobNotFound, ResultTimeout, TooLarge
+from longboat.errors import JobCancelled, JobFailed, JobNotFound, ResultTimeout, TooLarge, Unsupported
 from longboat.handle import Handle
 from longboat.inbox import Inbox, not_found
 from longboat.job import Job, JobView, Result, State
@@ -82,6 +82,22 @@ class Client:
 
     def _handle(self, job: Job, kind: Any, new: bool) -> Handle[Any]:
         return Handle(self, job.id, job.task, kind, job.keep, new)
+
+    def enqueue_within(self, connection: object, batches: Iterable[list[Job]], kind: Any) -> list[Handle[Any]]:
+        """Store jobs within the transaction that the connection is in: they are there once that is committed.
+
+        Raises Unsupported by brokers that keep their jobs elsewhere.
+        """
+        put_within = getattr(self.broker, "put_within", None)
+        if put_within is None:
+            raise Unsupported("using(connection=…): this broker does not keep its jobs in the database of the connection")
+        handles: list[Handle[Any]] = []
+        for batch in batches:
+            for job in batch:
+                check_size(job)
+            new = set(put_within(connection, batch))
+            handles += [self._handle(job, kind, job.id in new) for job in batch]
+        return handles
 
     # --- results in
 

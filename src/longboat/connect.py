@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from urllib.parse import parse_qsl, unquote, urlsplit
+from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit, urlunsplit
 
 from longboat.broker import Broker
 from longboat.clock import seconds
@@ -11,7 +11,8 @@ from longboat.errors import ConfigError, MissingExtra
 
 DEFAULT_URL = "sqlite:///longboat.db"
 REDIS = ("redis", "rediss", "unix", "redis+sentinel", "redis+cluster")
-SCHEMES = ("memory", "sqlite", "manager", *REDIS)
+POSTGRES = ("postgresql", "postgres")
+SCHEMES = ("memory", "sqlite", "manager", *POSTGRES, *REDIS)
 
 
 def connect(url: str) -> Broker:
@@ -24,6 +25,10 @@ def connect(url: str) -> Broker:
     manager://host:5000           a store that `longboat serve` publishes there; with the key of LONGBOAT_AUTHKEY
         ?authkey_file=key         or with the key in this file
         ?timeout=2s               how long a call may take
+    postgresql://user:password@host/database     a PostgreSQL server; other options are libpq's (sslmode=…)
+        ?schema=longboat          where its tables are
+        ?timeout=2s               how long a call may take
+        ?pgbouncer=1              keep no state in a session
     redis://user:password@host:6379/0      a Redis or Valkey server; rediss:// with TLS; unix:///path/to/socket?db=0
     redis+sentinel://host:26379,host:26379/master/0     the master that Sentinels name
     redis+cluster://host:6379,host:6379    a Cluster
@@ -51,6 +56,8 @@ def _made(scheme: str, url: str, options: dict[str, str]) -> Broker:
         return _sqlite(url, options)
     if scheme == "manager":
         return _manager(url, options)
+    if scheme in POSTGRES:
+        return _postgres(url, options)
     return _redis(url, options)
 
 
@@ -107,6 +114,33 @@ def _manager(url: str, options: dict[str, str]) -> Broker:
         raise ConfigError(f"{shown(url)!r}: timeout must be above 0")
     key = authkey(options.pop("authkey_file", None))
     return ManagerBroker(parts.hostname, port, authkey=key, timeout=timeout)
+
+
+def _postgres(url: str, options: dict[str, str]) -> Broker:
+    try:
+        from longboat.brokers.postgres import PostgresBroker
+        from longboat.brokers.postgres.broker import DEFAULT_SCHEMA
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.partition(".")[0] != "psycopg":
+            raise
+        raise MissingExtra(f"{shown(url)!r} needs the driver for PostgreSQL: pip install 'longboat[postgres]'") from None
+    timeout = seconds(options.pop("timeout", "2s"), "timeout")
+    if not 0 < timeout < math.inf:
+        raise ConfigError(f"{shown(url)!r}: timeout must be above 0")
+    schema = options.pop("schema", DEFAULT_SCHEMA)
+    if not 0 < len(schema) < 64 or schema.startswith("pg_") or "%" in schema or not schema.isprintable():
+        raise ConfigError(f"{shown(url)!r}: schema must be a name of 1 to 63 characters without %, not {schema!r}")
+    pgbouncer = options.pop("pgbouncer", "0")
+    if pgbouncer not in ("0", "1"):
+        raise ConfigError(f"{shown(url)!r}: pgbouncer is 0 or 1, not {pgbouncer!r}")
+    address = urlunsplit(urlsplit(url)._replace(query=urlencode(options, quote_via=quote)))
+    options.clear()  # the rest is for libpq to judge
+    where = shown(url.partition("?")[0])
+    try:
+        PostgresBroker.check(address)
+    except ValueError as error:
+        raise ConfigError(f"{where!r}: {error}") from None
+    return PostgresBroker(address, schema=schema, timeout=timeout, pgbouncer=pgbouncer == "1", where=where)
 
 
 def _redis(url: str, options: dict[str, str]) -> Broker:

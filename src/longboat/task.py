@@ -52,6 +52,8 @@ class Options(TypedDict, total=False):
     """An id of your own: a second job of the same id is not made, also for a day after the first one's end."""
     expires: Duration
     keep_result: Duration
+    connection: object
+    """Enqueue within the transaction that this connection is in (PostgreSQL): psycopg, SQLAlchemy or Django."""
 
 
 class Door(Protocol):
@@ -65,6 +67,7 @@ class Door(Protocol):
     async def aenqueue_many(
         self, batches: Iterable[list[Job]], kind: Any, progress: bool, total: int | None
     ) -> list[Handle[Any]]: ...
+    def enqueue_within(self, connection: object, batches: Iterable[list[Job]], kind: Any) -> list[Handle[Any]]: ...
 
 
 class Template(msgspec.Struct):
@@ -77,6 +80,8 @@ class Template(msgspec.Struct):
     expires: float | None = None
     keep: float = DEFAULT_KEEP
     id: str = ""
+    connection: object = None
+    """Whose transaction the jobs are stored in; None: each call is a transaction of its own."""
 
     def job(self, task: str, payload: bytes) -> Job:
         now = SYSTEM.now()
@@ -116,6 +121,8 @@ class Template(msgspec.Struct):
             made.keep = seconds(options["keep_result"], "keep_result")
         if "id" in options:
             made.id = _id(options["id"])
+        if "connection" in options:
+            made.connection = options["connection"]
         return made
 
 
@@ -142,10 +149,14 @@ class Task(Generic[P, R]):
 
         Raises BadArguments or TooLarge before anything is sent, BrokerUnavailable or BrokerFull when it is not stored.
         """
-        return self._way().enqueue(self._job(args, kwargs), self.kind)
+        job = self._job(args, kwargs)
+        if self.template.connection is not None:
+            return self._way().enqueue_within(self.template.connection, [[job]], self.kind)[0]
+        return self._way().enqueue(job, self.kind)
 
     async def aenqueue(self, *args: P.args, **kwargs: P.kwargs) -> Handle[R]:
         """As `enqueue`, without blocking the event loop. Calls made at the same time leave together."""
+        self._own_connection("aenqueue")
         return await self._way().aenqueue(self._job(args, kwargs), self.kind)
 
     def enqueue_many(
@@ -157,6 +168,8 @@ class Task(Generic[P, R]):
         the batches before it are stored. Each batch is stored whole or not at all.
         """
         self._single_id("enqueue_many")
+        if self.template.connection is not None:
+            return self._way().enqueue_within(self.template.connection, self._batches(calls), self.kind)
         return self._way().enqueue_many(self._batches(calls), self.kind, progress, _length(calls))
 
     async def aenqueue_many(
@@ -164,6 +177,7 @@ class Task(Generic[P, R]):
     ) -> list[Handle[R]]:
         """As `enqueue_many`, without blocking the event loop."""
         self._single_id("aenqueue_many")
+        self._own_connection("aenqueue_many")
         return await self._way().aenqueue_many(self._batches(calls), self.kind, progress, _length(calls))
 
     def using(self, **options: Unpack[Options]) -> Self:
@@ -211,6 +225,10 @@ class Task(Generic[P, R]):
     def _single_id(self, method: str) -> None:
         if self.template.id:
             raise ConfigError(f"{method} with id={self.template.id!r}: one id names one job")
+
+    def _own_connection(self, method: str) -> None:
+        if self.template.connection is not None:
+            raise ConfigError(f"{method} with connection=: a connection is used by one thread, call enqueue there")
 
     def __repr__(self) -> str:
         return f"<Task {self.name}>"

@@ -10,8 +10,8 @@ from longboat.clock import SYSTEM
 from longboat.testing.conformance import CLAUSES, Clause
 from longboat.testing.harnesses import ADAPTERS, unavailable
 
-SLOW = {"postgres", "rabbitmq"}
-"""Adapters whose stores take long to make: tried on one Python only."""
+SLOW = {"redis", "postgres"}
+"""Brokers with a server of their own: tried on one Python only, and not by `make check`."""
 
 BROKERS = [pytest.param(name, marks=pytest.mark.slow if name in SLOW else ()) for name in ADAPTERS]
 

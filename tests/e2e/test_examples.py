@@ -16,7 +16,12 @@ LAN = Path(__file__).parents[2] / "examples" / "lan" / "lan.py"
 
 def run(path: str) -> str:
     done = subprocess.run(
-        [sys.executable, str(LAN)], capture_output=True, text=True, timeout=100, env={**os.environ, "PATH": path}, check=False
+        [sys.executable, str(LAN)],
+        capture_output=True,
+        text=True,
+        timeout=100,
+        env={**os.environ, "PATH": path},
+        check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout

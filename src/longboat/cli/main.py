@@ -21,6 +21,7 @@ COMMANDS = {
     "dead": "List, show, retry or purge dead jobs.",
     "cancel": "Cancel jobs by id.",
     "purge": "Delete jobs that do not run.",
+    "migrate": "Make the broker's tables, or bring them up to date.",
     "doctor": "Check the installation, the settings and the broker.",
     "bench": "Measure this machine: jobs per second, round trip.",
     "demo": "Run real work through a real worker.",

@@ -18,6 +18,8 @@ from longboat.brokers.memory import MemoryBroker
 from longboat.clock import SYSTEM, Clock
 from longboat.job import MESSAGE_VERSION, Job, new_id, order_of
 from longboat.testing.conformance import NewBroker
+from longboat.testing.servers.postgres import PostgresServer
+from longboat.testing.servers.postgres import available as postgres_unavailable
 from longboat.testing.servers.redis import RedisServer
 from longboat.testing.servers.redis import available as redis_unavailable
 
@@ -81,6 +83,31 @@ class NewRedis:
         self.server.command("HINCRBY", f"{names}counts", f"ready:{queue}", 1)
 
 
+class NewPostgres:
+    """Each store is a schema of its own on one server of this process."""
+
+    def __init__(self, _folder: Path, clock: Clock) -> None:
+        self.server = _postgres_server()
+        self.schema = f"s{new_id()}"
+        self.clock = None if clock is SYSTEM else clock
+
+    def open(self) -> Broker:
+        from longboat.brokers.postgres import PostgresBroker
+
+        return PostgresBroker(self.server.url, schema=self.schema, clock=self.clock)
+
+    def inject(self, raw: bytes, queue: str) -> None:
+        with closing(self.open()) as broker:
+            broker.inspector.counts()  # the store is made at its first use
+        schema, name = f'"{self.schema}"', f"'\\x{queue.encode().hex()}'"
+        self.server.query(
+            f"WITH p AS (SELECT nextval('{schema}.places') AS n), "
+            f"j AS (INSERT INTO {schema}.jobs SELECT n, '\\x{new_id().encode().hex()}', {name}, 0, FALSE, "
+            f"'\\x{raw.hex()}' FROM p), r AS (INSERT INTO {schema}.ready SELECT n, {name}, 0, 0, 0 FROM p) "
+            f"INSERT INTO {schema}.counts VALUES ({name}, 'ready', 1)"
+        )
+
+
 class NewManager:
     """A server in a thread, over a store in memory. It ends with the last client that was opened here."""
 
@@ -120,15 +147,30 @@ def _redis_server() -> RedisServer:
     return server
 
 
+@functools.cache
+def _postgres_server() -> PostgresServer:
+    folder = Path(tempfile.mkdtemp(prefix="longboat-postgres-"))
+    server = PostgresServer(folder, options=["max_connections = 300"]).start()
+
+    def remove() -> None:
+        server.kill()
+        shutil.rmtree(folder, ignore_errors=True)
+
+    atexit.register(remove)
+    return server
+
+
 ADAPTERS: dict[str, Callable[[Path, Clock], NewBroker]] = {
     "memory": NewMemory,
     "sqlite": NewSqlite,
     "manager": NewManager,
     "redis": NewRedis,
+    "postgres": NewPostgres,
 }
 """By name: a new, empty store, in a folder if it needs one, that goes by this clock."""
 
 
 def unavailable(adapter: str) -> str | None:
     """Why this adapter cannot be tried here, and what to do about it; None: it can."""
-    return redis_unavailable() if adapter == "redis" else None
+    asked = {"redis": redis_unavailable, "postgres": postgres_unavailable}.get(adapter)
+    return asked() if asked else None

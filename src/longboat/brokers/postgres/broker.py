@@ -1,0 +1,101 @@
+"""PostgresBroker: jobs in a PostgreSQL database, shared by any number of machines."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection, Sequence
+from typing import Any
+
+import psycopg
+import psycopg.conninfo
+
+from longboat.broker import Token
+from longboat.brokers.postgres import put, sweep
+from longboat.brokers.postgres.consumer import PostgresConsumer
+from longboat.brokers.postgres.inspector import PostgresInspector
+from longboat.brokers.postgres.migration import Migrations
+from longboat.brokers.postgres.names import raw
+from longboat.brokers.postgres.results import PostgresResults
+from longboat.brokers.postgres.store import NOW, Store
+from longboat.brokers.postgres.within import driver_connection
+from longboat.clock import Clock
+from longboat.job import Failure, Job
+
+DEFAULT_SCHEMA = "longboat"
+
+
+class PostgresBroker:
+    """Keeps jobs in one schema of the database, made at the first use if the role may do so.
+
+    What it acknowledged is as safe as the server's `synchronous_commit` makes it. `timeout`: seconds that a call may
+    take. The server's clock decides, unless a `clock` is given. `pgbouncer`: keep no state in a session, so that each
+    transaction may run in another; waiting then means looking 20 times a second.
+    Survives fork: the child opens its own connections.
+    """
+
+    missing: frozenset[str] = frozenset()
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        schema: str = DEFAULT_SCHEMA,
+        timeout: float = 2.0,
+        pgbouncer: bool = False,
+        where: str | None = None,
+        clock: Clock | None = None,
+    ) -> None:
+        self._store = Store(url, where or url, schema, timeout, clock, pgbouncer)
+        self.migrations = Migrations(self._store.bare, schema)
+        self.results = PostgresResults(self._store)
+        self.inspector = PostgresInspector(self._store)
+
+    @staticmethod
+    def check(url: str) -> None:
+        """Raises ValueError for a URL or an option that libpq does not know."""
+        try:
+            psycopg.conninfo.conninfo_to_dict(url)
+        except psycopg.ProgrammingError as error:
+            raise ValueError(str(error).strip()) from None
+
+    def put(self, jobs: Sequence[Job], *, token: Token | None = None) -> list[str]:
+        return put.put(self._store, jobs, token) if jobs else []
+
+    def put_within(self, connection: object, jobs: Sequence[Job]) -> list[str]:
+        """As `put`, within the transaction that the caller's connection is in: gone if that is rolled back.
+
+        The connection must be to the database of this store; the call takes as long as it lets it.
+        """
+        inside = driver_connection(connection)
+        if not jobs:
+            return []
+        self._store.prepare()
+        return put.put_within(self._store, inside, jobs)
+
+    def consumer(
+        self, queues: Sequence[str], *, lease: float, tasks: Collection[str] = (), name: str = ""
+    ) -> PostgresConsumer:
+        queues = list(dict.fromkeys(queues))
+        secret = os.urandom(6).hex()
+        ((n, full),) = self._store.call(
+            "WITH n AS MATERIALIZED (SELECT nextval(%(sequence)s) AS n) "
+            "INSERT INTO @.consumers (n, id, name, queues, lease, deadline) OVERRIDING SYSTEM VALUE "
+            f"SELECT n, n || '-' || %(secret)s, %(name)b, %(queues)b::bytea[], %(lease)s, {NOW} + %(lease)s FROM n "
+            "RETURNING n, id",
+            sequence=self._store.text("@.consumers_n_seq").decode(),
+            secret=secret,
+            name=raw(name),
+            queues=[raw(queue) for queue in queues],
+            lease=float(lease),
+        )
+        return PostgresConsumer(self._store, n, full, queues, tuple(tasks), lease)
+
+    def evict(self, consumer: str, failure: Failure) -> int:
+        def evicting(tx: Any) -> int:
+            row = tx.run("SELECT n FROM @.consumers WHERE id = %(id)s", id=consumer).fetchone()
+            return sweep.end_consumer(tx, row[0], failure) if row else 0
+
+        return self._store.write(evicting)
+
+    def close(self) -> None:
+        self._store.close()

@@ -1,0 +1,250 @@
+"""Settling: what became of leases, any mixture of outcomes in one transaction; successes alike are one statement."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
+
+from longboat.broker import CANCELLED, DEAD_KEPT, FORGOTTEN_AFTER, Lease, Settlement
+from longboat.brokers.postgres.ending import WALL, Ending, appended, cancelled_kept, end
+from longboat.brokers.postgres.link import Link
+from longboat.brokers.postgres.names import raw
+from longboat.brokers.postgres.store import NOW, Store, Transaction
+from longboat.codec import encode_failures
+from longboat.job import Cancelled, Dead, Done, Failure, Park, Release, Retry, State
+
+_ME = "me AS MATERIALIZED (SELECT n FROM @.consumers WHERE n = %(consumer)s FOR KEY SHARE)"
+"""SQL: who ends the consumer waits for this, or this finds it ended: nobody locks the leases in another order."""
+
+_GONE = """
+    gone AS MATERIALIZED (
+        DELETE FROM @.leased WHERE token = ANY(%(tokens)b::bigint[]) AND consumer = (SELECT n FROM me)
+        RETURNING token, place, queue, rank, since, attempts, returns, expires_at, failures, cancel)"""
+
+_SUCCEED = f"""
+    WITH t AS MATERIALIZED (SELECT {NOW} AS now), {_ME}, {_GONE},
+    e AS MATERIALIZED (SELECT nextval('@.endings') AS n),
+    term AS (
+        INSERT INTO @.terms SELECT t.now + %(keep)s, 'succeeded', %(queue)b, e.n FROM t, e
+        WHERE EXISTS (SELECT 1 FROM gone)),
+    kept AS (
+        INSERT INTO @.ended
+        SELECT 'succeeded', %(queue)b, e.n, gone.place, t.now, since, attempts + 1, failures, {{result}}
+        FROM {{source}} CROSS JOIN t CROSS JOIN e),
+    counted AS (
+        INSERT INTO @.counts
+        SELECT %(queue)b::bytea, s.state, s.sign * c.n FROM (SELECT count(*) AS n FROM gone) AS c,
+            (VALUES ('running', -1), ('succeeded', 1)) AS s (state, sign) WHERE c.n > 0),
+    told AS MATERIALIZED (
+        SELECT pg_notify(%(channel)s, 'e' || string_agg(place::text, ',')) FROM
+            (SELECT place, (row_number() OVER ()) / 400 AS part FROM gone) AS p
+        WHERE EXISTS (SELECT 1 FROM @.watchers WHERE until > {WALL}) GROUP BY part)
+    SELECT ARRAY(SELECT token FROM gone), (SELECT count(*) FROM told)"""
+_ALIKE = _SUCCEED.format(result="%(result)b", source="gone")
+"""For functions that return nothing, as most do."""
+_EACH = _SUCCEED.format(
+    result="r.result",
+    source="gone JOIN unnest(%(tokens)b::bigint[], %(results)b::bytea[]) AS r (token, result) ON r.token = gone.token",
+)
+_FORGET = f"""
+    WITH t AS MATERIALIZED (SELECT {NOW} AS now), {_ME}, {_GONE},
+    remembered AS (
+        UPDATE @.jobs AS j SET body = NULL, until = (SELECT now FROM t) + {FORGOTTEN_AFTER}
+        WHERE j.place = ANY (ARRAY(SELECT place FROM gone)) AND j.chosen),
+    deleted AS (DELETE FROM @.jobs AS j WHERE j.place = ANY (ARRAY(SELECT place FROM gone)) AND NOT j.chosen),
+    counted AS (
+        INSERT INTO @.counts SELECT %(queue)b::bytea, 'running', -count(*) FROM gone HAVING count(*) > 0)
+    SELECT ARRAY(SELECT token FROM gone), 0"""
+
+
+class _Row(NamedTuple):
+    """A lease that is settled, as the server knew it."""
+
+    token: int
+    place: int
+    queue: bytes
+    rank: int
+    since: float
+    attempts: int
+    returns: int
+    expires_at: float | None
+    failures: bytes | None
+    cancel: bool
+
+
+def settle(store: Store, consumer: int, settlements: Sequence[Settlement], started: Sequence[Lease]) -> list[Lease]:
+    """Returns the refused leases."""
+    ours: dict[int, Settlement] = {}
+    refused: list[Lease] = []
+    for settlement in settlements:
+        if ours.setdefault(settlement.lease.token, settlement) is not settlement:
+            refused.append(settlement.lease)
+    done: defaultdict[tuple[str, float], dict[int, bytes]] = defaultdict(dict)
+    others: dict[int, Settlement] = {}
+    for token, settlement in ours.items():
+        if type(settlement.outcome) is Done:
+            job = settlement.lease.job
+            done[job.queue, job.keep][token] = settlement.outcome.result
+        else:
+            others[token] = settlement
+    if len(done) == 1 and not others and not started:
+        ((queue, keep), results) = next(iter(done.items()))
+        held = store.use(lambda link: _succeed(store, link, consumer, queue, keep, results))
+        return refused + [settlement.lease for token, settlement in ours.items() if token not in held]
+
+    def all_of_it(tx: Transaction) -> list[Lease]:
+        noted = _note(tx, consumer, started)
+        held: set[int] = set()
+        for (queue, keep), results in done.items():
+            held |= _succeed(store, tx.link, consumer, queue, keep, results)
+        if others:
+            held |= _Batch(tx, consumer).settle(others)
+        lost = [settlement.lease for token, settlement in ours.items() if token not in held]
+        return refused + lost + [lease for lease in started if lease.token not in noted]
+
+    return store.write(all_of_it)
+
+
+def _succeed(store: Store, link: Link, consumer: int, queue: str, keep: float, results: dict[int, bytes]) -> set[int]:
+    """Returns the tokens that were the consumer's."""
+    values: dict[str, Any] = {"consumer": consumer, "queue": raw(queue), "keep": float(keep), "tokens": list(results)}
+    values["channel"] = store.channel
+    if keep <= 0:
+        sql = _FORGET
+    elif len(alike := set(results.values())) == 1:
+        sql, values["result"] = _ALIKE, alike.pop()
+    else:
+        sql, values["results"] = _EACH, list(results.values())
+    return set(store.run(link, sql, values).fetchone()[0])
+
+
+def _note(tx: Transaction, consumer: int, started: Sequence[Lease]) -> set[int]:
+    """Returns the tokens of those that are the consumer's."""
+    if not started:
+        return set()
+    rows = tx.run(
+        f"WITH {_ME} UPDATE @.leased SET started = TRUE "
+        "WHERE token = ANY(%(tokens)b::bigint[]) AND consumer = (SELECT n FROM me) RETURNING token",
+        consumer=consumer,
+        tokens=sorted({lease.token for lease in started}),
+    )
+    return {token for (token,) in rows.fetchall()}
+
+
+class _Batch:
+    """Leases sorted by what becomes of them, so that each kind is one statement."""
+
+    def __init__(self, tx: Transaction, consumer: int) -> None:
+        self._tx = tx
+        self._consumer = consumer
+        self._ended: defaultdict[State, list[Ending]] = defaultdict(list)
+        self._ready: list[_Row] = []
+        self._delayed: list[tuple[float, _Row]] = []
+        self._parked: list[tuple[bytes, float, bytes, _Row]] = []
+
+    def settle(self, settlements: dict[int, Settlement]) -> set[int]:
+        rows = self._tx.run(
+            f"WITH {_ME}, {_GONE} SELECT * FROM gone ORDER BY place",
+            consumer=self._consumer,
+            tokens=list(settlements),
+        ).fetchall()
+        held: set[int] = set()
+        for row in (_Row(*row) for row in rows):
+            held.add(row.token)
+            self._tx.count(row.queue, State.RUNNING, -1)
+            self._sort(row, settlements[row.token])
+        for state, endings in self._ended.items():
+            end(self._tx, state, endings)
+        make_ready(self._tx, self._ready)
+        self._delay()
+        self._park()
+        return held
+
+    def _sort(self, row: _Row, settlement: Settlement) -> None:
+        job, outcome, failures, now = settlement.lease.job, settlement.outcome, row.failures, self._tx.now
+        kept = cancelled_kept(job.keep)
+        match outcome:
+            case Dead(failure, charged):
+                self._end(State.DEAD, row, charged, appended(failures, failure), DEAD_KEPT)
+            case Cancelled(failure):
+                self._end(State.CANCELLED, row, False, appended(failures, failure), kept)
+            case Retry(delay, failure):
+                failures = appended(failures, failure)
+                if row.cancel:
+                    self._end(State.CANCELLED, row, True, appended(failures, asked_for(now)), kept)
+                else:
+                    row = row._replace(attempts=row.attempts + 1, returns=0, expires_at=None, failures=failures)
+                    self._come_back(row, delay)
+            case _ if row.cancel:
+                self._end(State.CANCELLED, row, False, appended(failures, asked_for(now)), kept)
+            case Release(delay):
+                self._come_back(row, delay)
+            case Park(patience, failure):
+                self._parked.append((raw(job.task), now + patience, encode_failures([failure]), row))
+
+    def _end(self, state: State, row: _Row, charge: bool, failures: bytes, keep: float) -> None:
+        self._ended[state].append(Ending(row.place, row.queue, row.since, row.attempts + charge, failures, keep))
+
+    def _come_back(self, row: _Row, delay: float) -> None:
+        if delay > 0:
+            self._delayed.append((self._tx.now + delay, row))
+        else:
+            self._ready.append(row)
+
+    def _delay(self) -> None:
+        if self._delayed:
+            self._tx.run(
+                "INSERT INTO @.delayed SELECT * FROM unnest(%(dues)b::float8[], " + _COLUMNS.removeprefix("unnest("),
+                dues=[due for due, _ in self._delayed],
+                **_columns(row for _, row in self._delayed),
+            )
+            for _, row in self._delayed:
+                self._tx.count(row.queue, State.SCHEDULED, 1)
+            self._tx.tell("c")
+
+    def _park(self) -> None:
+        for task, dead_at, reason, row in self._parked:
+            self._tx.run(
+                "INSERT INTO @.parked SELECT %(task)b, place, queue, rank, %(dead_at)s, %(reason)b, attempts, returns, "
+                f"expires_at, failures FROM {_COLUMNS} AS r (place, queue, rank, attempts, returns, expires_at, failures)",
+                task=task,
+                dead_at=dead_at,
+                reason=reason,
+                **_columns([row]),
+            )
+            self._tx.count(row.queue, State.WAITING, 1)
+            self._tx.tell("c")
+
+
+_COLUMNS = (
+    "unnest(%(places)b::bigint[], %(queues)b::bytea[], %(ranks)b::bigint[], %(attempts)b::int[], %(returns)b::int[], "
+    "%(expires)b::float8[], %(failures)b::bytea[])"
+)
+
+
+def _columns(rows: Iterable[Any]) -> dict[str, list[Any]]:
+    """The values of _COLUMNS, from rows that have these fields."""
+    rows = list(rows)
+    return {
+        "places": [row.place for row in rows],
+        "queues": [row.queue for row in rows],
+        "ranks": [row.rank for row in rows],
+        "attempts": [row.attempts for row in rows],
+        "returns": [row.returns for row in rows],
+        "expires": [row.expires_at for row in rows],
+        "failures": [row.failures for row in rows],
+    }
+
+
+def make_ready(tx: Transaction, rows: Sequence[Any]) -> None:
+    """Rows that have the fields of `ready` go there, and whoever waits is told."""
+    if rows:
+        tx.run(f"INSERT INTO @.ready SELECT * FROM {_COLUMNS}", **_columns(rows))
+        for row in rows:
+            tx.count(row.queue, State.READY, 1)
+        tx.tell("c")
+
+
+def asked_for(now: float) -> Failure:
+    return Failure(CANCELLED, "its cancellation was asked for", at=now)

@@ -1,0 +1,159 @@
+"""Housekeeping: jobs of consumers that ended come back, delays and patience run out, what has expired is cancelled."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import msgspec
+
+from longboat import codec
+from longboat.broker import DEAD_KEPT, EXPIRED, LOST
+from longboat.brokers.postgres.ending import Ending, appended, end, keeps
+from longboat.brokers.postgres.names import name_of
+from longboat.brokers.postgres.settle import asked_for, make_ready
+from longboat.brokers.postgres.store import Transaction
+from longboat.job import DEFAULT_KEEP, Failure, State
+
+CHUNK = 500
+"""Rows moved in one transaction, at most."""
+
+
+class _Row(NamedTuple):
+    """What the tables that jobs wait in have in common."""
+
+    place: int
+    queue: bytes
+    rank: int
+    attempts: int
+    returns: int
+    expires_at: float | None
+    failures: bytes | None
+
+
+class _Held(NamedTuple):
+    place: int
+    queue: bytes
+    rank: int
+    attempts: int
+    returns: int
+    expires_at: float | None
+    failures: bytes | None
+    started: bool
+    cancel: bool
+    since: float
+
+
+_FIELDS = "place, queue, rank, attempts, returns, expires_at, failures"
+
+
+def sweep(tx: Transaction, besides: int = 0) -> bool:
+    """Everything that is due by now; whether there is more. `besides`: who sweeps lives, whatever its deadline."""
+    for n, consumer_id, name in tx.run(
+        "SELECT n, id, name FROM @.consumers WHERE deadline <= %(at)s AND n <> %(besides)s "
+        "ORDER BY n LIMIT 20 FOR UPDATE SKIP LOCKED",
+        at=tx.now,
+        besides=besides,
+    ).fetchall():
+        worker = name_of(name) or consumer_id
+        end_consumer(tx, n, Failure(LOST, f"worker {worker} was not heard of in time", at=tx.now, worker=worker))
+    most = max(_due(tx), *(_expire(tx, table, state) for table, state in _EXPIRING), _lose_patience(tx))
+    return most >= CHUNK
+
+
+def end_consumer(tx: Transaction, consumer: int, failure: Failure | None) -> int:
+    """The consumer is over: its jobs come back, or are cancelled where that was asked for. Returns how many it held.
+
+    With a failure, those it had started are charged, and the `returns` of all go up; without one nothing is charged.
+    """
+    gone = tx.run("DELETE FROM @.consumers WHERE n = %(n)s RETURNING n", n=consumer).fetchone()
+    return give_back(tx, "consumer = %(consumer)s", failure, consumer=consumer) if gone else 0
+
+
+def give_back(tx: Transaction, which: str, failure: Failure | None, **values: Any) -> int:
+    """End the leases that the condition names. The caller holds their consumer's row."""
+    sql = f"DELETE FROM @.leased WHERE {which} RETURNING {_FIELDS}, started, cancel, since"
+    rows = sorted(_Held(*row) for row in tx.run(sql, **values).fetchall())
+    back: list[_Held] = []
+    cancelled: list[_Held] = []
+    for row in rows:
+        tx.count(row.queue, State.RUNNING, -1)
+        if failure is not None:
+            row = _charged(row, failure)
+        (cancelled if row.cancel else back).append(row)
+    make_ready(tx, back)
+    kept = keeps(tx, [row.place for row in cancelled])
+    endings = []
+    for row in cancelled:
+        failures = appended(row.failures, asked_for(tx.now))
+        keep = kept.get(row.place, DEFAULT_KEEP)
+        endings.append(Ending(row.place, row.queue, row.since, row.attempts, failures, keep))
+    end(tx, State.CANCELLED, endings)
+    return len(rows)
+
+
+def _charged(row: _Held, failure: Failure) -> _Held:
+    if not row.started:
+        return row._replace(returns=row.returns + 1)
+    attempts = row.attempts + 1
+    failures = appended(row.failures, msgspec.structs.replace(failure, attempt=attempts))
+    return row._replace(attempts=attempts, returns=row.returns + 1, expires_at=None, failures=failures)
+
+
+def _taken(tx: Transaction, table: str, due: str, more: str = "") -> list[tuple[Any, ...]]:
+    """Rows of the table that are due, no longer there; those that others hold are left to them."""
+    taken: list[tuple[Any, ...]] = tx.run(
+        f"DELETE FROM @.{table} WHERE ctid = ANY (ARRAY(SELECT ctid FROM @.{table} WHERE {due} <= %(at)s "
+        f"ORDER BY {due} LIMIT {CHUNK} FOR UPDATE SKIP LOCKED)) RETURNING {_FIELDS}{more}",
+        at=tx.now,
+    ).fetchall()
+    return taken
+
+
+def _due(tx: Transaction) -> int:
+    """Delays that are over. Returns how many."""
+    rows = [_Row(*row) for row in _taken(tx, "delayed", "due")]
+    for row in rows:
+        tx.count(row.queue, State.SCHEDULED, -1)
+    make_ready(tx, rows)
+    return len(rows)
+
+
+_EXPIRING = (("ready", State.READY), ("delayed", State.SCHEDULED), ("parked", State.WAITING))
+
+
+def _expire(tx: Transaction, table: str, state: State) -> int:
+    rows = [_Row(*row) for row in _taken(tx, table, "expires_at")]
+    kept = keeps(tx, [row.place for row in rows])
+    endings = []
+    for row in rows:
+        tx.count(row.queue, state, -1)
+        failure = Failure(EXPIRED, "the job expired before it started", "", row.attempts, tx.now)
+        keep = kept.get(row.place, DEFAULT_KEEP)
+        endings.append(Ending(row.place, row.queue, None, row.attempts, appended(row.failures, failure), keep))
+    end(tx, State.CANCELLED, endings)
+    return len(rows)
+
+
+def _lose_patience(tx: Transaction) -> int:
+    rows = _taken(tx, "parked", "dead_at", ", reason")
+    endings = []
+    for *fields, reason in rows:
+        row = _Row(*fields)
+        tx.count(row.queue, State.WAITING, -1)
+        endings.append(Ending(row.place, row.queue, None, row.attempts, _all(row.failures, reason), DEAD_KEPT))
+    end(tx, State.DEAD, endings)
+    return len(rows)
+
+
+def _all(failures: bytes | None, reason: bytes) -> bytes | None:
+    for failure in codec.decode_failures(reason):
+        failures = appended(failures, failure)
+    return failures
+
+
+def remove(tx: Transaction, table: str, place: int, queue: bytes, rank: int) -> Sequence[Any] | None:
+    """Take the job's row out of `ready`, `delayed` or `parked`, if it is still there."""
+    key = "queue = %(queue)b AND rank = %(rank)s AND place = %(place)s" if table == "ready" else "place = %(place)s"
+    row = tx.run(f"DELETE FROM @.{table} WHERE {key} RETURNING {_FIELDS}", place=place, queue=queue, rank=rank).fetchone()
+    return _Row(*row) if row else None

@@ -1,0 +1,241 @@
+"""What PostgreSQL alone can do: jobs in the caller's transaction, a pooler between, a role with few rights."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+
+import psycopg
+import pytest
+from fault_rig import until
+from redis_rig import done, drain, ids_of, jobs, opened, refused
+
+from longboat import Longboat
+from longboat.broker import Broker, Consumer
+from longboat.errors import BrokerUnavailable, ConfigError, StoreTooNew, Unsupported
+from longboat.testing.servers.postgres import PostgresServer, available
+
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(available() is not None, reason=str(available()))]
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgresServer]:
+    with PostgresServer(tmp_path_factory.mktemp("postgres")) as made:
+        yield made
+
+
+@pytest.fixture
+def url(server: PostgresServer, request: pytest.FixtureRequest) -> str:
+    """Of a store of its own."""
+    return f"{server.url}?schema=s{abs(hash(request.node.name))}"
+
+
+def test_jobs_go_with_the_callers_transaction(server: PostgresServer, url: str) -> None:
+    app = Longboat(url)
+
+    @app.task
+    def add(a: int, b: int) -> int:
+        return a + b
+
+    try:
+        with psycopg.connect(server.url) as connection:
+            add.using(connection=connection).enqueue(1, 2)
+            assert app.broker.inspector.counts() == {}, "seen before the commit"
+            connection.rollback()
+            assert app.broker.inspector.counts() == {}
+            handle = add.using(connection=connection).enqueue(3, 4)
+            handles = add.using(connection=connection, queue="many").enqueue_many([(1, 1), (2, 2)])
+            connection.commit()
+        assert [view.id for view in app.broker.inspector.find([handle.id, *(each.id for each in handles)]) if view] == [
+            handle.id,
+            *(each.id for each in handles),
+        ]
+        with pytest.raises(ConfigError, match="no open connection of psycopg"):
+            add.using(connection=object()).enqueue(1, 2)
+    finally:
+        app.close()
+
+
+def test_a_commit_wakes_a_waiting_consumer(server: PostgresServer, url: str) -> None:
+    with opened(url) as broker, psycopg.connect(server.url) as connection, ThreadPoolExecutor(1) as threads:
+        consumer = broker.consumer(["default"], lease=30)
+        receiving = threads.submit(consumer.receive, 1, wait=10)
+        broker.put_within(connection, made := jobs(1))  # type: ignore[attr-defined]
+        assert not receiving.done()
+        connection.commit()
+        assert [lease.job.id for lease in receiving.result(5)] == [made[0].id]
+        consumer.close()
+
+
+def test_sqlalchemys_connections(server: PostgresServer, url: str) -> None:
+    sqlalchemy = pytest.importorskip("sqlalchemy")
+    orm = pytest.importorskip("sqlalchemy.orm")
+    engine = sqlalchemy.create_engine(server.url.replace("postgresql://", "postgresql+psycopg://"))
+    with opened(url) as broker:
+        with engine.connect() as connection:
+            broker.put_within(connection, jobs(1))  # type: ignore[attr-defined]
+            connection.rollback()
+        with orm.Session(engine) as session:
+            broker.put_within(session, jobs(2))  # type: ignore[attr-defined]
+            assert broker.inspector.counts() == {}
+            session.commit()
+        assert sum(broker.inspector.counts().values()) == 2
+    engine.dispose()
+
+
+def test_djangos_connection(server: PostgresServer, url: str) -> None:
+    pytest.importorskip("django")
+    from django.db.backends.postgresql.base import DatabaseWrapper  # type: ignore[import-untyped,unused-ignore]
+    from django.db.utils import ConnectionHandler  # type: ignore[import-untyped,unused-ignore]
+
+    settings = {"ENGINE": "django.db.backends.postgresql", "NAME": "postgres", "USER": "longboat", "HOST": "127.0.0.1"}
+    import django.conf  # type: ignore[import-untyped,unused-ignore]
+
+    if not django.conf.settings.configured:
+        django.conf.settings.configure()
+    filled = ConnectionHandler({"default": {**settings, "PORT": str(server.port)}}).databases["default"]
+    connection = DatabaseWrapper(filled)
+    with opened(url) as broker:
+        connection.set_autocommit(False)
+        broker.put_within(connection, jobs(1))  # type: ignore[attr-defined]
+        connection.rollback()
+        broker.put_within(connection, jobs(2))  # type: ignore[attr-defined]
+        assert broker.inspector.counts() == {}
+        connection.commit()
+        assert sum(broker.inspector.counts().values()) == 2
+    connection.close()
+
+
+def test_other_brokers_do_not_pretend() -> None:
+    app = Longboat("memory://")
+
+    @app.task
+    def nothing() -> None: ...
+
+    with pytest.raises(Unsupported, match="connection"):
+        nothing.using(connection=object()).enqueue()
+    app.close()
+
+
+def test_behind_a_pooler_no_session_keeps_anything(server: PostgresServer, url: str) -> None:
+    with opened(f"{url}&pgbouncer=1") as broker, ThreadPoolExecutor(1) as threads:
+        consumer, listener = broker.consumer(["default"], lease=30), broker.results.listen()
+        ids = broker.put(jobs(20))
+        listener.watch(ids)
+        for _ in range(10):
+            broker.inspector.counts()
+        assert drain(broker, consumer, 20) == ids
+        told: set[str] = set()
+        while len(told) < 20:
+            told |= {result.id for result in listener.wait(5)}
+        receiving = threads.submit(consumer.receive, 1, wait=10)
+        assert len(broker.put(jobs(1))) == len(receiving.result(5)) == 1
+        sessions = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'longboat' AND query LIKE 'LISTEN%'"
+        assert server.query(sessions) == "0"
+        with psycopg.connect(server.url) as connection:
+            assert connection.execute("SELECT count(*) FROM pg_prepared_statements").fetchone() == (0,)
+        links = broker._store._idle  # type: ignore[attr-defined]
+        assert links
+        for link in links:
+            assert link.execute("SELECT count(*) FROM pg_prepared_statements").fetchone() == (0,)
+            assert link.execute("SHOW enable_seqscan").fetchone() == ("on",)
+        listener.close()
+        consumer.close()
+
+
+def test_a_role_with_least_rights(server: PostgresServer, url: str) -> None:
+    schema = url.rpartition("=")[2]
+    with opened(url) as broker:
+        broker.inspector.counts()  # made by its owner
+    server.query(
+        f"DROP ROLE IF EXISTS worker; CREATE ROLE worker LOGIN; GRANT USAGE ON SCHEMA {schema} TO worker; "
+        f"GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA {schema} TO worker; "
+        f"REVOKE INSERT, UPDATE, DELETE ON {schema}.version FROM worker; "
+        f"GRANT USAGE ON ALL SEQUENCES IN SCHEMA {schema} TO worker"
+    )
+    with opened(url.replace("longboat@", "worker@")) as broker:
+        consumer = broker.consumer(["default"], lease=30)
+        ids = broker.put(jobs(3))
+        assert drain(broker, consumer, 3) == ids
+        assert broker.results.get(ids)[0] is not None
+        consumer.extend()
+        consumer.close()
+    with opened(url.replace("longboat@", "worker@").replace(schema, "elsewhere")) as broker:
+        assert "permission denied" in str(refused(broker.inspector.counts))
+
+
+def test_a_newer_store_is_left_alone(server: PostgresServer, url: str) -> None:
+    schema = url.rpartition("=")[2]
+    with opened(url) as broker:
+        broker.put(jobs(1))
+    server.query(f"UPDATE {schema}.version SET version = 99")
+    with opened(url) as broker, pytest.raises(StoreTooNew, match="99"):
+        broker.put(jobs(1))
+
+
+def test_a_database_that_is_serializable_by_default(server: PostgresServer, url: str) -> None:
+    """Many callers and consumers at once: nobody is told of serialization failures."""
+    server.query("ALTER DATABASE postgres SET default_transaction_isolation = 'serializable'")
+    try:
+        for pooled in ("", "&pgbouncer=1"):
+            with opened(url + pooled) as broker, ThreadPoolExecutor(8) as threads:
+                queue = f"of{pooled}"
+                consumers = [broker.consumer([queue], lease=30) for _ in range(4)]
+                puts = [threads.submit(broker.put, jobs(20, queue=queue)) for _ in range(8)]
+                ids = sorted(each for put in puts for each in put.result(10))
+                ran = [threads.submit(_ran, broker, consumer, len(ids) // 4) for consumer in consumers]
+                assert sorted(each for some in ran for each in some.result(20)) == ids
+                for consumer in consumers:
+                    consumer.close()
+    finally:
+        server.query("ALTER DATABASE postgres RESET default_transaction_isolation")
+
+
+def _ran(broker: Broker, consumer: Consumer, n: int) -> list[str]:
+    """As `drain`, but exactly so many, however many others take some."""
+    ran: list[str] = []
+    while len(ran) < n:
+        leases = consumer.receive(min(7, n - len(ran)), wait=5)
+        assert leases, broker.inspector.counts()
+        assert consumer.settle(done(leases)) == []
+        ran += ids_of(leases)
+    return ran
+
+
+def longboat(*arguments: str) -> str:
+    """What the command prints."""
+    command = [sys.executable, "-m", "longboat", *arguments]
+    return subprocess.run(command, check=True, capture_output=True, text=True, timeout=30).stdout
+
+
+def test_migrate(server: PostgresServer, url: str) -> None:
+    schema = url.rpartition("=")[2]
+    exists = f"SELECT count(*) FROM pg_namespace WHERE nspname = '{schema}'"
+    assert longboat("migrate", "--url", url, "--plan") == "would make a new store of version 1\n"
+    script = longboat("migrate", "--url", url, "--sql")
+    assert server.query(exists) == "0", "both change nothing"
+    server.query(script)
+    assert longboat("migrate", "--url", url) == "the store is up to date (version 1)\n"
+    assert longboat("migrate", "--url", url, "--sql") == ""
+    server.query(f"DROP SCHEMA {schema} CASCADE")
+    assert longboat("migrate", "--url", url) == "made a new store of version 1\n"
+    with opened(url) as broker:
+        assert len(broker.put(jobs(1))) == 1
+
+
+def test_deadlocks_are_retried(server: PostgresServer, url: str) -> None:
+    """Puts of the same jobs in opposite orders: whichever of the two is rolled back, the broker's own put goes on."""
+    first, second = jobs(2)
+    with opened(f"{url}&timeout=5s") as broker, psycopg.connect(server.url) as connection, ThreadPoolExecutor(1) as threads:
+        broker.put_within(connection, [second])  # type: ignore[attr-defined]
+        putting = threads.submit(broker.put, [first, second])
+        until(lambda: server.query("SELECT count(*) FROM pg_locks WHERE NOT granted") != "0", 5)
+        with suppress(BrokerUnavailable):  # it may be the one that is rolled back
+            broker.put_within(connection, [first])  # type: ignore[attr-defined]
+        assert server.query("SELECT deadlocks FROM pg_stat_database WHERE datname = 'postgres'") != "0"
+        connection.rollback()
+        assert putting.result(10) == [first.id, second.id]
+        assert sum(broker.inspector.counts().values()) == 2
