@@ -66,10 +66,8 @@ class RedisConsumer:
             self._drained_until = 0.0
             if self._wait(seconds) == b"cancel":
                 return []
-        if not self._closed:
-            threading.Event().wait(
-                min(0.05, max(0.0, until - SYSTEM.monotonic()))
-            )  # a loop that has not noticed must not spin
+        if not self._closed:  # a loop that has not noticed must not spin
+            threading.Event().wait(min(0.05, max(0.0, until - SYSTEM.monotonic())))
         return []
 
     def _wait(self, seconds: float) -> bytes | None:
@@ -82,17 +80,18 @@ class RedisConsumer:
         self._number += 1
         number, self._unsure = self._number, True
         answer = self._server.call_on(self._line, "claim", self.id, n, number, heard, len(self._queues), *self._queues)
-        self._unsure = False
         if answer is None:
             self._lose()
             return []
         due, keys, messages, spans, histories = answer
-        self._heard = number
         claimed = Claimed(number, keys, messages, spans, histories)
         if len(claimed.keys) < n:
             self._drained_until = SYSTEM.monotonic() + min(float(due) if due else math.inf, self._server.slice)
-        if not keys:
-            return []
+        leases = self._leases(claimed) if keys else []
+        self._heard, self._unsure = number, False  # only now: what raised before is given again
+        return leases
+
+    def _leases(self, claimed: Claimed) -> list[Lease]:
         try:
             leases = claimed.together()
         except Undecodable:
