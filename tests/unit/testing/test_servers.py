@@ -263,7 +263,8 @@ def test_sentinels_promote_the_replica(tmp_path: Path) -> None:
         until(lambda: servers.replica.info("replication")["role"] == "master", "the replica leads", PATIENCE)
         assert servers.replica.command("GET", "k") == "v"
         servers.master.start()
-        until(lambda: servers.master.info("replication")["role"] == "slave", "the old master follows", PATIENCE)
+        # Sentinels ask a server what it is every 10 s, and wait 8 s more before they make it follow: 18 s, and then some.
+        until(lambda: servers.master.info("replication")["role"] == "slave", "the old master follows", 3 * PATIENCE)
         servers.master.restart()
         assert servers.master.info("replication")["role"] == "slave"
     assert not any(server.running for server in servers.servers)
