@@ -1,6 +1,8 @@
 # Everything a checkout is worked with. `make demo` and `make test` need nothing but a Python >= 3.11.
 
 BIN := .venv/bin
+# Processes that tests run in, which wait more than they work. Faults and commands have the machine to themselves.
+TOGETHER := -n 3
 
 .PHONY: help demo test check bench format clean environment lint pyright pytest others
 
@@ -14,7 +16,7 @@ demo: ## run real work on the embedded default: measure Python's standard librar
 test: lint pyright pytest others ## everything: check, all tests, types; the quick tests on every other Python found
 
 check: lint ## seconds: format, lint, types, the import order and the quick tests
-	$(BIN)/python -m pytest -m "not slow" -q
+	$(BIN)/python -m pytest -m "not slow" -q $(TOGETHER)
 
 bench: environment ## figures beside a hand-written loop, into bench/results/
 	$(BIN)/python -m bench
@@ -42,7 +44,8 @@ pyright: environment
 	$(BIN)/pyright --pythonpath $(BIN)/python
 
 pytest: environment
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(TOGETHER) --ignore tests/faults --ignore tests/e2e
+	$(BIN)/python -m pytest tests/faults tests/e2e
 
 others: environment
 	@found=$$(tools/environment others); \
@@ -51,5 +54,5 @@ others: environment
 		python=$$(echo "$$found" | sed -n "s/^$$version //p"); \
 		PYTHON=$$python tools/environment dev .venv-$$version || exit 1; \
 		echo "quick tests on Python $$version ($$python)"; \
-		.venv-$$version/bin/python -m pytest -m "not slow" -q || exit 1; \
+		.venv-$$version/bin/python -m pytest -m "not slow" -q $(TOGETHER) || exit 1; \
 	done

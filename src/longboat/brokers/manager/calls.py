@@ -34,7 +34,7 @@ class Calls:
         self.where = where
         self._idle: list[Connection] = []
         self.lines: weakref.WeakSet[Line] = weakref.WeakSet()
-        """Closed with the broker: a consumer that was lost may never have been."""
+        """Closed with the broker."""
         self._lock = threading.Lock()
         self._closed = False
         _all.add(self)
@@ -163,6 +163,9 @@ class Line:
         connection, self._connection = self._connection, None
         if connection is not None:
             connection.close()
+
+    def __del__(self) -> None:
+        self.close()  # a consumer that was lost may be dropped without having been closed
 
 
 def _told(answer: Any) -> Any:

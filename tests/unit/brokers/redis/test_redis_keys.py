@@ -30,7 +30,7 @@ def test_generated_ids_of_two_processes_differ_within_one_moment() -> None:
     assert key_of(f"{moment}-{'0' * 8}{'1' * 8}") != key_of(f"{moment}-{'0' * 8}{'2' * 8}")
 
 
-@pytest.mark.parametrize("job_id", [new_id(), "chosen"])
+@pytest.mark.parametrize("job_id", [new_id(), "chosen"], ids=["generated", "chosen"])
 def test_what_cannot_be_read_is_found_by_the_id_that_is_shown(job_id: str) -> None:
     key = key_of(job_id)
     assert key_of(shown(key)) == key
