@@ -15,6 +15,19 @@ type "longboat.WorkerDied" that names the worker; all that it held come back wit
 notes starts with `settle(…, started=…)`: lazily as a rule, but before it runs a lease whose `returns` is not 0, and of
 these it starts few together, and at last one by one: so a job that kills its worker is found out, and no neighbour dies.
 
+Waiting for others. A job put `after` parents (job.ties) waits until each of them has succeeded; its delay counts from
+then, its expiry from its put. It is told their results with its lease, in the order of `after`, however long ago they
+succeeded and whatever their `keep`. Parents are known at the put or stand before it in the batch. When a parent dies or is
+cancelled the job waits on: the parent may be revived.
+
+Limits. A job with gates (job.ties) is leased only while all of them are open, by its own numbers. Leases of all jobs with
+the key count, until they are settled, lost or handed back. One that is shut out waits, in the order of its queue, holds
+up no job of another key, and comes back to its queue as soon as there is room (100 ms after a lease's end or a time, 2 s
+after a job that stood for the room left without having been leased).
+
+Turns. Ready jobs of one queue and priority that have a turn key alternate: however many of one key wait, a job of another
+key put after them is received after at most two jobs of each key. Those without a key go by age.
+
 Bad input. A stored message that cannot be decoded becomes dead with its raw bytes as payload and a Failure of type
 "longboat.Undecodable"; its neighbours are received as if it were not there.
 """
@@ -26,9 +39,11 @@ from typing import Protocol
 
 import msgspec
 
+from longboat.board import Board
 from longboat.inspector import Inspector
 from longboat.job import Failure, Job, Outcome
 from longboat.results import ResultStore
+from longboat.transit import Transit
 
 Token = tuple[str, int]
 """Names one put: (client, number). A client's numbers grow; a put whose number is not above the last one stored is known."""
@@ -61,6 +76,8 @@ class Lease(msgspec.Struct, eq=False, gc=False):
     """How often a worker died while it held this job, since an attempt of it last ended."""
     failures: int = 0
     """How many failed attempts are recorded with the job."""
+    inputs: Sequence[bytes] = ()
+    """The results of the jobs it came after, in that order."""
 
 
 class Settlement(msgspec.Struct, eq=False, gc=False):
@@ -111,6 +128,10 @@ class Consumer(Protocol):
         """
         ...
 
+    def pause(self, queues: Collection[str], tasks: Collection[str]) -> None:
+        """From now on `receive` gives no jobs of these queues, nor parked ones of these tasks; until it is said anew."""
+        ...
+
     def wake(self) -> None:
         """Make a `receive` that waits (or the next one) return promptly. May be called from any thread, at any time."""
         ...
@@ -132,12 +153,19 @@ class Broker(Protocol):
     @property
     def inspector(self) -> Inspector: ...
 
+    @property
+    def board(self) -> Board: ...
+
+    @property
+    def transit(self) -> Transit: ...
+
     def put(self, jobs: Sequence[Job], *, token: Token | None = None) -> list[str]:
         """Store jobs, durably on return, in one round trip and all or nothing; returns the ids that were new, in order.
 
         An id known already (in any state, ended ones and FORGOTTEN_AFTER included) has no effect. A put tried again
         with the same `token` makes no second job whatever became of the first, and returns all its ids.
-        Raises BrokerUnavailable or BrokerFull; then trying again with the same token is safe.
+        Raises BrokerUnavailable or BrokerFull; then trying again with the same token is safe. Raises UnknownParent for
+        a job `after` one that is neither kept here nor stands before it in the batch.
         """
         ...
 

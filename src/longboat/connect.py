@@ -12,7 +12,8 @@ from longboat.errors import ConfigError, MissingExtra
 DEFAULT_URL = "sqlite:///longboat.db"
 REDIS = ("redis", "rediss", "unix", "redis+sentinel", "redis+cluster")
 POSTGRES = ("postgresql", "postgres")
-SCHEMES = ("memory", "sqlite", "manager", *POSTGRES, *REDIS)
+RABBITMQ = ("amqp", "amqps")
+SCHEMES = ("memory", "sqlite", "manager", *POSTGRES, *REDIS, *RABBITMQ)
 
 
 def connect(url: str) -> Broker:
@@ -34,6 +35,11 @@ def connect(url: str) -> Broker:
     redis+cluster://host:6379,host:6379    a Cluster
         ?prefix=longboat          what all its keys begin with
         ?timeout=2s               how long a call may take
+    amqp://user:password@host:5672/vhost   a RabbitMQ server; amqps:// with TLS; other options are pika's (heartbeat=…)
+        ?queues=quorum            the type of its queues (the default); or classic
+        ?prefix=longboat          what all its names begin with
+        ?timeout=2s               how long a call may take
+        ?hold=10m                 below the server's consumer_timeout
     """
     scheme, separator, _ = url.partition("://")
     if not separator or scheme not in SCHEMES:
@@ -58,6 +64,8 @@ def _made(scheme: str, url: str, options: dict[str, str]) -> Broker:
         return _manager(url, options)
     if scheme in POSTGRES:
         return _postgres(url, options)
+    if scheme in RABBITMQ:
+        return _rabbitmq(url, options)
     return _redis(url, options)
 
 
@@ -158,3 +166,30 @@ def _redis(url: str, options: dict[str, str]) -> Broker:
     if not prefix or "{" in prefix or "}" in prefix:
         raise ConfigError(f"{shown(url)!r}: prefix must be some text without braces, not {prefix!r}")
     return RedisBroker(url, prefix=prefix, timeout=timeout, options=options, where=shown(url.partition("?")[0]))
+
+
+def _rabbitmq(url: str, options: dict[str, str]) -> Broker:
+    try:
+        from longboat.brokers.rabbitmq import RabbitmqBroker
+        from longboat.brokers.rabbitmq.broker import DEFAULT_PREFIX, HOLD
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.partition(".")[0] != "pika":
+            raise
+        raise MissingExtra(f"{shown(url)!r} needs the driver for RabbitMQ: pip install 'longboat[rabbitmq]'") from None
+    timeout = seconds(options.pop("timeout", "2s"), "timeout")
+    hold = seconds(options.pop("hold", f"{HOLD:g}s"), "hold")
+    if not (0 < timeout < math.inf and 0 < hold < math.inf):
+        raise ConfigError(f"{shown(url)!r}: timeout and hold must be above 0")
+    queues = options.pop("queues", "quorum")
+    if queues not in ("quorum", "classic"):
+        raise ConfigError(f"{shown(url)!r}: queues is 'quorum' or 'classic', not {queues!r}")
+    prefix = options.pop("prefix", DEFAULT_PREFIX)
+    if not 0 < len(prefix.encode()) < 64:
+        raise ConfigError(f"{shown(url)!r}: prefix must be a name of 1 to 63 bytes, not {prefix!r}")
+    address = urlunsplit(urlsplit(url)._replace(query=urlencode(options, quote_via=quote)))
+    options.clear()  # the rest is for pika to judge
+    where = shown(url.partition("?")[0])
+    try:
+        return RabbitmqBroker(address, prefix=prefix, classic=queues == "classic", timeout=timeout, hold=hold, where=where)
+    except (ValueError, TypeError) as error:
+        raise ConfigError(f"{where!r}: {error}") from None

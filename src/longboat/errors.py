@@ -12,7 +12,8 @@
      ├─ EnqueueError         refused before anything was sent
      │   ├─ BadArguments     the arguments do not fit the task                                (also TypeError)
      │   ├─ UnknownTask      no task of that name is registered here                          (also LookupError)
-     │   └─ TooLarge         over the message limit: pass a path instead
+     │   ├─ TooLarge         over the message limit: pass a path instead
+     │   └─ UnknownParent    a job was put after one that is not known                        (also LookupError)
      ├─ Undecodable          bytes that are not what they should be                           (also ValueError)
      └─ ResultError
          ├─ JobFailed        the job is dead: remote type, message, traceback
@@ -78,6 +79,10 @@ class UnknownTask(EnqueueError, LookupError):
 
 class TooLarge(EnqueueError):
     """The message is over the size limit; pass big data by path."""
+
+
+class UnknownParent(EnqueueError, LookupError):
+    """A job was put `after` one that is not known: never enqueued here, or forgotten. Nothing was stored."""
 
 
 class Undecodable(LongboatError, ValueError):

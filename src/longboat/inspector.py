@@ -23,6 +23,22 @@ class ConsumerView(msgspec.Struct):
     """Wall-clock time at which its jobs come back unless it is heard of before."""
 
 
+class GateView(msgspec.Struct):
+    """A limit's key as people look at it."""
+
+    key: str
+    running: int
+    """Leases that count."""
+    holders: list[str]
+    """Ids of the jobs leased, at most ten."""
+    waiting: int
+    """Jobs it has shut out that have not come back to their queue."""
+    started: int = 0
+    """Leases in the last `per` seconds, where starts are limited."""
+    opens: float | None = None
+    """Wall-clock time at which it opens when only time shuts it."""
+
+
 class Page(msgspec.Struct):
     """Some jobs, and where to go on."""
 
@@ -75,6 +91,10 @@ class Inspector(Protocol):
 
         Ids chosen by callers stay remembered. Call it until it returns 0.
         """
+        ...
+
+    def gates(self, keys: Sequence[str]) -> list[GateView | None]:
+        """The limits of these keys, in the order asked; None where nothing is held and nothing waits."""
         ...
 
     def prune(self, *, limit: int = 1000) -> int:

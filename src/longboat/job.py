@@ -10,6 +10,8 @@ import time
 
 import msgspec
 
+from longboat.ties import Ties
+
 DEFAULT_QUEUE = "default"
 DEFAULT_KEEP = 3600.0
 """Seconds that an ended job stays readable when nobody says otherwise."""
@@ -23,7 +25,7 @@ class State(enum.StrEnum):
     SCHEDULED = "scheduled"
     """Its time has not come: a delay, or the pause before a retry."""
     WAITING = "waiting"
-    """It waits for something else: a worker that knows its task."""
+    """It waits for something else: a worker that knows its task, the jobs it comes after, or a limit."""
     READY = "ready"
     RUNNING = "running"
     """Leased to a worker."""
@@ -67,6 +69,8 @@ class Job(msgspec.Struct, array_like=True, gc=False):
     enqueued: float = 0.0
     """Wall-clock time at the caller: shown to people, never used to decide."""
     headers: dict[str, str] = {}
+    ties: Ties | None = None
+    """None, as most are: it depends on no other job."""
 
 
 class Failure(msgspec.Struct, array_like=True):
@@ -159,6 +163,8 @@ class JobView(msgspec.Struct):
     result: bytes | None = None
     failures: list[Failure] = []
     """Every failed attempt, oldest first, at most the newest FAILURES_KEPT."""
+    ties: Ties | None = None
+    headers: dict[str, str] = {}
 
 
 FAILURES_KEPT = 25

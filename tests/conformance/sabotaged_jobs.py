@@ -101,7 +101,7 @@ def chosen_ids_come_last(broker: Any) -> None:
 
 def _lose_place(broker: Any, moment: str) -> None:
     def instead(original: Any, record: Any, *rest: Any) -> None:
-        record.serial = next(broker._store.serials)
+        record.place = next(broker._store.serials)
         original(record, *rest)
 
     around(broker._store, moment, instead)

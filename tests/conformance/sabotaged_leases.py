@@ -266,7 +266,7 @@ def patience_is_endless(broker: Any) -> None:
 def a_parked_job_loses_its_place(broker: Any) -> None:
     def apply(original: Any, record: Any, outcome: Any, now: float) -> None:
         if isinstance(outcome, Park):
-            record.serial = next(broker._store.serials) + 10**6
+            record.place = next(broker._store.serials) + 10**6
         original(record, outcome, now)
 
     consumers(broker, lambda consumer: around(consumer, "_apply", apply))

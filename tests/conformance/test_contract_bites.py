@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
+import sabotaged_board
 import sabotaged_jobs
 import sabotaged_leases
+import sabotaged_ties
+import sabotaged_transit
 import sabotaged_views
 from sabotage import SABOTAGES, Sabotage
 
@@ -15,7 +18,8 @@ from longboat.brokers.memory import MemoryBroker
 from longboat.testing.conformance import CLAUSES, Clause, run
 from longboat.testing.conformance.stage import limits
 
-__all__ = ["sabotaged_jobs", "sabotaged_leases", "sabotaged_views"]  # importing them fills SABOTAGES
+# importing them fills SABOTAGES
+__all__ = ["sabotaged_board", "sabotaged_jobs", "sabotaged_leases", "sabotaged_ties", "sabotaged_transit", "sabotaged_views"]
 
 
 class Sabotaged:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -9,11 +10,12 @@ from hypothesis import strategies as st
 from longboat import codec
 from longboat.errors import Undecodable
 from longboat.job import Failure, Job
+from longboat.ties import Gate, Ties
 
 JOB = Job(1, "00065f0000000000-0123456789abcdef", "mail.send", b"\x80", "slow", -3, 1.5, 60.0, 0.0, 1700000000.0, {"a": "b"})
 GOLDEN = bytes.fromhex(
-    "9b01d921303030363566303030303030303030302d30313233343536373839616263646566a96d61696c2e73656e64c40180a4736c6f77fdcb"
-    "3ff8000000000000cb404e000000000000cb0000000000000000cb41d954fc4000000081a161a162"
+    "9c01d921303030363566303030303030303030302d30313233343536373839616263646566a96d61696c2e73656e64c40180a4736c6f77fdcb"
+    "3ff8000000000000cb404e000000000000cb0000000000000000cb41d954fc4000000081a161a162c0"
 )
 
 
@@ -23,8 +25,17 @@ def test_version_1_is_written_and_read() -> None:
 
 
 def test_fields_that_a_later_version_adds_are_left_out() -> None:
-    longer = b"\x9c" + GOLDEN[1:] + b"\xa3new"
+    longer = b"\x9d" + GOLDEN[1:] + b"\xa3new"
     assert codec.decode_job(longer) == JOB
+
+
+def test_messages_from_before_there_were_ties() -> None:
+    assert codec.decode_job(b"\x9b" + GOLDEN[1:-1]) == JOB
+
+
+def test_ties_are_part_of_the_message() -> None:
+    tied = msgspec.structs.replace(JOB, ties=Ties("f", ["a"], [Gate("k", 1, 2, 3.0)], "t", {"x": [0, [0]]}))
+    assert codec.decode_job(codec.encode_job(tied)) == tied
 
 
 def test_an_unknown_version_is_named() -> None:

@@ -22,6 +22,7 @@ from longboat.job import (
     order_of,
 )
 from longboat.testing.clock import FakeClock
+from longboat.ties import Gate
 
 
 @dataclass(eq=False, repr=False)
@@ -40,13 +41,29 @@ class Known:
     holder: Worker | None = None
     noted: bool = False
     unwanted: bool = False
+    result: bytes = b""
+    pending: set[str] = field(default_factory=set)
+    """Parents that have not succeeded."""
+    inputs: dict[str, bytes] = field(default_factory=dict)
+    shut_out: bool = False
+    """It waits for a limit."""
+    spot: int | None = None
+    """Where it stands, as the broker says, if turns decide that."""
 
     def __repr__(self) -> str:
         return f"<{self.state} job {self.job.id}>"
 
     @property
     def rank(self) -> tuple[int, int]:
-        return -self.job.priority, self.place
+        return -self.job.priority, self.place if self.spot is None else self.spot
+
+    @property
+    def parked(self) -> bool:
+        return self.state is State.WAITING and not self.pending and not self.shut_out
+
+    @property
+    def gates(self) -> list[Gate]:
+        return self.job.ties.gates if self.job.ties else []
 
 
 @dataclass(eq=False, repr=False)
@@ -57,8 +74,9 @@ class Worker:
     queue: str
     tasks: frozenset[str]
     heard: float
-    alive: bool = True
     held: dict[Lease, Known] = field(default_factory=dict)
+    paused: bool = False
+    paused_tasks: frozenset[str] = frozenset()
 
     def __repr__(self) -> str:
         return f"<worker {self.consumer.id} of {self.queue!r}, tasks {sorted(self.tasks)}, {len(self.held)} leases>"
@@ -82,17 +100,25 @@ class Expected:
             self.places += 1
             expires = math.inf if job.expires is None else now + job.expires
             self.jobs[job.id] = known = Known(job, self.places, expires)
-            self.place(known, job.delay)
+            for parent in job.ties.after if job.ties else ():
+                if self.jobs[parent].state is State.SUCCEEDED:
+                    known.inputs[parent] = self.jobs[parent].result
+                else:
+                    known.pending.add(parent)
+            if known.pending:
+                known.state, known.due = State.WAITING, math.inf
+            else:
+                self.place(known, job.delay)
 
     def ready(self, queue: str, tasks: frozenset[str] = frozenset()) -> list[Known]:
         def wanted(known: Known) -> bool:
-            parked = known.state is State.WAITING and known.job.task in tasks
+            parked = known.parked and known.job.task in tasks
             return known.job.queue == queue and (known.state is State.READY or parked)
 
         return sorted(filter(wanted, self.jobs.values()), key=lambda known: known.rank)
 
     def next(self, worker: Worker, n: int) -> list[Known]:
-        return self.ready(worker.queue, worker.tasks)[:n]
+        return [] if worker.paused else self.ready(worker.queue, worker.tasks - worker.paused_tasks)[:n]
 
     def place(self, known: Known, delay: float) -> None:
         now = self.clock.now()
@@ -105,8 +131,9 @@ class Expected:
     def settled(self, known: Known, outcome: Outcome) -> None:
         known.holder = None
         match outcome:
-            case Done():
+            case Done(result):
                 self.charge(known)
+                known.result = result
                 self.end(known, State.SUCCEEDED)
             case Retry(delay):
                 self.charge(known, failed=True)
@@ -143,8 +170,19 @@ class Expected:
     def end(self, known: Known, state: State, failed: bool = False) -> None:
         known.state, known.ended, known.holder, known.unwanted = state, self.clock.now(), None, False
         known.failures += failed
-        if state is State.SUCCEEDED and known.job.keep == 0:
-            self.forget(known, known.ended)
+        known.shut_out = False
+        if state is State.SUCCEEDED:
+            self.let_go_of_followers(known)
+            if known.job.keep == 0:
+                self.forget(known, known.ended)
+
+    def let_go_of_followers(self, parent: Known) -> None:
+        for known in self.jobs.values():
+            if parent.job.id in known.pending and known.state not in ENDED:
+                known.inputs[parent.job.id] = parent.result
+                known.pending.remove(parent.job.id)
+                if not known.pending:
+                    self.place(known, known.job.delay)
 
     def over_at(self, known: Known) -> float:
         if known.state is State.DEAD:

@@ -20,6 +20,8 @@ from longboat.job import MESSAGE_VERSION, Job, new_id, order_of
 from longboat.testing.conformance import NewBroker
 from longboat.testing.servers.postgres import PostgresServer
 from longboat.testing.servers.postgres import available as postgres_unavailable
+from longboat.testing.servers.rabbitmq import RabbitmqServer
+from longboat.testing.servers.rabbitmq import available as rabbitmq_unavailable
 from longboat.testing.servers.redis import RedisServer
 from longboat.testing.servers.redis import available as redis_unavailable
 
@@ -108,6 +110,26 @@ class NewPostgres:
         )
 
 
+class NewRabbitmq:
+    """Each store is a prefix of its own on one server of this process; it has no clock but the server's."""
+
+    def __init__(self, _folder: Path, _clock: Clock) -> None:
+        self.server = _rabbitmq_server()
+        self.prefix = new_id()
+
+    def open(self) -> Broker:
+        from longboat.brokers.rabbitmq import RabbitmqBroker
+
+        return RabbitmqBroker(self.server.url, prefix=self.prefix)
+
+    def inject(self, raw: bytes, queue: str) -> None:
+        from longboat.brokers.rabbitmq import RabbitmqBroker
+        from longboat.brokers.rabbitmq.link import Message
+
+        with closing(RabbitmqBroker(self.server.url, prefix=self.prefix)) as broker:
+            broker.send([Message("", broker.names.ready(queue, 0), raw, {})], [queue], 0.0)
+
+
 class NewManager:
     """A server in a thread, over a store in memory. It ends with the last client that was opened here."""
 
@@ -160,17 +182,35 @@ def _postgres_server() -> PostgresServer:
     return server
 
 
+@functools.cache
+def _rabbitmq_server() -> RabbitmqServer:
+    folder = Path(tempfile.mkdtemp(prefix="longboat-rabbitmq-"))
+    server = RabbitmqServer(folder).start()
+
+    def remove() -> None:
+        server.kill()
+        shutil.rmtree(folder, ignore_errors=True)
+
+    atexit.register(remove)
+    return server
+
+
 ADAPTERS: dict[str, Callable[[Path, Clock], NewBroker]] = {
     "memory": NewMemory,
     "sqlite": NewSqlite,
     "manager": NewManager,
     "redis": NewRedis,
     "postgres": NewPostgres,
+    "rabbitmq": NewRabbitmq,
 }
 """By name: a new, empty store, in a folder if it needs one, that goes by this clock."""
 
 
 def unavailable(adapter: str) -> str | None:
     """Why this adapter cannot be tried here, and what to do about it; None: it can."""
-    asked = {"redis": redis_unavailable, "postgres": postgres_unavailable}.get(adapter)
+    asked = {
+        "redis": redis_unavailable,
+        "postgres": postgres_unavailable,
+        "rabbitmq": rabbitmq_unavailable,
+    }.get(adapter)
     return asked() if asked else None

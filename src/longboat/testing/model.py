@@ -44,6 +44,7 @@ FIELDS = st.fixed_dictionaries(
         "delay": st.sampled_from((0.0, 0.0, 0.0, 5.0, 60.0)),
         "expires": st.sampled_from((None, None, 20.0, 100.0)),
         "keep": st.sampled_from((3600.0, 40.0, 0.0)),
+        "tie": st.integers(0, 9),  # for who makes jobs with ties of it
     }
 )
 ODD = 0.1873
@@ -82,7 +83,13 @@ class BrokerMachine(RuleBasedStateMachine):
 
     @rule(n=st.integers(1, 4), fields=FIELDS)
     def put(self, n: int, fields: dict[str, Any]) -> None:
-        jobs = [Job(MESSAGE_VERSION, new_id(), payload=b"\x80", **fields) for _ in range(n)]
+        self._put([self._job(**fields) for _ in range(n)])
+
+    def _job(self, **fields: Any) -> Job:
+        fields.pop("tie", None)
+        return Job(MESSAGE_VERSION, new_id(), payload=b"\x80", **fields)
+
+    def _put(self, jobs: list[Job]) -> None:
         self.number += 1
         assert self.broker.put(jobs, token=("client", self.number)) == [job.id for job in jobs]
         self.expected.know(jobs)
@@ -128,10 +135,13 @@ class BrokerMachine(RuleBasedStateMachine):
         wanted = self.expected.next(worker, n)
         assert [lease.job for lease in leases] == [known.job for known in wanted]
         for lease, known in zip(leases, wanted, strict=True):
-            facts = known.attempts + 1, known.returns, known.failures
-            assert (lease.attempt, lease.returns, lease.failures) == facts
-            known.state, known.holder, known.noted = State.RUNNING, worker, False
-            worker.held[lease] = known
+            self._hold(worker, lease, known)
+
+    def _hold(self, worker: Worker, lease: Lease, known: Known) -> None:
+        facts = known.attempts + 1, known.returns, known.failures
+        assert (lease.attempt, lease.returns, lease.failures) == facts
+        known.state, known.holder, known.noted = State.RUNNING, worker, False
+        worker.held[lease] = known
 
     @precondition(lambda self: self._held())
     @rule(data=st.data())
@@ -149,11 +159,14 @@ class BrokerMachine(RuleBasedStateMachine):
 
     def _settle(self, data: st.DataObject, worker: Worker) -> None:
         leases = self._some(data, worker)
-        settlements = [Settlement(lease, self._an_outcome(data)) for lease in leases]
+        settlements = [Settlement(lease, self._an_outcome(data, worker.held[lease].job)) for lease in leases]
         old = [lease for _, lease in self.expected.stale]
         stale = data.draw(st.lists(st.sampled_from(old), max_size=1)) if old else []
         batch = [*(Settlement(lease, Done(b"stale")) for lease in stale), *settlements]
         assert worker.consumer.settle(batch, started=leases if data.draw(st.booleans()) else ()) == stale
+        self._settled(worker, settlements)
+
+    def _settled(self, worker: Worker, settlements: Iterable[Settlement]) -> None:
         for settlement in settlements:
             known = worker.held.pop(settlement.lease)
             self.expected.stale.append((worker, settlement.lease))
@@ -164,7 +177,7 @@ class BrokerMachine(RuleBasedStateMachine):
     def settle_what_is_stale(self, data: st.DataObject) -> None:
         worker, lease = data.draw(st.sampled_from(self.expected.stale))
         other = data.draw(st.sampled_from([worker, *self.expected.workers]))
-        assert other.consumer.settle([Settlement(lease, self._an_outcome(data))]) == [lease]
+        assert other.consumer.settle([Settlement(lease, self._an_outcome(data, lease.job))]) == [lease]
         assert other.consumer.settle([], started=[lease]) == [lease]
 
     @rule(data=st.data())
@@ -196,6 +209,9 @@ class BrokerMachine(RuleBasedStateMachine):
     def time_passes(self, seconds: float, silent: bool) -> None:
         for worker in () if silent else self.expected.workers:
             self._beat(worker)
+        self._advance(seconds)
+
+    def _advance(self, seconds: float) -> None:
         self.clock.advance(seconds + ODD)
         self.janitor.receive(1, wait=0.0)
         self._reap()
@@ -205,7 +221,7 @@ class BrokerMachine(RuleBasedStateMachine):
                 self.expected.end(known, State.CANCELLED, failed=True)
             elif known.state is State.SCHEDULED and known.due <= now:
                 known.state = State.READY
-            elif known.state is State.WAITING and known.due <= now:
+            elif known.parked and known.due <= now:
                 self.expected.end(known, State.DEAD, failed=True)
 
     def _reap(self) -> None:
@@ -266,9 +282,21 @@ class BrokerMachine(RuleBasedStateMachine):
 
     # --- what must be true at all times
 
-    @invariant()
-    def every_job_is_where_it_must_be(self) -> None:
+    def _follow(self) -> None:
+        """Learn what the contract leaves to the broker."""
         self.janitor.receive(1, wait=0.0)  # what came back after its expiry is cancelled by whoever looks next
+
+    @invariant()
+    def all_is_as_it_must_be(self) -> None:
+        self._follow()
+        self._check()
+
+    def _check(self) -> None:
+        self._every_job_is_where_it_must_be()
+        self._ready_jobs_are_listed_as_they_stand()
+        self._who_ended_has_a_result()
+
+    def _every_job_is_where_it_must_be(self) -> None:
         inspector = self.broker.inspector
         views = dict(zip(self.expected.jobs, inspector.find(list(self.expected.jobs)), strict=True))
         now = self.clock.now()
@@ -284,14 +312,12 @@ class BrokerMachine(RuleBasedStateMachine):
         counts = Counter((known.job.queue, known.state) for known in self.expected.jobs.values())
         assert dict(inspector.counts()) == dict(counts)
 
-    @invariant()
-    def ready_jobs_are_listed_as_they_stand(self) -> None:
+    def _ready_jobs_are_listed_as_they_stand(self) -> None:
         for queue in QUEUES:
             listed = [view.id for view in self.broker.inspector.jobs(State.READY, queue=queue, limit=1000).jobs]
             assert listed == [known.job.id for known in self.expected.ready(queue)]
 
-    @invariant()
-    def who_ended_has_a_result(self) -> None:
+    def _who_ended_has_a_result(self) -> None:
         results = self.broker.results.get(list(self.expected.jobs))
         for known, result in zip(self.expected.jobs.values(), results, strict=True):
             assert (result.state if result else None) == (known.state if known.state in ENDED else None)
@@ -321,9 +347,9 @@ class BrokerMachine(RuleBasedStateMachine):
         leases = list(worker.held)
         return data.draw(st.lists(st.sampled_from(leases), unique_by=id, min_size=1, max_size=4))
 
-    def _an_outcome(self, data: st.DataObject) -> Outcome:
+    def _an_outcome(self, data: st.DataObject, job: Job) -> Outcome:
         outcomes: list[Outcome] = [
-            Done(b"r"),
+            *[Done(job.id.encode())] * 3,
             Retry(0.0, BOOM),
             Retry(10.0, BOOM),
             Dead(BOOM),

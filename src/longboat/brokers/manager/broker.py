@@ -8,10 +8,12 @@ from collections.abc import Collection, Iterator, Sequence
 
 from longboat.broker import Token
 from longboat.brokers.manager import wire
+from longboat.brokers.manager.board import ManagerBoard
 from longboat.brokers.manager.calls import Calls
 from longboat.brokers.manager.consumer import ManagerConsumer
 from longboat.brokers.manager.inspector import ManagerInspector
 from longboat.brokers.manager.results import ManagerResults
+from longboat.brokers.manager.transit import ManagerTransit
 from longboat.job import Failure, Job
 
 
@@ -30,6 +32,8 @@ class ManagerBroker:
         self._tokens = _tokens()
         self.results = ManagerResults(self._calls)
         self.inspector = ManagerInspector(self._calls)
+        self.transit = ManagerTransit(self._calls)
+        self.board = ManagerBoard(self._calls)
 
     def put(self, jobs: Sequence[Job], *, token: Token | None = None) -> list[str]:
         if not jobs:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from longboat.broker import Lease, Pulse, Settlement
 from longboat.brokers.manager import wire
 from longboat.brokers.manager.calls import Calls, Line
+from longboat.brokers.manager.counter import without
 from longboat.clock import SYSTEM
 from longboat.errors import BrokerError
 
@@ -29,6 +30,7 @@ class ManagerConsumer:
         self._unsure = False
         """The answer to the last request was lost: it is asked for again."""
         self._spare: list[Lease] = []
+        self._paused: Collection[str] = ()
         self._waiting = False
         self._woken = False
         self._over = False
@@ -43,6 +45,8 @@ class ManagerConsumer:
 
     def _receive(self, n: int, until: float) -> list[Lease]:
         while not self._over:
+            if self._spare:
+                self._spare = without(self._paused, self._spare, self)
             left = 0.0 if self._woken or self._spare else max(0.0, until - SYSTEM.monotonic())
             self._waiting = True
             early = self._ask(n, 0.0 if self._woken else min(left, self._slice)) if not self._spare else False
@@ -61,11 +65,25 @@ class ManagerConsumer:
             self._number += 1
         self._unsure = True
         answer = self._line.call(wire.RECEIVE, self.id, self._number, n, wait)
+        if not answer.gone:
+            answer.gone = not all(self._complete(each) for each in answer.leases if each.apart)
         self._unsure = False
         if answer.gone:
             self._over = True
+            return answer.early
         self._spare = [each.lease() for each in answer.leases]
         return answer.early
+
+    def _complete(self, leased: wire.Leased) -> bool:
+        """Ask for the inputs that did not fit beside the lease, in as many messages as it takes; False: it is gone."""
+        inputs: list[bytes] = []
+        leased.inputs = inputs
+        while len(inputs) < leased.apart:
+            part = self._line.call(wire.INPUTS, self.id, leased.number, len(inputs))
+            if not part:
+                return False
+            inputs += part
+        return True
 
     def settle(self, settlements: Sequence[Settlement], *, started: Sequence[Lease] = ()) -> list[Lease]:
         if not settlements and not started:
@@ -87,6 +105,10 @@ class ManagerConsumer:
         pulse = self._calls.call(wire.EXTEND, self.id)
         self._over = self._over or not pulse.alive
         return pulse
+
+    def pause(self, queues: Collection[str], tasks: Collection[str]) -> None:
+        self._paused = frozenset(queues)
+        self._calls.call(wire.PAUSE, self.id, list(queues), list(tasks))
 
     def wake(self) -> None:
         if self._woken:

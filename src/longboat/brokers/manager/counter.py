@@ -5,16 +5,19 @@ from __future__ import annotations
 import itertools
 import secrets
 import threading
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from longboat.broker import Consumer, Lease, Settlement
+from longboat.brokers.manager import wire
 from longboat.brokers.manager.wire import Leased, Received, Settled, fitting, outcome
 from longboat.clock import SYSTEM
-from longboat.job import Result
+from longboat.job import Release, Result
 from longboat.results import Listener
 
 _EARLY = 0.002
 """Seconds: a receive that returns nothing so long before its time was woken."""
+_INPUT = 5
+"""Bytes of a message beside each input, at most."""
 _numbers = itertools.count(secrets.randbits(40) << 20)
 """Of leases: begun at random, so that no lease of an earlier server has a number that is used here."""
 
@@ -29,6 +32,7 @@ class Guest:
         self._receiving = threading.Lock()
         self._held: dict[int, Lease] = {}
         self._spare: list[Lease] = []
+        self._paused: Collection[str] = ()
         self._asked = 0
         self._answer = Received([])
 
@@ -42,14 +46,31 @@ class Guest:
 
     def _receive(self, n: int, wait: float) -> Received:
         began = SYSTEM.monotonic()
-        leases = self._spare or self.consumer.receive(n, wait=wait)
-        count = min(n, fitting([len(lease.job.payload) for lease in leases]))
+        leases = self._spare and without(self._paused, self._spare, self.consumer)
+        leases = leases or self.consumer.receive(n, wait=wait)
+        count = min(n, fitting([len(each.job.payload) + (_size(each.inputs) if each.inputs else 0) for each in leases]))
         leases, self._spare = leases[:count], leases[count:]
         if not leases:
             return Received([], early=SYSTEM.monotonic() - began < wait - _EARLY)
         given = [Leased(next(_numbers), each.job, each.attempt, each.returns, each.failures) for each in leases]
+        for leased, each in zip(given, leases, strict=True):
+            if each.inputs:
+                _add_inputs(leased, each.inputs)
         self._held.update((each.number, lease) for each, lease in zip(given, leases, strict=True))
         return Received(given)
+
+    def inputs(self, number: int, start: int) -> list[bytes] | None:
+        """Inputs of a lease, as many from this one on as fit in a message; None: it is not held here."""
+        self.heard = SYSTEM.monotonic()
+        if (lease := self._held.get(number)) is None:
+            return None
+        rest = lease.inputs[start:]
+        return list(rest[: fitting([_INPUT + len(each) for each in rest])])
+
+    def pause(self, queues: Collection[str], tasks: Collection[str]) -> None:
+        self.heard = SYSTEM.monotonic()
+        self.consumer.pause(queues, tasks)
+        self._paused = queues
 
     def settle(self, settlements: Sequence[Settled], started: Sequence[int]) -> list[int]:
         self.heard = SYSTEM.monotonic()
@@ -67,6 +88,26 @@ class Guest:
     def close(self) -> None:
         self.consumer.close()
         self._held.clear()
+
+
+def without(paused: Collection[str], leases: list[Lease], consumer: Consumer) -> list[Lease]:
+    """Of leases claimed but not given yet: those whose queues were not paused since. The others are handed back."""
+    back = [lease for lease in leases if lease.job.queue in paused]
+    if back:
+        consumer.settle([Settlement(lease, Release()) for lease in back])
+    return [lease for lease in leases if lease.job.queue not in paused]
+
+
+def _add_inputs(leased: Leased, inputs: Sequence[bytes]) -> None:
+    if _size(inputs) > wire.ROOM:
+        leased.apart = len(inputs)
+    else:
+        leased.inputs = list(inputs)
+
+
+def _size(inputs: Sequence[bytes]) -> int:
+    """Bytes of a message that they need, at most."""
+    return sum(map(len, inputs)) + _INPUT * len(inputs)
 
 
 class Ear:

@@ -8,14 +8,16 @@ from collections.abc import Sequence
 
 import msgspec
 
+from longboat.board import Note
 from longboat.broker import Broker, Pulse
 from longboat.brokers.manager import frames
 from longboat.brokers.manager.counter import Ear, Guest
-from longboat.brokers.manager.wire import VERBS, Received, Settled, encode
+from longboat.brokers.manager.wire import VERBS, Noted, Received, Settled, encode, fitting
 from longboat.clock import SYSTEM
 from longboat.errors import BrokerError, BrokerUnavailable, TooLarge
-from longboat.inspector import ConsumerView, Page
+from longboat.inspector import ConsumerView, GateView, Page
 from longboat.job import Failure, Job, JobView, Result, State
+from longboat.transit import Parcel
 
 SILENT = 60.0
 """Seconds, and at least twice the lease: who is not heard of for so long is forgotten. The store has given its jobs back."""
@@ -81,6 +83,10 @@ class Desk:
         guest = self._guests.get(consumer)
         return Received([], gone=True) if guest is None else guest.receive(number, n, wait)
 
+    def _inputs(self, consumer: str, number: int, start: int) -> list[bytes] | None:
+        guest = self._guests.get(consumer)
+        return None if guest is None else guest.inputs(number, start)
+
     def _settle(self, consumer: str, settlements: Sequence[Settled], started: Sequence[int]) -> list[int]:
         guest = self._guests.get(consumer)
         if guest is None:
@@ -93,6 +99,10 @@ class Desk:
             return Pulse(False)
         guest.heard = SYSTEM.monotonic()
         return guest.consumer.extend()
+
+    def _pause(self, consumer: str, queues: Sequence[str], tasks: Sequence[str]) -> None:
+        if guest := self._guests.get(consumer):
+            guest.pause(queues, tasks)
 
     def _wake(self, consumer: str) -> None:
         if guest := self._guests.get(consumer):
@@ -166,6 +176,42 @@ class Desk:
 
     def _prune(self, limit: int) -> int:
         return self._broker.inspector.prune(limit=limit)
+
+    def _gates(self, keys: Sequence[str]) -> list[GateView | None]:
+        return self._broker.inspector.gates(keys)
+
+    # --- the board
+
+    def _read(self, space: str, keys: Sequence[str]) -> list[bytes | None]:
+        return self._broker.board.read(space, keys)
+
+    def _notes(self, space: str, after: str, before: str | None, limit: int) -> Noted:
+        notes = self._broker.board.notes(space, after=after, before=before, limit=limit)
+        count = fitting([len(key) + len(value) for key, value in notes])
+        return Noted(notes[:count], more=count < len(notes))
+
+    def _write(self, space: str, notes: Sequence[Note]) -> None:
+        self._broker.board.write(space, notes)
+
+    def _add(self, space: str, notes: Sequence[Note]) -> list[bool]:
+        return self._broker.board.add(space, notes)
+
+    def _swap(self, space: str, note: Note, old: bytes | None) -> bool:
+        return self._broker.board.swap(space, note, old=old)
+
+    # --- jobs on their way between stores
+
+    def _pack(self, name: str, ids: Sequence[str]) -> list[Parcel]:
+        return self._broker.transit.pack(name, ids)
+
+    def _packed(self) -> list[str]:
+        return self._broker.transit.packed()
+
+    def _unpack(self, name: str, parcels: Sequence[Parcel]) -> list[str]:
+        return self._broker.transit.unpack(name, parcels)
+
+    def _delivered(self, name: str) -> None:
+        self._broker.transit.delivered(name)
 
     def _tidy(self) -> None:
         """Forget those whose clients are gone."""

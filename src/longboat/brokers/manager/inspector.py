@@ -8,7 +8,7 @@ from longboat.brokers.manager import wire
 from longboat.brokers.manager.calls import Calls
 from longboat.brokers.manager.halves import in_halves
 from longboat.errors import TooLarge
-from longboat.inspector import ConsumerView, Page
+from longboat.inspector import ConsumerView, GateView, Page
 from longboat.job import JobView, State
 
 
@@ -45,6 +45,9 @@ class ManagerInspector:
 
     def purge(self, states: Collection[State], *, queue: str | None = None, limit: int = 1000) -> int:
         return self._calls.call(wire.PURGE, list(states), queue, limit)
+
+    def gates(self, keys: Sequence[str]) -> list[GateView | None]:
+        return in_halves(lambda part: self._calls.call(wire.GATES, part), keys)
 
     def prune(self, *, limit: int = 1000) -> int:
         return self._calls.call(wire.PRUNE, limit)

@@ -20,6 +20,7 @@ _NAMED: dict[str, type[Exception]] = {
         errors.ConfigError,
         errors.StoreTooNew,
         errors.TooLarge,
+        errors.UnknownParent,
         errors.Undecodable,
         errors.Unsupported,
         AttributeError,

@@ -7,10 +7,12 @@ from typing import Any, Generic, TypeVar
 
 import msgspec
 
+from longboat.board import Note
 from longboat.broker import Lease, Pulse, Settlement
 from longboat.codec import decoder
-from longboat.inspector import ConsumerView, Page
+from longboat.inspector import ConsumerView, GateView, Page
 from longboat.job import Cancelled, Dead, Done, Failure, Job, JobView, Outcome, Park, Release, Result, Retry, State
+from longboat.transit import Parcel
 
 A = TypeVar("A")
 
@@ -26,9 +28,12 @@ class Leased(msgspec.Struct, array_like=True, gc=False):
     attempt: int
     returns: int
     failures: int
+    inputs: list[bytes] | None = None
+    apart: int = 0
+    """So many inputs, too large for a message with others, are to be asked for: see INPUTS."""
 
     def lease(self) -> Lease:
-        return Lease(self.job, self.attempt, self.number, self.returns, self.failures)
+        return Lease(self.job, self.attempt, self.number, self.returns, self.failures, self.inputs or ())
 
 
 class Received(msgspec.Struct, array_like=True):
@@ -52,6 +57,14 @@ class Settled(msgspec.Struct, array_like=True, gc=False):
     charged: bool = True
 
 
+class Noted(msgspec.Struct, array_like=True):
+    """Notes of the board, in order."""
+
+    notes: list[tuple[str, bytes]]
+    more: bool = False
+    """There are others behind these, for which there was no room."""
+
+
 class Verb(Generic[A]):
     """A method that the server publishes. Arguments and answer are encoded by themselves, so that each is decoded once."""
 
@@ -71,8 +84,10 @@ _Ids = list[str]
 PUT = Verb[_Ids]("put", tuple[list[Job], str, int], _Ids)
 HIRE = Verb[str]("hire", tuple[_Ids, float, _Ids, str], str)
 RECEIVE = Verb[Received]("receive", tuple[str, int, int, float], Received)
+INPUTS = Verb["list[bytes] | None"]("inputs", tuple[str, int, int], list[bytes] | None)
 SETTLE = Verb[list[int]]("settle", tuple[str, list[Settled], list[int]], list[int])
 EXTEND = Verb[Pulse]("extend", tuple[str], Pulse)
+PAUSE = Verb[None]("pause", tuple[str, _Ids, _Ids], None)
 WAKE = Verb[None]("wake", tuple[str], None)
 DISMISS = Verb[None]("dismiss", tuple[str], None)
 EVICT = Verb[int]("evict", tuple[str, Failure], int)
@@ -90,6 +105,16 @@ CANCEL = Verb[_Ids]("cancel", tuple[_Ids], _Ids)
 REVIVE = Verb[_Ids]("revive", tuple[_Ids], _Ids)
 PURGE = Verb[int]("purge", tuple[list[State], str | None, int], int)
 PRUNE = Verb[int]("prune", tuple[int], int)
+GATES = Verb["list[GateView | None]"]("gates", tuple[_Ids], list[GateView | None])
+READ = Verb["list[bytes | None]"]("read", tuple[str, _Ids], list[bytes | None])
+NOTES = Verb[Noted]("notes", tuple[str, str, str | None, int], Noted)
+WRITE = Verb[None]("write", tuple[str, list[Note]], None)
+ADD = Verb["list[bool]"]("add", tuple[str, list[Note]], list[bool])
+SWAP = Verb[bool]("swap", tuple[str, Note, bytes | None], bool)
+PACK = Verb[list[Parcel]]("pack", tuple[str, _Ids], list[Parcel])
+PACKED = Verb[_Ids]("packed", tuple[()], _Ids)
+UNPACK = Verb[_Ids]("unpack", tuple[str, list[Parcel]], _Ids)
+DELIVERED = Verb[None]("delivered", tuple[str], None)
 MISSING = Verb[_Ids]("missing", tuple[()], _Ids)
 VERBS = {each.name: each for each in list(globals().values()) if isinstance(each, Verb)}
 

@@ -5,16 +5,19 @@ from __future__ import annotations
 import itertools
 from collections.abc import Collection, Iterable, Sequence
 
+from longboat.board import Board
 from longboat.broker import UNDECODABLE, Lease, Pulse, Settlement, Token
 from longboat.brokers.memory.look import MemoryInspector, MemoryResults
 from longboat.brokers.memory.shelf import Shelf
 from longboat.brokers.memory.store import Holder, Record, Store
+from longboat.brokers.memory.transit import MemoryTransit
 from longboat.clock import SYSTEM, Clock
 from longboat.codec import decode_job, encode_job
 from longboat.errors import Undecodable
 from longboat.inspector import Inspector
 from longboat.job import Cancelled, Dead, Done, Failure, Job, Outcome, Park, Release, Retry, State, new_id
 from longboat.results import ResultStore
+from longboat.transit import Transit
 
 PRUNED_AT_ONCE = 1000
 """Ended jobs that one heartbeat prunes at most."""
@@ -29,6 +32,8 @@ class MemoryBroker:
         self._store = Store(clock)
         self.results: ResultStore = MemoryResults(self._store)
         self.inspector: Inspector = MemoryInspector(self._store)
+        self.board: Board = self._store.board
+        self.transit: Transit = MemoryTransit(self._store)
 
     def put(self, jobs: Sequence[Job], *, token: Token | None = None) -> list[str]:
         store = self._store
@@ -36,6 +41,9 @@ class MemoryBroker:
         with store.turn() as now:
             if token is not None and store.repeated(token, now):
                 return [job.id for job in jobs]
+            store.bonds.check_parents(jobs, now)
+            if token is not None:
+                store.remember(token, now)
             new = []
             for job, message in zip(jobs, messages, strict=True):
                 if not store.known(job.id, now):
@@ -93,26 +101,29 @@ class MemoryConsumer:
                 except Undecodable as error:
                     self._store.end(record, State.DEAD, now, Failure(UNDECODABLE, str(error), at=now))
                     continue
+                if record.ties.gates and self._store.bonds.keep_out(record, now):
+                    continue
                 self._store.lease(record, self._holder, now)
+                inputs = [record.inputs[parent] for parent in record.ties.after]
                 attempt = record.attempts + 1
-                leases.append(Lease(job, attempt, record.token, record.returns, len(record.failures)))
+                leases.append(Lease(job, attempt, record.token, record.returns, len(record.failures), inputs))
         return leases
 
     def _queues(self) -> Iterable[str]:
         """Those named, or every one in turn: each time another is the first."""
         if self._holder.queues:
-            return self._holder.queues
+            return [queue for queue in self._holder.queues if queue not in self._holder.paused_queues]
         ready = {queue for queue, state in self._store.shelves if state is State.READY or state is State.WAITING}
-        queues = sorted(ready)
+        queues = sorted(ready - self._holder.paused_queues)
         first = next(self._turns) % len(queues) if queues else 0
         return queues[first:] + queues[:first]
 
     def _next(self, queue: str) -> Record | None:
         shelves: list[Shelf | None] = [self._store.shelves.get((queue, State.READY))]
         if (queue, State.WAITING) in self._store.shelves:
-            shelves += [self._store.parked.get((queue, task)) for task in self._holder.tasks]
+            shelves += [self._store.parked.get((queue, task)) for task in self._holder.tasks - self._holder.paused_tasks]
         key = min((key for shelf in shelves if shelf and (key := shelf.first())), default=None)
-        return key[2] if key else None
+        return key[-1] if key else None
 
     def settle(self, settlements: Sequence[Settlement], *, started: Sequence[Lease] = ()) -> list[Lease]:
         refused: list[Lease] = []
@@ -163,6 +174,11 @@ class MemoryConsumer:
                 return Pulse(False)
             holder.deadline = now + holder.lease
             return Pulse(True, [record.id for record in holder.held.values() if record.unwanted])
+
+    def pause(self, queues: Collection[str], tasks: Collection[str]) -> None:
+        with self._store.turn():
+            self._holder.paused_queues, self._holder.paused_tasks = frozenset(queues), frozenset(tasks)
+            self._store.changed.notify_all()
 
     def wake(self) -> None:
         with self._store.changed:

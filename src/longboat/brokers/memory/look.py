@@ -7,12 +7,15 @@ import json
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import chain, islice
 
+from longboat.brokers.memory.bonds import NO_TIES, Bonds
+from longboat.brokers.memory.gate import Doorway
 from longboat.brokers.memory.shelf import Key
 from longboat.brokers.memory.store import Record, Store
 from longboat.codec import decode_job
 from longboat.errors import Undecodable
-from longboat.inspector import ConsumerView, Page
+from longboat.inspector import ConsumerView, GateView, Page
 from longboat.job import ENDED, JobView, Result, State
+from longboat.ties import Gate
 
 LOOKED_AT = 1000
 """Jobs that one page of a single task's looks at, at most."""
@@ -138,6 +141,11 @@ class MemoryInspector:
                 for each in self._store.holders.values()
             ]
 
+    def gates(self, keys: Sequence[str]) -> list[GateView | None]:
+        with self._store.turn() as now:
+            bonds = self._store.bonds
+            return [_gate_view(bonds, doorway, now) if (doorway := bonds.doorways.get(key)) else None for key in keys]
+
     def cancel(self, ids: Sequence[str]) -> list[str]:
         cancelled = []
         with self._store.turn() as now:
@@ -203,9 +211,9 @@ def _result(store: Store, job_id: str) -> Result | None:
 def _view(record: Record) -> JobView:
     try:
         job = decode_job(record.message)
-        payload, enqueued = job.payload, job.enqueued
+        payload, enqueued, headers = job.payload, job.enqueued, job.headers
     except Undecodable:
-        payload, enqueued = record.message, None
+        payload, enqueued, headers = record.message, None, {}
     return JobView(
         record.id,
         record.state,
@@ -221,4 +229,15 @@ def _view(record: Record) -> JobView:
         worker=(record.holder.name or record.holder.id) if record.holder else None,
         result=record.result,
         failures=list(record.failures),
+        ties=None if record.ties is NO_TIES else record.ties,
+        headers=headers,
     )
+
+
+def _gate_view(bonds: Bonds, doorway: Doorway, now: float) -> GateView | None:
+    doorway.room(Gate(""), now)
+    if doorway.idle:
+        return None
+    holders = [record.id for record in islice(doorway.held.values(), 10)]
+    waiting = sum(len(line) for line in doorway.lines.values())
+    return GateView(doorway.key, len(doorway.held), holders, waiting, len(doorway.starts), bonds.opens(doorway, now))

@@ -13,9 +13,13 @@ from typing import Protocol, TypeVar
 from msgspec import structs
 
 from longboat.broker import CANCELLED, DEAD_KEPT, ENDED_KEPT, EXPIRED, FORGOTTEN_AFTER, LOST, Token
+from longboat.brokers.memory.board import MemoryBoard
+from longboat.brokers.memory.bonds import NO_TIES, Bonds
+from longboat.brokers.memory.gate import Doorway
 from longboat.brokers.memory.shelf import Key, Shelf
 from longboat.clock import Clock
 from longboat.job import DEFAULT_KEEP, DEFAULT_QUEUE, FAILURES_KEPT, Failure, Job, Result, State, order_of
+from longboat.ties import Ties
 
 T = TypeVar("T")
 
@@ -39,6 +43,8 @@ class Holder:
     alive: bool = True
     nudged: bool = False
     """Its `receive` should return."""
+    paused_queues: frozenset[str] = frozenset()
+    paused_tasks: frozenset[str] = frozenset()
     held: dict[int, Record] = field(default_factory=dict)
     """What it leases, by the lease's token: a lease that is not here is not its own, or no longer."""
 
@@ -75,6 +81,15 @@ class Record:
     unwanted: bool = False
     """Its cancellation was asked for while it was leased."""
     parked: Failure | None = None
+    ties: Ties = NO_TIES
+    place: float = 0.0
+    """Where it stands among those of its priority; of equal ones the one with the lower serial is first."""
+    delay: float = 0.0
+    pending: set[str] = field(default_factory=set)
+    """Parents that have not succeeded yet."""
+    inputs: dict[str, bytes] = field(default_factory=dict)
+    shut_out: Doorway | None = None
+    """In whose line it waits."""
 
     def outcome(self) -> Result:
         failure = None if self.state is State.SUCCEEDED else self.failures[-1]
@@ -102,6 +117,8 @@ class Store:
         self.tokens: dict[str, tuple[int, float]] = {}
         """For each client the number of its last put, and until when that is remembered."""
         self.serials = itertools.count(1)
+        self.bonds = Bonds(self)
+        self.board = MemoryBoard(clock)
 
     @contextlib.contextmanager
     def turn(self) -> Iterator[float]:
@@ -113,6 +130,8 @@ class Store:
                 thing = first[2]
                 if isinstance(thing, Holder):
                     self._hear(thing, first[1], now)
+                elif isinstance(thing, Doorway):
+                    self.bonds.let_in(thing, now)
                 else:
                     thing.alarm = ()
                     self._ring(thing, now)
@@ -141,25 +160,32 @@ class Store:
         return job_id in self.jobs or self.memories.get(job_id, 0.0) > now
 
     def repeated(self, token: Token, now: float) -> bool:
-        """Whether this put was stored before; if not, it counts as stored now."""
+        """Whether this put was stored before."""
         client, number = token
         last, until = self.tokens.get(client, (number - 1, math.inf))
-        if number <= last and now < until:
-            return True
+        return number <= last and now < until
+
+    def remember(self, token: Token, now: float) -> None:
+        client, number = token
         self.tokens.pop(client, None)  # so that the dict stays in the order of time
         self.tokens[client] = (number, now + FORGOTTEN_AFTER)
-        return False
 
     def add(self, job: Job, message: bytes, now: float) -> None:
         record = Record(job.id, message, next(self.serials), job.queue, job.task, job.priority, job.keep)
+        record.place, record.delay, record.ties = record.serial, job.delay, job.ties or record.ties
         if job.expires is not None:
             record.expires = now + job.expires
         self.jobs[job.id] = record
+        self.bonds.tie(record)
         self.place(record, job.delay, now)
 
     # --- from state to state
 
     def place(self, record: Record, delay: float, now: float) -> None:
+        if record.pending:
+            record.due = math.inf
+            self.move(record, State.WAITING)
+            return
         record.due = now + delay
         self.move(record, State.SCHEDULED if delay > 0 else State.READY)
 
@@ -170,8 +196,11 @@ class Store:
         record.started = record.started if state is State.RUNNING or state.ended else None
         record.key = _key(record)
         self.shelves.setdefault((record.queue, state), Shelf()).add(record.key)
-        if state is State.WAITING:
-            self.parked.setdefault((record.queue, record.task), Shelf()).add(_ready_key(record))
+        if state is State.WAITING and record.parked is not None:
+            self.parked.setdefault((record.queue, record.task), Shelf()).add(ready_key(record))
+        elif state is State.WAITING and record.shut_out is not None:
+            record.due = math.inf
+            record.shut_out.line_up(record.queue, ready_key(record))
         if state.ended:
             self.over.add((self._kept_until(record), record.serial, record))
         elif state is not State.RUNNING:
@@ -186,8 +215,11 @@ class Store:
             return
         _drop(self.shelves, (record.queue, record.state), record.key)
         record.key = ()
-        if record.state is State.WAITING:
-            _drop(self.parked, (record.queue, record.task), _ready_key(record))
+        if record.state is State.WAITING and record.parked is not None:
+            _drop(self.parked, (record.queue, record.task), ready_key(record))
+        elif record.state is State.WAITING and record.shut_out is not None:
+            record.shut_out.leave_line(record.queue, ready_key(record))
+            record.shut_out = None
         if record.state.ended:
             self.over.remove((self._kept_until(record), record.serial, record))
         if record.alarm:
@@ -205,11 +237,15 @@ class Store:
         self.move(record, State.RUNNING)
         record.holder, record.token, record.started, record.noted = holder, next(self.serials), now, False
         holder.held[record.token] = record
+        record.parked = None
+        self.bonds.enter(record, now)
 
     def unlease(self, record: Record) -> None:
-        if record.holder is not None:
-            del record.holder.held[record.token]
-            record.holder = None
+        if record.holder is None:
+            return
+        del record.holder.held[record.token]
+        record.holder = None
+        self.bonds.leave(record)
 
     def charge(self, record: Record, failure: Failure | None = None) -> None:
         record.attempts += 1
@@ -232,11 +268,13 @@ class Store:
         self.unlease(record)
         if failure is not None:
             record.failures = [*record.failures, failure][-FAILURES_KEPT:]
-        record.ended, record.unwanted, record.parked = now, False, None
+        record.ended, record.unwanted = now, False
         self.move(record, state)
+        record.parked = None
         for watcher in self.watchers.pop(record.id, ()):
             watcher.tell(record.outcome())
             self.changed.notify_all()
+        self.bonds.ended(record, now)
         if state is State.SUCCEEDED and record.keep <= 0:
             self.delete(record, now)
         else:
@@ -266,6 +304,7 @@ class Store:
 
     def delete(self, record: Record, now: float) -> None:
         self.take(record)
+        self.bonds.untie(record)
         del self.jobs[record.id]
         until = (record.ended or now) + FORGOTTEN_AFTER
         if order_of(record.id) is None and until > now:
@@ -282,16 +321,18 @@ class Store:
         while pruned < limit and self.tokens and self.tokens[client := next(iter(self.tokens))][1] <= now:
             del self.tokens[client]
             pruned += 1
+        self.bonds.tidy(now)
+        self.board.prune(now)
         return pruned
 
 
-def _ready_key(record: Record) -> Key:
-    return (-record.priority, record.serial, record)
+def ready_key(record: Record) -> Key:
+    return (-record.priority, record.place, record.serial, record)
 
 
 def _key(record: Record) -> Key:
     if record.state is State.READY:
-        return _ready_key(record)
+        return ready_key(record)
     if record.state is State.SCHEDULED:
         return (record.due, record.serial, record)
     if record.state.ended:

@@ -10,33 +10,38 @@ import msgspec
 
 from longboat import codec
 from longboat.broker import DEAD_KEPT, UNDECODABLE, Lease
+from longboat.brokers.postgres import gates
 from longboat.brokers.postgres.ending import Ending, appended, end
-from longboat.brokers.postgres.link import Link
+from longboat.brokers.postgres.following import with_inputs
+from longboat.brokers.postgres.gated import decoded
+from longboat.brokers.postgres.moving import FIELDS
 from longboat.brokers.postgres.names import raw
-from longboat.brokers.postgres.store import NOW, Store, Transaction
+from longboat.brokers.postgres.store import Store
+from longboat.brokers.postgres.transaction import NOW, Connection, Transaction
 from longboat.errors import Undecodable
 from longboat.job import MESSAGE_VERSION, Failure, Job, State
 
 # The consumer's row is locked first: who ends the consumer waits for this claim, or this claim finds it ended.
 # The rows are found by their physical place, since they are locked: whatever the statistics say, it is the fastest way.
+# All or none: none if one of them has a limit, which takes more than one statement (gated.py).
 _CLAIM = f"""
     WITH t AS MATERIALIZED (SELECT {NOW} AS now),
     me AS MATERIALIZED (
         SELECT n FROM @.consumers WHERE n = %(consumer)s AND floor < %(claim)s FOR KEY SHARE),
-    picked AS MATERIALIZED (
-        DELETE FROM @.ready WHERE ctid = ANY (ARRAY(
-            SELECT ctid FROM @.ready
+    first AS MATERIALIZED (
+        SELECT array_agg(at) AS places, bool_or(gated) AS gated FROM (
+            SELECT ctid AS at, gated FROM @.ready
             WHERE queue = %(queue)b AND (expires_at IS NULL OR expires_at > (SELECT now FROM t))
                 AND (SELECT n FROM me) IS NOT NULL
-            ORDER BY queue, rank, place LIMIT %(n)s FOR UPDATE SKIP LOCKED))
+            ORDER BY queue, rank, place LIMIT %(n)s FOR UPDATE SKIP LOCKED) AS r),
+    picked AS MATERIALIZED (
+        DELETE FROM @.ready WHERE ctid = ANY ((SELECT places FROM first WHERE gated IS NULL)::tid[])
         RETURNING place, queue, rank, attempts, returns, expires_at, failures),
     numbered AS MATERIALIZED (
         SELECT nextval('@.tokens') AS token, p.* FROM (SELECT * FROM picked ORDER BY rank, place) AS p),
     held AS (
-        INSERT INTO @.leased
-        SELECT token, %(consumer)s, %(claim)s, FALSE, FALSE, t.now, place, queue, rank, attempts, returns,
-            expires_at, failures
-        FROM numbered CROSS JOIN t),
+        INSERT INTO @.leased (token, consumer, claim, started, cancel, since, {FIELDS})
+        SELECT token, %(consumer)s, %(claim)s, FALSE, FALSE, t.now, {FIELDS} FROM numbered CROSS JOIN t),
     counted AS (
         INSERT INTO @.counts
         SELECT %(queue)b::bytea, s.state, s.sign * c.n FROM (SELECT count(*) AS n FROM numbered) AS c,
@@ -70,11 +75,13 @@ class Claimed(NamedTuple):
         return len(self.leases) + len(self.bad)
 
 
-def claim(store: Store, link: Link, consumer: int, number: int, queue: bytes, n: int) -> Claimed:
-    """Lease up to `n` ready jobs of the queue to the consumer, in order."""
+def claim(store: Store, link: Connection, consumer: int, number: int, queue: bytes, n: int) -> Claimed:
+    """Lease up to `n` ready jobs of the queue to the consumer, in order; none where one of them has a limit."""
     values = {"consumer": consumer, "claim": number, "queue": queue, "n": n}
     rows = store.run(link, _CLAIM, values).fetchall()
-    return _together(rows, queue) or _separate(rows, queue)
+    claimed = _together(rows, queue) or _separate(rows, queue)
+    leases = with_inputs(lambda sql, **values: store.run(link, sql, values), claimed.leases)
+    return claimed._replace(leases=leases)
 
 
 def _together(rows: Sequence[tuple[object, ...]], queue: bytes) -> Claimed | None:
@@ -99,21 +106,12 @@ def _separate(rows: Sequence[tuple[object, ...]], queue: bytes) -> Claimed:
     claimed = Claimed([], [])
     for row in (_Row(*row) for row in rows):  # type: ignore[arg-type]
         try:
-            job = _job(row, queue)
+            job = decoded(row.id, row.body, queue)
         except Undecodable as error:
             claimed.bad.append((row.token, str(error)))
             continue
         claimed.leases.append(Lease(job, row.attempts + 1, row.token, row.returns, len(codec.decode_failures(row.failures))))
     return claimed
-
-
-def _job(row: _Row, queue: bytes) -> Job:
-    if row.body is None:
-        raise Undecodable("the message is missing")
-    job = codec.decode_job(row.body)
-    if raw(job.id) != row.id or raw(job.queue) != queue:
-        raise Undecodable(f"the message is of another job: {job.id!r} of queue {job.queue!r}")
-    return job
 
 
 def bury(tx: Transaction, consumer: int, bad: Sequence[tuple[int, str]]) -> None:
@@ -129,4 +127,5 @@ def bury(tx: Transaction, consumer: int, bad: Sequence[tuple[int, str]]) -> None
             place, queue, attempts, failures = row
             failure = Failure(UNDECODABLE, why, attempt=attempts, at=tx.now)
             tx.count(queue, State.RUNNING, -1)
+            gates.leave(tx, [token])
             end(tx, State.DEAD, [Ending(place, queue, None, attempts, appended(failures, failure), DEAD_KEPT)])

@@ -5,23 +5,28 @@ from __future__ import annotations
 import contextlib
 import math
 import threading
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import psycopg
 
 from longboat.broker import Lease, Pulse, Settlement
 from longboat.brokers.postgres import prune, settle, sweep
 from longboat.brokers.postgres.claim import Claimed, bury, claim
+from longboat.brokers.postgres.gated import AT_ONCE, Claim, claim_round
+from longboat.brokers.postgres.line import Line
 from longboat.brokers.postgres.link import Link
 from longboat.brokers.postgres.look import Look, Looker
 from longboat.brokers.postgres.names import name_of, raw
-from longboat.brokers.postgres.store import Line, Store, Transaction
-from longboat.brokers.postgres.wait import Bell
+from longboat.brokers.postgres.store import Store
+from longboat.brokers.postgres.transaction import Connection, Transaction
+from longboat.brokers.postgres.wait import Bell, Watch
 from longboat.clock import SYSTEM
 from longboat.errors import BrokerError
 
 _LOOK_EVERY = 0.05
 """Seconds that a busy consumer claims without looking for what else there is."""
+_ROUNDS = 10
+"""Transactions in which one claim goes on past jobs that their limits shut out, at most."""
 
 
 class PostgresConsumer:
@@ -44,11 +49,19 @@ class PostgresConsumer:
         self._single = [raw(name) for name in queues] if len(queues) == 1 and store.clock is None else []
         self._busy = False
         """The last claim did not empty the queue."""
+        self._passing = False
+        """The last claim came to its end among jobs that their limits shut out."""
+        self._limited: set[bytes] = set()
+        """Queues where some of the jobs that were claimed last had limits."""
+        self._paused: frozenset[bytes] = frozenset()
         self._last_queue = b""
         self._told = 0
         self._woken = False
         self._marked = False
         """The server knows that this consumer waits, and has it notified."""
+        self._marking = threading.Lock()
+        """Held while the server is told so, or the contrary."""
+        self._watch = Watch()
         self._over = False
         self._closed = False
 
@@ -71,9 +84,9 @@ class PostgresConsumer:
             left = until - SYSTEM.monotonic()
             if leases or self._must_return(look) or left <= 0:
                 return leases
-            if self._mark():
+            if self._passing or self._mark():
                 continue  # what was put before the mark was seen told nobody
-            self._bell.wait(self._line, min(left, max(0.0, look.next)))
+            self._bell.wait(self._line, min(left, max(0.0, look.next), self._watch.pause(self._looked)))
         if not self._closed:
             threading.Event().wait(min(0.05, max(0.0, until - SYSTEM.monotonic())))  # who has not noticed must not spin
         return []
@@ -104,6 +117,11 @@ class PostgresConsumer:
             prune.housekeep(self._store)
         return Pulse(True, ids)
 
+    def pause(self, queues: Collection[str], tasks: Collection[str]) -> None:
+        self._paused = frozenset(map(raw, queues))
+        self._looker.pause(self._paused, frozenset(map(raw, tasks)))
+        self._bell.ring()
+
     def wake(self) -> None:
         self._woken = True
         self._bell.ring()
@@ -118,7 +136,7 @@ class PostgresConsumer:
             self._bell.close()
         self._store.write(lambda tx: sweep.end_consumer(tx, self._n, None))
 
-    def _look(self, link: Link) -> Look:
+    def _look(self, link: Connection) -> Look:
         return self._looker.look(lambda sql, **values: self._store.run(link, sql, values), self._last_queue)
 
     def _must_return(self, look: Look) -> bool:
@@ -131,9 +149,9 @@ class PostgresConsumer:
         """Claim what a look shows; while there is more than is taken, look now and then only."""
         link = self._line.link()
         if self._busy and self._single and SYSTEM.monotonic() - self._looked < _LOOK_EVERY:
-            leases = self._claim(link, self._single, n)
+            leases = [] if self._paused else self._claim(link, self._single, n, False)
             if leases:
-                return leases, Look(True, self._told, [], False, 0.0)
+                return leases, Look(True, self._told, [], False, False, 0.0)
         look = self._look(link)
         while look.alive and look.next <= 0:
             more = Store.again(link, lambda link: self._store.write_on(link, lambda tx: sweep.sweep(tx, self._n)))
@@ -146,17 +164,23 @@ class PostgresConsumer:
             return [], look
         if look.parked:
             return self._claim_parked(link, n), look
-        return self._claim(link, look.queues, n), look
+        return self._claim(link, look.queues, n, look.gated), look
 
-    def _claim(self, link: Link, queues: Sequence[bytes], n: int) -> list[Lease]:
+    def _claim(self, link: Link, queues: Sequence[bytes], n: int, gated: bool) -> list[Lease]:
+        """`gated`: some ready jobs have limits."""
         claimed = Claimed([], [])
-        self._busy = False
+        self._busy = self._passing = False
         try:
             for queue in queues:
                 wanted = n - len(claimed.leases)
-                found = Store.again(link, lambda link, queue=queue, n=wanted: self._claim_queue(link, queue, n))  # type: ignore[misc]
-                claimed.leases.extend(found.leases)
-                claimed.bad.extend(found.bad)
+                if not gated or queue not in self._limited:
+                    found = Store.again(link, lambda link, queue=queue, n=wanted: self._claim_queue(link, queue, n))  # type: ignore[misc]
+                    claimed.leases.extend(found.leases)
+                    claimed.bad.extend(found.bad)
+                    if gated and not found.size:
+                        self._claim_limited(link, queue, n, claimed)
+                else:
+                    self._claim_limited(link, queue, n, claimed)
                 if len(claimed.leases) >= n:
                     self._busy = True
                     break
@@ -175,18 +199,39 @@ class PostgresConsumer:
             self._last_queue = queue
         return found
 
+    def _claim_limited(self, link: Link, queue: bytes, n: int, claimed: Claimed) -> None:
+        """Add to what was claimed, up to `n` leases, where ready jobs have limits: in rounds, which are short."""
+        size = n - len(claimed.leases)
+        self._limited.discard(queue)
+        for _ in range(_ROUNDS):
+            self._claims += 1
+            its, wanted = Claim(self._n, self._claims, queue), n - len(claimed.leases)
+            found = Store.again(
+                link,
+                lambda link, its=its, n=wanted, size=size: self._store.write_on(  # type: ignore[misc]
+                    link, lambda tx: claim_round(tx, its, n, size)
+                ),
+            )
+            self._heard = self._claims
+            claimed.leases.extend(found.leases)
+            claimed.bad.extend(found.bad)
+            if found.leases:
+                self._last_queue = queue
+            if found.limited:
+                self._limited.add(queue)
+            if len(claimed.leases) >= n or not found.shut:
+                return
+            size = AT_ONCE
+        self._passing = True
+
     def _claim_parked(self, link: Link, n: int) -> list[Lease]:
         """As `_claim`, with the parked jobs that this consumer knows among the ready ones."""
         self._claims += 1
+        self._passing = False
 
         def claiming(tx: Transaction) -> list[Claimed]:
             parked = self._looker.unpark(tx, n)
-            found: list[Claimed] = []
-            left = n
-            for queue in self._look(link).queues:
-                if left > 0:
-                    found.append(claim(self._store, link, self._n, self._claims, queue, left))
-                    left -= len(found[-1].leases)
+            found = self._claim_within(tx, n)
             self._looker.repark(tx, parked)
             return found
 
@@ -196,6 +241,23 @@ class PostgresConsumer:
         if bad:
             self._store.write(lambda tx: bury(tx, self._n, bad))
         return [lease for claimed in found for lease in claimed.leases]
+
+    def _claim_within(self, tx: Transaction, n: int) -> list[Claimed]:
+        found: list[Claimed] = []
+        look = self._look(tx.link)
+        for queue in look.queues:
+            its = claim(self._store, tx.link, self._n, self._claims, queue, n)
+            if look.gated and not its.size:
+                limited = claim_round(tx, Claim(self._n, self._claims, queue), n, max(n, AT_ONCE))
+                its = Claimed(limited.leases, limited.bad)
+                self._passing = bool(limited.shut) and not its.leases
+                if limited.limited:  # the keys of another queue's would be locked out of order
+                    n = len(its.leases)
+            found.append(its)
+            n -= len(its.leases)
+            if n <= 0:
+                break
+        return found
 
     def _recover(self) -> None:
         """Hand back what was leased by claims whose answers were lost; one that is still under way finds nothing."""
@@ -215,30 +277,34 @@ class PostgresConsumer:
 
     def _mark(self) -> bool:
         """Have the server notify this consumer; whether it did not before."""
-        if self._marked and not self._line.fresh:
-            return False
-        if not self._line.is_deaf:
-            sql = "UPDATE @.consumers SET waiting = TRUE WHERE n = %(n)s AND NOT waiting"
-            self._line.run(sql, n=self._n)
-        self._marked, self._line.fresh = True, False
-        return True
+        with self._marking:
+            if self._marked and not self._line.fresh:
+                return False
+            if not self._line.is_deaf:
+                sql = "UPDATE @.consumers SET waiting = TRUE WHERE n = %(n)s AND NOT waiting"
+                self._line.run(sql, n=self._n)
+            self._marked, self._line.fresh = True, False
+            self._watch.begin()
+            return True
 
     def _renew(self) -> bool:
         """Put the deadline off and do what is due; False when this consumer is over."""
         asked = SYSTEM.monotonic()
-        self._marked = waiting = self._marked and not self._busy
+        with self._marking:
+            self._marked, waiting = False, self._marked and not self._busy
 
-        def renewing(tx: Transaction) -> bool:
-            renewed = tx.run(
-                "UPDATE @.consumers SET deadline = %(deadline)s, waiting = %(waiting)s WHERE n = %(n)s",
-                deadline=tx.now + self._lease,
-                waiting=waiting,
-                n=self._n,
-            )
-            return bool(renewed.rowcount == 1)
+            def renewing(tx: Transaction) -> bool:
+                renewed = tx.run(
+                    "UPDATE @.consumers SET deadline = %(deadline)s, waiting = %(waiting)s WHERE n = %(n)s",
+                    deadline=tx.now + self._lease,
+                    waiting=waiting,
+                    n=self._n,
+                )
+                return bool(renewed.rowcount == 1)
 
-        if not self._store.write(renewing):
-            return False
+            if not self._store.write(renewing):
+                return False
+            self._marked = waiting
         self._renewed = asked
         while self._store.write(lambda tx: sweep.sweep(tx, self._n)):
             pass

@@ -8,7 +8,8 @@ from typing import NamedTuple
 
 from longboat import codec
 from longboat.broker import FORGOTTEN_AFTER
-from longboat.brokers.postgres.store import Transaction
+from longboat.brokers.postgres.following import untie
+from longboat.brokers.postgres.transaction import Transaction
 from longboat.errors import Undecodable
 from longboat.job import DEFAULT_KEEP, FAILURES_KEPT, Failure, State
 
@@ -32,6 +33,8 @@ def end(tx: Transaction, state: State, endings: Iterable[Ending]) -> None:
     groups: defaultdict[tuple[bytes, float], list[Ending]] = defaultdict(list)
     for ending in endings:
         groups[ending.queue, ending.keep].append(ending)
+    if state is not State.DEAD:  # those may be revived
+        untie(tx, [ending.place for group in groups.values() for ending in group])
     for (queue, keep), group in groups.items():
         tx.run(
             """
@@ -71,6 +74,7 @@ def forget(tx: Transaction, places: Sequence[int], at: Sequence[float | None]) -
     """Delete messages. Ids chosen by callers stay remembered for a while after `at`, when each job ended (None: now)."""
     if not places:
         return
+    untie(tx, places)
     tx.run(
         """
         UPDATE @.jobs AS j SET body = NULL, until = coalesce(g.at, %(at)s) + %(after)s

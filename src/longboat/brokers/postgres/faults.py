@@ -20,6 +20,8 @@ def translated(error: psycopg.Error, where: str) -> BrokerError:
     """The error to raise instead."""
     code = error.sqlstate or ""
     text = str(error).strip()
+    if "startup parameter" in text:  # pgbouncer refuses those that it cannot pass on
+        return BrokerUnavailable(f"{where} is behind pgbouncer, it seems: add ?pgbouncer=1 to the URL. It says: {text}")
     if code in _FULL:
         return BrokerFull(f"{where} has no room left: nothing was stored. Make room, then try again. It says: {text}")
     if code.startswith(_FORBIDDEN):

@@ -13,11 +13,11 @@ from longboat.brokers.postgres.link import Link
 from longboat.errors import BrokerError, StoreTooNew
 
 
-def _first() -> str:
-    return files("longboat.brokers.postgres").joinpath("schema.sql").read_text("utf-8")
+def _read(name: str) -> str:
+    return files("longboat.brokers.postgres").joinpath(name).read_text("utf-8")
 
 
-STEPS: Sequence[str] = (_first(),)
+STEPS: Sequence[str] = (_read("schema.sql"), _read("ties.sql"))
 """The SQL that leads from each version to the next; the length is the newest version. A released step never changes."""
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from longboat.broker import ENDED_KEPT, FORGOTTEN_AFTER
+from longboat.brokers.postgres import board, gates, turns
 from longboat.brokers.postgres.ending import forget
-from longboat.brokers.postgres.store import Store, Transaction
+from longboat.brokers.postgres.store import Store
+from longboat.brokers.postgres.transaction import Transaction
 from longboat.job import State
 
 EVERY = 2.0
@@ -31,14 +33,23 @@ _SUM_UP = """
 
 def housekeep(store: Store) -> None:
     """Prune, if this process has not for a while. Each chunk is a transaction of its own."""
+    if store.due("gates", gates.EVERY):
+        store.write(gates.with_room)
     if not store.due("prune", EVERY):
         return
     rows = store.call(f"SELECT count(*) FROM (SELECT 1 FROM @.counts LIMIT {_ROWS}) AS c")
     if rows[0][0] >= _ROWS:
         store.write(lambda tx: tx.run(_SUM_UP).rowcount)
+    store.write(_tidy)
     for _ in range(_ROUND):
         if store.write(lambda tx: prune(tx, _CHUNK)) < _CHUNK:
             return
+
+
+def _tidy(tx: Transaction) -> None:
+    gates.tidy(tx)
+    turns.forget(tx, _CHUNK)
+    board.prune(tx, _CHUNK)
 
 
 def prune(tx: Transaction, limit: int) -> int:

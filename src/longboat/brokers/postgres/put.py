@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
-from typing import Any, cast
+from typing import Any
 
 import psycopg
-from psycopg.rows import tuple_row
+import psycopg.errors
 
 from longboat import codec
 from longboat.broker import Token
+from longboat.brokers.postgres import tied
+from longboat.brokers.postgres.alike import ALIKE, ALIKE_ONCE, FRESH, values_of
+from longboat.brokers.postgres.guest import Guest
+from longboat.brokers.postgres.link import Link
 from longboat.brokers.postgres.names import name_of, raw
-from longboat.brokers.postgres.store import NOW, Store
+from longboat.brokers.postgres.store import Store
+from longboat.brokers.postgres.transaction import NOW
 from longboat.job import Job, order_of
 
 _GIVEN = """
@@ -20,11 +26,6 @@ _GIVEN = """
         SELECT nextval('@.places') AS place, g.*
         FROM unnest(%(ids)b::bytea[], %(bodies)b::bytea[], %(queues)b::bytea[], %(ranks)b::bigint[], %(delays)b::float8[],
             %(expires)b::float8[], %(chosen)b::boolean[]) AS g (id, body, queue, rank, delay, expires, chosen))"""
-_FRESH = """
-    fresh AS (
-        INSERT INTO @.producers (client, number, at) SELECT %(client)s, %(number)s, now FROM t
-        ON CONFLICT (client) DO UPDATE SET number = excluded.number, at = excluded.at
-        WHERE excluded.number > producers.number RETURNING 1)"""
 # In the order of ids, so that two puts of the same jobs wait for each other in one direction only.
 _STORED = """
     stored AS MATERIALIZED (
@@ -51,31 +52,64 @@ _STORED = """
             ELSE ARRAY(SELECT id FROM new) END"""
 
 _PUT = f"WITH {_GIVEN},{_STORED}".format(now=NOW, fresh="TRUE", is_fresh="TRUE")
-_PUT_ONCE = f"WITH {_GIVEN},{_FRESH},{_STORED}".format(
+_PUT_ONCE = f"WITH {_GIVEN},{FRESH},{_STORED}".format(
     now=NOW, fresh="EXISTS (SELECT 1 FROM fresh)", is_fresh="EXISTS (SELECT 1 FROM fresh)"
 )
 
 
 def put(store: Store, jobs: Sequence[Job], token: Token | None) -> list[str]:
     """Returns the ids that were new, in order; all of them for a token that is known."""
-    sql, values = _statement(store, jobs, token)
-    return _new(jobs, store.use(lambda link: store.run(link, sql, values).fetchone()))
+    alike = values_of(jobs)
+    if alike is not None:
+        alike |= _about(store, token)
+    elif any(tied.is_tied(job) for job in jobs):
+        return _put_tied(store, jobs, token)
+
+    def putting(link: Link) -> Any:
+        if alike is not None:
+            with contextlib.suppress(psycopg.errors.UniqueViolation):  # one of the ids is known: look which
+                return store.run(link, ALIKE if token is None else ALIKE_ONCE, alike).fetchone()
+        return store.run(link, _PUT if token is None else _PUT_ONCE, _values(store, jobs, token)).fetchone()
+
+    return _new(jobs, store.use(putting))
+
+
+def _put_tied(store: Store, jobs: Sequence[Job], token: Token | None) -> list[str]:
+    def putting(link: Link) -> list[str]:
+        with contextlib.suppress(psycopg.errors.UniqueViolation):  # another has just taken the very place of one: look anew
+            return store.write_on(link, lambda tx: tied.put(tx, jobs, token))
+        return store.write_on(link, lambda tx: tied.put(tx, jobs, token))
+
+    return store.use(putting)
+
+
+def _put_tied_within(store: Store, connection: Any, jobs: Sequence[Job]) -> list[str]:
+    with store.told_well():
+        tx = store.guest(connection)
+        with connection.transaction():  # a part of the caller's, which `guest` has begun: what is refused leaves nothing
+            new = tied.put(tx, jobs, None)
+            tx.flush()
+    return new
 
 
 def put_within(store: Store, connection: Any, jobs: Sequence[Job]) -> list[str]:
     """The same within the transaction that a connection of psycopg is in, whose owner ends it."""
-    sql, values = _statement(store, jobs, None)
-    cursor = psycopg.Cursor(connection, row_factory=tuple_row)
-    now = None if store.clock is None else store.clock.now()
+    if any(tied.is_tied(job) for job in jobs):
+        return _put_tied_within(store, connection, jobs)
+    values = {**_values(store, jobs, None), "always": True}
     with store.told_well():
-        cursor.execute(store.text(sql), {**values, "always": True, "now": now}, prepare=False, binary=True)
-        return _new(jobs, cast("tuple[bool, int, list[bytes] | None]", cursor.fetchone()))
+        return _new(jobs, store.run(Guest(connection), _PUT, values).fetchone())
 
 
-def _statement(store: Store, jobs: Sequence[Job], token: Token | None) -> tuple[str, dict[str, Any]]:
+def _about(store: Store, token: Token | None) -> dict[str, Any]:
+    client, number = token or (None, None)
+    return {"channel": store.channel, "client": client, "number": number}
+
+
+def _values(store: Store, jobs: Sequence[Job], token: Token | None) -> dict[str, Any]:
     by_id = {job.id: job for job in reversed(jobs)}  # of the same id the first counts
     unique = list(jobs) if len(by_id) == len(jobs) else [by_id[job_id] for job_id in dict.fromkeys(job.id for job in jobs)]
-    values: dict[str, Any] = {
+    return {
         "ids": [raw(job.id) for job in unique],
         "bodies": [codec.encode_job(job) for job in unique],
         "queues": [raw(job.queue) for job in unique],
@@ -83,13 +117,9 @@ def _statement(store: Store, jobs: Sequence[Job], token: Token | None) -> tuple[
         "delays": [float(job.delay) for job in unique],
         "expires": [None if job.expires is None else float(job.expires) for job in unique],
         "chosen": [order_of(job.id) is None for job in unique],
-        "channel": store.channel,
         "always": False,
+        **_about(store, token),
     }
-    if token is None:
-        return _PUT, values
-    values["client"], values["number"] = token
-    return _PUT_ONCE, values
 
 
 def _new(jobs: Sequence[Job], answer: tuple[bool, int, list[bytes] | None]) -> list[str]:

@@ -10,10 +10,11 @@ from typing import Any
 
 from longboat import codec
 from longboat.brokers.postgres.ending import WALL
+from longboat.brokers.postgres.line import Line
 from longboat.brokers.postgres.names import name_of, raw
-from longboat.brokers.postgres.store import Line, Store
+from longboat.brokers.postgres.store import Store
 from longboat.brokers.postgres.sweep import sweep
-from longboat.brokers.postgres.wait import LOOK_ANYWAY, Bell
+from longboat.brokers.postgres.wait import LOOK_ANYWAY, Bell, Watch
 from longboat.clock import SYSTEM
 from longboat.errors import BrokerError, Undecodable
 from longboat.job import Result, State
@@ -61,6 +62,7 @@ class PostgresListener:
         self._id = os.urandom(8).hex()
         self._line = Line(store)
         self._bell = Bell()
+        self._watch = Watch()
         self._lock = threading.Lock()
         self._waiting = threading.Lock()
         self._watched: dict[str, int | None] = {}
@@ -119,8 +121,8 @@ class PostgresListener:
             left = until - SYSTEM.monotonic()
             if results or self._woken or left <= 0:
                 return results
-            pause = self._tend()
-            ended = self._heard(self._bell.wait(self._line, min(left, pause)))
+            self._tend()
+            ended = self._heard(self._bell.wait(self._line, min(left, self._watch.pause(self._looked))))
         return []
 
     def _mark(self) -> None:
@@ -137,6 +139,7 @@ class PostgresListener:
             )
             if now - self._marked > _MARK:
                 self._looked = -1e9
+                self._watch.begin()
             self._marked = now
 
     def _heard(self, told: Sequence[str]) -> set[str]:
@@ -156,7 +159,7 @@ class PostgresListener:
             if now - self._asked >= LOOK_ANYWAY:
                 self._asked = now
                 fresh |= {job_id for job_id, place in self._watched.items() if place is None}
-            every = _LOOK_ALL if not self._line.is_deaf else 0.0
+            every = self._watch.pause(self._looked, _LOOK_ALL) if not self._line.is_deaf else 0.0
             if now - self._looked >= every:
                 self._looked = now
                 wanted = set(self._watched)
@@ -187,13 +190,12 @@ class PostgresListener:
                         self._watched[job_id] = place
                         self._ids[place] = job_id
 
-    def _tend(self) -> float:
-        """Do what is due, since there may be no worker to do it; in how many seconds to do it again."""
+    def _tend(self) -> None:
+        """Do what is due, since there may be no worker to do it."""
         now = SYSTEM.monotonic()
         if now - self._swept >= LOOK_ANYWAY:
             self._swept = now
             self._store.write(sweep)
-        return LOOK_ANYWAY
 
     def _drop(self, job_id: str) -> None:
         place = self._watched.pop(job_id, None)

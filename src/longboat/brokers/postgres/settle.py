@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from longboat.broker import CANCELLED, DEAD_KEPT, FORGOTTEN_AFTER, Lease, Settlement
-from longboat.brokers.postgres.ending import WALL, Ending, appended, cancelled_kept, end
-from longboat.brokers.postgres.link import Link
+from longboat.brokers.postgres import gates
+from longboat.brokers.postgres.ending import WALL, Ending, appended, cancelled_kept, end, forget
+from longboat.brokers.postgres.following import ANY_AWAITED, AWAITED, let_go
+from longboat.brokers.postgres.moving import ROWS, columns, make_ready, make_scheduled
 from longboat.brokers.postgres.names import raw
-from longboat.brokers.postgres.store import NOW, Store, Transaction
+from longboat.brokers.postgres.store import Store
+from longboat.brokers.postgres.tied import is_tied
+from longboat.brokers.postgres.transaction import NOW, Connection, Transaction
 from longboat.codec import encode_failures
 from longboat.job import Cancelled, Dead, Done, Failure, Park, Release, Retry, State
 
@@ -19,11 +23,14 @@ _ME = "me AS MATERIALIZED (SELECT n FROM @.consumers WHERE n = %(consumer)s FOR 
 
 _GONE = """
     gone AS MATERIALIZED (
-        DELETE FROM @.leased WHERE token = ANY(%(tokens)b::bigint[]) AND consumer = (SELECT n FROM me)
+        DELETE FROM @.leased WHERE token = ANY(%(tokens)b::bigint[]) AND consumer = (SELECT n FROM me) {but}
         RETURNING token, place, queue, rank, since, attempts, returns, expires_at, failures, cancel)"""
+_ALL = _GONE.format(but="")
+_FREE = _GONE.format(but=f"AND followed IS NULL AND (NOT {ANY_AWAITED} OR NOT {AWAITED.format(place='leased.place')})")
+"""Those that no job waits for. Jobs put after one of these while it is settled say so in its row (following.py)."""
 
 _SUCCEED = f"""
-    WITH t AS MATERIALIZED (SELECT {NOW} AS now), {_ME}, {_GONE},
+    WITH t AS MATERIALIZED (SELECT {NOW} AS now), {_ME}, {_FREE},
     e AS MATERIALIZED (SELECT nextval('@.endings') AS n),
     term AS (
         INSERT INTO @.terms SELECT t.now + %(keep)s, 'succeeded', %(queue)b, e.n FROM t, e
@@ -48,7 +55,7 @@ _EACH = _SUCCEED.format(
     source="gone JOIN unnest(%(tokens)b::bigint[], %(results)b::bytea[]) AS r (token, result) ON r.token = gone.token",
 )
 _FORGET = f"""
-    WITH t AS MATERIALIZED (SELECT {NOW} AS now), {_ME}, {_GONE},
+    WITH t AS MATERIALIZED (SELECT {NOW} AS now), {_ME}, {_FREE},
     remembered AS (
         UPDATE @.jobs AS j SET body = NULL, until = (SELECT now FROM t) + {FORGOTTEN_AFTER}
         WHERE j.place = ANY (ARRAY(SELECT place FROM gone)) AND j.chosen),
@@ -83,14 +90,16 @@ def settle(store: Store, consumer: int, settlements: Sequence[Settlement], start
     done: defaultdict[tuple[str, float], dict[int, bytes]] = defaultdict(dict)
     others: dict[int, Settlement] = {}
     for token, settlement in ours.items():
-        if type(settlement.outcome) is Done:
-            job = settlement.lease.job
+        job = settlement.lease.job
+        if type(settlement.outcome) is Done and (job.ties is None or not is_tied(job)):
             done[job.queue, job.keep][token] = settlement.outcome.result
         else:
             others[token] = settlement
     if len(done) == 1 and not others and not started:
         ((queue, keep), results) = next(iter(done.items()))
         held = store.use(lambda link: _succeed(store, link, consumer, queue, keep, results))
+        if left := {token: settlement for token, settlement in ours.items() if token not in held}:
+            held |= store.write(lambda tx: _Batch(tx, consumer).settle(left))
         return refused + [settlement.lease for token, settlement in ours.items() if token not in held]
 
     def all_of_it(tx: Transaction) -> list[Lease]:
@@ -98,16 +107,16 @@ def settle(store: Store, consumer: int, settlements: Sequence[Settlement], start
         held: set[int] = set()
         for (queue, keep), results in done.items():
             held |= _succeed(store, tx.link, consumer, queue, keep, results)
-        if others:
-            held |= _Batch(tx, consumer).settle(others)
+        if left := {token: settlement for token, settlement in ours.items() if token not in held}:
+            held |= _Batch(tx, consumer).settle(left)
         lost = [settlement.lease for token, settlement in ours.items() if token not in held]
         return refused + lost + [lease for lease in started if lease.token not in noted]
 
     return store.write(all_of_it)
 
 
-def _succeed(store: Store, link: Link, consumer: int, queue: str, keep: float, results: dict[int, bytes]) -> set[int]:
-    """Returns the tokens that were the consumer's."""
+def _succeed(store: Store, link: Connection, consumer: int, queue: str, keep: float, results: dict[int, bytes]) -> set[int]:
+    """Returns the tokens of those that were the consumer's, and that nobody waits for."""
     values: dict[str, Any] = {"consumer": consumer, "queue": raw(queue), "keep": float(keep), "tokens": list(results)}
     values["channel"] = store.channel
     if keep <= 0:
@@ -142,10 +151,13 @@ class _Batch:
         self._ready: list[_Row] = []
         self._delayed: list[tuple[float, _Row]] = []
         self._parked: list[tuple[bytes, float, bytes, _Row]] = []
+        self._results: dict[int, bytes] = {}
+        """Of those that succeeded, by place."""
+        self._forgotten: list[int] = []
 
     def settle(self, settlements: dict[int, Settlement]) -> set[int]:
         rows = self._tx.run(
-            f"WITH {_ME}, {_GONE} SELECT * FROM gone ORDER BY place",
+            f"WITH {_ME}, {_ALL} SELECT * FROM gone ORDER BY place",
             consumer=self._consumer,
             tokens=list(settlements),
         ).fetchall()
@@ -156,15 +168,26 @@ class _Batch:
             self._sort(row, settlements[row.token])
         for state, endings in self._ended.items():
             end(self._tx, state, endings)
+        forget(self._tx, self._forgotten, [None] * len(self._forgotten))
+        if self._results:
+            let_go(self._tx, self._results)
         make_ready(self._tx, self._ready)
-        self._delay()
+        make_scheduled(self._tx, self._delayed)
         self._park()
+        gates.leave(self._tx, sorted(held))
         return held
 
     def _sort(self, row: _Row, settlement: Settlement) -> None:
         job, outcome, failures, now = settlement.lease.job, settlement.outcome, row.failures, self._tx.now
         kept = cancelled_kept(job.keep)
         match outcome:
+            case Done(result):
+                self._results[row.place] = result
+                if job.keep > 0:
+                    made = Ending(row.place, row.queue, row.since, row.attempts + 1, failures, job.keep, result)
+                    self._ended[State.SUCCEEDED].append(made)
+                else:
+                    self._forgotten.append(row.place)
             case Dead(failure, charged):
                 self._end(State.DEAD, row, charged, appended(failures, failure), DEAD_KEPT)
             case Cancelled(failure):
@@ -192,58 +215,18 @@ class _Batch:
         else:
             self._ready.append(row)
 
-    def _delay(self) -> None:
-        if self._delayed:
-            self._tx.run(
-                "INSERT INTO @.delayed SELECT * FROM unnest(%(dues)b::float8[], " + _COLUMNS.removeprefix("unnest("),
-                dues=[due for due, _ in self._delayed],
-                **_columns(row for _, row in self._delayed),
-            )
-            for _, row in self._delayed:
-                self._tx.count(row.queue, State.SCHEDULED, 1)
-            self._tx.tell("c")
-
     def _park(self) -> None:
         for task, dead_at, reason, row in self._parked:
             self._tx.run(
                 "INSERT INTO @.parked SELECT %(task)b, place, queue, rank, %(dead_at)s, %(reason)b, attempts, returns, "
-                f"expires_at, failures FROM {_COLUMNS} AS r (place, queue, rank, attempts, returns, expires_at, failures)",
+                f"expires_at, failures FROM {ROWS}",
                 task=task,
                 dead_at=dead_at,
                 reason=reason,
-                **_columns([row]),
+                **columns([row]),
             )
             self._tx.count(row.queue, State.WAITING, 1)
             self._tx.tell("c")
-
-
-_COLUMNS = (
-    "unnest(%(places)b::bigint[], %(queues)b::bytea[], %(ranks)b::bigint[], %(attempts)b::int[], %(returns)b::int[], "
-    "%(expires)b::float8[], %(failures)b::bytea[])"
-)
-
-
-def _columns(rows: Iterable[Any]) -> dict[str, list[Any]]:
-    """The values of _COLUMNS, from rows that have these fields."""
-    rows = list(rows)
-    return {
-        "places": [row.place for row in rows],
-        "queues": [row.queue for row in rows],
-        "ranks": [row.rank for row in rows],
-        "attempts": [row.attempts for row in rows],
-        "returns": [row.returns for row in rows],
-        "expires": [row.expires_at for row in rows],
-        "failures": [row.failures for row in rows],
-    }
-
-
-def make_ready(tx: Transaction, rows: Sequence[Any]) -> None:
-    """Rows that have the fields of `ready` go there, and whoever waits is told."""
-    if rows:
-        tx.run(f"INSERT INTO @.ready SELECT * FROM {_COLUMNS}", **_columns(rows))
-        for row in rows:
-            tx.count(row.queue, State.READY, 1)
-        tx.tell("c")
 
 
 def asked_for(now: float) -> Failure:

@@ -9,10 +9,12 @@ import msgspec
 
 from longboat import codec
 from longboat.broker import DEAD_KEPT, EXPIRED, LOST
+from longboat.brokers.postgres import gates
 from longboat.brokers.postgres.ending import Ending, appended, end, keeps
+from longboat.brokers.postgres.moving import FIELDS, make_ready
 from longboat.brokers.postgres.names import name_of
-from longboat.brokers.postgres.settle import asked_for, make_ready
-from longboat.brokers.postgres.store import Transaction
+from longboat.brokers.postgres.settle import asked_for
+from longboat.brokers.postgres.transaction import Transaction
 from longboat.job import DEFAULT_KEEP, Failure, State
 
 CHUNK = 500
@@ -42,9 +44,7 @@ class _Held(NamedTuple):
     started: bool
     cancel: bool
     since: float
-
-
-_FIELDS = "place, queue, rank, attempts, returns, expires_at, failures"
+    token: int
 
 
 def sweep(tx: Transaction, besides: int = 0) -> bool:
@@ -57,6 +57,7 @@ def sweep(tx: Transaction, besides: int = 0) -> bool:
     ).fetchall():
         worker = name_of(name) or consumer_id
         end_consumer(tx, n, Failure(LOST, f"worker {worker} was not heard of in time", at=tx.now, worker=worker))
+    gates.due(tx)
     most = max(_due(tx), *(_expire(tx, table, state) for table, state in _EXPIRING), _lose_patience(tx))
     return most >= CHUNK
 
@@ -72,7 +73,7 @@ def end_consumer(tx: Transaction, consumer: int, failure: Failure | None) -> int
 
 def give_back(tx: Transaction, which: str, failure: Failure | None, **values: Any) -> int:
     """End the leases that the condition names. The caller holds their consumer's row."""
-    sql = f"DELETE FROM @.leased WHERE {which} RETURNING {_FIELDS}, started, cancel, since"
+    sql = f"DELETE FROM @.leased WHERE {which} RETURNING {FIELDS}, started, cancel, since, token"
     rows = sorted(_Held(*row) for row in tx.run(sql, **values).fetchall())
     back: list[_Held] = []
     cancelled: list[_Held] = []
@@ -89,6 +90,7 @@ def give_back(tx: Transaction, which: str, failure: Failure | None, **values: An
         keep = kept.get(row.place, DEFAULT_KEEP)
         endings.append(Ending(row.place, row.queue, row.since, row.attempts, failures, keep))
     end(tx, State.CANCELLED, endings)
+    gates.leave(tx, [row.token for row in rows])
     return len(rows)
 
 
@@ -104,7 +106,7 @@ def _taken(tx: Transaction, table: str, due: str, more: str = "") -> list[tuple[
     """Rows of the table that are due, no longer there; those that others hold are left to them."""
     taken: list[tuple[Any, ...]] = tx.run(
         f"DELETE FROM @.{table} WHERE ctid = ANY (ARRAY(SELECT ctid FROM @.{table} WHERE {due} <= %(at)s "
-        f"ORDER BY {due} LIMIT {CHUNK} FOR UPDATE SKIP LOCKED)) RETURNING {_FIELDS}{more}",
+        f"ORDER BY {due} LIMIT {CHUNK} FOR UPDATE SKIP LOCKED)) RETURNING {FIELDS}{more}",
         at=tx.now,
     ).fetchall()
     return taken
@@ -119,7 +121,13 @@ def _due(tx: Transaction) -> int:
     return len(rows)
 
 
-_EXPIRING = (("ready", State.READY), ("delayed", State.SCHEDULED), ("parked", State.WAITING))
+_EXPIRING = (
+    ("ready", State.READY),
+    ("delayed", State.SCHEDULED),
+    ("parked", State.WAITING),
+    ("pending", State.WAITING),
+    ("lined", State.WAITING),
+)
 
 
 def _expire(tx: Transaction, table: str, state: State) -> int:
@@ -152,8 +160,20 @@ def _all(failures: bytes | None, reason: bytes) -> bytes | None:
     return failures
 
 
-def remove(tx: Transaction, table: str, place: int, queue: bytes, rank: int) -> Sequence[Any] | None:
-    """Take the job's row out of `ready`, `delayed` or `parked`, if it is still there."""
-    key = "queue = %(queue)b AND rank = %(rank)s AND place = %(place)s" if table == "ready" else "place = %(place)s"
-    row = tx.run(f"DELETE FROM @.{table} WHERE {key} RETURNING {_FIELDS}", place=place, queue=queue, rank=rank).fetchone()
-    return _Row(*row) if row else None
+def remove(tx: Transaction, table: str, rows: Sequence[Any]) -> list[_Row]:
+    """Take these jobs' rows (place, queue, rank) out of the table where they wait: those that are still there."""
+    if table == "ready":
+        found = (
+            "SELECT r.ctid FROM unnest(%(places)b::bigint[], %(queues)b::bytea[], %(ranks)b::bigint[]) "
+            "AS g (place, queue, rank) CROSS JOIN LATERAL (SELECT ctid FROM @.ready "
+            "WHERE queue = g.queue AND rank = g.rank AND place = g.place OFFSET 0 FOR UPDATE) AS r"
+        )
+    else:
+        found = f"SELECT ctid FROM @.{table} WHERE place = ANY (%(places)b::bigint[]) ORDER BY place FOR UPDATE"
+    gone = tx.run(
+        f"DELETE FROM @.{table} WHERE ctid = ANY (ARRAY({found})) RETURNING {FIELDS}",
+        places=[row.place for row in rows],
+        queues=[row.queue for row in rows],
+        ranks=[row.rank for row in rows],
+    ).fetchall()
+    return [_Row(*row) for row in gone]

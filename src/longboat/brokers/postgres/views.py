@@ -10,7 +10,7 @@ import msgspec
 from longboat import codec
 from longboat.brokers.postgres.names import name_of, raw
 from longboat.brokers.postgres.prune import COUNTS
-from longboat.brokers.postgres.store import Transaction
+from longboat.brokers.postgres.transaction import Transaction
 from longboat.errors import ConfigError, Undecodable
 from longboat.inspector import Page
 from longboat.job import Job, JobView, State
@@ -37,23 +37,42 @@ class Row(NamedTuple):
     result: bytes | None
     key: int
     """The lease's token or the ending's number."""
+    table: str
 
 
-def _select(table: str, state: str, rank: str = "t.rank", rest: str = "") -> str:
+def _select(source: str, state: str, table: str, rank: str = "t.rank", rest: str = "") -> str:
     rest = rest or "NULL::float8, NULL::float8, NULL::float8, NULL::bytea, NULL::bytea, 0::bigint"
     return (
-        f"SELECT {state}, t.place, j.id, t.queue, {rank}, t.attempts, t.failures, j.body, {rest} FROM @.{table} AS t "
+        f"SELECT {state}, t.place, j.id, t.queue, {rank}, t.attempts, t.failures, j.body, {rest}, {table} "
+        f"FROM {source} AS t "
         "LEFT JOIN LATERAL (SELECT id, body FROM @.jobs WHERE place = t.place OFFSET 0) AS j ON TRUE"
     )
 
 
 _WORKER = """(SELECT CASE WHEN c.name = ''::bytea THEN convert_to(c.id, 'UTF8') ELSE c.name END
     FROM @.consumers AS c WHERE c.n = t.consumer)"""
-_READY = _select("ready", "'ready'")
-_DELAYED = _select("delayed", "'scheduled'", rest="t.due, NULL::float8, NULL::float8, NULL::bytea, NULL::bytea, 0::bigint")
-_PARKED = _select("parked", "'waiting'")
-_LEASED = _select("leased", "'running'", rest=f"NULL::float8, t.since, NULL::float8, {_WORKER}, NULL::bytea, t.token")
-_ENDED = _select("ended", "t.state", rank="0::bigint", rest="NULL::float8, t.started, t.ended, NULL::bytea, t.result, t.n")
+_READY = _select("@.ready", "'ready'", "'ready'")
+_READY_AT = _select(
+    "unnest(%(places)b::bigint[], %(queues)b::bytea[], %(ranks)b::bigint[]) AS g (place, queue, rank) CROSS JOIN LATERAL "
+    "(SELECT * FROM @.ready AS r WHERE r.queue = g.queue AND r.rank = g.rank AND r.place = g.place OFFSET 0)",
+    "'ready'",
+    "'ready'",
+)
+_DELAYED = _select(
+    "@.delayed", "'scheduled'", "'delayed'", rest="t.due, NULL::float8, NULL::float8, NULL::bytea, NULL::bytea, 0::bigint"
+)
+WAITING = ("parked", "pending", "lined")
+"""Tables of jobs that wait for something else than time."""
+_ALL_WAITING = " UNION ALL ".join(
+    f"SELECT place, queue, rank, attempts, failures, '{table}' AS source FROM @.{table}" for table in WAITING
+)
+_WAITING = _select(f"({_ALL_WAITING})", "'waiting'", "t.source")
+_LEASED = _select(
+    "@.leased", "'running'", "'leased'", rest=f"NULL::float8, t.since, NULL::float8, {_WORKER}, NULL::bytea, t.token"
+)
+_ENDED = _select(
+    "@.ended", "t.state", "'ended'", rank="0::bigint", rest="NULL::float8, t.started, t.ended, NULL::bytea, t.result, t.n"
+)
 
 
 def find(tx: Transaction, ids: Sequence[str]) -> dict[str, Row]:
@@ -66,15 +85,14 @@ def find(tx: Transaction, ids: Sequence[str]) -> dict[str, Row]:
         return {}
     values: dict[str, Any] = {"places": [row[0] for row in rows]}
     found: dict[str, Row] = {}
-    for select in (_LEASED, _ENDED, _DELAYED, _PARKED):
+    for select in (_LEASED, _ENDED, _DELAYED, _WAITING):
         for row in tx.run(f"{select} WHERE t.place = ANY (%(places)b::bigint[])", **values).fetchall():
             found[name_of(row[2])] = Row(*row)
-    for place, stored, queue, rank in rows:
-        if name_of(stored) not in found:
-            key = "t.queue = %(queue)b AND t.rank = %(rank)s AND t.place = %(place)s"
-            row = tx.run(f"{_READY} WHERE {key}", queue=queue, rank=rank, place=place).fetchone()
-            if row is not None:
-                found[name_of(stored)] = Row(*row)
+    rest = [row for row in rows if name_of(row[1]) not in found]
+    if rest:
+        places, _, queues, ranks = (list(each) for each in zip(*rest, strict=True))
+        for row in tx.run(_READY_AT, places=places, queues=queues, ranks=ranks).fetchall():
+            found[name_of(row[2])] = Row(*row)
     return found
 
 
@@ -102,6 +120,8 @@ def view(row: Row) -> JobView:
         worker=None if row.worker is None else name_of(row.worker),
         result=row.result,
         failures=codec.decode_failures(row.failures),
+        ties=job.ties if job else None,
+        headers=job.headers if job else {},
     )
 
 
@@ -117,7 +137,7 @@ class _Order(NamedTuple):
 _ORDERS = {
     State.READY: _Order(_READY, "t.queue, t.rank, t.place", ("queue", "rank", "place")),
     State.SCHEDULED: _Order(_DELAYED, "t.due, t.place", ("due", "place")),
-    State.WAITING: _Order(_PARKED, "t.place", ("place",)),
+    State.WAITING: _Order(_WAITING, "t.place", ("place",)),
     State.RUNNING: _Order(_LEASED, "t.place", ("place",)),
 }
 

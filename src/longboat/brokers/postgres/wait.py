@@ -6,13 +6,36 @@ import contextlib
 import os
 import select
 import threading
+import time
 
-from longboat.brokers.postgres.store import Line
+from longboat.brokers.postgres.line import Line
 
 LOOK_ANYWAY = 1.0
 """Seconds between looks while nothing happens: heals a wake-up that was missed, and tells that the server is there."""
+_LOOK_SOON = 0.005
+"""The same at first, see Watch."""
 _LOOK_WITHOUT = 0.05
 """The same where the server cannot notify, behind pgbouncer."""
+
+
+class Watch:
+    """When to look again though nobody told anything.
+
+    Who changes something notifies those who were seen to wait when the statement began. One that began before that, and is
+    committed after the look that follows it, tells nobody. It is found by looks whose distance is the time gone by since:
+    no later than it took itself.
+    """
+
+    def __init__(self) -> None:
+        self._began = 0.0
+
+    def begin(self) -> None:
+        """From now on the server tells."""
+        self._began = time.monotonic()
+
+    def pause(self, looked: float, most: float = LOOK_ANYWAY) -> float:
+        """Seconds from the look at that monotonic time until the next one."""
+        return min(most, max(_LOOK_SOON, looked - self._began))
 
 
 class Bell:
@@ -42,9 +65,7 @@ class Bell:
         happened = poll.poll(max(0.0, seconds) * 1000)
         with contextlib.suppress(BlockingIOError, OSError):
             os.read(self._read, 4096)
-        if any(fd == link.pgconn.socket for fd, _ in happened):
-            line.drain()
-        return line.told()
+        return line.told() if any(fd == link.pgconn.socket for fd, _ in happened) else []
 
     def close(self) -> None:
         with self._lock:

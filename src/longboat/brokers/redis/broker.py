@@ -11,12 +11,16 @@ from typing import NamedTuple
 from longboat import codec
 from longboat.broker import Token
 from longboat.brokers.redis.address import address_of
+from longboat.brokers.redis.board import RedisBoard
 from longboat.brokers.redis.consumer import RedisConsumer
 from longboat.brokers.redis.inspector import RedisInspector
-from longboat.brokers.redis.keys import key_of
+from longboat.brokers.redis.keys import SIZE, key_of
 from longboat.brokers.redis.results import RedisResults
 from longboat.brokers.redis.server import Server, Value
+from longboat.brokers.redis.tied import is_tied, tied_values
+from longboat.brokers.redis.transit import RedisTransit
 from longboat.clock import Clock
+from longboat.errors import UnknownParent
 from longboat.job import Failure, Job
 
 DEFAULT_PREFIX = "longboat"
@@ -28,6 +32,7 @@ class _Group(NamedTuple):
     """Jobs in a row that are put alike, their keys growing: they may share a place, which goes by the order given."""
 
     first: Job
+    tied: bool
     members: list[Value]
 
 
@@ -57,6 +62,8 @@ class RedisBroker:
         self._numbers = itertools.count(1)
         self.results = RedisResults(self._server)
         self.inspector = RedisInspector(self._server)
+        self.board = RedisBoard(self._server)
+        self.transit = RedisTransit(self._server)
 
     def put(self, jobs: Sequence[Job], *, token: Token | None = None) -> list[str]:
         if not jobs:
@@ -66,24 +73,33 @@ class RedisBroker:
         groups: list[_Group] = []
         kind: tuple[object, ...] = ()
         before = b""
+        after = False
         encode, key = codec.encode_job, key_of
         for job in jobs:
             its = key(job.id)
             if its in ids:
                 continue
             ids[its] = job.id
-            if kind != (kind := (job.queue, job.priority, job.delay, job.expires)) or its <= before:
-                groups.append(_Group(job, members := []))
+            ties = job.ties
+            tied = ties is not None and is_tied(ties)
+            if kind != (kind := (job.queue, job.priority, job.delay, job.expires, tied)) or its <= before:
+                groups.append(_Group(job, tied, members := []))
             before = its
             members.append(its)
             members.append(encode(job))
+            if tied and ties:
+                members += tied_values(ties)
+                after = after or bool(ties.after)
         values: list[Value] = []
-        for first, members in groups:
+        for first, tied, members in groups:
             expires = "" if first.expires is None else repr(first.expires)
-            values += (first.queue, first.priority, repr(first.delay), expires, len(members) // 2, *members)
+            count = len(members) // (5 if tied else 2)
+            values += (first.queue, first.priority, repr(first.delay), expires, "tied" if tied else "", count, *members)
         # A put without a token gets one, since it is made again when a connection turns out to be dead.
         client, number = token or (self._server.client, next(self._numbers))
-        known = self._server.call("put", client, number, len(groups), *values)
+        known = self._server.call("put", client, number, "after" if after else "", len(groups), *values)
+        if isinstance(known, bytes):
+            raise _unknown_parent(jobs, known)
         if not known:
             return list(ids.values()) if known is not None else [job.id for job in jobs]
         left = set(known)
@@ -102,3 +118,10 @@ class RedisBroker:
 
     def close(self) -> None:
         self._server.close()
+
+
+def _unknown_parent(jobs: Sequence[Job], found: bytes) -> UnknownParent:
+    """The error for a job and a parent, said by their keys."""
+    child = next(job for job in jobs if key_of(job.id) == found[:SIZE])
+    parent = next(name for name in (child.ties.after if child.ties else ()) if key_of(name) == found[SIZE:])
+    return UnknownParent(f"job {child.id} comes after {parent}, which is not known here")

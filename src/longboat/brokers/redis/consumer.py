@@ -6,17 +6,23 @@ import contextlib
 import math
 import secrets
 import threading
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from hashlib import blake2b
 
 from longboat import codec
 from longboat.broker import UNDECODABLE, Lease, Pulse, Settlement
 from longboat.brokers.redis.claimed import Claimed
-from longboat.brokers.redis.server import Line, Server
+from longboat.brokers.redis.keys import key_of
+from longboat.brokers.redis.server import Line, Server, Value
 from longboat.brokers.redis.settling import Batch, Held
 from longboat.clock import SYSTEM
 from longboat.errors import BrokerError, Undecodable
 from longboat.job import Dead, Failure
 
+_AGAIN = b"again"
+"""Said by a claim that has stopped among jobs that limits shut out: others may stand behind them."""
+_INPUTS = 1000
+"""Results of parents to ask for at once."""
 _SHORTEST = 0.002
 """To wait for less takes longer than that; 0 would mean for ever."""
 
@@ -39,12 +45,24 @@ class RedisConsumer:
         """The answer to a claim was lost: the server may have leased jobs that nobody here knows of."""
         self._drained_until = 0.0
         """Until then there is nothing to claim but what rings: a ring lasts until it is heard, so that none is missed."""
+        self._passed_over = False
         self._woken = False
         self._over = False
         self._closed = False
         self._bell = server.key(f"bell:{id}")
-        rings = [server.key(f"wake:{queue}") for queue in self._queues] or [server.key("wake")]
-        self._rings = (self._bell, *rings)
+        self._asked: tuple[Value, ...] = ()
+        """What a claim says of queues and pauses."""
+        self._rings: tuple[str, ...] = ()
+        self._aim("", (), ())
+
+    def _aim(self, but: str, paused: Sequence[str], tasks: Sequence[str]) -> None:
+        """Ask for all but these from now on. `but` names the ring of those who pause the same of every queue."""
+        queues = [queue for queue in self._queues if queue not in paused]
+        count: Value = len(queues) if self._queues else ""
+        pauses: tuple[Value, ...] = (but, len(paused), *paused, *tasks) if paused or tasks else ()
+        self._asked = (count, *queues, *pauses)
+        every = [self._server.key(f"wake_but:{but}") if but else self._server.key("wake")]
+        self._rings = (self._bell, *([self._server.key(f"wake:{queue}") for queue in queues] if self._queues else every))
 
     def receive(self, n: int, *, wait: float) -> list[Lease]:
         with self._receiving:
@@ -60,8 +78,10 @@ class RedisConsumer:
             if now >= self._drained_until or now >= until or self._unsure:
                 leases = self._claim(n)
                 now = SYSTEM.monotonic()
-            if leases or self._woken or self._over or now >= until:
+            if leases or self._woken or self._over or (now >= until and not self._passed_over):
                 return leases
+            if self._passed_over:
+                continue
             seconds = min(until, self._drained_until) - now
             self._drained_until = 0.0
             if self._wait(seconds) == b"cancel":
@@ -79,15 +99,17 @@ class RedisConsumer:
         heard = self._heard if self._unsure else ""
         self._number += 1
         number, self._unsure = self._number, True
-        answer = self._server.call_on(self._line, "claim", self.id, n, number, heard, len(self._queues), *self._queues)
+        answer = self._server.call_on(self._line, "claim", self.id, n, number, heard, *self._asked)
         if answer is None:
             self._lose()
             return []
         due, keys, messages, spans, histories = answer
         claimed = Claimed(number, keys, messages, spans, histories)
         if len(claimed.keys) < n:
-            self._drained_until = SYSTEM.monotonic() + min(float(due) if due else math.inf, self._server.slice)
-        leases = self._leases(claimed) if keys else []
+            seconds = 0.0 if due == _AGAIN else float(due) if due else math.inf
+            self._drained_until = SYSTEM.monotonic() + min(seconds, self._server.slice)
+        self._passed_over = due == _AGAIN and not keys
+        leases = self._with_inputs(self._leases(claimed)) if keys else []
         self._heard, self._unsure = number, False  # only now: what raised before is given again
         return leases
 
@@ -111,6 +133,26 @@ class RedisConsumer:
             self._server.call("settle", self.id, *batch.values())
         return leases
 
+    def _with_inputs(self, leases: list[Lease]) -> list[Lease]:
+        """Those that came after others are told their results."""
+        fields: list[bytes] = []
+        for lease in leases:
+            if lease.job.ties is not None and lease.job.ties.after:
+                key = key_of(lease.job.id)
+                fields += [key + key_of(parent) for parent in lease.job.ties.after]
+        if not fields:
+            return leases
+        inputs: list[bytes] = []
+        for start in range(0, len(fields), _INPUTS):
+            part = fields[start : start + _INPUTS]
+            found = self._server.command_on(self._line, "HMGET", self._server.key("inputs"), *part)
+            inputs += [value or b"" for value in found]  # none: of a lease that is lost by now
+        at = 0
+        for lease in leases:
+            if lease.job.ties is not None:
+                lease.inputs = inputs[at : (at := at + len(lease.job.ties.after))]
+        return leases
+
     def settle(self, settlements: Sequence[Settlement], *, started: Sequence[Lease] = ()) -> list[Lease]:
         batch = Batch(self._held)
         batch.note(started)
@@ -130,12 +172,24 @@ class RedisConsumer:
             return Pulse(False)
         return Pulse(True, [codec.decode_job(message).id for message in answer])
 
+    def pause(self, queues: Collection[str], tasks: Collection[str]) -> None:
+        paused = sorted(queues)
+        but = blake2b("\0".join(paused).encode(errors="surrogatepass"), digest_size=8).hexdigest() if paused else ""
+        self._aim("" if self._queues else but, paused, list(tasks))
+        if not self._queues:
+            self._server.call("pause", self.id, but, *paused)
+        self._drained_until = 0.0
+        self._ring("look")
+
     def wake(self) -> None:
         if self._woken:
             return
         self._woken = True
-        with contextlib.suppress(BrokerError):  # then the receive that waits ends within a second by itself
-            self._server.command("LPUSH", self._bell, "wake")
+        self._ring("wake")
+
+    def _ring(self, why: str) -> None:
+        with contextlib.suppress(BrokerError):  # then the receive that waits ends, or looks, within a second by itself
+            self._server.command("LPUSH", self._bell, why)
 
     def close(self) -> None:
         if self._closed:

@@ -10,7 +10,7 @@ from longboat.brokers.redis.keys import key_of
 from longboat.brokers.redis.server import Server
 from longboat.brokers.redis.views import view
 from longboat.errors import ConfigError
-from longboat.inspector import ConsumerView, Page
+from longboat.inspector import ConsumerView, GateView, Page
 from longboat.job import JobView, State
 
 _BATCH = 500
@@ -121,9 +121,24 @@ class RedisInspector:
                 gone += count
         return gone
 
+    def gates(self, keys: Sequence[str]) -> list[GateView | None]:
+        views: list[GateView | None] = []
+        for start in range(0, len(keys), _BATCH):
+            part = keys[start : start + _BATCH]
+            views += [_gate(*pair) for pair in zip(part, self._server.call("gate_views", *part), strict=True)]
+        return views
+
     def prune(self, *, limit: int = 1000) -> int:
         pruned: int = self._server.call("prune", limit)
         return pruned
+
+
+def _gate(key: str, answer: Sequence[Any] | None) -> GateView | None:
+    if not answer:
+        return None
+    running, waiting, started, opens, ids = answer
+    holders = [each.decode(errors="surrogateescape") for each in ids]
+    return GateView(key, running, holders, waiting, started, float(opens) if opens else None)
 
 
 class _Place:

@@ -1,4 +1,4 @@
-"""The server's commands: Lua files, each put behind the parts that its header says it needs."""
+"""The server's commands: Lua files, each put behind the parts that its header says it needs, and what these need."""
 
 from __future__ import annotations
 
@@ -25,6 +25,8 @@ _CONSTANTS = {
     "PACK": PACK,
 }
 _NEEDS = re.compile(r"Needs: ([a-z, ]+)")
+_HERE = re.compile(r"^ *-- Here: ([a-z, ]+)$", re.MULTILINE)
+"""Files that belong into a function: closures cost the server more than most of what a script does with one job."""
 
 
 class Script:
@@ -32,16 +34,27 @@ class Script:
 
     def __init__(self, name: str) -> None:
         self.name = name
-        folder = files("longboat.brokers.redis") / "lua"
-        command = (folder / f"{name}.lua").read_text()
-        needed = _NEEDS.search(command.splitlines()[0])
-        parts = ["base", *(needed[1].split(", ") if needed else ())]
-        text = "\n".join([*((folder / f"{part}.lua").read_text() for part in parts), command])
+        text = "\n".join(_with_parts(name, {"base": _read("base")}).values())
         constants = [
             f"local {key} = {_literal(value)}" for key, value in _CONSTANTS.items() if re.search(rf"\b{key}\b", text)
         ]
         self.source = "\n".join([*constants, text]).encode()
         self.sha = hashlib.sha1(self.source).hexdigest()
+
+
+def _with_parts(name: str, parts: dict[str, str]) -> dict[str, str]:
+    """Adds this file to the parts, behind those that it needs and that are not there yet."""
+    text = _HERE.sub(lambda found: "\n".join(map(_read, found[1].split(", "))), _read(name))
+    needed = _NEEDS.search(text.partition("\n\n")[0])
+    for part in needed[1].split(", ") if needed else ():
+        if part not in parts:
+            _with_parts(part, parts)
+    parts[name] = text
+    return parts
+
+
+def _read(name: str) -> str:
+    return (files("longboat.brokers.redis") / "lua" / f"{name}.lua").read_text()
 
 
 @functools.cache

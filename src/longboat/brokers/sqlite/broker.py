@@ -7,11 +7,13 @@ from collections.abc import Collection, Sequence
 
 from longboat.broker import Token
 from longboat.brokers.sqlite import put, sweep
+from longboat.brokers.sqlite.board import SqliteBoard
 from longboat.brokers.sqlite.consumer import SqliteConsumer
 from longboat.brokers.sqlite.inspector import SqliteInspector
 from longboat.brokers.sqlite.packing import as_json
 from longboat.brokers.sqlite.results import SqliteResults
 from longboat.brokers.sqlite.store import Store, Synchronous
+from longboat.brokers.sqlite.transit import SqliteTransit
 from longboat.brokers.sqlite.wake import CONSUMER, LISTENER, Ringer
 from longboat.clock import SYSTEM, Clock
 from longboat.job import Failure, Job
@@ -40,6 +42,8 @@ class SqliteBroker:
         self._ringer = Ringer(self._wake)
         self.results = SqliteResults(self._store, self._wake)
         self.inspector = SqliteInspector(self._store, self._ringer)
+        self.board = SqliteBoard(self._store)
+        self.transit = SqliteTransit(self._store, self._ringer)
 
     def put(self, jobs: Sequence[Job], *, token: Token | None = None) -> list[str]:
         if not jobs:

@@ -10,6 +10,8 @@ import msgspec
 from longboat import codec
 from longboat.broker import DEAD_KEPT, UNDECODABLE, Lease
 from longboat.brokers.sqlite.ending import appended, number
+from longboat.brokers.sqlite.following import give_inputs
+from longboat.brokers.sqlite.gates import let_in_or_shut_out
 from longboat.brokers.sqlite.store import Transaction
 from longboat.errors import Undecodable
 from longboat.job import MESSAGE_VERSION, Failure, Job, State
@@ -37,6 +39,10 @@ _ARRAY = 0xDD
 """What begins a msgpack array of up to 2**32 values: messages in a row become one list of jobs."""
 
 
+SHUT_OUT = 500
+"""Jobs that one claim may send to wait for their limits, about: others need the gate meanwhile."""
+
+
 class _Together(NamedTuple):
     """A batch, read in one step."""
 
@@ -47,6 +53,7 @@ class _Together(NamedTuple):
 def claim(tx: Transaction, consumer: int, queue: str, n: int) -> list[Lease]:
     """Lease up to `n` ready jobs of the queue to the consumer, in order. What is no job dies."""
     leases: list[Lease] = []
+    looked_at = 0
     while len(leases) < n:
         wanted = n - len(leases)
         inserted = tx.run(_CLAIM, (consumer, tx.now, queue, wanted))
@@ -56,10 +63,24 @@ def claim(tx: Transaction, consumer: int, queue: str, n: int) -> list[Lease]:
         tx.run(_TAKEN, (queue, *tx.run(_LAST, (last,)).fetchone()))
         tx.count(queue, State.READY, -count)
         tx.count(queue, State.RUNNING, count)
-        leases += _leases(tx, queue, last - count + 1, last)
-        if count < wanted:
+        found = _leases(tx, queue, last - count + 1, last)
+        tied = [lease for lease in found if lease.job.ties is not None]
+        if tied:
+            found = _let_in(tx, found)
+            give_inputs(tx, found)
+        leases += found
+        looked_at += count
+        if count < wanted or looked_at >= n + SHUT_OUT:
             break
     return leases
+
+
+def _let_in(tx: Transaction, leases: list[Lease]) -> list[Lease]:
+    kept: list[Lease] = []
+    for lease in leases:
+        gated = lease.job.ties is not None and lease.job.ties.gates
+        kept += let_in_or_shut_out(tx, [lease]) if gated else [lease]
+    return kept
 
 
 def _leases(tx: Transaction, queue: str, first: int, last: int) -> list[Lease]:

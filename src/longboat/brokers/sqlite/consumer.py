@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 import threading
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from longboat.broker import Lease, Pulse, Settlement
 from longboat.brokers.sqlite import prune, settle, sweep
@@ -39,6 +39,8 @@ class SqliteConsumer:
         self._ringer = ringer
         self._n = n
         self._queues = queues
+        self._tasks = tasks
+        self._paused: frozenset[str] = frozenset()
         self._looker = Looker(n, queues, tasks)
         self._lease = lease
         self._renewed = -math.inf  # the first heartbeat is always written
@@ -102,8 +104,16 @@ class SqliteConsumer:
             self._over = True
             return Pulse(False)
         with contextlib.suppress(BrokerError):  # the heartbeat was heard all the same; what is over can wait
-            prune.housekeep(self._store)
+            prune.housekeep(self._store, lambda: self._ringer.ring(CONSUMER))
         return Pulse(True, cancelled)
+
+    def pause(self, queues: Collection[str], tasks: Collection[str]) -> None:
+        self._paused = frozenset(queues)
+        self._looker = Looker(
+            self._n, self._queues, [task for task in self._tasks if task not in tasks], sorted(self._paused)
+        )
+        self._busy = False
+        self._bell.ring()
 
     def wake(self) -> None:
         self._woken = True
@@ -157,6 +167,8 @@ class SqliteConsumer:
         leases: list[Lease] = []
         if look.ready:
             for queue in self._queues or waiting_queues(tx.db, self._last_queue):
+                if queue in self._paused:
+                    continue
                 found = claim(tx, self._n, queue, n - len(leases))
                 if found:
                     leases += found

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from longboat import codec
 from longboat.broker import FORGOTTEN_AFTER
+from longboat.brokers.sqlite.following import unfollow
 from longboat.brokers.sqlite.store import Transaction
 from longboat.errors import Undecodable
 from longboat.job import DEFAULT_KEEP, FAILURES_KEPT, Failure, State
@@ -58,6 +59,7 @@ def forget(tx: Transaction, chosen: str, values: Mapping[str, Any]) -> None:
     if tx.run("SELECT EXISTS (SELECT 1 FROM names)").fetchone()[0]:
         until = tx.now + FORGOTTEN_AFTER
         tx.run(f"UPDATE names SET until = :until WHERE id IN (SELECT id FROM ({chosen}))", {**values, "until": until})
+    unfollow(tx, chosen, values)
     tx.run(f"DELETE FROM jobs WHERE (seq, id) IN ({chosen})", values)
 
 

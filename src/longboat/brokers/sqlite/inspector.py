@@ -7,12 +7,12 @@ from collections.abc import Collection, Mapping, Sequence
 import msgspec
 
 from longboat.broker import CANCELLED
-from longboat.brokers.sqlite import prune, views
+from longboat.brokers.sqlite import gates, prune, views
 from longboat.brokers.sqlite.ending import Ending, appended, cancelled_kept, end, forget
 from longboat.brokers.sqlite.store import Store, Transaction
 from longboat.brokers.sqlite.sweep import remove
 from longboat.brokers.sqlite.wake import CONSUMER, LISTENER, Ringer
-from longboat.inspector import ConsumerView, Page
+from longboat.inspector import ConsumerView, GateView, Page
 from longboat.job import Failure, JobView, State
 
 _CHUNK = 200
@@ -92,6 +92,10 @@ class SqliteInspector:
                 if State(state) in states and queue in (None, name) and count < limit:
                     count += _purge(tx, State(state), name, limit - count)
         return count
+
+    def gates(self, keys: Sequence[str]) -> list[GateView | None]:
+        with self._store.write(durable=False) as tx:
+            return gates.views(tx, keys)
 
     def prune(self, *, limit: int = 1000) -> int:
         with self._store.write() as tx:

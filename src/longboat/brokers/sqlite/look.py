@@ -29,12 +29,15 @@ class Look(NamedTuple):
 class Looker:
     """The statements for one consumer's queues and tasks."""
 
-    def __init__(self, consumer: int, queues: Sequence[str], tasks: Sequence[str]) -> None:
+    def __init__(self, consumer: int, queues: Sequence[str], tasks: Sequence[str], without: Sequence[str] = ()) -> None:
+        """`without`: queues to leave out. No queue: every one."""
         self._consumer = consumer
         within = f"queue IN ({_marks(queues)})" if queues else "TRUE"
+        if without:
+            within += f" AND queue NOT IN ({_marks(without)})"
         self._mine = f"task IN ({_marks(tasks)}) AND {within}"
-        self._mine_values = (*tasks, *queues)
-        self._values = (consumer, consumer, *queues, *self._mine_values, consumer)
+        self._mine_values = (*tasks, *queues, *without)
+        self._values = (consumer, consumer, *queues, *without, *self._mine_values, consumer)
         self._sql = f"""
             SELECT EXISTS (SELECT 1 FROM consumers WHERE n = ?),
                 (SELECT total(token) FROM leased WHERE consumer = ? AND cancel),
@@ -43,6 +46,7 @@ class Looker:
                 (SELECT min(deadline) FROM consumers WHERE n <> ?),
                 (SELECT min(due) FROM delayed),
                 (SELECT min(dead_at) FROM parked),
+                (SELECT min(at) FROM opening),
                 (SELECT min(expires_at) FROM ready WHERE expires_at IS NOT NULL),
                 (SELECT min(expires_at) FROM delayed WHERE expires_at IS NOT NULL),
                 (SELECT min(expires_at) FROM parked WHERE expires_at IS NOT NULL)"""

@@ -12,11 +12,11 @@ APPLICATION_ID = 0x4C424F54
 """Written into the file, so that it is told from other programs' databases."""
 
 
-def _first() -> str:
-    return files("longboat.brokers.sqlite").joinpath("schema.sql").read_text("utf-8")
+def _step(name: str) -> str:
+    return files("longboat.brokers.sqlite").joinpath(name).read_text("utf-8")
 
 
-STEPS: Sequence[str] = (_first(),)
+STEPS: Sequence[str] = (_step("schema.sql"), _step("schema2.sql"))
 """The SQL that leads from each version to the next; the length is the newest version. A released step never changes."""
 
 

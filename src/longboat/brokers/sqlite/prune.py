@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Callable
 
 from longboat.broker import ENDED_KEPT, FORGOTTEN_AFTER
+from longboat.brokers.sqlite import gates
+from longboat.brokers.sqlite.board import forget_notes
 from longboat.brokers.sqlite.ending import forget
 from longboat.brokers.sqlite.store import Store, Transaction
 from longboat.job import State
 
 EVERY = 2.0
 """Seconds between one process's rounds."""
+
+LINES_EVERY = 1.0
+TURNS_KEPT = 10_000
+"""Turn keys whose last place is known, about: one that is forgotten has its next turn a little sooner."""
 
 _CHUNK = 1000
 _ROUND = 100
@@ -20,8 +27,13 @@ _KINDS = ((State.SUCCEEDED, State.CANCELLED), (State.DEAD,))
 """States bounded together."""
 
 
-def housekeep(store: Store) -> None:
-    """Prune, if this process has not for a while. Each chunk is a transaction of its own."""
+def housekeep(store: Store, wake: Callable[[], None]) -> None:
+    """Prune, if this process has not for a while. Each chunk is a transaction of its own. `wake`: jobs became ready."""
+    if store.due("lines", LINES_EVERY) and _has_lines(store):
+        with store.write(durable=False) as tx:
+            returned = gates.sweep_lines(tx)
+        if returned:
+            wake()
     if not store.due("prune", EVERY):
         return
     for _ in range(_ROUND):
@@ -46,8 +58,18 @@ def prune(tx: Transaction, limit: int) -> int:
             "DELETE FROM producers WHERE client IN (SELECT client FROM producers WHERE at < ? LIMIT ?)",
             (tx.now - FORGOTTEN_AFTER, limit - count),
         ).rowcount
+    if count < limit:
+        count += forget_notes(tx, limit - count)
+    if tx.run("SELECT count(*) FROM turns").fetchone()[0] > TURNS_KEPT:
+        tx.run("DELETE FROM turns")
     tx.run("DELETE FROM counters WHERE n = 0")
     return count
+
+
+def _has_lines(store: Store) -> bool:
+    with store.read() as db:
+        sql = "SELECT EXISTS (SELECT 1 FROM held) OR EXISTS (SELECT 1 FROM parked WHERE task >= ? AND task < ?)"
+        return bool(db.execute(sql, (gates.LINE, gates.PAST_LINES)).fetchone()[0])
 
 
 def delete_ended(tx: Transaction, state: State, queue: str, first: int, last: int, limit: int) -> int:
@@ -70,6 +92,7 @@ def _is_due(db: sqlite3.Connection, now: float) -> bool:
     moment = db.execute(
         "SELECT min(until) FROM (SELECT min(until) AS until FROM terms UNION ALL "
         "SELECT min(until) FROM names WHERE until IS NOT NULL UNION ALL "
+        "SELECT min(until) FROM notes WHERE until IS NOT NULL UNION ALL "
         "SELECT min(at) + ? FROM producers)",
         (FORGOTTEN_AFTER,),
     ).fetchone()[0]

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from longboat import codec
 from longboat.broker import Token
+from longboat.brokers.sqlite.following import check_order, follow, wait
 from longboat.brokers.sqlite.packing import PIECE, as_json, packed
+from longboat.brokers.sqlite.places import places
 from longboat.brokers.sqlite.store import Store, Transaction
 from longboat.job import Job, State, new_id, order_of
 
@@ -50,9 +52,11 @@ def put(store: Store, jobs: Sequence[Job], token: Token | None) -> list[str]:
     """Returns the ids that were new, in order; all of them for a token that is known."""
     generated: _Batch = {}
     chosen: dict[str, Job] = {}
+    """And those with ties that matter here: they are put one by one, in their order."""
+    check_order(jobs)
     for job in jobs:
         seq = order_of(job.id)
-        if seq is None:
+        if seq is None or _is_tied(job):
             chosen.setdefault(job.id, job)
         elif job.id not in generated:
             generated[job.id] = seq, job
@@ -70,7 +74,7 @@ def _put(store: Store, generated: _Batch, chosen: dict[str, Job], token: Token |
     known: set[str] = set()
     groups = _grouped(generated)  # before the gate: others need not wait for it
     with store.write() as tx:
-        if token is not None and not _is_next(tx, token):
+        if token is not None and not is_next(tx, token):
             return known
         if look:
             known = _known(tx, generated)
@@ -82,7 +86,7 @@ def _put(store: Store, generated: _Batch, chosen: dict[str, Job], token: Token |
     return known
 
 
-def _is_next(tx: Transaction, token: Token) -> bool:
+def is_next(tx: Transaction, token: Token) -> bool:
     written = tx.run(
         "INSERT INTO producers VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET number = excluded.number, at = excluded.at "
         "WHERE excluded.number > number",
@@ -119,24 +123,61 @@ def _put_group(tx: Transaction, group: _Group) -> None:
     _count(tx, group.kind, group.size)
 
 
+def _is_tied(job: Job) -> bool:
+    return job.ties is not None and bool(job.ties.after or job.ties.turn)
+
+
 def _put_chosen(tx: Transaction, batch: dict[str, Job]) -> set[str]:
-    """Ids that callers chose get their place in time here, and are remembered. Returns those known."""
+    """Ids that callers chose get their place in time here, and are remembered, as are those that take turns.
+
+    Returns those known.
+    """
     known = set()
     for job_id, job in batch.items():
         row = tx.run("SELECT until FROM names WHERE id = ?", (job_id,)).fetchone()
-        if row is not None and (row[0] is None or row[0] > tx.now):
+        generated = order_of(job_id)
+        if (row is not None and (row[0] is None or row[0] > tx.now)) or (
+            generated is not None and _is_here(tx, generated, job_id)
+        ):
             known.add(job_id)
             continue
-        seq = order_of(new_id())
-        kind = _Kind(job.queue, job.priority, job.delay, job.expires)
-        tx.run("INSERT OR REPLACE INTO names VALUES (?, ?, NULL)", (job_id, seq))
+        seq = _place(tx, job, generated)
+        if seq != generated:
+            tx.run("INSERT OR REPLACE INTO names VALUES (?, ?, NULL)", (job_id, seq))
         tx.run(_ONE_JOB, (seq, job_id, codec.encode_job(job)))
-        tx.run(_ONE_DELAYED if job.delay > 0 else _ONE_READY, {**_values(tx, kind), "seq": seq, "id": job_id})
+        kind = _Kind(job.queue, job.priority, job.delay, job.expires)
+        values = _values(tx, kind)
+        if job.ties is not None and job.ties.after:
+            waiting = follow(tx, job, seq, places(tx.db, job.ties.after))
+            if waiting:
+                wait(tx, job, seq, waiting, values["expires"])
+                continue
+        tx.run(_ONE_DELAYED if job.delay > 0 else _ONE_READY, {**values, "seq": seq, "id": job_id})
         _count(tx, kind, 1)
     return known
 
 
-def _values(tx: Transaction, kind: _Kind) -> dict[str, object]:
+def _is_here(tx: Transaction, seq: int, id: str) -> bool:
+    return bool(tx.run("SELECT EXISTS (SELECT 1 FROM jobs WHERE seq = ? AND id = ?)", (seq, id)).fetchone()[0])
+
+
+def _place(tx: Transaction, job: Job, generated: int | None) -> int:
+    """The job's place in time; of one that takes turns, as far behind the queue's first as its key has jobs waiting."""
+    now = order_of(new_id()) if generated is None else generated
+    assert now is not None
+    if job.ties is None or not job.ties.turn:
+        return now
+    row = tx.run(
+        "SELECT seq FROM ready WHERE queue = ? AND rank = ? ORDER BY seq LIMIT 1", (job.queue, -job.priority)
+    ).fetchone()
+    name = (job.queue, -job.priority, job.ties.turn)
+    last = tx.run("SELECT seq FROM turns WHERE queue = ? AND rank = ? AND turn = ?", name).fetchone()
+    place = max(row[0] if row else now, last[0] + 1 if last else 0)
+    tx.run("INSERT OR REPLACE INTO turns VALUES (?, ?, ?, ?)", (*name, place))
+    return place
+
+
+def _values(tx: Transaction, kind: _Kind) -> dict[str, Any]:
     expires = None if kind.expires is None else tx.now + kind.expires
     return {"queue": kind.queue, "rank": -kind.priority, "due": tx.now + kind.delay, "expires": expires}
 

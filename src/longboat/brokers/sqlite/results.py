@@ -5,17 +5,18 @@ from __future__ import annotations
 import os
 import sqlite3
 import threading
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Sequence
 
 import msgspec
 
 from longboat import codec
 from longboat.brokers.sqlite.packing import as_json
+from longboat.brokers.sqlite.places import places
 from longboat.brokers.sqlite.store import Store
 from longboat.brokers.sqlite.wake import LISTENER, Bell
 from longboat.clock import SYSTEM
 from longboat.errors import Undecodable
-from longboat.job import Result, State, order_of
+from longboat.job import Result, State
 
 _LOOK_ANYWAY = 0.5
 """Seconds between looks while nothing happens: what heals a wake-up that was missed."""
@@ -126,19 +127,6 @@ class SqliteListener:
             db.execute("ROLLBACK")
         self._seen = last
         return found
-
-
-def places(db: sqlite3.Connection, ids: Iterable[str]) -> dict[str, int]:
-    """Where in time the jobs with these ids were put, those known by name included."""
-    found = {}
-    for job_id in ids:
-        seq = order_of(job_id)
-        if seq is None:
-            row = db.execute("SELECT seq FROM names WHERE id = ?", (job_id,)).fetchone()
-            seq = row[0] if row else None
-        if seq is not None:
-            found[job_id] = seq
-    return found
 
 
 def _last_number(db: sqlite3.Connection) -> int:

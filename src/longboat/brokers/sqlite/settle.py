@@ -10,6 +10,8 @@ import msgspec
 
 from longboat.broker import CANCELLED, DEAD_KEPT, Lease, Settlement
 from longboat.brokers.sqlite.ending import appended, cancelled_kept, forget, number
+from longboat.brokers.sqlite.following import any_edges, succeeded
+from longboat.brokers.sqlite.gates import leave
 from longboat.brokers.sqlite.packing import PIECE, as_json, packed
 from longboat.brokers.sqlite.store import Transaction
 from longboat.codec import encode_failures
@@ -123,18 +125,27 @@ class _Batch:
             else:
                 failed[token] = settlement
         for (queue, keep), results in done.items():
-            self._succeed(queue, keep, results)
+            if keep > 0:
+                self._succeed(queue, keep, results)
         if failed:
             self._fail(consumer, failed)
+        if done and any_edges(self._tx):
+            results = {token: result for group in done.values() for token, result in group.items()}
+            self._answer.returned |= succeeded(self._tx, results)
+        for (queue, keep), results in done.items():
+            if keep <= 0:
+                self._forget(queue, results)
         self._tx.run(f"DELETE FROM leased WHERE {_NAMED}", (as_json(list(settlements)),))
+        self._answer.returned |= leave(self._tx)
 
     def _succeed(self, queue: str, keep: float, results: dict[int, bytes]) -> None:
         self._tx.count(queue, State.RUNNING, -len(results))
-        if keep <= 0:
-            chosen = "SELECT seq, id FROM leased WHERE token IN (SELECT value FROM json_each(:tokens))"
-            forget(self._tx, chosen, {"tokens": as_json(list(results))})
-            return
         self._end(_SUCCEED, _Over(State.SUCCEEDED, queue, keep, charge=True), results)
+
+    def _forget(self, queue: str, results: dict[int, bytes]) -> None:
+        self._tx.count(queue, State.RUNNING, -len(results))
+        chosen = "SELECT seq, id FROM leased WHERE token IN (SELECT value FROM json_each(:tokens))"
+        forget(self._tx, chosen, {"tokens": as_json(list(results))})
 
     def _end(self, sql: str, over: _Over, pieces: dict[int, bytes]) -> None:
         least = min(pieces)

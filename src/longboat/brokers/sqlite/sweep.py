@@ -8,6 +8,7 @@ import msgspec
 
 from longboat import codec
 from longboat.broker import CANCELLED, DEAD_KEPT, EXPIRED, LOST
+from longboat.brokers.sqlite import gates
 from longboat.brokers.sqlite.ending import Ending, appended, end, keep_of
 from longboat.brokers.sqlite.store import Transaction
 from longboat.job import Failure, State
@@ -37,7 +38,7 @@ def sweep(tx: Transaction, besides: int = 0) -> Chores:
         worker = name or consumer_id
         failure = Failure(LOST, f"worker {worker} was not heard of in time", at=tx.now, worker=worker)
         returned += end_consumer(tx, n, failure)
-    due = _due(tx)
+    due = _due(tx) + gates.open_due(tx)
     expired = sum(_expire(tx, table, state) for table, state in _EXPIRING)
     unknown = _lose_patience(tx)
     return Chores(returned + due, expired + unknown, due >= CHUNK or expired >= CHUNK or unknown >= CHUNK)
@@ -67,6 +68,7 @@ def end_consumer(tx: Transaction, consumer: int, failure: Failure | None) -> int
         )
     _cancel(tx, consumer, failure)
     tx.run("DELETE FROM leased WHERE consumer = ?", (consumer,))
+    gates.leave(tx)
     tx.run("DELETE FROM consumers WHERE n = ?", (consumer,))
     return sum(count for _, count in held)
 

@@ -10,7 +10,7 @@ import msgspec
 
 from longboat import codec
 from longboat.brokers.sqlite.packing import as_json
-from longboat.brokers.sqlite.results import places
+from longboat.brokers.sqlite.places import places
 from longboat.errors import ConfigError, Undecodable
 from longboat.inspector import Page
 from longboat.job import Job, JobView, State
@@ -108,6 +108,8 @@ def view(row: Row) -> JobView:
         worker=row.worker,
         result=row.result,
         failures=codec.decode_failures(row.failures),
+        ties=job.ties if job else None,
+        headers=job.headers if job else {},
     )
 
 

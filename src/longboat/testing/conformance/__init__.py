@@ -11,9 +11,12 @@ A clause that the broker names in `missing` is not run, and the report says so.
 """
 
 from longboat.testing.conformance import (
+    after,
     attempts,
     bad_input,
+    board,
     concurrency,
+    gates,
     leases,
     look,
     operate,
@@ -23,9 +26,27 @@ from longboat.testing.conformance import (
     receive,
     results,
     settle,
+    transit,
 )
 from longboat.testing.conformance.clause import CLAUSES, Clause, NewBroker, Report, run
 
 __all__ = ["CLAUSES", "Clause", "NewBroker", "Report", "run"]
 
-SUBJECTS = (put, order, receive, settle, leases, attempts, bad_input, parking, results, look, operate, concurrency)
+SUBJECTS = (
+    put,
+    order,
+    receive,
+    settle,
+    leases,
+    attempts,
+    bad_input,
+    parking,
+    results,
+    look,
+    operate,
+    concurrency,
+    after,
+    gates,
+    board,
+    transit,
+)

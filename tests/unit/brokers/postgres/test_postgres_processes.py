@@ -94,3 +94,13 @@ def test_counts_stay_exact_while_they_are_summed_up(broker: Broker) -> None:
     rows = broker._store.call("SELECT count(*) FROM @.counts")  # type: ignore[attr-defined]
     assert rows == [(1,)]
     consumer.close()
+
+
+def test_a_batch_of_which_some_are_known(broker: Broker) -> None:
+    """It is stored by the quick statement first, which knows all or nothing."""
+    jobs = some(5)
+    assert broker.put([jobs[1], jobs[3]], token=("other", 1)) == [jobs[1].id, jobs[3].id]
+    assert broker.put(jobs, token=("mine", 1)) == [jobs[0].id, jobs[2].id, jobs[4].id]
+    assert broker.put(jobs, token=("mine", 1)) == [job.id for job in jobs], "the same put again"
+    assert broker.put(jobs) == []
+    assert broker.inspector.counts() == {("default", State.READY): 5}

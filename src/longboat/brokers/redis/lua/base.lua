@@ -23,10 +23,12 @@ local function count(state, queue, n)
 end
 
 local when_ended = nil -- told of a queue's number of jobs ended in some way (endings.lua)
+local before_counts = nil -- what is left for the end of a script (gates.lua)
 
--- Each call costs more than a microsecond: fields of 0 stay until `tidy_counts`.
+-- Each call costs more than a microsecond: fields of 0 stay until `tidy_counts` (tidy.lua).
 local write_counts
 write_counts = function()
+  if before_counts then before_counts() end
   local written = changes
   changes = {}
   for field, n in pairs(written) do
@@ -36,17 +38,6 @@ write_counts = function()
     end
   end
   if next(changes) then write_counts() end
-end
-
-local function tidy_counts()
-  local all = call('HGETALL', P .. 'counts')
-  for i = 1, #all, 2 do
-    if all[i + 1] == '0' then
-      call('HDEL', P .. 'counts', all[i])
-      local queue = string.match(all[i], '^%a+:(.*)$')
-      if call('EXISTS', P .. 'levels:' .. queue) == 0 then call('DEL', P .. 'wake:' .. queue) end -- rung for nothing
-    end
-  end
 end
 
 -- The first of n numbers that nobody had before.

@@ -1,4 +1,4 @@
--- Cancel jobs that have not ended. Needs: places, endings, returns, sweep
+-- Cancel jobs that have not ended. Needs: sweep
 -- ARGV: now, then keys. Returns those that this had an effect on.
 
 even_when_full()
@@ -7,14 +7,14 @@ local cancelled = {}
 for i = 2, #ARGV do
   local key = ARGV[i]
   if call('HEXISTS', P .. 'jobs', key) == 1 and call('HEXISTS', P .. 'done', key) == 0 then
-    local state, place, prio, queue, consumer = locate(key)
+    local state, place, prio, queue, consumer = unleased().locate(key)
     if state == 'running' then
       if call('SADD', P .. 'unwanted:' .. consumer, key) == 1 then
         cancelled[#cancelled + 1] = key
-        ring_consumer(consumer, 'cancel')
+        unleased().ring_consumer(consumer, 'cancel')
       end
     elseif queue then
-      withdraw(key, state, prio, queue)
+      unleased().withdraw(key, state, prio, queue)
       finish(key, 'c', place, queue, 0, failure(CANCELLED, 'its cancellation was asked for'))
       cancelled[#cancelled + 1] = key
     end

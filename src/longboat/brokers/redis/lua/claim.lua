@@ -1,7 +1,9 @@
--- Lease ready jobs to a consumer, in order, and do what is due. Needs: places, endings, returns, sweep
+-- Lease ready jobs to a consumer, in order, and do what is due. Needs: sweep
 -- ARGV: now, consumer, n, claim (a number that grows from one of its claims to the next: the fence), heard, queues, then their
---   names in order; none: every queue.
--- Returns nil if the consumer is over, else: seconds until something is due ("" for never), keys in a row, messages in a row,
+--   names in order; for every queue "" instead. If it pauses any: the name of its ring (see listening.lua) or "", paused queues,
+--   their names, then paused tasks.
+-- Returns nil if the consumer is over, else: seconds until something is due ("" for never; "again" if it stopped early among
+--   jobs that limits shut out), keys in a row, messages in a row,
 --   {queue, how many of them, …}, and for each job its history or false (or nil, if none has one).
 -- An answer may be lost. Then `heard` is the last claim that the consumer heard of, else "": newer leases are given again.
 -- Of very big messages fewer than n are taken. Its first write takes from a list: it works when the memory is full, too.
@@ -19,6 +21,7 @@ local held, keys, messages, spans = P .. 'held:' .. consumer, {}, {}, {}
 local have = 0 -- how many keys
 local claimed = pack('>I6', claim)
 local bytes, chunk, packs_guessed = 0, 128, 2
+local gated, shut_out, MOST_SHUT_OUT = false, 0, 500 -- so many at once: others want their turn at the server
 
 -- Leases that the consumer never heard of: they become part of this claim.
 local function given_again()
@@ -62,7 +65,7 @@ local function next_ones(list, back, n)
   end
   for i = #rest, 1, -1 do call('LPUSH', list, rest[i]) end
   if count_found == 0 and first[1] then
-    local limit = rest[1] and '(' .. string.format('%d', struct.unpack('>I6', rest[1])) or '+inf'
+    local limit = rest[1] and string.format('%d', struct.unpack('>I6', rest[1])) or '+inf'
     local back_ones = call('ZRANGEBYSCORE', back, '-inf', limit, 'WITHSCORES', 'LIMIT', 0, math.min(n, CHUNK))
     for i = 1, #back_ones, 2 do
       found[#found + 1] = back_ones[i]
@@ -75,12 +78,20 @@ local function next_ones(list, back, n)
 end
 
 local late = P .. 'late:' .. consumer
-local queues, rare = {}, {late, P .. 'gone', P .. 'expires', P .. 'history'}
-for i = 7, 6 + tonumber(ARGV[6]) do
+local every, at = ARGV[6] == '', 7 + (tonumber(ARGV[6]) or 0)
+local queues, rare = {}, {late, P .. 'gone', P .. 'expires', P .. 'history', P .. 'gates'}
+for i = 7, at - 1 do
   queues[#queues + 1] = ARGV[i]
   rare[#rare + 1] = P .. 'parked_tasks:' .. ARGV[i]
 end
-local special = #queues == 0 or call('EXISTS', unpack(rare, 1, math.min(#rare, CHUNK))) > 0 or #rare > CHUNK
+local special = every or call('EXISTS', unpack(rare, 1, math.min(#rare, CHUNK))) > 0 or #rare > CHUNK
+local but, paused_queues, paused_tasks = '', nil, nil
+if ARGV[at] then
+  but, paused_queues, paused_tasks = ARGV[at], {}, {}
+  local last = at + 1 + tonumber(ARGV[at + 1])
+  for i = at + 2, last do paused_queues[ARGV[i]] = true end
+  for i = last + 1, #ARGV do paused_tasks[ARGV[i]] = true end
+end
 
 -- It was overtaken by one that was sent after it: nobody hears of what it would lease.
 if special and claim < tonumber(call('GET', late) or 0) then
@@ -88,8 +99,8 @@ if special and claim < tonumber(call('GET', late) or 0) then
   return {'', '', '', {}, false}
 end
 
--- Leave out those that were cancelled or purged while they stood in a pack, and those whose time is over.
-local function still_wanted(found, places, queue)
+-- Leave out those that were cancelled or purged while they stood in a pack, those whose time is over or that a limit shuts out.
+local function still_wanted(found, places, prio, queue)
   if not special then return found, places end
   local dropped = {}
   if call('EXISTS', P .. 'gone') == 1 then
@@ -97,18 +108,26 @@ local function still_wanted(found, places, queue)
       if gone == 1 then dropped[i] = call('SREM', P .. 'gone', found[i]) end
     end
   end
-  if call('EXISTS', P .. 'expires') == 1 then
-    for i, at in ipairs(call('ZMSCORE', P .. 'expires', unpack(found))) do
-      if at and not dropped[i] then
-        call('ZREM', P .. 'expires', found[i])
-        if tonumber(at) <= now then
-          dropped[i] = 1
-          count('ready', queue, -1)
-          finish(found[i], 'c', places[i], queue, 0, failure(EXPIRED, 'it expired before it started'))
-        else
-          call('HSET', P .. 'deadlines', found[i], at)
-        end
-      end
+  local expiries = call('EXISTS', P .. 'expires') == 1 and call('ZMSCORE', P .. 'expires', unpack(found)) or {}
+  for i = 1, #found do
+    if expiries[i] and tonumber(expiries[i]) <= now and not dropped[i] then
+      dropped[i] = 1
+      call('ZREM', P .. 'expires', found[i])
+      count('ready', queue, -1)
+      finish(found[i], 'c', places[i], queue, 0, failure(EXPIRED, 'it expired before it started'))
+    end
+  end
+  for i, gates in ipairs(gated and call('HMGET', P .. 'gates', unpack(found)) or {}) do
+    if gates and not dropped[i] and ties().kept_out(found[i], gates, claimed, places[i], prio, queue) then
+      dropped[i] = 1
+      shut_out = shut_out + 1
+      count('ready', queue, -1)
+    end
+  end
+  for i = 1, #found do
+    if expiries[i] and not dropped[i] then
+      call('ZREM', P .. 'expires', found[i])
+      call('HSET', P .. 'deadlines', found[i], expiries[i])
     end
   end
   if not next(dropped) then return found, places end
@@ -152,10 +171,10 @@ end
 
 local function claim_level(prio, queue)
   local list, back = ready_list(prio, queue), back_set(prio, queue)
-  while have < wanted and bytes < ENOUGH do
+  while have < wanted and bytes < ENOUGH and shut_out < MOST_SHUT_OUT do
     local found, places, is_last = next_ones(list, back, math.min(wanted - have, chunk))
     if #found > 0 then
-      found, places = still_wanted(found, places, queue)
+      found, places = still_wanted(found, places, prio, queue)
       if #found > 0 then lease(found, places, prio, queue) end
     end
     if is_last then
@@ -171,7 +190,7 @@ local function claim_queue(queue)
   while prios[1] do
     for _, prio in ipairs(prios) do
       claim_level(prio, queue)
-      if have >= wanted or bytes >= ENOUGH then return end
+      if have >= wanted or bytes >= ENOUGH or shut_out >= MOST_SHUT_OUT then return end
     end
     if #prios < 10 then return end
     prios = call('ZRANGE', levels, 0, 9)
@@ -182,11 +201,11 @@ end
 local function with_parked(queue)
   local stood = {}
   for _, task in ipairs(call('SMEMBERS', P .. 'parked_tasks:' .. queue)) do
-    if call('SISMEMBER', P .. 'tasks:' .. consumer, task) == 1 then
+    if not (paused_tasks and paused_tasks[task]) and call('SISMEMBER', P .. 'tasks:' .. consumer, task) == 1 then
       local members = call('ZRANGE', P .. 'parked_by:' .. #queue .. ':' .. queue .. ':' .. task, 0, wanted - 1)
       for _, member in ipairs(members) do
         local key = string.sub(member, 7)
-        local place, prio, _, info = unpark(key)
+        local place, prio, _, info = unleased().unpark(key)
         call('ZADD', back_set(prio, queue), place, key)
         call('ZADD', P .. 'levels:' .. queue, -prio, prio)
         count('ready', queue, 1)
@@ -199,18 +218,18 @@ local function with_parked(queue)
     local key, place, prio, info = unpack(each)
     if call('ZREM', back_set(prio, queue), key) == 1 then
       count('ready', queue, -1)
-      park(key, place, prio, queue, info[1], info[2], info[3])
+      unleased().park(key, place, prio, queue, info[1], info[2], info[3])
     end
   end
 end
 
 -- Every queue that has something for this consumer, each time another first.
 local function every_queue()
-  call('DEL', P .. 'wake')
+  call('DEL', but == '' and P .. 'wake' or P .. 'wake_but:' .. but)
   local names, seen = {}, {}
   for _, field in ipairs(call('HKEYS', P .. 'counts')) do
     local name = string.match(field, '^ready:(.*)$') or string.match(field, '^waiting:(.*)$')
-    if name and not seen[name] then
+    if name and not seen[name] and not (paused_queues and paused_queues[name]) then
       names[#names + 1] = name
       seen[name] = true
     end
@@ -228,12 +247,13 @@ if heard then
   given_again()
 end
 if have == 0 then
-  if #queues == 0 then queues = every_queue() end
+  if every then queues = every_queue() end
+  gated = special and call('EXISTS', P .. 'gates') == 1
   for _, queue in ipairs(queues) do
-    if have >= wanted or bytes >= ENOUGH then break end
+    if have >= wanted or bytes >= ENOUGH or shut_out >= MOST_SHUT_OUT then break end
     if special and call('EXISTS', P .. 'parked_tasks:' .. queue) == 1 then with_parked(queue) else claim_queue(queue) end
   end
-  if have >= wanted or bytes >= ENOUGH then -- who put these rang for some of them only
+  if have >= wanted or bytes >= ENOUGH or shut_out >= MOST_SHUT_OUT then -- who put these rang for some of them only
     for _, queue in ipairs(queues) do
       if call('EXISTS', P .. 'levels:' .. queue) == 1 then ring(queue) end
     end
@@ -245,4 +265,5 @@ if have > 0 and (special or heard) and call('EXISTS', P .. 'history') == 1 then
   histories = many_read('HMGET', P .. 'history', keys)
 end
 local wait = following and string.format('%.6f', math.max(0, following - now)) or ''
+if have < wanted and shut_out >= MOST_SHUT_OUT then wait = 'again' end
 return {wait, table.concat(keys), table.concat(messages), spans, histories or false}

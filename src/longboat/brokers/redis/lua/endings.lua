@@ -1,4 +1,11 @@
--- How jobs end, and how they are forgotten. Needs places.lua.
+-- How jobs end, and how they are forgotten. Needs: ties
+
+-- Whether any job has ties.
+local any_known = nil
+local function any_ties()
+  if any_known == nil then any_known = call('EXISTS', P .. 'gates', P .. 'after', P .. 'turn_of', P .. 'edges') > 0 end
+  return any_known
+end
 
 local ENDED_NAMES = {s = 'succeeded', d = 'dead', c = 'cancelled'}
 
@@ -28,6 +35,7 @@ local function forget(keys, were_leased)
   many('HDEL', P .. 'jobs', keys)
   if call('EXISTS', P .. 'history') == 1 then many('HDEL', P .. 'history', keys) end
   if not were_leased then
+    if any_ties() then ties().untie(keys) end
     for _, name in ipairs({'done', 'placed', 'deadlines'}) do many('HDEL', P .. name, keys) end
     many('ZREM', P .. 'expires', keys)
   end
@@ -104,6 +112,7 @@ local function finish(key, state, place, queue, since, why, h)
   if state == 'c' then
     keep = fields and fields.keep or 0
     if keep == 0 then keep = DEFAULT_KEEP end -- `keep` counts for successes
+    if any_ties() then ties().untie({key}) end
   end
   local number = numbers('ended', 1)
   call('HSET', P .. 'done', key, ended(state, since, h.attempts, place, queue, ''))

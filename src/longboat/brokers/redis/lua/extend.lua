@@ -1,4 +1,4 @@
--- One heartbeat, and housekeeping. Needs: places, endings, returns, sweep, pruning
+-- One heartbeat, and housekeeping. Needs: sweep, pruning, tidy
 -- ARGV: now, consumer, lease, then its queues.
 -- Returns nil if the consumer is over, else the messages of its jobs whose cancellation was asked for.
 

@@ -1,4 +1,4 @@
--- Jobs as people look at them. Needs: places, endings, returns, sweep
+-- Jobs as people look at them. Needs: sweep
 -- ARGV: now, then keys.
 -- Returns for each: false if unknown, else {state, message, history or false, queue, time, time, text}: for a scheduled one when
 -- it is due; for a running one since when, "", and who holds it; for an ended one, instead of queue and times, what done keeps.
@@ -16,7 +16,7 @@ local function view(key, raw)
   local past = call('HGET', P .. 'history', key)
   local done = call('HGET', P .. 'done', key)
   if done then return {ENDED_NAMES[string.sub(done, 1, 1)], raw, past, done} end
-  local state, _, _, queue, consumer, since = locate(key)
+  local state, _, _, queue, consumer, since = unleased().locate(key)
   if state == 'running' then return {state, raw, past, queue, string.format('%.17g', since), '', name_of(consumer)} end
   if state == 'scheduled' then return {state, raw, past, queue, call('ZSCORE', P .. 'delayed:' .. queue, key)} end
   return {state, raw, past, queue or ''}

@@ -1,6 +1,6 @@
 -- Keys of a queue's jobs in one state, in the order they are listed. Needs: places
--- ARGV: now, state, queue, limit, after: where the page before ended ("" at first): "priority place key" of a ready one,
---   "score key" of another, of an ended one its "score".
+-- ARGV: now, state, queue, limit, after: where the page before ended ("" at first): "priority place key" of a ready one
+--   ("priority place+ key" of one that came back), "score key" of another, of an ended one its "score".
 -- Returns {key, where it stands, …}, at most limit of each.
 
 local state, queue, limit, after = ARGV[2], ARGV[3], tonumber(ARGV[4]), ARGV[5]
@@ -22,22 +22,41 @@ local function pack_beyond(list, place)
   return low
 end
 
--- One level behind (place, key): what came back, and the packs between.
-local function level(prio, place, key)
-  local back, list = back_set(prio, queue), ready_list(prio, queue)
-  local returned = call('ZRANGEBYSCORE', back, place, '+inf', 'WITHSCORES', 'LIMIT', 0, limit + PACK)
-  local at, r = place < 0 and 0 or pack_beyond(list, place), 1
-  while returned[r] and tonumber(returned[r + 1]) == place and returned[r] <= key do r = r + 2 end
+-- The jobs in a level's sorted set that stand behind (place, key), one at each call.
+local function returned_ones(back, place, key)
+  local offset, part, at = 0, {}, 1
+  local function following()
+    if not part[at] then
+      part, at = call('ZRANGEBYSCORE', back, place, '+inf', 'WITHSCORES', 'LIMIT', offset, limit), 1
+      offset = offset + limit
+      if not part[1] then return nil, math.huge end
+    end
+    at = at + 2
+    local its = tonumber(part[at - 1])
+    if its == place and part[at - 2] <= key then return following() end
+    return part[at - 2], its
+  end
+  return following
+end
+
+-- One level: what stands by place in its sorted set, and between that the packs. `from` is the place of the first of these.
+local function level(prio, place, key, from)
+  local list, following = ready_list(prio, queue), returned_ones(back_set(prio, queue), place, key)
+  local returned, its = following()
+  local at = from < 0 and 0 or pack_beyond(list, from - 1)
+  local function add_returned(till)
+    while its <= till and #found < 2 * limit and returned do
+      add(returned, prio .. ' ' .. string.format('%d', its) .. '+')
+      returned, its = following()
+    end
+  end
   while #found < 2 * limit do
     local pack = call('LINDEX', list, at)
-    local first = pack and struct.unpack('>I6', pack) or math.huge
-    while returned[r] and tonumber(returned[r + 1]) < first and #found < 2 * limit do
-      add(returned[r], prio .. ' ' .. returned[r + 1])
-      r = r + 2
-    end
-    if not pack then break end
-    for i = math.max(1, place - first + 2), (#pack - 6) / 12 do
-      if #found >= 2 * limit then break end
+    if not pack then return add_returned(math.huge) end
+    local first = struct.unpack('>I6', pack)
+    for i = math.max(1, from - first + 1), (#pack - 6) / 12 do
+      add_returned(first + i - 1)
+      if #found >= 2 * limit then return end
       local one = string.sub(pack, 12 * i - 5, 12 * i + 6)
       if call('SISMEMBER', P .. 'gone', one) == 0 then add(one, prio .. ' ' .. string.format('%d', first + i - 1)) end
     end
@@ -46,13 +65,15 @@ local function level(prio, place, key)
 end
 
 local function ready()
-  local last_prio, last_place, last_key = string.match(after, '^(%-?%d+) (%d+) (.*)$')
+  local last_prio, last_place, plus, last_key = string.match(after, '^(%-?%d+) (%d+)(%+?) (.*)$')
   for _, prio in ipairs(call('ZRANGE', P .. 'levels:' .. queue, 0, -1)) do
     if #found >= 2 * limit then return end
     if not last_prio or tonumber(prio) < tonumber(last_prio) then
-      level(prio, -1, '')
+      level(prio, -1, '', -1)
+    elseif prio == last_prio and plus == '+' then
+      level(prio, tonumber(last_place), last_key, tonumber(last_place))
     elseif prio == last_prio then
-      level(prio, tonumber(last_place), last_key)
+      level(prio, last_place + 1, '', last_place + 1)
     end
   end
 end
@@ -101,7 +122,7 @@ elseif state == 'running' then
 elseif state == 'scheduled' then
   sorted(P .. 'delayed:' .. queue, false)
 elseif state == 'waiting' then
-  sorted(P .. 'parked:' .. queue, false)
+  sorted(P .. 'waiting:' .. queue, false)
 else
   sorted(P .. 'ended:' .. state .. ':' .. queue, true)
 end

@@ -7,16 +7,23 @@ local function back_set(prio, queue) return P .. 'back:' .. prio .. ':' .. queue
 -- One consumer that waits for this queue looks; it rings on while there is more. A ring that nobody hears waits for who comes.
 local function ring(queue)
   if call('EXISTS', P .. 'wake:' .. queue) == 0 then call('LPUSH', P .. 'wake:' .. queue, 1) end
+  local every = call('EXISTS', P .. 'every', P .. 'every_but')
+  if every == 0 then return end
   if call('EXISTS', P .. 'every') == 1 and call('EXISTS', P .. 'wake') == 0 then call('LPUSH', P .. 'wake', 1) end
+  if call('EXISTS', P .. 'every_but') == 0 then return end
+  for _, but in ipairs(call('SMEMBERS', P .. 'every_but')) do
+    local bell = P .. 'wake_but:' .. but
+    if call('SISMEMBER', P .. 'paused:' .. but, queue) == 0 and call('EXISTS', bell) == 0 then call('LPUSH', bell, 1) end
+  end
 end
 
-local function ring_consumer(consumer, why)
-  call('LPUSH', P .. 'bell:' .. consumer, why)
-  call('LTRIM', P .. 'bell:' .. consumer, 0, 9)
+-- Time alone will change something: at the latest then somebody has to look. If it is something of a queue, and nothing is due
+-- earlier, who waits for that queue has to wake up sooner than it thought.
+local function alarm(name, at, queue)
+  local first = queue and call('ZRANGE', P .. 'alarms', 0, 0, 'WITHSCORES')
+  call('ZADD', P .. 'alarms', 'LT', at, name)
+  if first and (not first[1] or at < tonumber(first[2])) then ring(queue) end
 end
-
--- Time alone will change something: at the latest then somebody has to look.
-local function alarm(name, at) call('ZADD', P .. 'alarms', 'LT', at, name) end
 
 local function to_ready(key, place, prio, queue)
   call('ZADD', back_set(prio, queue), place, key)
@@ -37,9 +44,7 @@ local function to_delayed(key, place, prio, queue, due)
   call('HSET', P .. 'placed', key, placed(place, prio, queue))
   call('ZADD', P .. 'delayed:' .. queue, due, key)
   count('scheduled', queue, 1)
-  local first = call('ZRANGE', P .. 'alarms', 0, 0, 'WITHSCORES')
-  alarm('d:' .. queue, due)
-  if not first[1] or due < tonumber(first[2]) then ring(queue) end -- who waits has to wake up earlier than it thought
+  alarm('d:' .. queue, due, queue)
 end
 
 -- A job's message as far as it matters here. The payload is passed over: cmsgpack need not know binary data everywhere.
@@ -48,12 +53,12 @@ local function read_message(raw)
   local at, _, id, task = cmsgpack.unpack_limit(raw, 3, 1)
   local width = ({[196] = 1, [197] = 2, [198] = 4})[string.byte(raw, at + 1)]
   at = at + 1 + width + struct.unpack('>I' .. width, raw, at + 2)
-  _, fields.queue, fields.priority, _, _, fields.keep = cmsgpack.unpack_limit(raw, 5, at)
+  _, fields.queue, fields.priority, fields.delay, _, fields.keep = cmsgpack.unpack_limit(raw, 5, at)
   fields.id, fields.task = id, task
   return fields
 end
 
--- {id, task, queue, priority, keep}, or nil for what is no message.
+-- {id, task, queue, priority, delay, keep}, or nil for what is no message.
 local function message(key)
   local raw = call('HGET', P .. 'jobs', key)
   local good, fields = pcall(read_message, raw or '')

@@ -1,4 +1,4 @@
--- Forget what is over. Needs: places, endings, pruning
+-- Forget what is over. Needs: pruning, tidy
 -- ARGV: now, limit. Returns how many are gone.
 
 even_when_full()

@@ -1,4 +1,4 @@
--- Forget what is over: ended jobs, and the ids of forgotten ones. Needs endings.lua.
+-- Forget what is over: ended jobs, the ids of forgotten ones, notes. Needs: endings, notes
 local function prune(limit)
   local pruned = 0
   while pruned < limit do
@@ -16,6 +16,8 @@ local function prune(limit)
     end
     if call('ZCOUNT', set, from, last) == 0 then call('ZREM', P .. 'terms', first) end
   end
+  prune_notes(CHUNK)
+  ties().tend_gates()
   local old = call('ZRANGEBYSCORE', P .. 'remembered', '-inf', now, 'LIMIT', 0, math.min(CHUNK, limit - pruned))
   if #old > 0 then call('ZREM', P .. 'remembered', unpack(old)) end
   return pruned + #old

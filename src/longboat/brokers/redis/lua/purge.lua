@@ -1,4 +1,4 @@
--- Delete jobs of one state and queue. Needs: places, endings, returns, sweep
+-- Delete jobs of one state and queue. Needs: sweep, tidy
 -- ARGV: now, state, queue, limit. Returns how many are gone.
 
 even_when_full()
@@ -35,8 +35,8 @@ if limit > 0 then
     from_levels()
     count(state, queue, -#keys)
   elseif state == 'waiting' then
-    keys = call('ZRANGE', P .. 'parked:' .. queue, 0, limit - 1)
-    for _, key in ipairs(keys) do unpark(key) end
+    keys = call('ZRANGE', P .. 'waiting:' .. queue, 0, limit - 1)
+    for _, key in ipairs(keys) do unleased().stop_waiting(key) end
   else
     local set = P .. (state == 'scheduled' and 'delayed:' or 'ended:' .. state .. ':') .. queue
     keys = call('ZRANGE', set, 0, limit - 1)

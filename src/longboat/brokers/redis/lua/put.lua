@@ -1,9 +1,17 @@
--- Store a batch of jobs, all or nothing. Needs: places
--- ARGV: now, client, number ("" for no token), groups; then for each group: queue, priority, delay, expires ("" for none), n,
---   and n times key, message. No key stands twice.
--- Returns nil for a token that is known, else the keys that were known, which changed nothing.
+-- Store a batch of jobs, all or nothing. Needs: ties
+-- ARGV: now, client, number ("" for no token), "after" if any job comes after others or "", groups; then for each group: queue,
+--   priority, delay, expires ("" for none), "tied" or "", n, and n times key, message; of tied ones key, message and what
+--   ties().place is told: parents, turn, gates. No key stands twice.
+-- Returns nil for a token that is known; the keys in a row of a job and of its parent that nobody knows, if there is one: then
+--   nothing is stored; else the keys that were known, which changed nothing.
 
 local client, number = ARGV[2], ARGV[3]
+
+if ARGV[4] ~= '' then
+  local last = number ~= '' and call('GET', P .. 'client:' .. client)
+  local unknown = not (last and tonumber(number) <= tonumber(last)) and ties().unknown_parent(6, tonumber(ARGV[5]))
+  if unknown then return unknown end
+end
 if number ~= '' then
   local last = call('SET', P .. 'client:' .. client, number, 'EX', FORGOTTEN_AFTER, 'GET')
   if last and tonumber(number) <= tonumber(last) then
@@ -46,18 +54,19 @@ local function store(from, n)
   return kept
 end
 
-local at = 5
-for _ = 1, tonumber(ARGV[4]) do
-  local queue, prio, delay, expires, n = ARGV[at], ARGV[at + 1], tonumber(ARGV[at + 2]), tonumber(ARGV[at + 3]), tonumber(ARGV[at + 4])
+local at = 6
+for _ = 1, tonumber(ARGV[5]) do
+  local queue, prio, delay, expires = ARGV[at], ARGV[at + 1], tonumber(ARGV[at + 2]), tonumber(ARGV[at + 3])
+  local tied, n = ARGV[at + 4] == 'tied', tonumber(ARGV[at + 5])
   local place = numbers('place', n)
-  local keys = store(at + 5, n)
-  at = at + 5 + 2 * n
+  local keys = tied and ties().store(at + 6, n, known, place, prio, queue, delay) or store(at + 6, n)
+  at = at + 6 + (tied and 5 or 2) * n
   if expires then
     for _, key in ipairs(keys) do call('ZADD', P .. 'expires', now + expires, key) end
     alarm('e', now + expires)
   end
-  if #keys == 0 then
-    -- all were known
+  if #keys == 0 or tied then
+    -- all were known, or stand where they belong
   elseif delay > 0 then
     for i, key in ipairs(keys) do to_delayed(key, place + i - 1, prio, queue, now + delay) end
   else

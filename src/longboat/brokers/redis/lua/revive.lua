@@ -1,4 +1,4 @@
--- Make dead jobs ready again. Needs: places, endings
+-- Make dead jobs ready again. Needs: endings
 -- ARGV: now, then keys. Returns those revived.
 
 even_when_full()

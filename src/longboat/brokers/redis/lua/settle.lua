@@ -1,4 +1,4 @@
--- Record what became of leases, and which have started. Needs: places, endings, returns, sweep
+-- Record what became of leases, and which have started. Needs: sweep
 -- ARGV: now, consumer, groups; then for each group a letter and what belongs to it:
 --   N  n, claims (6 bytes each, in a row; or 6 for all), n keys: these have started
 --   S  queue, keep, n, claims, n keys, results, then so many results: 1 for all of them, or n: these succeeded
@@ -11,7 +11,8 @@ local sub = string.sub
 local consumer = ARGV[2]
 local held = P .. 'held:' .. consumer
 local noted, unwanted = P .. 'noted:' .. consumer, P .. 'unwanted:' .. consumer
-local special = call('EXISTS', noted, unwanted, P .. 'history', P .. 'deadlines', P .. 'watchers') > 0
+local special = call('EXISTS', noted, unwanted, P .. 'history', P .. 'deadlines', P .. 'watchers', P .. 'gates', P .. 'after', P .. 'edges',
+  P .. 'turn_of') > 0
 local refused, ordinal = {}, 0
 
 -- The keys of ARGV[from…] whose leases are this consumer's, with what is kept of each; which of n they were.
@@ -64,6 +65,13 @@ local function succeed(queue, keep, keys, values, which, results, alike)
   if special and call('EXISTS', P .. 'watchers') == 1 then
     for i, key in ipairs(keys) do tell(key, 's', attempts[i] or 1, ARGV[alike and results or results + which[i] - 1]) end
   end
+  if special and any_ties() then
+    ties().leave_gates(keys)
+    if call('EXISTS', P .. 'edges') == 1 then
+      for i, key in ipairs(keys) do ties().tell_followers(key, ARGV[alike and results or results + which[i] - 1]) end
+    end
+    ties().untie(keys)
+  end
   if keep <= 0 then return forget(keys, true) end
   local first = numbers('ended', #keys)
   local head, tail = 's' .. struct.pack('>d', now), struct.pack('>H', #queue) .. queue
@@ -88,19 +96,6 @@ local function succeed(queue, keep, keys, values, which, results, alike)
   count('succeeded', queue, #keys)
 end
 
--- Park it, and ring those who know its task and may be waiting.
-local function park_again(key, place, prio, queue, patience, why)
-  come_back(key, place, prio, queue, 0, 0, false)
-  if call('ZREM', back_set(prio, queue), key) == 0 then return end -- its time was over
-  count('ready', queue, -1)
-  local fields = message(key)
-  local task = fields and fields.task or ''
-  park(key, place, prio, queue, task, now + patience, why)
-  for _, each in ipairs(call('ZRANGE', P .. 'consumers', 0, -1)) do
-    if call('SISMEMBER', P .. 'tasks:' .. each, task) == 1 then ring_consumer(each, 'parked') end
-  end
-end
-
 local function settle_one(letter, key, claim, number, why)
   local value = call('HGET', held, key)
   ordinal = ordinal + 1
@@ -113,6 +108,7 @@ local function settle_one(letter, key, claim, number, why)
   local not_wanted = call('SREM', unwanted, key) == 1
   local _, place, since, prio, queue = read_held(value)
   count('running', queue, -1)
+  if any_ties() then ties().leave_gates({key}) end
   local h = history(key)
   why = why ~= '' and cmsgpack.unpack(why) or nil
   if letter == 'R' or letter == 'D' then
@@ -131,7 +127,7 @@ local function settle_one(letter, key, claim, number, why)
   elseif letter == 'L' or not_wanted then
     come_back(key, place, prio, queue, since, letter == 'L' and number or 0, not_wanted, h)
   else
-    park_again(key, place, prio, queue, number, why)
+    unleased().park_again(key, place, prio, queue, number, why)
   end
 end
 

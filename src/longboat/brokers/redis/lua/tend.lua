@@ -1,4 +1,4 @@
--- Do what is due. Needs: places, endings, returns, sweep
+-- Do what is due. Needs: sweep
 -- ARGV: now. Returns in how many seconds something is due next, "" for never.
 
 even_when_full()

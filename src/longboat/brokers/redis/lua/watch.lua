@@ -1,4 +1,4 @@
--- Tell a listener of these jobs' ends; of those that have ended, at once. Needs: places, endings
+-- Tell a listener of these jobs' ends; of those that have ended, at once. Needs: endings
 -- ARGV: now, listener (16 characters), then keys.
 
 even_when_full()

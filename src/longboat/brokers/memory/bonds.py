@@ -1,0 +1,139 @@
+"""How jobs are tied to others: those that wait for their parents, limits that hold jobs back, and turns."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from longboat.brokers.memory.gate import Doorway
+from longboat.errors import UnknownParent
+from longboat.job import Job, State
+from longboat.ties import Gate, Ties
+
+if TYPE_CHECKING:
+    from longboat.brokers.memory.store import Record, Store
+
+NO_TIES = Ties()
+TURNS_KEPT = 10_000
+"""Turn keys whose last place is known, about: one that is forgotten has its next turn a little sooner."""
+
+
+class Bonds:
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._followers: dict[str, list[Record]] = {}
+        """By parent: the jobs that wait for it."""
+        self._turns: dict[tuple[str, int, str], float] = {}
+        """By queue, priority and turn key: the place of the last one put."""
+        self.doorways: dict[str, Doorway] = {}
+
+    # --- parents and turns
+
+    def check_parents(self, jobs: Sequence[Job], now: float) -> None:
+        """Raises UnknownParent for a new job after one that is neither here nor before it."""
+        before: set[str] = set()
+        for job in jobs:
+            if job.ties and job.ties.after and not self._store.known(job.id, now):
+                for parent in job.ties.after:
+                    if parent not in self._store.jobs and parent not in before:
+                        raise UnknownParent(f"job {job.id} comes after {parent}, which is not known here")
+            before.add(job.id)
+
+    def tie(self, record: Record) -> None:
+        """A new job: what it waits for, and its place."""
+        for name in record.ties.after:
+            parent = self._store.jobs[name]
+            if parent.state is State.SUCCEEDED:
+                record.inputs[name] = parent.result or b""
+            elif name not in record.pending:
+                record.pending.add(name)
+                self._followers.setdefault(name, []).append(record)
+        if record.ties.turn:
+            record.place = self._turn(record)
+
+    def _turn(self, record: Record) -> float:
+        """As far behind the queue's first as its key has jobs waiting: so the keys alternate."""
+        shelf = self._store.shelves.get((record.queue, State.READY))
+        first = next(shelf.above((-record.priority,)), None) if shelf else None
+        here = first[1] if first and first[0] == -record.priority else record.serial
+        name = (record.queue, record.priority, record.ties.turn)
+        self._turns[name] = place = max(here, self._turns.get(name, 0.0) + 1)
+        return place
+
+    def ended(self, record: Record, now: float) -> None:
+        """If it succeeded, those that come after it and wait for no other are ready, or scheduled."""
+        if record.state is not State.SUCCEEDED:
+            self.untie(record)
+            return
+        for follower in self._followers.pop(record.id, ()):
+            follower.inputs[record.id] = record.result or b""
+            follower.pending.discard(record.id)
+            if not follower.pending:
+                self._store.place(follower, follower.delay, now)
+
+    def untie(self, record: Record) -> None:
+        """It waits for its parents no more, and limits that it stood ready for may let in another."""
+        for parent in record.pending:
+            self._followers[parent].remove(record)
+            if not self._followers[parent]:
+                del self._followers[parent]
+        record.pending.clear()
+        for gate in record.ties.gates:
+            if doorway := self.doorways.get(gate.key):
+                self.let_in(doorway, self._store.clock.now())
+
+    # --- limits
+
+    def keep_out(self, record: Record, now: float) -> bool:
+        """Whether a limit holds it back; then it waits in that limit's line."""
+        for gate in record.ties.gates:
+            doorway = self.doorways.setdefault(gate.key, Doorway(gate.key))
+            if not doorway.room(gate, now):
+                self._store.take(record)
+                record.parked, record.shut_out = None, doorway
+                self._store.move(record, State.WAITING)
+                self._ring_when_it_opens(doorway, now)
+                return True
+        return False
+
+    def enter(self, record: Record, now: float) -> None:
+        for gate in record.ties.gates:
+            self.doorways[gate.key].enter(gate, record.token, record, now)
+
+    def leave(self, record: Record) -> None:
+        for gate in record.ties.gates:
+            doorway = self.doorways[gate.key]
+            doorway.held.pop(record.token, None)
+            self.let_in(doorway, self._store.clock.now())
+
+    def let_in(self, doorway: Doorway, now: float) -> None:
+        """There may be room: who waits in front goes back to its queue. What is too many lines up again."""
+        for head in doorway.heads():
+            for record in doorway.first(head, doorway.room(_gate(head, doorway), now)):
+                self._store.move(record, State.READY)
+        if doorway.idle:
+            self.doorways.pop(doorway.key, None)
+        else:
+            self._ring_when_it_opens(doorway, now)
+
+    def _ring_when_it_opens(self, doorway: Doorway, now: float) -> None:
+        opens = self.opens(doorway, now)
+        if opens is not None and opens != doorway.rings:
+            doorway.rings = opens
+            self._store.alarms.add((opens, next(self._store.serials), doorway))
+
+    def opens(self, doorway: Doorway, now: float) -> float | None:
+        """When it opens for the first of those who wait, if it is time that shuts it."""
+        times = [doorway.opens(_gate(head, doorway), now) for head in doorway.heads()]
+        return min((at for at in times if at is not None), default=None)
+
+    def tidy(self, now: float) -> None:
+        for doorway in list(self.doorways.values()):
+            doorway.room(Gate(""), now)  # what started long ago matters no more
+            self.let_in(doorway, now)
+        if len(self._turns) > TURNS_KEPT:
+            self._turns.clear()
+
+
+def _gate(record: Record, doorway: Doorway) -> Gate:
+    return next(gate for gate in record.ties.gates if gate.key == doorway.key)

@@ -1,0 +1,182 @@
+"""Jobs on their way into another broker, or out of one: whole, each way in one transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import msgspec
+import psycopg.errors
+
+from longboat import codec
+from longboat.broker import DEAD_KEPT
+from longboat.brokers.postgres import tied, turns, views
+from longboat.brokers.postgres.ending import Ending, end, forget
+from longboat.brokers.postgres.following import awaited
+from longboat.brokers.postgres.moving import make_ready, make_scheduled
+from longboat.brokers.postgres.names import name_of, raw
+from longboat.brokers.postgres.store import Store
+from longboat.brokers.postgres.sweep import remove
+from longboat.brokers.postgres.transaction import Transaction
+from longboat.job import MESSAGE_VERSION, Job, State, order_of
+from longboat.transit import ROOM, Parcel
+
+_AWAY = 1 << 62
+"""The rank of an id that is remembered since its job was packed: it may come back."""
+
+_TABLES = {"ready": State.READY, "delayed": State.SCHEDULED, "parked": State.WAITING, "lined": State.WAITING}
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode = msgspec.msgpack.Decoder(list[Parcel]).decode
+
+
+class PostgresTransit:
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def pack(self, name: str, ids: Sequence[str]) -> list[Parcel]:
+        return self._store.write(lambda tx: _pack(tx, name, ids))
+
+    def packed(self) -> list[str]:
+        return sorted(name for (name,) in self._store.call("SELECT name FROM @.transit"))
+
+    def unpack(self, name: str, parcels: Sequence[Parcel]) -> list[str]:
+        return self._store.write(lambda tx: _unpack(tx, name, parcels))
+
+    def delivered(self, name: str) -> None:
+        self._store.write(lambda tx: tx.run("DELETE FROM @.transit WHERE name = %(name)s", name=name))
+
+
+def _pack(tx: Transaction, name: str, ids: Sequence[str]) -> list[Parcel]:
+    written = tx.run("SELECT parcels FROM @.transit WHERE name = %(name)s", name=name).fetchone()
+    if written is not None:
+        return _decode(written[0])
+    found = views.find(tx, ids)
+    parents = awaited(tx, [row.place for row in found.values()])
+    chosen: list[views.Row] = []
+    room = ROOM
+    for job_id in dict.fromkeys(ids):
+        row = found.get(job_id)
+        if row is None or row.place in parents or not _may_leave(row):
+            continue
+        room -= len(row.body or b"") + len(row.failures or b"")
+        if room < 0 and chosen:
+            break
+        chosen.append(row)
+    taken = _taken(tx, chosen)
+    if awaited(tx, list(taken)):
+        raise psycopg.errors.SerializationFailure("a job was put after one that was packed meanwhile")
+    parcels = [taken[row.place] for row in chosen if row.place in taken]
+    if parcels:
+        tx.run("INSERT INTO @.transit VALUES (%(name)s, %(parcels)b)", name=name, parcels=_encode(parcels))
+    return parcels
+
+
+def _may_leave(row: views.Row) -> bool:
+    job = views.decoded(row.body)
+    if job and job.ties and job.ties.after:
+        return False
+    return row.state == State.DEAD.value or row.table in _TABLES
+
+
+def _taken(tx: Transaction, rows: Sequence[views.Row]) -> dict[int, Parcel]:
+    """Out of the store, by place: those that are still where they were found."""
+    parcels: dict[int, Parcel] = {}
+    for table, state in _TABLES.items():
+        these = {row.place: row for row in rows if row.table == table}
+        for gone in remove(tx, table, list(these.values())) if these else ():
+            row = these[gone.place]
+            parcels[row.place] = parcel = _parcel(row)
+            parcel.returns = gone.returns
+            parcel.expires = None if gone.expires_at is None else gone.expires_at - tx.now
+            parcel.delay = max(0.0, (row.due or 0.0) - tx.now) if state is State.SCHEDULED else 0.0
+            tx.count(row.queue, state, -1)
+    dead = {row.place: row for row in rows if row.state == State.DEAD.value}
+    sql = "DELETE FROM @.ended WHERE place = ANY (%(places)b::bigint[]) AND state = 'dead' RETURNING place"
+    for (place,) in tx.run(sql, places=sorted(dead)).fetchall() if dead else ():
+        parcels[place] = parcel = _parcel(dead[place])
+        parcel.dead = True
+        tx.count(dead[place].queue, State.DEAD, -1)
+    forget(tx, sorted(parcels), [None] * len(parcels))
+    tx.run("UPDATE @.jobs SET rank = %(away)s WHERE place = ANY (%(places)b::bigint[])", away=_AWAY, places=sorted(parcels))
+    return parcels
+
+
+def _parcel(row: views.Row) -> Parcel:
+    job = views.decoded(row.body)
+    parcel = Parcel(name_of(row.id or b""), row.body or b"", name_of(row.queue), job.priority if job else -row.rank)
+    parcel.attempts, parcel.failures = row.attempts, codec.decode_failures(row.failures)
+    return parcel
+
+
+def _unpack(tx: Transaction, name: str, parcels: Sequence[Parcel]) -> list[str]:
+    first = tx.run(
+        "INSERT INTO @.producers (client, number, at) VALUES (%(name)s, 1, %(at)s) "
+        "ON CONFLICT (client) DO NOTHING RETURNING 1",
+        name=name,
+        at=tx.now,
+    ).fetchone()
+    if first is None:
+        return [parcel.id for parcel in parcels]
+    by_place = dict(zip(turns.places(tx, [_job(parcel) for parcel in parcels]), parcels, strict=True))
+    new = _stored(tx, by_place)
+    alive = [(each.delay, _row(place, each, tx.now)) for place, each in by_place.items() if place in new and not each.dead]
+    make_ready(tx, [row for delay, row in alive if delay <= 0])
+    make_scheduled(tx, [(tx.now + delay, row) for delay, row in alive if delay > 0])
+    end(tx, State.DEAD, [_ending(place, each) for place, each in by_place.items() if place in new and each.dead])
+    return [parcel.id for place, parcel in by_place.items() if place in new]
+
+
+def _job(parcel: Parcel) -> Job:
+    """As much of it as its place depends on."""
+    job = views.decoded(parcel.message)
+    ties = job.ties if job else None
+    return Job(MESSAGE_VERSION, parcel.id, "", b"", parcel.queue, parcel.priority, ties=ties)
+
+
+def _stored(tx: Transaction, parcels: dict[int, Parcel]) -> set[int]:
+    """The places of those that were not known."""
+    rows = tx.run(
+        # In the order of ids, as every put, so that two wait for each other in one direction only.
+        "INSERT INTO @.jobs AS j (place, id, queue, rank, chosen, body, gated) "
+        "SELECT * FROM unnest(%(places)b::bigint[], %(ids)b::bytea[], %(queues)b::bytea[], %(ranks)b::bigint[], "
+        "%(chosen)b::boolean[], %(bodies)b::bytea[], %(gated)b::boolean[]) "
+        "AS g (place, id, queue, rank, chosen, body, gated) ORDER BY g.id "
+        "ON CONFLICT (id) DO UPDATE SET place = excluded.place, queue = excluded.queue, rank = excluded.rank, "
+        "chosen = excluded.chosen, body = excluded.body, gated = excluded.gated, until = NULL "
+        "WHERE j.until <= %(at)s OR (j.rank = %(away)s AND j.body IS NULL) RETURNING place",
+        away=_AWAY,
+        places=list(parcels),
+        ids=[raw(each.id) for each in parcels.values()],
+        queues=[raw(each.queue) for each in parcels.values()],
+        ranks=[-each.priority for each in parcels.values()],
+        chosen=[order_of(each.id) is None for each in parcels.values()],
+        bodies=[each.message for each in parcels.values()],
+        gated=[tied.gated(views.decoded(each.message)) for each in parcels.values()],
+        at=tx.now,
+    ).fetchall()
+    return {place for (place,) in rows}
+
+
+class _Row(NamedTuple):
+    place: int
+    queue: bytes
+    rank: int
+    attempts: int
+    returns: int
+    expires_at: float | None
+    failures: bytes | None
+
+
+def _row(place: int, parcel: Parcel, now: float) -> _Row:
+    expires_at = None if parcel.expires is None else now + parcel.expires
+    failures = _failures(parcel)
+    return _Row(place, raw(parcel.queue), -parcel.priority, parcel.attempts, parcel.returns, expires_at, failures)
+
+
+def _failures(parcel: Parcel) -> bytes | None:
+    return codec.encode_failures(parcel.failures) if parcel.failures else None
+
+
+def _ending(place: int, parcel: Parcel) -> Ending:
+    return Ending(place, raw(parcel.queue), None, parcel.attempts, _failures(parcel), DEAD_KEPT)

@@ -1,0 +1,176 @@
+"""RabbitmqBroker: put as confirmed, mandatory publishes, and the links that consumers and the inspector use."""
+
+# ruff: noqa: ARG002  # parameters of the contract that RabbitMQ has no use for
+
+from __future__ import annotations
+
+import copy
+import os
+import threading
+from collections.abc import Callable, Collection, Sequence
+
+import pika  # type: ignore[import-untyped]
+
+from longboat.board import Board
+from longboat.broker import Token
+from longboat.brokers.rabbitmq import letter
+from longboat.brokers.rabbitmq.consumer import RabbitmqConsumer
+from longboat.brokers.rabbitmq.holding import evict
+from longboat.brokers.rabbitmq.inspector import RabbitmqInspector
+from longboat.brokers.rabbitmq.link import Link, Message, Unroutable
+from longboat.brokers.rabbitmq.missing import MISSING, NoBoard, NoResults, unsupported
+from longboat.brokers.rabbitmq.names import LONGEST, Names, units_of
+from longboat.brokers.rabbitmq.topology import Topology
+from longboat.clock import SYSTEM
+from longboat.codec import encode_job
+from longboat.inspector import Inspector
+from longboat.job import DEFAULT_QUEUE, Failure, Job
+from longboat.results import ResultStore
+from longboat.transit import Transit
+
+LEAST_HEARTBEAT = 2
+"""Seconds: below, busy machines would lose connections."""
+
+DEFAULT_PREFIX = "longboat"
+HOLD = 600.0
+"""Seconds that a delivery is held before it is made anew: below the server's consumer_timeout, by two minutes at least."""
+
+
+class RabbitmqBroker:
+    """Keeps jobs in quorum queues (or classic ones) of the server that the URL names.
+
+    At least once: a put or settle whose answer was lost may have been stored, and what is tried again is a second message.
+    `timeout`: seconds that a call may take. Survives fork: the child opens its own connections.
+    """
+
+    missing: frozenset[str] = MISSING
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        prefix: str = DEFAULT_PREFIX,
+        classic: bool = False,
+        timeout: float = 2.0,
+        hold: float = HOLD,
+        where: str | None = None,
+    ) -> None:
+        self._parameters = pika.URLParameters(url)
+        self._parameters.blocked_connection_timeout = None
+        self._parameters.socket_timeout = self._parameters.stack_timeout = timeout
+        self.names = Names(prefix)
+        self._classic = classic
+        self._timeout = timeout
+        self.hold = hold
+        self._where = where or url
+        self._lock = threading.Lock()
+        self._pid = os.getpid()
+        self._link: Link | None = None
+        self._topology: Topology | None = None
+        self.queues = {DEFAULT_QUEUE}
+        """Those that this client has used, and the usual one: a server tells nobody but its managers what queues it has."""
+        self.results: ResultStore = NoResults()
+        self.board: Board = NoBoard()
+        self.inspector: Inspector = RabbitmqInspector(self)
+
+    @property
+    def transit(self) -> Transit:
+        raise unsupported("moving jobs from and to other brokers")
+
+    def link(self, name: str = "longboat-rabbitmq", *, heartbeat: int | None = None) -> Link:
+        """A new connection."""
+        parameters = copy.copy(self._parameters)
+        if heartbeat is not None:
+            parameters.heartbeat = heartbeat
+        return Link(parameters, self._timeout, self._where, name)
+
+    def topology(self, link: Link) -> Topology:
+        return Topology(link, self.names, classic=self._classic)
+
+    def _shared(self) -> tuple[Link, Topology]:
+        if self._pid != os.getpid():  # the parent's connection and its lock stay the parent's
+            self._lock, self._link, self._pid = threading.Lock(), None, os.getpid()
+        with self._lock:
+            if self._link is None or self._topology is None or self._link.lost is not None:
+                if self._link is not None:
+                    self._link.close()
+                self._link = None
+                self._link = self.link()
+                self._topology = self.topology(self._link)
+            return self._link, self._topology
+
+    def publish(self, messages: Sequence[Message], declare: Callable[[Topology], None]) -> None:
+        """Confirmed on return. `declare` sees to the queues; again when one was deleted since."""
+        link, topology = self._shared()
+        declare(topology)
+        try:
+            link.publish(messages)
+        except Unroutable as gone:
+            topology = self.topology(link)
+            declare(topology)
+            with self._lock:
+                self._topology = topology
+            link.publish(gone.messages)
+
+    def put(self, jobs: Sequence[Job], *, token: Token | None = None) -> list[str]:
+        """As every broker's, except that nothing is known of earlier puts: neither ids nor tokens (see `missing`)."""
+        unique = {job.id: job for job in jobs}
+        if not unique:
+            return []
+        bodies = {job.id: encode_job(job) for job in unique.values()}
+        if any(job.ties is not None for job in unique.values()):
+            raise unsupported("a job that depends on others, or has limits or turns")
+        longest = max(job.delay for job in unique.values())
+        if longest > LONGEST:
+            raise unsupported(f"a delay above {LONGEST:.0f} s")
+        blank, dated = letter.Letter(), letter.Letter(put=SYSTEM.now())
+        messages = [
+            letter.ready(self.names, job, blank if job.expires is None else dated, job.delay, bodies[job.id])
+            for job in unique.values()
+        ]
+        self.send(messages, {job.queue for job in jobs}, longest)
+        return list(unique)
+
+    def send(self, messages: Sequence[Message], queues: Collection[str], longest: float, dead: Collection[str] = ()) -> None:
+        """Publish to these ready queues, by delays up to `longest` seconds, and to the dead queues named."""
+
+        def declare(topology: Topology) -> None:
+            for queue in queues:
+                topology.ready(queue)
+            for queue in dead:
+                topology.dead(queue)
+            if longest > 0:
+                topology.steps(units_of(longest).bit_length() - 1)
+
+        self.queues.update(queues, dead)
+        self.publish(messages, declare)
+
+    def consumer(
+        self, queues: Sequence[str], *, lease: float, tasks: Collection[str] = (), name: str = ""
+    ) -> RabbitmqConsumer:
+        """Its connection's heartbeat is half the lease, so that the server notices a frozen worker soon after the lease."""
+        if not queues:
+            raise unsupported("a consumer of every queue (name the queues: longboat worker --queues default)")
+        self.queues.update(queues)
+        link = self.link("longboat-rabbitmq-consumer", heartbeat=max(LEAST_HEARTBEAT, int(min(lease, 120.0) / 2)))
+        try:
+            topology = self.topology(link)
+            for queue in queues:
+                topology.ready(queue)
+            return RabbitmqConsumer(self, link, list(dict.fromkeys(queues)), frozenset(tasks), lease, name)
+        except BaseException:
+            link.close()
+            raise
+
+    def evict(self, consumer: str, failure: Failure) -> int:
+        """Counts, and charges, what it kept in a queue of its own; the server itself gives back what its connection held."""
+        link = self.link("longboat-rabbitmq-evict")
+        try:
+            return evict(self, link, consumer, failure)
+        finally:
+            link.close()
+
+    def close(self) -> None:
+        link, self._link = self._link, None
+        if link is not None and self._pid == os.getpid():
+            link.close()

@@ -1,0 +1,163 @@
+"""What can be seen and changed over AMQP: depths of queues this client uses, and the dead jobs."""
+
+# ruff: noqa: ARG002  # parameters of the contract that RabbitMQ has no use for
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from longboat.brokers.rabbitmq import letter as letters
+from longboat.brokers.rabbitmq.holding import get
+from longboat.brokers.rabbitmq.letter import Letter
+from longboat.brokers.rabbitmq.link import Link
+from longboat.brokers.rabbitmq.missing import unsupported
+from longboat.brokers.rabbitmq.names import LEVELS
+from longboat.codec import decode_failures, decode_job
+from longboat.errors import Undecodable
+from longboat.inspector import ConsumerView, GateView, Page
+from longboat.job import JobView, State
+
+if TYPE_CHECKING:
+    from longboat.brokers.rabbitmq.broker import RabbitmqBroker
+
+BACK = 0.1
+"""Seconds."""
+
+LOOKED_AT = 10_000
+"""Dead jobs of a queue that one call looks at, at most."""
+
+
+class RabbitmqInspector:
+    def __init__(self, broker: RabbitmqBroker) -> None:
+        self._broker = broker
+
+    def counts(self) -> Mapping[tuple[str, State], int]:
+        """Ready and dead jobs of the queues that this client has used; the server tells of no other state."""
+        found: dict[tuple[str, State], int] = {}
+        with self._link() as link:
+            topology = self._broker.topology(link)
+            for queue in sorted(self._broker.queues):
+                topology.ready(queue)
+                topology.dead(queue)
+                ready = sum(self._depth(link, self._broker.names.ready(queue, level)) for level in LEVELS)
+                for state, number in ((State.READY, ready), (State.DEAD, self._depth(link, self._broker.names.dead(queue)))):
+                    if number:
+                        found[queue, state] = number
+        return found
+
+    def find(self, ids: Sequence[str]) -> list[JobView | None]:
+        raise unsupported("looking a job up by its id")
+
+    def jobs(
+        self, state: State, *, queue: str | None = None, task: str | None = None, after: str | None = None, limit: int = 100
+    ) -> Page:
+        """Dead jobs only, newest first, the newest `limit` of those it looks at, in one page."""
+        if state is not State.DEAD or after is not None:
+            raise unsupported(f"listing {state} jobs" if after is None else "a second page of dead jobs")
+        views: list[JobView] = []
+        with self._link() as link:
+            for name in self._queues(queue):
+                for _tag, body, letter in self._dead(link, name):
+                    view = _view(name, body, letter)
+                    if task in (None, view.task):
+                        views.append(view)
+        return Page(sorted(views, key=lambda view: -(view.ended or 0.0))[:limit], None)
+
+    def consumers(self) -> list[ConsumerView]:
+        raise unsupported("listing consumers")
+
+    def cancel(self, ids: Sequence[str]) -> list[str]:
+        raise unsupported("cancelling a job that is queued")
+
+    def revive(self, ids: Sequence[str]) -> list[str]:
+        """Of the dead jobs in queues that this client has used."""
+        wanted, revived = set(ids), []
+        with self._link() as link:
+            for queue in self._queues(None):
+                for tag, body, letter in self._dead(link, queue):
+                    view = _view(queue, body, letter)
+                    if view.id in wanted:
+                        again = Letter(failures=letter.failures, put=float("1e10"))
+                        self._broker.send(
+                            [letters.ready(self._broker.names, decode_job(body), again, 0.0, body)], [queue], 0.0
+                        )
+                        self._ack(link, tag)
+                        revived.append(view.id)
+        return revived
+
+    def purge(self, states: Collection[State], *, queue: str | None = None, limit: int = 1000) -> int:
+        """Dead jobs only."""
+        if set(states) != {State.DEAD}:
+            raise unsupported("purging jobs that are not dead")
+        purged = 0
+        with self._link() as link:
+            for name in self._queues(queue):
+                for tag, _body, _letter in self._dead(link, name):
+                    if purged < limit:
+                        self._ack(link, tag)
+                        purged += 1
+        return purged
+
+    def gates(self, keys: Sequence[str]) -> list[GateView | None]:
+        raise unsupported("limits")
+
+    def prune(self, *, limit: int = 1000) -> int:
+        return 0
+
+    @contextlib.contextmanager
+    def _link(self) -> Iterator[Link]:
+        """A connection of its own: what was only looked at goes back when it closes."""
+        link = self._broker.link("longboat-rabbitmq-inspector")
+        try:
+            yield link
+        finally:
+            link.close()
+
+    def _queues(self, queue: str | None) -> list[str]:
+        if queue is not None:
+            self._broker.queues.add(queue)
+        return sorted(self._broker.queues) if queue is None else [queue]
+
+    def _depth(self, link: Link, name: str) -> int:
+        answer = link.do(lambda channel, answered: channel.queue_declare(name, passive=True, callback=answered))
+        depth: int = answer.method.message_count
+        return depth
+
+    def _ack(self, link: Link, tag: int) -> None:
+        link.do(lambda channel, answered: (channel.basic_ack(tag), channel.basic_qos(prefetch_count=0, callback=answered)))
+
+    def _dead(self, link: Link, queue: str) -> Iterator[tuple[int, bytes, Letter]]:
+        name = self._broker.names.dead(queue)
+        self._broker.topology(link).dead(queue)
+        for _ in range(LOOKED_AT):
+            got: Any = link.do(lambda channel, answered: get(channel, name, answered))
+            if got is None:  # what an earlier look held comes back a moment after its connection has ended
+                time.sleep(BACK)
+                got = link.do(lambda channel, answered: get(channel, name, answered))
+            if got is None:
+                return
+            method, properties, body = got
+            yield method.delivery_tag, body, letters.opened(properties.headers, redelivered=False)
+
+
+def _view(queue: str, body: bytes, letter: Letter) -> JobView:
+    failures = decode_failures(letter.failures)
+    try:
+        job = decode_job(body)
+    except Undecodable:
+        return JobView("", State.DEAD, queue, "", 0, letter.attempts, body, ended=letter.ended, failures=failures)
+    return JobView(
+        job.id,
+        State.DEAD,
+        queue,
+        job.task,
+        job.priority,
+        letter.attempts,
+        job.payload,
+        enqueued=job.enqueued,
+        ended=letter.ended,
+        failures=failures,
+    )

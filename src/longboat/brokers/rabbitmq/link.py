@@ -1,0 +1,286 @@
+"""One connection with one channel, driven by a thread of its own; calls from other threads wait for their answers."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import msgspec
+import pika  # type: ignore[import-untyped]
+import pika.exceptions  # type: ignore[import-untyped]
+from pika.adapters.select_connection import IOLoop  # type: ignore[import-untyped]
+from pika.adapters.utils.selector_ioloop_adapter import SelectorIOServicesAdapter  # type: ignore[import-untyped]
+
+from longboat.errors import BrokerError, BrokerFull, BrokerUnavailable, ConfigError
+
+CLOSING = 0.05
+"""Seconds that pika has to close the socket of a connection that has ended."""
+
+REFUSED = (403, 405, 406, 530)
+"""Replies of the server that trying again does not mend."""
+
+
+if logging.getLogger("pika").level == logging.NOTSET:
+    logging.getLogger("pika").setLevel(logging.CRITICAL)  # it logs each step of a connection; what fails is raised here
+
+
+class Message(msgspec.Struct, gc=False):
+    """What is to be published."""
+
+    exchange: str
+    key: str
+    body: bytes
+    headers: dict[str, Any]
+    id: str = ""
+
+
+class Unroutable(BrokerError):
+    """Mandatory messages found no queue: somebody deleted it. The others of the call are stored."""
+
+    def __init__(self, text: str, messages: Sequence[Message]) -> None:
+        super().__init__(text)
+        self.messages = messages
+
+
+class _Batch:
+    def __init__(self, messages: Sequence[Message]) -> None:
+        self.messages = messages
+        self.left = len(messages)
+        self.done = threading.Event()
+        self.refused = False
+        self.returned: list[Message] = []
+
+
+class _Services(SelectorIOServicesAdapter):  # type: ignore[misc]
+    """Keeps the transport of its connection: pika leaves it open when a server does not say goodbye."""
+
+    transport: Any = None
+
+    def create_streaming_connection(
+        self, protocol_factory: Any, sock: Any, on_done: Any, ssl_context: Any = None, server_hostname: Any = None
+    ) -> Any:
+        def done(made: Any) -> None:
+            if isinstance(made, tuple):
+                self.transport = made[0]
+            on_done(made)
+
+        return super().create_streaming_connection(protocol_factory, sock, done, ssl_context, server_hostname)
+
+
+class Link:
+    """Opens in its constructor; raises BrokerUnavailable, or ConfigError for a password or vhost that is refused.
+
+    Once lost it stays lost: make another.
+    """
+
+    def __init__(self, parameters: pika.URLParameters, timeout: float, where: str, name: str) -> None:
+        self.timeout = timeout
+        self.where = where
+        self.lost: Exception | None = None
+        self.blocked = False
+        self.on_lost: Callable[[], None] = lambda: None
+        self._ready = threading.Event()
+        self._waiting: set[threading.Event] = set()
+        self._batches: dict[int, _Batch] = {}
+        self._oldest = 1
+        self._published = 0
+        self.channel: Any = None
+        self._services = _Services(IOLoop())
+        self._connection = pika.SelectConnection(
+            parameters,
+            custom_ioloop=self._services,
+            on_open_callback=self._opened,
+            on_open_error_callback=lambda _, error: self._fail(error),
+            on_close_callback=lambda _, error: self._fail(error),
+        )
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+        self._thread.start()
+        if not self._ready.wait(timeout):
+            self._fail(TimeoutError(f"no answer in {timeout:g} s"))
+        self.check()
+
+    def _run(self) -> None:
+        try:
+            self._connection.ioloop.start()
+        except Exception as error:
+            self._fail(error)
+        finally:
+            self._connection.ioloop.close()
+
+    def _opened(self, connection: Any) -> None:
+        connection.add_on_connection_blocked_callback(lambda *_: setattr(self, "blocked", True))
+        connection.add_on_connection_unblocked_callback(lambda *_: setattr(self, "blocked", False))
+        connection.channel(on_open_callback=self._channel_opened)
+
+    def _channel_opened(self, channel: Any) -> None:
+        self.channel = channel
+        channel.add_on_close_callback(lambda _, error: self._fail(error))
+        channel.add_on_return_callback(self._returned)
+        channel.confirm_delivery(self._confirmed, callback=lambda _: self._ready.set())
+
+    def end(self, error: Exception) -> None:
+        """Give the connection up; from the link's thread or any other."""
+        self._fail(error)
+
+    def _fail(self, error: Exception) -> None:
+        if self.lost is None:
+            self.lost = error
+            for event in list(self._waiting):
+                event.set()
+            self.on_lost()
+        self._ready.set()
+        self._stop()
+
+    def _stop(self) -> None:
+        if self._connection.is_open:
+            self._soon(self._end)
+        elif not self._connection.is_closing:
+            self._soon(self._give_up)
+
+    def _end(self) -> None:
+        self._connection.ioloop.call_later(self.timeout / 2, self._give_up)  # who is frozen or blocks does not answer
+        if self._connection.is_open:
+            self._connection.close()
+
+    def _give_up(self) -> None:
+        loop = self._connection.ioloop
+        loop.call_later(CLOSING, loop.stop)
+        if self._services.transport is not None and not self._connection.is_closed:
+            self._services.transport.abort()
+
+    def _soon(self, call: Callable[[], None]) -> None:
+        try:
+            self._connection.ioloop.add_callback_threadsafe(call)
+        except Exception as error:  # the loop has ended
+            self.lost = self.lost or error
+
+    def check(self) -> None:
+        """Raises what the loss of this link means to a caller; nothing while it works."""
+        error = self.lost
+        if error is None:
+            return
+        code = getattr(error, "reply_code", 0)
+        refusals = (pika.exceptions.ProbableAuthenticationError, pika.exceptions.ProbableAccessDeniedError)
+        if isinstance(error, refusals) or code in (403, 530):
+            raise ConfigError(f"{self.where}: the server refused the user, password or virtual host: {error}") from None
+        if code in REFUSED:
+            raise BrokerError(f"{self.where}: {getattr(error, 'reply_text', error)}") from None
+        raise BrokerUnavailable(f"{self.where}: {type(error).__name__}: {error}") from None
+
+    def do(self, call: Callable[[Any, Callable[[Any], None]], object]) -> Any:
+        """The server's answer to one method: `call(channel, answer)` runs in the link's thread."""
+        answers: list[Any] = []
+        done = threading.Event()
+
+        def answered(frame: Any) -> None:
+            answers.append(frame)
+            done.set()
+
+        def run() -> None:
+            try:
+                call(self.channel, answered)
+            except Exception as error:
+                self._fail(error)
+
+        self._wait(run, done)
+        return answers[0]
+
+    def post(self, call: Callable[[Any], None]) -> None:
+        """Run `call(channel)` in the link's thread, without waiting."""
+
+        def run() -> None:
+            if self.channel.is_open:  # also of a link that is being closed: what was settled before is acknowledged
+                try:
+                    call(self.channel)
+                except Exception as error:
+                    self._fail(error)
+
+        self._soon(run)
+
+    def ack(self, tag: int) -> None:
+        self.post(lambda channel: channel.basic_ack(tag))
+
+    def _wait(self, run: Callable[[], None], done: threading.Event) -> None:
+        self.check()
+        self._waiting.add(done)
+        try:
+            if self.lost is None:
+                self._soon(run)
+                if not done.wait(self.timeout):
+                    blocked = " (the server blocks publishers: its memory or disk alarm)" if self.blocked else ""
+                    self._fail(TimeoutError(f"no answer in {self.timeout:g} s{blocked}"))
+        finally:
+            self._waiting.discard(done)
+        self.check()
+
+    def publish(self, messages: Sequence[Message]) -> None:
+        """All confirmed on return. Raises BrokerFull, Unroutable or BrokerUnavailable: some may be stored then."""
+        if self.blocked:
+            raise BrokerUnavailable(f"{self.where}: the server blocks publishers: its memory or disk alarm")
+        batch = _Batch(messages)
+
+        def run() -> None:
+            try:
+                for message in messages:
+                    self._published += 1
+                    self._batches[self._published] = batch
+                    properties = pika.BasicProperties(
+                        delivery_mode=2,
+                        message_id=message.id[:255],
+                        headers=message.headers or None,
+                        content_type="application/msgpack",
+                    )
+                    self.channel.basic_publish(message.exchange, message.key, message.body, properties, mandatory=True)
+            except Exception as error:
+                self._fail(error)
+
+        self._wait(run, batch.done)
+        if batch.returned:
+            raise Unroutable(f"{self.where}: a queue was deleted", batch.returned)
+        if batch.refused:
+            raise BrokerFull(f"{self.where}: the server refused a message: a queue is over its limit")
+
+    def _confirmed(self, frame: Any) -> None:
+        method = frame.method
+        tags = range(self._oldest, method.delivery_tag + 1) if method.multiple else (method.delivery_tag,)
+        for tag in tags:
+            batch = self._batches.pop(tag, None)
+            if batch is not None:
+                batch.left -= 1
+                batch.refused |= isinstance(method, pika.spec.Basic.Nack)
+                if batch.left == 0:
+                    batch.done.set()
+        if method.multiple:
+            self._oldest = max(self._oldest, method.delivery_tag + 1)
+
+    def _returned(self, _channel: Any, method: Any, properties: Any, _body: bytes) -> None:
+        """Told before the message is confirmed."""
+        wanted = (method.exchange, method.routing_key, properties.message_id)
+        for batch in set(self._batches.values()):
+            batch.returned += [each for each in batch.messages if (each.exchange, each.key, each.id[:255]) == wanted]
+
+    def every(self, pause: float, call: Callable[[], None]) -> None:
+        """Call it in the link's thread each `pause` seconds until the link is lost or closed."""
+
+        def tick() -> None:
+            if self.lost is None:
+                try:
+                    call()
+                except Exception as error:
+                    self._fail(error)
+                self._connection.ioloop.call_later(pause, tick)
+
+        self._soon(tick)
+
+    def close(self) -> None:
+        """Let go of the connection and the thread. Idempotent."""
+        alive = self.lost is None
+        if alive:
+            self.lost = ConnectionError("closed")
+        for event in list(self._waiting):
+            event.set()
+        self._stop()
+        if alive and threading.current_thread() is not self._thread:  # a lost one ends by itself
+            self._thread.join(self.timeout)

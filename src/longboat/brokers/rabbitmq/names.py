@@ -1,0 +1,62 @@
+"""The names of queues and exchanges, the levels of priority, and the way a delayed message takes."""
+
+from __future__ import annotations
+
+import math
+from urllib.parse import quote
+
+LEVELS = (2, 1, 0, -1, -2)
+"""The highest first. Priorities above 2 and below -2 count as these."""
+
+UNIT = 0.02
+"""Seconds of the shortest delay queue; each further one holds twice as long."""
+
+STEPS = 27
+LONGEST = UNIT * (2**STEPS - 1)
+
+
+def level_of(priority: int) -> int:
+    return max(-2, min(2, priority))
+
+
+class Names:
+    """All begin with `prefix`."""
+
+    def __init__(self, prefix: str) -> None:
+        self.prefix = prefix
+        self.arrivals = f"{prefix}.arrivals"
+        """The exchange that leads to the ready queues."""
+        self.holding = f"{prefix}.holding"
+        """The exchange that leads to what consumers hold in queues of their own."""
+
+    def ready(self, queue: str, level: int) -> str:
+        return f"{self.prefix}.{queue}.{level}"
+
+    def dead(self, queue: str) -> str:
+        return f"{self.prefix}.dead.{queue}"
+
+    def held(self, consumer: str) -> str:
+        return f"{self.prefix}.held.{consumer}"
+
+    def step(self, number: int) -> str:
+        """The delay queue, and the exchange before it, that holds for UNIT * 2**number seconds."""
+        return f"{self.prefix}.delay.{number}" if number >= 0 else self.arrivals
+
+
+def address(queue: str, level: int) -> str:
+    """The last words of a routing key: one of the queue, one of the level."""
+    return f"{quote(queue, safe='').replace('.', '%2E')}.{level}"
+
+
+def units_of(delay: float) -> int:
+    return math.ceil(delay / UNIT)
+
+
+def key_of(units: int, last: str) -> str:
+    """A word for each step, the longest first, then the address. Each exchange looks at its own word."""
+    bits = ".".join(str(units >> number & 1) for number in reversed(range(STEPS)))
+    return f"{bits}.{last}"
+
+
+def pattern_of(number: int, bit: int) -> str:
+    return "*." * (STEPS - 1 - number) + f"{bit}.#"

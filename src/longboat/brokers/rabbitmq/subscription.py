@@ -1,0 +1,101 @@
+"""Subscription: what a consumer has the server push, as much as is free, while somebody receives."""
+
+from __future__ import annotations
+
+import functools
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+from longboat.brokers.rabbitmq.held import Held
+from longboat.brokers.rabbitmq.link import Link
+from longboat.brokers.rabbitmq.names import LEVELS, Names
+
+IDLE = 0.25
+"""Seconds after the last receive at which what is free goes back: others may have a slot for it."""
+
+MOST = 65535
+FEW = 16
+"""So many may be asked for exactly; beyond, by half as many again at least, so that there are few subscriptions."""
+
+
+class Subscription:
+    """By further consumers on the channel when more is asked for: pika hands back what arrives for one that was cancelled.
+
+    `arrive(place, queue, method, properties, body)` runs in the link's thread. The caller locks what is shared.
+    """
+
+    def __init__(
+        self, link: Link, names: Names, queues: list[str], arrive: Callable[[int, str, Any, Any, bytes], None]
+    ) -> None:
+        self._link = link
+        self._arrive = arrive
+        self._places = [(queue, names.ready(queue, level)) for queue in queues for level in LEVELS]
+        self.arrived: list[deque[Held]] = [deque() for _ in self._places]
+        """What nobody has taken yet, by place: the first is asked first."""
+        self._tags: list[str] = []
+        self._prefetch = 0
+        self._watched = False
+        self.paused: frozenset[str] = frozenset()
+        self.receiving = 0
+        self.quiet_since = time.monotonic()
+
+    def open(self) -> list[deque[Held]]:
+        """What may be taken, by place."""
+        return [arrived for (queue, _), arrived in zip(self._places, self.arrived, strict=True) if queue not in self.paused]
+
+    def waiting(self) -> int:
+        return sum(map(len, self.open()))
+
+    def ask(self, n: int, leased: int) -> Callable[[Any, Callable[[Any], None]], None] | None:
+        """What to do in the link's thread to have the server push `n` beside those leased; None: it does already."""
+        more = min(leased + n, MOST) - self._prefetch
+        if more <= 0:
+            return None
+        if self._prefetch > FEW:
+            more = max(more, self._prefetch // 2)
+        tags = {at: f"{time.monotonic_ns()}.{at}" for at, (queue, _) in enumerate(self._places) if queue not in self.paused}
+        if not tags:
+            return None
+        self._prefetch += more
+        self._tags += tags.values()
+
+        def consume(channel: Any, answered: Callable[[Any], None]) -> None:
+            last = max(tags)
+            if tags[last] not in self._tags:  # stopped since
+                answered(None)
+                return
+            if not self._watched:
+                self._watched = True
+                channel.add_on_cancel_callback(lambda _: self._link.end(ConnectionError("a queue was deleted")))
+            channel.basic_qos(prefetch_count=more)
+            for at, tag in tags.items():
+                queue, name = self._places[at]
+                arrive = functools.partial(self._deliver, at, queue)
+                channel.basic_consume(name, arrive, consumer_tag=tag, callback=answered if at == last else None)
+
+        return consume
+
+    def _deliver(self, at: int, queue: str, _channel: Any, method: Any, properties: Any, body: bytes) -> None:
+        self._arrive(at, queue, method, properties, body)
+
+    def stop(self, longest: float, *, force: bool) -> list[Held] | None:
+        """If nobody receives, or something waits for longer than it may, or by force: what is free goes back to its place.
+
+        In the link's thread. Returns what went back; None: it goes on.
+        """
+        now = time.monotonic()
+        idle = not self.receiving and now - self.quiet_since > IDLE
+        stale = any(arrived and now - arrived[0].since > longest for arrived in self.arrived)
+        if not self._tags or not (idle or stale or force):
+            return None
+        back = sorted((held for arrived in self.arrived for held in arrived), key=lambda held: held.tag)
+        for arrived in self.arrived:
+            arrived.clear()
+        tags, self._tags, self._prefetch = self._tags, [], 0
+        for tag in tags:
+            self._link.channel.basic_cancel(tag, callback=lambda _: None)
+        for held in back:
+            self._link.channel.basic_reject(held.tag, requeue=True)
+        return back

@@ -1,0 +1,136 @@
+"""Jobs that come after others: edges, and letting go of those whose parents have all succeeded."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from longboat.broker import Lease
+from longboat.brokers.sqlite.packing import PIECE, as_json, packed
+from longboat.brokers.sqlite.store import Transaction
+from longboat.errors import UnknownParent
+from longboat.job import Job, State
+
+AFTER = "\x00after"
+"""The task under which they are parked: no consumer names it."""
+NEVER = 1e15
+"""When their patience ends."""
+NO_REASON = b"\x90"
+
+_DONE = "FROM json_each(:tokens) AS j CROSS JOIN leased AS l ON l.token = j.value"
+_THEIRS = "e.parent_seq = l.seq AND e.parent = l.id"
+
+
+def follow(tx: Transaction, job: Job, seq: int, places: Mapping[str, int]) -> int:
+    """Store the edges of a new job; returns how many parents have not succeeded yet. Raises UnknownParent."""
+    assert job.ties is not None
+    waiting = 0
+    for parent in dict.fromkeys(job.ties.after):
+        place = places.get(parent)
+        known = place is not None and _known(tx, place, parent)
+        if place is None or not known:
+            raise UnknownParent(f"job {job.id} comes after {parent}, which is not known here")
+        row = tx.run("SELECT state, result FROM ended WHERE seq = ? AND id = ?", (place, parent)).fetchone()
+        succeeded = row is not None and row[0] == State.SUCCEEDED.value
+        tx.run(
+            "INSERT INTO edges VALUES (?, ?, ?, ?, ?)", (place, parent, seq, job.id, row[1] or b"" if succeeded else None)
+        )
+        waiting += not succeeded
+    return waiting
+
+
+def _known(tx: Transaction, seq: int, id: str) -> bool:
+    return bool(tx.run("SELECT EXISTS (SELECT 1 FROM jobs WHERE seq = ? AND id = ?)", (seq, id)).fetchone()[0])
+
+
+def wait(tx: Transaction, job: Job, seq: int, parents: int, expires: float | None) -> None:
+    """The new job waits for so many parents."""
+    row = (AFTER, job.queue, -job.priority, seq, job.id, NEVER, NO_REASON, 0, 0, expires, None)
+    tx.run("INSERT INTO parked VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", row)
+    tx.run("INSERT INTO pending VALUES (?, ?, ?, ?)", (seq, job.id, parents, job.delay))
+    tx.count(job.queue, State.WAITING, 1)
+
+
+def any_edges(tx: Transaction) -> bool:
+    return bool(tx.run("SELECT EXISTS (SELECT 1 FROM edges)").fetchone()[0])
+
+
+def succeeded(tx: Transaction, results: Mapping[int, bytes]) -> bool:
+    """These leases have ended well, and still stand in `leased`. Whether others became ready, or scheduled."""
+    tokens = as_json(list(results))
+    tx.run(
+        "UPDATE pending SET parents = parents - d.n FROM "
+        f"(SELECT e.child_seq, e.child, count(*) AS n {_DONE} JOIN edges AS e ON {_THEIRS} AND e.result IS NULL "
+        "GROUP BY e.child_seq, e.child) AS d WHERE pending.seq = d.child_seq AND pending.id = d.child",
+        {"tokens": tokens},
+    )
+    for keys, blob in packed(results.items()):
+        tx.run(
+            f"UPDATE edges SET result = {PIECE} FROM json_each(:keys) AS j CROSS JOIN leased AS l "
+            "ON l.token = CAST(j.key AS INTEGER) "
+            "WHERE edges.parent_seq = l.seq AND edges.parent = l.id AND edges.result IS NULL",
+            {"keys": keys, "blob": blob},
+        )
+    tx.run(f"DELETE FROM edges WHERE (child_seq, child) IN (SELECT l.seq, l.id {_DONE})", {"tokens": tokens})
+    return _let_go(tx)
+
+
+def _let_go(tx: Transaction) -> bool:
+    """Those that wait for no parent any more."""
+    free = tx.run("SELECT seq, id, delay FROM pending WHERE parents <= 0").fetchall()
+    for seq, job_id, delay in free:
+        tx.run("DELETE FROM pending WHERE seq = ? AND id = ?", (seq, job_id))
+        row = tx.run("SELECT queue, rank, expires_at FROM parked WHERE seq = ? AND id = ?", (seq, job_id)).fetchone()
+        if row is None:
+            continue  # cancelled, or purged
+        queue, rank, expires = row
+        tx.run("DELETE FROM parked WHERE seq = ? AND id = ?", (seq, job_id))
+        if delay > 0:
+            tx.run(
+                "INSERT INTO delayed VALUES (?, ?, ?, ?, ?, 0, 0, ?, NULL)",
+                (tx.now + delay, seq, job_id, queue, rank, expires),
+            )
+        else:
+            tx.run("INSERT INTO ready VALUES (?, ?, ?, ?, 0, 0, ?, NULL)", (queue, rank, seq, job_id, expires))
+        tx.count(queue, State.WAITING, -1)
+        tx.count(queue, State.SCHEDULED if delay > 0 else State.READY, 1)
+    return bool(free)
+
+
+def give_inputs(tx: Transaction, leases: Iterable[Lease]) -> None:
+    """The results of the parents, for those that have some."""
+    for lease in leases:
+        ties = lease.job.ties
+        if ties is None or not ties.after:
+            continue
+        rows = tx.run(
+            "SELECT e.parent, e.result FROM leased AS l CROSS JOIN edges AS e ON e.child_seq = l.seq AND e.child = l.id "
+            "WHERE l.token = ?",
+            (lease.token,),
+        )
+        found: dict[str, bytes | None] = dict(rows)
+        lease.inputs = [found.get(parent) or b"" for parent in ties.after]
+
+
+def unfollow(tx: Transaction, chosen: str, values: Mapping[str, Any]) -> None:
+    """Jobs that are deleted: `chosen` is a SELECT of their (seq, id)."""
+    if any_edges(tx):
+        tx.run(f"DELETE FROM edges WHERE (child_seq, child) IN ({chosen})", values)
+        tx.run(f"DELETE FROM pending WHERE (seq, id) IN ({chosen})", values)
+
+
+def is_followed(tx: Transaction, seq: int, id: str) -> bool:
+    """Whether others come after this job."""
+    sql = "SELECT EXISTS (SELECT 1 FROM edges WHERE parent_seq = ? AND parent = ?)"
+    return bool(tx.run(sql, (seq, id)).fetchone()[0])
+
+
+def check_order(jobs: Sequence[Job]) -> None:
+    """Raises UnknownParent for a job that stands before its parent in the batch."""
+    if not any(job.ties and job.ties.after for job in jobs):
+        return
+    last = {job.id: place for place, job in enumerate(jobs)}
+    for place, job in enumerate(jobs):
+        for parent in job.ties.after if job.ties else ():
+            if last.get(parent, -1) >= place:
+                raise UnknownParent(f"job {job.id} comes after {parent}, which stands behind it in the batch")

@@ -1,0 +1,286 @@
+"""Sabotages of what holds jobs back: parents, limits, turns, pauses."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable
+from typing import Any
+
+from msgspec import structs
+from sabotage import around, assign, breaks, consumers, quietly
+
+from longboat.brokers.memory.bonds import NO_TIES
+from longboat.brokers.memory.gate import Doorway
+from longboat.errors import UnknownParent
+from longboat.job import State
+from longboat.ties import Gate
+
+# --- after
+
+
+def _tie(broker: Any, change: Callable[[Any], Any]) -> None:
+    """Do this to every new job once it is tied."""
+    around(broker._store.bonds, "tie", lambda tie, record: (tie(record), change(record)))
+
+
+def _inputs(broker: Any, change: Callable[[list[bytes]], list[bytes]]) -> None:
+    def claim(original: Any, *args: Any) -> Any:
+        return [structs.replace(lease, inputs=change(lease.inputs)) for lease in original(*args)]
+
+    consumers(broker, lambda consumer: around(consumer, "_claim", claim))
+
+
+@breaks("a_job_waits_for_its_parents")
+def only_the_first_parent_is_waited_for(broker: Any) -> None:
+    def change(record: Any) -> None:
+        for parent in sorted(record.pending)[1:]:
+            record.pending.remove(parent)
+            record.inputs[parent] = b""
+            broker._store.bonds._followers.pop(parent)
+
+    _tie(broker, change)
+
+
+@breaks("a_lease_tells_the_results_of_the_parents")
+def each_parent_gives_its_result_once(broker: Any) -> None:
+    _inputs(broker, lambda inputs: list(dict.fromkeys(inputs)))
+
+
+@breaks("results_of_parents_come_with_every_attempt")
+def results_of_parents_come_once(broker: Any) -> None:
+    def come_back(original: Any, record: Any, *rest: Any) -> None:
+        record.inputs = dict.fromkeys(record.inputs, b"")
+        original(record, *rest)
+
+    around(broker._store, "come_back", come_back)
+
+
+@breaks("a_parent_may_have_succeeded_before")
+def earlier_results_are_not_told(broker: Any) -> None:
+    _tie(broker, lambda record: assign(record, "inputs", dict.fromkeys(record.inputs, b"")))
+
+
+@breaks("a_job_after_an_unknown_one_is_refused")
+def a_refused_put_uses_up_its_token(broker: Any) -> None:
+    def put(original: Any, jobs: Any, token: Any = None) -> Any:
+        try:
+            return original(jobs, token=token)
+        except UnknownParent:
+            with broker._store.turn() as now:
+                broker._store.remember(token, now)
+            raise
+
+    around(broker, "put", put)
+
+
+@breaks("a_put_with_parents_can_be_tried_again")
+def parents_are_looked_for_before_the_token(broker: Any) -> None:
+    def put(original: Any, jobs: Any, token: Any = None) -> Any:
+        with broker._store.turn() as now:
+            broker._store.bonds.check_parents(jobs, now)
+        return original(jobs, token=token)
+
+    around(broker, "put", put)
+
+
+@breaks("a_dead_parent_leaves_its_followers_waiting")
+def what_ends_badly_takes_its_followers_along(broker: Any) -> None:
+    def ended(original: Any, record: Any, now: float) -> None:
+        if record.state is not State.SUCCEEDED:
+            for follower in list(broker._store.bonds._followers.get(record.id, ())):
+                broker._store.cancel(follower, now)
+        original(record, now)
+
+    around(broker._store.bonds, "ended", ended)
+
+
+@breaks("a_follower_s_delay_counts_from_its_parents_end")
+def followers_have_no_delay(broker: Any) -> None:
+    _tie(broker, lambda record: assign(record, "delay", 0.0))
+
+
+@breaks("a_follower_can_be_cancelled_and_expires")
+def followers_never_expire(broker: Any) -> None:
+    _tie(broker, lambda record: record.pending and assign(record, "expires", math.inf))
+
+
+@breaks("the_parents_success_wakes_who_waits")
+def followers_wake_nobody(broker: Any) -> None:
+    def ended(original: Any, record: Any, now: float) -> None:
+        with quietly(broker):
+            original(record, now)
+
+    around(broker._store.bonds, "ended", ended)
+
+
+@breaks("one_job_after_very_many")
+def a_thousand_results_are_told(broker: Any) -> None:
+    _inputs(broker, lambda inputs: inputs[:1000])
+
+
+@breaks("a_chain_goes_step_by_step")
+def results_are_handed_on_and_on(broker: Any) -> None:
+    def ended(original: Any, record: Any, now: float) -> None:
+        record.result = b"".join(record.inputs.values()) + (record.result or b"")
+        original(record, now)
+
+    around(broker._store.bonds, "ended", ended)
+
+
+@breaks("a_view_tells_a_job_s_ties")
+def views_have_no_headers(broker: Any) -> None:
+    around(broker.inspector, "find", lambda find, ids: [view and structs.replace(view, headers={}) for view in find(ids)])
+
+
+# --- limits
+
+
+def _gates(broker: Any, change: Callable[[list[Gate]], list[Gate]]) -> None:
+    """Every new job has other gates than it says."""
+
+    def tie(original: Any, record: Any) -> None:
+        if record.ties.gates:
+            record.ties = structs.replace(record.ties, gates=change(record.ties.gates))
+        original(record)
+
+    around(broker._store.bonds, "tie", tie)
+
+
+def _doorways(broker: Any, kind: type[Doorway]) -> None:
+    """Every limit has a doorway of this kind."""
+
+    def keep_out(original: Any, record: Any, now: float) -> Any:
+        for gate in record.ties.gates:
+            broker._store.bonds.doorways.setdefault(gate.key, kind(gate.key))
+        return original(record, now)
+
+    around(broker._store.bonds, "keep_out", keep_out)
+
+
+@breaks("a_limit_lets_so_many_be_leased")
+def a_limit_lets_in_one_more(broker: Any) -> None:
+    _gates(broker, lambda gates: [structs.replace(gate, running=gate.running + 1) for gate in gates])  # type: ignore[operator]
+
+
+@breaks("a_lease_s_end_lets_the_next_in")
+def the_last_of_the_line_is_let_in(broker: Any) -> None:
+    class Backwards(Doorway):
+        def first(self, head: Any, room: float) -> list[Any]:
+            return super().first(head, math.inf)[::-1][: int(room)] if room else []
+
+    _doorways(broker, Backwards)
+
+
+@breaks("a_lease_s_end_wakes_who_waits")
+def who_is_let_in_wakes_nobody(broker: Any) -> None:
+    def leave(original: Any, record: Any) -> None:
+        with quietly(broker):
+            original(record)
+
+    around(broker._store.bonds, "leave", leave)
+
+
+@breaks("a_limit_holds_up_no_other_key")
+def keys_are_told_apart_by_their_first_letter(broker: Any) -> None:
+    _gates(broker, lambda gates: [structs.replace(gate, key=gate.key[0]) for gate in gates])
+
+
+@breaks("a_job_of_several_limits_needs_them_all")
+def only_the_first_gate_counts(broker: Any) -> None:
+    _gates(broker, lambda gates: gates[:1])
+
+
+@breaks("a_limit_s_leases_come_back_with_their_worker")
+def the_dead_are_counted(broker: Any) -> None:
+    def evict(original: Any, holder: Any, *rest: Any) -> Any:
+        lost = list(holder.held.items())
+        evicted = original(holder, *rest)
+        for token, record in lost:
+            for gate in record.ties.gates:
+                broker._store.bonds.doorways.setdefault(gate.key, Doorway(gate.key)).held[-token] = record
+        return evicted
+
+    around(broker._store, "evict", evict)
+
+
+@breaks("a_limit_of_starts_opens_with_time")
+def starts_count_for_half_the_time(broker: Any) -> None:
+    _gates(broker, lambda gates: [structs.replace(gate, per=gate.per / 2) for gate in gates])
+
+
+@breaks("what_a_limit_shut_out_can_be_cancelled")
+def what_is_shut_out_is_not_cancelled(broker: Any) -> None:
+    jobs = broker._store.jobs
+    around(broker.inspector, "cancel", lambda cancel, ids: cancel([each for each in ids if not jobs[each].shut_out]))
+
+
+@breaks("room_that_nobody_took_is_given_on")
+def room_that_nobody_took_is_lost(broker: Any) -> None:
+    def untie(original: Any, record: Any) -> None:
+        ties, record.ties = record.ties, NO_TIES
+        original(record)
+        record.ties = ties
+
+    around(broker._store.bonds, "untie", untie)
+    around(broker._store.bonds, "tidy", lambda *_: None)
+
+
+@breaks("a_job_goes_by_its_own_numbers")
+def all_go_by_the_numbers_of_the_first(broker: Any) -> None:
+    class First(Doorway):
+        gate: Gate | None = None
+
+        def room(self, gate: Gate, now: float) -> float:
+            self.gate = self.gate or gate
+            return super().room(self.gate, now)
+
+    _doorways(broker, First)
+
+
+@breaks("limits_hold_under_many_consumers")
+def a_limit_lets_in_one_more_now_and_then(broker: Any) -> None:
+    class Careless(Doorway):
+        def room(self, gate: Gate, now: float) -> float:
+            return super().room(gate, now) or next(looks) % 3 == 0
+
+    looks = itertools.count(1)
+    _doorways(broker, Careless)
+
+
+@breaks("a_limit_can_be_looked_at")
+def those_shut_out_are_not_told(broker: Any) -> None:
+    around(
+        broker.inspector, "gates", lambda gates, keys: [each and structs.replace(each, waiting=0) for each in gates(keys)]
+    )
+
+
+# --- turns, pauses
+
+
+@breaks("keys_take_turns")
+def all_go_by_age(broker: Any) -> None:
+    around(broker._store.bonds, "_turn", lambda _, record: record.serial)
+
+
+@breaks("turns_go_within_a_priority")
+def turns_go_before_priority(broker: Any) -> None:
+    def tie(original: Any, record: Any) -> None:
+        record.priority = 0 if record.ties.turn else record.priority
+        original(record)
+
+    around(broker._store.bonds, "tie", tie)
+
+
+@breaks("a_paused_queue_gives_nothing")
+def only_those_that_name_queues_pause(broker: Any) -> None:
+    def pause(consumer: Any) -> None:
+        if not consumer._holder.queues:
+            around(consumer, "pause", lambda *_: None)
+
+    consumers(broker, pause)
+
+
+@breaks("parked_jobs_of_a_paused_task_stay")
+def tasks_are_not_paused(broker: Any) -> None:
+    consumers(broker, lambda consumer: around(consumer, "pause", lambda pause, queues, _: pause(queues, [])))

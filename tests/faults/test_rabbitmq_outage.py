@@ -1,0 +1,221 @@
+"""A RabbitMQ node that closes connections, stops, is killed, raises its alarm or loses a queue; and wrong addresses."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from longboat import Longboat
+from longboat.broker import Broker, Consumer, Lease, Settlement
+from longboat.connect import connect
+from longboat.errors import BrokerError, BrokerUnavailable, ConfigError
+from longboat.job import Done
+from longboat.testing.conformance.stage import job
+from longboat.testing.servers.process import until
+from longboat.testing.servers.rabbitmq import RabbitmqServer, available
+
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(available() is not None, reason=str(available()))]
+
+IN_TIME = 2.3
+JOBS = 3000
+
+APP = """
+import os, time
+from longboat import Longboat
+app = Longboat(os.environ["LONGBOAT_URL"])
+@app.task(name="mark")
+def mark(n: int) -> None:
+    time.sleep(0.002)
+    with open("out", "a") as file:
+        file.write(f"{n}\\n")
+"""
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RabbitmqServer]:
+    with RabbitmqServer(tmp_path_factory.mktemp("rabbitmq")) as made:
+        yield made
+
+
+@pytest.fixture
+def url(server: RabbitmqServer, tmp_path: Path) -> str:
+    return f"{server.url}?prefix={tmp_path.name}"
+
+
+@pytest.fixture
+def broker(url: str) -> Iterator[Broker]:
+    with closing(connect(url)) as made:
+        yield made
+
+
+def put_at_last(broker: Broker, patience: float = 30.0) -> str:
+    sent = job()
+
+    def stored() -> bool:
+        try:
+            return bool(broker.put([sent]))
+        except BrokerUnavailable:
+            return False
+
+    until(stored, "a put is stored", patience)
+    return sent.id
+
+
+def lost(consumer: Consumer) -> None:
+    def told() -> bool:
+        with contextlib.suppress(BrokerUnavailable):
+            assert consumer.receive(1, wait=0.1) == []
+        return not consumer.extend().alive
+
+    until(told, "the consumer is told", 10.0)
+    assert consumer.receive(1, wait=0.0) == []
+
+
+def received(consumer: Consumer, n: int = 1) -> list[Lease]:
+    leases: list[Lease] = []
+
+    def enough() -> bool:
+        leases.extend(consumer.receive(n - len(leases), wait=1.0))
+        return len(leases) >= n
+
+    until(enough, f"{n} received", 20.0)
+    return leases
+
+
+def outage(server: RabbitmqServer, kind: str) -> None:
+    if kind == "closed":
+        server.ctl("close_all_connections", "a test")
+    elif kind == "stopped":
+        server.ctl("stop_app")
+        server.ctl("start_app")
+    else:
+        server.kill()
+        server.start()
+
+
+@pytest.mark.parametrize("kind", ["closed", "stopped", "killed"])
+def test_what_is_held_comes_back(server: RabbitmqServer, broker: Broker, kind: str) -> None:
+    held = job()
+    broker.put([held])
+    consumer = broker.consumer(["q"], lease=10.0)
+    lease = received(consumer)[0]
+    outage(server, kind)
+    lost(consumer)
+    assert consumer.settle([Settlement(lease, Done(b""))]) == [lease]
+    consumer.close()
+    after = put_at_last(broker)
+    with closing(broker.consumer(["q"], lease=10.0)) as another:
+        leases = received(another, 2)
+        assert [each.job.id for each in leases] == [held.id, after]
+        assert leases[0].returns > 0
+
+
+def test_what_was_put_into_new_queues_outlives_a_kill(server: RabbitmqServer, broker: Broker) -> None:
+    consumer = broker.consumer(["q"], lease=1.0)
+    ready, held, delayed = job(), job(), job(delay=0.5)
+    broker.put([held])
+    lease = received(consumer)[0]
+    lease.returns = 1
+    consumer.settle([], started=[lease])
+    broker.put([ready, delayed])
+    server.kill()
+    server.start()
+    lost(consumer)
+    consumer.close()
+    with closing(broker.consumer(["q"], lease=60.0)) as another:
+        back = received(another, 3)
+    assert {each.job.id: each.attempt for each in back} == {ready.id: 1, held.id: 2, delayed.id: 1}
+
+
+@pytest.mark.parametrize("kind", ["closed", "killed"])
+def test_a_worker_drains_across_an_outage(server: RabbitmqServer, url: str, tmp_path: Path, kind: str) -> None:
+    (tmp_path / "app.py").write_text(APP)
+    app = Longboat(url)
+
+    @app.task(name="mark")
+    def mark(n: int) -> None: ...
+
+    mark.enqueue_many([(n,) for n in range(JOBS)])
+    out = tmp_path / "out"
+
+    def done() -> set[str]:
+        return set(out.read_text().split()) if out.exists() else set()
+
+    command = [sys.executable, "-m", "longboat", "worker", "app:app", "--queues", "default"]
+    with (tmp_path / "log").open("wb") as log:
+        worker = subprocess.Popen(command, cwd=tmp_path, env=os.environ | {"LONGBOAT_URL": url}, stdout=log, stderr=log)
+    try:
+        until(lambda: len(done()) > 50, "the worker works", 20.0)
+        assert len(done()) < JOBS
+        outage(server, kind)
+        until(lambda: len(done()) == JOBS, "every job has run", 60.0)
+    finally:
+        worker.send_signal(signal.SIGTERM)
+        worker.wait(20.0)
+        app.close()
+
+
+def test_an_alarm_refuses_puts_in_time_and_passes(server: RabbitmqServer, broker: Broker) -> None:
+    broker.put([job()])
+    server.ctl("set_vm_memory_high_watermark", "0")
+    try:
+        for _ in range(2):
+            began = time.monotonic()
+            with pytest.raises(BrokerUnavailable):
+                broker.put([job()])
+            assert time.monotonic() - began < IN_TIME
+    finally:
+        server.ctl("set_vm_memory_high_watermark", "0.4")
+    put_at_last(broker)
+
+
+def test_a_frozen_server_refuses_in_time(server: RabbitmqServer, broker: Broker) -> None:
+    broker.put([job()])
+    server.freeze()
+    try:
+        for _ in range(2):
+            began = time.monotonic()
+            with pytest.raises(BrokerUnavailable):
+                broker.put([job()])
+            assert time.monotonic() - began < IN_TIME
+    finally:
+        server.thaw()
+    put_at_last(broker)
+
+
+def test_a_deleted_queue_is_made_again(server: RabbitmqServer, broker: Broker, tmp_path: Path) -> None:
+    broker.put([job()])
+    consumer = broker.consumer(["q"], lease=10.0)
+    received(consumer)
+    server.ctl("delete_queue", f"{tmp_path.name}.q.0")
+    lost(consumer)
+    consumer.close()
+    sent = job()
+    broker.put([sent])
+    with closing(broker.consumer(["q"], lease=10.0)) as another:
+        assert received(another)[0].job.id == sent.id
+
+
+@pytest.mark.parametrize(("old", "new"), [("guest:guest@", "guest:wrong@"), ("/?", "/nowhere?")])
+def test_a_wrong_password_or_vhost_is_told(url: str, old: str, new: str) -> None:
+    with closing(connect(url.replace(old, new))) as broker, pytest.raises(ConfigError, match="refused the user") as told:
+        broker.put([job()])
+    assert "wrong" not in str(told.value)
+
+
+def test_a_queue_with_other_arguments_is_told(url: str, broker: Broker) -> None:
+    broker.put([job()])
+    with closing(connect(f"{url}&queues=classic")) as other:
+        for _ in range(2):
+            with pytest.raises(BrokerError, match=r"x-queue-type") as told:
+                other.put([job()])
+            assert not isinstance(told.value, BrokerUnavailable)

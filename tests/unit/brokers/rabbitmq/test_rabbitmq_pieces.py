@@ -1,0 +1,99 @@
+"""What needs no server: ways through the delay queues, joined acknowledgements, what a header tells of a dead worker."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from longboat.broker import LOST, Lease
+from longboat.brokers.rabbitmq import letter as letters
+from longboat.brokers.rabbitmq.held import Hands, Held
+from longboat.brokers.rabbitmq.letter import Letter
+from longboat.brokers.rabbitmq.names import STEPS, address, key_of, level_of, units_of
+from longboat.codec import decode_failures
+from longboat.job import Failure
+from longboat.testing.conformance.stage import job
+
+BOOM = Failure("builtins.ValueError", "boom")
+
+
+def hands(tags: int) -> tuple[Hands, list[Held]]:
+    made, helds = Hands(), []
+    for tag in range(1, tags + 1):
+        held = made.arrived("q", b"", Letter(), tag)
+        held.lease = Lease(job(), 1, tag)
+        made.take(held)
+        helds.append(held)
+    return made, helds
+
+
+@given(st.lists(st.booleans(), min_size=1, max_size=12), st.data())
+def test_acknowledgements_cover_what_is_settled_and_nothing_else(first: list[bool], data: st.DataObject) -> None:
+    made, helds = hands(len(first))
+    second = data.draw(st.lists(st.booleans(), min_size=len(first), max_size=len(first)))
+    open_ = {held.tag for held in helds}
+    for chosen in (first, second):
+        done = [held for held, yes in zip(helds, chosen, strict=True) if yes and held.tag in open_]
+        upto, singles = made.finish(done)
+        acknowledged = {tag for tag in open_ if tag <= upto} | set(singles)
+        assert acknowledged == {held.tag for held in done}
+        open_ -= acknowledged
+    assert made.leased == len(open_)
+
+
+def test_a_lease_is_claimed_by_one() -> None:
+    made, (held,) = hands(1)
+    assert held.lease is not None
+    assert made.claim(held.lease) is held
+    assert made.claim(held.lease) is None
+    made.restore(held)
+    assert made.claim(held.lease) is held
+
+
+def test_a_delivery_that_takes_the_place_of_another_keeps_the_lease() -> None:
+    made, (held, other) = hands(2)
+    assert held.lease is not None
+    assert made.moved(1, 7) == 1
+    assert made.of(held.lease) is held
+    assert made.own() == ([held], False)
+    assert made.finish([other]) == (2, [])
+    assert made.claim(held.lease) is held
+    assert made.own() == ([], True)
+    assert made.moved(1, 9) is None, "the copy of what somebody settles is dropped"
+    assert made.finish([held]) == (7, [])
+
+
+@pytest.mark.parametrize(("delay", "units"), [(0.0, 0), (0.001, 1), (0.02, 1), (0.021, 2), (1.0, 50)])
+def test_a_delay_is_never_cut_short(delay: float, units: int) -> None:
+    assert units_of(delay) == units
+
+
+@given(st.integers(0, 2**STEPS - 1))
+def test_a_key_names_the_delay_queues_whose_times_add_up(units: int) -> None:
+    *bits, last = key_of(units, address("a.b", -1)).split(".", STEPS)
+    assert sum(2**number for number, bit in zip(reversed(range(STEPS)), bits, strict=True) if bit == "1") == units
+    assert last == "a%2Eb.-1"
+
+
+def test_levels_end_at_two() -> None:
+    assert [level_of(each) for each in (2**31 - 1, 3, 1, 0, -1, -3)] == [2, 2, 1, 0, -1, -2]
+
+
+def test_a_dead_worker_is_charged_for_what_it_noted() -> None:
+    noted = Letter(attempts=1, returns=2, token=9, started=2, worker="host-1")
+    new = letters.given_up(noted, BOOM)
+    assert (new.attempts, new.returns, new.token, new.started) == (2, 3, 0, 0)
+    assert decode_failures(new.failures) == [msgspec.structs.replace(BOOM, attempt=2)]
+    assert decode_failures(letters.given_up(noted).failures)[0].type == LOST
+    unnoted = letters.given_up(Letter(attempts=1, token=9))
+    assert (unnoted.attempts, unnoted.returns, unnoted.failures) == (1, 1, b"")
+    assert letters.given_up(Letter(attempts=1)) == Letter(attempts=1)
+
+
+def test_headers_come_back_as_they_were() -> None:
+    sent = Letter(3, 1, b"f", 12.5, 99.25, b"w", 7.0, 4, 3, "host-1")
+    assert letters.opened(sent.headers(), redelivered=False) == sent
+    assert letters.opened({**sent.headers(), "x-delivery-count": 2}, redelivered=True).returns == 3
+    assert letters.opened(None, redelivered=True).returns == 1
