@@ -23,6 +23,7 @@ bench: environment ## figures beside a hand-written loop, into bench/results/
 	$(BIN)/python -m bench.redis
 	$(BIN)/python -m bench.manager
 	$(BIN)/python -m bench.postgres
+	$(BIN)/python -m bench.rabbitmq
 
 format: environment ## format and mend what can be mended
 	$(BIN)/ruff format

@@ -39,3 +39,13 @@ def measure(url: str, number: int, batch: int) -> tuple[float, float]:
         ended = time.perf_counter()
     assert count == number
     return number / (ended - started), number / (filled - begun)
+
+
+def measure_puts(url: str, number: int, together: int) -> float:
+    """Jobs put a second, so many by each statement."""
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute(_TABLE)
+        begun = time.perf_counter()
+        for _ in range(number // together):
+            connection.execute(_PUT, ([MESSAGE] * together,))
+        return number / (time.perf_counter() - begun)

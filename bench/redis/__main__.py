@@ -6,7 +6,8 @@ import sys
 
 from bench.chart import speeds
 from bench.command import measure
-from bench.redis.peers_beside import bars
+from bench.peers.beside import bars
+from bench.redis.peers_beside import OURS
 from bench.redis.server import version
 from bench.report import Edition, Found
 
@@ -16,7 +17,7 @@ NAMES = ("drain", "peers_beside", "enqueue", "roundtrip", "depth", "memory")
 def peers(found: Found) -> str | None:
     if "peers_beside" not in found:
         return None
-    return speeds("No-op jobs a second on Redis, one worker process", bars(found["peers_beside"]))
+    return speeds("No-op jobs a second on Redis, one worker process", bars(found["peers_beside"], OURS))
 
 
 def main() -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bench.jobs import app
-from bench.redis.marks import mark
+from bench.peers.marks import mark
 
 __all__ = ["app"]
 

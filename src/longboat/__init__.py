@@ -3,6 +3,7 @@
 from longboat.app import Longboat
 from longboat.connect import connect
 from longboat.current import Running, current
+from longboat.depends import Depends
 from longboat.errors import (
     AppNotFound,
     BadArguments,
@@ -22,13 +23,18 @@ from longboat.errors import (
     StoreTooNew,
     TooLarge,
     Undecodable,
+    UnknownParent,
     UnknownTask,
     Unsupported,
 )
+from longboat.flow import Flow, FlowStatus
 from longboat.gather import as_completed, gather
-from longboat.handle import Handle
+from longboat.handle import Handle, LogLine, Progress
 from longboat.job import Failure, Job, JobView, State
 from longboat.retry import RetryPolicy
+from longboat.rules import Limit, Unique
+from longboat.schedule import Schedule, every
+from longboat.signature import Signature, chain, chord, group
 from longboat.task import Task
 
 __version__ = "0.1.0"
@@ -40,31 +46,45 @@ __all__ = [
     "BrokerFull",
     "BrokerUnavailable",
     "ConfigError",
+    "Depends",
     "EnqueueError",
     "Failure",
+    "Flow",
+    "FlowStatus",
     "Handle",
     "Job",
     "JobCancelled",
     "JobFailed",
     "JobNotFound",
     "JobView",
+    "Limit",
+    "LogLine",
     "Longboat",
     "LongboatError",
     "MissingExtra",
+    "Progress",
     "ResultError",
     "ResultTimeout",
     "RetryPolicy",
     "Running",
+    "Schedule",
+    "Signature",
     "State",
     "Stopped",
     "StoreTooNew",
     "Task",
     "TooLarge",
     "Undecodable",
+    "Unique",
+    "UnknownParent",
     "UnknownTask",
     "Unsupported",
     "as_completed",
+    "chain",
+    "chord",
     "connect",
     "current",
+    "every",
     "gather",
+    "group",
 ]

@@ -2,38 +2,45 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import sys
 import threading
-from collections.abc import Callable, Coroutine, Iterable, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, Self, TypeVar, overload
 
+from longboat import scheduler
 from longboat.arguments import unnamed
 from longboat.broker import Broker
 from longboat.client import Client
 from longboat.clock import Duration
 from longboat.connect import DEFAULT_URL, connect, shown
+from longboat.depends import Provider
 from longboat.errors import ConfigError
 from longboat.events import Bus
+from longboat.flow import Ends, Flow
 from longboat.handle import Handle
 from longboat.job import DEFAULT_KEEP, DEFAULT_QUEUE, Job
 from longboat.retry import Backoff
+from longboat.rules import Limit, Unique
+from longboat.schedule import Missed, Overlap, Schedule, checked
 from longboat.task import (
     AsyncTask,
     ExecutorName,
     Registry,
     SyncTask,
     Task,
-    checked_name,
     settings,
-    template,
 )
+from longboat.template import checked_name, rules, template
 
 if TYPE_CHECKING:
     from longboat.worker.worker import Worker
 
 P = ParamSpec("P")
 R = TypeVar("R")
+T = TypeVar("T")
+Prov = TypeVar("Prov", bound=Provider)
 
 
 class Decorator(Protocol):
@@ -82,6 +89,9 @@ class Longboat:
         timeout: Duration | None = None,
         expires: Duration | None = None,
         keep_result: Duration = DEFAULT_KEEP,
+        limit: Limit | Sequence[Limit] = (),
+        fair_by: str = "",
+        unique: Unique | None = None,
     ) -> Decorator: ...
     def task(
         self,
@@ -98,6 +108,9 @@ class Longboat:
         timeout: Duration | None = None,
         expires: Duration | None = None,
         keep_result: Duration = DEFAULT_KEEP,
+        limit: Limit | Sequence[Limit] = (),
+        fair_by: str = "",
+        unique: Unique | None = None,
     ) -> Any:
         """Make a function a task, with or without arguments: `@app.task` or `@app.task(retries=3)`.
 
@@ -105,18 +118,104 @@ class Longboat:
         or "process". `priority`: higher first. `retries`: attempts after the first, for exceptions of `retry_on` and
         time-outs; `backoff`: the first pause, doubled for each further one, or a list of pauses. `timeout`: for one
         attempt. `expires`: a job that has not started by then is cancelled. `keep_result`: how long an ended job stays
-        readable. Raises ConfigError for options that make no sense.
+        readable. `limit`: how many run, or start in a time, for each value of a key. `fair_by`: ready jobs take turns by
+        this key, such as "{tenant}". `unique`: calls that count as one. Raises ConfigError for options that make no sense.
         """
 
         def make(fn: Callable[..., Any]) -> Task[..., Any]:
             chosen = settings(fn, executor=executor, retries=retries, backoff=backoff, retry_on=retry_on, timeout=timeout)
             kind = AsyncTask if chosen.executor == "async" else SyncTask
             full_name = checked_name(name or f"{_module(fn)}.{fn.__qualname__}", "task name")
-            made: Task[..., Any] = kind(fn, full_name, chosen, template(queue, priority, expires, keep_result), _Door(self))
+            held_to = rules(full_name, inspect.signature(fn).parameters, limit, fair_by, unique)
+            jobs = template(queue, priority, expires, keep_result, held_to)
+            made: Task[..., Any] = kind(fn, full_name, chosen, jobs, _Door(self))
             self.registry.add(made)
             return made
 
         return make if fn is None else make(fn)
+
+    def lifespan(self, provider: Prov) -> Prov:
+        """A generator (or async generator) that each worker runs up to its yield before its first job, and on from there
+        after its last. Tasks get what it yields by `Depends(provider)`. Child processes open what they need themselves.
+        """
+        self.registry.lifespans.append(provider)
+        return provider
+
+    def schedule(
+        self,
+        rule: str,
+        *,
+        args: tuple[Any, ...] = (),
+        kwargs: Mapping[str, Any] | None = None,
+        name: str | None = None,
+        tz: str = "UTC",
+        missed: Missed = "once",
+        overlap: Overlap = "allow",
+    ) -> Callable[[T], T]:
+        """Enqueue the task below again and again: `@app.schedule("*/5 * * * *", tz="Europe/Berlin")` or `every("30s")`.
+
+        Any number of workers may run: each tick makes one job. `missed`: of ticks at which no worker was there, "skip" all,
+        make up for "once" or "all". `overlap`: while the job before has not ended, "allow" another, "skip" this tick, or
+        "wait" with the next job until it has. `name`: the task's unless given. Raises ConfigError or BadArguments.
+        """
+
+        def declare(task: T) -> T:
+            self.registry.schedules.append(
+                self.schedule_of(task, rule, args, kwargs or {}, name, tz, missed, overlap, declared=True)
+            )
+            return task
+
+        return declare
+
+    def add_schedule(
+        self,
+        task: Task[..., Any],
+        rule: str,
+        *,
+        args: tuple[Any, ...] = (),
+        kwargs: Mapping[str, Any] | None = None,
+        name: str | None = None,
+        tz: str = "UTC",
+        missed: Missed = "once",
+        overlap: Overlap = "allow",
+    ) -> bool:
+        """As `schedule`, at run time: kept in the broker and fired by any worker. False if there is one of that name."""
+        made = self.schedule_of(task, rule, args, kwargs or {}, name, tz, missed, overlap, declared=False)
+        return scheduler.add(self.broker.board, made)
+
+    @staticmethod
+    def schedule_of(
+        task: object,
+        rule: str,
+        args: tuple[Any, ...],
+        kwargs: Mapping[str, Any],
+        name: str | None,
+        tz: str,
+        missed: Missed,
+        overlap: Overlap,
+        *,
+        declared: bool,
+    ) -> Schedule:
+        """The checked schedule of a task. Raises ConfigError or BadArguments."""
+        if not isinstance(task, Task):
+            raise ConfigError("@app.schedule stands above @app.task: it needs a task")
+        job = task.template
+        return checked(
+            Schedule(
+                name=name or task.name,
+                rule=rule,
+                tz=tz,
+                task=task.name,
+                payload=task.arguments.encode(args, kwargs),
+                queue=job.queue,
+                priority=job.priority,
+                expires=job.expires,
+                keep=job.keep,
+                missed=missed,
+                overlap=overlap,
+                declared=declared,
+            )
+        )
 
     def named(self, name: str) -> Task[..., Any]:
         """A task by name, also one whose code is not here: `app.named("mail.send").using(delay="1m").enqueue(to="a@b.c")`.
@@ -136,6 +235,10 @@ class Longboat:
     def job(self, id: str) -> Handle[Any]:
         """A handle on a job by its id, whoever enqueued it; nothing is looked up before it is asked."""
         return Handle(self.client, id, "")
+
+    def flow(self, id: str) -> Flow[Any]:
+        """A flow by its id, whoever enqueued it. Raises JobNotFound."""
+        return self.client.flows.find(id)
 
     def worker(
         self,
@@ -221,6 +324,20 @@ class _Door:
         self, batches: Iterable[list[Job]], kind: Any, progress: bool, total: int | None
     ) -> list[Handle[Any]]:
         return await self._app.client.aenqueue_many(batches, kind, progress, total)
+
+    def enqueue_unique(self, job: Job, kind: Any, rule: Unique, key: str) -> Handle[Any]:
+        return self._app.client.enqueue_unique(job, kind, rule, key)
+
+    async def aenqueue_unique(self, job: Job, kind: Any, rule: Unique, key: str) -> Handle[Any]:
+        return await self._app.client.aenqueue_unique(job, kind, rule, key)
+
+    def enqueue_flow(self, flow_id: str, jobs: list[Job], ends: Ends, kinds: list[Any]) -> Flow[Any]:
+        return self._app.client.flows.enqueue(flow_id, jobs, ends, kinds)
+
+    async def aenqueue_flow(self, flow_id: str, jobs: list[Job], ends: Ends, kinds: list[Any]) -> Flow[Any]:
+        import asyncio
+
+        return await asyncio.to_thread(self.enqueue_flow, flow_id, jobs, ends, kinds)
 
     def enqueue_within(self, connection: object, batches: Iterable[list[Job]], kind: Any) -> list[Handle[Any]]:
         return self._app.client.enqueue_within(connection, batches, kind)

@@ -10,23 +10,33 @@ import inspect
 import re
 import types
 import typing
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import msgspec
 
 from longboat import codec
 from longboat.errors import BadArguments, Undecodable
+from longboat.ties import Slots
 
 _POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+
+
+class Hole:
+    """Stands for an argument that will be there when the job runs: the results of other jobs."""
+
+    def __init__(self, slots: Slots) -> None:
+        self.slots = slots
 
 
 class Arguments:
     """The parameters of one function."""
 
-    def __init__(self, task: str, fn: Callable[..., Any]) -> None:
+    def __init__(self, task: str, fn: Callable[..., Any], given: Collection[str] = ()) -> None:
+        """`given`: parameters that are not the caller's to give."""
         self._task = task
-        self._signature = inspect.signature(fn)
+        whole = inspect.signature(fn)
+        self._signature = whole.replace(parameters=[p for p in whole.parameters.values() if p.name not in given])
         self._fn = fn
         parameters = self._signature.parameters.values()
         self._names = [p.name for p in parameters if p.kind in _POSITIONAL]
@@ -36,7 +46,7 @@ class Arguments:
         self._var_keyword = next((p.name for p in parameters if p.kind is p.VAR_KEYWORD), None)
         self._required = sum(p.kind in _POSITIONAL and p.default is p.empty for p in parameters)
         self._simple = not (self._keyword_only or self._positional_only or self._var_positional or self._var_keyword)
-        self._decoder: msgspec.msgpack.Decoder[Any] | None = None
+        self._decoders: dict[frozenset[str], msgspec.msgpack.Decoder[Any]] = {}
         self._types: dict[str, Any] = {}
 
     # --- the calling side
@@ -48,6 +58,25 @@ class Arguments:
         if self._simple and not kwargs and self._required <= len(args) <= len(self._names):
             return self._encode_checked(dict(zip(self._names, args, strict=False)))
         return self._encode_checked(self._bind(args, kwargs))
+
+    def encode_with_holes(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[bytes, dict[str, Slots]]:
+        """The payload without what is to come, and by parameter where that comes from. Raises BadArguments."""
+        named = self._bind(args, kwargs)
+        if any(isinstance(value, Hole) for value in named.get("*", ())):
+            raise BadArguments(f"task {self._task!r}: the result of another job needs a parameter with a name")
+        into = {name: value.slots for name, value in named.items() if isinstance(value, Hole)}
+        rest = {name: value for name, value in named.items() if name not in into}
+        return self._encode_checked(rest, frozenset(into)), into
+
+    def bound(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
+        """Every argument by its parameter's name, defaults too. Raises BadArguments."""
+        named = self._bind(args, kwargs)
+        defaults = {p.name: p.default for p in self.parameters.values() if p.default is not p.empty}
+        return defaults | named
+
+    @property
+    def parameters(self) -> Mapping[str, inspect.Parameter]:
+        return self._signature.parameters
 
     def _bind(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
         try:
@@ -63,13 +92,13 @@ class Arguments:
                 named["*"] = list(rest)
         return named
 
-    def _encode_checked(self, named: dict[str, Any]) -> bytes:
+    def _encode_checked(self, named: dict[str, Any], holes: frozenset[str] = frozenset()) -> bytes:
         try:
             payload = codec.encode(named)
         except (TypeError, ValueError, OverflowError) as error:
             raise BadArguments(f"task {self._task!r}: {self._culprit(named)}{error}") from None
         try:
-            self._typed().decode(payload)
+            self._typed(holes).decode(payload)
         except (msgspec.MsgspecError, TypeError, ValueError, RecursionError) as error:
             raise BadArguments(f"task {self._task!r}: {_worded(error)}") from None
         return payload
@@ -129,9 +158,10 @@ class Arguments:
 
     # --- types
 
-    def _typed(self) -> msgspec.msgpack.Decoder[Any]:
-        """Made at first use: annotations may name what is defined below the task."""
-        if self._decoder is None:
+    def _typed(self, holes: frozenset[str] = frozenset()) -> msgspec.msgpack.Decoder[Any]:
+        """Made at first use: annotations may name what is defined below the task. `holes` may be missing."""
+        decoder = self._decoders.get(holes)
+        if decoder is None:
             try:
                 hints = typing.get_type_hints(self._fn)
             except Exception:  # an annotation that exists for the type checker only
@@ -144,13 +174,13 @@ class Arguments:
                     fields.append((_REST, typing.Union[types.GenericAlias(list, (kind,)), msgspec.UnsetType], field))  # noqa: UP007
                 elif parameter.kind is parameter.VAR_KEYWORD:
                     continue
-                elif parameter.default is parameter.empty:
+                elif parameter.default is parameter.empty and parameter.name not in holes:
                     fields.append((parameter.name, kind))
                 else:
                     fields.append((parameter.name, typing.Union[kind, msgspec.UnsetType], msgspec.UNSET))  # noqa: UP007
             made = msgspec.defstruct("Arguments", fields, kw_only=True, forbid_unknown_fields=self._var_keyword is None)
-            self._decoder = codec.decoder(made)
-        return self._decoder
+            decoder = self._decoders[holes] = codec.decoder(made)
+        return decoder
 
 
 _REST = "rest_"

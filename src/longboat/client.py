@@ -6,23 +6,28 @@ import threading
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
+import msgspec
+
 from longboat import codec
 from longboat.broker import Broker
 from longboat.clock import SYSTEM, Duration, seconds
-from longboat.errors import JobCancelled, JobFailed, JobNotFound, ResultTimeout, TooLarge, Unsupported
-from longboat.handle import Handle
+from longboat.errors import BrokerUnavailable, JobCancelled, JobFailed, JobNotFound, ResultTimeout, TooLarge, Unsupported
+from longboat.flows import Flows, failed_parent, waited
+from longboat.handle import LOGS, PROGRESS, Handle, LogLine, Progress
 from longboat.inbox import Inbox, not_found
 from longboat.job import Job, JobView, Result, State
 from longboat.outbox import Outbox
 from longboat.progress import bar
+from longboat.rules import Unique
+from longboat.unique import put_unique
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
 
 R = TypeVar("R")
 
-WAKE_UP = 1.0
-"""Seconds between wake-ups of a thread that waits for a result."""
+STALLED = 0.5
+"""Seconds of waiting after which it is looked whether a job that this one comes after has failed; then ever more rarely."""
 
 
 class Client:
@@ -32,6 +37,7 @@ class Client:
         self.broker = broker
         self._outbox = Outbox(broker)
         self._inbox = Inbox(broker)
+        self.flows = Flows(self)
 
     def close(self) -> None:
         self._outbox.close()
@@ -99,6 +105,29 @@ class Client:
             handles += [self._handle(job, kind, job.id in new) for job in batch]
         return handles
 
+    def enqueue_unique(self, job: Job, kind: Any, rule: Unique, key: str) -> Handle[Any]:
+        """The handle of the job that stands for the key: this one, if it is stored."""
+        check_size(job)
+        job_id, new = put_unique(self.broker, job, rule, key, self._outbox.put)
+        return Handle(self, job_id, job.task, kind, job.keep, new)
+
+    async def aenqueue_unique(self, job: Job, kind: Any, rule: Unique, key: str) -> Handle[Any]:
+        import asyncio
+
+        return await asyncio.to_thread(self.enqueue_unique, job, kind, rule, key)
+
+    def store(self, jobs: list[Job]) -> None:
+        """Store them together or not at all."""
+        for job in jobs:
+            check_size(job)
+        self._outbox.put_many(jobs)
+
+    def handle(self, job_id: str, task: str, kind: Any = Any) -> Handle[Any]:
+        return Handle(self, job_id, task, kind)
+
+    def value(self, handle: Handle[R]) -> R:
+        return value_of(handle)
+
     # --- results in
 
     def result(self, handle: Handle[R], timeout: Duration | None) -> R:
@@ -107,11 +136,30 @@ class Client:
             arrived = threading.Event()
             end = self.subscribe([handle], lambda _: arrived.set())
             try:
-                if not _waited(arrived, limit):
-                    raise ResultTimeout(f"job {handle.id} has not ended within {limit:g} s; it goes on")
+                self._wait(handle, arrived, limit)
             finally:
                 end()
         return value_of(handle)
+
+    def _wait(self, handle: Handle[Any], arrived: threading.Event, limit: float | None) -> None:
+        """Raises ResultTimeout, and JobFailed or JobCancelled for a job that this one waits for in vain."""
+        look_at, until = STALLED, None if limit is None else SYSTEM.monotonic() + limit
+        while not waited(arrived, look_at if until is None else min(look_at, max(0.0, until - SYSTEM.monotonic()))):
+            if until is not None and SYSTEM.monotonic() >= until:
+                raise ResultTimeout(f"job {handle.id} has not ended within {limit:g} s; it goes on")
+            self._check_parents(handle)
+            look_at *= 2
+
+    def _check_parents(self, handle: Handle[Any]) -> None:
+        try:
+            failed = failed_parent(self.broker, handle.id)
+        except (BrokerUnavailable, Unsupported):
+            return
+        if failed is not None:
+            handle = self.handle(failed.id, failed.task)
+            failure = failed.failures[-1] if failed.failures else None
+            handle.known = Result(failed.id, failed.state, None, failure, failed.task, failed.attempts)
+            value_of(handle)
 
     async def aresult(self, handle: Handle[R]) -> R:
         import asyncio
@@ -128,7 +176,13 @@ class Client:
 
             end = self.subscribe([handle], sink)
             try:
-                await arrived.wait()
+                look_at = STALLED
+                while not arrived.is_set():
+                    try:
+                        await asyncio.wait_for(arrived.wait(), look_at)
+                    except TimeoutError:
+                        await asyncio.to_thread(self._check_parents, handle)
+                        look_at *= 2
             finally:
                 end()
         return value_of(handle)
@@ -157,6 +211,14 @@ class Client:
             raise not_found(job_id)
         return view
 
+    def progress(self, job_id: str) -> Progress | None:
+        value = self.broker.board.read(PROGRESS, [job_id])[0]
+        return None if value is None else msgspec.msgpack.decode(value, type=Progress)
+
+    def logs(self, job_id: str) -> list[LogLine]:
+        decoder = msgspec.msgpack.Decoder(LogLine)
+        return [decoder.decode(value) for _, value in self.broker.board.notes(LOGS + job_id, limit=100_000)]
+
     def cancel(self, job_id: str) -> bool:
         return bool(self.broker.inspector.cancel([job_id]))
 
@@ -177,17 +239,6 @@ def value_of(handle: Handle[R]) -> R:
         raise JobCancelled(f"job {what.id} was cancelled: {message}")
     kind, text = (failure.type, failure.traceback) if failure else ("", "")
     raise JobFailed(what.id, what.task or handle.task, kind, message, text, what.attempts)
-
-
-def _waited(arrived: threading.Event, limit: float | None) -> bool:
-    """Wait in pieces: a Ctrl-C that comes just before the thread blocks is heeded only when it wakes up."""
-    until = None if limit is None else SYSTEM.monotonic() + limit
-    while True:
-        left = WAKE_UP if until is None else min(WAKE_UP, until - SYSTEM.monotonic())
-        if arrived.wait(max(0.0, left)):
-            return True
-        if until is not None and SYSTEM.monotonic() >= until:
-            return False
 
 
 def check_size(job: Job) -> None:

@@ -13,6 +13,31 @@ from longboat.job import JobView, Result, State
 R = TypeVar("R")
 
 
+PROGRESS = "progress"
+"""The board's space of what running jobs said last of how far they are, by id."""
+LOGS = "log:"
+"""The space of a job's lines is this and its id; their keys are in the order in which they were said."""
+
+
+class Progress(msgspec.Struct, array_like=True):
+    """How far a job says it is."""
+
+    done: float
+    total: float | None = None
+    text: str = ""
+    at: float = 0.0
+    """Wall-clock time."""
+
+
+class LogLine(msgspec.Struct, array_like=True):
+    """What a job said while it ran."""
+
+    at: float
+    level: str
+    text: str
+    attempt: int = 0
+
+
 class Desk(Protocol):
     """Where a handle asks: the app's client."""
 
@@ -20,6 +45,8 @@ class Desk(Protocol):
     async def aresult(self, handle: Handle[R]) -> R: ...
     def subscribe(self, handles: Sequence[Handle[Any]], sink: Callable[[str], None]) -> Callable[[], None]: ...
     def view(self, job_id: str) -> JobView: ...
+    def progress(self, job_id: str) -> Progress | None: ...
+    def logs(self, job_id: str) -> list[LogLine]: ...
     def cancel(self, job_id: str) -> bool: ...
 
 
@@ -61,6 +88,14 @@ class Handle(msgspec.Struct, Generic[R], eq=False, gc=False):
     def view(self) -> JobView:
         """All that the broker knows of the job: attempts, failures, times. Raises JobNotFound."""
         return self.desk.view(self.id)
+
+    def progress(self) -> Progress | None:
+        """What the job said last of how far it is, half a second late at most; None if it said nothing, or a day ago."""
+        return self.desk.progress(self.id)
+
+    def logs(self) -> list[LogLine]:
+        """What it logged, every attempt: at most 1,000 lines each, kept for a day."""
+        return self.desk.logs(self.id)
 
     def cancel(self) -> bool:
         """Cancel the job, also while it runs (within about a second). False: it had ended already."""

@@ -5,29 +5,32 @@ from __future__ import annotations
 import inspect
 import typing
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
-from datetime import UTC, datetime
 from itertools import islice
-from typing import Any, Generic, Literal, ParamSpec, Protocol, Self, TypedDict, TypeVar, Unpack, cast, get_args
+from typing import Any, Generic, Literal, ParamSpec, Protocol, Self, TypeVar, Unpack, cast, get_args
 
 import msgspec
 
 from longboat.arguments import Arguments, decodable
-from longboat.clock import SYSTEM, Duration, seconds
+from longboat.clock import Duration, seconds
+from longboat.depends import Provider, needs_of
 from longboat.errors import BadArguments, ConfigError
 from longboat.handle import Handle
-from longboat.job import DEFAULT_KEEP, DEFAULT_QUEUE, MESSAGE_VERSION, Job, new_id, new_ids
+from longboat.job import Job
 from longboat.retry import Backoff, RetryPolicy, policy
+from longboat.rules import Unique
+from longboat.schedule import Schedule
+from longboat.signature import Call, FlowDoor, Signature
+from longboat.template import Options, Template
+from longboat.ties import Ties
 
 P = ParamSpec("P")
 R = TypeVar("R")
+M = TypeVar("M")
 
 ExecutorName = Literal["async", "thread", "process"]
 
 BATCH = 1000
 """Jobs that enqueue_many stores together."""
-
-LONGEST_ID = 200
-LONGEST_NAME = 200
 
 
 class Settings(msgspec.Struct, frozen=True):
@@ -40,23 +43,7 @@ class Settings(msgspec.Struct, frozen=True):
     """Seconds that one attempt may take."""
 
 
-class Options(TypedDict, total=False):
-    """What `using` may change for single jobs."""
-
-    queue: str
-    priority: int
-    delay: Duration
-    run_at: datetime
-    """Start no sooner than this; needs a time zone. Instead of `delay`."""
-    id: str
-    """An id of your own: a second job of the same id is not made, also for a day after the first one's end."""
-    expires: Duration
-    keep_result: Duration
-    connection: object
-    """Enqueue within the transaction that this connection is in (PostgreSQL): psycopg, SQLAlchemy or Django."""
-
-
-class Door(Protocol):
+class Door(FlowDoor, Protocol):
     """The way out of a task: the app's client."""
 
     def enqueue(self, job: Job, kind: Any) -> Handle[Any]: ...
@@ -67,63 +54,9 @@ class Door(Protocol):
     async def aenqueue_many(
         self, batches: Iterable[list[Job]], kind: Any, progress: bool, total: int | None
     ) -> list[Handle[Any]]: ...
+    def enqueue_unique(self, job: Job, kind: Any, rule: Unique, key: str) -> Handle[Any]: ...
+    async def aenqueue_unique(self, job: Job, kind: Any, rule: Unique, key: str) -> Handle[Any]: ...
     def enqueue_within(self, connection: object, batches: Iterable[list[Job]], kind: Any) -> list[Handle[Any]]: ...
-
-
-class Template(msgspec.Struct):
-    """The parts of a task's jobs that do not differ from call to call."""
-
-    queue: str = DEFAULT_QUEUE
-    priority: int = 0
-    delay: float = 0.0
-    run_at: float | None = None
-    expires: float | None = None
-    keep: float = DEFAULT_KEEP
-    id: str = ""
-    connection: object = None
-    """Whose transaction the jobs are stored in; None: each call is a transaction of its own."""
-
-    def job(self, task: str, payload: bytes) -> Job:
-        now = SYSTEM.now()
-        delay = self.delay if self.run_at is None else max(0.0, self.run_at - now)
-        name = self.id or new_id()
-        return Job(MESSAGE_VERSION, name, task, payload, self.queue, self.priority, delay, self.expires, self.keep, now)
-
-    def jobs(self, task: str, payloads: Sequence[bytes]) -> list[Job]:
-        """Many, with generated ids."""
-        now = SYSTEM.now()
-        delay = self.delay if self.run_at is None else max(0.0, self.run_at - now)
-        queue, priority, expires, keep = self.queue, self.priority, self.expires, self.keep
-        return [
-            Job(MESSAGE_VERSION, name, task, payload, queue, priority, delay, expires, keep, now)
-            for name, payload in zip(new_ids(len(payloads)), payloads, strict=True)
-        ]
-
-    def using(self, options: Options) -> Template:
-        """A copy with these changed. Raises ConfigError, naming the option."""
-        made = msgspec.structs.replace(self)
-        unknown = options.keys() - Options.__annotations__.keys()
-        if unknown:
-            raise ConfigError(f"unknown option {min(unknown)!r}; there are {', '.join(sorted(Options.__annotations__))}")
-        if "delay" in options and "run_at" in options:
-            raise ConfigError("give delay or run_at, not both")
-        if "queue" in options:
-            made.queue = _queue(options["queue"])
-        if "priority" in options:
-            made.priority = _priority(options["priority"])
-        if "delay" in options:
-            made.delay, made.run_at = seconds(options["delay"], "delay"), None
-        if "run_at" in options:
-            made.delay, made.run_at = 0.0, _moment(options["run_at"])
-        if "expires" in options:
-            made.expires = seconds(options["expires"], "expires")
-        if "keep_result" in options:
-            made.keep = seconds(options["keep_result"], "keep_result")
-        if "id" in options:
-            made.id = _id(options["id"])
-        if "connection" in options:
-            made.connection = options["connection"]
-        return made
 
 
 class Task(Generic[P, R]):
@@ -136,7 +69,9 @@ class Task(Generic[P, R]):
         self.fn = fn
         self.name = name
         self.settings = settings
-        self.arguments = Arguments(name, fn)
+        self.needs = needs_of(fn, is_async=settings.executor == "async")
+        """By parameter: what the worker gives."""
+        self.arguments = Arguments(name, fn, self.needs)
         self.template = template
         self._door = door
         self._kind: Any = None
@@ -152,12 +87,18 @@ class Task(Generic[P, R]):
         job = self._job(args, kwargs)
         if self.template.connection is not None:
             return self._way().enqueue_within(self.template.connection, [[job]], self.kind)[0]
+        if self.template.unique is not None:
+            return self._way().enqueue_unique(job, self.kind, self.template.unique, self._unique_key(args, kwargs, job))
         return self._way().enqueue(job, self.kind)
 
     async def aenqueue(self, *args: P.args, **kwargs: P.kwargs) -> Handle[R]:
         """As `enqueue`, without blocking the event loop. Calls made at the same time leave together."""
         self._own_connection("aenqueue")
-        return await self._way().aenqueue(self._job(args, kwargs), self.kind)
+        job = self._job(args, kwargs)
+        if self.template.unique is not None:
+            key = self._unique_key(args, kwargs, job)
+            return await self._way().aenqueue_unique(job, self.kind, self.template.unique, key)
+        return await self._way().aenqueue(job, self.kind)
 
     def enqueue_many(
         self, calls: Iterable[tuple[Any, ...] | Mapping[str, Any]], *, progress: bool = False
@@ -180,6 +121,16 @@ class Task(Generic[P, R]):
         self._own_connection("aenqueue_many")
         return await self._way().aenqueue_many(self._batches(calls), self.kind, progress, _length(calls))
 
+    def enqueue_child(self, parent: str, *args: P.args, **kwargs: P.kwargs) -> Handle[R]:
+        """As `enqueue`, for a job that another one asks for: recorded under the header "parent"."""
+        job = self._job(args, kwargs)
+        job.headers = {"parent": parent}
+        return self._way().enqueue(job, self.kind)
+
+    def s(self, *args: P.args, **kwargs: P.kwargs) -> Signature[R]:
+        """This call, to be made later or within a flow: `fetch.s(url).then(parse).enqueue()`."""
+        return Call(self, args, kwargs)
+
     def using(self, **options: Unpack[Options]) -> Self:
         """This task with other options for its jobs: `task.using(delay="1m", priority=5).enqueue(…)`."""
         made = object.__new__(type(self))
@@ -194,22 +145,48 @@ class Task(Generic[P, R]):
             self._kind = _return_kind(self.fn)
         return self._kind
 
+    def flow_job(self, args: Sequence[Any], kwargs: Mapping[str, Any], flow: str, after: list[str]) -> Job:
+        """One job of a flow. Where an argument is a Hole, results of the jobs `after` fill it."""
+        payload, into = self.arguments.encode_with_holes(args, kwargs)
+        ties = self.template.ties(self.name, self.arguments.bound(args, kwargs)) or Ties()
+        ties.flow, ties.after, ties.into = flow, after, into
+        return self.template.job(self.name, payload, ties)
+
+    def flow_door(self) -> FlowDoor:
+        return self._way()
+
     def _job(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Job:
-        return self.template.job(self.name, self.arguments.encode(args, kwargs))
+        payload = self.arguments.encode(args, kwargs)
+        if not self.template.tied:
+            return self.template.job(self.name, payload)
+        return self.template.job(self.name, payload, self.template.ties(self.name, self.arguments.bound(args, kwargs)))
+
+    def _unique_key(self, args: Sequence[Any], kwargs: Mapping[str, Any], job: Job) -> str:
+        assert self.template.unique is not None
+        arguments = self.arguments.bound(args, kwargs) if self.template.unique.by is not None else {}
+        return self.template.unique.key(self.name, arguments, job.payload)
 
     def _batches(self, calls: Iterable[tuple[Any, ...] | Mapping[str, Any]]) -> Iterator[list[Job]]:
-        payloads = self._payloads(calls)
+        if self.template.tied:
+            tied = self._each(calls, self._job)
+            while jobs := list(islice(tied, BATCH)):
+                yield jobs
+            return
+        payloads = self._each(calls, self.arguments.encode)
         while some := list(islice(payloads, BATCH)):
             yield self.template.jobs(self.name, some)
 
-    def _payloads(self, calls: Iterable[tuple[Any, ...] | Mapping[str, Any]]) -> Iterator[bytes]:
-        encode, name = self.arguments.encode, self.name
+    def _each(
+        self, calls: Iterable[tuple[Any, ...] | Mapping[str, Any]], make: Callable[[Sequence[Any], Mapping[str, Any]], M]
+    ) -> Iterator[M]:
+        """What `make` makes of each call. Raises BadArguments, which names the call's place."""
+        name = self.name
         for place, call in enumerate(calls):
             try:
                 if isinstance(call, tuple):
-                    yield encode(call, {})
+                    yield make(call, {})
                 elif isinstance(call, Mapping):
-                    yield encode((), call)
+                    yield make((), call)
                 else:
                     raise BadArguments(
                         f"task {name!r}: {call!r} is neither a tuple of positional nor a mapping of keyword arguments"
@@ -223,6 +200,8 @@ class Task(Generic[P, R]):
         return self._door
 
     def _single_id(self, method: str) -> None:
+        if self.template.unique is not None:
+            raise ConfigError(f"{method}: task {self.name!r} is unique; enqueue its jobs one by one")
         if self.template.id:
             raise ConfigError(f"{method} with id={self.template.id!r}: one id names one job")
 
@@ -255,6 +234,10 @@ class Registry:
 
     def __init__(self) -> None:
         self.tasks: dict[str, Task[..., Any]] = {}
+        self.schedules: list[Schedule] = []
+        """Those that stand in the code."""
+        self.lifespans: list[Provider] = []
+        """What a worker opens before its first job, and closes after its last."""
 
     def add(self, task: Task[..., Any]) -> None:
         """Raises ConfigError if another function has the name. (The same one may come again: modules are reloaded.)"""
@@ -299,43 +282,6 @@ def settings(
     if limit == 0:
         raise ConfigError("timeout: 0 leaves no time to run; leave it out for no limit")
     return Settings(chosen, policy(retries, backoff), kinds, limit)
-
-
-def template(queue: str, priority: int, expires: Duration | None, keep_result: Duration) -> Template:
-    """The checked template of a task's jobs. Raises ConfigError, naming the option."""
-    limit = None if expires is None else seconds(expires, "expires")
-    return Template(_queue(queue), _priority(priority), expires=limit, keep=seconds(keep_result, "keep_result"))
-
-
-def checked_name(name: str, what: str) -> str:
-    """A task's or queue's name, as brokers, shells and pages can carry it. Raises ConfigError."""
-    if not isinstance(name, str) or not 0 < len(name) <= LONGEST_NAME or not name.isprintable() or name != name.strip():
-        raise ConfigError(f"{what}: {name!r} must be 1 to {LONGEST_NAME} printable characters, no space at either end")
-    if "," in name:
-        raise ConfigError(f"{what}: {name!r} may not hold a comma, which separates names on the command line")
-    return name
-
-
-def _queue(name: str) -> str:
-    return checked_name(name, "queue")
-
-
-def _priority(value: int) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or not -(2**31) < value < 2**31:
-        raise ConfigError(f"priority: {value!r} must be a whole number of 32 bits; higher runs first")
-    return value
-
-
-def _moment(value: datetime) -> float:
-    if not isinstance(value, datetime) or value.tzinfo is None:
-        raise ConfigError(f"run_at: {value!r} must be a datetime with a time zone, such as datetime.now(UTC)")
-    return value.astimezone(UTC).timestamp()
-
-
-def _id(value: str) -> str:
-    if not isinstance(value, str) or not 0 < len(value) <= LONGEST_ID or not value.isprintable():
-        raise ConfigError(f"id: {value!r} must be 1 to {LONGEST_ID} printable characters")
-    return value
 
 
 def _length(calls: object) -> int | None:

@@ -137,7 +137,7 @@ def test_behind_a_pooler_no_session_keeps_anything(server: PostgresServer, url: 
         assert server.query(sessions) == "0"
         with psycopg.connect(server.url) as connection:
             assert connection.execute("SELECT count(*) FROM pg_prepared_statements").fetchone() == (0,)
-        links = broker._store._idle  # type: ignore[attr-defined]
+        links = broker._store._pool._idle  # type: ignore[attr-defined]
         assert links
         for link in links:
             assert link.execute("SELECT count(*) FROM pg_prepared_statements").fetchone() == (0,)

@@ -7,11 +7,13 @@ from collections.abc import Iterator
 import pytest
 from redis_rig import NOBODY, RESULT, drain, is_bare, jobs, keys_of
 
+from longboat.board import Note
 from longboat.broker import Settlement
 from longboat.brokers.redis import RedisBroker
 from longboat.job import Cancelled, Dead, Done, Job, Outcome, Park, Release, Retry, State
 from longboat.testing.clock import FakeClock
 from longboat.testing.servers.redis import RedisServer, available
+from longboat.ties import Gate, Ties
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(available() is not None, reason=str(available()))]
 
@@ -44,6 +46,52 @@ def run_what_is_there(broker: RedisBroker, *, tasks: tuple[str, ...] = ()) -> No
     consumer.wake()
     consumer.close()
     consumer.wake()
+
+
+def what_is_tied(broker: RedisBroker, clock: FakeClock) -> None:
+    """Jobs after others, at limits, by turns; some end well, some are cancelled, expire, die, or wait for ever."""
+    gates = [Gate("one", running=1), Gate("rate", starts=2, per=2.0)]
+    [parent, lost] = jobs(2, queue="tied")
+    flow = Ties("f", after=[parent.id])
+    batch = [parent, *jobs(4, queue="tied", ties=flow, expires=50.0), *jobs(2, queue="tied", ties=flow, delay=1.0), lost]
+    batch += jobs(3, queue="tied", ties=Ties("f", after=[batch[1].id, lost.id, parent.id]))
+    batch += [job for gate in gates for job in jobs(6, queue="tied", ties=Ties(gates=[gate]), expires=50.0)]
+    batch += jobs(3, queue="tied", ties=Ties(gates=gates), keep=0)
+    batch += [job for turn in "aab" for job in jobs(3, queue="tied", ties=Ties(turn=turn, gates=gates[:1]))]
+    batch += jobs(3, queue="tied", ties=Ties(turn="b"), delay=3.0) + jobs(
+        2, queue="tied", ties=Ties(turn="c", after=[lost.id])
+    )
+    ids = broker.put(batch)
+    consumer = broker.consumer(["tied"], lease=10)
+    outcomes = {lost.id: Dead(NOBODY)}
+    for seconds in range(6):
+        leases = consumer.receive(7, wait=0)
+        ends = [Settlement(lease, outcomes.get(lease.job.id, Done(RESULT))) for lease in leases[:5]]
+        assert consumer.settle(ends) == []
+        broker.inspector.cancel(ids[5 + seconds :: 6][:2])
+        clock.advance(1)
+        assert consumer.extend().alive
+    views = [view for view in broker.inspector.gates(["one", "rate"]) if view]
+    assert sum(view.waiting for view in views) > 0
+    assert broker.inspector.counts()["tied", State.WAITING] > 0
+    consumer.close()
+
+
+def notes_and_pauses(broker: RedisBroker) -> None:
+    notes = [Note("a", b"1", 5.0), Note("b", b"", 1e6), Note("c", b"1"), Note("d", b"1", 5.0)]
+    broker.board.write("s", notes)
+    broker.board.add("s", notes)
+    assert broker.board.swap("s", Note("d", b"2"), old=b"1")
+    broker.board.write("s", [Note("c", None), Note("d", None), Note("e", None)])
+    consumers = [broker.consumer([], lease=10) for _ in range(3)]
+    for consumer in consumers:
+        consumer.pause(["tied", "default"], ["work"])
+        consumer.receive(1, wait=0)
+    consumers[0].pause(["default"], [])
+    consumers[1].pause([], [])
+    broker.put(jobs(2) + jobs(2, queue="third"))
+    for consumer in consumers:
+        consumer.close()
 
 
 def everything_happens(broker: RedisBroker, clock: FakeClock) -> None:
@@ -92,6 +140,8 @@ def test_nothing_stays(end: str, server: RedisServer) -> None:
     clock = FakeClock()
     broker = RedisBroker(server.url, clock=clock)
     everything_happens(broker, clock)
+    what_is_tied(broker, clock)
+    notes_and_pauses(broker)
     if end == "purged":
         while broker.inspector.purge(set(State) - {State.RUNNING}, limit=7):
             pass
@@ -100,6 +150,8 @@ def test_nothing_stays(end: str, server: RedisServer) -> None:
         run_what_is_there(broker, tasks=("work",))
         clock.advance(200)
         run_what_is_there(broker, tasks=("work",))
+    stay = [view.id for view in broker.inspector.jobs(State.WAITING, limit=1000).jobs]
+    assert broker.inspector.cancel(stay) == stay, "what comes after one that died would wait for ever"
     for _ in range(2):  # first the jobs' time is over, and then that of their ids
         clock.advance(FOR_EVER)
         while broker.inspector.prune(limit=100):
@@ -108,6 +160,30 @@ def test_nothing_stays(end: str, server: RedisServer) -> None:
     assert broker.inspector.consumers() == []
     is_bare(server)
     assert "remembered" not in keys_of(server), "their time is over, too"
+    broker.close()
+
+
+@pytest.mark.parametrize("keep", [0.0, 5.0])
+@pytest.mark.parametrize("kind", ["after", "gates", "turn"])
+def test_nothing_stays_of_one_kind_of_ties(kind: str, keep: float, server: RedisServer) -> None:
+    server.command("FLUSHALL")
+    clock = FakeClock()
+    broker = RedisBroker(server.url, clock=clock)
+    [first] = jobs(1, keep=keep)
+    kinds = {"after": Ties(after=[first.id]), "gates": Ties(gates=[Gate("two", 2, 2, 5.0)]), "turn": Ties(turn="a")}
+    ids = broker.put([first, *jobs(7, ties=kinds[kind], keep=keep)])
+    consumer = broker.consumer(["default"], lease=100)
+    ran: list[str] = []
+    while len(ran) < len(ids):
+        leases = consumer.receive(10, wait=0)
+        consumer.settle([Settlement(lease, Done(RESULT)) for lease in leases])
+        ran += [lease.job.id for lease in leases]
+        clock.advance(5)
+    consumer.close()
+    assert sorted(ran) == sorted(ids)
+    clock.advance(10)
+    broker.inspector.prune()
+    is_bare(server)
     broker.close()
 
 

@@ -14,10 +14,12 @@ from fault_rig import Yard
 from redis_rig import NOBODY, done, drain, ids_of, jobs, opened, refused, request_of
 from tcp_proxy import Proxy
 
+from longboat.board import Note
 from longboat.broker import Broker, Settlement
 from longboat.errors import BrokerError, BrokerFull, BrokerUnavailable
 from longboat.job import Job, Retry, State
 from longboat.testing.servers.redis import RedisServer, available
+from longboat.ties import Gate, Ties
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(available() is not None, reason=str(available()))]
 
@@ -63,6 +65,28 @@ def test_memory_that_is_full(server: RedisServer) -> None:
         new = broker.put(jobs(2))
         assert drain(broker, consumer, 2) == new
         listener.close()
+        consumer.close()
+
+
+def test_tied_jobs_where_memory_is_full(server: RedisServer) -> None:
+    """They go on to their ends, and make room; notes can be deleted."""
+    gated = Ties(gates=[Gate("one", running=1), Gate("rate", starts=100, per=60.0)])
+    with opened(f"redis://127.0.0.1:{server.port}/0") as broker:
+        consumer = broker.consumer(["default"], lease=30)
+        parents = jobs(2, keep=0)
+        after = jobs(2, keep=0, ties=Ties(after=[each.id for each in parents]))
+        ids = broker.put([*parents, *jobs(3, keep=0, ties=gated), *after, *jobs(3, keep=0, ties=Ties(turn="a"))])
+        broker.board.write("s", [Note("a", b"1")])
+        server.command("CONFIG", "SET", "maxmemory", 1)
+        refused(lambda: broker.put(jobs(1, ties=Ties(turn="a"))), BrokerFull)
+        refused(lambda: broker.put(jobs(1, ties=Ties(after=ids[5:6]))), BrokerFull)
+        refused(lambda: broker.board.write("s", [Note("b", b"1")]), BrokerFull)
+        assert broker.board.read("s", ["a", "b"]) == [b"1", None]
+        broker.board.write("s", [Note("a", None)])
+        consumer.pause(["another"], [])
+        assert sorted(drain(broker, consumer, 10)) == sorted(ids)
+        assert broker.inspector.counts() == {}
+        server.command("CONFIG", "SET", "maxmemory", 0)
         consumer.close()
 
 

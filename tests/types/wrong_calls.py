@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import assert_type
 
-from longboat import Handle, Longboat, as_completed, gather
+from longboat import Flow, Handle, Limit, Longboat, Signature, as_completed, chord, gather, group
 
 app = Longboat("memory://")
 
@@ -42,6 +42,33 @@ async def calls() -> None:
     text: str = fetch.enqueue("x").result()  # refused
     number: int = fetch("x")  # refused
     print(text, number)
+
+
+@app.task(limit=Limit(running=3), fair_by="{data}")
+async def save(lines: list[str], *, table: str = "t") -> bool:
+    return bool(lines) and bool(table)
+
+
+@app.task
+def total(numbers: list[int]) -> float:
+    return float(sum(numbers))
+
+
+async def flows() -> None:
+    assert_type(fetch.s("x"), Signature[int])
+    assert_type(parse.s(b"x").then(save), Signature[bool])
+    assert_type(parse.s(b"x").then(save, table="t").enqueue(), Flow[bool])
+    assert_type(await parse.s(b"x").then(save, table="t").enqueue(), bool)
+    assert_type(group(fetch.s("x"), fetch.s("y")), Signature[list[int]])
+    assert_type(group(fetch.s("x"), fetch.s("y")).then(total).enqueue().result(5), float)
+    assert_type(chord([fetch.s("x"), fetch.s("y")], total), Signature[float])
+    assert_type(total.s([fetch.s("x").value, fetch.s("y").value]), Signature[float])
+    fetch.s(1)  # refused
+    fetch.s("x").then(parse)  # refused
+    parse.s(b"x").then(save, tabel="t")  # refused
+    parse.s(b"x").then(save, table=1)  # refused
+    total.s([parse.s(b"x").value])  # refused
+    group(parse.s(b"x")).then(total)  # refused
 
 
 @app.task(executor="threads")  # refused

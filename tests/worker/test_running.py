@@ -110,8 +110,8 @@ def test_a_queued_job_is_cancelled_at_once(tasks: Any) -> None:
 
 def test_delays_and_expiry(app: Longboat, tasks: Any) -> None:
     expired = tasks.add.using(expires=0.001).enqueue(1, 1)
-    later = tasks.add.using(run_at=datetime.now(UTC) + timedelta(seconds=0.3)).enqueue(1, 2)
     began = monotonic()
+    later = tasks.add.using(run_at=datetime.now(UTC) + timedelta(seconds=0.3)).enqueue(1, 2)
     assert later.status() is State.SCHEDULED
     until(lambda: monotonic() - began > 0.01)
     with app.worker():

@@ -8,7 +8,7 @@ import uvloop
 from arq import create_pool, func
 from arq.connections import RedisSettings
 
-from bench.redis.peers.driver import Driver, anoop_in, drive, enqueued, url
+from bench.peers.driver import Driver, anoop_in, drive, enqueued, url
 
 asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
 redis_settings = RedisSettings.from_dsn(url)

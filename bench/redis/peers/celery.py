@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from celery import Celery
 
-from bench.redis.peers.driver import Driver, drive, noop, url
+from bench.peers.driver import Driver, drive, noop, url
 
 app = Celery("peer", broker=url)
 app.conf.update(

@@ -6,7 +6,7 @@ import dramatiq
 from dramatiq.brokers.redis import RedisBroker
 from dramatiq.middleware import default_middleware
 
-from bench.redis.peers.driver import Driver, drive, noop, url
+from bench.peers.driver import Driver, drive, noop, url
 
 middleware = [kind() for kind in default_middleware if kind.__name__ != "Prometheus"]
 dramatiq.set_broker(RedisBroker(url=url, middleware=middleware))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from huey import RedisHuey
 
-from bench.redis.peers.driver import Driver, drive, noop, url
+from bench.peers.driver import Driver, drive, noop, url
 
 app = RedisHuey("peer", url=url, results=False)
 task = app.task(name="noop")(noop)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from redis import Redis
 from rq import Queue, Retry
 
-from bench.redis.peers.driver import Driver, drive, url
+from bench.peers.driver import Driver, drive, url
 
 BATCH = 1000
 
@@ -14,7 +14,7 @@ def put(number: int) -> None:
     with Redis.from_url(url) as client:
         queue = Queue("default", connection=client)
         for start in range(0, number, BATCH):
-            name = "bench.redis.peers.driver.noop"
+            name = "bench.peers.driver.noop"
             count = min(BATCH, number - start)
             queue.enqueue_many([Queue.prepare_data(name, result_ttl=0, retry=Retry(max=3)) for _ in range(count)])
 

@@ -7,7 +7,7 @@ import asyncio
 import uvloop
 from saq import Queue
 
-from bench.redis.peers.driver import Driver, anoop_in, drive, enqueued, url
+from bench.peers.driver import Driver, anoop_in, drive, enqueued, url
 
 asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
 queue = Queue.from_url(url)

@@ -6,7 +6,7 @@ import asyncio
 
 from streaq import Worker
 
-from bench.redis.peers.driver import Driver, anoop, drive, url
+from bench.peers.driver import Driver, anoop, drive, url
 
 BATCH = 1000
 

@@ -6,7 +6,7 @@ import asyncio
 
 from taskiq_redis import ListQueueBroker
 
-from bench.redis.peers.driver import Driver, anoop, drive, enqueued, url
+from bench.peers.driver import Driver, anoop, drive, enqueued, url
 
 broker = ListQueueBroker(url)
 task = broker.task(task_name="noop")(anoop)

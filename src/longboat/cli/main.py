@@ -19,8 +19,14 @@ COMMANDS = {
     "jobs": "List jobs, or show one.",
     "queues": "Count jobs by queue and state.",
     "dead": "List, show, retry or purge dead jobs.",
+    "explain": "Say why a job is not running.",
+    "flows": "List, show or cancel flows.",
+    "schedules": "List, add, pause, run or remove schedules.",
+    "pause": "Pause queues or tasks.",
+    "resume": "Let paused queues or tasks go on.",
     "cancel": "Cancel jobs by id.",
     "purge": "Delete jobs that do not run.",
+    "move": "Move jobs from one broker into another.",
     "migrate": "Make the broker's tables, or bring them up to date.",
     "doctor": "Check the installation, the settings and the broker.",
     "bench": "Measure this machine: jobs per second, round trip.",
@@ -29,7 +35,9 @@ COMMANDS = {
 }
 """Name -> what it does. Each lives as `command` in the file of its name, or in that of FILES."""
 
-FILES = {"demo": "demo_command"}
+FILES = {"demo": "demo_command", "resume": "pause"}
+NAMES = {"resume": "resume"}
+"""Those that are not called `command` there."""
 
 
 class Commands(click.Group):
@@ -41,7 +49,8 @@ class Commands(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
         if cmd_name not in COMMANDS:
             return None
-        found: click.Command = importlib.import_module(f"longboat.cli.{FILES.get(cmd_name, cmd_name)}").command
+        module = importlib.import_module(f"longboat.cli.{FILES.get(cmd_name, cmd_name)}")
+        found: click.Command = getattr(module, NAMES.get(cmd_name, "command"))
         return found
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002

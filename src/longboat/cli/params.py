@@ -11,7 +11,7 @@ import click
 from longboat.clock import seconds
 from longboat.errors import ConfigError
 from longboat.job import State
-from longboat.task import checked_name
+from longboat.template import checked_name
 
 F = TypeVar("F", bound=Callable[..., Any])
 

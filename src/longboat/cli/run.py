@@ -16,6 +16,7 @@ from longboat.job import Failure
 from longboat.worker import channel
 from longboat.worker.channel import Channel
 from longboat.worker.options import WorkerOptions, options
+from longboat.worker.scaler import Scaler, bounds
 from longboat.worker.supervisor import EXIT_APP, EXIT_BROKER, EXIT_RECYCLE, Supervisor
 
 if TYPE_CHECKING:
@@ -26,20 +27,27 @@ if TYPE_CHECKING:
 RECYCLED = frozenset({"max-jobs", "max-memory", "worn", "reload"})
 """Reasons to finish that ask for a new process."""
 EVICT_TRIES = 20
+RETIREMENT = 30 * 86400.0
+"""Seconds that running jobs have to end when their process is only one too many."""
 
 
-def worker(spec: str | None, *, workers: int, reload: bool, log_level: str, **chosen: Any) -> int:
+def worker(spec: str | None, *, workers: int, reload: bool, log_level: str, scale: str | None = None, **chosen: Any) -> int:
     """Run workers of the app that `spec` names until they are told to stop; returns the exit status.
 
     `chosen` as for longboat.worker.options.options. Raises ConfigError for options that make no sense.
     """
     settings = options(**chosen)
+    scaler = None if scale is None else Scaler(*bounds(scale))
+    if scaler is not None:
+        if workers != 1 or settings.burst:
+            raise ConfigError("scale: it chooses the number of workers itself, and does not go with --workers or --burst")
+        workers = scaler.least
 
     def main(end: Channel) -> int:
-        return _serve(end, spec, settings, reload, log_level)
+        return _serve(end, spec, settings, reload, log_level, scaler is not None)
 
     silence = settings.lease + 5.0
-    return Supervisor(main, _evict, workers=workers, grace=settings.grace, silence=silence).run()
+    return Supervisor(main, _evict, workers=workers, grace=settings.grace, silence=silence, scaler=scaler).run()
 
 
 def _evict(url: str, consumer: str, failure: Failure) -> None:
@@ -56,7 +64,7 @@ def _evict(url: str, consumer: str, failure: Failure) -> None:
     broker.close()
 
 
-def _serve(end: Channel, spec: str | None, settings: WorkerOptions, reload: bool, log_level: str) -> int:
+def _serve(end: Channel, spec: str | None, settings: WorkerOptions, reload: bool, log_level: str, reports: bool) -> int:
     """One worker process, from import to end."""
     from longboat.cli import locate
     from longboat.cli.reload import Watcher
@@ -79,6 +87,8 @@ def _serve(end: Channel, spec: str | None, settings: WorkerOptions, reload: bool
         made = _worker(app, settings)
         made.link.on_consumer = partial(_tell, end, app.url)
         made.beaten = lambda: end.send(channel.BEAT)
+        if reports:
+            made.report_load(partial(end.send, channel.LOAD))
         reason = _run(made, end, watcher if reload else None)
         app.close()
     except (AppNotFound, ConfigError) as error:
@@ -111,18 +121,20 @@ def _run(made: Worker, end: Channel, watcher: Any) -> str:
 
     def obey() -> None:
         for word, _ in end.lines():
-            made.finish("stop")
+            made.finish("retire" if word == channel.RETIRE else "stop")
             if word == channel.NOW:
                 made.close(0.0)
+            elif word == channel.STOP and made.reason == "retire":
+                threading.Thread(target=made.close, name="longboat-stop").start()  # what runs has its grace from now on
         made.finish("orphaned")  # the supervisor is gone
 
     async def main() -> None:
-        made.start(asyncio.get_running_loop())
+        await made.open()
         threading.Thread(target=obey, name="longboat-orders", daemon=True).start()
         if watcher is not None:
             watcher.start(lambda: made.finish("reload"))
         await asyncio.to_thread(made.finished.wait)
-        await asyncio.to_thread(made.close)
+        await asyncio.to_thread(made.close, RETIREMENT if made.reason == "retire" else None)
 
     signal.signal(signal.SIGTERM, lambda *_: made.finish("stop"))
     # What the imports made lives as long as the process: no collection need look at it again.

@@ -94,6 +94,7 @@ def plain(job: JobView) -> dict[str, Any]:
     found = {name: getattr(job, name) for name in job.__struct_fields__ if name not in ("payload", "result", "failures")}
     found["state"] = job.state.value
     found["args"] = decoded(job.payload)
+    found["ties"] = None if job.ties is None else msgspec.structs.asdict(job.ties)
     found["result"] = None if job.result is None else decoded(job.result)
     found["failures"] = [msgspec.structs.asdict(failure) for failure in job.failures]
     return found
@@ -113,7 +114,7 @@ def decoded(data: bytes) -> Any:
 def details(job: JobView) -> Iterator[str]:
     """All of a job, line by line."""
     for name, value in plain(job).items():
-        if name == "failures" or value is None or value == "":
+        if name == "failures" or value is None or value in ("", {}):
             continue
         if name in ("enqueued", "due", "started", "ended"):
             value = moment(value)

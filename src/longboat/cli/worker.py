@@ -44,6 +44,11 @@ def _count(name: str, short: str | None, text: str, default: int | None = None) 
     "-n", "--workers", type=processes, default="1", metavar="N|auto", help="Worker processes; auto: one for each processor."
 )
 @click.option(
+    "--scale",
+    metavar="MIN-MAX",
+    help="So many worker processes, as the waiting time demands: 1-8. None that leaves cuts off a job.",
+)
+@click.option(
     "-q",
     "--queues",
     type=queues,
@@ -66,7 +71,7 @@ def _count(name: str, short: str | None, text: str, default: int | None = None) 
     metavar="LEVEL",
     help="debug, info, warning or error.",
 )
-def command(app: str | None, workers: int, reload: bool, log_level: str, **chosen: Any) -> int:
+def command(app: str | None, workers: int, scale: str | None, reload: bool, log_level: str, **chosen: Any) -> int:
     """Run jobs until told to stop.
 
     APP is module:attribute or path/file.py:attribute; without one see `longboat --help`. Coroutine tasks run in an
@@ -90,6 +95,6 @@ def command(app: str | None, workers: int, reload: bool, log_level: str, **chose
     from longboat.cli import run
 
     try:
-        return run.worker(app, workers=workers, reload=reload, log_level=log_level, **chosen)
+        return run.worker(app, workers=workers, scale=scale, reload=reload, log_level=log_level, **chosen)
     except ConfigError as error:
         raise click.UsageError(str(error)) from None

@@ -9,7 +9,8 @@ from contextvars import Context
 from time import monotonic
 from typing import Any
 
-from longboat.current import Running, running
+from longboat.current import Running, Voice, running
+from longboat.depends import Resources
 from longboat.executor import Call, Callback, Ending, Reply
 from longboat.executors import invoke
 from longboat.executors.ledger import Ledger
@@ -21,9 +22,18 @@ LAST_CHANCE = 0.25
 class AsyncioExecutor:
     """Runs `async def` tasks on `loop`. Replies come from the loop's thread, or from whoever stops, kills or closes."""
 
-    def __init__(self, slots: int, done: Callback, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(
+        self,
+        slots: int,
+        done: Callback,
+        loop: asyncio.AbstractEventLoop,
+        voice: Voice | None = None,
+        resources: Resources | None = None,
+    ) -> None:
         self.slots = slots
         self.worn = False
+        self._voice = voice
+        self._resources = resources or Resources()
         self._loop = loop
         self._ledger = Ledger(slots, done)
         self._waiting: deque[Call] = deque()
@@ -96,7 +106,7 @@ class AsyncioExecutor:
             return  # killed by another thread before its first step
         lease, task = call.lease, call.task
         job = lease.job
-        running.set(Running(job.id, job.task, lease.attempt))
+        running.set(Running(job.id, job.task, lease.attempt, self._voice))
         try:
             args, kwargs = task.arguments.decode(job.payload)
         except BaseException as error:  # a model's validators are anybody's code
@@ -104,6 +114,8 @@ class AsyncioExecutor:
             return
         call.started = monotonic()
         try:
+            if task.needs:
+                kwargs.update(await self._resources.aget(task.needs))
             value = await task.fn(*args, **kwargs)
         except BaseException as error:  # SystemExit in a task must not end the loop
             reply = invoke.raised(task, error)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import functools
 import importlib
@@ -11,6 +12,7 @@ import select
 import signal
 import socket
 import threading
+from collections.abc import Iterator
 from contextvars import Context
 from types import FrameType
 from typing import Any
@@ -19,27 +21,36 @@ import msgspec
 
 from longboat.broker import UNKNOWN_TASK
 from longboat.current import Running, running
+from longboat.depends import Resources
 from longboat.errors import Stopped
 from longboat.executor import Ending, Reply
 from longboat.executors import invoke
+from longboat.executors.joblogs import listen_to_logs
+from longboat.executors.voices import SocketVoice
 from longboat.executors.wire import HEADER, RECALLED, STARTED, STOP, Answer, Batch, Definition, Order, frame
 from longboat.footprint import resident
 from longboat.job import Failure
 from longboat.retry import RetryPolicy
-from longboat.task import Settings, Task, Template
+from longboat.task import Settings, Task
+from longboat.template import Template
 
 
-def main(sock: socket.socket, words: Any, max_jobs: int | None, max_memory: int | None) -> None:
+def main(sock: socket.socket, words: Any, max_jobs: int | None, max_memory: int | None, voice: socket.socket | None) -> None:
     """The child's whole life. Returns when the parent closes the socket, or a limit is reached."""
     die_with_parent()
     shield(signal.SIGINT, signal.SIGTERM)
-    child = Child(sock, words, max_jobs, max_memory)
+    child = Child(sock, words, max_jobs, max_memory, voice)
     signal.signal(signal.SIGUSR1, child.on_signal)
-    child.serve()
+    try:
+        child.serve()
+    finally:
+        child.close()
 
 
 class Child:
-    def __init__(self, sock: socket.socket, words: Any, max_jobs: int | None, max_memory: int | None) -> None:
+    def __init__(
+        self, sock: socket.socket, words: Any, max_jobs: int | None, max_memory: int | None, voice: socket.socket | None
+    ) -> None:
         self._sock = sock
         self._words = words
         self._max_jobs = max_jobs
@@ -53,6 +64,10 @@ class Child:
         self._stopped = 0
         """The seq that was interrupted: a function is interrupted once."""
         self._job = Running("", "", 0)
+        self._voice = None if voice is None else SocketVoice(voice, self._undisturbed)
+        if self._voice is not None:
+            listen_to_logs()
+        self._resources = Resources()
 
     def serve(self) -> None:
         decoder = msgspec.msgpack.Decoder(Batch)
@@ -75,8 +90,23 @@ class Child:
                 if leaving:
                     return
 
+    def close(self) -> None:
+        if os.getpid() == self._pid:
+            self._resources.close()
+
     def on_signal(self, signum: int, frame: FrameType | None) -> None:  # noqa: ARG002
         if self._inside and self._words[STOP] == self._inside != self._stopped:
+            self._interrupt()
+
+    @contextlib.contextmanager
+    def _undisturbed(self) -> Iterator[None]:
+        """Stopped does not strike within it, but at its end."""
+        inside, self._inside = self._inside, 0
+        try:
+            yield
+        finally:
+            self._inside = inside
+        if inside and self._words[STOP] == inside != self._stopped:
             self._interrupt()
 
     def _interrupt(self) -> None:
@@ -96,13 +126,15 @@ class Child:
             args, kwargs = task.arguments.decode(order.payload)
         except BaseException as error:  # a model's validators are anybody's code
             return invoke.refused(error)
-        self._job = Running(order.id, task.name, order.attempt)
+        self._job = Running(order.id, task.name, order.attempt, self._voice)
         running.set(self._job)
         try:
             try:
                 self._inside = order.seq
                 if self._words[STOP] == order.seq:  # the signal came before the function was
                     self._interrupt()
+                if task.needs:
+                    kwargs.update(self._resources.get(task.needs))
                 value = task.fn(*args, **kwargs)
             finally:
                 self._inside = 0

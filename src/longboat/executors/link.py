@@ -26,11 +26,13 @@ _answers = msgspec.msgpack.Decoder(Answer)
 class Link:
     """Belongs to one thread, which nothing here ever blocks for more than a millisecond."""
 
-    def __init__(self, context: BaseContext, max_jobs: int | None, max_memory: int | None) -> None:
+    def __init__(
+        self, context: BaseContext, max_jobs: int | None, max_memory: int | None, voice: socket.socket | None = None
+    ) -> None:
         """Start the child. Raises OSError, EOFError and what else multiprocessing may when that fails."""
         self.sock, theirs = socket.socketpair()
         self.words: Any = RawArray(*WORDS)
-        arguments = (theirs, self.words, max_jobs, max_memory)
+        arguments = (theirs, self.words, max_jobs, max_memory, voice)
         self.process = context.Process(target=child.main, args=arguments, name="longboat-child", daemon=False)  # type: ignore[attr-defined]
         try:
             self.process.start()
@@ -39,6 +41,8 @@ class Link:
             raise
         finally:
             theirs.close()
+            if voice is not None:
+                voice.close()
         self.sock.setblocking(False)
         self.born = time.monotonic()
         self.ready = False

@@ -7,6 +7,7 @@ import time
 from multiprocessing.context import BaseContext
 
 from longboat.executors.link import Link
+from longboat.executors.voices import Switchboard
 
 HOPELESS = 3
 """Failed starts in a row after which calls that wait for a child are refused."""
@@ -18,8 +19,9 @@ LONGEST_PAUSE = 10.0
 
 
 class Nursery:
-    def __init__(self, max_jobs: int | None, max_memory: int | None) -> None:
+    def __init__(self, max_jobs: int | None, max_memory: int | None, switchboard: Switchboard | None) -> None:
         self._limits = max_jobs, max_memory
+        self._switchboard = switchboard
         self._context: BaseContext | None = None
         self._failed = 0
         self._failed_at = 0.0
@@ -38,7 +40,8 @@ class Nursery:
         if self._context is None:
             self._context = _context()
         try:
-            return Link(self._context, *self._limits)
+            voice = self._switchboard.connect() if self._switchboard is not None else None
+            return Link(self._context, *self._limits, voice)
         except Exception as error:  # no memory, no descriptors, a fork server that died: multiprocessing has no one error
             self._fail(f"starting it raised {type(error).__name__}: {error}")
             return None

@@ -6,10 +6,12 @@ import atexit
 from collections.abc import Sequence
 from functools import partial
 
+from longboat.current import Voice
 from longboat.executor import Call, Callback, Ending
 from longboat.executors.crew import Crew
 from longboat.executors.ledger import Ledger
 from longboat.executors.nursery import Nursery
+from longboat.executors.voices import Switchboard
 
 
 class ProcessExecutor:
@@ -19,11 +21,20 @@ class ProcessExecutor:
     the children; replies come from it, or from who calls submit. Not to be closed from within `done`.
     """
 
-    def __init__(self, slots: int, done: Callback, *, max_jobs: int | None = None, max_memory: int | None = None) -> None:
+    def __init__(
+        self,
+        slots: int,
+        done: Callback,
+        *,
+        max_jobs: int | None = None,
+        max_memory: int | None = None,
+        voice: Voice | None = None,
+    ) -> None:
         self.slots = slots
         self.worn = False
         self._ledger = Ledger(slots, done)
-        self._crew = Crew(slots, self._ledger, Nursery(max_jobs, max_memory))
+        self._switchboard = None if voice is None else Switchboard(voice)
+        self._crew = Crew(slots, self._ledger, Nursery(max_jobs, max_memory, self._switchboard))
         self._begun = False
 
     def free(self) -> int:
@@ -57,5 +68,8 @@ class ProcessExecutor:
                 self._crew.post(self._crew.kill_all)
             self._crew.join()
             atexit.unregister(self.close)
+        if self._switchboard is not None:
+            self._switchboard.close()
+            self._switchboard = None
         with self._ledger.lock:
             self._crew.hush()

@@ -8,7 +8,8 @@ from contextvars import Context
 from queue import SimpleQueue
 from time import monotonic
 
-from longboat.current import Running, running
+from longboat.current import Running, Voice, running
+from longboat.depends import Resources
 from longboat.executor import Call, Callback, Ending, Reply
 from longboat.executors import invoke
 from longboat.executors.ledger import Ledger
@@ -18,9 +19,11 @@ class ThreadExecutor:
     """Runs functions in up to `slots` daemon threads, started as they are needed. Replies come from those threads,
     or from whoever stops, kills or closes."""
 
-    def __init__(self, slots: int, done: Callback) -> None:
+    def __init__(self, slots: int, done: Callback, voice: Voice | None = None, resources: Resources | None = None) -> None:
         self.slots = slots
         self.worn = False
+        self._voice = voice
+        self._resources = resources or Resources()
         self._ledger = Ledger(slots, done)
         self._queue: SimpleQueue[Call | None] = SimpleQueue()
         # Who takes a call out of one of these makes its reply. Their single operations need no lock.
@@ -100,16 +103,16 @@ class ThreadExecutor:
             if not _take(self._waiting, call):
                 del self._running[call]  # stopped or handed back before it began
                 continue
-            reply = Context().run(_run, call)
+            reply = Context().run(_run, call, self._voice, self._resources)
             if self._running.pop(call, None) is None:
                 return  # abandoned: it has replied, and another thread has this one's place
             self._ledger.reply(call, invoke.told(call, reply))
             del call, reply
 
 
-def _run(call: Call) -> Reply:
+def _run(call: Call, voice: Voice | None, resources: Resources) -> Reply:
     lease, task = call.lease, call.task
-    call.handle = job = Running(lease.job.id, lease.job.task, lease.attempt)
+    call.handle = job = Running(lease.job.id, lease.job.task, lease.attempt, voice)
     job.stopping = call.stopping is not None
     running.set(job)
     try:
@@ -118,6 +121,8 @@ def _run(call: Call) -> Reply:
         return invoke.refused(error)
     call.started = monotonic()
     try:
+        if task.needs:
+            kwargs.update(resources.get(task.needs))
         value = task.fn(*args, **kwargs)
     except BaseException as error:  # SystemExit and KeyboardInterrupt are the attempt's failure too
         return invoke.raised(task, error)

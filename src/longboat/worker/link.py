@@ -29,6 +29,7 @@ class Link:
         self._bus = bus
         self._lock = threading.Lock()
         self._consumer: Consumer | None = None
+        self._paused: tuple[frozenset[str], frozenset[str]] = (frozenset(), frozenset())
         self._down_since: float | None = None
         self.closing = threading.Event()
         """Set: calls that fail are not tried again."""
@@ -42,6 +43,8 @@ class Link:
                 self._consumer = self._broker.consumer(
                     self._options.queues, lease=self._options.lease, tasks=self._tasks, name=self._name
                 )
+                if any(self._paused):
+                    self._consumer.pause(*self._paused)
                 if self.on_consumer is not None:
                     self.on_consumer(self._consumer.id)
             return self._consumer
@@ -67,6 +70,12 @@ class Link:
                     self._tell_up()
                 return answer
         return otherwise
+
+    def pause(self, queues: frozenset[str], tasks: frozenset[str]) -> None:
+        """Take no jobs of these queues, nor parked ones of these tasks, until it is said anew."""
+        if (queues, tasks) != self._paused:
+            self.consumer().pause(queues, tasks)
+            self._paused = queues, tasks
 
     def wake(self) -> None:
         with self._lock:

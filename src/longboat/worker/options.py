@@ -9,7 +9,7 @@ import msgspec
 
 from longboat.clock import Duration, seconds
 from longboat.errors import ConfigError
-from longboat.task import checked_name
+from longboat.template import checked_name
 
 
 class WorkerOptions(msgspec.Struct, frozen=True):

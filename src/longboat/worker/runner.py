@@ -8,12 +8,16 @@ from time import monotonic
 
 from longboat.broker import CANCELLED, UNKNOWN_TASK, Lease, Settlement
 from longboat.clock import SYSTEM
+from longboat.errors import Undecodable
 from longboat.events import Bus, JobCancelled, JobFailed, JobParked, JobSucceeded
-from longboat.executor import Call, Ending, Executor, Reply
+from longboat.executor import BAD_PAYLOAD, Call, Ending, Executor, Reply
 from longboat.job import Cancelled, Dead, Done, Failure, Outcome, Park, Retry
 from longboat.task import ExecutorName, Registry
+from longboat.worker.heeding import Heeding
+from longboat.worker.inputs import fill
 from longboat.worker.outcomes import outcome_of, spent
 from longboat.worker.quarantine import Quarantine
+from longboat.worker.recorder import Recorder
 
 NAMES: tuple[ExecutorName, ...] = ("async", "thread", "process")
 
@@ -28,6 +32,8 @@ class Runner:
         settle: Callable[[Settlement], None],
         quarantine: Quarantine,
         bus: Bus,
+        heeding: Heeding,
+        recorder: Recorder,
         *,
         name: str,
         patience: float,
@@ -37,6 +43,8 @@ class Runner:
         self._settle = settle
         self._quarantine = quarantine
         self._bus = bus
+        self._heeding = heeding
+        self._recorder = recorder
         self._name = name
         self._patience = patience
         self.calls: dict[Call, None] = {}
@@ -45,7 +53,7 @@ class Runner:
         """Calls that have replied, by executor: the fetcher measures its rates by them."""
 
     def take(self, leases: Sequence[Lease]) -> None:
-        """resolve, refuse what has no attempt left, set the suspects apart, submit."""
+        """resolve, refuse what has no attempt left, fill in results of parents, set the suspects apart, submit."""
         batches: dict[str, list[Call]] = {}
         suspects: list[Call] = []
         for lease in leases:
@@ -53,11 +61,16 @@ class Runner:
             if task is None:
                 self._park(lease)
                 continue
+            if task.name in self._heeding.tasks:
+                self._settle(Settlement(lease, self._heeding.park(lease)))
+                continue
             if lease.returns or lease.attempt > 1:
                 verdict = spent(lease, task.settings)
                 if verdict is not None:
                     self._give(lease, verdict)
                     continue
+            if lease.inputs and not self._filled(lease):
+                continue
             call = Call(lease, task)
             if lease.returns:
                 suspects.append(call)
@@ -70,6 +83,14 @@ class Runner:
             self.calls.update(dict.fromkeys(suspects))
             self._quarantine.add(suspects)
 
+    def _filled(self, lease: Lease) -> bool:
+        try:
+            fill(lease)
+        except Undecodable as error:
+            self._give(lease, Dead(Failure(BAD_PAYLOAD, str(error))))
+            return False
+        return True
+
     def submit(self, call: Call) -> None:
         """The quarantine's: this one may run now."""
         self._executor(call.task.settings.executor).submit([call])
@@ -80,6 +101,10 @@ class Runner:
             return  # let go of: its lease was lost
         lease = call.lease
         self.ended[call.task.settings.executor] += 1
+        recorder = self._recorder
+        recorder.seen += 1
+        if recorder.seen >= recorder.next_sample and call.started:
+            recorder.sample(call)
         if reply.ending is Ending.RETURNED:
             if self._bus.every_job:
                 seconds = monotonic() - call.started

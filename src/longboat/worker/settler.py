@@ -20,8 +20,14 @@ BATCH = 2000
 class Settler:
     """`add` may be called from any thread and never blocks. What is not settled is kept until it is, or until `close`."""
 
-    def __init__(self, link: Link, suspect_settled: Callable[[Lease], None]) -> None:
+    def __init__(
+        self,
+        link: Link,
+        suspect_settled: Callable[[Lease], None],
+        record: Callable[[Sequence[Settlement]], None] = lambda _: None,
+    ) -> None:
         self._link = link
+        self._record = record
         self._suspect_settled = suspect_settled
         self._outcomes: deque[Settlement] = deque()
         self._wake = threading.Event()
@@ -104,6 +110,7 @@ class Settler:
 
     def _settled(self, batch: Sequence[Settlement]) -> None:
         self._settling = 0
+        self._record(batch)
         for settlement in batch:
             if settlement.lease.returns:
                 self._suspect_settled(settlement.lease)

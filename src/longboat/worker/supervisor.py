@@ -23,6 +23,7 @@ from longboat.broker import LOST
 from longboat.job import Failure
 from longboat.worker import channel
 from longboat.worker.channel import Channel
+from longboat.worker.scaler import Load, Scaler, heard
 
 EXIT_APP = 3
 EXIT_BROKER = 4
@@ -57,18 +58,30 @@ class _Process:
         self.kill_at: float | None = None
         self.why = ""
         """Why the supervisor killed it, if it did."""
+        self.load: Load | None = None
+        self.retiring = False
 
 
 class Supervisor:
     """Runs `workers` processes until they are done; `run` belongs to the main thread of a process without other threads.
 
     `grace` and `silence` are seconds: how long running jobs may finish, and how long a worker may go without a sign of
-    life before it is killed (its lease is over by then).
+    life before it is killed (its lease is over by then). With a `scaler` their number follows the load.
     """
 
-    def __init__(self, main: Main, evict: Evict, *, workers: int, grace: float, silence: float) -> None:
+    def __init__(
+        self,
+        main: Main,
+        evict: Evict,
+        *,
+        workers: int,
+        grace: float,
+        silence: float,
+        scaler: Scaler | None = None,
+    ) -> None:
         self._main = main
         self._evict = evict
+        self._scaler = scaler
         self._workers = workers
         self._grace = grace
         self._silence = silence
@@ -94,6 +107,7 @@ class Supervisor:
                 self._heed_signals()
                 self._reap()
                 self._kill_due()
+                self._scale()
         return self._status
 
     # --- starting
@@ -126,6 +140,26 @@ class Supervisor:
         status = self._main(theirs)
         theirs.send(channel.BYE)
         return status
+
+    def _scale(self) -> None:
+        if self._scaler is None or self._stopping:
+            return
+        working = [process for process in self._processes.values() if not process.retiring]
+        loads = [process.load for process in working if process.load is not None]
+        running = len(working) + len(self._starts)
+        wanted = self._scaler.wanted(time.monotonic(), loads, running)
+        if wanted > running:
+            self._say_scaled(running, wanted)
+            self._starts += [0.0] * (wanted - running)
+        elif wanted < running and working:
+            self._say_scaled(running, wanted)
+            leaving = max(working, key=lambda process: process.born)
+            leaving.retiring = True
+            leaving.channel.send(channel.RETIRE)
+
+    @staticmethod
+    def _say_scaled(before: int, after: int) -> None:
+        print(f"longboat: {before} -> {after} worker processes", file=sys.stderr, flush=True)
 
     # --- listening
 
@@ -161,6 +195,8 @@ class Supervisor:
                 self._came_up = True
             elif word == channel.BYE:
                 process.done = True
+            elif word == channel.LOAD:
+                process.load = heard(text)
 
     def _heed_signals(self) -> None:
         signals, self._signals = self._signals, []
@@ -228,7 +264,7 @@ class Supervisor:
             self._status = code
             self._stop_all()
             return
-        if self._stopping or over:
+        if self._stopping or over or process.retiring:
             return
         lived = time.monotonic() - process.born
         if (process.done and code in (0, EXIT_RECYCLE)) or lived > SETTLED_AFTER:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import logging
 import os
 import socket
 import threading
@@ -11,17 +13,30 @@ from types import TracebackType
 from typing import Self
 
 from longboat.broker import Broker, Lease
+from longboat.depends import Resources
+from longboat.errors import BrokerError
 from longboat.events import Bus, WorkerStarted, WorkerStopped, WorkerStopping
 from longboat.executor import Call, Ending, Executor, Reply
+from longboat.executors.joblogs import listen_to_logs
 from longboat.footprint import resident
+from longboat.scheduler import Scheduler
 from longboat.task import Registry
 from longboat.worker.fetcher import Fetcher, Room
+from longboat.worker.heeding import Heeding
 from longboat.worker.leases import Leases
 from longboat.worker.link import Link
+from longboat.worker.load import LoadReport
+from longboat.worker.notebook import Notebook
 from longboat.worker.options import WorkerOptions
+from longboat.worker.presence import Presence
 from longboat.worker.quarantine import Quarantine
+from longboat.worker.recorder import Recorder
 from longboat.worker.runner import Runner
 from longboat.worker.settler import Settler
+from longboat.worker.steward import Chore, Steward
+
+LAST_SECONDS = 1.0
+"""Seconds that what was opened gets to close, at least."""
 
 
 class Worker:
@@ -41,6 +56,7 @@ class Worker:
         self._registry = registry
         self._options = options
         self._bus = bus
+        self._broker = broker
         self._address = address
         self._executors: dict[str, Executor] = {}
         self._executors_lock = threading.Lock()
@@ -49,17 +65,35 @@ class Worker:
         self._closing = threading.Lock()
         self._closed = False
         self.link = Link(broker, options, registry.tasks.keys(), self.name, bus)
-        self._settler = Settler(self.link, lambda lease: self._quarantine.settled(lease))
+        self.recorder = Recorder(broker.board, self.name)
+        self._settler = Settler(self.link, lambda lease: self._quarantine.settled(lease), self.recorder.settled)
         self._quarantine = Quarantine(self._settler.started, lambda call: self._runner.submit(call))
+        heeding = Heeding(broker.board, self.link, self.name)
         self._runner = Runner(
             registry,
             self._executor,
             self._settler.add,
             self._quarantine,
             bus,
+            heeding,
+            self.recorder,
             name=self.name,
             patience=options.patience,
         )
+        self._notebook = Notebook(broker.board)
+        self._resources = Resources()
+        self._presence = Presence(
+            broker.board,
+            self.name,
+            list(options.queues),
+            sorted(registry.tasks),
+            self._executors,
+            consumer=lambda: self.link.consumer().id,
+            calls=lambda: list(self._runner.calls),
+            ended=lambda: sum(self._runner.ended.values()),
+        )
+        chores: list[Chore] = [heeding, Scheduler(broker, registry.schedules), self._notebook, self.recorder, self._presence]
+        self._steward = Steward(chores)
         self._leases = Leases(self.link, self._runner, bus, self.name, self._after_beat)
         self._fetcher = Fetcher(
             self.link,
@@ -77,14 +111,25 @@ class Worker:
 
     # --- start and stop
 
-    def start(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Begin; coroutine tasks run on `loop`. Raises BrokerError if the broker cannot be reached now."""
+    async def open(self) -> None:
+        """Begin; coroutine tasks run on this loop. Raises BrokerError if the broker cannot be reached now, and what the
+        app's lifespans raise."""
+        try:
+            await self._resources.aget({str(place): each for place, each in enumerate(self._registry.lifespans)})
+            self._start(asyncio.get_running_loop())
+        except BaseException:
+            await self._resources.aclose()
+            raise
+
+    def _start(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
         for name in {task.settings.executor for task in self._registry.tasks.values()} or {"async"}:
             self._executor(name)
+        listen_to_logs()
         self.link.consumer()
         self._settler.start()
         self._leases.start()
+        self._steward.start()
         self._fetcher.start()
         queues = list(self._options.queues)
         self._bus.emit(WorkerStarted(self.name, self._address, queues, len(self._registry.tasks)))
@@ -131,15 +176,41 @@ class Worker:
         for closer in closers:
             closer.join()
         self._settler.close()
+        self._close_resources(grace)
+        self._steward.close()
+        self._leave()
         self._leases.close()
         deadline.cancel()
         self.link.close()
         self._bus.emit(WorkerStopped(self.name, sum(self._runner.ended.values())))
 
+    def _leave(self) -> None:
+        with contextlib.suppress(BrokerError):  # then its card is believed for some seconds more
+            self._presence.leave()
+
+    def _close_resources(self, grace: float) -> None:
+        if self._loop is None or self._loop.is_closed():
+            return
+        closing = asyncio.run_coroutine_threadsafe(self._resources.aclose(), self._loop)
+        try:
+            closing.result(max(grace, LAST_SECONDS))
+        except Exception:
+            logging.getLogger("longboat").exception("what the worker had opened could not be closed")
+
+    def report_load(self, tell: Callable[[str], None]) -> None:
+        """Tell each second how much there is to do here and how busy this worker is; before it is opened."""
+        report = LoadReport(self._broker, self._options.queues, lambda: sum(self._runner.ended.values()), self._busy, tell)
+        self._steward.add(report)
+
+    def _busy(self) -> float:
+        """The part of the slots in use, of the executor that is busiest."""
+        shares = [1 - max(0, each.free()) / each.slots for each in self._executors.values()]
+        return max(shares, default=0.0)
+
     # --- inside a program
 
     async def __aenter__(self) -> Self:
-        self.start(asyncio.get_running_loop())
+        await self.open()
         return self
 
     async def __aexit__(
@@ -152,7 +223,7 @@ class Worker:
         self._thread = threading.Thread(target=_run_loop, args=(loop,), name="longboat-loop", daemon=True)
         self._thread.start()
         try:
-            self.start(loop)
+            asyncio.run_coroutine_threadsafe(self.open(), loop).result()
         except BaseException:
             self._end_loop()
             raise
@@ -180,15 +251,16 @@ class Worker:
         if name == "thread":
             from longboat.executors.threads import ThreadExecutor
 
-            return ThreadExecutor(self._options.threads, self._done)
+            return ThreadExecutor(self._options.threads, self._done, self._notebook, self._resources)
         if name == "process":
             from longboat.executors.processes import ProcessExecutor
 
-            return ProcessExecutor(self._options.processes, self._done, max_memory=self._options.max_memory)
+            memory = self._options.max_memory
+            return ProcessExecutor(self._options.processes, self._done, max_memory=memory, voice=self._notebook)
         from longboat.executors.asyncio import AsyncioExecutor
 
         assert self._loop is not None
-        return AsyncioExecutor(self._options.concurrency, self._done, self._loop)
+        return AsyncioExecutor(self._options.concurrency, self._done, self._loop, self._notebook, self._resources)
 
     def _done(self, call: Call, reply: Reply) -> None:
         self._runner.done(call, reply)

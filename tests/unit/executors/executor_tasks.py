@@ -19,7 +19,8 @@ from typing import Any
 from longboat.current import current
 from longboat.errors import Stopped
 from longboat.retry import RetryPolicy
-from longboat.task import ExecutorName, Settings, Task, Template
+from longboat.task import ExecutorName, Settings, Task
+from longboat.template import Template
 
 TICK = 0.002
 

@@ -242,7 +242,8 @@ from longboat.executor import Call
 from longboat.executors.processes import ProcessExecutor
 from longboat.job import Job
 from longboat.retry import RetryPolicy
-from longboat.task import Settings, Task, Template
+from longboat.task import Settings, Task
+from longboat.template import Template
 
 class Mine(Exception): pass
 

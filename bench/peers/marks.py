@@ -13,6 +13,8 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+URL = "BENCH_URL"
+"""The variable that tells drivers the address of the server."""
 VARIABLE = "BENCH_MARKS"
 LOOK = 0.001
 """Seconds between two looks at the file's size."""

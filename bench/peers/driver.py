@@ -1,6 +1,6 @@
-"""What the drivers share: `python -m bench.redis.peers.NAME about`, `put NUMBER`, or `work`, which becomes the worker.
+"""What the drivers share: `python -m bench.BROKER.peers.NAME about`, `put NUMBER`, or `work`, which becomes the worker.
 
-Drivers are run by the interpreters of bench/redis/environments.py, where Longboat is not installed.
+Drivers are run by the interpreters of bench/peers/environments.py, where Longboat is not installed.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from bench.redis.marks import mark
+from bench.peers.marks import URL, mark
 
-VARIABLE = "BENCH_REDIS"
 TOGETHER = 50
 """Coroutines that enqueue at the same time, where a queue offers no bulk call."""
 
-url = os.environ.get(VARIABLE, "redis://127.0.0.1:6379/0")
+url = os.environ[URL]
+"""Of the server; of none where only `about` is asked."""
 
 
 class Driver(NamedTuple):

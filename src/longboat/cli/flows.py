@@ -1,0 +1,84 @@
+"""`longboat flows`: list, show, cancel."""
+
+from __future__ import annotations
+
+import click
+
+from longboat.cli.params import json_option, url_option
+
+
+@click.group()
+def command() -> None:
+    """Flows: jobs that depend on each other.
+
+    \b
+    longboat flows list
+    longboat flows show ID
+    longboat flows cancel ID
+    """
+
+
+@command.command("list")
+@click.option("--limit", type=click.IntRange(min=1), default=20, show_default=True, metavar="N", help="At most so many.")
+@json_option
+@url_option
+def list_(limit: int, as_json: bool, url: str | None) -> None:
+    """List flows, the newest first."""
+    import time
+
+    from longboat.cli import show
+    from longboat.cli.address import opened
+    from longboat.flows import newest, status
+
+    rows = []
+    with opened(url) as broker:
+        for flow_id, plan in newest(broker.board, limit):
+            found = status(broker, flow_id)
+            counts = {state.value: count for state, count in found.jobs.items()}
+            if as_json:
+                line = {"id": flow_id, "name": plan.name, "begun": plan.begun, "jobs": counts, "failed": found.failed}
+                click.echo(show.as_json(line))
+            said = ", ".join(f"{count} {state}" for state, count in sorted(counts.items()))
+            rows.append([flow_id, plan.name, f"{show.span(time.time() - plan.begun)} ago", said])
+    if not as_json:
+        if rows:
+            show.table(["id", "ends with", "begun", "jobs"], rows)
+        else:
+            click.echo("no flows")
+
+
+@command.command("show")
+@click.argument("id")
+@json_option
+@url_option
+def show_(id: str, as_json: bool, url: str | None) -> None:
+    """The jobs of the flow ID, parents first."""
+    from longboat.cli import show
+    from longboat.cli.address import opened
+    from longboat.flows import members, plan
+
+    with opened(url) as broker:
+        plan(broker.board, id)
+        for some in members(broker.board, id):
+            views = broker.inspector.find([job_id for job_id, _ in some])
+            if as_json:
+                for (job_id, task), view in zip(some, views, strict=True):
+                    click.echo(show.as_json(show.plain(view) if view else {"id": job_id, "task": task, "state": None}))
+                continue
+            rows = [
+                show.row(view) if view else [job_id, "forgotten", "", task, "", "", ""]
+                for (job_id, task), view in zip(some, views, strict=True)
+            ]
+            show.table(show.COLUMNS, rows)
+
+
+@command.command()
+@click.argument("id")
+@url_option
+def cancel(id: str, url: str | None) -> None:
+    """Cancel all jobs of the flow ID that have not ended, also those that run."""
+    from longboat import flows
+    from longboat.cli.address import opened
+
+    with opened(url) as broker:
+        click.echo(f"cancelled {flows.cancel(broker, id)} job(s)")

@@ -1,0 +1,116 @@
+"""What a task's function is given by the worker rather than by the caller: pools, clients, settings, opened once."""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+import threading
+import typing
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from longboat.errors import ConfigError
+
+if TYPE_CHECKING:
+    import asyncio
+
+Provider = Callable[[], Any]
+"""A function, coroutine function, generator or async generator without parameters. What a generator yields is the value;
+what stands behind the yield runs when the worker ends."""
+
+
+class Dependency:
+    """Marks a parameter, as its default or within Annotated."""
+
+    def __init__(self, provider: Provider) -> None:
+        self.provider = provider
+
+
+def Depends(provider: Provider) -> Any:  # noqa: N802  # known by this name from web frameworks
+    """The default of a parameter that the worker fills: `def save(row: Row, pool: Pool = Depends(open_pool))`.
+
+    Each provider is opened once in each worker process (and each child process), at the first job that needs it, and
+    closed when that process ends. Coroutine functions and async generators are for `async def` tasks only.
+    """
+    return Dependency(provider)
+
+
+def needs_of(fn: Callable[..., Any], *, is_async: bool) -> dict[str, Provider]:
+    """By parameter: what fills it. Raises ConfigError for a provider that this function cannot be given."""
+    needs: dict[str, Provider] = {}
+    for name, parameter in inspect.signature(fn).parameters.items():
+        marks = [parameter.default, *_annotated(fn, name)]
+        for mark in marks:
+            if isinstance(mark, Dependency):
+                needs[name] = mark.provider
+    for name, provider in needs.items():
+        if not callable(provider):
+            raise ConfigError(f"{fn.__qualname__}: Depends of {name!r} needs a function")
+        if not is_async and (inspect.iscoroutinefunction(provider) or inspect.isasyncgenfunction(provider)):
+            raise ConfigError(f"{fn.__qualname__} is a plain function: what {name!r} depends on must not be async")
+    return needs
+
+
+def _annotated(fn: Callable[..., Any], name: str) -> tuple[Any, ...]:
+    said = str(getattr(fn, "__annotations__", {}).get(name, ""))
+    if "Annotated" not in said or "Depend" not in said:
+        return ()
+    try:
+        return getattr(typing.get_type_hints(fn, include_extras=True)[name], "__metadata__", ())
+    except Exception as error:
+        raise ConfigError(
+            f"{fn.__qualname__}: the annotation of {name!r} cannot be evaluated here ({error}); "
+            f"write {name} = Depends(…) instead"
+        ) from None
+
+
+class Resources:
+    """What was opened in this process. `get` may be called from any thread, `aget` on one loop."""
+
+    def __init__(self) -> None:
+        self._values: dict[Provider, Any] = {}
+        self._stack = contextlib.ExitStack()
+        self._async_stack = contextlib.AsyncExitStack()
+        self._lock = threading.Lock()
+        self._async_lock: asyncio.Lock | None = None
+
+    def get(self, needs: Mapping[str, Provider]) -> dict[str, Any]:
+        """The values by parameter. Raises what a provider raises."""
+        with self._lock:
+            for provider in needs.values():
+                if provider not in self._values:
+                    self._values[provider] = self._opened(provider)
+        return {name: self._values[provider] for name, provider in needs.items()}
+
+    def _opened(self, provider: Provider) -> Any:
+        if inspect.isgeneratorfunction(provider):
+            return self._stack.enter_context(contextlib.contextmanager(provider)())
+        return provider()
+
+    async def aget(self, needs: Mapping[str, Provider]) -> dict[str, Any]:
+        """As `get`, with async providers too."""
+        if self._async_lock is None:
+            import asyncio
+
+            self._async_lock = asyncio.Lock()
+        async with self._async_lock:
+            for provider in needs.values():
+                if provider in self._values:
+                    continue
+                if inspect.isasyncgenfunction(provider):
+                    opened = contextlib.asynccontextmanager(provider)()
+                    self._values[provider] = await self._async_stack.enter_async_context(opened)
+                elif inspect.iscoroutinefunction(provider):
+                    self._values[provider] = await provider()
+                else:
+                    self.get({"": provider})
+        return {name: self._values[provider] for name, provider in needs.items()}
+
+    def close(self) -> None:
+        """Close what `get` has opened, the latest first."""
+        self._values.clear()
+        self._stack.close()
+
+    async def aclose(self) -> None:
+        await self._async_stack.aclose()
+        self.close()

@@ -1,0 +1,30 @@
+"""What is logged while a job runs is kept with the job."""
+
+from __future__ import annotations
+
+import logging
+
+from longboat.current import running
+
+
+class JobLogs(logging.Handler):
+    """Gives records of `logging` to the job that they were made in."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        job = running.get(None)
+        if job is None or record.name.partition(".")[0] == "longboat":
+            return
+        try:
+            text = record.getMessage()
+            if record.exc_info:
+                text = f"{text}\n{logging.Formatter().formatException(record.exc_info)}"
+            job.log(text, record.levelname)
+        except Exception:
+            self.handleError(record)
+
+
+def listen_to_logs() -> None:
+    """From now on records of `logging` are kept with the jobs that they were made in; once a process."""
+    root = logging.getLogger()
+    if not any(isinstance(handler, JobLogs) for handler in root.handlers):
+        root.addHandler(JobLogs())

@@ -1,0 +1,41 @@
+"""Heeding: what is paused is not taken, or handed back to wait."""
+
+from __future__ import annotations
+
+from longboat.board import Board
+from longboat.broker import Lease
+from longboat.clock import SYSTEM
+from longboat.job import Failure, Park
+from longboat.pauses import paused
+from longboat.worker.link import Link
+
+LOOK = 1.0
+"""Seconds after which a pause is heeded, at most."""
+PATIENCE = 10 * 365 * 86400.0
+"""Seconds that a job of a paused task waits: long enough for any pause."""
+PAUSED = "longboat.Paused"
+
+
+class Heeding:
+    """A chore of the steward's."""
+
+    def __init__(self, board: Board, link: Link, name: str) -> None:
+        self._board = board
+        self._link = link
+        self._name = name
+        self.tasks: frozenset[str] = frozenset()
+        """Their jobs are not run now."""
+
+    def tend(self, now: float) -> float:
+        found = paused(self._board)
+        tasks = frozenset(found["task"])
+        # A task that goes on must be known to before its parked jobs come, one that stops before they are left there.
+        if not tasks:
+            self.tasks = tasks
+        self._link.pause(frozenset(found["queue"]), tasks)
+        self.tasks = tasks
+        return now + LOOK
+
+    def park(self, lease: Lease) -> Park:
+        """The outcome for a job of a paused task."""
+        return Park(PATIENCE, Failure(PAUSED, f"task {lease.job.task!r} is paused", "", 0, SYSTEM.now(), self._name))

@@ -1,0 +1,33 @@
+"""The results of the jobs that a job came after, put where its arguments want them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from longboat import codec
+from longboat.broker import Lease
+from longboat.errors import Undecodable
+from longboat.ties import Slots
+
+
+def fill(lease: Lease) -> None:
+    """The lease's job gets its payload with its parents' results in it. Raises Undecodable for a payload that is no map."""
+    ties = lease.job.ties
+    if ties is None or not ties.into:
+        return
+    try:
+        named: dict[str, Any] = msgspec.msgpack.decode(lease.job.payload, type=dict[str, msgspec.Raw])
+    except (msgspec.MsgspecError, ValueError) as error:
+        raise Undecodable(f"the arguments cannot be read: {error}") from None
+    for name, slots in ties.into.items():
+        named[name] = _value(slots, lease.inputs)
+    lease.job = msgspec.structs.replace(lease.job, payload=codec.encode(named))
+
+
+def _value(slots: Slots, inputs: Sequence[bytes]) -> Any:
+    if isinstance(slots, int):
+        return msgspec.Raw(inputs[slots] or codec.NONE)
+    return [_value(each, inputs) for each in slots]

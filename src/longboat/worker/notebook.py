@@ -1,0 +1,74 @@
+"""Notebook: what running jobs say of themselves, written to the board a few times a second at most."""
+
+from __future__ import annotations
+
+import threading
+
+import msgspec
+
+from longboat.board import Board, Note
+from longboat.current import STEPS, STEPS_KEPT
+from longboat.handle import LOGS, PROGRESS, LogLine, Progress
+
+KEPT = 86400.0
+"""Seconds that progress and lines are kept."""
+WRITE_EVERY = 0.4
+LINES = 1000
+"""Lines kept of an attempt, at most: the first ones."""
+LONGEST = 4000
+"""Characters of a line, at most."""
+BACKLOG = 20_000
+"""Lines that wait to be written, at most, of all jobs together: more are dropped while the broker fails."""
+
+
+class Notebook:
+    """A chore of the steward's, and the Voice of what runs in this process. Safe to use from any thread."""
+
+    def __init__(self, board: Board) -> None:
+        self._board = board
+        self._lock = threading.Lock()
+        self._progress: dict[str, Progress] = {}
+        self._lines: dict[str, list[LogLine]] = {}
+        self._counts: dict[tuple[str, int], int] = {}
+        self._waiting = 0
+
+    def progress(self, job_id: str, progress: Progress) -> None:
+        with self._lock:
+            self._progress[job_id] = progress
+
+    def log(self, job_id: str, line: LogLine) -> None:
+        with self._lock:
+            count = self._counts.get((job_id, line.attempt), 0)
+            if count >= LINES or self._waiting >= BACKLOG:
+                return
+            if count == LINES - 1:
+                line = LogLine(line.at, "WARNING", f"more than {LINES} lines: the rest is left out", line.attempt)
+            if len(line.text) > LONGEST:
+                line.text = line.text[: LONGEST - 1] + "…"
+            self._counts[job_id, line.attempt] = count + 1
+            self._lines.setdefault(job_id, []).append(line)
+            self._waiting += 1
+
+    def steps(self, job_id: str) -> dict[str, bytes]:
+        return dict(self._board.notes(STEPS + job_id, limit=10_000))
+
+    def finish(self, job_id: str, step: str, result: bytes) -> None:
+        self._board.write(STEPS + job_id, [Note(step, result, STEPS_KEPT)])
+
+    def tend(self, now: float) -> float:
+        with self._lock:
+            progress, self._progress = self._progress, {}
+            lines, self._lines = self._lines, {}
+            self._waiting = 0
+            if len(self._counts) > BACKLOG:
+                self._counts.clear()
+        if progress:
+            encode = msgspec.msgpack.encode
+            self._board.write(PROGRESS, [Note(job_id, encode(said), KEPT) for job_id, said in progress.items()])
+        for job_id, said in lines.items():
+            self._board.write(LOGS + job_id, [_note(line, place) for place, line in enumerate(said)])
+        return now + WRITE_EVERY
+
+
+def _note(line: LogLine, place: int) -> Note:
+    return Note(f"{line.attempt:04d}:{line.at:017.6f}:{place:04d}", msgspec.msgpack.encode(line), KEPT)

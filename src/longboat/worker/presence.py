@@ -1,0 +1,55 @@
+"""Presence: a worker's card on the board, for people who look at workers."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Callable, Mapping
+
+import msgspec
+
+from longboat.board import Board, Note
+from longboat.clock import SYSTEM
+from longboat.executor import Call, Executor
+from longboat.footprint import resident
+from longboat.history import WORKER_KEPT, WORKERS, WorkerCard
+
+EVERY = 2.0
+SHOWN = 100
+
+
+class Presence:
+    """A chore of the steward's. `consumer`, `calls` and `ended` tell how things stand."""
+
+    def __init__(
+        self,
+        board: Board,
+        name: str,
+        queues: list[str],
+        tasks: list[str],
+        executors: Mapping[str, Executor],
+        *,
+        consumer: Callable[[], str],
+        calls: Callable[[], list[Call]],
+        ended: Callable[[], int],
+    ) -> None:
+        self._board = board
+        self._executors = executors
+        self._consumer = consumer
+        self._calls = calls
+        self._ended = ended
+        self._version = ""
+        self._card = WorkerCard(name, "", socket.gethostname(), os.getpid(), "", SYSTEM.now(), queues, tasks, {}, [], 0, 0)
+
+    def tend(self, now: float) -> float:
+        card, monotonic = self._card, SYSTEM.monotonic()
+        started = sorted((call for call in self._calls() if call.started), key=lambda call: call.started)
+        card.running = [(call.lease.job.id, call.task.name, now - (monotonic - call.started)) for call in started[:SHOWN]]
+        card.consumer, card.ended, card.memory = self._consumer(), self._ended(), resident()
+        card.slots = {name: executor.slots for name, executor in list(self._executors.items())}
+        self._board.write(WORKERS, [Note(card.name, msgspec.msgpack.encode(card), WORKER_KEPT)])
+        return now + EVERY
+
+    def leave(self) -> None:
+        """The worker is gone."""
+        self._board.write(WORKERS, [Note(self._card.name, None)])

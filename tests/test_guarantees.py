@@ -1,0 +1,62 @@
+"""The tables of what each broker keeps are what the code declares, in the README and in docs/guarantees.md."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from longboat.brokers.rabbitmq import RabbitmqBroker
+from longboat.testing import guarantees
+from longboat.testing.conformance import CLAUSES
+from longboat.testing.harnesses import ADAPTERS
+
+ROOT = Path(__file__).parent.parent
+PAGES = ("README.md", "docs/guarantees.md")
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_a_page_tells_what_the_code_declares(page: str) -> None:
+    text = (ROOT / page).read_text()
+    assert text == guarantees.written(text), f"run: python -m longboat.testing.guarantees {' '.join(PAGES)}"
+
+
+def test_every_broker_and_every_clause_is_told() -> None:
+    assert {package for package, _ in guarantees.BROKERS.values()} == ADAPTERS.keys()
+    told = [clause.name for clauses in guarantees.groups().values() for clause in clauses]
+    assert sorted(told) == sorted(clause.name for clause in CLAUSES)
+
+
+def test_missing_clauses_exist() -> None:
+    known = {clause.name for clause in CLAUSES}
+    for broker, gone in guarantees.missing().items():
+        assert gone <= known, f"{broker} declares missing what is no clause: {sorted(gone - known)}"
+
+
+def test_what_is_missing_is_told_with_its_reason() -> None:
+    page = guarantees.whole()
+    for names in guarantees.reasons("rabbitmq").values():
+        assert set(names) <= RabbitmqBroker.missing
+    for name in RabbitmqBroker.missing:
+        assert page.count(f"- `{name}`: ") == 2  # among what is missing, and among all
+
+
+def test_a_clause_missing_without_a_reason_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    clause = next(clause for clause in CLAUSES if clause.name not in RabbitmqBroker.missing)
+    before = guarantees.whole()
+    monkeypatch.setattr(RabbitmqBroker, "missing", RabbitmqBroker.missing | {clause.name})
+    with pytest.raises(LookupError, match=clause.name):
+        guarantees.whole()
+    monkeypatch.setattr(guarantees, "reasons", lambda _package: {"since I say so": [*RabbitmqBroker.missing]})
+    assert guarantees.whole() != before
+
+
+def test_a_page_that_is_out_of_date_or_has_no_markers_is_noticed() -> None:
+    page = "a\n<!-- guarantees: short -->\nas it was\n<!-- end of guarantees -->\nz\n"
+    new = guarantees.written(page)
+    assert "as it was" not in new
+    assert new.startswith("a\n")
+    assert new.endswith("\nz\n")
+    assert guarantees.written(new) == new
+    with pytest.raises(LookupError, match="no markers"):
+        guarantees.written("a\nz\n")

@@ -1,0 +1,86 @@
+"""One line on why a job is not running, for each reason there is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from longboat.broker import Broker
+from longboat.brokers.memory import MemoryBroker
+from longboat.explain import explain
+from longboat.job import Dead, Failure, Job, Retry
+from longboat.pauses import pause
+from longboat.testing.conformance.stage import job, nothing, settle, take
+from longboat.ties import Gate, Ties
+
+BOOM = Failure("builtins.ValueError", "it went boom")
+
+
+@pytest.fixture
+def broker() -> Iterator[Broker]:
+    made = MemoryBroker()
+    yield made
+    made.close()
+
+
+def why(broker: Broker, of: Job) -> str:
+    said = explain(broker, of.id)
+    assert said is not None
+    assert "\n" not in said
+    return said
+
+
+def test_each_state(broker: Broker) -> None:
+    later, first, second = job(delay=3600.0), job(), job()
+    broker.put([later, first, second])
+    assert "no living worker serves queue q" in why(broker, first)
+    consumer = broker.consumer(["q"], lease=60, name="w1")
+    assert why(broker, first) == "it is ready, and the next of its queue"
+    assert why(broker, second) == "it is ready behind 1 of queue q"
+    assert why(broker, later).startswith("it is scheduled for 60 minutes")
+    lease = take(consumer)
+    assert why(broker, first).startswith("it runs: leased by w1 since 0.")
+    settle(consumer, lease, Retry(600.0, BOOM))
+    assert "after attempt 1 failed (builtins.ValueError)" in why(broker, first)
+    settle(consumer, take(consumer), Dead(BOOM))
+    assert "it is dead" in why(broker, second)
+    assert "builtins.ValueError: it went boom" in why(broker, second)
+    settled = job()
+    broker.put([settled])
+    settle(consumer, take(consumer))
+    assert "it succeeded" in why(broker, settled)
+    assert explain(broker, "nobody's") is None
+    consumer.close()
+
+
+def test_what_holds_it_back(broker: Broker) -> None:
+    one = Gate("k", running=1)
+    parent, held, shut = job(task="parent"), job(ties=Ties(gates=[one])), job(ties=Ties(gates=[one]))
+    child = job(ties=Ties(after=[parent.id]))
+    broker.put([parent, child])
+    assert why(broker, child) == f"it waits for parent {parent.id} (ready)"
+    consumer = broker.consumer(["q"], lease=60)
+    settle(consumer, take(consumer), Dead(BOOM))
+    assert why(broker, child) == f"it waits for parent {parent.id}, which is dead: revive that one"
+    broker.put([held, shut])
+    take(consumer)
+    nothing(consumer)
+    assert why(broker, shut) == f"limit k lets no more in: 1 running, held by {held.id}, 1 waiting"
+    rated, late = (job(ties=Ties(gates=[Gate("r", starts=1, per=3600.0)])) for _ in range(2))
+    broker.put([rated, late])
+    take(consumer)
+    nothing(consumer)
+    assert "opens for 60 minutes from now" in why(broker, late)
+    consumer.close()
+
+
+def test_pauses(broker: Broker) -> None:
+    broker.put([sent := job(task="t")])
+    assert pause(broker.board, "queue", "q", True)
+    assert not pause(broker.board, "queue", "q", True)
+    assert pause(broker.board, "task", "t", True)
+    assert why(broker, sent).startswith("queue q is paused; task t is paused; no living worker")
+    assert pause(broker.board, "queue", "q", False)
+    assert not pause(broker.board, "queue", "q", False)
+    assert why(broker, sent).startswith("task t is paused")
