@@ -82,16 +82,7 @@ class Worker:
         )
         self._notebook = Notebook(broker.board)
         self._resources = Resources()
-        self._presence = Presence(
-            broker.board,
-            self.name,
-            list(options.queues),
-            sorted(registry.tasks),
-            self._executors,
-            consumer=lambda: self.link.consumer().id,
-            calls=lambda: list(self._runner.calls),
-            ended=lambda: sum(self._runner.ended.values()),
-        )
+        self._presence = self._make_presence()
         chores: list[Chore] = [heeding, Scheduler(broker, registry.schedules), self._notebook, self.recorder, self._presence]
         self._steward = Steward(chores)
         self._leases = Leases(self.link, self._runner, bus, self.name, self._after_beat)
@@ -107,6 +98,18 @@ class Worker:
             finished=self.finish,
             burst=options.burst,
             max_jobs=options.max_jobs,
+        )
+
+    def _make_presence(self) -> Presence:
+        return Presence(
+            self._broker.board,
+            self.name,
+            list(self._options.queues),
+            sorted(self._registry.tasks),
+            self._executors,
+            consumer=lambda: self.link.consumer().id,
+            calls=lambda: list(self._runner.calls),
+            ended=lambda: sum(self._runner.ended.values()),
         )
 
     # --- start and stop
