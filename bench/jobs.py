@@ -37,3 +37,13 @@ def burn() -> int:
 
 
 burned = app.task(name="bench.jobs.burn", executor="process")(burn)
+
+
+@app.task
+async def step(number: int) -> int:
+    return number + 1
+
+
+@app.task
+async def total(numbers: list[int]) -> int:
+    return sum(numbers)

@@ -15,6 +15,7 @@ from redis_rig import done, drain, ids_of, jobs, opened, refused
 
 from longboat import Longboat
 from longboat.broker import Broker, Consumer
+from longboat.brokers.postgres.migration import STEPS
 from longboat.errors import BrokerUnavailable, ConfigError, StoreTooNew, Unsupported
 from longboat.testing.servers.postgres import PostgresServer, available
 
@@ -214,14 +215,14 @@ def longboat(*arguments: str) -> str:
 def test_migrate(server: PostgresServer, url: str) -> None:
     schema = url.rpartition("=")[2]
     exists = f"SELECT count(*) FROM pg_namespace WHERE nspname = '{schema}'"
-    assert longboat("migrate", "--url", url, "--plan") == "would make a new store of version 1\n"
+    assert longboat("migrate", "--url", url, "--plan") == f"would make a new store of version {len(STEPS)}\n"
     script = longboat("migrate", "--url", url, "--sql")
     assert server.query(exists) == "0", "both change nothing"
     server.query(script)
-    assert longboat("migrate", "--url", url) == "the store is up to date (version 1)\n"
+    assert longboat("migrate", "--url", url) == f"the store is up to date (version {len(STEPS)})\n"
     assert longboat("migrate", "--url", url, "--sql") == ""
     server.query(f"DROP SCHEMA {schema} CASCADE")
-    assert longboat("migrate", "--url", url) == "made a new store of version 1\n"
+    assert longboat("migrate", "--url", url) == f"made a new store of version {len(STEPS)}\n"
     with opened(url) as broker:
         assert len(broker.put(jobs(1))) == 1
 

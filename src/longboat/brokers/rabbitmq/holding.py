@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import msgspec
-import pika  # type: ignore[import-untyped]
+from pika.spec import Basic  # type: ignore[import-untyped]
 
 from longboat.brokers.rabbitmq import letter as letters
 from longboat.brokers.rabbitmq.held import Held
@@ -131,5 +131,5 @@ def evict(broker: RabbitmqBroker, link: Link, consumer: str, failure: Failure) -
 
 def get(channel: Any, name: str, answered: Callable[[Any], None]) -> None:
     """Answers with (method, properties, body), or None where the queue is empty."""
-    channel.add_callback(lambda _: answered(None), [pika.spec.Basic.GetEmpty])
+    channel.add_callback(lambda _: answered(None), [Basic.GetEmpty])
     channel.basic_get(name, lambda _, method, head, body: answered((method, head, body)))

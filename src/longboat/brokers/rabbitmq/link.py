@@ -12,6 +12,7 @@ import pika  # type: ignore[import-untyped]
 import pika.exceptions  # type: ignore[import-untyped]
 from pika.adapters.select_connection import IOLoop  # type: ignore[import-untyped]
 from pika.adapters.utils.selector_ioloop_adapter import SelectorIOServicesAdapter  # type: ignore[import-untyped]
+from pika.spec import Basic  # type: ignore[import-untyped]
 
 from longboat.errors import BrokerError, BrokerFull, BrokerUnavailable, ConfigError
 
@@ -249,7 +250,7 @@ class Link:
             batch = self._batches.pop(tag, None)
             if batch is not None:
                 batch.left -= 1
-                batch.refused |= isinstance(method, pika.spec.Basic.Nack)
+                batch.refused |= isinstance(method, Basic.Nack)
                 if batch.left == 0:
                     batch.done.set()
         if method.multiple:

@@ -114,10 +114,11 @@ class RedisInspector:
 
     def purge(self, states: Collection[State], *, queue: str | None = None, limit: int = 1000) -> int:
         gone = 0
-        for name, state in sorted(self.counts()):
+        for (name, state), n in sorted(self.counts().items()):
             if state not in states or state is State.RUNNING or queue not in (None, name):
                 continue
-            while gone < limit and (count := self._server.call("purge", state.value, name, limit - gone)):
+            last = min(limit, gone + n)  # no more than there were: limits may let in others meanwhile
+            while gone < last and (count := self._server.call("purge", state.value, name, last - gone)):
                 gone += count
         return gone
 

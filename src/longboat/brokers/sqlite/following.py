@@ -31,11 +31,9 @@ def follow(tx: Transaction, job: Job, seq: int, places: Mapping[str, int]) -> in
         if place is None or not known:
             raise UnknownParent(f"job {job.id} comes after {parent}, which is not known here")
         row = tx.run("SELECT state, result FROM ended WHERE seq = ? AND id = ?", (place, parent)).fetchone()
-        succeeded = row is not None and row[0] == State.SUCCEEDED.value
-        tx.run(
-            "INSERT INTO edges VALUES (?, ?, ?, ?, ?)", (place, parent, seq, job.id, row[1] or b"" if succeeded else None)
-        )
-        waiting += not succeeded
+        result = row[1] or b"" if row is not None and row[0] == State.SUCCEEDED.value else None
+        tx.run("INSERT INTO edges VALUES (?, ?, ?, ?, ?)", (place, parent, seq, job.id, result))
+        waiting += result is None
     return waiting
 
 
@@ -65,10 +63,11 @@ def succeeded(tx: Transaction, results: Mapping[int, bytes]) -> bool:
         {"tokens": tokens},
     )
     for keys, blob in packed(results.items()):
+        # As an UPDATE … FROM it would look at every edge there is.
         tx.run(
-            f"UPDATE edges SET result = {PIECE} FROM json_each(:keys) AS j CROSS JOIN leased AS l "
-            "ON l.token = CAST(j.key AS INTEGER) "
-            "WHERE edges.parent_seq = l.seq AND edges.parent = l.id AND edges.result IS NULL",
+            f"INSERT OR REPLACE INTO edges SELECT e.parent_seq, e.parent, e.child_seq, e.child, {PIECE} "
+            "FROM json_each(:keys) AS j CROSS JOIN leased AS l ON l.token = CAST(j.key AS INTEGER) "
+            f"CROSS JOIN edges AS e ON {_THEIRS} WHERE e.result IS NULL",
             {"keys": keys, "blob": blob},
         )
     tx.run(f"DELETE FROM edges WHERE (child_seq, child) IN (SELECT l.seq, l.id {_DONE})", {"tokens": tokens})

@@ -1,4 +1,4 @@
--- How jobs end, and how they are forgotten. Needs: ties
+-- How jobs end, and how they are forgotten. Needs: ties, message
 
 -- Whether any job has ties.
 local any_known = nil

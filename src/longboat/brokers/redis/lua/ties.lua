@@ -5,7 +5,7 @@
 local ties_made = nil
 local function ties()
   if ties_made then return ties_made end
-  -- Here: waits, turns, after, gates, tied
+  -- Here: message, waits, turns, after, gates, tied
   ties_made = {
     to_waiting = to_waiting,
     from_waiting = from_waiting,

@@ -1,0 +1,65 @@
+"""Flows: a chain beside as many round trips one after the other, and a chord beside as many plain jobs, by one worker."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+
+from bench import jobs
+from bench.drain import rate
+from bench.figure import Figure, Plan, Tell, ratio
+from bench.place import at, folder, url, worker
+from longboat import group
+
+STEPS = 1000
+PARENTS = 10_000
+MODE = "full"
+
+
+def figures(plan: Plan, tell: Tell) -> Iterator[Figure]:
+    chains, trips, chords, plain = [], [], [], []
+    for turn in range(plan.repeat):
+        tell(f"chain of {STEPS:,} {turn + 1}/{plan.repeat}")
+        chains.append(chain())
+        trips.append(roundtrips())
+        tell(f"chord of {PARENTS:,} {turn + 1}/{plan.repeat}")
+        chords.append(chord())
+        plain.append(rate("noop", PARENTS, MODE))
+    yield ratio(f"a chain of {STEPS:,} steps", chains, trips, f"{STEPS:,} round trips in a row", "s", goal=1.5, least=False)
+    yield ratio(f"a chord of {PARENTS:,}", chords, plain, "plain jobs", "jobs/s", goal=0.5)
+
+
+def chain() -> float:
+    """Seconds from the enqueueing of all steps to the last one's result."""
+    with folder() as path, at(url(path, MODE)), worker(url(path, MODE)):
+        jobs.step.enqueue(0).result(30)  # the worker is there
+        call = jobs.step.s(0)
+        for _ in range(STEPS - 1):
+            call = call.then(jobs.step)
+        begun = time.perf_counter()
+        assert call.enqueue().result(120) == STEPS
+        return time.perf_counter() - begun
+
+
+def roundtrips() -> float:
+    with folder() as path, at(url(path, MODE)), worker(url(path, MODE)):
+        jobs.step.enqueue(0).result(30)
+        begun, value = time.perf_counter(), 0
+        for _ in range(STEPS):
+            value = jobs.step.enqueue(value).result(30)
+        assert value == STEPS
+        return time.perf_counter() - begun
+
+
+def chord() -> float:
+    """Jobs a second, from the worker's first claim to the last job's result; the worker's start is taken off."""
+    with folder() as path, at(url(path, MODE)):
+        with worker(url(path, MODE)):
+            begun = time.perf_counter()
+            jobs.step.enqueue(0).result(30)
+            start = time.perf_counter() - begun
+        flow = group(*[jobs.step.s(0) for _ in range(PARENTS)]).then(jobs.total).enqueue()
+        begun = time.perf_counter()
+        with worker(url(path, MODE)):
+            assert flow.result(120) == PARENTS
+            return PARENTS / (time.perf_counter() - begun - start)
