@@ -148,8 +148,9 @@ class PostgresConsumer:
     def _try(self, n: int) -> tuple[list[Lease], Look]:
         """Claim what a look shows; while there is more than is taken, look now and then only."""
         link = self._line.link()
-        if self._busy and self._single and SYSTEM.monotonic() - self._looked < _LOOK_EVERY:
-            leases = [] if self._paused else self._claim(link, self._single, n, False)
+        hurries = self._busy and not self._paused and not self._limited
+        if hurries and self._single and SYSTEM.monotonic() - self._looked < _LOOK_EVERY:
+            leases = self._claim(link, self._single, n, False)
             if leases:
                 return leases, Look(True, self._told, [], False, False, 0.0)
         look = self._look(link)

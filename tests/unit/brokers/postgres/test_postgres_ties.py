@@ -1,4 +1,4 @@
-"""Jobs tied to others on PostgreSQL: races between callers and workers, stores of the first version, callers' transactions."""
+"""Jobs tied to others on PostgreSQL: races of callers and workers, stores of the first version, callers' transactions."""
 
 from __future__ import annotations
 

@@ -25,8 +25,8 @@ local function from_levels()
         call('LPUSH', list, struct.pack('>I6', struct.unpack('>I6', pack) + (at - 7) / 12) .. string.sub(pack, at))
       end
     end
+    if call('EXISTS', back, list) == 0 then call('ZREM', P .. 'levels:' .. queue, prio) end
     if #keys >= limit then break end
-    call('ZREM', P .. 'levels:' .. queue, prio)
   end
 end
 
