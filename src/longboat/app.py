@@ -339,6 +339,9 @@ class _Door:
 
         return await asyncio.to_thread(self.enqueue_flow, flow_id, jobs, ends, kinds)
 
+    def enqueue_child(self, job: Job, kind: Any, parent: str) -> Handle[Any]:
+        return self._app.client.enqueue_child(job, kind, parent)
+
     def enqueue_within(self, connection: object, batches: Iterable[list[Job]], kind: Any) -> list[Handle[Any]]:
         return self._app.client.enqueue_within(connection, batches, kind)
 

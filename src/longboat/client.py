@@ -12,13 +12,14 @@ from longboat import codec
 from longboat.broker import Broker
 from longboat.clock import SYSTEM, Duration, seconds
 from longboat.errors import BrokerUnavailable, JobCancelled, JobFailed, JobNotFound, ResultTimeout, TooLarge, Unsupported
-from longboat.flows import Flows, failed_parent, waited
+from longboat.flows import Flows, failed_parent, note_members, waited
 from longboat.handle import LOGS, PROGRESS, Handle, LogLine, Progress
 from longboat.inbox import Inbox, not_found
 from longboat.job import Job, JobView, Result, State
 from longboat.outbox import Outbox
 from longboat.progress import bar
 from longboat.rules import Unique
+from longboat.ties import Ties
 from longboat.unique import put_unique
 
 if TYPE_CHECKING:
@@ -115,6 +116,15 @@ class Client:
         import asyncio
 
         return await asyncio.to_thread(self.enqueue_unique, job, kind, rule, key)
+
+    def enqueue_child(self, job: Job, kind: Any, parent: str) -> Handle[Any]:
+        """Under the header "parent", and as a member of the parent's flow, if it has one."""
+        job.headers = {**job.headers, "parent": parent}
+        view = self.broker.inspector.find([parent])[0]
+        if view is not None and view.ties is not None and view.ties.flow:
+            job.ties = msgspec.structs.replace(job.ties or Ties(), flow=view.ties.flow)
+            note_members(self.broker.board, view.ties.flow, [job])
+        return self.enqueue(job, kind)
 
     def store(self, jobs: list[Job]) -> None:
         """Store them together or not at all."""

@@ -110,7 +110,7 @@ class Running:
         self._steps = {**(self._steps or {}), name: result}
 
     def enqueue(self, task: Callable[P, Any], /, *args: P.args, **kwargs: P.kwargs) -> Handle[Any]:
-        """Enqueue another job as a child of this one: it is recorded with it, under the header "parent"."""
+        """Enqueue another job as a child of this one: recorded under the header "parent", and part of this one's flow."""
         return cast("Task[P, Any]", task).enqueue_child(self.id, *args, **kwargs)
 
 

@@ -56,6 +56,7 @@ class Door(FlowDoor, Protocol):
     ) -> list[Handle[Any]]: ...
     def enqueue_unique(self, job: Job, kind: Any, rule: Unique, key: str) -> Handle[Any]: ...
     async def aenqueue_unique(self, job: Job, kind: Any, rule: Unique, key: str) -> Handle[Any]: ...
+    def enqueue_child(self, job: Job, kind: Any, parent: str) -> Handle[Any]: ...
     def enqueue_within(self, connection: object, batches: Iterable[list[Job]], kind: Any) -> list[Handle[Any]]: ...
 
 
@@ -122,10 +123,8 @@ class Task(Generic[P, R]):
         return await self._way().aenqueue_many(self._batches(calls), self.kind, progress, _length(calls))
 
     def enqueue_child(self, parent: str, *args: P.args, **kwargs: P.kwargs) -> Handle[R]:
-        """As `enqueue`, for a job that another one asks for: recorded under the header "parent"."""
-        job = self._job(args, kwargs)
-        job.headers = {"parent": parent}
-        return self._way().enqueue(job, self.kind)
+        """As `enqueue`, for a job that another one asks for: it is recorded with that one, and joins its flow."""
+        return self._way().enqueue_child(self._job(args, kwargs), self.kind, parent)
 
     def s(self, *args: P.args, **kwargs: P.kwargs) -> Signature[R]:
         """This call, to be made later or within a flow: `fetch.s(url).then(parse).enqueue()`."""

@@ -71,3 +71,15 @@ def test_flows(shell: Shell, tmp_path: Path) -> None:
     assert "cancelled 2" in shell.run("flows", "cancel", flow.id).out
     assert "2 cancelled" in shell.run("flows", "list").out
     assert "no flow" in shell.run("flows", "show", "nobody", status=1).err
+
+
+def test_cancel_by_queue_task_and_flow(shell: Shell) -> None:
+    shell.run("enqueue", "tasks.sleep", "1")
+    shell.run("enqueue", "tasks.greet", "ann")
+    assert "would cancel 1" in shell.run("cancel", "--queue", "slow", "--dry-run").out
+    assert "cancelled 1" in shell.run("cancel", "--queue", "slow", "--yes").out
+    assert "cancelled 1" in shell.run("cancel", "--task", "tasks.greet", "--yes").out
+    assert "no such jobs" in shell.run("cancel", "--task", "tasks.greet", "--yes").out
+    assert "Say which" in shell.run("cancel", status=2).err
+    assert "Say which" in shell.run("cancel", "id", "--queue", "slow", status=2).err
+    assert "no flow" in shell.run("cancel", "--flow", "nobody", "--yes", status=1).err

@@ -98,19 +98,20 @@ def test_a_claim_whose_answer_was_lost_is_undone(server: PostgresServer) -> None
     with opened(server.url) as broker:
         consumer = broker.consumer(["default"], lease=60)
         ids = broker.put(jobs(5))
-        made = consumer._claim_queue  # type: ignore[attr-defined]
+        claims = consumer._claims  # type: ignore[attr-defined]
+        made = claims._claim_plain
 
         def deaf(*values: object) -> None:
-            heard = consumer._heard  # type: ignore[attr-defined]
+            heard = claims.heard
             made(*values)
-            consumer._heard = heard  # type: ignore[attr-defined]
+            claims.heard = heard
             raise BrokerUnavailable("the connection broke before the answer came")
 
-        consumer._claim_queue = deaf  # type: ignore[attr-defined]
+        claims._claim_plain = deaf
         with pytest.raises(BrokerUnavailable):
             consumer.receive(5, wait=0)
         assert broker.inspector.counts() == {("default", State.RUNNING): 5}
-        consumer._claim_queue = made  # type: ignore[attr-defined]
+        claims._claim_plain = made
         assert drain(broker, consumer, 5) == ids
         consumer.close()
 

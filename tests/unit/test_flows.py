@@ -124,6 +124,25 @@ def test_a_flow_is_cancelled_as_a_whole(app: Longboat) -> None:
     assert flow.cancel() == 0
 
 
+def test_a_flow_grows_while_it_runs(app: Longboat) -> None:
+    t = tasks(app)
+
+    @app.task(name="spread")
+    async def spread(n: int) -> int:
+        for _ in range(n):
+            await asyncio.to_thread(longboat.current().enqueue, t.add, n)
+        return n
+
+    with app.worker():
+        flow = t.add.s(1).then(spread).then(t.add).enqueue()
+        assert flow.result(10) == 3
+        until = time.monotonic() + 10
+        while not flow.status().ended and time.monotonic() < until:
+            time.sleep(0.01)
+        assert flow.status().jobs == Counter({State.SUCCEEDED: 5})
+        assert [handle.task for handle in flow.jobs()] == ["add", "spread", "add", "add", "add"]
+
+
 def test_a_flow_that_takes_too_long_is_told(app: Longboat) -> None:
     t = tasks(app)
     with pytest.raises(ResultTimeout, match="it goes on"):

@@ -1,37 +1,101 @@
-"""`longboat cancel`: by id."""
+"""`longboat cancel`: by id, or all of a queue, a task or a flow."""
 
 from __future__ import annotations
+
+from typing import TYPE_CHECKING
 
 import click
 
 from longboat.cli.fail import DONE, FAILED
-from longboat.cli.params import url_option
+from longboat.cli.params import changes, url_option
+from longboat.job import State
+
+if TYPE_CHECKING:
+    from longboat.broker import Broker
+
+BATCH = 200
+LIVING = (State.SCHEDULED, State.WAITING, State.READY, State.RUNNING)
 
 
 @click.command()
-@click.argument("ids", nargs=-1, required=True, metavar="ID...")
+@click.argument("ids", nargs=-1, metavar="[ID]...")
+@click.option("--queue", metavar="NAME", help="All of this queue that have not ended.")
+@click.option("--task", metavar="NAME", help="All of this task that have not ended.")
+@click.option("--flow", metavar="ID", help="All of this flow that have not ended.")
+@changes
 @url_option
-def command(ids: tuple[str, ...], url: str | None) -> int:
+def command(
+    ids: tuple[str, ...], queue: str | None, task: str | None, flow: str | None, yes: bool, dry_run: bool, url: str | None
+) -> int:
     """Cancel jobs, also while they run: a running one is told within about a second, and cut off if it does not end.
 
-    Prints a line for each.
+    By ids, which prints a line for each; or those of a --queue, a --task (or both), or a --flow, which asks before.
 
-    Exit status: 0 all were cancelled or asked to stop, 1 some were unknown or had ended.
+    Exit status: 0 all were cancelled or asked to stop, 1 some of the ids were unknown or had ended.
     """
+    if sum((bool(ids), bool(queue or task), bool(flow))) != 1:
+        raise click.UsageError("Say which: ids, or --queue and --task, or --flow.")
     from longboat.cli.address import opened
-    from longboat.job import State
 
-    status = DONE
     with opened(url) as broker:
-        affected = set(broker.inspector.cancel(ids))
-        for job_id, view in zip(ids, broker.inspector.find(ids), strict=True):
-            if view is None:
-                became, status = "unknown", FAILED
-            elif view.state is State.RUNNING:
-                became = "running, asked to stop"
-            elif job_id in affected:
-                became = "cancelled"
-            else:
-                became, status = f"had ended: {view.state.value}", FAILED
-            click.echo(f"{job_id}  {became}")
+        if ids:
+            return _by_ids(broker, ids)
+        _many(broker, _of_flow(broker, flow) if flow else _of(broker, queue, task), yes=yes, dry_run=dry_run)
+    return DONE
+
+
+def _by_ids(broker: Broker, ids: tuple[str, ...]) -> int:
+    status = DONE
+    affected = set(broker.inspector.cancel(ids))
+    for job_id, view in zip(ids, broker.inspector.find(ids), strict=True):
+        if view is None:
+            became, status = "unknown", FAILED
+        elif view.state is State.RUNNING:
+            became = "running, asked to stop"
+        elif job_id in affected:
+            became = "cancelled"
+        else:
+            became, status = f"had ended: {view.state.value}", FAILED
+        click.echo(f"{job_id}  {became}")
     return status
+
+
+def _many(broker: Broker, ids: list[str], *, yes: bool, dry_run: bool) -> None:
+    from longboat.cli.asking import agreed, jobs
+    from longboat.progress import bar
+
+    if not ids:
+        click.echo("no such jobs")
+    elif agreed(f"cancel {jobs(len(ids), 'unfinished')}", yes=yes, dry_run=dry_run):
+        cancelled = 0
+        with bar("Cancelled", len(ids)) as advance:
+            for start in range(0, len(ids), BATCH):
+                cancelled += len(broker.inspector.cancel(ids[start : start + BATCH]))
+                advance(len(ids[start : start + BATCH]))
+        click.echo(f"cancelled {jobs(cancelled, 'unfinished')}")
+
+
+def _of(broker: Broker, queue: str | None, task: str | None) -> list[str]:
+    ids: list[str] = []
+    for state in LIVING:
+        after = None
+        while True:
+            page = broker.inspector.jobs(state, queue=queue, task=task, after=after, limit=BATCH)
+            ids += [job.id for job in page.jobs]
+            after = page.after
+            if after is None:
+                break
+    return list(dict.fromkeys(ids))
+
+
+def _of_flow(broker: Broker, flow_id: str) -> list[str]:
+    """Last ones first, so that none starts meanwhile."""
+    from longboat.flows import members, plan
+
+    plan(broker.board, flow_id)
+    ids = [job_id for some in members(broker.board, flow_id) for job_id, _ in some]
+    living: list[str] = []
+    for start in range(0, len(ids), BATCH):
+        views = broker.inspector.find(ids[start : start + BATCH])
+        living += [view.id for view in views if view is not None and not view.state.ended]
+    return living[::-1]
