@@ -14,7 +14,7 @@ import msgspec
 from longboat.board import Board, Note
 from longboat.broker import Broker
 from longboat.clock import SYSTEM, Duration, seconds
-from longboat.errors import JobNotFound, ResultTimeout
+from longboat.errors import BrokerError, JobNotFound, ResultTimeout
 from longboat.flow import Ends, Flow, FlowStatus, Plan, end_ids
 from longboat.handle import Handle
 from longboat.job import Job, JobView, Result, State, new_id
@@ -116,7 +116,12 @@ class Flows:
         note_members(board, flow_id, jobs)
         value = msgspec.msgpack.encode(Plan(name, SYSTEM.now(), ends, len(jobs)))
         board.write(SPACE, [Note(flow_id, value, KEPT)])
-        self._client.store(jobs)
+        try:
+            self._client.store(jobs)
+        except BaseException:
+            with contextlib.suppress(BrokerError):  # else it is listed for a while, without jobs
+                board.write(SPACE, [Note(flow_id, None)])
+            raise
         return Flow(self, flow_id, ends, kinds)
 
     def find(self, flow_id: str) -> Flow[Any]:

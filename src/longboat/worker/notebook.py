@@ -8,6 +8,7 @@ import msgspec
 
 from longboat.board import Board, Note
 from longboat.current import STEPS, STEPS_KEPT
+from longboat.errors import Unsupported
 from longboat.handle import LOGS, PROGRESS, LogLine, Progress
 
 KEPT = 86400.0
@@ -31,15 +32,18 @@ class Notebook:
         self._lines: dict[str, list[LogLine]] = {}
         self._counts: dict[tuple[str, int], int] = {}
         self._waiting = 0
+        self._deaf = False
+        """This broker has no board."""
 
     def progress(self, job_id: str, progress: Progress) -> None:
         with self._lock:
-            self._progress[job_id] = progress
+            if not self._deaf:
+                self._progress[job_id] = progress
 
     def log(self, job_id: str, line: LogLine) -> None:
         with self._lock:
             count = self._counts.get((job_id, line.attempt), 0)
-            if count >= LINES or self._waiting >= BACKLOG:
+            if count >= LINES or self._waiting >= BACKLOG or self._deaf:
                 return
             if count == LINES - 1:
                 line = LogLine(line.at, "WARNING", f"more than {LINES} lines: the rest is left out", line.attempt)
@@ -62,11 +66,15 @@ class Notebook:
             self._waiting = 0
             if len(self._counts) > BACKLOG:
                 self._counts.clear()
-        if progress:
-            encode = msgspec.msgpack.encode
-            self._board.write(PROGRESS, [Note(job_id, encode(said), KEPT) for job_id, said in progress.items()])
-        for job_id, said in lines.items():
-            self._board.write(LOGS + job_id, [_note(line, place) for place, line in enumerate(said)])
+        try:
+            if progress:
+                encode = msgspec.msgpack.encode
+                self._board.write(PROGRESS, [Note(job_id, encode(said), KEPT) for job_id, said in progress.items()])
+            for job_id, said in lines.items():
+                self._board.write(LOGS + job_id, [_note(line, place) for place, line in enumerate(said)])
+        except Unsupported:
+            self._deaf = True
+            raise
         return now + WRITE_EVERY
 
 

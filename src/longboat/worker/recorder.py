@@ -48,6 +48,7 @@ class Recorder:
         self.totals: Slice = {}
         """Since the worker began: what metrics tell."""
         self._open: dict[Grain, tuple[float, Slice]] = {grain: (0.0, {}) for grain in GRAINS}
+        self._unwritten: set[Grain] = set()
         self.seen = 0
         """Calls that have replied. Several threads add to it without a lock: it only decides which are sampled."""
         self.next_sample = 0
@@ -123,12 +124,14 @@ class Recorder:
         for name, tally in fresh.items():
             self.totals.setdefault(name, Tally()).add(tally)
         for grain in GRAINS:
-            self._write(grain, fresh, now)
+            self._add(grain, fresh, now)
+        for grain in list(self._unwritten):
+            self._write(grain)
         for print_, (count, task, failure, job_id) in failures.items():
             self._write_failures(print_, count, task, failure, job_id)
         return now + EVERY
 
-    def _write(self, grain: Grain, fresh: Slice, now: float) -> None:
+    def _add(self, grain: Grain, fresh: Slice, now: float) -> None:
         """The open bucket is written over until its time is over. What is done in its last seconds counts to the next."""
         start = now // grain.width * grain.width
         begun, slice_ = self._open[grain]
@@ -138,8 +141,14 @@ class Recorder:
         if fresh:
             for name, tally in fresh.items():
                 slice_.setdefault(name, Tally()).add(tally)
-            value = msgspec.msgpack.encode([(queue, task, tally) for (queue, task), tally in slice_.items()])
-            self._board.write(grain.space, [Note(note_key(start, self._worker), value, grain.keep)])
+            self._unwritten.add(grain)
+
+    def _write(self, grain: Grain) -> None:
+        """What could not be written is tried again, as long as its bucket is the open one."""
+        start, slice_ = self._open[grain]
+        value = msgspec.msgpack.encode([(queue, task, tally) for (queue, task), tally in slice_.items()])
+        self._board.write(grain.space, [Note(note_key(start, self._worker), value, grain.keep)])
+        self._unwritten.discard(grain)
 
     def _write_failures(self, name: str, count: int, task: str, failure: Failure, job_id: str) -> None:
         while True:

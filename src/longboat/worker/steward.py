@@ -38,13 +38,14 @@ class Steward:
     def start(self) -> None:
         self._thread.start()
 
-    def close(self) -> None:
-        """Every chore is called a last time."""
+    def close(self) -> bool:
+        """Every chore is called a last time, as long as the broker answers. Whether it did."""
         self._closing = True
         self._wake.set()
-        if self._thread.ident is not None:
-            self._thread.join()
-            self._round(float("inf"))
+        if self._thread.ident is None:
+            return False
+        self._thread.join()
+        return self._round(float("inf"))
 
     def _run(self) -> None:
         while not self._closing:
@@ -53,7 +54,7 @@ class Steward:
             self._wake.wait(max(0.0, min([now + LOOK, *self._due.values()]) - now))
             self._wake.clear()
 
-    def _round(self, until: float) -> None:
+    def _round(self, until: float) -> bool:
         for chore, due in list(self._due.items()):
             if due > until:
                 continue
@@ -64,6 +65,8 @@ class Steward:
                 del self._due[chore]  # this broker has no board
             except BrokerError:
                 self._due[chore] = now + LOOK  # the fetcher tells of the outage
+                return False
             except Exception:
                 logging.getLogger("longboat").exception("%s failed; jobs go on", type(chore).__name__)
                 self._due[chore] = now + LOOK
+        return True

@@ -180,8 +180,8 @@ class Worker:
             closer.join()
         self._settler.close()
         self._close_resources(grace)
-        self._steward.close()
-        self._leave()
+        if self._steward.close():
+            self._leave()
         self._leases.close()
         deadline.cancel()
         self.link.close()

@@ -40,7 +40,7 @@ class Doorway:
     def opens(self, gate: Gate, now: float) -> float | None:
         """When it opens, if it is time that shuts it."""
         times = self._in_time(gate, now)
-        if gate.starts is None or len(times) < gate.starts or (gate.running or math.inf) <= len(self.held):
+        if not gate.starts or len(times) < gate.starts or (gate.running or math.inf) <= len(self.held):
             return None
         return times[-gate.starts] + gate.per
 

@@ -56,28 +56,28 @@ def done(consumer: Any, leases: Any, result: bytes = b"\xc0") -> None:
 @pytest.mark.parametrize("keep", [3600.0, 0.0])
 def test_a_job_put_while_the_one_before_it_is_settled_is_never_left_behind(broker: Any, keep: float) -> None:
     consumer, others = broker.consumer(["default"], lease=60), broker.consumer(["children"], lease=60)
-    late = 0
+    both = threading.Barrier(2)
+
+    def put(child: Job) -> bool:
+        both.wait(5)
+        try:
+            return bool(broker.put([child]) == [child.id])
+        except UnknownParent:
+            assert keep == 0.0, "a job whose result is kept was not known"
+            return False
+
     with ThreadPoolExecutor(1) as threads:
-        for turn in range(150):
-            parent = job(keep=keep)
-            child = job(after(parent), queue="children")
-            broker.put([parent])
+        for turn in range(120):
+            broker.put([parent := job(keep=keep)])
             [lease] = consumer.receive(1, wait=5)
-            settling = threads.submit(done, consumer, [lease], b"\x01")
-            time.sleep(random.uniform(0, 0.003))
-            try:
-                broker.put([child])
-            except UnknownParent:
-                assert keep == 0.0, "a job whose result is kept was not known"
-                late += 1
-                child = job(queue="children")
-                broker.put([child])
-            settling.result(5)
-            leases = others.receive(1, wait=2)
-            assert [lease.job.id for lease in leases] == [child.id], f"left behind in round {turn}"
-            assert list(leases[0].inputs) == [b"\x01"] * (child.ties is not None)
-            done(others, leases)
-    assert late < 150
+            child = job(after(parent), queue="children")
+            putting = threads.submit(put, child)
+            both.wait(5)
+            done(consumer, [lease], b"\x01")
+            if putting.result(5):
+                leases = others.receive(1, wait=5)
+                assert [(lease.job.id, list(lease.inputs)) for lease in leases] == [(child.id, [b"\x01"])], f"round {turn}"
+                done(others, leases)
     assert broker._store.call("SELECT count(*) FROM @.edges") == [(0,)]
     consumer.close()
     others.close()
