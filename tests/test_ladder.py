@@ -48,10 +48,12 @@ LADDER: list[str | set[str]] = [
     "history",
     "pauses",
     "explain",
+    "search",
     "scheduler",
     "worker",
     "app",
     "__init__",  # the surface, `from longboat import Longboat`: for the edges below only
+    "dashboard",
     "cli",
     "__main__",
     "testing",

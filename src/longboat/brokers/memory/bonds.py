@@ -41,7 +41,11 @@ class Bonds:
 
     def tie(self, record: Record) -> None:
         """A new job: what it waits for, and its place."""
+        if record.ties.after:
+            record.pending, record.inputs = set(), {}
         for name in record.ties.after:
+            assert record.pending is not None
+            assert record.inputs is not None
             parent = self._store.jobs[name]
             if parent.state is State.SUCCEEDED:
                 record.inputs[name] = parent.result or b""
@@ -66,6 +70,8 @@ class Bonds:
             self.untie(record)
             return
         for follower in self._followers.pop(record.id, ()):
+            assert follower.pending is not None
+            assert follower.inputs is not None
             follower.inputs[record.id] = record.result or b""
             follower.pending.discard(record.id)
             if not follower.pending:
@@ -73,11 +79,11 @@ class Bonds:
 
     def untie(self, record: Record) -> None:
         """It waits for its parents no more, and limits that it stood ready for may let in another."""
-        for parent in record.pending:
+        for parent in record.pending or ():
             self._followers[parent].remove(record)
             if not self._followers[parent]:
                 del self._followers[parent]
-        record.pending.clear()
+        record.pending = None
         for gate in record.ties.gates:
             if doorway := self.doorways.get(gate.key):
                 self.let_in(doorway, self._store.clock.now())

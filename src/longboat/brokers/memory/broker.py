@@ -104,7 +104,7 @@ class MemoryConsumer:
                 if record.ties.gates and self._store.bonds.keep_out(record, now):
                     continue
                 self._store.lease(record, self._holder, now)
-                inputs = [record.inputs[parent] for parent in record.ties.after]
+                inputs = [record.inputs[parent] for parent in record.ties.after] if record.inputs else ()
                 attempt = record.attempts + 1
                 leases.append(Lease(job, attempt, record.token, record.returns, len(record.failures), inputs))
         return leases

@@ -85,9 +85,9 @@ class Record:
     place: float = 0.0
     """Where it stands among those of its priority; of equal ones the one with the lower serial is first."""
     delay: float = 0.0
-    pending: set[str] = field(default_factory=set)
+    pending: set[str] | None = None
     """Parents that have not succeeded yet."""
-    inputs: dict[str, bytes] = field(default_factory=dict)
+    inputs: dict[str, bytes] | None = None
     shut_out: Doorway | None = None
     """In whose line it waits."""
 

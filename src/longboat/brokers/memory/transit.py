@@ -28,7 +28,7 @@ class MemoryTransit:
             parcels: list[Parcel] = []
             room = ROOM
             self._away = {job_id: until for job_id, until in self._away.items() if until > now}
-            awaited = {parent for record in self._store.jobs.values() for parent in record.pending}
+            awaited = {parent for record in self._store.jobs.values() for parent in record.pending or ()}
             for job_id in dict.fromkeys(ids):
                 record = self._store.jobs.get(job_id)
                 if record is None or job_id in awaited or not _may_leave(record):

@@ -35,6 +35,10 @@ class Letter(msgspec.Struct):
     started: int = 0
     """The attempt that was noted as started there."""
     worker: str = ""
+    copy: str = ""
+    """The name of this message among those of its job, where a store is kept."""
+    again: bool = False
+    """It may be a second message of its job."""
 
     def headers(self) -> dict[str, Any]:
         if self == BLANK:
@@ -71,6 +75,8 @@ def opened(headers: dict[str, Any] | None, *, redelivered: bool) -> Letter:
         said.get("longboat-token", 0),
         said.get("longboat-started", 0),
         said.get("longboat-worker", ""),
+        said.get("longboat-copy", ""),
+        said.get("longboat-again", False),
     )
     letter.returns += said.get("x-delivery-count", int(redelivered))
     return letter

@@ -243,6 +243,16 @@ class Link:
         if batch.refused:
             raise BrokerFull(f"{self.where}: the server refused a message: a queue is over its limit")
 
+    def tell(self, exchange: str, key: str, body: bytes) -> None:
+        """Publish to whoever listens just now, without waiting; lost where nobody does, or the server blocks publishers."""
+
+        def publish(channel: Any) -> None:
+            if not self.blocked:
+                self._published += 1
+                channel.basic_publish(exchange, key, body, pika.BasicProperties(delivery_mode=1))
+
+        self.post(publish)
+
     def _confirmed(self, frame: Any) -> None:
         method = frame.method
         tags = range(self._oldest, method.delivery_tag + 1) if method.multiple else (method.delivery_tag,)

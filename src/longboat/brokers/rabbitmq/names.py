@@ -28,6 +28,8 @@ class Names:
         """The exchange that leads to the ready queues."""
         self.holding = f"{prefix}.holding"
         """The exchange that leads to what consumers hold in queues of their own."""
+        self.ended = f"{prefix}.ended"
+        """The exchange that tells listeners the ids of jobs that have ended."""
 
     def ready(self, queue: str, level: int) -> str:
         return f"{self.prefix}.{queue}.{level}"
@@ -37,6 +39,10 @@ class Names:
 
     def held(self, consumer: str) -> str:
         return f"{self.prefix}.held.{consumer}"
+
+    def ear(self, who: str) -> str:
+        """The queue by which a consumer or a listener is told of what others did."""
+        return f"{self.prefix}.ear.{who}"
 
     def step(self, number: int) -> str:
         """The delay queue, and the exchange before it, that holds for UNIT * 2**number seconds."""

@@ -65,6 +65,19 @@ class Topology:
     def _delete(self, name: str) -> None:
         self._link.do(lambda channel, answer: channel.queue_delete(name, callback=answer))
 
+    def ended(self) -> None:
+        with self._lock:
+            self._exchange(self._names.ended, "fanout")
+
+    def ear(self, who: str, *, ended: bool) -> str:
+        """A queue that lives as long as this link; with `ended` it is told of all jobs that end."""
+        name = self._names.ear(who)
+        self._link.do(lambda channel, answer: channel.queue_declare(name, exclusive=True, callback=answer))
+        if ended:
+            self.ended()
+            self._bind(name, self._names.ended, "")
+        return name
+
     def steps(self, highest: int) -> None:
         """The delay queues up to this one, and what leads from each to the next."""
         with self._lock:
@@ -95,9 +108,9 @@ class Topology:
         if self._type == "quorum":
             self._queue(f"{name}.fence", arguments or {})
 
-    def _exchange(self, name: str) -> None:
+    def _exchange(self, name: str, kind: str = "topic") -> None:
         if f"exchange {name}" not in self._known:
-            self._link.do(lambda channel, answer: channel.exchange_declare(name, "topic", durable=True, callback=answer))
+            self._link.do(lambda channel, answer: channel.exchange_declare(name, kind, durable=True, callback=answer))
             self._known.add(f"exchange {name}")
 
     def _queue(self, name: str, arguments: dict[str, Any]) -> None:
