@@ -30,6 +30,8 @@ EVERY = 2.0
 """Seconds between writes, about."""
 SAMPLES = 2000
 """Calls a second whose latencies are taken, about; each stands for the others."""
+MOST = 4096
+"""Calls that one sample stands for, at most."""
 GROUPS = 200
 """Groups of failures that wait to be written, at most."""
 
@@ -53,8 +55,8 @@ class Recorder:
         """Calls that have replied. Several threads add to it without a lock: it only decides which are sampled."""
         self.next_sample = 0
         self._step = 1
-        self._seen_before = 0
-        self._tended: float | None = None
+        self._sampled = 0
+        self._sampled_at = 0.0
 
     # --- while jobs run
 
@@ -101,11 +103,13 @@ class Recorder:
 
     def sample(self, call: Call) -> None:
         """Take this call's latencies, for all since the last one that was sampled."""
-        job, ran = call.lease.job, monotonic() - call.started
+        now = monotonic()
+        job, ran = call.lease.job, now - call.started
         waited = SYSTEM.now() - ran - job.enqueued - job.delay
         with self._lock:
-            weight = max(1, min(self._step, self.seen - self.next_sample + self._step))
-            self.next_sample = self.seen + self._step
+            weight = max(1, self.seen - self._sampled)
+            self._step = min(self._step * 2, MOST) if now - self._sampled_at < 1 / SAMPLES else max(1, self._step // 2)
+            self._sampled, self._sampled_at, self.next_sample = self.seen, now, self.seen + self._step
             tally = self._tally(job.queue, job.task)
             _put(tally.run, bucket_of(ran), weight)
             if job.enqueued and call.lease.attempt == 1:
@@ -117,10 +121,6 @@ class Recorder:
         with self._lock:
             fresh, self._fresh = self._fresh, {}
             failures, self._failures = self._failures, {}
-            if self._tended is not None:
-                rate = (self.seen - self._seen_before) / max(0.1, now - self._tended)
-                self._step = max(1, int(rate / SAMPLES))
-            self._tended, self._seen_before = now, self.seen
         for name, tally in fresh.items():
             self.totals.setdefault(name, Tally()).add(tally)
         for grain in GRAINS:

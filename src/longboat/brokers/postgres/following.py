@@ -108,7 +108,7 @@ def _hold(tx: Transaction, rows: Sequence[tuple[Any, ...]]) -> set[int]:
     held: set[int] = set()
     if not rows:
         return held
-    places, _, queues, ranks = (list(each) for each in zip(*rows, strict=True))
+    places, _, queues, ranks = (list(each) for each in zip(*sorted(rows), strict=True))
     held.update(
         place
         for (place,) in tx.run(

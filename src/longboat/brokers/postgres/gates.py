@@ -11,6 +11,8 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 from typing import Any, NamedTuple
 
+import psycopg.errors
+
 from longboat.brokers.postgres.moving import FIELDS, make_ready
 from longboat.brokers.postgres.names import name_of, raw
 from longboat.brokers.postgres.transaction import NOW, Transaction
@@ -103,19 +105,22 @@ _ROOM = f"""
 
 
 def lock(tx: Transaction, keys: Collection[bytes]) -> dict[bytes, int]:
-    """Keep others from these keys until the transaction's end; how many each holds."""
+    """Keep others from these keys until the transaction's end; how many each holds.
+
+    All rows are there before the first is locked: who found one missing then would hold greater keys than it waits for.
+    """
     ordered = sorted(keys)
-    while True:
-        rows = tx.run(
-            "SELECT key, held FROM @.gates WHERE key = ANY (%(keys)b::bytea[]) ORDER BY key FOR UPDATE", keys=ordered
-        ).fetchall()
-        if len(rows) == len(ordered):
-            return dict(rows)
-        tx.run(
-            "INSERT INTO @.gates (key, held) SELECT key, 0 FROM unnest(%(keys)b::bytea[]) AS g (key) ORDER BY key "
-            "ON CONFLICT DO NOTHING",
-            keys=ordered,
-        )
+    tx.run(
+        "INSERT INTO @.gates (key, held) SELECT key, 0 FROM unnest(%(keys)b::bytea[]) AS g (key) ORDER BY key "
+        "ON CONFLICT DO NOTHING",
+        keys=ordered,
+    )
+    rows = tx.run(
+        "SELECT key, held FROM @.gates WHERE key = ANY (%(keys)b::bytea[]) ORDER BY key FOR UPDATE", keys=ordered
+    ).fetchall()
+    if len(rows) < len(ordered):
+        raise psycopg.errors.SerializationFailure("a limit that nobody held was forgotten at that very moment")
+    return dict(rows)
 
 
 def started(tx: Transaction, windows: Collection[tuple[bytes, float]]) -> tuple[float, dict[tuple[bytes, float], int]]:

@@ -7,18 +7,15 @@ import time
 from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Any
 
-import msgspec
-
 from longboat.broker import UNDECODABLE, Lease, Pulse, Settlement
 from longboat.brokers.rabbitmq import letter as letters
 from longboat.brokers.rabbitmq.held import Hands, Held
 from longboat.brokers.rabbitmq.holding import Holding
-from longboat.brokers.rabbitmq.letter import Letter
 from longboat.brokers.rabbitmq.link import Link, Message
 from longboat.brokers.rabbitmq.subscription import Subscription
-from longboat.codec import decode_failures, encode_failures
+from longboat.codec import decode_failures
 from longboat.errors import BrokerError, Undecodable
-from longboat.job import Cancelled, Dead, Done, Failure, Outcome, Park, Release, Retry, new_id
+from longboat.job import Dead, Failure, Outcome, Park, Release, Retry, new_id
 
 if TYPE_CHECKING:
     from longboat.brokers.rabbitmq.broker import RabbitmqBroker
@@ -88,10 +85,15 @@ class RabbitmqConsumer:
                 leases, others = self._take(n)
                 over = self._nudged or time.monotonic() >= patience
                 self._nudged = False
+            leases = self._admit(leases)
             for held in others:
                 self._put_aside(held)
             if leases or over or self._over():
                 return leases
+
+    def _admit(self, leases: list[Lease]) -> list[Lease]:
+        """Those of what was taken that may be given out."""
+        return leases
 
     def _over(self) -> bool:
         return self._closed or self._link.lost is not None
@@ -200,13 +202,9 @@ class RabbitmqConsumer:
                     applied.append((held, settlement))
         try:
             ending = {held.tag for held, _ in applied}
-            suspects = [
-                held for lease, held in begun if held and lease.returns and not held.noted and held.tag not in ending
-            ]
-            self._holding.keep(suspects, noted=True)
-            messages = [message for held, each in applied if (message := self._again(held, each.lease, each.outcome))]
-            if messages:
-                self._send(messages, applied)
+            refused += self._record(
+                applied, [held for _, held in begun if held and not held.noted and held.tag not in ending]
+            )
         except BaseException:
             with self._changed:
                 for held, _ in applied:
@@ -215,30 +213,29 @@ class RabbitmqConsumer:
         self._finish([held for held, _ in applied])
         return refused
 
+    def _record(self, applied: Sequence[tuple[Held, Settlement]], started: Sequence[Held]) -> list[Lease]:
+        """Store what the acknowledgements that follow do not say; returns leases whose jobs have ended otherwise."""
+        self._holding.keep([held for held in started if held.lease and held.lease.returns], noted=True)
+        messages = [message for held, each in applied if (message := self._again(held, each.lease, each.outcome))]
+        if messages:
+            self._send(messages, applied)
+        return []
+
     def _send(self, messages: Sequence[Message], applied: Sequence[tuple[Held, Settlement]]) -> None:
-        longest = max((_delay(each.outcome) for _, each in applied), default=0.0)
+        longest = max((delay_of(each.outcome) for _, each in applied), default=0.0)
         queues = {held.queue for held, each in applied if isinstance(each.outcome, Retry | Release | Park)}
         dead = {held.queue for held, each in applied if isinstance(each.outcome, Dead)}
         self._broker.send(messages, queues, longest, dead)
 
     def _again(self, held: Held, lease: Lease, outcome: Outcome) -> Message | None:
         """The message that carries the job on; None where it is over."""
-        names, letter, job = self._broker.names, held.letter, lease.job
-        match outcome:
-            case Retry(delay, failure):
-                new = Letter(lease.attempt, 0, letter.failed(failure), letter.put)
-                return letters.ready(names, job, new, delay, held.body)
-            case Release(delay):
-                new = msgspec.structs.replace(letter, parked=0.0, why=b"")
-                return letters.ready(names, job, new, delay, held.body)
-            case Park(patience, failure):
-                new = msgspec.structs.replace(letter, parked=time.time() + patience, why=encode_failures([failure]))
-                return letters.ready(names, job, new, min(PARK_PAUSE, patience), held.body)
-            case Dead(failure, charged):
-                new = Letter(lease.attempt if charged else letter.attempts, 0, letter.failed(failure), letter.put)
-                return letters.dead(names, job.queue, job.id, held.body, new)
-            case Done() | Cancelled():
-                return None
+        names, job = self._broker.names, lease.job
+        new = letters.after(held.letter, lease.attempt, outcome)
+        if isinstance(outcome, Dead):
+            return letters.dead(names, job.queue, job.id, held.body, new)
+        if isinstance(outcome, Retry | Release | Park):
+            return letters.ready(names, job, new, delay_of(outcome), held.body)
+        return None
 
     def _finish(self, helds: list[Held]) -> None:
         """Acknowledged: joined as far as all before a tag is over too; the others one by one."""
@@ -287,20 +284,23 @@ class RabbitmqConsumer:
         self._closed = True
         self.wake()
         try:
-            self._holding.close(self._own)
+            self._hand_back()
         finally:
             self._link.close()
+
+    def _hand_back(self) -> None:
+        self._holding.close(self._own)
 
     def _own(self) -> tuple[list[Held], bool]:
         with self._changed:
             return self._hands.own()
 
 
-def _delay(outcome: Outcome) -> float:
+def delay_of(outcome: Outcome) -> float:
     match outcome:
         case Retry(delay) | Release(delay):
             return delay
-        case Park():
-            return PARK_PAUSE
+        case Park(patience):
+            return min(PARK_PAUSE, patience)
         case _:
             return 0.0

@@ -11,7 +11,7 @@ from longboat.broker import LOST, Lease
 from longboat.brokers.rabbitmq.link import Message
 from longboat.brokers.rabbitmq.names import Names, address, key_of, level_of, units_of
 from longboat.codec import decode_failures, decode_job, encode_failures, encode_job
-from longboat.job import FAILURES_KEPT, Failure, Job
+from longboat.job import FAILURES_KEPT, Cancelled, Dead, Done, Failure, Job, Outcome, Park, Release, Retry
 
 TRACEBACK_KEPT = 2000
 """Characters of each traceback, its end: all headers of a message fit one frame of 128 kB."""
@@ -98,6 +98,22 @@ def lease_of(body: bytes, letter: Letter, tag: int) -> Lease:
     """Raises Undecodable."""
     failures = len(decode_failures(letter.failures)) if letter.failures else 0
     return Lease(decode_job(body), letter.attempts + 1, tag, letter.returns, failures)
+
+
+def after(letter: Letter, attempt: int, outcome: Outcome) -> Letter:
+    """What the next message of this job says, once this attempt has had this outcome."""
+    match outcome:
+        case Retry(_, failure):
+            return msgspec.structs.replace(BLANK, attempts=attempt, failures=letter.failed(failure), put=letter.put)
+        case Release():
+            return msgspec.structs.replace(letter, parked=0.0, why=b"")
+        case Park(patience, failure):
+            return msgspec.structs.replace(letter, parked=time.time() + patience, why=encode_failures([failure]))
+        case Dead(failure, charged):
+            made = attempt if charged else letter.attempts
+            return msgspec.structs.replace(BLANK, attempts=made, failures=letter.failed(failure), put=letter.put)
+        case Done() | Cancelled():
+            return letter
 
 
 def ready(names: Names, job: Job, letter: Letter, delay: float, body: bytes | None = None) -> Message:
