@@ -207,7 +207,6 @@ class TiedMachine(BrokerMachine):
         queued = [
             known for known in self.expected.jobs.values() if known.gates and (known.state is State.READY or known.shut_out)
         ]
-        lined_up = [known for known in queued if known.shut_out]
         for known, view in zip(queued, self.broker.inspector.find([known.job.id for known in queued]), strict=True):
             assert view is not None, f"{known} is lost"
             if view.state is State.WAITING:
@@ -215,10 +214,6 @@ class TiedMachine(BrokerMachine):
                 known.state, known.shut_out = State.WAITING, True
             elif view.state is State.READY:
                 known.state, known.shut_out = State.READY, False
-        for known in lined_up:
-            if not known.shut_out:
-                before = [each for each in lined_up if each.shut_out and _stands_before(each, known)]
-                assert not before, f"{known} was let in before {before}"
         for spot, view in enumerate(self.broker.inspector.jobs(State.READY, queue=TURNS, limit=1000).jobs):
             self.expected.jobs[view.id].spot = spot
 
@@ -245,12 +240,6 @@ class TiedMachine(BrokerMachine):
             assert started is None or GATES[key].starts is None or started == self._started(GATES[key])
         waiting = sum(known.shut_out for known in self.expected.jobs.values())
         assert sum(view.waiting for view in views.values() if view) == waiting
-
-
-def _stands_before(one: Known, other: Known) -> bool:
-    """In the line of the same limit, if no other limit has to do with it."""
-    same = one.job.queue == other.job.queue and one.gates == other.gates and len(one.gates) == 1
-    return same and one.rank < other.rank
 
 
 def _keys(known: Known) -> list[str]:
