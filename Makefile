@@ -21,6 +21,7 @@ check: lint ## seconds: format, lint, types, the import order and the quick test
 bench: environment ## figures beside a hand-written loop, into bench/results/
 	$(BIN)/python -m bench
 	$(BIN)/python -m bench.redis
+	$(BIN)/python -m bench.ties
 	$(BIN)/python -m bench.manager
 	$(BIN)/python -m bench.postgres
 	$(BIN)/python -m bench.rabbitmq

@@ -8,7 +8,7 @@ import sys
 from bench.command import measure
 from bench.report import Edition
 
-NAMES = ("drain", "enqueue", "roundtrip", "io", "cpu", "depth", "idle", "flows")
+NAMES = ("drain", "enqueue", "roundtrip", "io", "cpu", "depth", "idle")
 
 EDITION = Edition("embedded", "The embedded default", "bench/limit.py", ("SQLite", sqlite3.sqlite_version))
 

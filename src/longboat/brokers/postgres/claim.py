@@ -23,19 +23,12 @@ from longboat.job import MESSAGE_VERSION, Failure, Job, State
 
 # The consumer's row is locked first: who ends the consumer waits for this claim, or this claim finds it ended.
 # The rows are found by their physical place, since they are locked: whatever the statistics say, it is the fastest way.
-# All or none: none if one of them has a limit, which takes more than one statement (gated.py).
 _CLAIM = f"""
     WITH t AS MATERIALIZED (SELECT {NOW} AS now),
     me AS MATERIALIZED (
         SELECT n FROM @.consumers WHERE n = %(consumer)s AND floor < %(claim)s FOR KEY SHARE),
-    first AS MATERIALIZED (
-        SELECT array_agg(at) AS places, bool_or(gated) AS gated FROM (
-            SELECT ctid AS at, gated FROM @.ready
-            WHERE queue = %(queue)b AND (expires_at IS NULL OR expires_at > (SELECT now FROM t))
-                AND (SELECT n FROM me) IS NOT NULL
-            ORDER BY queue, rank, place LIMIT %(n)s FOR UPDATE SKIP LOCKED) AS r),
     picked AS MATERIALIZED (
-        DELETE FROM @.ready WHERE ctid = ANY ((SELECT places FROM first WHERE gated IS NULL)::tid[])
+        DELETE FROM @.ready WHERE ctid = ANY ({{first}})
         RETURNING place, queue, rank, attempts, returns, expires_at, failures),
     numbered AS MATERIALIZED (
         SELECT nextval('@.tokens') AS token, p.* FROM (SELECT * FROM picked ORDER BY rank, place) AS p),
@@ -49,6 +42,18 @@ _CLAIM = f"""
     SELECT token, attempts, returns, failures, j.id, j.body
     FROM numbered AS p LEFT JOIN LATERAL (SELECT id, body FROM @.jobs WHERE place = p.place OFFSET 0) AS j ON TRUE
     ORDER BY token"""
+
+_READY = """
+    FROM @.ready WHERE queue = %(queue)b AND (expires_at IS NULL OR expires_at > (SELECT now FROM t))
+        AND (SELECT n FROM me) IS NOT NULL {but} ORDER BY queue, rank, place LIMIT %(n)s FOR UPDATE SKIP LOCKED"""
+# Jobs with limits take more than one statement (gated.py). So all or none are claimed: none if there is such a job in the
+# queue; or, where some are ready as a rule, if it is one of those to be claimed, which costs a little more.
+_NO_GATES = "AND (SELECT NOT EXISTS (SELECT 1 FROM @.ready WHERE queue = %(queue)b AND gated))"
+_CLAIM_PLAIN = _CLAIM.format(first=f"ARRAY(SELECT ctid {_READY.format(but=_NO_GATES)})")
+_CLAIM_BESIDE = _CLAIM.format(
+    first="(SELECT CASE WHEN bool_or(gated) THEN NULL ELSE array_agg(at) END "
+    f"FROM (SELECT ctid AS at, gated {_READY.format(but='')}) AS r)::tid[]"
+)
 
 _jobs = msgspec.msgpack.Decoder(list[Job])
 _ARRAY_OF = struct.Struct(">BI").pack
@@ -75,10 +80,15 @@ class Claimed(NamedTuple):
         return len(self.leases) + len(self.bad)
 
 
-def claim(store: Store, link: Connection, consumer: int, number: int, queue: bytes, n: int) -> Claimed:
-    """Lease up to `n` ready jobs of the queue to the consumer, in order; none where one of them has a limit."""
+def claim(
+    store: Store, link: Connection, consumer: int, number: int, queue: bytes, n: int, *, beside: bool = False
+) -> Claimed:
+    """Lease up to `n` ready jobs of the queue to the consumer, in order; none where one of them has a limit.
+
+    Unless `beside`, none also where such a job stands behind them.
+    """
     values = {"consumer": consumer, "claim": number, "queue": queue, "n": n}
-    rows = store.run(link, _CLAIM, values).fetchall()
+    rows = store.run(link, _CLAIM_BESIDE if beside else _CLAIM_PLAIN, values).fetchall()
     claimed = _together(rows, queue) or _separate(rows, queue)
     leases = with_inputs(lambda sql, **values: store.run(link, sql, values), claimed.leases)
     return claimed._replace(leases=leases)

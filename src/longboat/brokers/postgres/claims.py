@@ -97,7 +97,7 @@ class Claims:
         """Add to what was claimed, up to `n` leases."""
         if queue not in self.limited:
             wanted = n - len(claimed.leases)
-            found = Store.again(link, lambda link: self._claim_plain(link, queue, wanted))
+            found = Store.again(link, lambda link: self._claim_plain(link, queue, wanted, gated))
             self._add(queue, found, claimed)
             if found.size or not gated:
                 return
@@ -109,9 +109,9 @@ class Claims:
             size = AT_ONCE
         self.is_passing = True
 
-    def _claim_plain(self, link: Link, queue: bytes, n: int) -> Claimed:
+    def _claim_plain(self, link: Link, queue: bytes, n: int, gated: bool) -> Claimed:
         self.made += 1
-        found = claim(self._store, link, self._consumer, self.made, queue, n)
+        found = claim(self._store, link, self._consumer, self.made, queue, n, beside=gated)
         self.heard = self.made
         return found
 
@@ -131,7 +131,7 @@ class Claims:
         look = self.look(tx.link)
         for queue in look.queues:
             wanted = n - len(claimed.leases)
-            found = claim(self._store, tx.link, self._consumer, self.made, queue, wanted)
+            found = claim(self._store, tx.link, self._consumer, self.made, queue, wanted, beside=look.gated)
             self._add(queue, found, claimed)
             if look.gated and not found.size:
                 its = Claim(self._consumer, self.made, queue)

@@ -19,10 +19,10 @@ from longboat.job import Job, State
 _LOOKS = 20
 """A parent may go from one table to another while it is looked for, though not for long."""
 
-AWAITED = "EXISTS (SELECT 1 FROM @.edges AS e WHERE e.parent = {place} AND e.result IS NULL)"
-"""SQL: jobs wait for the one at this place."""
-ANY_AWAITED = "(SELECT EXISTS (SELECT 1 FROM @.edges WHERE result IS NULL ORDER BY parent LIMIT 1))"
-"""SQL: some job waits for another. Asked once a statement, so that those that have nothing of it pay nothing for it."""
+NOT_AWAITED = "NOT EXISTS (SELECT 1 FROM @.edges AS e WHERE e.parent = {place} AND e.result IS NULL)"
+"""SQL: no job waits for the one at this place."""
+NONE_AWAITED = "(SELECT NOT EXISTS (SELECT 1 FROM @.edges WHERE result IS NULL ORDER BY parent LIMIT 1))"
+"""SQL: no job waits for any other. Asked once a statement."""
 
 
 # --- at the put

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from longboat.broker import CANCELLED, DEAD_KEPT, FORGOTTEN_AFTER, Lease, Settlement
 from longboat.brokers.postgres import gates
 from longboat.brokers.postgres.ending import WALL, Ending, appended, cancelled_kept, end, forget
-from longboat.brokers.postgres.following import ANY_AWAITED, AWAITED, let_go
+from longboat.brokers.postgres.following import NONE_AWAITED, NOT_AWAITED, let_go
 from longboat.brokers.postgres.moving import ROWS, columns, make_ready, make_scheduled
 from longboat.brokers.postgres.names import raw
 from longboat.brokers.postgres.store import Store
@@ -26,11 +26,13 @@ _GONE = """
         DELETE FROM @.leased WHERE token = ANY(%(tokens)b::bigint[]) AND consumer = (SELECT n FROM me) {but}
         RETURNING token, place, queue, rank, since, attempts, returns, expires_at, failures, cancel)"""
 _ALL = _GONE.format(but="")
-_FREE = _GONE.format(but=f"AND followed IS NULL AND (NOT {ANY_AWAITED} OR NOT {AWAITED.format(place='leased.place')})")
-"""Those that no job waits for. Jobs put after one of these while it is settled say so in its row (following.py)."""
+_FREE = _GONE.format(but=f"AND followed IS NULL AND {NONE_AWAITED}")
+"""Those that no job waits for, if none waits for any. Who puts one after these meanwhile marks them (following.py)."""
+_FREE_BESIDE = _GONE.format(but=f"AND followed IS NULL AND {NOT_AWAITED.format(place='leased.place')}")
+"""Those that no job waits for, where some wait for others: it costs a little more."""
 
 _SUCCEED = f"""
-    WITH t AS MATERIALIZED (SELECT {NOW} AS now), {_ME}, {_FREE},
+    WITH t AS MATERIALIZED (SELECT {NOW} AS now), {_ME}, {{gone}},
     e AS MATERIALIZED (SELECT nextval('@.endings') AS n),
     term AS (
         INSERT INTO @.terms SELECT t.now + %(keep)s, 'succeeded', %(queue)b, e.n FROM t, e
@@ -48,14 +50,14 @@ _SUCCEED = f"""
             (SELECT place, (row_number() OVER ()) / 400 AS part FROM gone) AS p
         WHERE EXISTS (SELECT 1 FROM @.watchers WHERE until > {WALL}) GROUP BY part)
     SELECT ARRAY(SELECT token FROM gone), (SELECT count(*) FROM told)"""
-_ALIKE = _SUCCEED.format(result="%(result)b", source="gone")
+_ALIKE = {"result": "%(result)b", "source": "gone"}
 """For functions that return nothing, as most do."""
-_EACH = _SUCCEED.format(
-    result="r.result",
-    source="gone JOIN unnest(%(tokens)b::bigint[], %(results)b::bytea[]) AS r (token, result) ON r.token = gone.token",
-)
+_EACH = {
+    "result": "r.result",
+    "source": "gone JOIN unnest(%(tokens)b::bigint[], %(results)b::bytea[]) AS r (token, result) ON r.token = gone.token",
+}
 _FORGET = f"""
-    WITH t AS MATERIALIZED (SELECT {NOW} AS now), {_ME}, {_FREE},
+    WITH t AS MATERIALIZED (SELECT {NOW} AS now), {_ME}, {{gone}},
     remembered AS (
         UPDATE @.jobs AS j SET body = NULL, until = (SELECT now FROM t) + {FORGOTTEN_AFTER}
         WHERE j.place = ANY (ARRAY(SELECT place FROM gone)) AND j.chosen),
@@ -63,6 +65,15 @@ _FORGET = f"""
     counted AS (
         INSERT INTO @.counts SELECT %(queue)b::bytea, 'running', -count(*) FROM gone HAVING count(*) > 0)
     SELECT ARRAY(SELECT token FROM gone), 0"""
+_PLAIN, _BESIDE = (
+    (_FORGET.format(gone=gone), _SUCCEED.format(gone=gone, **_ALIKE), _SUCCEED.format(gone=gone, **_EACH))
+    for gone in (_FREE, _FREE_BESIDE)
+)
+"""The statements for results that nobody keeps, that are alike, and that differ."""
+
+
+_PLAIN_AGAIN = 0.5
+"""Seconds between tries of the quicker statement while it is of no use."""
 
 
 class _Row(NamedTuple):
@@ -120,12 +131,19 @@ def _succeed(store: Store, link: Connection, consumer: int, queue: str, keep: fl
     values: dict[str, Any] = {"consumer": consumer, "queue": raw(queue), "keep": float(keep), "tokens": list(results)}
     values["channel"] = store.channel
     if keep <= 0:
-        sql = _FORGET
+        which = 0
     elif len(alike := set(results.values())) == 1:
-        sql, values["result"] = _ALIKE, alike.pop()
+        which, values["result"] = 1, alike.pop()
     else:
-        sql, values["results"] = _EACH, list(results.values())
-    return set(store.run(link, sql, values).fetchone()[0])
+        which, values["results"] = 2, list(results.values())
+    if not store.is_beside:
+        if held := store.run(link, _PLAIN[which], values).fetchone()[0]:
+            return set(held)
+        store.is_beside = True
+    held = store.run(link, _BESIDE[which], values).fetchone()[0]
+    if store.due("plain", _PLAIN_AGAIN):
+        store.is_beside = False
+    return set(held)
 
 
 def _note(tx: Transaction, consumer: int, started: Sequence[Lease]) -> set[int]:

@@ -37,6 +37,8 @@ class Store:
         self._statements = Statements(schema, clock)
         self.channel = self._statements.channel
         self._done: dict[str, float] = {}
+        self.is_beside = False
+        """Of late some jobs waited for others: settle.py takes another statement then."""
 
     def text(self, sql: str) -> bytes:
         """The statement with this store's schema in it."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from longboat.broker import Lease
@@ -31,9 +31,11 @@ def follow(tx: Transaction, job: Job, seq: int, places: Mapping[str, int]) -> in
         if place is None or not known:
             raise UnknownParent(f"job {job.id} comes after {parent}, which is not known here")
         row = tx.run("SELECT state, result FROM ended WHERE seq = ? AND id = ?", (place, parent)).fetchone()
-        result = row[1] or b"" if row is not None and row[0] == State.SUCCEEDED.value else None
-        tx.run("INSERT INTO edges VALUES (?, ?, ?, ?, ?)", (place, parent, seq, job.id, result))
-        waiting += result is None
+        if row is not None and row[0] == State.SUCCEEDED.value:
+            tx.run("INSERT INTO inputs VALUES (?, ?, ?, ?)", (seq, job.id, parent, row[1] or b""))
+        else:
+            tx.run("INSERT INTO edges VALUES (?, ?, ?, ?)", (place, parent, seq, job.id))
+            waiting += 1
     return waiting
 
 
@@ -55,23 +57,32 @@ def any_edges(tx: Transaction) -> bool:
 
 def succeeded(tx: Transaction, results: Mapping[int, bytes]) -> bool:
     """These leases have ended well, and still stand in `leased`. Whether others became ready, or scheduled."""
-    tokens = as_json(list(results))
-    tx.run(
-        "UPDATE pending SET parents = parents - d.n FROM "
-        f"(SELECT e.child_seq, e.child, count(*) AS n {_DONE} JOIN edges AS e ON {_THEIRS} AND e.result IS NULL "
-        "GROUP BY e.child_seq, e.child) AS d WHERE pending.seq = d.child_seq AND pending.id = d.child",
-        {"tokens": tokens},
-    )
+    values = {"tokens": as_json(list(results))}
+    # The order of the tables is said (CROSS JOIN): left to itself SQLite may look at every edge there is.
+    counted = tx.run(
+        "INSERT INTO pending SELECT e.child_seq, e.child, -count(*), 0 "
+        f"{_DONE} CROSS JOIN edges AS e ON {_THEIRS} GROUP BY e.child_seq, e.child "
+        "ON CONFLICT DO UPDATE SET parents = parents + excluded.parents",
+        values,
+    ).rowcount
+    if counted <= 0:
+        return False
     for keys, blob in packed(results.items()):
-        # As an UPDATE … FROM it would look at every edge there is.
         tx.run(
-            f"INSERT OR REPLACE INTO edges SELECT e.parent_seq, e.parent, e.child_seq, e.child, {PIECE} "
+            f"INSERT OR IGNORE INTO inputs SELECT e.child_seq, e.child, e.parent, {PIECE} "
             "FROM json_each(:keys) AS j CROSS JOIN leased AS l ON l.token = CAST(j.key AS INTEGER) "
-            f"CROSS JOIN edges AS e ON {_THEIRS} WHERE e.result IS NULL",
+            f"CROSS JOIN edges AS e ON {_THEIRS}",
             {"keys": keys, "blob": blob},
         )
-    tx.run(f"DELETE FROM edges WHERE (child_seq, child) IN (SELECT l.seq, l.id {_DONE})", {"tokens": tokens})
+    tx.run(f"DELETE FROM edges WHERE (parent_seq, parent) IN (SELECT l.seq, l.id {_DONE})", values)
     return _let_go(tx)
+
+
+def forget_inputs(tx: Transaction, tokens: Collection[int]) -> None:
+    """Jobs that came after others have ended well: they are not given anything again."""
+    if tokens:
+        done = {"tokens": as_json(list(tokens))}
+        tx.run(f"DELETE FROM inputs WHERE (child_seq, child) IN (SELECT l.seq, l.id {_DONE})", done)
 
 
 def _let_go(tx: Transaction) -> bool:
@@ -103,18 +114,19 @@ def give_inputs(tx: Transaction, leases: Iterable[Lease]) -> None:
         if ties is None or not ties.after:
             continue
         rows = tx.run(
-            "SELECT e.parent, e.result FROM leased AS l CROSS JOIN edges AS e ON e.child_seq = l.seq AND e.child = l.id "
+            "SELECT i.parent, i.result FROM leased AS l CROSS JOIN inputs AS i ON i.child_seq = l.seq AND i.child = l.id "
             "WHERE l.token = ?",
             (lease.token,),
         )
-        found: dict[str, bytes | None] = dict(rows)
-        lease.inputs = [found.get(parent) or b"" for parent in ties.after]
+        found: dict[str, bytes] = dict(rows)
+        lease.inputs = [found.get(parent, b"") for parent in ties.after]
 
 
 def unfollow(tx: Transaction, chosen: str, values: Mapping[str, Any]) -> None:
     """Jobs that are deleted: `chosen` is a SELECT of their (seq, id)."""
-    if any_edges(tx):
+    if tx.run("SELECT EXISTS (SELECT 1 FROM edges) OR EXISTS (SELECT 1 FROM inputs)").fetchone()[0]:
         tx.run(f"DELETE FROM edges WHERE (child_seq, child) IN ({chosen})", values)
+        tx.run(f"DELETE FROM inputs WHERE (child_seq, child) IN ({chosen})", values)
         tx.run(f"DELETE FROM pending WHERE (seq, id) IN ({chosen})", values)
 
 

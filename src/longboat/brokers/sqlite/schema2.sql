@@ -9,16 +9,24 @@ CREATE TABLE notes (
 ) WITHOUT ROWID, STRICT;
 CREATE INDEX notes_until ON notes (until) WHERE until IS NOT NULL;
 
--- A job (the child) comes after another (the parent), whose result it is given.
+-- A job (the child) waits for another (the parent) to succeed.
 CREATE TABLE edges (
     parent_seq INTEGER NOT NULL,
     parent TEXT NOT NULL,
     child_seq INTEGER NOT NULL,
     child TEXT NOT NULL,
-    result BLOB,                          -- NULL until the parent has succeeded
     PRIMARY KEY (parent_seq, parent, child_seq, child)
 ) WITHOUT ROWID, STRICT;
 CREATE INDEX edges_child ON edges (child_seq, child);
+
+-- What the child is given: the result of a parent that has succeeded.
+CREATE TABLE inputs (
+    child_seq INTEGER NOT NULL,
+    child TEXT NOT NULL,
+    parent TEXT NOT NULL,
+    result BLOB NOT NULL,
+    PRIMARY KEY (child_seq, child, parent)
+) WITHOUT ROWID, STRICT;
 
 -- Jobs that wait for parents. They stand in `parked` as well, under a task that nobody has.
 CREATE TABLE pending (

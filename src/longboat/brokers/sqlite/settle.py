@@ -10,7 +10,7 @@ import msgspec
 
 from longboat.broker import CANCELLED, DEAD_KEPT, Lease, Settlement
 from longboat.brokers.sqlite.ending import appended, cancelled_kept, forget, number
-from longboat.brokers.sqlite.following import any_edges, succeeded
+from longboat.brokers.sqlite.following import any_edges, forget_inputs, succeeded
 from longboat.brokers.sqlite.gates import leave
 from longboat.brokers.sqlite.packing import PIECE, as_json, packed
 from longboat.brokers.sqlite.store import Transaction
@@ -132,6 +132,7 @@ class _Batch:
         if done and any_edges(self._tx):
             results = {token: result for group in done.values() for token, result in group.items()}
             self._answer.returned |= succeeded(self._tx, results)
+        forget_inputs(self._tx, [token for group in done.values() for token in group if _came_after(settlements[token])])
         for (queue, keep), results in done.items():
             if keep <= 0:
                 self._forget(queue, results)
@@ -208,6 +209,11 @@ class _Batch:
         if not tokens:
             return {}
         return dict(self._tx.run(f"SELECT token, failures FROM leased WHERE {_NAMED}", (as_json(tokens),)))
+
+
+def _came_after(settlement: Settlement) -> bool:
+    ties = settlement.lease.job.ties
+    return ties is not None and bool(ties.after)
 
 
 _GOES_TO = {

@@ -1,0 +1,1 @@
+"""Figures of jobs that depend on each other."""
