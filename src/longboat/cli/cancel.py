@@ -34,7 +34,7 @@ def command(
     Exit status: 0 all were cancelled or asked to stop, 1 some of the ids were unknown or had ended.
     """
     if sum((bool(ids), bool(queue or task), bool(flow))) != 1:
-        raise click.UsageError("Say which: ids, or --queue and --task, or --flow.")
+        raise click.UsageError("Say which: one ID or several, or --queue and --task, or --flow.")
     from longboat.cli.address import opened
 
     with opened(url) as broker:

@@ -132,12 +132,6 @@ CREATE TABLE @.counts (
     n bigint NOT NULL
 );
 
--- Jobs that were packed for another store, written down until they are delivered there.
-CREATE TABLE @.transit (
-    name text COLLATE "C" PRIMARY KEY,
-    parcels bytea NOT NULL                -- msgpack
-);
-
 -- These tables turn over completely every few seconds: their dead rows must go as fast.
 ALTER TABLE @.ready SET (autovacuum_vacuum_scale_factor = 0.05, autovacuum_vacuum_threshold = 5000,
     autovacuum_vacuum_cost_delay = 0, autovacuum_vacuum_insert_scale_factor = 0.5);

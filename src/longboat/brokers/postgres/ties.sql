@@ -100,6 +100,12 @@ CREATE TABLE @.notes (
 );
 CREATE INDEX notes_until ON @.notes (until) WHERE until IS NOT NULL;
 
+-- Jobs that were packed for another store, written down until they are delivered there.
+CREATE TABLE @.transit (
+    name text COLLATE "C" PRIMARY KEY,
+    parcels bytea NOT NULL                -- msgpack
+);
+
 ALTER TABLE @.edges SET (autovacuum_vacuum_scale_factor = 0.05, autovacuum_vacuum_threshold = 5000,
     autovacuum_vacuum_cost_delay = 0);
 ALTER TABLE @.lined SET (autovacuum_vacuum_scale_factor = 0.05, autovacuum_vacuum_threshold = 5000,
