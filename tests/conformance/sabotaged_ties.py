@@ -34,7 +34,7 @@ def _inputs(broker: Any, change: Callable[[list[bytes]], list[bytes]]) -> None:
 @breaks("a_job_waits_for_its_parents")
 def only_the_first_parent_is_waited_for(broker: Any) -> None:
     def change(record: Any) -> None:
-        for parent in sorted(record.pending)[1:]:
+        for parent in sorted(record.pending or ())[1:]:
             record.pending.remove(parent)
             record.inputs[parent] = b""
             broker._store.bonds._followers.pop(parent)
@@ -50,7 +50,7 @@ def each_parent_gives_its_result_once(broker: Any) -> None:
 @breaks("results_of_parents_come_with_every_attempt")
 def results_of_parents_come_once(broker: Any) -> None:
     def come_back(original: Any, record: Any, *rest: Any) -> None:
-        record.inputs = dict.fromkeys(record.inputs, b"")
+        record.inputs = dict.fromkeys(record.inputs or (), b"")
         original(record, *rest)
 
     around(broker._store, "come_back", come_back)
@@ -58,7 +58,7 @@ def results_of_parents_come_once(broker: Any) -> None:
 
 @breaks("a_parent_may_have_succeeded_before")
 def earlier_results_are_not_told(broker: Any) -> None:
-    _tie(broker, lambda record: assign(record, "inputs", dict.fromkeys(record.inputs, b"")))
+    _tie(broker, lambda record: assign(record, "inputs", dict.fromkeys(record.inputs or (), b"")))
 
 
 @breaks("a_job_after_an_unknown_one_is_refused")
@@ -122,7 +122,7 @@ def a_thousand_results_are_told(broker: Any) -> None:
 @breaks("a_chain_goes_step_by_step")
 def results_are_handed_on_and_on(broker: Any) -> None:
     def ended(original: Any, record: Any, now: float) -> None:
-        record.result = b"".join(record.inputs.values()) + (record.result or b"")
+        record.result = b"".join((record.inputs or {}).values()) + (record.result or b"")
         original(record, now)
 
     around(broker._store.bonds, "ended", ended)

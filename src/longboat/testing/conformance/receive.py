@@ -201,11 +201,11 @@ def an_expired_job_is_cancelled(on: Stage) -> None:
 @clause
 def what_has_started_does_not_expire(on: Stage) -> None:
     """Expiry is for jobs that have not started: one that was tried in time is tried again after it."""
-    sent = job(expires=0.3)
+    sent = job(expires=0.8)
     on.put(sent)
     consumer = on.consumer()
     lease = take(consumer)
-    time.sleep(0.4)
+    time.sleep(0.9)
     settle(consumer, lease, Retry(0.0, BOOM))
     same(take(consumer).job.id, sent.id, "received after its expiry, having started before")
 
@@ -213,11 +213,11 @@ def what_has_started_does_not_expire(on: Stage) -> None:
 @clause
 def what_comes_back_unstarted_expires(on: Stage) -> None:
     """A job that was leased in time but never started is cancelled when it comes back after its expiry."""
-    sent = job(expires=0.3)
+    sent = job(expires=0.8)
     on.put(sent)
     consumer = on.consumer()
     take(consumer)
-    time.sleep(0.4)
+    time.sleep(0.9)
     consumer.close()
     other = on.consumer()
     nothing(other)
