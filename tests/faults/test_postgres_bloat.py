@@ -14,6 +14,8 @@ pytestmark = [pytest.mark.slow, pytest.mark.skipif(available() is not None, reas
 
 BATCH = 5_000
 ROUNDS = 200
+SMALL = 64_000_000
+"""Bytes that are no bloat, however late autovacuum comes on a busy machine: the jobs' rows take several times as much."""
 SIZE = (
     "SELECT sum(pg_total_relation_size(oid)) FROM pg_class WHERE relkind = 'r' AND relnamespace = 'longboat'::regnamespace"
 )
@@ -37,4 +39,4 @@ def test_tables_do_not_grow_with_the_jobs_that_went_through(tmp_path: Path) -> N
             sizes.append(int(server.query(SIZE)))
         consumer.close()
     early, late = max(sizes[ROUNDS // 5 : ROUNDS // 2]), max(sizes[ROUNDS // 2 :])
-    assert late < 1.5 * early, f"{early:,} bytes at most up to half of the jobs, {late:,} then"
+    assert late < max(1.5 * early, SMALL), f"{early:,} bytes at most up to half of the jobs, {late:,} then"
