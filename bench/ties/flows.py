@@ -6,9 +6,8 @@ import time
 from collections.abc import Iterator
 
 from bench import jobs
-from bench.drain import rate
 from bench.figure import Figure, Plan, Tell, ratio
-from bench.place import at, drained, folder, url, worker
+from bench.place import at, drained, folder, inspector, unended, until, url, waiting, worker
 from longboat import group
 
 STEPS = 1000
@@ -24,9 +23,9 @@ def figures(plan: Plan, tell: Tell) -> Iterator[Figure]:
         trips.append(roundtrips())
         tell(f"chord of {PARENTS:,} {turn + 1}/{plan.repeat}")
         chords.append(chord())
-        plain.append(rate("noop", PARENTS + 1, MODE))
+        plain.append(alone())
     yield ratio(f"a chain of {STEPS:,} steps", chains, trips, f"{STEPS:,} round trips in a row", "s", goal=1.5, least=False)
-    yield ratio(f"a chord of {PARENTS:,}", chords, plain, "plain jobs", "jobs/s", goal=0.5)
+    yield ratio(f"a chord of {PARENTS:,}", chords, plain, "as many of the same jobs alone", "jobs/s", goal=0.5)
 
 
 def chain() -> float:
@@ -51,10 +50,21 @@ def roundtrips() -> float:
         return time.perf_counter() - begun
 
 
+def alone() -> float:
+    """Jobs a second of the chord's first task, none after another."""
+    with folder() as path:
+        address = url(path, MODE)
+        with at(address):
+            jobs.step.enqueue_many([(0,)] * PARENTS)
+        return PARENTS / drained(address, PARENTS)
+
+
 def chord() -> float:
     """Jobs a second, the last one too, measured as the plain ones are."""
     with folder() as path:
         address = url(path, MODE)
         with at(address):
             group(*[jobs.step.s(0) for _ in range(PARENTS)]).then(jobs.total).enqueue()
-        return (PARENTS + 1) / drained(address, PARENTS + 1)
+        with inspector(address) as look, worker(address) as process:
+            begun = until(lambda: waiting(look) < PARENTS, process)
+            return (PARENTS + 1) / (until(lambda: not unended(look), process) - begun)
