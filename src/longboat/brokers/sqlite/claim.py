@@ -15,6 +15,7 @@ from longboat.brokers.sqlite.gates import let_in_or_shut_out
 from longboat.brokers.sqlite.store import Transaction
 from longboat.errors import Undecodable
 from longboat.job import MESSAGE_VERSION, Failure, Job, State
+from longboat.ties import Gate
 
 _CLAIM = """
     INSERT INTO leased (consumer, started, cancel, since, queue, rank, seq, id, attempts, returns, expires_at, failures)
@@ -50,11 +51,20 @@ class _Together(NamedTuple):
     has_history: bool
 
 
-def claim(tx: Transaction, consumer: int, queue: str, n: int) -> list[Lease]:
+class Claimed(NamedTuple):
+    leases: list[Lease]
+    more: bool
+    """So many were shut out that it did not look at all that are ready: claim again."""
+
+
+def claim(tx: Transaction, consumer: int, queue: str, n: int) -> Claimed:
     """Lease up to `n` ready jobs of the queue to the consumer, in order. What is no job dies."""
     leases: list[Lease] = []
+    shut: set[Gate] = set()
     looked_at = 0
     while len(leases) < n:
+        if looked_at >= n + SHUT_OUT:
+            return Claimed(leases, more=True)
         wanted = n - len(leases)
         inserted = tx.run(_CLAIM, (consumer, tx.now, queue, wanted))
         count, last = inserted.rowcount, inserted.lastrowid
@@ -64,23 +74,14 @@ def claim(tx: Transaction, consumer: int, queue: str, n: int) -> list[Lease]:
         tx.count(queue, State.READY, -count)
         tx.count(queue, State.RUNNING, count)
         found = _leases(tx, queue, last - count + 1, last)
-        tied = [lease for lease in found if lease.job.ties is not None]
-        if tied:
-            found = _let_in(tx, found)
+        if any(lease.job.ties is not None for lease in found):
+            found = let_in_or_shut_out(tx, queue, found, shut)
             give_inputs(tx, found)
         leases += found
         looked_at += count
-        if count < wanted or looked_at >= n + SHUT_OUT:
+        if count < wanted:
             break
-    return leases
-
-
-def _let_in(tx: Transaction, leases: list[Lease]) -> list[Lease]:
-    kept: list[Lease] = []
-    for lease in leases:
-        gated = lease.job.ties is not None and lease.job.ties.gates
-        kept += let_in_or_shut_out(tx, [lease]) if gated else [lease]
-    return kept
+    return Claimed(leases, more=False)
 
 
 def _leases(tx: Transaction, queue: str, first: int, last: int) -> list[Lease]:

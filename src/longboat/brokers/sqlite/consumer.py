@@ -53,6 +53,7 @@ class SqliteConsumer:
         self._last_queue = ""
         self._told = 0
         self._more: list[str] = []
+        self._unfinished = False
 
     def receive(self, n: int, *, wait: float) -> list[Lease]:
         if self._over:
@@ -76,7 +77,8 @@ class SqliteConsumer:
         self._bell.listen()
         leases, look = self._try(n)
         while not (leases or self._must_return(look)) and (left := until - SYSTEM.monotonic()) > 0:
-            self._bell.wait(min(left, _LOOK_ANYWAY, look.next - self._store.clock.now()))
+            nap = 0.0 if self._unfinished else min(left, _LOOK_ANYWAY, look.next - self._store.clock.now())
+            self._bell.wait(nap)
             self._bell.listen()
             leases, look = self._try(n)
         return leases
@@ -138,6 +140,7 @@ class SqliteConsumer:
     def _try(self, n: int) -> tuple[list[Lease], Look]:
         """Claim, if a look tells that it is worth a transaction; it is not asked while there is more than is taken."""
         self._more = []
+        self._unfinished = False
         if not self._busy:
             with self._store.read() as db:
                 look = self._looker.look(db)
@@ -169,11 +172,12 @@ class SqliteConsumer:
             for queue in self._queues or waiting_queues(tx.db, self._last_queue):
                 if queue in self._paused:
                     continue
-                found = claim(tx, self._n, queue, n - len(leases))
+                found, more = claim(tx, self._n, queue, n - len(leases))
+                self._unfinished = more
                 if found:
                     leases += found
                     self._last_queue = queue
-                if len(leases) >= n:
+                if more or len(leases) >= n:
                     break
         repark(tx, parked)
         if len(leases) >= n > 0:

@@ -39,6 +39,9 @@ def end(tx: Transaction, state: State, endings: Iterable[Ending]) -> None:
                 for i, e in enumerate(group)
             ],
         )
+        if state is State.CANCELLED:
+            for e in group:
+                unfollow(tx, "SELECT :seq, :id", {"seq": e.seq, "id": e.id})
 
 
 def number(tx: Transaction, state: State, queue: str, n: int, keep: float, *, span: int = 0) -> int:

@@ -7,6 +7,7 @@ from typing import Any
 
 from longboat.broker import Lease
 from longboat.brokers.sqlite.packing import PIECE, as_json, packed
+from longboat.brokers.sqlite.places import is_here, is_remembered, places
 from longboat.brokers.sqlite.store import Transaction
 from longboat.errors import UnknownParent
 from longboat.job import Job, State
@@ -21,14 +22,14 @@ _DONE = "FROM json_each(:tokens) AS j CROSS JOIN leased AS l ON l.token = j.valu
 _THEIRS = "e.parent_seq = l.seq AND e.parent = l.id"
 
 
-def follow(tx: Transaction, job: Job, seq: int, places: Mapping[str, int]) -> int:
+def follow(tx: Transaction, job: Job, seq: int) -> int:
     """Store the edges of a new job; returns how many parents have not succeeded yet. Raises UnknownParent."""
     assert job.ties is not None
     waiting = 0
+    found = places(tx.db, job.ties.after)
     for parent in dict.fromkeys(job.ties.after):
-        place = places.get(parent)
-        known = place is not None and _known(tx, place, parent)
-        if place is None or not known:
+        place = found.get(parent)
+        if place is None or not is_here(tx, place, parent):
             raise UnknownParent(f"job {job.id} comes after {parent}, which is not known here")
         row = tx.run("SELECT state, result FROM ended WHERE seq = ? AND id = ?", (place, parent)).fetchone()
         if row is not None and row[0] == State.SUCCEEDED.value:
@@ -37,10 +38,6 @@ def follow(tx: Transaction, job: Job, seq: int, places: Mapping[str, int]) -> in
             tx.run("INSERT INTO edges VALUES (?, ?, ?, ?)", (place, parent, seq, job.id))
             waiting += 1
     return waiting
-
-
-def _known(tx: Transaction, seq: int, id: str) -> bool:
-    return bool(tx.run("SELECT EXISTS (SELECT 1 FROM jobs WHERE seq = ? AND id = ?)", (seq, id)).fetchone()[0])
 
 
 def wait(tx: Transaction, job: Job, seq: int, parents: int, expires: float | None) -> None:
@@ -79,7 +76,7 @@ def succeeded(tx: Transaction, results: Mapping[int, bytes]) -> bool:
 
 
 def forget_inputs(tx: Transaction, tokens: Collection[int]) -> None:
-    """Jobs that came after others have ended well: they are not given anything again."""
+    """Jobs that came after others have succeeded or were cancelled: they are not given anything again."""
     if tokens:
         done = {"tokens": as_json(list(tokens))}
         tx.run(f"DELETE FROM inputs WHERE (child_seq, child) IN (SELECT l.seq, l.id {_DONE})", done)
@@ -123,7 +120,7 @@ def give_inputs(tx: Transaction, leases: Iterable[Lease]) -> None:
 
 
 def unfollow(tx: Transaction, chosen: str, values: Mapping[str, Any]) -> None:
-    """Jobs that are deleted: `chosen` is a SELECT of their (seq, id)."""
+    """Jobs that come after nothing any more: `chosen` is a SELECT of their (seq, id)."""
     if tx.run("SELECT EXISTS (SELECT 1 FROM edges) OR EXISTS (SELECT 1 FROM inputs)").fetchone()[0]:
         tx.run(f"DELETE FROM edges WHERE (child_seq, child) IN ({chosen})", values)
         tx.run(f"DELETE FROM inputs WHERE (child_seq, child) IN ({chosen})", values)
@@ -136,12 +133,25 @@ def is_followed(tx: Transaction, seq: int, id: str) -> bool:
     return bool(tx.run(sql, (seq, id)).fetchone()[0])
 
 
-def check_order(jobs: Sequence[Job]) -> None:
-    """Raises UnknownParent for a job that stands before its parent in the batch."""
-    if not any(job.ties and job.ties.after for job in jobs):
-        return
-    last = {job.id: place for place, job in enumerate(jobs)}
+def parents_behind(jobs: Sequence[Job]) -> dict[str, list[str]]:
+    """By child: its parents that do not stand before it in the batch but behind. They have to be known already."""
+    first: dict[str, int] = {}
     for place, job in enumerate(jobs):
-        for parent in job.ties.after if job.ties else ():
-            if last.get(parent, -1) >= place:
-                raise UnknownParent(f"job {job.id} comes after {parent}, which stands behind it in the batch")
+        first.setdefault(job.id, place)
+    behind = {}
+    for job in jobs:
+        late = [parent for parent in (job.ties.after if job.ties else ()) if first.get(parent, -1) >= first[job.id]]
+        if late:
+            behind[job.id] = late
+    return behind
+
+
+def check_behind(tx: Transaction, behind: Mapping[str, Sequence[str]]) -> None:
+    """Raises UnknownParent for a new job with parents behind it in its batch that are not known. Before they are stored."""
+    for child, parents in behind.items():
+        found = places(tx.db, [child, *parents])
+        if is_remembered(tx, child) or (child in found and is_here(tx, found[child], child)):
+            continue
+        for parent in parents:
+            if parent not in found or not is_here(tx, found[parent], parent):
+                raise UnknownParent(f"job {child} comes after {parent}, which stands behind it in the batch")

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import math
+import sqlite3
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
 from longboat import codec
 from longboat.broker import Lease
 from longboat.brokers.sqlite.following import NEVER, NO_REASON
+from longboat.brokers.sqlite.packing import as_json
 from longboat.brokers.sqlite.store import Transaction
 from longboat.errors import Undecodable
 from longboat.inspector import GateView
@@ -16,50 +19,94 @@ from longboat.ties import Gate
 
 LINE = "\x00gate "
 """What the task of a line begins with; the limit's key follows."""
-PAST_LINES = "\x00gate!"
-LINES_AT_ONCE = 200
+BEFORE_LINES, PAST_LINES = "\x00gate", "\x00gate!"
+LINES_AT_ONCE = 500
 """Lines that one sweep looks at, at most."""
+_OUT_AT_ONCE = 10_000
+"""Jobs that leave a line at once, at most: others need the gate meanwhile, and what is left goes at the next sweep."""
 
 _ROW = "queue, rank, seq, id, attempts, returns, expires_at, failures"
+_TOKENS = "(SELECT value FROM json_each(:tokens))"
+_QUEUES = """
+    WITH RECURSIVE found (queue) AS (
+        SELECT min(queue) FROM parked WHERE task = :task
+        UNION ALL
+        SELECT (SELECT min(queue) FROM parked WHERE task = :task AND queue > found.queue) FROM found
+        WHERE queue IS NOT NULL
+    )
+    SELECT queue FROM found WHERE queue IS NOT NULL"""
+"""Those that have a line. Step by step: DISTINCT would look at every job in it."""
+_LINES = """
+    WITH RECURSIVE found (task) AS (
+        SELECT min(task) FROM parked WHERE task > :after AND task < :past
+        UNION ALL
+        SELECT (SELECT min(task) FROM parked WHERE task > found.task AND task < :past) FROM found
+        WHERE task IS NOT NULL
+    )
+    SELECT task FROM found WHERE task IS NOT NULL LIMIT :limit"""
 
 
-def let_in_or_shut_out(tx: Transaction, leases: Sequence[Lease]) -> list[Lease]:
-    """Of these new leases, in order, those whose limits let them in: the others stand in line."""
+def let_in_or_shut_out(tx: Transaction, queue: str, leases: Sequence[Lease], shut: set[Gate]) -> list[Lease]:
+    """Of these new leases of one queue, in order, those whose limits let them in: the others stand in line.
+
+    `shut`: limits that this transaction found shut; nothing opens them meanwhile.
+    """
     kept: list[Lease] = []
+    lines: defaultdict[str, list[int]] = defaultdict(list)
     for lease in leases:
         gates = lease.job.ties.gates if lease.job.ties else ()
-        shut = next((gate for gate in gates if _room(tx, gate) <= 0), None)
-        if shut is not None:
-            _line_up(tx, lease, shut)
-            continue
         for gate in gates:
-            until = tx.now + gate.per if gate.starts is not None else 0.0
-            tx.run(
-                "INSERT OR REPLACE INTO held VALUES (?, ?, ?, ?, ?, 1)", (gate.key, lease.token, lease.job.id, tx.now, until)
-            )
-        kept.append(lease)
+            if gate in shut:
+                break
+            if _room(tx, gate) <= 0:
+                shut.add(gate)
+                _note_opening(tx, gate)
+                break
+        else:
+            for gate in gates:
+                _enter(tx, gate, lease)
+            kept.append(lease)
+            continue
+        lines[gate.key].append(lease.token)
+    for key, tokens in lines.items():
+        _line_up(tx, queue, key, tokens)
     return kept
 
 
 def _room(tx: Transaction, gate: Gate) -> float:
-    live, started = tx.run(
-        "SELECT total(live), total(at > ?) FROM held WHERE gate = ?", (tx.now - gate.per, gate.key)
-    ).fetchone()
-    running = math.inf if gate.running is None else gate.running - live
-    return min(running, math.inf if gate.starts is None else gate.starts - started)
+    room = math.inf
+    if gate.running is not None:
+        live = tx.run("SELECT count(*) FROM held WHERE gate = ? AND live", (gate.key,)).fetchone()[0]
+        room = gate.running - live
+    if gate.starts is not None:
+        started = tx.run(
+            "SELECT count(*) FROM held WHERE gate = ? AND at > ? AND until > 0", (gate.key, tx.now - gate.per)
+        ).fetchone()[0]
+        room = min(room, gate.starts - started)
+    return room
 
 
-def _line_up(tx: Transaction, lease: Lease, gate: Gate) -> None:
-    queue = lease.job.queue
+def _enter(tx: Transaction, gate: Gate, lease: Lease) -> None:
+    until = 0.0 if gate.starts is None else tx.now + gate.per
+    tx.run("INSERT OR REPLACE INTO held VALUES (?, ?, ?, ?, ?, 1)", (gate.key, lease.token, lease.job.id, tx.now, until))
+    if gate.starts is not None and _has_line(tx, gate.key):
+        _note_opening(tx, gate)  # this start may have shut it for those who stand in line already
+
+
+def _has_line(tx: Transaction, key: str) -> bool:
+    return tx.run("SELECT 1 FROM parked WHERE task = ? LIMIT 1", (LINE + key,)).fetchone() is not None
+
+
+def _line_up(tx: Transaction, queue: str, key: str, tokens: Sequence[int]) -> None:
+    values = {"task": LINE + key, "never": NEVER, "reason": NO_REASON, "tokens": as_json(tokens)}
     tx.run(
-        "INSERT INTO parked SELECT ?, queue, rank, seq, id, ?, ?, attempts, returns, expires_at, failures "
-        "FROM leased WHERE token = ?",
-        (LINE + gate.key, NEVER, NO_REASON, lease.token),
+        "INSERT INTO parked SELECT :task, queue, rank, seq, id, :never, :reason, attempts, returns, expires_at, failures "
+        f"FROM leased WHERE token IN {_TOKENS}",
+        values,
     )
-    tx.run("DELETE FROM leased WHERE token = ?", (lease.token,))
-    tx.count(queue, State.RUNNING, -1)
-    tx.count(queue, State.WAITING, 1)
-    _note_opening(tx, gate)
+    tx.run(f"DELETE FROM leased WHERE token IN {_TOKENS}", {"tokens": values["tokens"]})
+    tx.count(queue, State.RUNNING, -len(tokens))
+    tx.count(queue, State.WAITING, len(tokens))
 
 
 def _note_opening(tx: Transaction, gate: Gate) -> None:
@@ -67,42 +114,54 @@ def _note_opening(tx: Transaction, gate: Gate) -> None:
     if gate.starts is None:
         return
     row = tx.run(
-        "SELECT at FROM held WHERE gate = ? AND at > ? ORDER BY at DESC LIMIT 1 OFFSET ?",
+        "SELECT at FROM held WHERE gate = ? AND at > ? AND until > 0 ORDER BY at DESC LIMIT 1 OFFSET ?",
         (gate.key, tx.now - gate.per, gate.starts - 1),
     ).fetchone()
     if row is not None:
-        tx.run("INSERT OR REPLACE INTO opening VALUES (?, ?)", (gate.key, row[0] + gate.per))
+        # The earliest for any of its lines: one looked at too soon is only looked at again.
+        tx.run(
+            "INSERT INTO opening VALUES (?, ?) ON CONFLICT DO UPDATE SET at = min(at, excluded.at)",
+            (gate.key, row[0] + gate.per),
+        )
 
 
-def leave(tx: Transaction) -> bool:
-    """Leases have ended: what no longer stands in `leased` holds nothing. Whether others were let in."""
+def leave(tx: Transaction, leases: Iterable[Lease]) -> bool:
+    """These leases have ended. Whether others were let in."""
+    tokens = [lease.token for lease in leases if lease.job.ties is not None and lease.job.ties.gates]
+    return bool(tokens) and _free(tx, _TOKENS, {"tokens": as_json(tokens)})
+
+
+def leave_all(tx: Transaction, consumer: int) -> bool:
+    """All leases of the consumer end; they still stand in `leased`. Whether others were let in."""
     if not tx.run("SELECT EXISTS (SELECT 1 FROM held WHERE live)").fetchone()[0]:
         return False
-    gone = "live AND token NOT IN (SELECT token FROM leased)"
-    keys = [key for (key,) in tx.run(f"SELECT DISTINCT gate FROM held WHERE {gone}")]
-    if not keys:
-        return False
-    tx.run(f"UPDATE held SET live = 0 WHERE {gone}")
-    tx.run("DELETE FROM held WHERE NOT live AND until <= ?", (tx.now,))
-    return sum(let_in(tx, key) for key in keys) > 0
+    return _free(tx, "(SELECT token FROM leased WHERE consumer = :consumer)", {"consumer": consumer})
 
 
-def let_in(tx: Transaction, key: str) -> bool:
-    """Move from the front of each queue's line as many as there is room for. Whether any were."""
-    task, moved = LINE + key, 0
-    queues = [queue for (queue,) in tx.run("SELECT DISTINCT queue FROM parked WHERE task = ?", (task,))]
+def _free(tx: Transaction, tokens: str, values: dict[str, object]) -> bool:
+    keys = tx.run(f"SELECT DISTINCT gate FROM held WHERE token IN {tokens} AND live", values).fetchall()
+    tx.run(f"DELETE FROM held WHERE token IN {tokens} AND until <= :now", {**values, "now": tx.now})
+    tx.run(f"UPDATE held SET live = 0 WHERE token IN {tokens}", values)
+    return sum(let_in(tx, key) for (key,) in keys) > 0
+
+
+def let_in(tx: Transaction, key: str) -> int:
+    """Move from the front of each queue's line as many as there is room for. Returns how many."""
     tx.run("DELETE FROM opening WHERE gate = ?", (key,))
-    for queue in queues:
-        gate = _gate_of_first(tx, task, queue, key)
-        room = _room(tx, gate) if gate is not None else math.inf
-        if room > 0:
-            moved += _step_out(tx, task, queue, int(min(room, 1_000_000)))
-        if (
-            gate is not None
-            and tx.run("SELECT 1 FROM parked WHERE task = ? AND queue = ? LIMIT 1", (task, queue)).fetchone()
-        ):
-            _note_opening(tx, gate)
-    return moved > 0
+    queues = tx.run(_QUEUES, {"task": LINE + key}).fetchall()
+    return sum(_let_in_of(tx, key, queue) for (queue,) in queues)
+
+
+def _let_in_of(tx: Transaction, key: str, queue: str) -> int:
+    task = LINE + key
+    gate = _gate_of_first(tx, task, queue, key)
+    if gate is None:
+        return _step_out(tx, task, queue, 1)  # its claim will say what is wrong with it
+    room = _room(tx, gate)
+    moved = _step_out(tx, task, queue, int(min(room, _OUT_AT_ONCE))) if room > 0 else 0
+    if gate.starts is not None and _has_line(tx, key):
+        _note_opening(tx, gate)
+    return moved
 
 
 def _gate_of_first(tx: Transaction, task: str, queue: str, key: str) -> Gate | None:
@@ -114,46 +173,51 @@ def _gate_of_first(tx: Transaction, task: str, queue: str, key: str) -> Gate | N
     try:
         ties = codec.decode_job(row[0]).ties
     except (Undecodable, TypeError):
-        return None  # its claim will say what is wrong with it
+        return None
     return next((gate for gate in ties.gates if gate.key == key), None) if ties else None
 
 
 def _step_out(tx: Transaction, task: str, queue: str, n: int) -> int:
-    first = "FROM parked WHERE task = ? AND queue = ? ORDER BY rank, seq, id LIMIT ?"
-    moved = tx.run(f"INSERT OR IGNORE INTO ready SELECT {_ROW} {first}", (task, queue, n)).rowcount
-    tx.run(
-        f"DELETE FROM parked WHERE task = ? AND queue = ? AND (rank, seq, id) IN (SELECT rank, seq, id {first})",
-        (task, queue, task, queue, n),
-    )
+    first = "FROM parked WHERE task = :task AND queue = :queue ORDER BY rank, seq, id LIMIT :n"
+    values = {"task": task, "queue": queue, "n": n}
+    moved = tx.run(f"INSERT OR IGNORE INTO ready SELECT {_ROW} {first}", values).rowcount
+    tx.run(f"DELETE FROM parked WHERE (task, queue, rank, seq, id) IN (SELECT task, queue, rank, seq, id {first})", values)
     tx.count(queue, State.WAITING, -moved)
     tx.count(queue, State.READY, moved)
     return moved
 
 
-def sweep_lines(tx: Transaction) -> int:
-    """Let in wherever there is room: what became ready by time, or stood for jobs that went without a lease."""
+def sweep_lines(tx: Transaction, after: str) -> tuple[int, str]:
+    """Let in wherever there is room: what became ready by time, or stood for jobs that went without a lease.
+
+    Looks at some lines, those past `after`. Returns how many jobs were let in, and past which line the next sweep begins.
+    """
     tx.run("DELETE FROM held WHERE NOT live AND until <= ?", (tx.now,))
-    tasks = tx.run(
-        "SELECT DISTINCT task FROM parked WHERE task >= ? AND task < ? LIMIT ?", (LINE, PAST_LINES, LINES_AT_ONCE)
-    ).fetchall()
-    return sum(let_in(tx, task.removeprefix(LINE)) for (task,) in tasks)
+    values = {"after": after, "past": PAST_LINES, "limit": LINES_AT_ONCE}
+    tasks = [task for (task,) in tx.run(_LINES, values)]
+    moved = sum(let_in(tx, task.removeprefix(LINE)) for task in tasks)
+    return moved, tasks[-1] if len(tasks) == LINES_AT_ONCE else BEFORE_LINES
 
 
-def open_due(tx: Transaction) -> int:
-    """Let in where the time has come."""
-    due = tx.run("SELECT gate FROM opening WHERE at <= ?", (tx.now,)).fetchall()
+def open_due(tx: Transaction, limit: int) -> int:
+    """Let in where the time has come, by up to `limit` limits."""
+    due = tx.run("SELECT gate FROM opening WHERE at <= ? ORDER BY at LIMIT ?", (tx.now, limit)).fetchall()
     return sum(let_in(tx, key) for (key,) in due)
 
 
-def views(tx: Transaction, keys: Iterable[str]) -> list[GateView | None]:
+def views(db: sqlite3.Connection, now: float, keys: Iterable[str]) -> list[GateView | None]:
     found: list[GateView | None] = []
     for key in keys:
-        holders = [job_id for (job_id,) in tx.run("SELECT id FROM held WHERE gate = ? AND live ORDER BY token", (key,))]
-        started = tx.run("SELECT count(*) FROM held WHERE gate = ? AND until > ?", (key, tx.now)).fetchone()[0]
-        waiting = tx.run("SELECT count(*) FROM parked WHERE task = ?", (LINE + key,)).fetchone()[0]
-        opening = tx.run("SELECT at FROM opening WHERE gate = ?", (key,)).fetchone()
-        if holders or started or waiting:
-            found.append(GateView(key, len(holders), holders[:10], waiting, started, opening[0] if opening else None))
+        held = db.execute("SELECT count(*) FROM held WHERE gate = ? AND live", (key,)).fetchone()[0]
+        holders = db.execute("SELECT id FROM held WHERE gate = ? AND live ORDER BY token LIMIT 10", (key,)).fetchall()
+        started = db.execute("SELECT count(*) FROM held WHERE gate = ? AND until > 0 AND until > ?", (key, now)).fetchone()[
+            0
+        ]
+        waiting = db.execute("SELECT count(*) FROM parked WHERE task = ?", (LINE + key,)).fetchone()[0]
+        opening = db.execute("SELECT at FROM opening WHERE gate = ?", (key,)).fetchone()
+        if held or started or waiting:
+            ids = [job_id for (job_id,) in holders]
+            found.append(GateView(key, held, ids, waiting, started, opening[0] if opening else None))
         else:
             found.append(None)
     return found

@@ -94,8 +94,9 @@ class SqliteInspector:
         return count
 
     def gates(self, keys: Sequence[str]) -> list[GateView | None]:
-        with self._store.write(durable=False) as tx:
-            return gates.views(tx, keys)
+        with self._store.read() as db:
+            db.execute("BEGIN")
+            return gates.views(db, self._store.clock.now(), keys)
 
     def prune(self, *, limit: int = 1000) -> int:
         with self._store.write() as tx:

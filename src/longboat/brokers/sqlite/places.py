@@ -5,7 +5,11 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterable
 
-from longboat.job import order_of
+from longboat.brokers.sqlite.store import Transaction
+from longboat.job import new_id, order_of
+
+_ROUND = 1 << 14
+"""Places in time that one round of turns has, about 4 µs: so many keys have a place of their own in it."""
 
 
 def places(db: sqlite3.Connection, ids: Iterable[str]) -> dict[str, int]:
@@ -20,3 +24,42 @@ def places(db: sqlite3.Connection, ids: Iterable[str]) -> dict[str, int]:
         if seq is not None:
             found[job_id] = seq
     return found
+
+
+def is_here(tx: Transaction, seq: int, id: str) -> bool:
+    return bool(tx.run("SELECT EXISTS (SELECT 1 FROM jobs WHERE seq = ? AND id = ?)", (seq, id)).fetchone()[0])
+
+
+def is_remembered(tx: Transaction, id: str) -> bool:
+    """Whether it is a name of a job that is here, or was not long ago."""
+    row = tx.run("SELECT until FROM names WHERE id = ?", (id,)).fetchone()
+    return row is not None and (row[0] is None or row[0] > tx.now)
+
+
+def new_place(tx: Transaction, id: str, queue: str, rank: int, turn: str) -> int:
+    """The place of a new job, remembered under its id where that does not tell it."""
+    generated = order_of(id)
+    place = order_of(new_id()) if generated is None else generated
+    assert place is not None
+    if turn:
+        place = _turn(tx, place, (queue, rank, turn))
+    if place != generated:
+        tx.run("INSERT OR REPLACE INTO names VALUES (?, ?, NULL)", (id, place))
+    return place
+
+
+def _turn(tx: Transaction, now: int, name: tuple[str, int, str]) -> int:
+    """As many rounds behind the queue's first as its key has jobs waiting, and there the last: so the keys alternate."""
+    last = tx.run("SELECT seq FROM turns WHERE queue = ? AND rank = ? AND turn = ?", name).fetchone()
+    first = tx.run("SELECT seq FROM ready WHERE queue = ? AND rank = ? ORDER BY seq LIMIT 1", name[:2]).fetchone()
+    place: int = first[0] if first else now
+    if last and last[0] // _ROUND >= place // _ROUND:
+        place = (last[0] // _ROUND + 1) * _ROUND
+    if first:
+        # Those of a round are told apart by their places: what looks for one would find them all.
+        end = (place // _ROUND + 1) * _ROUND
+        sql = "SELECT max(seq) FROM ready WHERE queue = ? AND rank = ? AND seq < ?"
+        newest: int = tx.run(sql, (*name[:2], end)).fetchone()[0]
+        place = max(place, min(newest + 1, end - 1))
+    tx.run("INSERT OR REPLACE INTO turns VALUES (?, ?, ?, ?)", (*name, place))
+    return place

@@ -31,7 +31,7 @@ def housekeep(store: Store, wake: Callable[[], None]) -> None:
     """Prune, if this process has not for a while. Each chunk is a transaction of its own. `wake`: jobs became ready."""
     if store.due("lines", LINES_EVERY) and _has_lines(store):
         with store.write(durable=False) as tx:
-            returned = gates.sweep_lines(tx)
+            returned, store.line = gates.sweep_lines(tx, store.line)
         if returned:
             wake()
     if not store.due("prune", EVERY):
@@ -61,7 +61,8 @@ def prune(tx: Transaction, limit: int) -> int:
     if count < limit:
         count += forget_notes(tx, limit - count)
     if tx.run("SELECT count(*) FROM turns").fetchone()[0] > TURNS_KEPT:
-        tx.run("DELETE FROM turns")
+        # One stays: it tells that there are jobs that took turns.
+        tx.run("DELETE FROM turns WHERE (queue, rank, turn) <> (SELECT queue, rank, turn FROM turns LIMIT 1)")
     tx.run("DELETE FROM counters WHERE n = 0")
     return count
 

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from longboat import codec
 from longboat.broker import Token
-from longboat.brokers.sqlite.following import check_order, follow, wait
+from longboat.brokers.sqlite.following import check_behind, follow, parents_behind, wait
 from longboat.brokers.sqlite.packing import PIECE, as_json, packed
-from longboat.brokers.sqlite.places import places
+from longboat.brokers.sqlite.places import is_here, is_remembered, new_place
 from longboat.brokers.sqlite.store import Store, Transaction
-from longboat.job import Job, State, new_id, order_of
+from longboat.job import Job, State, order_of
 
 _KEY = "CAST(j.key AS INTEGER), substr(j.key, instr(j.key, ' ') + 1)"
 """SQL: (seq, id) of a key made by `_key`. Only generated ids travel so: any other text may not survive JSON."""
@@ -53,29 +53,38 @@ def put(store: Store, jobs: Sequence[Job], token: Token | None) -> list[str]:
     generated: _Batch = {}
     chosen: dict[str, Job] = {}
     """And those with ties that matter here: they are put one by one, in their order."""
-    check_order(jobs)
+    behind = parents_behind(jobs) if [job for job in jobs if job.ties is not None] else {}
     for job in jobs:
         seq = order_of(job.id)
-        if seq is None or _is_tied(job):
+        if seq is None or (job.ties is not None and (job.ties.after or job.ties.turn)):
             chosen.setdefault(job.id, job)
         elif job.id not in generated:
             generated[job.id] = seq, job
     try:
-        known = _put(store, generated, chosen, token, look=False)
+        known = _put(store, generated, chosen, behind, token, look=False)
     except _SomeKnown:
-        known = _put(store, generated, chosen, token, look=True)
+        known = _put(store, generated, chosen, behind, token, look=True)
     if len(generated) + len(chosen) == len(jobs) and not known:
         return [job.id for job in jobs]
     return [job_id for job_id in dict.fromkeys(job.id for job in jobs) if job_id not in known]
 
 
-def _put(store: Store, generated: _Batch, chosen: dict[str, Job], token: Token | None, *, look: bool) -> Collection[str]:
+def _put(
+    store: Store,
+    generated: _Batch,
+    chosen: dict[str, Job],
+    behind: Mapping[str, Sequence[str]],
+    token: Token | None,
+    *,
+    look: bool,
+) -> Collection[str]:
     """Store those that are new; returns the ids that were known."""
     known: set[str] = set()
     groups = _grouped(generated)  # before the gate: others need not wait for it
     with store.write() as tx:
         if token is not None and not is_next(tx, token):
             return known
+        check_behind(tx, behind)
         if look:
             known = _known(tx, generated)
             groups = _grouped({job_id: entry for job_id, entry in generated.items() if job_id not in known})
@@ -123,10 +132,6 @@ def _put_group(tx: Transaction, group: _Group) -> None:
     _count(tx, group.kind, group.size)
 
 
-def _is_tied(job: Job) -> bool:
-    return job.ties is not None and bool(job.ties.after or job.ties.turn)
-
-
 def _put_chosen(tx: Transaction, batch: dict[str, Job]) -> set[str]:
     """Ids that callers chose get their place in time here, and are remembered, as are those that take turns.
 
@@ -134,47 +139,22 @@ def _put_chosen(tx: Transaction, batch: dict[str, Job]) -> set[str]:
     """
     known = set()
     for job_id, job in batch.items():
-        row = tx.run("SELECT until FROM names WHERE id = ?", (job_id,)).fetchone()
         generated = order_of(job_id)
-        if (row is not None and (row[0] is None or row[0] > tx.now)) or (
-            generated is not None and _is_here(tx, generated, job_id)
-        ):
+        if is_remembered(tx, job_id) or (generated is not None and is_here(tx, generated, job_id)):
             known.add(job_id)
             continue
-        seq = _place(tx, job, generated)
-        if seq != generated:
-            tx.run("INSERT OR REPLACE INTO names VALUES (?, ?, NULL)", (job_id, seq))
-        tx.run(_ONE_JOB, (seq, job_id, codec.encode_job(job)))
         kind = _Kind(job.queue, job.priority, job.delay, job.expires)
         values = _values(tx, kind)
+        seq = new_place(tx, job_id, job.queue, -job.priority, job.ties.turn if job.ties else "")
+        tx.run(_ONE_JOB, (seq, job_id, codec.encode_job(job)))
         if job.ties is not None and job.ties.after:
-            waiting = follow(tx, job, seq, places(tx.db, job.ties.after))
+            waiting = follow(tx, job, seq)
             if waiting:
                 wait(tx, job, seq, waiting, values["expires"])
                 continue
         tx.run(_ONE_DELAYED if job.delay > 0 else _ONE_READY, {**values, "seq": seq, "id": job_id})
         _count(tx, kind, 1)
     return known
-
-
-def _is_here(tx: Transaction, seq: int, id: str) -> bool:
-    return bool(tx.run("SELECT EXISTS (SELECT 1 FROM jobs WHERE seq = ? AND id = ?)", (seq, id)).fetchone()[0])
-
-
-def _place(tx: Transaction, job: Job, generated: int | None) -> int:
-    """The job's place in time; of one that takes turns, as far behind the queue's first as its key has jobs waiting."""
-    now = order_of(new_id()) if generated is None else generated
-    assert now is not None
-    if job.ties is None or not job.ties.turn:
-        return now
-    row = tx.run(
-        "SELECT seq FROM ready WHERE queue = ? AND rank = ? ORDER BY seq LIMIT 1", (job.queue, -job.priority)
-    ).fetchone()
-    name = (job.queue, -job.priority, job.ties.turn)
-    last = tx.run("SELECT seq FROM turns WHERE queue = ? AND rank = ? AND turn = ?", name).fetchone()
-    place = max(row[0] if row else now, last[0] + 1 if last else 0)
-    tx.run("INSERT OR REPLACE INTO turns VALUES (?, ?, ?, ?)", (*name, place))
-    return place
 
 
 def _values(tx: Transaction, kind: _Kind) -> dict[str, Any]:

@@ -44,17 +44,20 @@ CREATE TABLE held (
     token INTEGER NOT NULL,
     id TEXT NOT NULL,
     at REAL NOT NULL,
-    until REAL NOT NULL,                  -- a start counts so long
+    until REAL NOT NULL,                  -- a start counts so long; 0: starts are not counted
     live INTEGER NOT NULL,                -- 1: leased
-    PRIMARY KEY (gate, token)
+    PRIMARY KEY (token, gate)
 ) WITHOUT ROWID, STRICT;
-CREATE INDEX held_live ON held (token) WHERE live;
+CREATE INDEX held_live ON held (gate, live) WHERE live;
+CREATE INDEX held_starts ON held (gate, at, until) WHERE until > 0;
+CREATE INDEX held_over ON held (until) WHERE NOT live;
 
 -- When time opens a limit that jobs wait for.
 CREATE TABLE opening (
     gate TEXT PRIMARY KEY,
     at REAL NOT NULL
 ) WITHOUT ROWID, STRICT;
+CREATE INDEX opening_at ON opening (at);
 
 -- The place of the last job of each turn key.
 CREATE TABLE turns (

@@ -117,10 +117,12 @@ class _Batch:
     def settle(self, consumer: int, settlements: dict[int, Settlement]) -> None:
         done: defaultdict[tuple[str, float], dict[int, bytes]] = defaultdict(dict)
         failed: dict[int, Settlement] = {}
+        tied: list[Settlement] = []
         for token, settlement in settlements.items():
-            outcome = settlement.outcome
+            outcome, job = settlement.outcome, settlement.lease.job
+            if job.ties is not None:
+                tied.append(settlement)
             if type(outcome) is Done:
-                job = settlement.lease.job
                 done[job.queue, job.keep][token] = outcome.result
             else:
                 failed[token] = settlement
@@ -132,12 +134,12 @@ class _Batch:
         if done and any_edges(self._tx):
             results = {token: result for group in done.values() for token, result in group.items()}
             self._answer.returned |= succeeded(self._tx, results)
-        forget_inputs(self._tx, [token for group in done.values() for token in group if _came_after(settlements[token])])
+        forget_inputs(self._tx, [each.lease.token for each in tied if type(each.outcome) is Done])
         for (queue, keep), results in done.items():
             if keep <= 0:
                 self._forget(queue, results)
         self._tx.run(f"DELETE FROM leased WHERE {_NAMED}", (as_json(list(settlements)),))
-        self._answer.returned |= leave(self._tx)
+        self._answer.returned |= leave(self._tx, [each.lease for each in tied])
 
     def _succeed(self, queue: str, keep: float, results: dict[int, bytes]) -> None:
         self._tx.count(queue, State.RUNNING, -len(results))
@@ -192,6 +194,8 @@ class _Batch:
         for ending, reports in over.items():
             self._tx.count(ending.queue, State.RUNNING, -len(reports))
             self._end(_FAIL, ending, reports)
+        gone = [token for ending, reports in over.items() if ending.state is State.CANCELLED for token in reports]
+        forget_inputs(self._tx, [token for token in gone if settlements[token].lease.job.ties is not None])
         for (sql, queue, task), pieces in moved.items():
             self._move(sql, queue, task, pieces)
 
@@ -209,11 +213,6 @@ class _Batch:
         if not tokens:
             return {}
         return dict(self._tx.run(f"SELECT token, failures FROM leased WHERE {_NAMED}", (as_json(tokens),)))
-
-
-def _came_after(settlement: Settlement) -> bool:
-    ties = settlement.lease.job.ties
-    return ties is not None and bool(ties.after)
 
 
 _GOES_TO = {

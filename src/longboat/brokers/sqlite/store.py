@@ -57,6 +57,8 @@ class Store:
         self._writer: sqlite3.Connection | None = None
         self._readers: list[sqlite3.Connection] = []
         self._done: dict[str, float] = {}
+        self.line = ""
+        """Past which line of a limit this process's next sweep begins."""
         self._inode = self._writer_inode = -1
         self._checked = False
         self._was_full = False

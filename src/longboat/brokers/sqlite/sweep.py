@@ -38,7 +38,7 @@ def sweep(tx: Transaction, besides: int = 0) -> Chores:
         worker = name or consumer_id
         failure = Failure(LOST, f"worker {worker} was not heard of in time", at=tx.now, worker=worker)
         returned += end_consumer(tx, n, failure)
-    due = _due(tx) + gates.open_due(tx)
+    due = _due(tx) + gates.open_due(tx, CHUNK)
     expired = sum(_expire(tx, table, state) for table, state in _EXPIRING)
     unknown = _lose_patience(tx)
     return Chores(returned + due, expired + unknown, due >= CHUNK or expired >= CHUNK or unknown >= CHUNK)
@@ -67,8 +67,8 @@ def end_consumer(tx: Transaction, consumer: int, failure: Failure | None) -> int
             [(*row[:6], appended(row[6], _at_attempt(failure, row[4]))) for row in rows],
         )
     _cancel(tx, consumer, failure)
+    gates.leave_all(tx, consumer)
     tx.run("DELETE FROM leased WHERE consumer = ?", (consumer,))
-    gates.leave(tx)
     tx.run("DELETE FROM consumers WHERE n = ?", (consumer,))
     return sum(count for _, count in held)
 

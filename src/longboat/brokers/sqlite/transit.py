@@ -12,11 +12,12 @@ from longboat.broker import DEAD_KEPT
 from longboat.brokers.sqlite import views
 from longboat.brokers.sqlite.ending import Ending, end, forget
 from longboat.brokers.sqlite.following import is_followed
+from longboat.brokers.sqlite.places import is_here, is_remembered, new_place
 from longboat.brokers.sqlite.put import is_next
 from longboat.brokers.sqlite.store import Store, Transaction
 from longboat.brokers.sqlite.sweep import remove
 from longboat.brokers.sqlite.wake import CONSUMER, LISTENER, Ringer
-from longboat.job import State, new_id, order_of
+from longboat.job import State, order_of
 from longboat.transit import ROOM, Parcel
 
 _AWAY = 0
@@ -108,19 +109,18 @@ def _removed(tx: Transaction, table: str, row: views.Row) -> Any:
 
 def _put(tx: Transaction, parcel: Parcel) -> bool:
     """Whether it was new."""
-    seq = order_of(parcel.id)
-    if seq is None:
-        row = tx.run("SELECT until, seq FROM names WHERE id = ?", (parcel.id,)).fetchone()
-        if row is not None and (row[0] is None or row[0] > tx.now) and row[1] != _AWAY:
-            return False
-        seq = order_of(new_id())
-        tx.run("INSERT OR REPLACE INTO names VALUES (?, ?, NULL)", (parcel.id, seq))
-    elif tx.run("SELECT 1 FROM jobs WHERE seq = ? AND id = ?", (seq, parcel.id)).fetchone():
+    generated = order_of(parcel.id)
+    named = tx.run("SELECT seq FROM names WHERE id = ?", (parcel.id,)).fetchone()
+    if named is not None and named[0] == _AWAY:
+        tx.run("DELETE FROM names WHERE id = ?", (parcel.id,))
+    if is_remembered(tx, parcel.id) or (generated is not None and is_here(tx, generated, parcel.id)):
         return False
+    job = views.decoded(parcel.message)
+    seq = new_place(tx, parcel.id, parcel.queue, -parcel.priority, job.ties.turn if job and job.ties else "")
     tx.run("INSERT INTO jobs VALUES (?, ?, ?)", (seq, parcel.id, parcel.message))
     failures = codec.encode_failures(parcel.failures) if parcel.failures else None
     if parcel.dead:
-        ending = Ending(parcel.queue, seq or 0, parcel.id, None, parcel.attempts, failures, DEAD_KEPT)
+        ending = Ending(parcel.queue, seq, parcel.id, None, parcel.attempts, failures, DEAD_KEPT)
         end(tx, State.DEAD, [ending])
         return True
     values = {
