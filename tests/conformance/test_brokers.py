@@ -10,7 +10,7 @@ from longboat.clock import SYSTEM
 from longboat.testing.conformance import CLAUSES, Clause
 from longboat.testing.harnesses import ADAPTERS, unavailable
 
-SLOW = {"manager", "redis", "postgres", "rabbitmq"}
+SLOW = {"manager", "redis", "postgres", "rabbitmq", "rabbitmq+store"}
 """Brokers with a server of their own: tried on one Python only, and not by `make check`."""
 
 BROKERS = [pytest.param(name, marks=pytest.mark.slow if name in SLOW else ()) for name in ADAPTERS]

@@ -130,6 +130,19 @@ class NewRabbitmq:
             broker.send([Message("", broker.names.ready(queue, 0), raw, {})], [queue], 0.0)
 
 
+class NewRabbitmqStore(NewRabbitmq):
+    """With a file as the store beside it."""
+
+    def __init__(self, folder: Path, clock: Clock) -> None:
+        super().__init__(folder, clock)
+        self.store = NewSqlite(folder, clock)
+
+    def open(self) -> Broker:
+        from longboat.brokers.rabbitmq import RabbitmqBroker
+
+        return RabbitmqBroker(self.server.url, prefix=self.prefix, store=self.store.open())
+
+
 class NewManager:
     """A server in a thread, over a store in memory. It ends with the last client that was opened here."""
 
@@ -202,6 +215,7 @@ ADAPTERS: dict[str, Callable[[Path, Clock], NewBroker]] = {
     "redis": NewRedis,
     "postgres": NewPostgres,
     "rabbitmq": NewRabbitmq,
+    "rabbitmq+store": NewRabbitmqStore,
 }
 """By name: a new, empty store, in a folder if it needs one, that goes by this clock."""
 
@@ -212,5 +226,5 @@ def unavailable(adapter: str) -> str | None:
         "redis": redis_unavailable,
         "postgres": postgres_unavailable,
         "rabbitmq": rabbitmq_unavailable,
-    }.get(adapter)
+    }.get(adapter.partition("+")[0])
     return asked() if asked else None

@@ -1,9 +1,10 @@
 """RabbitmqBroker: put as confirmed, mandatory publishes, and the links that consumers and the inspector use."""
 
-# ruff: noqa: ARG002  # parameters of the contract that RabbitMQ has no use for
+# parameters of the contract that RabbitMQ has no use for
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import os
 import threading
@@ -12,17 +13,23 @@ from collections.abc import Callable, Collection, Sequence
 import pika  # type: ignore[import-untyped]
 
 from longboat.board import Board
-from longboat.broker import Token
+from longboat.broker import Broker, Token
 from longboat.brokers.rabbitmq import letter
+from longboat.brokers.rabbitmq.claimant import Claimant
 from longboat.brokers.rabbitmq.consumer import RabbitmqConsumer
 from longboat.brokers.rabbitmq.holding import evict
 from longboat.brokers.rabbitmq.inspector import RabbitmqInspector
 from longboat.brokers.rabbitmq.link import Link, Message, Unroutable
+from longboat.brokers.rabbitmq.lookup import StoredInspector
 from longboat.brokers.rabbitmq.missing import MISSING, NoBoard, NoResults, unsupported
+from longboat.brokers.rabbitmq.missing_stored import MISSING_WITH_STORE
 from longboat.brokers.rabbitmq.names import LONGEST, Names, units_of
+from longboat.brokers.rabbitmq.results import RabbitmqResults
+from longboat.brokers.rabbitmq.stored import Stored
 from longboat.brokers.rabbitmq.topology import Topology
 from longboat.clock import SYSTEM
 from longboat.codec import encode_job
+from longboat.errors import BrokerError
 from longboat.inspector import Inspector
 from longboat.job import DEFAULT_QUEUE, Failure, Job
 from longboat.results import ResultStore
@@ -54,7 +61,9 @@ class RabbitmqBroker:
         timeout: float = 2.0,
         hold: float = HOLD,
         where: str | None = None,
+        store: Broker | None = None,
     ) -> None:
+        """`store`: whose board keeps what messages cannot; it is closed with this broker."""
         self._parameters = pika.URLParameters(url)
         self._parameters.blocked_connection_timeout = None
         self._parameters.socket_timeout = self._parameters.stack_timeout = timeout
@@ -72,6 +81,12 @@ class RabbitmqBroker:
         self.results: ResultStore = NoResults()
         self.board: Board = NoBoard()
         self.inspector: Inspector = RabbitmqInspector(self)
+        self._stored: Stored | None = None
+        if store is not None:
+            self._stored = stored = Stored(self, store)
+            self.missing = MISSING_WITH_STORE
+            self.results, self.board = RabbitmqResults(self, stored), store.board
+            self.inspector = StoredInspector(self, stored)
 
     @property
     def transit(self) -> Transit:
@@ -113,16 +128,19 @@ class RabbitmqBroker:
             link.publish(gone.messages)
 
     def put(self, jobs: Sequence[Job], *, token: Token | None = None) -> list[str]:
-        """As every broker's, except that nothing is known of earlier puts: neither ids nor tokens (see `missing`)."""
+        """As every broker's; without a store nothing is known of earlier puts, neither ids nor tokens (see `missing`)."""
         unique = {job.id: job for job in jobs}
         if not unique:
             return []
         bodies = {job.id: encode_job(job) for job in unique.values()}
-        if any(job.ties is not None for job in unique.values()):
-            raise unsupported("a job that depends on others, or has limits or turns")
+        self._check_ties(unique.values())
         longest = max(job.delay for job in unique.values())
         if longest > LONGEST:
             raise unsupported(f"a delay above {LONGEST:.0f} s")
+        for queue in {job.queue for job in unique.values() if job.expires is not None}:
+            self.prepare(queue, longest)  # its time runs from the put, not from when its queues were made
+        if self._stored is not None:
+            return self._stored.intake.put(unique, bodies, token)
         blank, dated = letter.Letter(), letter.Letter(put=SYSTEM.now())
         messages = [
             letter.ready(self.names, job, blank if job.expires is None else dated, job.delay, bodies[job.id])
@@ -131,19 +149,33 @@ class RabbitmqBroker:
         self.send(messages, {job.queue for job in jobs}, longest)
         return list(unique)
 
+    def _check_ties(self, jobs: Collection[Job]) -> None:
+        for ties in filter(None, (job.ties for job in jobs)):
+            if ties.gates or ties.turn:
+                raise unsupported("a job that has limits or turns")
+            if ties.after and self._stored is None:
+                raise unsupported("a job that comes after others (it needs a store: ?results=redis://…)")
+
+    def tell(self, exchange: str, key: str, body: bytes) -> None:
+        """Whoever listens just now; a message that does not arrive is not missed for long."""
+        with contextlib.suppress(BrokerError):
+            link, topology = self._shared()
+            if exchange == self.names.ended:
+                topology.ended()
+            link.tell(exchange, key, body)
+
     def send(self, messages: Sequence[Message], queues: Collection[str], longest: float, dead: Collection[str] = ()) -> None:
         """Publish to these ready queues, by delays up to `longest` seconds, and to the dead queues named."""
 
         def declare(topology: Topology) -> None:
-            for queue in queues:
-                topology.ready(queue)
-            for queue in dead:
-                topology.dead(queue)
-            if longest > 0:
-                topology.steps(units_of(longest).bit_length() - 1)
+            _declare(topology, queues, longest, dead)
 
         self.queues.update(queues, dead)
         self.publish(messages, declare)
+
+    def prepare(self, queue: str, longest: float) -> None:
+        """See to the queues of a later `send`, so that what is sent then loses no time."""
+        _declare(self._shared()[1], [queue], longest, ())
 
     def consumer(
         self, queues: Sequence[str], *, lease: float, tasks: Collection[str] = (), name: str = ""
@@ -157,16 +189,20 @@ class RabbitmqBroker:
             topology = self.topology(link)
             for queue in queues:
                 topology.ready(queue)
-            return RabbitmqConsumer(self, link, list(dict.fromkeys(queues)), frozenset(tasks), lease, name)
+            mine = list(dict.fromkeys(queues))
+            if self._stored is not None:
+                return Claimant(self, self._stored, link, mine, frozenset(tasks), lease, name)
+            return RabbitmqConsumer(self, link, mine, frozenset(tasks), lease, name)
         except BaseException:
             link.close()
             raise
 
     def evict(self, consumer: str, failure: Failure) -> int:
         """Counts, and charges, what it kept in a queue of its own; the server itself gives back what its connection held."""
+        came = self._stored.evict(consumer, failure) if self._stored is not None else 0
         link = self.link("longboat-rabbitmq-evict")
         try:
-            return evict(self, link, consumer, failure)
+            return max(came, evict(self, link, consumer, failure))
         finally:
             link.close()
 
@@ -174,3 +210,14 @@ class RabbitmqBroker:
         link, self._link = self._link, None
         if link is not None and self._pid == os.getpid():
             link.close()
+        if self._stored is not None:
+            self._stored.store.close()
+
+
+def _declare(topology: Topology, queues: Collection[str], longest: float, dead: Collection[str]) -> None:
+    for queue in queues:
+        topology.ready(queue)
+    for queue in dead:
+        topology.dead(queue)
+    if longest > 0:
+        topology.steps(units_of(longest).bit_length() - 1)

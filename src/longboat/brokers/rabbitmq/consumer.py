@@ -71,7 +71,12 @@ class RabbitmqConsumer:
             ask = None if self._over() else self._incoming.ask(n, self._hands.leased)
         fresh = ask is not None
         if ask is not None:
-            self._link.do(ask)
+            try:
+                self._link.do(ask)
+            except BrokerError:
+                if self._closed:
+                    return []
+                raise
         patience = time.monotonic() + max(wait, FIRST if fresh else GRACE)
         waiting = self._incoming.waiting
         while True:
@@ -85,15 +90,35 @@ class RabbitmqConsumer:
                 leases, others = self._take(n)
                 over = self._nudged or time.monotonic() >= patience
                 self._nudged = False
-            leases = self._admit(leases)
-            for held in others:
-                self._put_aside(held)
+            taken = leases
+            try:
+                leases = self._admit(taken)
+                for held in others:
+                    self._put_aside(held)
+            except BaseException:
+                self._give_back([*self._held(taken), *others])
+                raise
             if leases or over or self._over():
                 return leases
 
     def _admit(self, leases: list[Lease]) -> list[Lease]:
         """Those of what was taken that may be given out."""
         return leases
+
+    def _held(self, leases: Sequence[Lease]) -> list[Held]:
+        with self._changed:
+            return [held for lease in leases if (held := self._hands.of(lease))]
+
+    def _give_back(self, helds: list[Held]) -> None:
+        """Those that are still here go back to their places."""
+        with self._changed:
+            tags = self._hands.give_back(helds)
+
+            def reject(channel: Any) -> None:
+                for tag in tags:
+                    channel.basic_reject(tag, requeue=True)
+
+            self._link.post(reject)
 
     def _over(self) -> bool:
         return self._closed or self._link.lost is not None
@@ -166,10 +191,7 @@ class RabbitmqConsumer:
         """The undecodable becomes dead, what is parked waits on, what is worn is made anew, what has expired is over."""
         names, letter, now = self._broker.names, held.letter, time.time()
         if held.lease is None:
-            try:
-                letters.lease_of(held.body, letter, held.tag)
-            except Undecodable as error:
-                letter.failures = letter.failed(Failure(UNDECODABLE, str(error), at=now))
+            letter.failures = letter.failed(undecodable(held))
             self._broker.send([letters.dead(names, held.queue, new_id(), held.body, letter)], (), 0.0, [held.queue])
         elif letter.parked and held.lease.job.task not in self._tasks:
             job = held.lease.job
@@ -294,6 +316,15 @@ class RabbitmqConsumer:
     def _own(self) -> tuple[list[Held], bool]:
         with self._changed:
             return self._hands.own()
+
+
+def undecodable(held: Held) -> Failure:
+    why = ""
+    try:
+        letters.lease_of(held.body, held.letter, held.tag)
+    except Undecodable as error:
+        why = str(error)
+    return Failure(UNDECODABLE, why, at=time.time())
 
 
 def delay_of(outcome: Outcome) -> float:

@@ -97,12 +97,14 @@ class Hands:
         for held in helds:
             self._by_tag.pop(held.tag, None)
 
-    def give_back(self, helds: list[Held]) -> None:
-        """Leases that were not given out: their messages go back."""
+    def give_back(self, helds: list[Held]) -> list[int]:
+        """These are not held any more; returns the tags of those that were."""
+        tags = [held.tag for held in helds if held.tag in self._by_tag]
         for held in helds:
             if held.lease is not None:
                 self._by_token.pop(held.lease.token, None)
             self._gone(self._by_tag.pop(held.tag, None))
+        return tags
 
     def finish(self, helds: list[Held]) -> tuple[int, list[int]]:
         """These are over: (all up to this tag are acknowledged, and these one by one)."""

@@ -61,7 +61,7 @@ class RabbitmqInspector:
         with self._link() as link:
             for name in self._queues(queue):
                 for _tag, body, letter in self._dead(link, name):
-                    view = _view(name, body, letter)
+                    view = self._view(name, body, letter)
                     if task in (None, view.task):
                         views.append(view)
         return Page(sorted(views, key=lambda view: -(view.ended or 0.0))[:limit], None)
@@ -78,7 +78,7 @@ class RabbitmqInspector:
         with self._link() as link:
             for queue in self._queues(None):
                 for tag, body, letter in self._dead(link, queue):
-                    view = _view(queue, body, letter)
+                    view = self._view(queue, body, letter)
                     if view.id in wanted:
                         again = Letter(failures=letter.failures, put=float("1e10"))
                         self._broker.send(
@@ -115,6 +115,9 @@ class RabbitmqInspector:
             yield link
         finally:
             link.close()
+
+    def _view(self, queue: str, body: bytes, letter: Letter) -> JobView:
+        return _view(queue, body, letter)
 
     def _queues(self, queue: str | None) -> list[str]:
         if queue is not None:

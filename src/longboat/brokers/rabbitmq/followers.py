@@ -1,0 +1,102 @@
+"""Followers: jobs that wait for others on the board, and are published when the last of their parents has succeeded.
+
+What is done for an edge can be done again, whoever died over it: the parent's message is acknowledged last, and a follower
+that is published twice is claimed once.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+import msgspec
+
+from longboat.board import Note
+from longboat.brokers.rabbitmq.ledger import Ledger, encode
+from longboat.brokers.rabbitmq.letter import Letter
+from longboat.brokers.rabbitmq.notes import Edge, End, children, key, pair, ties_after
+from longboat.codec import decode_job
+from longboat.job import Job, State, new_id
+
+Publish = Callable[[Sequence[tuple[Job, Letter, float, bytes]]], None]
+"""(job, letter, delay, message) of each."""
+
+
+class Followers:
+    def __init__(self, ledger: Ledger, publish: Publish, prepare: Callable[[str, float], None]) -> None:
+        self._ledger = ledger
+        self._publish = publish
+        self._prepare = prepare
+
+    def edges(self, job: Job) -> list[Note]:
+        """What is to be written with a job that comes after others."""
+        parents = ties_after(job.ties)
+        edge = encode(Edge(job.id, len(parents) == 1))
+        notes: list[Note] = []
+        for parent in parents:
+            notes += [
+                Note(pair("d", parent, job.id), edge),
+                Note(pair("w", job.id, parent), b""),
+                Note(key("f", parent), b"1"),
+            ]
+        return notes
+
+    def inputs(self, jobs: Sequence[Job]) -> dict[str, list[bytes]]:
+        """The results of the parents of these jobs, by id."""
+        wanted = {job.id: [pair("i", job.id, parent) for parent in job.ties.after] for job in jobs if job.ties}
+        keys = list(dict.fromkeys(each for keys in wanted.values() for each in keys))
+        there = dict(zip(keys, self._ledger.read(keys), strict=True))
+        return {name: [there[each] or b"" for each in keys] for name, keys in wanted.items()}
+
+    def catch_up(self, parents: Iterable[str]) -> None:
+        """Those of these that have ended meanwhile set their followers free."""
+        names = list(dict.fromkeys(parents))
+        ends = self._ledger.read_as(End, [key("e", each) for each in names])
+        done = {end.id: self._ledger.result(end) or b"" for end in ends if end and end.state is State.SUCCEEDED}
+        self.succeeded(done)
+
+    def succeeded(self, results: Mapping[str, bytes]) -> None:
+        """These have, and may have followers."""
+        waiting: dict[str, list[tuple[str, bool]]] = {}
+        over: list[Note] = []
+        for parent in results:
+            over.append(Note(key("f", parent), None))
+            for name, raw in self._ledger.between(*children("d", parent)):
+                edge = msgspec.msgpack.decode(raw, type=Edge)
+                waiting.setdefault(edge.job, []).append((parent, edge.sole))
+                over.append(Note(name, None))
+        if not waiting:
+            return
+        notes: list[Note] = []
+        free: list[str] = []
+        for seen in self._ledger.look(list(waiting)):
+            if seen.end is None and seen.claim is None and seen.entry is not None and not seen.entry.over:
+                free.append(seen.id)
+                for parent, _ in waiting[seen.id]:
+                    notes += [Note(pair("i", seen.id, parent), results[parent]), Note(pair("w", seen.id, parent), None)]
+        self._ledger.write(notes)
+        board, space = self._ledger.board, self._ledger.space
+        for name in free:
+            after, before = children("w", name)
+            if waiting[name][0][1] or not board.notes(space, after=after, before=before, limit=1):
+                self._set_free(name)
+        self._ledger.write(over)
+
+    def _set_free(self, name: str) -> None:
+        while True:
+            (seen,) = self._ledger.look([name])
+            entry = seen.entry
+            if entry is None or entry.over or seen.end is not None or seen.claim is not None:
+                return
+            message = self._ledger.message(seen)
+            job = decode_job(message)
+            self._prepare(job.queue, job.delay)
+            now = time.time()
+            if not entry.waits:
+                break  # whoever did this may have died before the publish
+            new = msgspec.structs.replace(entry, waits=False, due=now + job.delay, sure=True)
+            if self._ledger.swap(Note(key("m", name), encode(new)), seen.entry_raw):
+                entry = new
+                break
+        put = entry.put if job.expires is not None else 0.0
+        self._publish([(job, Letter(put=put, copy=new_id(), again=True), max(0.0, entry.due - now), message)])

@@ -1,0 +1,161 @@
+"""Intake: puts, where a store remembers them. One `add` of notes, then one publish: what is known is published once more
+only if nobody has claimed it, since whoever put it may have died between the two."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Mapping, Sequence
+
+import msgspec
+
+from longboat.board import Note
+from longboat.broker import FORGOTTEN_AFTER, Token
+from longboat.brokers.rabbitmq.followers import Followers, Publish
+from longboat.brokers.rabbitmq.ledger import Ledger, encode
+from longboat.brokers.rabbitmq.letter import Letter
+from longboat.brokers.rabbitmq.notes import End, Entry, hashed, key, ties_after, timed
+from longboat.codec import decode_job
+from longboat.errors import UnknownParent
+from longboat.job import Job, State, new_id
+
+OLD = 100
+"""Notes of a client's earlier tokens that are deleted together: a later one says all that they say."""
+
+
+class Intake:
+    def __init__(self, ledger: Ledger, followers: Followers, publish: Publish) -> None:
+        self._ledger = ledger
+        self._followers = followers
+        self._publish = publish
+        self._lock = threading.Lock()
+        self._last: dict[str, int] = {}
+        """The highest number that is known to be stored and published, by client."""
+        self._written: dict[str, list[str]] = {}
+
+    def put(self, jobs: Mapping[str, Job], bodies: Mapping[str, bytes], token: Token | None) -> list[str]:
+        if token is not None and self._known(token):
+            if token[1] > self._last[token[0]]:
+                self._again(list(jobs))
+                self._remember(token)
+            return list(jobs)
+        self._check_parents(jobs)
+        now = time.time()
+        notes: list[Note] = []
+        places: list[int] = []
+        for job in jobs.values():
+            places.append(len(notes))
+            notes += [*self._ledger.entered(job, bodies[job.id], now), *self._followers.edges(job)]
+            if job.expires is not None:
+                notes.append(Note(timed(now + job.expires, job.id), job.id.encode()))
+        if token is not None:
+            notes.append(Note(_name(token), b"", FORGOTTEN_AFTER))
+        added = self._ledger.add(notes)
+        new = {name: job for at, (name, job) in zip(places, jobs.items(), strict=True) if added[at]}
+        self._send(new, bodies, now)
+        if len(new) < len(jobs):
+            self._again([name for name in jobs if name not in new])
+        self._remember(token)
+        return list(jobs) if token is not None and not added[-1] else list(new)
+
+    def _send(self, new: Mapping[str, Job], bodies: Mapping[str, bytes], now: float) -> None:
+        messages: list[tuple[Job, Letter, float, bytes]] = []
+        waiting: list[Job] = []
+        blank, dated = Letter(), Letter(put=now)
+        for job in new.values():
+            if ties_after(job.ties):
+                waiting.append(job)
+            else:
+                messages.append((job, blank if job.expires is None else dated, job.delay, bodies[job.id]))
+        self._publish(messages)
+        parents = {parent for job in waiting for parent in ties_after(job.ties)}
+        if outside := parents - new.keys():
+            self._followers.catch_up(outside)
+
+    def _again(self, names: Sequence[str]) -> None:
+        """Publish those known that nobody has claimed and nobody has published again."""
+        now = time.time()
+        messages: list[tuple[Job, Letter, float, bytes]] = []
+        sure: list[tuple[Note, bytes | None]] = []
+        waiting: set[str] = set()
+        for seen in self._ledger.look(names):
+            entry = seen.entry
+            if entry is None or entry.over or entry.sure or seen.claim is not None or seen.end is not None:
+                continue
+            message = self._ledger.message(seen)
+            job = decode_job(message)
+            if entry.waits:
+                waiting.update(ties_after(job.ties))
+                continue
+            letter = Letter(put=entry.put if job.expires is not None else 0.0, copy=new_id(), again=True)
+            messages.append((job, letter, max(0.0, entry.due - now), message))
+            new = msgspec.structs.replace(entry, sure=True)
+            sure.append((Note(key("m", seen.id), encode(new)), seen.entry_raw))
+        if messages:
+            self._publish(messages)
+        for note, old in sure:
+            self._ledger.swap(note, old)
+        if waiting:
+            self._followers.catch_up(waiting)
+
+    def _check_parents(self, jobs: Mapping[str, Job]) -> None:
+        before: set[str] = set()
+        wanted: dict[str, list[str]] = {}
+        for job in jobs.values():
+            if strangers := [parent for parent in ties_after(job.ties) if parent not in before]:
+                wanted[job.id] = strangers
+            before.add(job.id)
+        if not wanted:
+            return
+        names = list({*wanted, *(parent for parents in wanted.values() for parent in parents)})
+        now = time.time()
+        there: dict[str, bool] = {}
+        known: set[str] = set()
+        entries = self._ledger.read_as(Entry, [key("m", name) for name in names])
+        ends = self._ledger.read_as(End, [key("e", name) for name in names])
+        for name, entry, end in zip(names, entries, ends, strict=True):
+            kept = end is not None and (end.state is not State.SUCCEEDED or now < end.ended + end.keep)
+            there[name] = kept or (entry is not None and not entry.over)
+            if entry is not None:
+                known.add(name)
+        for name, parents in wanted.items():
+            for parent in parents:
+                if name not in known and not there[parent]:
+                    raise UnknownParent(f"job {name} comes after {parent}, which is not known here")
+
+    # --- tokens
+
+    def _known(self, token: Token) -> bool:
+        """Of a client that is met for the first time the store is asked."""
+        client, number = token
+        with self._lock:
+            last = self._last.get(client)
+        if last is None:
+            board, space = self._ledger.board, self._ledger.space
+            after, before = _name((client, number - 1)), f"t/{hashed(client)}0"
+            last = number - 1
+            if board.notes(space, after=after, before=before, limit=1):
+                with self._lock:
+                    self._last.setdefault(client, last)
+                return True
+            with self._lock:
+                last = self._last.setdefault(client, last)
+        return number <= last
+
+    def _remember(self, token: Token | None) -> None:
+        if token is None:
+            return
+        client, number = token
+        with self._lock:
+            self._last[client] = max(number, self._last.get(client, number))
+            written = self._written.setdefault(client, [])
+            written.append(_name(token))
+            old = sorted(written)[:-1] if len(written) > OLD else []
+            if old:
+                del self._written[client]
+                self._written[client] = [_name((client, self._last[client]))]
+        self._ledger.write([Note(each, None) for each in old])
+
+
+def _name(token: Token) -> str:
+    return f"t/{hashed(token[0])}/{token[1]:020d}"

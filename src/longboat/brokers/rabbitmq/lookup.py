@@ -1,0 +1,203 @@
+"""The inspector where a store is kept: jobs by id, and an operator's changes to them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from itertools import islice
+from typing import TYPE_CHECKING
+
+from longboat.board import Note
+from longboat.broker import DEAD_KEPT, LOST
+from longboat.brokers.rabbitmq.inspector import RabbitmqInspector
+from longboat.brokers.rabbitmq.ledger import Seen, back, encode, opened
+from longboat.brokers.rabbitmq.letter import Letter
+from longboat.brokers.rabbitmq.notes import HELD, OVER, Claim, Entry, key, pair
+from longboat.brokers.rabbitmq.stored import Stored
+from longboat.codec import decode_job
+from longboat.errors import Undecodable
+from longboat.inspector import ConsumerView, Page
+from longboat.job import Failure, JobView, State
+
+if TYPE_CHECKING:
+    from longboat.brokers.rabbitmq.broker import RabbitmqBroker
+
+COUNTED = 10_000
+"""Jobs that are counted one by one; of more only what the server counts is told."""
+
+TOGETHER = 500
+
+
+class StoredInspector(RabbitmqInspector):
+    def __init__(self, broker: RabbitmqBroker, stored: Stored) -> None:
+        super().__init__(broker)
+        self._stored = stored
+        self._ledger = stored.ledger
+
+    def counts(self) -> Mapping[tuple[str, State], int]:
+        """Of up to COUNTED jobs, counted one by one; beyond, ready and dead ones only."""
+        found: dict[tuple[str, State], int] = {}
+        entries = list(islice(self._entries(), COUNTED + 1))
+        if len(entries) > COUNTED:
+            return super().counts()
+        for place in self._states(entries):
+            found[place[1:]] = found.get(place[1:], 0) + 1
+        return found
+
+    def find(self, ids: Sequence[str]) -> list[JobView | None]:
+        now = time.time()
+        return [self._ledger.view(seen, now) for seen in self._ledger.look(ids)]
+
+    def jobs(
+        self, state: State, *, queue: str | None = None, task: str | None = None, after: str | None = None, limit: int = 100
+    ) -> Page:
+        page = super().jobs(state, queue=queue, task=task, after=after, limit=limit)
+        seen = {each.id: each for each in self._ledger.look([view.id for view in page.jobs if view.id])}
+        now = time.time()
+        return Page([view for view in page.jobs if not view.id or seen[view.id].state(now) is State.DEAD], page.after)
+
+    def consumers(self) -> list[ConsumerView]:
+        return [
+            ConsumerView(name, each.name, each.queues, len(self._ledger.holdings(name)), each.deadline)
+            for name, each in self._ledger.consumers()
+        ]
+
+    def cancel(self, ids: Sequence[str]) -> list[str]:
+        cancelled: list[str] = []
+        unique = list(dict.fromkeys(ids))
+        for at in range(0, len(unique), TOGETHER):
+            cancelled += self._cancel(unique[at : at + TOGETHER])
+        return cancelled
+
+    def _cancel(self, ids: Sequence[str]) -> list[str]:
+        """Who holds it is asked; of what nobody holds the claim is taken."""
+        now = time.time()
+        left = list(ids)
+        cancelled: set[str] = set()
+        while left:
+            free: list[Seen] = []
+            for each in self._ledger.look(left):
+                state = each.state(now)
+                if state is State.RUNNING and each.claim is not None:
+                    if self._ask(each.id, each.claim.holder):
+                        cancelled.add(each.id)
+                elif state is not None and not state.ended:
+                    free.append(each)
+            taken = self._stored.take(free)
+            self._end(taken)
+            done = {each.id for each in taken}
+            cancelled |= done
+            left = [each.id for each in free if each.id not in done]  # somebody took these meanwhile
+        return [each for each in ids if each in cancelled]
+
+    def _ask(self, name: str, holder: str) -> bool:
+        (new,) = self._ledger.add([Note(pair("a", holder, name), name.encode(), DEAD_KEPT)])
+        if new:
+            self._broker.tell("", self._broker.names.ear(holder), b"asked")
+        return new
+
+    def _end(self, taken: Sequence[Seen]) -> None:
+        endings = []
+        for each in taken:
+            message = self._ledger.message(each)
+            claim = each.claim or Claim(OVER, [])
+            if claim.kind == HELD:
+                claim = back(
+                    claim, Failure(LOST, f"{claim.worker} died while it ran this", at=time.time()), started=each.started
+                )
+            job, by = decode_job(message), f"cancel {time.time_ns()}"
+            endings.append(self._stored.cancelled(job, message, by, attempts=claim.attempts, failures=claim.failures))
+        self._stored.end(endings, queued=True)
+
+    def revive(self, ids: Sequence[str]) -> list[str]:
+        found = {each.id: each for each in self._ledger.look(list(dict.fromkeys(ids)))}
+        revived: list[str] = []
+        for name, seen in found.items():
+            if (message := self._ledger.message(seen)) and self._revive(seen, message):
+                revived.append(name)
+        queues = {seen.end.queue if seen.end else seen.entry.queue if seen.entry else "" for seen in found.values()}
+        with self._link() as link:  # what stands for it among the dead goes
+            for queue in sorted(queues - {""}) if revived else ():
+                for tag, body, letter in self._dead(link, queue):
+                    if self._view(queue, body, letter).id in found:
+                        self._ack(link, tag)
+        return revived
+
+    def _revive(self, seen: Seen, message: bytes) -> bool:
+        try:
+            return self._stored.revive(decode_job(message), message, seen)
+        except Undecodable:
+            return False
+
+    def _view(self, queue: str, body: bytes, letter: Letter) -> JobView:
+        view = super()._view(queue, body, letter)
+        view.id = view.id or letter.copy  # what cannot be decoded was given an id when it was found
+        return view
+
+    def purge(self, states: Collection[State], *, queue: str | None = None, limit: int = 1000) -> int:
+        """By looking at jobs one by one."""
+        now, doomed = time.time(), list[Seen]()
+        unread = 0
+        if State.DEAD in states:
+            unread = self._purge_dead(queue, limit)
+        for entries in _chunks(self._entries()):
+            for seen in self._ledger.look([entry.id for entry in entries]):
+                state = seen.state(now)
+                its = seen.entry.queue if seen.entry else seen.end.queue if seen.end else ""
+                if state in states and state is not State.RUNNING and queue in (None, its) and state is not State.DEAD:
+                    doomed.append(seen)
+            if len(doomed) + unread >= limit:
+                break
+        return unread + self._delete(doomed[: limit - unread])
+
+    def _purge_dead(self, queue: str | None, limit: int) -> int:
+        purged = 0
+        with self._link() as link:
+            for name in self._queues(queue):
+                for tag, body, letter in self._dead(link, name):
+                    if purged == limit:
+                        return purged
+                    self._ledger.write(self._unwritten(self._view(name, body, letter).id, body))
+                    self._ack(link, tag)
+                    purged += 1
+        return purged
+
+    def _unwritten(self, name: str, message: bytes) -> list[Note]:
+        over = [Note(key("e", name), None)] if name else []
+        try:
+            return [*self._ledger.forget(decode_job(message), None), *over]
+        except Undecodable:
+            return [Note(key("m", name), None), *over] if name else []
+
+    def _delete(self, doomed: Sequence[Seen]) -> int:
+        notes: list[Note] = []
+        gone = 0
+        for seen in doomed:
+            if seen.end is None and not self._ledger.swap(Note(key("c", seen.id), encode(Claim(OVER, []))), seen.claim_raw):
+                continue
+            gone += 1
+            pieces = seen.entry.pieces if seen.entry else 0
+            job = decode_job(self._ledger.message(seen))
+            notes += [*self._ledger.forget(job, None, queued=True, pieces=pieces), Note(key("e", seen.id), None)]
+        self._ledger.write(notes)
+        return gone
+
+    def prune(self, *, limit: int = 1000) -> int:
+        return self._stored.store.inspector.prune(limit=limit)
+
+    def _entries(self) -> Iterator[Entry]:
+        for _, raw in self._ledger.between("m/", "m0"):
+            if entry := opened(Entry, raw):
+                yield entry
+
+    def _states(self, entries: Sequence[Entry]) -> Iterator[tuple[str, str, State]]:
+        now = time.time()
+        for some in _chunks(iter(entries)):
+            for entry, seen in zip(some, self._ledger.look([each.id for each in some]), strict=True):
+                if state := seen.state(now):
+                    yield entry.id, entry.queue, state
+
+
+def _chunks(entries: Iterator[Entry]) -> Iterator[list[Entry]]:
+    while some := list(islice(entries, TOGETHER)):
+        yield some

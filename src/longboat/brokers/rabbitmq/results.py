@@ -1,0 +1,155 @@
+"""Results, where a store keeps them: read from its notes, and told by an exchange that listeners hear."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from longboat.brokers.rabbitmq.link import Link
+from longboat.brokers.rabbitmq.notes import End, key
+from longboat.brokers.rabbitmq.stored import Stored
+from longboat.errors import BrokerError
+from longboat.job import Result, new_id
+from longboat.results import Listener
+
+if TYPE_CHECKING:
+    from longboat.brokers.rabbitmq.broker import RabbitmqBroker
+
+LOOK = 1.0
+"""Seconds between looks at all that is watched: what was told while nobody heard is found then."""
+
+DEAF = 0.2
+"""Seconds between these while the server is away."""
+
+
+class RabbitmqResults:
+    def __init__(self, broker: RabbitmqBroker, stored: Stored) -> None:
+        self._broker = broker
+        self._stored = stored
+
+    def get(self, ids: Sequence[str]) -> list[Result | None]:
+        now, ledger = time.time(), self._stored.ledger
+        ends = ledger.read_as(End, [key("e", each) for each in ids])
+        return [ledger.outcome(end) if end and now < end.ended + end.keep else None for end in ends]
+
+    def listen(self) -> Listener:
+        return RabbitmqListener(self._broker, self._stored)
+
+
+class RabbitmqListener:
+    """Hears the ids of all that end, and reads the notes of those that it watches."""
+
+    def __init__(self, broker: RabbitmqBroker, stored: Stored) -> None:
+        self._broker = broker
+        self._ledger = stored.ledger
+        self._changed = threading.Condition()
+        self._watched: set[str] = set()
+        self._heard: set[str] = set()
+        """Those of the watched that are to be looked at."""
+        self._looked = time.monotonic()
+        self._woken = self._closed = self._was_deaf = False
+        self._link: Link | None = None
+        self._hear_again()
+
+    def _hear_again(self) -> None:
+        """Open a link; what ended until then is looked at."""
+        if self._link is not None:
+            if self._link.lost is None:
+                return
+            self._link.close()
+        self._link = None
+        link = self._broker.link("longboat-rabbitmq-listener")
+        try:
+            ear = self._broker.topology(link).ear(new_id(), ended=True)
+            link.do(lambda channel, answer: channel.basic_consume(ear, self._hear, auto_ack=True, callback=answer))
+        except BaseException:
+            link.close()
+            raise
+        link.on_lost = self._stir
+        self._link = link
+        with self._changed:
+            self._heard |= self._watched
+
+    def _hear(self, _channel: Any, _method: Any, _properties: Any, body: bytes) -> None:
+        names = msgspec.msgpack.decode(body, type=list[str])
+        with self._changed:
+            if heard := self._watched.intersection(names):
+                self._heard |= heard
+                self._changed.notify_all()
+
+    def _stir(self) -> None:
+        with self._changed:
+            self._changed.notify_all()
+
+    def watch(self, ids: Sequence[str]) -> None:
+        with self._changed:
+            self._watched.update(ids)
+            self._heard.update(ids)
+            self._changed.notify_all()
+
+    def forget(self, ids: Sequence[str]) -> None:
+        with self._changed:
+            self._watched.difference_update(ids)
+            self._heard.difference_update(ids)
+
+    def wait(self, timeout: float) -> list[Result]:
+        """Without the server it goes on by looking at the store."""
+        end = time.monotonic() + timeout
+        while True:
+            try:
+                if not self._closed:
+                    self._hear_again()
+            except BrokerError:
+                if time.monotonic() >= end:
+                    raise
+            with self._changed:
+                deaf = self._was_deaf = self._deaf()
+                pause = min(end, self._looked + (DEAF if deaf else LOOK)) - time.monotonic()
+                if pause > 0:
+                    self._changed.wait_for(self._stirred, pause)
+                if time.monotonic() >= self._looked + (DEAF if deaf else LOOK):
+                    self._looked = time.monotonic()
+                    self._heard |= self._watched
+                names, self._heard = list(self._heard), set()
+            results = self._read(names)
+            with self._changed:
+                if results or self._woken or self._closed or time.monotonic() >= end:
+                    self._woken = False
+                    return results
+
+    def _stirred(self) -> bool:
+        return bool(self._heard) or self._woken or self._closed or self._deaf() is not self._was_deaf
+
+    def _deaf(self) -> bool:
+        return self._link is None or self._link.lost is not None
+
+    def _read(self, names: Sequence[str]) -> list[Result]:
+        if not names:
+            return []
+        try:
+            ends = self._ledger.read_as(End, [key("e", each) for each in names])
+            results = [self._ledger.outcome(end) for end in ends if end]
+        except BaseException:
+            with self._changed:
+                self._heard |= self._watched.intersection(names)
+            raise
+        with self._changed:
+            told = [result for result in results if result.id in self._watched]
+            self._watched.difference_update(result.id for result in told)
+        return told
+
+    def wake(self) -> None:
+        with self._changed:
+            self._woken = True
+            self._changed.notify_all()
+
+    def close(self) -> None:
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+        if self._link is not None:
+            self._link.close()
