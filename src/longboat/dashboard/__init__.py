@@ -1,0 +1,53 @@
+"""The dashboard: pages and a JSON API over a broker, by its URL alone or mounted in another program.
+
+    app.mount("/jobs", longboat_dashboard(app))     # FastAPI, Starlette; any ASGI program
+
+It keeps nothing in its process that is not on the broker's board as well.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from longboat.app import Longboat
+from longboat.connect import shown
+from longboat.errors import ConfigError, MissingExtra
+
+if TYPE_CHECKING:
+    from longboat.dashboard.guard import Authorize
+    from longboat.dashboard.mounted import Dashboard
+
+__all__ = ["longboat_dashboard"]
+
+
+def longboat_dashboard(
+    app: Longboat | str,
+    *,
+    tokens: Mapping[str, str] | None = None,
+    authorize: Authorize | None = None,
+    local_role: str = "admin",
+    title: str = "",
+) -> Dashboard:
+    """The dashboard of an app, or of the broker at a URL, as an ASGI application.
+
+    Without `tokens` and `authorize`, only browsers on this machine are let in, with `local_role`. `tokens`: secret ->
+    "viewer", "operator" or "admin". `authorize`: is given each request, and answers with one of these or None. Nothing is
+    opened before the first request; `close()` ends what was. Raises MissingExtra without the extra "web", ConfigError for
+    tokens that are too short and roles that are none.
+    """
+    try:
+        from longboat.dashboard.guard import SHORTEST, Guard
+        from longboat.dashboard.mounted import Dashboard, role
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.partition(".")[0] not in ("starlette", "jinja2", "markupsafe"):
+            raise
+        raise MissingExtra("the dashboard needs more packages: pip install 'longboat[web]'") from None
+    if any(len(token) < SHORTEST for token in tokens or {}):
+        example = secrets.token_urlsafe(24)
+        raise ConfigError(f"tokens: one has fewer than {SHORTEST} characters; make them by chance, such as {example}")
+    guard = Guard({token: role(name) for token, name in (tokens or {}).items()}, authorize, role(local_role))
+    ours = isinstance(app, str)
+    made = Longboat(app) if isinstance(app, str) else app
+    return Dashboard(made, guard, shown(made.url), title, closes=ours)

@@ -1,0 +1,179 @@
+"""The JSON API, version 1: what the screens show and do, for programs; described by the OpenAPI document beside it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from longboat import flows, scheduler
+from longboat.clock import SYSTEM
+from longboat.dashboard import bulk, charts, openapi
+from longboat.dashboard.ask import Answer, Ask, Data, Page, Refused, Screen, as_json
+from longboat.dashboard.plain import decoded, masked_text
+from longboat.dashboard.screens import do, job, queues
+from longboat.dashboard.site import Site
+from longboat.dashboard.verbs import VERBS
+from longboat.explain import explain
+from longboat.job import JobView, State
+from longboat.search import parse, search
+
+MOST = 500
+"""Jobs of one answer."""
+
+
+def job_list(site: Site, ask: Ask) -> Data:
+    limit = _limit(ask)
+    found = search(site.broker, parse(ask.query.get("q", "")), after=ask.query.get("after") or None, limit=limit)
+    return as_json({"jobs": [plain(each) for each in found.jobs], "after": found.after, "looked_at": found.looked})
+
+
+def one_job(site: Site, ask: Ask) -> Data:
+    job_id = ask.place["id"]
+    view = site.broker.inspector.find([job_id])[0]
+    if view is None:
+        raise Refused(404, f"There is no job {job_id!r}.")
+    progress = site.if_there(lambda: job.progress(site, job_id), None)
+    more = {
+        "why": masked_text(explain(site.broker, job_id) or ""),
+        "progress": None if progress is None else msgspec.structs.asdict(progress),
+        "logs": [msgspec.structs.asdict(line) for line in site.listed(lambda: job.logs(site, job_id))],
+    }
+    return as_json({**plain(view), **more})
+
+
+def plain(view: JobView) -> dict[str, Any]:
+    """A job as JSON can carry it, its secrets masked."""
+    found: dict[str, Any] = {
+        name: getattr(view, name) for name in view.__struct_fields__ if name not in ("payload", "result", "failures", "ties")
+    }
+    found["args"], wrong = decoded(view.payload)
+    if wrong:
+        found["undecodable"] = wrong
+    found["result"] = None if view.result is None else decoded(view.result)[0]
+    found["ties"] = None if view.ties is None else msgspec.to_builtins(msgspec.structs.asdict(view.ties))
+    found["failures"] = [
+        {
+            **msgspec.structs.asdict(failure),
+            "message": masked_text(failure.message),
+            "traceback": masked_text(failure.traceback),
+        }
+        for failure in view.failures
+    ]
+    return found
+
+
+def queue_list(site: Site, ask: Ask) -> Data:  # noqa: ARG001
+    return as_json(
+        [
+            {
+                "name": row.name,
+                **{state.value: row.counts[state] for state in State},
+                "paused": row.paused,
+                "served": row.served,
+                "oldest": row.since,
+                "rate": row.rate,
+                "wait_p95": row.p95,
+            }
+            for row in queues.rows(site)
+        ]
+    )
+
+
+def worker_list(site: Site, ask: Ask) -> Data:  # noqa: ARG001
+    return as_json([msgspec.structs.asdict(card) for card in site.workers()])
+
+
+def failure_list(site: Site, ask: Ask) -> Data:  # noqa: ARG001
+    groups = [msgspec.structs.asdict(group) for group in site.failures()]
+    return as_json([{**group, "message": masked_text(group["message"])} for group in groups])
+
+
+def schedule_list(site: Site, ask: Ask) -> Data:  # noqa: ARG001
+    board = site.broker.board
+    found = []
+    for schedule in scheduler.schedules(board):
+        told = msgspec.structs.asdict(schedule)
+        del told["payload"]
+        args = decoded(schedule.payload)[0]
+        found.append({**told, "args": args, "next": None if schedule.paused else schedule.next(SYSTEM.now())[0]})
+    return as_json(found)
+
+
+def flow_list(site: Site, ask: Ask) -> Data:
+    found = []
+    for flow_id, plan in flows.newest(site.broker.board, min(100, _limit(ask))):
+        status = flows.status(site.broker, flow_id)
+        jobs = {state.value: count for state, count in status.jobs.items()}
+        found.append({"id": flow_id, "name": plan.name, "begun": plan.begun, "jobs": jobs, "failed": status.failed})
+    return as_json(found)
+
+
+def history(site: Site, ask: Ask) -> Data:
+    name = ask.query.get("range", charts.FIRST)
+    if name not in charts.RANGES:
+        raise Refused(400, f"range: {name!r} is not one of {', '.join(charts.RANGES)}.")
+    return as_json(charts.series(site, name, ask.query.get("queue", ""), ask.query.get("task", "")))
+
+
+def scaling(site: Site, ask: Ask) -> Data:
+    """What an autoscaler asks: how many jobs wait or run in these queues, and how many slots there are."""
+    names = [name for name in ask.query.get("queues", "").split(",") if name]
+    counts = site.counts()
+
+    def total(state: State) -> int:
+        return sum(count for (queue, its), count in counts.items() if its is state and (not names or queue in names))
+
+    cards = [card for card in site.workers() if not names or not card.queues or set(names) & set(card.queues)]
+    ready, running = total(State.READY), total(State.RUNNING)
+    slots = sum(max(card.slots.values(), default=0) for card in cards)
+    return as_json({"ready": ready, "running": running, "jobs": ready + running, "workers": len(cards), "slots": slots})
+
+
+def bulk_run(site: Site, ask: Ask) -> Data:
+    run = bulk.get(site.broker.board, ask.place["id"])
+    if run is None:
+        raise Refused(404, "There is no such bulk action.")
+    return as_json(msgspec.structs.asdict(run))
+
+
+def dry_run(site: Site, ask: Ask) -> Data:
+    return as_json(msgspec.structs.asdict(bulk.dry_run(site.broker, bulk.meant(ask.field("verb", "retry"), ask.field("q")))))
+
+
+def act(site: Site, ask: Ask) -> Data:
+    outcome = do.done(site, ask, ask.place["verb"])
+    return as_json({"said": outcome.said, "done": outcome.done, "id": outcome.id or None})
+
+
+def document(site: Site, ask: Ask) -> Data:  # noqa: ARG001
+    return as_json(openapi.document(ask.root, VERBS))
+
+
+def page(site: Site, ask: Ask) -> Answer:  # noqa: ARG001
+    return Page("api.html", {"document": openapi.document(ask.root, VERBS)}, live=False)
+
+
+def _limit(ask: Ask) -> int:
+    try:
+        return min(MOST, max(1, int(ask.query.get("limit", "50"))))
+    except ValueError:
+        raise Refused(400, "limit: a whole number.") from None
+
+
+SCREENS: list[tuple[str, str, Screen]] = [
+    ("GET", "/api", page),
+    ("GET", "/api/v1/openapi.json", document),
+    ("GET", "/api/v1/jobs", job_list),
+    ("GET", "/api/v1/jobs/{id:path}", one_job),
+    ("GET", "/api/v1/queues", queue_list),
+    ("GET", "/api/v1/workers", worker_list),
+    ("GET", "/api/v1/failures", failure_list),
+    ("GET", "/api/v1/schedules", schedule_list),
+    ("GET", "/api/v1/flows", flow_list),
+    ("GET", "/api/v1/history", history),
+    ("GET", "/api/v1/scaling", scaling),
+    ("GET", "/api/v1/bulk", dry_run),
+    ("GET", "/api/v1/bulk/{id}", bulk_run),
+    ("POST", "/api/v1/do/{verb}", act),
+]

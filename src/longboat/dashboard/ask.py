@@ -1,0 +1,109 @@
+"""What a screen is asked and what it answers, as plain data: screens know nothing of HTTP."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+from urllib.parse import quote, urlencode
+
+import msgspec
+
+
+class Role(enum.IntEnum):
+    """What somebody may do; each may do what those before may."""
+
+    VIEWER = 1
+    """Look."""
+    OPERATOR = 2
+    """Retry, cancel, pause, resume, enqueue, run schedules."""
+    ADMIN = 3
+    """Delete."""
+
+
+class Person(msgspec.Struct, frozen=True):
+    """Who asks."""
+
+    name: str
+    role: Role
+
+
+class Ask(msgspec.Struct):
+    """One request."""
+
+    path: str
+    """Within the dashboard, as it is: "/jobs"."""
+    root: str
+    """What stands before it where the dashboard is mounted."""
+    person: Person
+    query: Mapping[str, str] = {}
+    pairs: Sequence[tuple[str, str]] = ()
+    """The query with every value of each name."""
+    form: Mapping[str, list[str]] = {}
+    """Fields of a form or of a JSON object, each with its values."""
+    place: Mapping[str, str] = {}
+    """What the path says: the id in "/jobs/{id}"."""
+
+    def field(self, name: str, default: str = "") -> str:
+        """The last value of a form's field, else of the query."""
+        values = self.form.get(name)
+        return values[-1] if values else self.query.get(name, default)
+
+    def many(self, name: str) -> list[str]:
+        """All values of a form's field, else of the query."""
+        return list(self.form.get(name) or (value for key, value in self.pairs if key == name))
+
+    def url(self, path: str, **query: object) -> str:
+        """A link to a screen; what is None or empty is left out."""
+        kept = {name: str(value) for name, value in query.items() if value not in (None, "")}
+        return f"{self.root}{path}{'?' if kept else ''}{urlencode(kept)}"
+
+    def here(self) -> str:
+        """This page, as a path within the dashboard."""
+        return f"{quote(self.path, safe='/')}{'?' if self.query else ''}{urlencode(self.pairs)}"
+
+
+class Page(msgspec.Struct):
+    """A page to be shown."""
+
+    template: str
+    context: dict[str, Any]
+    status: int = 200
+    live: bool = True
+    """Whether it is asked for again each second while somebody looks at it."""
+
+
+class Goto(msgspec.Struct):
+    """Another page, and what to say there."""
+
+    path: str
+    said: str = ""
+
+
+class Data(msgspec.Struct):
+    """Something for programs."""
+
+    body: bytes
+    kind: str = "application/json"
+    status: int = 200
+    file: str = ""
+    """The name under which a browser saves it; empty: it is shown."""
+
+
+class Refused(Exception):
+    """This cannot be done as it was asked; the message says why, to people."""
+
+    def __init__(self, status: int, what: str, advice: str = "") -> None:
+        super().__init__(what)
+        self.status = status
+        self.what = what
+        self.advice = advice
+
+
+Answer = Page | Goto | Data
+Screen = Callable[[Any, Ask], Answer]
+"""Called in a thread of its own with the site and what is asked."""
+
+
+def as_json(value: object, status: int = 200) -> Data:
+    return Data(msgspec.json.encode(value), status=status)

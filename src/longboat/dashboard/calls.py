@@ -1,0 +1,143 @@
+"""Jobs that are asked for on a page: a call of a task by a form, or a job again with other arguments."""
+
+from __future__ import annotations
+
+import json
+from inspect import Parameter
+from typing import Any
+
+import msgspec
+
+from longboat import codec
+from longboat.arguments import unnamed
+from longboat.client import check_size
+from longboat.clock import SYSTEM, seconds
+from longboat.dashboard.ask import Ask, Refused
+from longboat.dashboard.plain import MASK, unmasked
+from longboat.dashboard.site import Site
+from longboat.errors import BadArguments, Undecodable
+from longboat.job import DEFAULT_KEEP, DEFAULT_QUEUE, MESSAGE_VERSION, Job, new_id
+from longboat.task import Task
+from longboat.template import checked_name, template
+from longboat.ties import Ties
+
+
+class Blank(msgspec.Struct):
+    """One field of a form for a task's arguments."""
+
+    name: str
+    kind: str
+    """The annotation, as it stands in the code."""
+    default: str
+    """As JSON; empty: it must be given."""
+    needed: bool
+
+
+def blanks(task: Task[..., Any]) -> list[Blank] | None:
+    """The fields for a task's parameters; None where names do not say all."""
+    found = []
+    for parameter in task.arguments.parameters.values():
+        if parameter.kind in (Parameter.VAR_POSITIONAL, Parameter.VAR_KEYWORD):
+            return None
+        kind = parameter.annotation
+        text = "" if kind is Parameter.empty else kind if isinstance(kind, str) else getattr(kind, "__name__", str(kind))
+        needed = parameter.default is Parameter.empty
+        found.append(Blank(parameter.name, text, "" if needed else _json(parameter.default), needed))
+    return found
+
+
+def enqueue(site: Site, ask: Ask) -> str:
+    """Enqueue a call as a form says; returns the job's id. Raises Refused, ConfigError or BadArguments."""
+    name = checked_name(ask.field("task"), "task")
+    task = site.registry.get(name)
+    args, kwargs = _arguments(ask, task)
+    priority = _whole(ask.field("priority") or "0")
+    delay = seconds(ask.field("delay") or 0, "delay")
+    if task is not None:
+        made = task.using(queue=ask.field("queue") or task.template.queue, delay=delay)
+        if ask.field("priority"):
+            made = made.using(priority=priority)
+        return made.enqueue(*args, **kwargs).id
+    jobs = template(ask.field("queue") or DEFAULT_QUEUE, priority, None, DEFAULT_KEEP)
+    jobs.delay = delay
+    job = jobs.job(name, unnamed(args, kwargs, name))
+    check_size(job)
+    site.broker.put([job])
+    return job.id
+
+
+def edit(site: Site, ask: Ask) -> str:
+    """A new job like the one of this id, with other arguments; returns its id. Raises Refused."""
+    view = site.broker.inspector.find([ask.field("id")])[0]
+    if view is None:
+        raise Refused(404, f"There is no job {ask.field('id')!r} any more.")
+    value = _read_json(ask.field("args"))
+    if not isinstance(value, dict):
+        raise Refused(
+            400, "Arguments are a JSON object, from name to value.", 'Those without a name stand in a list under "*".'
+        )
+    try:
+        value = unmasked(value, codec.decode(view.payload))
+    except Undecodable:
+        if MASK in ask.field("args"):
+            raise Refused(400, "What is masked cannot be kept: the old arguments cannot be decoded.") from None
+    payload = codec.encode(value)
+    task = site.registry.get(view.task)
+    if task is not None:
+        try:
+            task.arguments.decode(payload)
+        except Undecodable as error:
+            raise BadArguments(str(error)) from None
+    job = Job(MESSAGE_VERSION, new_id(), view.task, payload, view.queue, view.priority, enqueued=SYSTEM.now())
+    job.headers = {**view.headers, "edited": view.id}
+    if view.ties is not None and (view.ties.gates or view.ties.turn):
+        job.ties = Ties(gates=view.ties.gates, turn=view.ties.turn)
+    check_size(job)
+    site.broker.put([job])
+    return job.id
+
+
+def _arguments(ask: Ask, task: Task[..., Any] | None) -> tuple[list[Any], dict[str, Any]]:
+    text = ask.field("args").strip()
+    if text:
+        value = _read_json(text)
+        if isinstance(value, list):
+            return value, {}
+        if isinstance(value, dict):
+            return [], value
+        raise Refused(400, "Arguments are a JSON list, or a JSON object from name to value.")
+    kwargs = {}
+    for blank in (blanks(task) if task is not None else None) or []:
+        given = ask.field(f"arg.{blank.name}")
+        if given or (blank.needed and f"arg.{blank.name}" in ask.form):
+            kwargs[blank.name] = given if blank.kind == "str" else _value(given)
+    return [], kwargs
+
+
+def _value(text: str) -> Any:
+    """JSON where it is JSON, else the text: nobody wants to type quotes."""
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
+def _read_json(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise Refused(400, f"The arguments are no JSON: {error}.") from None
+
+
+def _whole(text: str) -> int:
+    try:
+        return int(text)
+    except ValueError:
+        raise Refused(400, f"priority: {text!r} is not a whole number.") from None
+
+
+def _json(value: Any) -> str:
+    try:
+        return json.dumps(value)
+    except (TypeError, ValueError):
+        return repr(value)

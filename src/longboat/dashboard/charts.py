@@ -1,0 +1,119 @@
+"""What charts are drawn from: the history, put together into as many points as can be told apart."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from longboat import history
+from longboat.clock import SYSTEM
+from longboat.dashboard import depth
+from longboat.dashboard.site import Site
+from longboat.history import EDGES, GRAINS, Grain, Tally, quantile
+
+POINTS = 240
+LAG = 1.0
+"""Seconds that workers are behind with their counts, on average."""
+LATE = 4.0
+"""Seconds before which a point that has just begun says too little to be shown."""
+
+
+class Range(msgspec.Struct, frozen=True):
+    """A stretch of time up to now."""
+
+    name: str
+    text: str
+    grain: Grain
+    length: float
+
+
+RANGES = {
+    each.name: each
+    for each in (
+        Range("15m", "15 minutes", GRAINS[0], 900),
+        Range("2h", "2 hours", GRAINS[0], 7200),
+        Range("24h", "24 hours", GRAINS[1], 86400),
+        Range("7d", "7 days", GRAINS[2], 7 * 86400),
+        Range("90d", "90 days", GRAINS[2], 90 * 86400),
+    )
+}
+FIRST = "15m"
+
+OUTCOMES = ("succeeded", "retried", "dead", "cancelled")
+QUANTILES = (0.5, 0.95, 0.99)
+
+
+def series(site: Site, name: str, queue: str = "", task: str = "") -> dict[str, Any]:
+    """By time: how many attempts ended a second, by outcome; quantiles of waiting and running; how many jobs there were."""
+    span = RANGES.get(name, RANGES[FIRST])
+    keep = 1.0 if span.length <= 900 else 5.0 if span.length <= 7200 else 30.0
+    key = f"series {span.name} {queue} {task}"
+    return site.kept(key, lambda: site.if_there(lambda: _series(site, span, queue, task), _nothing()), keep)
+
+
+def _nothing() -> dict[str, Any]:
+    return {"t": [], "step": 10, **{name: [] for name in (*OUTCOMES, "wait", "run")}, "depth": {"t": []}}
+
+
+def _series(site: Site, span: Range, queue: str, task: str) -> dict[str, Any]:
+    now = SYSTEM.now()
+    width = span.grain.width
+    step = max(1.0, span.length / POINTS // width) * width
+    first = (now - span.length) // step * step
+    count = int((now - first - LATE) // step) + 1
+    tallies = [Tally() for _ in range(count)]
+    board = site.broker.board
+    for start, slice_ in history.slices(board, span.grain, first, now + 1):
+        if start - first >= count * step:
+            break
+        for (of_queue, of_task), tally in slice_.items():
+            if (not queue or queue == of_queue) and (not task or task == of_task):
+                tallies[int((start - first) // step)].add(tally)
+    found: dict[str, Any] = {"t": [int(first + n * step) for n in range(count)], "step": step}
+    for outcome in OUTCOMES:
+        found[outcome] = [round(getattr(tally, outcome) / step, 4) for tally in tallies]
+        found[outcome][-1] = round(getattr(tallies[-1], outcome) / min(step, now - LAG - first - (count - 1) * step), 4)
+    for what in ("wait", "run"):
+        found[what] = [[quantile(getattr(tally, what), part) for tally in tallies] for part in QUANTILES]
+    found["depth"] = _depth(site, span, first, queue) if not task else {"t": []}
+    return found
+
+
+def _depth(site: Site, span: Range, first: float, queue: str) -> dict[str, Any]:
+    taken = depth.samples(site.broker.board, span.grain, first, queue)
+    every = max(1, len(taken) // POINTS)
+    kept = taken[::every]
+    columns = {state.value: [row[place] for _, row in kept] for place, state in enumerate(depth.SHOWN)}
+    return {"t": [at for at, _ in kept], **columns}
+
+
+def line(values: list[float], width: int = 120, height: int = 28) -> str:
+    """The points of an SVG polyline; empty where there is nothing to draw."""
+    top = max(values, default=0.0)
+    if top <= 0 or len(values) < 2:
+        return ""
+    across = width / (len(values) - 1)
+    return " ".join(f"{n * across:.1f},{height - 2 - (height - 4) * value / top:.1f}" for n, value in enumerate(values))
+
+
+class Bar(msgspec.Struct, frozen=True):
+    """One bar of a histogram."""
+
+    label: str
+    count: int
+    height: float
+    """Part of the highest."""
+
+
+def bars(histogram: list[int], label: Any) -> list[Bar]:
+    """The buckets from the first to the last that have something in them."""
+    places = [place for place, count in enumerate(histogram) if count]
+    if not places:
+        return []
+    top = max(histogram)
+    shown = range(max(0, places[0] - 1), min(len(EDGES), places[-1] + 1) + 1)
+    counts = [histogram[place] if place < len(histogram) else 0 for place in shown]
+    return [
+        Bar(label(EDGES[min(place, len(EDGES) - 1)]), count, count / top) for place, count in zip(shown, counts, strict=True)
+    ]

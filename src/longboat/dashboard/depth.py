@@ -1,0 +1,80 @@
+"""How many jobs there were, by time. Counts are looked at while a dashboard runs, and kept on the board for all of them."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import Counter
+
+import msgspec
+
+from longboat.board import Board, Note
+from longboat.clock import SYSTEM
+from longboat.dashboard.site import Site
+from longboat.errors import BrokerError, Unsupported
+from longboat.history import GRAINS, Grain
+from longboat.job import State
+
+SHOWN = (State.READY, State.SCHEDULED, State.WAITING, State.RUNNING, State.DEAD)
+QUEUES = 500
+"""Queues that are told apart in one sample, the fullest."""
+
+Sample = dict[str, list[int]]
+"""By queue: how many in each state of SHOWN."""
+
+
+class Sampler:
+    """A thread that takes a sample each 10 s. Any number may run: one of them keeps each sample."""
+
+    def __init__(self, site: Site) -> None:
+        self._site = site
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="longboat-depth", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def close(self) -> None:
+        self._over.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        while not self._over.is_set():
+            now = SYSTEM.now()
+            try:
+                keep(self._site.broker.board, self._site.counts(), now)
+            except Unsupported:
+                return
+            except BrokerError:
+                logging.getLogger("longboat.dashboard").debug("no sample: the broker does not answer")
+            width = GRAINS[0].width
+            self._over.wait(width - now % width)
+
+
+def keep(board: Board, counts: dict[tuple[str, State], int], now: float) -> None:
+    """Write a sample for this time, where none is."""
+    sample: Sample = {}
+    for (queue, state), count in counts.items():
+        if state in SHOWN:
+            sample.setdefault(queue, [0] * len(SHOWN))[SHOWN.index(state)] = count
+    fullest = Counter({queue: sum(row) for queue, row in sample.items()}).most_common(QUEUES)
+    value = msgspec.msgpack.encode({queue: sample[queue] for queue, _ in fullest})
+    for grain in GRAINS:
+        board.add(_space(grain), [Note(f"{int(now // grain.width * grain.width):012d}", value, grain.keep)])
+
+
+def samples(board: Board, grain: Grain, since: float, queue: str = "") -> list[tuple[float, list[int]]]:
+    """(time, how many in each state of SHOWN), of one queue or of all."""
+    found = []
+    after = f"{max(0, int(since)):012d}"
+    while notes := board.notes(_space(grain), after=after):
+        for key, value in notes:
+            sample = msgspec.msgpack.decode(value, type=Sample)
+            rows = [sample[queue]] if queue in sample else ([] if queue else list(sample.values()))
+            found.append((float(key), [sum(column) for column in zip(*rows, strict=True)] or [0] * len(SHOWN)))
+        after = notes[-1][0]
+    return found
+
+
+def _space(grain: Grain) -> str:
+    return grain.space.replace("history", "depth")

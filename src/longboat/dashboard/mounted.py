@@ -1,0 +1,57 @@
+"""Dashboard: the ASGI application, with what it opens at its first request."""
+
+from __future__ import annotations
+
+import threading
+
+from starlette.types import Receive, Scope, Send
+
+from longboat.app import Longboat
+from longboat.dashboard.ask import Role
+from longboat.dashboard.depth import Sampler
+from longboat.dashboard.guard import Guard
+from longboat.dashboard.screens import SCREENS
+from longboat.dashboard.site import Site
+from longboat.dashboard.web import Web
+from longboat.errors import ConfigError
+
+
+class Dashboard:
+    """Serves any number of requests at a time, each in a thread."""
+
+    def __init__(self, app: Longboat, guard: Guard, url: str, title: str, *, closes: bool) -> None:
+        self._app = app
+        self._closes = closes
+        self._site = Site(lambda: app.broker, url, app.registry, title)
+        self._asgi = Web(self._site, guard).asgi(SCREENS)
+        self._sampler: Sampler | None = None
+        self._lock = threading.Lock()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and self._sampler is None:
+            self.open()
+        await self._asgi(scope, receive, send)
+
+    def open(self) -> None:
+        """Begin to take samples of the queues' depth, as the first request does."""
+        with self._lock:
+            if self._sampler is None:
+                self._sampler = Sampler(self._site)
+                self._sampler.start()
+
+    def close(self) -> None:
+        """Stop taking samples; the connection too, where it was made for this dashboard. Idempotent."""
+        with self._lock:
+            sampler, self._sampler = self._sampler, None
+        if sampler is not None:
+            sampler.close()
+        if self._closes:
+            self._app.close()
+
+
+def role(name: str) -> Role:
+    """Raises ConfigError for what is no role."""
+    try:
+        return Role[name.upper()]
+    except KeyError:
+        raise ConfigError(f"{name!r} is no role; there are {', '.join(each.name.lower() for each in Role)}") from None

@@ -1,0 +1,100 @@
+"""Arguments and results as people read them: decoded as far as they can be, secrets masked."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+from longboat import codec
+from longboat.errors import Undecodable
+
+MASK = "••••••"
+DEEPEST = 40
+"""Levels of nesting that are shown."""
+LONGEST = 100_000
+"""Characters of one value that are shown."""
+QUICK = 20_000
+"""Bytes of arguments that are decoded for a line of a list."""
+
+_SECRET = re.compile(
+    r"pass(?:word|wd|phrase)?$|pwd$|secret|token$|api_?key|authorization|cookie|credential|(?:private|access|signing)_?key",
+    re.IGNORECASE,
+)
+_IN_URL = re.compile(r"(://[^:/@\s]*:)[^@/\s]+@")
+
+
+def decoded(data: bytes) -> tuple[Any, str]:
+    """The value in some bytes with its secrets masked, and why it could not be decoded ("" if it could)."""
+    try:
+        return masked(codec.decode(data)), ""
+    except Undecodable as error:
+        return data[:LONGEST].hex(" "), str(error)
+
+
+def masked(value: Any, depth: int = 0) -> Any:
+    """As JSON can carry it, without the values of what is named like a secret, and without passwords in URLs."""
+    if depth > DEEPEST:
+        return "…"
+    if isinstance(value, dict):
+        return {
+            _key(key): MASK if isinstance(key, str) and item is not None and _SECRET.search(key) else masked(item, depth + 1)
+            for key, item in value.items()
+        }
+    if isinstance(value, list | tuple):
+        return [masked(item, depth + 1) for item in value]
+    if isinstance(value, str):
+        return _IN_URL.sub(rf"\1{MASK}@", value) if "://" in value else value
+    if value is None or isinstance(value, bool | int):
+        return value
+    if isinstance(value, float):
+        return value if value == value and abs(value) != float("inf") else repr(value)
+    return repr(value) if isinstance(value, bytes) else str(value)
+
+
+def unmasked(edited: Any, original: Any) -> Any:
+    """What was edited, with the original's values where a mask was left as it stood."""
+    if edited == MASK:
+        return original
+    if isinstance(edited, str) and isinstance(original, str) and edited == masked(original):
+        return original
+    if isinstance(edited, dict) and isinstance(original, dict):
+        return {key: unmasked(item, original[key]) if key in original else item for key, item in edited.items()}
+    if isinstance(edited, list) and isinstance(original, list):
+        rest = edited[len(original) :]
+        return [unmasked(item, old) for item, old in zip(edited, original, strict=False)] + rest
+    return edited
+
+
+def pretty(value: Any) -> str:
+    """Several lines of JSON."""
+    text = json.dumps(value, indent=2, ensure_ascii=False)
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]}\n… {len(text) - LONGEST:,} more characters"
+
+
+def one_line(payload: bytes, longest: int = 90) -> str:
+    """A call's arguments as they stand between the brackets of a call."""
+    if len(payload) > QUICK:
+        return f"… {len(payload):,} bytes"
+    value, why = decoded(payload)
+    if why:
+        return f"not decodable: {value[: longest // 2]}"
+    if not isinstance(value, dict):
+        return _short(json.dumps(value, ensure_ascii=False), longest)
+    unnamed = value.pop("*", [])
+    parts = [json.dumps(item, ensure_ascii=False) for item in (unnamed if isinstance(unnamed, list) else [unnamed])]
+    parts += [f"{name}={json.dumps(item, ensure_ascii=False)}" for name, item in value.items()]
+    return _short(", ".join(parts), longest)
+
+
+def masked_text(text: str) -> str:
+    """Without passwords in URLs."""
+    return _IN_URL.sub(rf"\1{MASK}@", text) if "://" in text else text
+
+
+def _short(text: str, longest: int) -> str:
+    return text if len(text) <= longest else text[: longest - 1] + "…"
+
+
+def _key(key: Any) -> str:
+    return key if isinstance(key, str) else repr(key)

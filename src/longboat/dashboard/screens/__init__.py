@@ -1,0 +1,45 @@
+"""The screens: each file holds those of one word of the menu, as functions from what is asked to what is shown."""
+
+from __future__ import annotations
+
+from longboat.dashboard import api
+from longboat.dashboard.ask import Screen
+from longboat.dashboard.screens import (
+    bulk,
+    do,
+    failures,
+    flows,
+    job,
+    jobs,
+    overview,
+    queues,
+    schedules,
+    system,
+    tasks,
+    workers,
+)
+
+SCREENS: list[tuple[str, str, Screen]] = [
+    ("GET", "/", overview.screen),
+    ("GET", "/data/series", overview.series),
+    ("GET", "/queues", queues.screen),
+    ("GET", "/queues/{name:path}", queues.one),
+    ("GET", "/jobs", jobs.screen),
+    ("GET", "/jobs.csv", jobs.as_csv),
+    ("GET", "/jobs/{id:path}", job.screen),
+    ("GET", "/failures", failures.screen),
+    ("GET", "/failures/{fingerprint}", failures.one),
+    ("GET", "/bulk", bulk.screen),
+    ("GET", "/bulk/{id}", bulk.one),
+    ("GET", "/flows", flows.screen),
+    ("GET", "/flows/{id:path}", flows.one),
+    ("GET", "/workers", workers.screen),
+    ("GET", "/schedules", schedules.screen),
+    ("GET", "/tasks", tasks.screen),
+    ("GET", "/tasks/{name:path}", tasks.one),
+    ("GET", "/system", system.screen),
+    ("GET", "/do/{verb}", do.question),
+    ("POST", "/do/{verb}", do.act),
+    *api.SCREENS,
+]
+"""(method, path, screen), in the order in which paths are tried."""

@@ -1,0 +1,36 @@
+"""Bulk actions: say which jobs, see how many, do it, watch it, stop it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from longboat.dashboard import bulk
+from longboat.dashboard.ask import Ask, Page, Refused
+from longboat.dashboard.screens.jobs import row, suggestions
+from longboat.dashboard.site import Site
+from longboat.errors import ConfigError
+from longboat.search import search, written
+
+LISTED = 10
+
+
+def screen(site: Site, ask: Ask) -> Page:
+    verb, q = ask.query.get("verb", ""), ask.query.get("q", "")
+    context: dict[str, Any] = {"q": q, "verb": verb, "wrong": "", "dry": None, "rows": [], "query": ""}
+    if verb:
+        try:
+            query = bulk.meant(verb, q)
+            found = search(site.broker, query, limit=LISTED)
+            rows = [row(job) for job in found.jobs[:LISTED]]
+            context.update(dry=bulk.dry_run(site.broker, query), rows=rows, query=written(query))
+        except (Refused, ConfigError) as error:
+            context["wrong"] = str(error).removeprefix("search: ")
+    runs = site.listed(lambda: bulk.newest(site.broker.board))
+    return Page("bulk.html", {**context, "verbs": bulk.VERBS, "runs": runs, "suggestions": suggestions(site)}, live=not verb)
+
+
+def one(site: Site, ask: Ask) -> Page:
+    run = bulk.get(site.broker.board, ask.place["id"])
+    if run is None:
+        raise Refused(404, "There is no such bulk action.", "They are remembered for a week.")
+    return Page("bulk_run.html", {"run": run}, live=not run.over)

@@ -1,0 +1,60 @@
+"""Flows: the newest with how far they are, and one as a graph."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from longboat import flows
+from longboat.dashboard.ask import Ask, Page
+from longboat.dashboard.graph import HEIGHT, WIDTH, graph
+from longboat.dashboard.site import Site
+from longboat.job import JobView, State
+from longboat.search import ORDER
+
+NEWEST = 30
+DRAWN = 5000
+"""Jobs of one flow that are looked at for its graph."""
+LISTED = 200
+
+
+def screen(site: Site, ask: Ask) -> Page:  # noqa: ARG001
+    return Page("flows.html", {"flows": site.kept("flows", lambda: site.listed(lambda: _newest(site)), 0.9)})
+
+
+def _newest(site: Site) -> list[dict[str, Any]]:
+    found = []
+    for flow_id, plan in flows.newest(site.broker.board, NEWEST):
+        status = flows.status(site.broker, flow_id)
+        found.append({"id": flow_id, "plan": plan, "status": status, "parts": parts(status.jobs)})
+    return found
+
+
+def parts(jobs: dict[State, int]) -> list[dict[str, Any]]:
+    """How a bar is divided: the states that there are, what is done first."""
+    total = sum(jobs.values()) or 1
+    x, found = 0.0, []
+    for state in reversed(ORDER):
+        if count := jobs.get(state, 0):
+            width = 100 * count / total
+            found.append({"state": state, "count": count, "x": round(x, 2), "width": round(width, 2)})
+            x += width
+    return found
+
+
+def one(site: Site, ask: Ask) -> Page:
+    flow_id = ask.place["id"]
+    plan = flows.plan(site.broker.board, flow_id)
+    jobs: list[tuple[str, str, JobView | None]] = []
+    for some in flows.members(site.broker.board, flow_id):
+        views = site.broker.inspector.find([job_id for job_id, _ in some])
+        jobs += [(job_id, task, view) for (job_id, task), view in zip(some, views, strict=True)]
+        if len(jobs) >= DRAWN:
+            break
+    states: dict[State, int] = {}
+    for _, _, view in jobs:
+        state = view.state if view else State.SUCCEEDED
+        states[state] = states.get(state, 0) + 1
+    context = {"id": flow_id, "plan": plan, "graph": graph(jobs), "box": (WIDTH, HEIGHT), "parts": parts(states)}
+    left = any(not state.ended for state in states)
+    more = max(0, len(jobs) - LISTED)
+    return Page("flow.html", {**context, "jobs": jobs[:LISTED], "more": more, "states": states, "left": left})

@@ -1,0 +1,133 @@
+"""One job: its way in time, arguments, result, failures, logs, progress, and why it is where it is."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from longboat.clock import SYSTEM
+from longboat.dashboard.ask import Ask, Page, Refused
+from longboat.dashboard.plain import decoded, masked_text, pretty
+from longboat.dashboard.site import Site
+from longboat.explain import explain
+from longboat.handle import LOGS, PROGRESS, LogLine, Progress
+from longboat.history import fingerprint
+from longboat.job import Failure, JobView, State
+
+WIDTH = 1000.0
+"""Of the time line's drawing."""
+LINES = 1000
+SHOWN = 40
+"""Jobs that it waits for."""
+
+
+class Try(msgspec.Struct):
+    """A failed attempt as it is shown."""
+
+    failure: Failure
+    message: str
+    traceback: str
+    fingerprint: str
+    """Of its group; empty where there is none, as of a cancellation."""
+
+
+class Mark(msgspec.Struct):
+    """Something on the time line: a stretch, or with no width a moment."""
+
+    kind: str
+    x: float
+    width: float
+    text: str
+
+
+def screen(site: Site, ask: Ask) -> Page:
+    job_id = ask.place["id"]
+    view = site.broker.inspector.find([job_id])[0]
+    if view is None:
+        raise Refused(404, f"There is no job {job_id!r}.", "It was never enqueued here, or it was pruned since it ended.")
+    args, undecodable = decoded(view.payload)
+    result, result_wrong = decoded(view.result) if view.result is not None else (None, "")
+    return Page(
+        "job.html",
+        {
+            "job": view,
+            "args": pretty(args),
+            "undecodable": undecodable,
+            "result": pretty(result) if view.result is not None else None,
+            "result_wrong": result_wrong,
+            "tries": tries(site, view),
+            "marks": marks(view),
+            "width": WIDTH,
+            "why": masked_text(explain(site.broker, job_id) or ""),
+            "progress": site.if_there(lambda: progress(site, job_id), None),
+            "logs": site.listed(lambda: logs(site, job_id)),
+            "parents": _parents(site, view),
+            "can": can(view),
+            "edits": ask.query.get("edit") == "1",
+        },
+    )
+
+
+def tries(site: Site, view: JobView) -> list[Try]:
+    """The failed attempts, the latest first."""
+    known = {group.fingerprint for group in site.failures()}
+    found = []
+    for each in reversed(view.failures):
+        alike = fingerprint(view.task, each)
+        found.append(Try(each, masked_text(each.message), masked_text(each.traceback), alike if alike in known else ""))
+    return found
+
+
+def can(view: JobView) -> dict[str, bool]:
+    """What can be done with it."""
+    tied = view.ties is not None and bool(view.ties.after)
+    return {
+        "retry": view.state is State.DEAD,
+        "edit": view.state.ended,
+        "cancel": not view.state.ended,
+        "discard": view.state in (State.DEAD, State.READY, State.WAITING, State.SCHEDULED) and not tied,
+    }
+
+
+def marks(view: JobView) -> list[Mark]:
+    """The job's life from its put to its end, or to now."""
+    begin = view.enqueued or view.started or (view.failures[0].at if view.failures else None)
+    if begin is None:
+        return []
+    end = max(view.ended or SYSTEM.now(), begin + 0.001)
+    if view.state is State.SCHEDULED and view.due:
+        end = max(end, view.due)
+
+    def x(at: float) -> float:
+        return round(WIDTH * min(1.0, max(0.0, (at - begin) / (end - begin))), 1)
+
+    found = [Mark("waited", 0.0, WIDTH, "")]
+    if view.started is not None:
+        over = view.ended or SYSTEM.now()
+        kind = view.state.value if view.state.ended else "running"
+        found.append(Mark(kind, x(view.started), max(6.0, x(over) - x(view.started)), f"attempt {max(1, view.attempts)}"))
+    found += [Mark("failed", x(each.at), 0.0, f"attempt {each.attempt} failed: {each.type}") for each in view.failures]
+    return found
+
+
+def progress(site: Site, job_id: str) -> Progress | None:
+    value = site.broker.board.read(PROGRESS, [job_id])[0]
+    found = None if value is None else msgspec.msgpack.decode(value, type=Progress)
+    if found is not None:
+        found.text = masked_text(found.text)
+    return found
+
+
+def logs(site: Site, job_id: str) -> list[LogLine]:
+    notes = site.broker.board.notes(LOGS + job_id, limit=LINES)
+    lines = [msgspec.msgpack.decode(value, type=LogLine) for _, value in notes]
+    for line in lines:
+        line.text = masked_text(line.text)
+    return lines
+
+
+def _parents(site: Site, view: JobView) -> list[dict[str, Any]]:
+    after = view.ties.after[:SHOWN] if view.ties else []
+    views = site.broker.inspector.find(after) if after else []
+    return [{"id": job_id, "view": each} for job_id, each in zip(after, views, strict=True)]

@@ -1,0 +1,61 @@
+"""The first screen: what goes through, how long it waits and runs, what stands in the queues, what fails."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from longboat.dashboard import charts
+from longboat.dashboard.ask import Ask, Data, Page, as_json
+from longboat.dashboard.screens.queues import rows
+from longboat.dashboard.site import RECENT, Site
+from longboat.history import Tally, WorkerCard, quantile
+from longboat.job import State
+
+SHOWN = 8
+"""Queues and failure groups."""
+
+
+def screen(site: Site, ask: Ask) -> Page:
+    name = ask.query.get("range", charts.FIRST)
+    chosen = charts.RANGES.get(name, charts.RANGES[charts.FIRST])
+    total = Tally()
+    for tally in site.lately().values():
+        total.add(tally)
+    states = site.by_state()
+    cards = site.workers()
+    all_queues = rows(site, SHOWN)
+    series = charts.series(site, chosen.name)
+    return Page(
+        "overview.html",
+        {
+            "ranges": charts.RANGES.values(),
+            "chosen": chosen,
+            "states": states,
+            "backlog": sum(states[state] for state in (State.READY, State.SCHEDULED, State.WAITING)),
+            "total": total,
+            "rate": total.ended / RECENT,
+            "wait": [quantile(total.wait, part) for part in charts.QUANTILES],
+            "run": [quantile(total.run, part) for part in charts.QUANTILES],
+            "workers": cards,
+            "busy": sum(len(card.running) for card in cards),
+            "slots": slots(cards),
+            "queues": all_queues[:SHOWN],
+            "more_queues": max(0, len(all_queues) - SHOWN),
+            "groups": site.failures()[:SHOWN],
+            "lines": {outcome: charts.line(series[outcome], 600, 150) for outcome in ("succeeded", "dead")},
+        },
+    )
+
+
+def slots(cards: list[WorkerCard]) -> Counter[str]:
+    """All slots by executor."""
+    found: Counter[str] = Counter()
+    for card in cards:
+        found.update(card.slots)
+    return found
+
+
+def series(site: Site, ask: Ask) -> Data:
+    """What the charts' script draws."""
+    name = ask.query.get("range", charts.FIRST)
+    return as_json(charts.series(site, name, ask.query.get("queue", ""), ask.query.get("task", "")))

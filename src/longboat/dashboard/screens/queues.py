@@ -1,0 +1,89 @@
+"""Queues: what stands in each, how old the first is, what went through lately; pause, resume, purge."""
+
+from __future__ import annotations
+
+import msgspec
+
+from longboat import history
+from longboat.clock import SYSTEM
+from longboat.dashboard import charts
+from longboat.dashboard.ask import Ask, Page
+from longboat.dashboard.site import RECENT, Site
+from longboat.dashboard.verbs import PURGED
+from longboat.history import GRAINS, Tally, quantile
+from longboat.job import State
+
+AGED = 50
+"""Queues whose oldest job is looked for: one look each."""
+
+
+class Row(msgspec.Struct):
+    """A queue as it is shown."""
+
+    name: str
+    counts: dict[State, int]
+    paused: bool
+    served: bool
+    """Whether a living worker takes its jobs."""
+    tally: Tally
+    rate: float
+    spark: str
+    since: float | None = None
+    """Since when the first of its ready jobs waits."""
+    p95: float | None = None
+
+
+def rows(site: Site, aged: int = AGED) -> list[Row]:
+    """All queues, the fullest first; the age of the first `aged` of them is known."""
+    counts, paused, consumers = site.counts(), site.paused()["queue"], site.broker.inspector.consumers()
+    taken = [each.queues for each in consumers] + [card.queues for card in site.workers()]
+    nothing: dict[str, str] = {}
+    lines = site.kept("sparks", lambda: site.if_there(lambda: _lines(site), nothing), 5.0)
+    found = []
+    for name in site.queues():
+        tally = Tally()
+        for (queue, _), part in site.lately().items():
+            if queue == name:
+                tally.add(part)
+        by_state = {state: counts.get((name, state), 0) for state in State}
+        served = any(not queues or name in queues for queues in taken)
+        row = Row(name, by_state, name in paused, served, tally, tally.ended / RECENT, lines.get(name, ""))
+        row.p95 = quantile(tally.wait, 0.95)
+        found.append(row)
+    found.sort(key=lambda row: (-row.counts[State.READY] - row.counts[State.RUNNING], row.name))
+    for row in found[:aged]:
+        row.since = site.kept(f"oldest {row.name}", lambda row=row: oldest(site, row)) if row.counts[State.READY] else None  # type: ignore[misc]
+    return found
+
+
+def oldest(site: Site, row: Row) -> float | None:
+    page = site.broker.inspector.jobs(State.READY, queue=row.name, limit=1)
+    return page.jobs[0].enqueued if page.jobs else None
+
+
+def _lines(site: Site) -> dict[str, str]:
+    """What ended in each queue lately, as a small line."""
+    width = GRAINS[0].width * 3
+    count = int(RECENT // width)
+    first = SYSTEM.now() // width * width - (count - 1) * width
+    values: dict[str, list[float]] = {}
+    for start, slice_ in history.slices(site.broker.board, GRAINS[0], first, SYSTEM.now() + 1):
+        for (queue, _), tally in slice_.items():
+            place = min(count - 1, max(0, int((start - first) // width)))
+            values.setdefault(queue, [0.0] * count)[place] += tally.ended
+    return {queue: charts.line(line) for queue, line in values.items()}
+
+
+def screen(site: Site, ask: Ask) -> Page:  # noqa: ARG001
+    return Page("queues.html", {"queues": rows(site)})
+
+
+def one(site: Site, ask: Ask) -> Page:
+    name = ask.place["name"]
+    found = next((row for row in rows(site) if row.name == name), None)
+    by_task = sorted(
+        ((task, tally) for (queue, task), tally in site.lately().items() if queue == name), key=lambda each: -each[1].ended
+    )
+    chosen = charts.RANGES.get(ask.query.get("range", ""), charts.RANGES[charts.FIRST])
+    context = {"name": name, "row": found, "by_task": by_task, "purged": PURGED}
+    return Page("queue.html", {**context, "ranges": charts.RANGES.values(), "chosen": chosen})

@@ -1,0 +1,36 @@
+"""System: the broker, what it cannot do, the settings by which this was started, and who changed what."""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+
+from longboat import __version__
+from longboat.dashboard import audit
+from longboat.dashboard.ask import Ask, Page
+from longboat.dashboard.plain import MASK, masked_text
+from longboat.dashboard.site import Site
+from longboat.footprint import resident
+
+_SECRET = re.compile(r"KEY|TOKEN|SECRET|PASSW", re.IGNORECASE)
+
+
+def screen(site: Site, ask: Ask) -> Page:  # noqa: ARG001
+    broker = site.broker
+    facts = [
+        ("Broker", site.url),
+        ("Adapter", type(broker).__name__),
+        ("Cannot do", ", ".join(sorted(broker.missing)) or "nothing is missing"),
+        ("Longboat", __version__),
+        ("Python", platform.python_version()),
+        ("This process", f"{platform.node()}:{os.getpid()}"),
+        ("App's code", "here" if site.registry.tasks else "not here: tasks are known by name"),
+    ]
+    settings = sorted((name, _shown(name, value)) for name, value in os.environ.items() if name.startswith("LONGBOAT_"))
+    entries = site.listed(lambda: audit.newest(broker.board))
+    return Page("system.html", {"facts": facts, "settings": settings, "entries": entries, "memory": resident()})
+
+
+def _shown(name: str, value: str) -> str:
+    return MASK if _SECRET.search(name) else masked_text(value)

@@ -1,0 +1,13 @@
+"""Workers: their slots, what runs in them and for how long, memory, queues."""
+
+from __future__ import annotations
+
+from longboat.dashboard.ask import Ask, Page
+from longboat.dashboard.site import Site
+
+
+def screen(site: Site, ask: Ask) -> Page:  # noqa: ARG001
+    cards = site.workers()
+    known = {card.consumer for card in cards}
+    others = [each for each in site.broker.inspector.consumers() if each.id not in known]
+    return Page("workers.html", {"cards": cards, "others": others})

@@ -1,0 +1,125 @@
+"""Site: one broker as the screens see it, with what is looked up often kept for a moment."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from longboat import history, pauses
+from longboat.broker import Broker
+from longboat.clock import SYSTEM
+from longboat.errors import Unsupported
+from longboat.history import GRAINS, FailureGroup, Tally, WorkerCard
+from longboat.job import State
+from longboat.pauses import Kind
+from longboat.task import Registry
+
+R = TypeVar("R")
+
+KEPT = 0.5
+"""Seconds that an answer serves everybody who looks."""
+RECENT = 900.0
+"""Seconds that "lately" means."""
+
+
+class Site:
+    """Any thread may use it."""
+
+    def __init__(self, broker: Callable[[], Broker], url: str, registry: Registry | None, name: str = "") -> None:
+        self._broker = broker
+        self.url = url
+        """Without its password."""
+        self.name = name or "Longboat"
+        self.registry = registry or Registry()
+        self._known: dict[str, tuple[float, Any]] = {}
+        self._lock = threading.Lock()
+
+    @property
+    def broker(self) -> Broker:
+        return self._broker()
+
+    def kept(self, name: str, look: Callable[[], R], keep: float = KEPT) -> R:
+        """What `look` found at most `keep` seconds ago."""
+        now = SYSTEM.monotonic()
+        with self._lock:
+            known = self._known.get(name)
+        if known is not None and now - known[0] < keep:
+            found: R = known[1]
+            return found
+        found = look()
+        with self._lock:
+            if len(self._known) > 200:
+                self._known.clear()
+            self._known[name] = now, found
+        return found
+
+    def forget(self) -> None:
+        """Something was changed here: look anew."""
+        with self._lock:
+            self._known.clear()
+
+    # --- what several screens look at
+
+    def counts(self) -> dict[tuple[str, State], int]:
+        return self.kept("counts", lambda: dict(self.broker.inspector.counts()))
+
+    def by_state(self, queue: str = "") -> Counter[State]:
+        found: Counter[State] = Counter()
+        for (name, state), count in self.counts().items():
+            if not queue or queue == name:
+                found[state] += count
+        return found
+
+    def workers(self) -> list[WorkerCard]:
+        return self.kept("workers", lambda: self.listed(lambda: history.workers(self.broker.board)))
+
+    def paused(self) -> dict[Kind, set[str]]:
+        nothing: dict[Kind, set[str]] = {"queue": set(), "task": set()}
+        return self.kept("paused", lambda: self.if_there(lambda: pauses.paused(self.broker.board), nothing))
+
+    def failures(self) -> list[FailureGroup]:
+        return self.kept("failures", lambda: self.listed(lambda: history.failure_groups(self.broker.board)))
+
+    def lately(self) -> dict[tuple[str, str], Tally]:
+        """What became of attempts in the last RECENT seconds, by (queue, task)."""
+        return self.kept("lately", lambda: self.if_there(self._lately, {}), 1.0)
+
+    def _lately(self) -> dict[tuple[str, str], Tally]:
+        now = SYSTEM.now()
+        found: dict[tuple[str, str], Tally] = {}
+        for _, slice_ in history.slices(self.broker.board, GRAINS[0], now - RECENT, now + 1):
+            for name, tally in slice_.items():
+                found.setdefault(name, Tally()).add(tally)
+        return found
+
+    def tasks(self) -> list[str]:
+        """The names of all tasks that are known: by the code, if it is here, by workers, by what ran lately."""
+        names = set(self.registry.tasks) | {task for _, task in self.lately()}
+        for card in self.workers():
+            names.update(card.tasks)
+        return sorted(names)
+
+    def queues(self) -> list[str]:
+        """The names of all queues that are known."""
+        names = {queue for queue, _ in self.counts()} | {queue for queue, _ in self.lately()} | self.paused()["queue"]
+        for card in self.workers():
+            names.update(card.queues)
+        return sorted(names)
+
+    @staticmethod
+    def listed(look: Callable[[], list[R]]) -> list[R]:
+        """What `look` finds; nothing where the broker has no board."""
+        try:
+            return look()
+        except Unsupported:
+            return []
+
+    @staticmethod
+    def if_there(look: Callable[[], R], otherwise: R) -> R:
+        """What `look` finds; `otherwise` where the broker has no board."""
+        try:
+            return look()
+        except Unsupported:
+            return otherwise

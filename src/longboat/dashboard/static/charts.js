@@ -1,0 +1,75 @@
+"use strict";
+// Draws the charts with uPlot, in the colours of the style sheet; asks for new points every few seconds.
+(() => {
+  const style = () => getComputedStyle(document.documentElement);
+  const colour = (name) => style().getPropertyValue(name).trim();
+  const span = (s) => {
+    if (s === null || s === undefined) return "–";
+    if (s < 0.001) return `${+(s * 1e6).toPrecision(3)} µs`;
+    if (s < 1) return `${+(s * 1e3).toPrecision(3)} ms`;
+    if (s < 120) return `${+s.toPrecision(3)} s`;
+    return s < 7200 ? `${+(s / 60).toPrecision(3)} m` : `${+(s / 3600).toPrecision(3)} h`;
+  };
+  const number = (n) => n === null || n === undefined ? "–" : n >= 1e6 ? `${+(n / 1e6).toPrecision(3)}M` : n >= 1e4 ? `${+(n / 1e3).toPrecision(3)}k` : `${+n.toPrecision(3)}`;
+  const two = (n) => String(n).padStart(2, "0");
+  const clock = (at) => {
+    const when = new Date(at * 1000);
+    return when.getHours() + when.getMinutes() ? `${two(when.getHours())}:${two(when.getMinutes())}` : `${when.getDate()}.${when.getMonth() + 1}.`;
+  };
+  const KINDS = {
+    outcomes: { lines: [["succeeded", "--succeeded"], ["retried", "--waiting"], ["dead", "--dead"], ["cancelled", "--cancelled"]], value: number, fill: true, of: (d) => [d.t, d.succeeded, d.retried, d.dead, d.cancelled] },
+    depth: { lines: [["ready", "--ready"], ["running", "--running"], ["scheduled", "--scheduled"], ["waiting", "--waiting"]], value: number, fill: true, of: (d) => [d.depth.t, d.depth.ready || [], d.depth.running || [], d.depth.scheduled || [], d.depth.waiting || []] },
+    wait: { lines: [["p50", "--ready"], ["p95", "--scheduled"], ["p99", "--dead"]], value: span, points: true, of: (d) => [d.t, ...d.wait] },
+    run: { lines: [["p50", "--ready"], ["p95", "--scheduled"], ["p99", "--dead"]], value: span, points: true, of: (d) => [d.t, ...d.run] },
+  };
+  const drawn = new Map();
+
+  const options = (kind, box, data) => {
+    const dim = colour("--dim"), line = colour("--line"), font = `11px ${style().getPropertyValue("--font")}`;
+    const axis = { stroke: dim, font, grid: { stroke: line, width: 1 }, ticks: { show: false } };
+    return {
+      width: box.clientWidth, height: 170, padding: [8, 8, 0, 0],
+      cursor: { sync: { key: "longboat" }, points: { size: 5 }, drag: { x: false, y: false } },
+      scales: { x: { range: () => [data.t[0] ?? 0, data.t[data.t.length - 1] ?? 1] }, y: { range: (_, low, high) => [0, high > 0 ? high * 1.08 : 1] } },
+      axes: [{ ...axis, space: 70, size: 28, values: (_, all) => all.map(clock) }, { ...axis, size: 54, values: (_, all) => all.map(kind.value) }],
+      series: [{ value: (_, at) => at === null ? "" : new Date(at * 1000).toLocaleTimeString() }, ...kind.lines.map(([label, name], place) => ({
+        label, stroke: colour(name), width: 1.5, value: (_, value) => kind.value(value), spanGaps: !!kind.points,
+        points: { show: false }, fill: kind.fill && !place ? `${colour(name)}22` : undefined,
+      }))],
+    };
+  };
+
+  const draw = (figure, data) => {
+    const kind = KINDS[figure.dataset.chart], box = figure.querySelector(".plot"), points = kind.of(data);
+    const known = drawn.get(figure);
+    if (known && known.plot.root.isConnected) { Object.assign(known.data, data); known.plot.setData(points); return; }
+    const held = { ...data };
+    box.replaceChildren();
+    drawn.set(figure, { plot: new uPlot(options(kind, box, held), points, box), data: held });
+  };
+
+  const figures = () => [...document.querySelectorAll("[data-chart]")];
+  const look = async () => {
+    if (document.hidden) return;
+    for (const from of new Set(figures().map((each) => each.dataset.from))) {
+      try {
+        const answer = await fetch(from, { headers: { accept: "application/json" } });
+        if (!answer.ok) continue;
+        const data = await answer.json();
+        figures().filter((each) => each.dataset.from === from).forEach((each) => draw(each, data));
+      } catch { /* live.js says that there is no answer */ }
+    }
+  };
+  const again = () => {
+    for (const [figure, { plot, data }] of [...drawn]) {
+      plot.destroy();
+      drawn.delete(figure);
+      if (figure.isConnected) draw(figure, data);
+    }
+  };
+  document.addEventListener("longboat:theme", again);
+  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", again);
+  addEventListener("resize", () => drawn.forEach(({ plot }, figure) => plot.setSize({ width: figure.querySelector(".plot").clientWidth, height: 170 })));
+  look();
+  setInterval(look, 2000);
+})();

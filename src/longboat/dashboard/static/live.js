@@ -1,0 +1,133 @@
+"use strict";
+// Keeps the page up to date, its times going on and its keys working. Without this file every page can still be read.
+(() => {
+  const live = () => document.getElementById("live");
+  const stale = document.querySelector(".stale");
+
+  // --- up to date: htmx asks for the page again each second; the server answers 204 when nothing has changed
+
+  const busy = () => {
+    const main = live(), focus = document.activeElement;
+    if (document.hidden || document.querySelector("dialog[open]")) return true;
+    if (focus && main.contains(focus) && focus.matches("input:not([type=checkbox]), textarea, select")) return true;
+    if (main.querySelector("input[type=checkbox]:checked, details.menu[open]")) return true;
+    const chosen = getSelection();
+    return !!chosen && !chosen.isCollapsed && main.contains(chosen.anchorNode);
+  };
+
+  document.addEventListener("htmx:beforeRequest", (event) => {
+    if (event.target === live() && busy()) event.preventDefault();
+  });
+  document.addEventListener("htmx:configRequest", (event) => {
+    event.detail.headers["longboat-seen"] = live().dataset.shown;
+  });
+  document.addEventListener("htmx:beforeSwap", (event) => {
+    if (event.target === live() && busy()) event.detail.shouldSwap = false;
+  });
+  document.addEventListener("htmx:afterRequest", (event) => {
+    if (event.target === live() || event.detail.target === live()) {
+      const status = event.detail.xhr.status;
+      stale.hidden = status > 0 && status < 400;
+    }
+  });
+
+  // What was folded open or scrolled stays so.
+  let open = new Map(), scrolled = [];
+  const scrolls = () => [...document.querySelectorAll("#live .scroll, #live pre")];
+  document.addEventListener("htmx:beforeSwap", () => {
+    open = new Map([...document.querySelectorAll("#live details[id]")].map((each) => [each.id, each.open]));
+    scrolled = scrolls().map((each) => [each.scrollLeft, each.scrollTop]);
+  });
+  document.addEventListener("htmx:afterSettle", () => {
+    for (const [id, was] of open) {
+      const each = document.getElementById(id);
+      if (each) each.open = was;
+    }
+    scrolls().forEach((each, place) => {
+      if (scrolled[place]) [each.scrollLeft, each.scrollTop] = scrolled[place];
+    });
+  });
+
+  // --- times go on
+
+  const span = (s) => {
+    s = Math.max(0, s);
+    if (s < 60) return s < 10 ? `${s.toFixed(1)} s` : `${Math.round(s)} s`;
+    if (s < 3600) return `${Math.round(s / 60)} m`;
+    if (s < 36000) return `${Math.floor(s / 3600)} h ${Math.floor((s / 60) % 60)} m`;
+    return s < 86400 ? `${Math.round(s / 3600)} h` : `${Math.round(s / 86400)} d`;
+  };
+  const tick = () => {
+    const now = Date.now() / 1000;
+    for (const each of document.querySelectorAll("time[data-at]")) {
+      const past = now - Number(each.dataset.at);
+      each.textContent = past < 0 ? `in ${span(-past)}` : past < 1 ? "a moment ago" : `${span(past)} ago`;
+    }
+    for (const each of document.querySelectorAll("time[data-since]")) each.textContent = span(now - Number(each.dataset.since));
+  };
+  setInterval(tick, 1000);
+  document.addEventListener("htmx:afterSettle", tick);
+
+  // --- theme
+
+  const button = document.getElementById("theme"), root = document.documentElement;
+  const themes = ["auto", "light", "dark"];
+  const told = () => { button.textContent = `Theme: ${root.dataset.theme || "auto"}`; };
+  button.addEventListener("click", () => {
+    const next = themes[(themes.indexOf(root.dataset.theme || "auto") + 1) % 3];
+    if (next === "auto") delete root.dataset.theme; else root.dataset.theme = next;
+    try { localStorage.setItem("longboat-theme", next); } catch { /* it holds for this page */ }
+    told();
+    document.dispatchEvent(new Event("longboat:theme"));
+  });
+  told();
+
+  // --- keys
+
+  const keys = document.getElementById("keys");
+  document.getElementById("help").addEventListener("click", () => keys.showModal());
+  const rows = () => [...document.querySelectorAll("#live [data-row]")].filter((row) => row.querySelector("a"));
+  const here = () => rows().findIndex((row) => row.contains(document.activeElement));
+  const go = (by) => {
+    const all = rows();
+    if (!all.length) return;
+    const place = Math.min(all.length - 1, Math.max(0, here() + by));
+    all[place].querySelector("a.go, a").focus();
+  };
+  let waiting = 0;
+  document.addEventListener("keydown", (event) => {
+    if (event.ctrlKey || event.metaKey || event.altKey || event.target.matches("input:not([type=checkbox]), textarea, select")) return;
+    if (keys.open) return;
+    const key = event.key;
+    if (Date.now() - waiting < 1500) {
+      waiting = 0;
+      const link = document.querySelector(`nav a[data-key="${CSS.escape(key)}"]`);
+      if (link) { event.preventDefault(); link.click(); }
+      return;
+    }
+    if (key === "j") go(here() < 0 ? 1 : 1);
+    else if (key === "k") go(-1);
+    else if (key === "g") waiting = Date.now();
+    else if (key === "?") keys.showModal();
+    else if (key === "x") rows()[here()]?.querySelector("input[type=checkbox]")?.click();
+    else if (key === "r") (document.querySelector("button.does-retry") || document.querySelector("input:checked") && document.querySelector("[data-does=retry]"))?.click();
+    else if (key === "/") {
+      const box = document.getElementById("q");
+      if (box) { box.focus(); box.select(); } else location.href = document.querySelector('nav a[data-key="b"]').href + "#q";
+    } else return;
+    event.preventDefault();
+  });
+  if (location.hash === "#q") document.getElementById("q")?.focus();
+
+  // --- suggestions complete the last word of a search
+
+  const box = document.getElementById("q"), list = document.getElementById("suggestions");
+  if (box && list) {
+    const words = [...list.options].map((each) => each.value);
+    box.addEventListener("input", () => {
+      const at = box.value.lastIndexOf(" ") + 1, head = box.value.slice(0, at), word = box.value.slice(at);
+      const found = words.filter((each) => each.startsWith(word)).slice(0, 30);
+      list.replaceChildren(...found.map((each) => { const made = document.createElement("option"); made.value = head + each; return made; }));
+    });
+  }
+})();

@@ -1,0 +1,256 @@
+"""The web part: routes to screens, answers to responses, and the headers that all of them carry."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import re
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, urlencode
+
+import msgspec
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.datastructures import MutableHeaders
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import RedirectResponse, Response
+from starlette.routing import Mount, Route
+from starlette.staticfiles import StaticFiles
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from longboat import __version__
+from longboat.dashboard.ask import Answer, Ask, Data, Goto, Page, Refused, Screen
+from longboat.dashboard.guard import COOKIE, Guard, check_origin
+from longboat.dashboard.site import Site
+from longboat.dashboard.words import FILTERS
+from longboat.errors import BrokerError, LongboatError, ResultError, Unsupported
+
+HERE = Path(__file__).parent
+LONGEST_BODY = 2_000_000
+SAID = "longboat-said"
+SEEN = "longboat-seen"
+"""The header by which a page that looks again says what it shows already."""
+
+POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
+    "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+)
+HEADERS = {
+    "content-security-policy": POLICY,
+    "x-frame-options": "DENY",
+    "x-content-type-options": "nosniff",
+    "referrer-policy": "same-origin",
+    "cross-origin-opener-policy": "same-origin",
+}
+
+_TIMES = re.compile(r"<time [^>]*>[^<]*</time>")
+_PAGE = "@@what is shown@@"
+
+
+class Web:
+    """Turns requests into asks and answers into responses, for one site."""
+
+    def __init__(self, site: Site, guard: Guard) -> None:
+        self._site = site
+        self._guard = guard
+        self._pages = Environment(
+            loader=FileSystemLoader(HERE / "templates"),
+            autoescape=True,
+            undefined=StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
+        )
+        self._pages.filters.update(FILTERS)
+        self._files = _files_version()
+
+    def asgi(self, screens: list[tuple[str, str, Screen]]) -> Starlette:
+        """The application; each screen is (method, path, function)."""
+        routes: list[Any] = [
+            Mount("/static", StaticFiles(directory=HERE / "static"), name="static"),
+            *(Route(path, self._endpoint(screen), methods=[method]) for method, path, screen in screens),
+        ]
+        return Starlette(routes=routes, middleware=[Middleware(_Headers)], exception_handlers={HTTPException: self._nowhere})
+
+    def _endpoint(self, screen: Screen) -> Callable[[Request], Awaitable[Response]]:
+        async def endpoint(request: Request) -> Response:
+            try:
+                return await self._answer(request, screen)
+            except ClientDisconnect:
+                return Response(status_code=400)
+
+        return endpoint
+
+    async def _answer(self, request: Request, screen: Screen) -> Response:
+        try:
+            if request.method == "POST":
+                check_origin(request)
+            if (given := request.query_params.get("token")) and not self._guard.open:
+                return self._signed_in(request, given)
+            person = self._guard.admit(request)
+        except Refused as refused:
+            return await self._refusal(request, None, refused)
+        ask = Ask(_within(request), request.scope.get("root_path", ""), person, dict(request.query_params))
+        ask.pairs = request.query_params.multi_items()
+        ask.place = {name: str(value) for name, value in request.path_params.items()}
+        try:
+            if request.method == "POST":
+                ask.form = await _form(request)
+            answer = await run_in_threadpool(screen, self._site, ask)
+        except Refused as refused:
+            return await self._refusal(request, ask, refused)
+        except LongboatError as error:
+            return await self._refusal(request, ask, _told(error))
+        except Exception:
+            logging.getLogger("longboat.dashboard").exception("%s %s failed", request.method, request.url.path)
+            return await self._refusal(request, ask, Refused(500, "This page could not be made.", "The log says why."))
+        return await run_in_threadpool(self._respond, request, ask, answer)
+
+    def _signed_in(self, request: Request, given: str) -> Response:
+        kept = self._guard.session_for(given)
+        if kept is None:
+            raise Refused(401, "This token is not known here.")
+        rest = urlencode([(name, value) for name, value in request.query_params.multi_items() if name != "token"])
+        response = RedirectResponse(str(request.url.replace(query=rest)), 303)
+        root = request.scope.get("root_path", "") or "/"
+        secure = request.url.scheme == "https"
+        response.set_cookie(COOKIE, kept, path=root, httponly=True, samesite="strict", secure=secure, max_age=30 * 86400)
+        return response
+
+    # --- responses
+
+    def _respond(self, request: Request, ask: Ask, answer: Answer) -> Response:
+        if isinstance(answer, Goto):
+            response: Response = RedirectResponse(f"{ask.root}{answer.path}", 303)
+            if answer.said:
+                said = answer.said[:500].encode().hex()
+                response.set_cookie(SAID, said, path=ask.root or "/", httponly=True, samesite="strict", max_age=30)
+            return response
+        if isinstance(answer, Data):
+            response = Response(answer.body, answer.status, media_type=answer.kind)
+            if answer.file:
+                response.headers["content-disposition"] = f'attachment; filename="{answer.file}"'
+            return response
+        said = _said(request)
+        text = self._render(ask, answer, said)
+        mark = hashlib.sha256(_TIMES.sub("", text).encode()).hexdigest()[:16]
+        if request.headers.get(SEEN) == mark:
+            return Response(status_code=204)
+        response = Response(text.replace(_PAGE, mark), answer.status, media_type="text/html")
+        if said:
+            response.delete_cookie(SAID, path=ask.root or "/")
+        return response
+
+    def _render(self, ask: Ask, page: Page, said: str = "") -> str:
+        site = self._site
+        return self._pages.get_template(page.template).render(
+            {
+                "ask": ask,
+                "url": ask.url,
+                "site": site,
+                "said": said,
+                "live": page.live,
+                "shown": _PAGE,
+                "version": __version__,
+                "files": self._files,
+                **page.context,
+            }
+        )
+
+    async def _refusal(self, request: Request, ask: Ask | None, refused: Refused) -> Response:
+        if _within(request).startswith("/api/v1/"):
+            body = msgspec.json.encode({"error": refused.what, "advice": refused.advice})
+            response = Response(body, refused.status, media_type="application/json")
+        else:
+            root = request.scope.get("root_path", "")
+            context = {
+                "refused": refused,
+                "root": root,
+                "files": self._files,
+                "sign_in": refused.status == 401,
+                "next": _within(request) if request.method == "GET" else "/",
+            }
+            text = await run_in_threadpool(self._pages.get_template("refused.html").render, context)
+            response = Response(text, refused.status, media_type="text/html")
+        if refused.status == 401 and ask is None:
+            response.headers["www-authenticate"] = 'Basic realm="Longboat", charset="UTF-8"'
+        return response
+
+    async def _nowhere(self, request: Request, error: Exception) -> Response:
+        status = error.status_code if isinstance(error, HTTPException) else 404
+        return await self._refusal(request, None, Refused(status, "There is no such page.", "It may have moved."))
+
+
+class _Headers:
+    """Adds HEADERS to every response, errors too."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                for name, value in HEADERS.items():
+                    headers[name] = value
+                if "/static/" in scope["path"]:
+                    headers["cache-control"] = "public, max-age=31536000, immutable"
+                else:
+                    headers["cache-control"] = "no-store"
+            await send(message)
+
+        await self._app(scope, receive, with_headers if scope["type"] == "http" else send)
+
+
+async def _form(request: Request) -> dict[str, list[str]]:
+    body = b""
+    async for part in request.stream():
+        body += part
+        if len(body) > LONGEST_BODY:
+            raise Refused(413, f"This is more than {LONGEST_BODY:,} bytes.")
+    if request.headers.get("content-type", "").startswith("application/json"):
+        try:
+            found = msgspec.json.decode(body or b"{}", type=dict[str, Any])
+        except (msgspec.MsgspecError, ValueError) as error:
+            raise Refused(400, f"This is not a JSON object: {error}") from None
+        return {name: _texts(value) for name, value in found.items()}
+    return parse_qs(body.decode(errors="replace"), keep_blank_values=True)
+
+
+def _texts(value: Any) -> list[str]:
+    many = value if isinstance(value, list) else [value]
+    return [each if isinstance(each, str) else msgspec.json.encode(each).decode() for each in many]
+
+
+def _told(error: LongboatError) -> Refused:
+    if isinstance(error, Unsupported):
+        return Refused(501, str(error), "This broker cannot do it: the table in the README says what each can.")
+    if isinstance(error, BrokerError):
+        return Refused(503, str(error), "Try again in a moment.")
+    return Refused(404 if isinstance(error, ResultError) else 400, str(error))
+
+
+def _within(request: Request) -> str:
+    path: str = request.scope["path"]
+    root: str = request.scope.get("root_path", "")
+    return path.removeprefix(root) or "/"
+
+
+def _said(request: Request) -> str:
+    try:
+        return bytes.fromhex(request.cookies.get(SAID, "")).decode()
+    except ValueError:
+        return ""
+
+
+def _files_version() -> str:
+    """Part of the address of our scripts and styles, so that browsers may keep them."""
+    found = hashlib.sha256()
+    for path in sorted((HERE / "static").rglob("*")):
+        if path.is_file():
+            found.update(path.read_bytes())
+    return found.hexdigest()[:10]

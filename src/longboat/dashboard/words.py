@@ -1,0 +1,123 @@
+"""Numbers, times and durations as pages show them: the filters of the templates."""
+
+from __future__ import annotations
+
+import shlex
+from datetime import UTC, datetime
+from urllib.parse import quote
+
+from markupsafe import Markup
+
+from longboat.clock import SYSTEM
+
+
+def span(length: float | None) -> str:
+    """A duration in a few letters: 340 µs, 12 ms, 5.2 s, 12 m, 3 h 20 m, 4 d."""
+    if length is None:
+        return "–"
+    length = max(0.0, length)
+    if length < 0.001:
+        return f"{length * 1e6:.0f} µs"
+    if length < 1:
+        return f"{length * 1e3:.0f} ms"
+    if length < 60:
+        return f"{length:.1f} s" if length < 10 else f"{length:.0f} s"
+    minutes, hours, days = length / 60, length / 3600, length / 86400
+    if hours < 1:
+        return f"{minutes:.0f} m"
+    if days < 1:
+        return f"{int(hours)} h {int(minutes % 60)} m" if hours < 10 else f"{hours:.0f} h"
+    return f"{days:.0f} d"
+
+
+def number(value: float | None) -> str:
+    """12, 4,310, 0.4."""
+    if value is None:
+        return "–"
+    if 0 < value < 0.05:
+        return "<0.1"
+    if value != int(value):
+        return f"{value:,.1f}" if abs(value) < 100 else f"{value:,.0f}"
+    return f"{int(value):,}"
+
+
+def brief(value: float) -> str:
+    """12, 4,310, 81.2k, 1.2M: for where there is little room."""
+    for size, letter in ((1e9, "G"), (1e6, "M"), (1e4, "k")):
+        if value >= size:
+            unit = 1e3 if letter == "k" else size
+            return f"{value / unit:.1f}{letter}"
+    return number(value)
+
+
+def size(value: int) -> str:
+    """Bytes as 812 B, 64 kB, 1.5 MB."""
+    amount = float(value)
+    for unit in ("B", "kB", "MB"):
+        if amount < 1000:
+            return f"{amount:.0f} {unit}" if unit != "MB" else f"{amount:.1f} MB"
+        amount /= 1000
+    return f"{amount:.1f} GB"
+
+
+def percent(part: float, whole: float) -> str:
+    if not whole or not part:
+        return "0 %"
+    share = 100 * part / whole
+    return f"{share:.1f} %" if share < 10 else f"{share:.0f} %"
+
+
+def moment(at: float | None) -> str:
+    """A wall-clock time, in UTC."""
+    if at is None:
+        return ""
+    try:
+        return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M:%S")
+    except (OverflowError, ValueError, OSError):
+        return repr(at)
+
+
+def ago(at: float | None) -> Markup:
+    """How long ago, or how far ahead: counted on by the page's script (live.js)."""
+    if at is None:
+        return Markup("–")
+    left = at - SYSTEM.now()
+    text = f"in {span(left)}" if left > 0 else f"{span(-left) if left < -1 else 'a moment'} ago"
+    return Markup('<time data-at="{}" title="{} UTC">{}</time>').format(f"{at:.1f}", moment(at), text)
+
+
+def lasting(since: float | None) -> Markup:
+    """How long it has lasted up to now."""
+    if since is None:
+        return Markup("–")
+    length = max(0.0, SYSTEM.now() - since)
+    return Markup('<time data-since="{}" title="since {} UTC">{}</time>').format(f"{since:.1f}", moment(since), span(length))
+
+
+def segment(text: str) -> str:
+    """A name as one part of a path."""
+    return quote(text, safe="@:~!$&'()*+,;=-._ ").replace(" ", "%20")
+
+
+def segment_path(path: str) -> str:
+    """A whole path, as a link has it."""
+    return quote(path, safe="/@:~!$&'()*+,;=-._")
+
+
+def quoted(word: str) -> str:
+    """A word of a search, such as queue:two words."""
+    return shlex.quote(word)
+
+
+FILTERS = {
+    "span": span,
+    "number": number,
+    "brief": brief,
+    "size": size,
+    "moment": moment,
+    "ago": ago,
+    "lasting": lasting,
+    "segment": segment,
+    "segment_path": segment_path,
+    "quoted": quoted,
+}

@@ -1,0 +1,70 @@
+"""A shop with a past: a quarter of an hour of history and workers of several hosts, for the documentation's pictures."""
+
+from __future__ import annotations
+
+import math
+import random
+import time
+
+import msgspec
+from dashboard_rig import shop, stock
+
+from longboat import Longboat
+from longboat.board import Note
+from longboat.dashboard.depth import keep
+from longboat.history import GRAINS, WORKERS, Tally, WorkerCard, bucket_of, note_key
+from longboat.job import State
+
+
+def pictured() -> Longboat:
+    app = shop("memory://")
+    for task in app.registry.tasks.values():
+        task.fn.__code__ = task.fn.__code__.replace(co_filename="shop.py")  # the path of a checkout is nobody's business
+    stock(app)
+    now = time.time()
+    chance = random.Random(7)
+    for place in range(90):
+        at = now - 900 + 10 * place
+        busy = 1.4 + math.sin(place / 14) + chance.random() * 0.3
+        rows = [
+            ("mail", "shop.send_mail", _tally(chance, int(120 * busy), 0.08, 4 if 60 < place < 66 else 0)),
+            ("default", "shop.resize", _tally(chance, int(70 * busy), 0.4, int(chance.random() * 1.3))),
+            ("reports", "shop.report", _tally(chance, int(4 * busy), 6.0, 0)),
+        ]
+        app.broker.board.write(
+            GRAINS[0].space, [Note(note_key(at // 10 * 10, "web-1:17"), msgspec.msgpack.encode(rows), 7200)]
+        )
+        depth = {
+            ("mail", State.READY): int(80 * busy),
+            ("mail", State.RUNNING): int(14 * busy),
+            ("mail", State.SCHEDULED): 40,
+        }
+        keep(app.broker.board, depth, at)
+    for number, host in enumerate(("web-1", "web-2")):
+        card = WorkerCard(
+            f"{host}:{17 + number}",
+            "",
+            host,
+            17 + number,
+            "0.1.0",
+            now - 90_000,
+            [],
+            sorted(app.registry.tasks),
+            {},
+            [],
+            0,
+            0,
+        )
+        jobs = app.broker.inspector.jobs(State.SUCCEEDED).jobs[4 * number : 4 * number + 3]
+        card.running = [(job.id, job.task, now - 0.7 * place) for place, job in enumerate(jobs)]
+        card.slots, card.ended, card.memory = {"async": 100, "thread": 8}, 48_211 - 977 * number, 61_400_000 + number
+        app.broker.board.write(WORKERS, [Note(card.name, msgspec.msgpack.encode(card), 600)])
+    return app
+
+
+def _tally(chance: random.Random, count: int, typical: float, dead: int) -> Tally:
+    run, wait = [0] * 24, [0] * 24
+    for _ in range(count):
+        run[bucket_of(typical * chance.lognormvariate(0, 0.6))] += 1
+        wait[bucket_of(0.02 * chance.lognormvariate(0, 1.1))] += 1
+    return Tally(count, count // 30, dead, 0, wait, run)

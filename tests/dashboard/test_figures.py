@@ -1,0 +1,93 @@
+"""What the dashboard may cost: weight over the wire, time at a million jobs, memory after 100,000."""
+
+from __future__ import annotations
+
+import gzip
+import os
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+import psutil
+import pytest
+from dashboard_rig import asking
+
+from longboat import codec
+from longboat.brokers.sqlite import SqliteBroker
+from longboat.dashboard import longboat_dashboard
+from longboat.job import Job, new_ids
+
+STATIC = Path(__file__).parents[2] / "src/longboat/dashboard/static"
+WEIGHT = 60_000
+LIST = 0.1
+MEMORY = 100_000_000
+
+
+def test_weight() -> None:
+    if not (STATIC / "vendor/htmx.min.js").exists():
+        pytest.skip("htmx and uPlot are not there; get them by: python hatch_build.py")
+    files = {path.name: len(gzip.compress(path.read_bytes())) for path in STATIC.rglob("*") if path.is_file()}
+    print(f"\n{sum(files.values()):,} bytes compressed: {files}")
+    assert sum(files.values()) < WEIGHT, files
+
+
+@pytest.mark.slow
+def test_the_list_at_a_million_jobs(tmp_path: Path) -> None:
+    broker = SqliteBroker(tmp_path / "jobs.db", synchronous="normal")
+    fill(broker, 1_000_000)
+    broker.close()
+    dashboard = longboat_dashboard(f"sqlite:///{tmp_path}/jobs.db")
+    took: dict[str, float] = {}
+    with asking(dashboard) as client:
+        for path in ("/jobs", "/jobs?q=state:ready", "/jobs?q=queue:q3+state:ready", "/queues", "/"):
+            client.get(path)
+            times = []
+            for _ in range(5):
+                time.sleep(0.6)  # longer than an answer is kept
+                began = time.perf_counter()
+                assert client.get(path).status_code == 200
+                times.append(time.perf_counter() - began)
+            took[path] = sorted(times)[2]
+    dashboard.close()
+    print("\n" + ", ".join(f"{path} {1000 * length:.0f} ms" for path, length in took.items()))
+    assert took["/jobs?q=state:ready"] < LIST, took
+    assert took["/jobs"] < LIST, took
+
+
+@pytest.mark.slow
+def test_memory_after_100_000_jobs(tmp_path: Path) -> None:
+    broker = SqliteBroker(tmp_path / "longboat.db", synchronous="normal")
+    fill(broker, 100_000)
+    environ = {name: value for name, value in os.environ.items() if not name.startswith("LONGBOAT_")}
+    command = [sys.executable, "-m", "longboat", "dashboard", "sqlite:///longboat.db", "--port", "0"]
+    with subprocess.Popen(command, cwd=tmp_path, env=environ, stdout=subprocess.PIPE, text=True) as started:
+        assert started.stdout is not None
+        at = "http://" + started.stdout.readline().partition("http://")[2].strip()
+        for _ in range(10):
+            for path in (
+                "",
+                "jobs",
+                "jobs?q=args.n:77777",
+                "jobs.csv",
+                "queues",
+                "failures",
+                "workers",
+                "api/v1/jobs?limit=500",
+            ):
+                with urllib.request.urlopen(at + path) as answer:
+                    answer.read()
+        memory = psutil.Process(started.pid).memory_info().rss
+        started.terminate()
+    broker.close()
+    print(f"\n{memory / 1e6:.0f} MB resident")
+    assert memory < MEMORY
+
+
+def fill(broker: SqliteBroker, count: int) -> None:
+    for start in range(0, count, 10_000):
+        ids = new_ids(10_000)
+        broker.put(
+            [Job(1, each, f"task{n % 7}", codec.encode({"n": start + n}), f"q{n % 10}") for n, each in enumerate(ids)]
+        )

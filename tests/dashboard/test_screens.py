@@ -1,0 +1,147 @@
+"""Every screen, empty and full, with hostile names, with what cannot be decoded; every link leads somewhere."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from dashboard_rig import SCREENS, asking, links
+from starlette.testclient import TestClient
+
+from longboat import Longboat, codec
+from longboat.broker import Settlement
+from longboat.dashboard import longboat_dashboard
+from longboat.job import Dead, Failure, Job, State
+
+pytest_plugins = ["dashboard_fixtures"]
+
+HOSTILE = "<script>alert(1)</script>\"'&{{7*7}}${7}"
+
+
+@pytest.mark.parametrize("path", SCREENS)
+def test_a_screen_of_an_empty_broker(bare: Longboat, path: str) -> None:
+    dashboard = longboat_dashboard(bare)
+    with asking(dashboard) as client:
+        assert client.get(path).status_code == 200
+    dashboard.close()
+
+
+def test_every_screen_and_every_link_on_it(page: TestClient) -> None:
+    seen: set[str] = set()
+    todo = set(SCREENS)
+    while todo:
+        path = todo.pop()
+        seen.add(path)
+        answer = page.get(path)
+        assert answer.status_code == 200, (path, answer.text[-500:])
+        if "text/html" in answer.headers["content-type"]:
+            todo |= {link for link in links(answer.text) if "/static/" not in link and "range=" not in link} - seen
+        assert len(seen) < 1000, sorted(seen)[::20]
+    assert len(seen) > 60, sorted(seen)
+
+
+def test_static_files_are_there(page: TestClient) -> None:
+    files = [link for link in links(page.get("/").text) if "/static/" in link]
+    sources = re.findall(r'src="([^"]+)"', page.get("/").text)
+    for path in files + sources:
+        assert page.get(path).status_code == 200, path
+
+
+def test_a_job_shows_all_that_is_known_of_it(page: TestClient, stocked: Longboat) -> None:
+    dead = stocked.broker.inspector.jobs(State.DEAD).jobs[0]
+    text = page.get(f"/jobs/{dead.id}").text
+    for word in ("ValueError", "is not a width", "Traceback", "shop.resize", "Edit and retry", "Attempt 1", "bad0.png"):
+        assert word in text, word
+    done = next(job for job in stocked.broker.inspector.jobs(State.SUCCEEDED).jobs if job.task == "shop.resize")
+    text = page.get(f"/jobs/{done.id}").text
+    for word in ("resizing ", "half of it", "Run again"):
+        assert word in text, word
+
+
+def test_secrets_are_masked(page: TestClient, stocked: Longboat) -> None:
+    jobs = [job for job in stocked.broker.inspector.jobs(State.SUCCEEDED).jobs if job.queue == "mail"]
+    for path in (f"/jobs/{jobs[0].id}", f"/jobs/{jobs[0].id}?edit=1", f"/api/v1/jobs/{jobs[0].id}", "/jobs", "/jobs.csv"):
+        text = page.get(path).text
+        assert "hunter2" not in text, path
+        assert "api_token" in text, path
+
+
+def test_hostile_text_in_every_field_is_shown_as_text(bare: Longboat) -> None:
+    payload = codec.encode({HOSTILE: HOSTILE, "*": [HOSTILE]})
+    job = Job(1, HOSTILE, HOSTILE, payload, HOSTILE, headers={HOSTILE: HOSTILE, "edited": HOSTILE})
+    bare.broker.put([job])
+    consumer = bare.broker.consumer([], lease=10, name=HOSTILE)
+    (lease,) = consumer.receive(1, wait=1)
+    failure = Failure(HOSTILE, HOSTILE, HOSTILE, 1, 1.0, HOSTILE)
+    dashboard = longboat_dashboard(bare, title=HOSTILE)
+    with asking(dashboard) as client:
+        quoted = "%3Cscript%3Ealert(1)%3C%2Fscript%3E%22'&%7B%7B7*7%7D%7D$%7B7%7D".replace("&", "%26")
+        for settled in (False, True):
+            if settled:
+                consumer.settle([Settlement(lease, Dead(failure))])
+            for path in ("/", "/queues", "/jobs", "/workers", "/tasks", "/flows", f"/jobs/{quoted}", f"/queues/{quoted}"):
+                answer = client.get(path)
+                assert answer.status_code == 200, path
+                assert "<script>alert" not in answer.text, path
+                assert "{{7*7}}" in answer.text, path
+            for path in ("/jobs", "/do/cancel", "/do/purge", "/bulk"):
+                answer = client.get(
+                    path, params={"q": HOSTILE, "id": HOSTILE, "queue": HOSTILE, "state": "dead", "verb": "retry"}
+                )
+                assert "<script>alert" not in answer.text, path
+    consumer.close()
+    dashboard.close()
+
+
+def test_what_cannot_be_decoded_is_shown(bare: Longboat) -> None:
+    bare.broker.put(
+        [Job(1, f"bad{n}", "t", data) for n, data in enumerate((b"\xc1", b"\x81", b"", b"\xff" * 5000, b"\xdc\xff\xff"))]
+    )
+    dashboard = longboat_dashboard(bare)
+    with asking(dashboard) as client:
+        for path in ("/jobs", "/jobs?q=args.x:1", "/jobs.csv", "/api/v1/jobs", *(f"/jobs/bad{n}" for n in range(5))):
+            assert client.get(path).status_code == 200, path
+        assert "cannot be decoded" in client.get("/jobs/bad0").text
+        assert "undecodable" in client.get("/api/v1/jobs/bad0").json()
+    dashboard.close()
+
+
+def test_a_page_that_shows_the_same_is_not_sent_again(page: TestClient) -> None:
+    first = page.get("/schedules")
+    mark = re.search(r'data-shown="([0-9a-f]{16})"', first.text)
+    assert mark is not None
+    again = page.get("/schedules", headers={"longboat-seen": mark[1]})
+    assert (again.status_code, again.content) == (204, b"")
+    assert page.get("/schedules", headers={"longboat-seen": "another"}).status_code == 200
+
+
+def test_csv_has_no_formulas(bare: Longboat) -> None:
+    bare.broker.put([Job(1, "=1+1", "@sum", b"\x80")])
+    dashboard = longboat_dashboard(bare)
+    with asking(dashboard) as client:
+        answer = client.get("/jobs.csv")
+    dashboard.close()
+    assert answer.headers["content-disposition"] == 'attachment; filename="jobs.csv"'
+    assert answer.text.splitlines()[1].startswith("'=1+1,ready,default,'@sum,")
+
+
+@pytest.mark.parametrize(
+    ("q", "wrong"), [("state:broken", "no state"), ("queue:", "needs a value"), ("task:a task:b", "twice")]
+)
+def test_a_search_that_makes_no_sense_is_answered_with_what_is_wrong(page: TestClient, q: str, wrong: str) -> None:
+    answer = page.get("/jobs", params={"q": q})
+    assert answer.status_code == 200
+    assert wrong in answer.text
+
+
+def test_a_broker_that_does_not_answer_is_told(page: TestClient, stocked: Longboat, monkeypatch: pytest.MonkeyPatch) -> None:
+    from longboat.errors import BrokerUnavailable
+
+    def down(*_: object, **__: object) -> None:
+        raise BrokerUnavailable("redis://user:•@host does not answer")
+
+    monkeypatch.setattr(type(stocked.broker.inspector), "jobs", down)
+    answer = page.get("/jobs")
+    assert answer.status_code == 503
+    assert "does not answer" in answer.text
+    assert page.get("/api/v1/jobs").json()["error"].endswith("does not answer")

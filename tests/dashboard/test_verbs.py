@@ -1,0 +1,197 @@
+"""What can be done by forms and by the API: each changes what it says, says so, and stands in the audit log."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from dashboard_rig import asking, run_one, until
+from starlette.testclient import TestClient
+
+from longboat import Longboat, codec, scheduler
+from longboat.dashboard import audit, longboat_dashboard
+from longboat.dashboard.plain import MASK
+from longboat.dashboard.verbs import VERBS
+from longboat.flows import newest
+from longboat.job import Job, State
+from longboat.pauses import paused
+
+pytest_plugins = ["dashboard_fixtures"]
+
+
+def test_retry_by_a_form(page: TestClient, stocked: Longboat) -> None:
+    dead = stocked.broker.inspector.jobs(State.DEAD).jobs
+    answer = page.post("/do/retry", data={"id": [dead[0].id, dead[1].id], "next": "/jobs?q=state:dead"})
+    assert (answer.status_code, answer.headers["location"]) == (303, "/jobs?q=state:dead")
+    assert [view.state for view in stocked.broker.inspector.find([dead[0].id, dead[1].id]) if view] == [State.READY] * 2
+    assert "2 jobs ready again" in page.get("/jobs").text
+    assert "2 jobs ready again" not in page.get("/jobs").text, "it is said once"
+    assert "2 jobs ready again" in page.get("/system").text, "it stands in the audit log"
+    (entry,) = audit.newest(stocked.broker.board)
+    assert (entry.who, entry.role, entry.verb) == ("local", "admin", "retry")
+
+
+def test_cancel_and_discard(page: TestClient, stocked: Longboat) -> None:
+    (later,) = stocked.broker.inspector.jobs(State.SCHEDULED).jobs
+    page.post("/do/cancel", data={"id": later.id})
+    assert stocked.broker.inspector.find([later.id])[0].state is State.CANCELLED  # type: ignore[union-attr]
+    dead = next(job for job in stocked.broker.inspector.jobs(State.DEAD).jobs if job.ties is None)
+    assert "Delete 1 job for good?" in page.get("/do/discard", params={"id": dead.id}).text
+    page.post("/do/discard", data={"id": dead.id})
+    assert stocked.broker.inspector.find([dead.id]) == [None]
+    assert stocked.broker.transit.packed() == []
+
+
+def test_edit_keeps_what_is_masked(bare: Longboat) -> None:
+    bare.broker.put(
+        [Job(1, "one", "elsewhere.send", codec.encode({"to": "a", "api_token": "hunter2", "at": "x://u:pw@h"}), "q")]
+    )
+    run_one(bare.broker, "q")
+    dashboard = longboat_dashboard(bare)
+    with asking(dashboard) as client:
+        args = json.dumps({"to": "b", "api_token": MASK, "at": f"x://u:{MASK}@h"})
+        answer = client.post("/do/edit", data={"id": "one", "args": args})
+        assert answer.headers["location"].startswith("/jobs/")
+        (made,) = bare.broker.inspector.jobs(State.READY).jobs
+        assert codec.decode(made.payload) == {"to": "b", "api_token": "hunter2", "at": "x://u:pw@h"}
+        assert (made.task, made.queue, made.headers) == ("elsewhere.send", "q", {"edited": "one"})
+        for wrong in ("{", "[1]", "1"):
+            assert client.post("/do/edit", data={"id": "one", "args": wrong}).status_code == 400, wrong
+    dashboard.close()
+
+
+def test_enqueue_by_the_form_of_a_signature(page: TestClient, stocked: Longboat) -> None:
+    form = page.get("/tasks/shop.resize").text
+    assert 'name="arg.path"' in form
+    assert 'name="arg.width"' in form
+    assert page.post("/do/enqueue", data={"task": "shop.resize", "arg.path": "7", "arg.width": "wide"}).status_code == 400
+    answer = page.post("/do/enqueue", data={"task": "shop.resize", "arg.path": "7", "arg.width": "12", "queue": "other"})
+    view = stocked.broker.inspector.find([answer.headers["location"].removeprefix("/jobs/")])[0]
+    assert view is not None
+    assert (codec.decode(view.payload), view.queue) == ({"path": "7", "width": 12}, "other")
+
+
+def test_enqueue_a_task_that_is_known_by_name(page: TestClient, stocked: Longboat) -> None:
+    data = {"task": "elsewhere.run", "args": "[1, 2]", "priority": "3", "delay": "1h"}
+    answer = page.post("/do/enqueue", data=data)
+    view = stocked.broker.inspector.find([answer.headers["location"].removeprefix("/jobs/")])[0]
+    assert view is not None
+    assert (codec.decode(view.payload), view.priority, view.state) == ({"*": [1, 2]}, 3, State.SCHEDULED)
+
+
+def test_pause_resume_and_purge(page: TestClient, stocked: Longboat) -> None:
+    page.post("/do/pause", data={"kind": "task", "name": "shop.resize"})
+    page.post("/do/resume", data={"kind": "queue", "name": "reports"})
+    assert paused(stocked.broker.board) == {"queue": set(), "task": {"shop.resize"}}
+    question = page.get("/do/purge", params=[("queue", "default"), ("state", "dead"), ("state", "scheduled")]).text
+    assert "Delete 5 jobs of queue default (scheduled, dead) for good?" in question
+    page.post("/do/purge", data={"queue": "default", "state": ["dead", "scheduled"]})
+    counts = stocked.broker.inspector.counts()
+    assert ("default", State.DEAD) not in counts
+    assert ("default", State.SUCCEEDED) in counts
+
+
+def test_flows(page: TestClient, stocked: Longboat) -> None:
+    failed = newest(stocked.broker.board, 1)[0][0]
+    text = page.get(f"/flows/{failed}").text
+    assert text.count('class="box ') == 4
+    assert text.count('class="edge"') == 3
+    page.post("/do/flow-retry", data={"id": failed})
+    assert "Cancel the 2 jobs of this flow" in page.get("/do/flow-cancel", params={"id": failed}).text
+    page.post("/do/flow-cancel", data={"id": failed})
+    assert stocked.flow(failed).status().jobs[State.CANCELLED] == 2
+
+
+def test_schedules(page: TestClient, stocked: Longboat) -> None:
+    text = page.get("/schedules").text
+    assert "Every fifth minute" in text
+    assert text.count('class="due"') == 5
+    page.post("/do/schedule-pause", data={"name": "shop.nightly"})
+    assert scheduler.get(stocked.broker.board, "shop.nightly").paused  # type: ignore[union-attr]
+    page.post("/do/schedule-resume", data={"name": "shop.nightly"})
+    answer = page.post("/api/v1/do/schedule-run", json={"name": "shop.nightly"})
+    assert stocked.broker.inspector.find([answer.json()["id"]])[0].task == "shop.report"  # type: ignore[union-attr]
+    page.post("/do/schedule-remove", data={"name": "shop.nightly"})
+    assert scheduler.schedules(stocked.broker.board) == []
+    assert page.post("/do/schedule-run", data={"name": "shop.nightly"}).status_code == 404
+
+
+def test_a_group_of_failures_is_retried_as_one(page: TestClient, stocked: Longboat) -> None:
+    (group,) = page.get("/api/v1/failures").json()
+    assert (group["type"], group["count"]) == ("ValueError", 4)
+    q = f"task:shop.resize failure:{group['fingerprint']}"
+    assert page.get("/api/v1/bulk", params={"verb": "retry", "q": q}).json() == {"count": 4, "exact": True}
+    run = page.post("/do/bulk", data={"verb": "retry", "q": q}).headers["location"]
+    until(lambda: "finished" in page.get(run).text)
+    assert page.get(f"/api/v1{run}").json()["done"] == 4
+    assert stocked.broker.inspector.counts()["default", State.READY] == 4
+
+
+def test_bulk_actions_keep_to_what_is_meant(page: TestClient, stocked: Longboat) -> None:
+    assert page.get("/api/v1/bulk", params={"verb": "cancel", "q": "queue:default"}).json()["count"] == 2
+    assert (
+        "does nothing to jobs that are succeeded" in page.get("/bulk", params={"verb": "retry", "q": "state:succeeded"}).text
+    )
+    run = page.post("/api/v1/do/bulk", json={"verb": "discard", "q": "queue:default state:dead"}).json()["id"]
+    until(lambda: page.get(f"/api/v1/bulk/{run}").json()["state"] == "finished")
+    found = page.get(f"/api/v1/bulk/{run}").json()
+    left = stocked.broker.inspector.jobs(State.DEAD).jobs
+    assert (found["total"], found["done"], len(left)) == (4, 3, 1)
+    assert left[0].ties is not None, "one that is part of a flow stays"
+
+
+def test_a_bulk_action_can_be_stopped(page: TestClient, stocked: Longboat, monkeypatch: pytest.MonkeyPatch) -> None:
+    from longboat.dashboard import bulk
+
+    stocked.broker.put([Job(1, f"many{n}", "t", b"\x80", "many") for n in range(20)])
+    monkeypatch.setattr(bulk, "BATCH", 1)
+    real = stocked.broker.inspector.cancel
+    first: list[str] = []
+
+    def slowly(ids: list[str]) -> list[str]:
+        first.extend(ids)
+        until(lambda: bool(stocked.broker.board.notes(bulk.STOPS)))
+        return real(ids)
+
+    monkeypatch.setattr(type(stocked.broker.inspector), "cancel", lambda _, ids: slowly(ids))
+    run = page.post("/api/v1/do/bulk", json={"verb": "cancel", "q": "queue:many"}).json()["id"]
+    until(lambda: bool(first))
+    page.post("/do/bulk-stop", data={"id": run})
+    until(lambda: page.get(f"/api/v1/bulk/{run}").json()["state"] == "stopped")
+    assert stocked.broker.inspector.counts()["many", State.READY] == 19
+
+
+def test_the_api_is_what_its_document_says(page: TestClient) -> None:
+    document = page.get("/api/v1/openapi.json").json()
+    assert document["openapi"].startswith("3.1")
+    done = {path.removeprefix("/do/") for path in document["paths"] if path.startswith("/do/")}
+    assert done == VERBS.keys()
+    reads = [path for path, each in document["paths"].items() if "get" in each and "{" not in path]
+    for path in reads:
+        answer = page.get(f"/api/v1{path}")
+        assert (answer.status_code, answer.headers["content-type"]) == (200, "application/json"), path
+    names = [each["operationId"] for path in document["paths"].values() for each in path.values()]
+    assert len(set(names)) == len(names)
+
+
+def test_pages_of_the_api_are_the_whole_list(bare: Longboat) -> None:
+    bare.broker.put([Job(1, f"j{n:03}", "t", b"\x80", f"q{n % 3}") for n in range(120)])
+    dashboard = longboat_dashboard(bare)
+    with asking(dashboard) as client:
+        ids: list[str] = []
+        after = None
+        while True:
+            found = client.get("/api/v1/jobs", params={"limit": 25, **({"after": after} if after else {})}).json()
+            ids += [job["id"] for job in found["jobs"]]
+            after = found["after"]
+            if after is None:
+                break
+        assert client.get("/api/v1/scaling?queues=q1,q2").json() == {
+            "ready": 80,
+            "running": 0,
+            "jobs": 80,
+            "workers": 0,
+            "slots": 0,
+        }
+    dashboard.close()
+    assert sorted(ids) == [f"j{n:03}" for n in range(120)]

@@ -1,0 +1,105 @@
+"""The search language: what is understood, what is found, and that pages of it are the whole."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from longboat import codec
+from longboat.broker import Broker, Settlement
+from longboat.brokers.memory import MemoryBroker
+from longboat.errors import ConfigError
+from longboat.history import fingerprint
+from longboat.job import Dead, Failure, Job, State
+from longboat.search import ORDER, Query, every, matches, parse, search, written
+
+WORD = st.text(st.characters(codec="utf-8", exclude_categories=("Cc", "Cs", "Zs", "Zl", "Zp")), min_size=1, max_size=12)
+PHRASE = st.lists(WORD, min_size=1, max_size=3).map(" ".join)
+
+
+@given(
+    st.sets(st.sampled_from(list(State))),
+    st.one_of(st.just(""), PHRASE),
+    st.one_of(st.just(""), PHRASE),
+    st.lists(st.tuples(st.just("user.id"), PHRASE), max_size=2),
+)
+def test_what_is_written_parses_to_the_same(states: set[State], queue: str, error: str, args: list[tuple[str, str]]) -> None:
+    query = Query(tuple(state for state in ORDER if state in states), queue, error=error, args=tuple(args))
+    assert parse(written(query)) == query
+
+
+@given(st.text(max_size=40))
+def test_any_text_is_a_search_or_says_why_not(text: str) -> None:
+    try:
+        query = parse(text)
+    except ConfigError as error:
+        assert "search" in str(error)  # noqa: PT017
+    else:
+        assert parse(written(query)) == query
+
+
+def test_what_is_understood() -> None:
+    assert parse("state:dead,ready queue:mail args.user.id:42 'two words'") == Query(
+        (State.READY, State.DEAD), "mail", args=(("user.id", "42"),), texts=("two words",)
+    )
+    assert parse("http://host it's") == Query(texts=("http://host", "it's"))
+
+
+@pytest.fixture
+def broker() -> Broker:
+    broker = MemoryBroker()
+    broker.put(
+        [Job(1, f"m{n}", "mail.send", codec.encode({"user": {"id": n, "tags": ["a", "b"]}}), "mail") for n in range(5)]
+    )
+    broker.put([Job(1, f"r{n}", "report", b"\xc1", "slow", delay=n % 2 * 60.0) for n in range(4)])
+    consumer = broker.consumer(["mail"], lease=10, name="w1")
+    one, two, _ = consumer.receive(3, wait=0)
+    failure = Failure("OSError", "relay 17 is Down", "", 1, 1.0, "w1")
+    consumer.settle([Settlement(one, Dead(failure)), Settlement(two, Dead(Failure("KeyError", "x", worker="w1")))])
+    return broker
+
+
+@pytest.mark.parametrize(
+    ("text", "ids"),
+    [
+        ("state:dead", "m0 m1"),
+        ("state:running", "m2"),
+        ("queue:slow", "r0 r1 r2 r3"),
+        ("queue:s* state:scheduled", "r1 r3"),
+        ("task:mail.*", "m0 m1 m2 m3 m4"),
+        ("task:report state:ready", "r0 r2"),
+        ("id:m3,r1,unknown", "m3 r1"),
+        ("id:m3 state:dead", ""),
+        ("error:down", "m0"),
+        ("error:oserror*down", "m0"),
+        ("args.user.id:3", "m3"),
+        ("args.user.tags.1:b", "m0 m1 m2 m3 m4"),
+        ("args.user.tags.9:b", ""),
+        ("args:'\"id\":4'", "m4"),
+        ("worker:w1 state:dead", "m0 m1"),
+        ("report", "r0 r1 r2 r3"),
+        ("KEYERR", "m1"),
+        (f"failure:{fingerprint('mail.send', Failure('OSError', 'relay 99 is Down'))}", "m0"),
+        ("", "m0 m1 m2 m3 m4 r0 r1 r2 r3"),
+    ],
+)
+def test_what_is_found(broker: Broker, text: str, ids: str) -> None:
+    query = parse(text)
+    found = [job.id for jobs in every(broker, query, limit=2) for job in jobs]
+    assert sorted(found) == ids.split()
+    assert all(matches(query, job) for job in broker.inspector.find(found) if job)
+
+
+def test_each_search_looks_at_a_bounded_number(broker: Broker) -> None:
+    broker.put([Job(1, f"x{n:05}", "many", b"\x80", "many") for n in range(7000)])
+    found = search(broker, parse("state:ready args.no:1"), limit=50)
+    assert found.jobs == []
+    assert found.after is not None
+    assert 5000 <= found.looked < 5200
+    assert search(broker, parse("state:ready args.no:1"), after=found.after, limit=50).after is None
+
+
+def test_an_end_of_another_search_is_refused(broker: Broker) -> None:
+    with pytest.raises(ConfigError, match="not where this search ended"):
+        search(broker, parse("state:dead"), after="ready:")
