@@ -1,0 +1,127 @@
+"""`longboat dev`: a worker and the dashboard, both started again when the code changes.
+
+This module run as a program is the dashboard's process.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.util import find_spec
+from types import FrameType
+from typing import NoReturn
+
+import click
+
+NEEDED = ("starlette", "uvicorn", "jinja2")
+"""What the dashboard imports, of the extra "web"."""
+LAST_CHANCE = 5.0
+"""Seconds until the dashboard is killed after it was asked to leave."""
+
+
+@click.command()
+@click.argument("app", required=False)
+@click.option("--port", type=click.IntRange(1, 65535), metavar="N", help="The dashboard's. Default: 5555.")
+def command(app: str | None, port: int | None) -> int:
+    """Run a worker and the dashboard while you write the program, until Ctrl-C.
+
+    Both start again when a source file changes. The worker fires the schedules too. The dashboard is at
+    http://127.0.0.1:5555; where its packages are not installed, it says which and the worker runs alone.
+
+    Their options are variables, as everywhere: LONGBOAT_WORKER_QUEUES=high,low, LONGBOAT_DASHBOARD_ROLE=viewer.
+
+    \b
+    longboat dev
+    longboat dev shop/tasks.py:app --port 8000
+
+    Exit status: the worker's: 0 after a stop, 4 the broker cannot be reached at the start.
+    """
+    from longboat.cli import worker
+
+    if app is not None:
+        os.environ["LONGBOAT_APP"] = app
+    if port is not None:
+        os.environ["LONGBOAT_DASHBOARD_PORT"] = str(port)
+    with _dashboard():
+        context = worker.command.make_context("worker", ["--reload"], auto_envvar_prefix="LONGBOAT_WORKER")
+        with context:
+            status: int = worker.command.invoke(context)
+    return status
+
+
+@contextmanager
+def _dashboard() -> Iterator[None]:
+    """The dashboard beside us, in a session of its own: a Ctrl-C is for the worker, and it can be watched to its end."""
+    missing = [name for name in NEEDED if find_spec(name) is None]
+    if missing:
+        click.echo(f"no dashboard: {', '.join(missing)} not installed (pip install 'longboat[web]')", err=True)
+        yield
+        return
+    # It leaves when its standard input ends, thus also when we are killed.
+    process = subprocess.Popen([sys.executable, "-m", __name__], stdin=subprocess.PIPE, start_new_session=True)
+    assert process.stdin is not None
+    try:
+        yield
+    finally:
+        process.stdin.close()
+        try:
+            process.wait(LAST_CHANCE)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+# --- the dashboard's process
+
+
+def main() -> NoReturn:
+    """Run `longboat dashboard`, and anew whenever the code changes; also where it could not run before."""
+    from longboat.cli.reload import Watcher
+
+    changed = threading.Event()
+
+    def change() -> None:
+        changed.set()
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    signal.signal(signal.SIGTERM, _leave)
+    threading.Thread(target=_follow, name="longboat-parent", daemon=True).start()
+    Watcher().start(change)
+    try:
+        _serve()
+    except SystemExit:
+        if not changed.is_set():
+            raise
+    os.execv(sys.executable, [sys.executable, "-m", "longboat.cli.dev"])
+
+
+def _serve() -> None:
+    from longboat.cli.main import main as longboat
+
+    sys.argv = ["longboat", "dashboard"]
+    try:
+        longboat()
+    except SystemExit as left:
+        if not left.code:
+            raise
+    threading.Event().wait()  # the app cannot be imported, say: until something changes
+
+
+def _leave(number: int, frame: FrameType | None) -> NoReturn:  # noqa: ARG001
+    raise SystemExit(0)
+
+
+def _follow() -> None:
+    """Leave with who started us."""
+    while os.read(0, 1024):
+        pass
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+if __name__ == "__main__":
+    main()

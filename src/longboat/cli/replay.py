@@ -1,0 +1,237 @@
+"""`longboat replay`: a job's exact call, in this process."""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from collections.abc import Iterator
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from longboat.cli.fail import DONE, FAILED, USAGE, WAITED, CommandFailed, line
+from longboat.cli.params import url_option
+from longboat.errors import Undecodable
+
+if TYPE_CHECKING:
+    import asyncio
+
+    from longboat.app import Longboat
+    from longboat.broker import Broker
+    from longboat.current import Running
+    from longboat.depends import Provider, Resources
+    from longboat.job import JobView
+    from longboat.task import Task
+    from longboat.ties import Slots, Ties
+
+
+@click.command()
+@click.argument("id")
+@click.argument("app", required=False)
+@click.option("--pdb", "debug", is_flag=True, help="Open the debugger where the exception was raised.")
+@url_option
+def command(id: str, app: str | None, debug: bool, url: str | None) -> int:
+    """Run the call of the job ID here, in this process, and print its result or its traceback.
+
+    The job may have ended or not: nothing of it is changed in the broker. Its function gets the stored arguments, what it
+    depends on, the app's lifespans and `longboat.current()`, as in a worker. Whatever it does itself it does again. There
+    is no time limit, its progress and log lines are not kept, and all its steps run.
+
+    \b
+    longboat replay 4d3b-1f
+    longboat replay 4d3b-1f --pdb shop/tasks.py:app
+
+    Exit status: 0 it returned, 1 it raised, or the job or a parent's result is unknown, 2 the app does not know the task,
+    or the arguments do not fit it, 3 the app cannot be imported, 4 the broker cannot be reached, 6 a parent has not ended.
+    """
+    from longboat.cli import locate
+    from longboat.cli.address import opened
+    from longboat.inbox import not_found
+
+    found, spec = locate.find(app)
+    os.environ["LONGBOAT_APP"] = spec  # the broker is looked for by the same app, and by programs that the job starts
+    with opened(url) as broker:
+        view = broker.inspector.find([id])[0]
+        if view is None:
+            raise not_found(id)
+        task = _task(found, spec, view)
+        payload = _payload(broker, view)
+    args, kwargs = _arguments(task, view, payload)
+    with found:
+        return _replay(found, task, view, args, kwargs, debug=debug)
+
+
+# --- the call
+
+
+def _task(app: Longboat, spec: str, view: JobView) -> Task[..., Any]:
+    if not view.task:
+        advice = f"See its bytes: `longboat jobs show {view.id}`."
+        raise CommandFailed(f"job {view.id} is stored as a message that cannot be decoded", advice)
+    task = app.registry.get(view.task)
+    if task is None:
+        known = ", ".join(sorted(app.registry.tasks)[:10]) or "none"
+        raise CommandFailed(
+            f"the app {spec} has no task {view.task!r}; its tasks: {known}",
+            f"Name the app that has it: `longboat replay {view.id} module:attribute`.",
+            USAGE,
+        )
+    return task
+
+
+def _payload(broker: Broker, view: JobView) -> bytes:
+    """The arguments, with the results of parents where the job is given such. Raises CommandFailed."""
+    ties = view.ties
+    if ties is None or not ties.into:
+        return view.payload
+    from longboat.broker import Lease
+    from longboat.job import MESSAGE_VERSION, Job
+    from longboat.worker.inputs import fill
+
+    job = Job(MESSAGE_VERSION, view.id, view.task, view.payload, ties=ties)
+    lease = Lease(job, max(1, view.attempts), 0, inputs=_inputs(broker, view, ties))
+    try:
+        fill(lease)
+    except Undecodable as error:
+        raise _misfit(view, error) from None
+    return lease.job.payload
+
+
+def _inputs(broker: Broker, view: JobView, ties: Ties) -> list[bytes]:
+    """The parents' results, in the order of `after`; of those whose results are not asked for, nothing."""
+    from longboat.job import State
+
+    wanted = {place: name for name, slots in ties.into.items() for place in _places(slots)}
+    ids = [ties.after[place] for place in sorted(wanted)]
+    results = dict(zip(sorted(wanted), broker.results.get(ids), strict=True))
+    for place, result in results.items():
+        if result is None or result.state is not State.SUCCEEDED:
+            raise _no_result(broker, view, ties.after[place], wanted[place])
+    found = (results.get(place) for place in range(len(ties.after)))
+    return [b"" if result is None else result.value or b"" for result in found]
+
+
+def _places(slots: Slots) -> Iterator[int]:
+    if isinstance(slots, int):
+        yield slots
+    else:
+        for each in slots:
+            yield from _places(each)
+
+
+def _no_result(broker: Broker, view: JobView, parent: str, parameter: str) -> CommandFailed:
+    from longboat.job import State
+
+    what = f"job {view.id} takes {parameter!r} from job {parent}"
+    seen = broker.inspector.find([parent])[0]
+    if seen is None or seen.state is State.SUCCEEDED:
+        advice = "Results are kept for the time that keep_result of their task says; enqueue the flow anew."
+        return CommandFailed(f"{what}, whose result is forgotten", advice)
+    if seen.state.ended:
+        return CommandFailed(f"{what}, which is {seen.state.value}", f"Replay that one: `longboat replay {parent}`.")
+    advice = f"Wait for it: `longboat result {parent} --wait`."
+    return CommandFailed(f"{what}, which has not ended: it is {seen.state.value}", advice, WAITED)
+
+
+def _arguments(task: Task[..., Any], view: JobView, payload: bytes) -> tuple[list[Any], dict[str, Any]]:
+    from longboat.cli.show import as_json, decoded
+
+    try:
+        found = task.arguments.decode(payload)
+    except Exception as error:  # a model's validators are anybody's code
+        raise _misfit(view, error) from None
+    click.echo(line(f"{view.task} {as_json(decoded(payload))}"), err=True)
+    return found
+
+
+def _misfit(view: JobView, error: Exception) -> CommandFailed:
+    advice = f"See them: `longboat jobs show {view.id}`. No worker with this code can run it either."
+    return CommandFailed(f"the stored arguments do not fit: {error}", advice, USAGE)
+
+
+# --- running it
+
+
+def _replay(
+    app: Longboat, task: Task[..., Any], view: JobView, args: list[Any], kwargs: dict[str, Any], *, debug: bool
+) -> int:
+    import asyncio
+    import logging
+
+    from longboat.current import Running
+    from longboat.depends import Resources
+
+    logging.basicConfig(level="INFO", format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    job = Running(view.id, view.task, max(1, view.attempts))
+    opened = {str(place): each for place, each in enumerate(app.registry.lifespans)}
+    resources = Resources()
+    with asyncio.Runner() as runner:
+        try:
+            value = _call(runner, resources, opened, task, job, args, kwargs)
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # SystemExit and Stopped are the attempt's failure too
+            _show(error, debug=debug)
+            return FAILED
+        finally:
+            runner.run(resources.aclose())
+    return _print(task, value)
+
+
+def _call(
+    runner: asyncio.Runner,
+    resources: Resources,
+    opened: dict[str, Provider],
+    task: Task[..., Any],
+    job: Running,
+    args: list[Any],
+    kwargs: dict[str, Any],
+) -> Any:
+    """Coroutines run in the runner's loop; plain functions outside of it, since they may run a loop of their own."""
+    from longboat.current import running
+
+    async def call() -> Any:
+        running.set(job)
+        return await task.fn(*args, **kwargs, **await resources.aget(task.needs))
+
+    if opened:
+        runner.run(resources.aget(opened))
+    if task.settings.executor == "async":
+        return runner.run(call())
+    running.set(job)
+    return task.fn(*args, **kwargs, **resources.get(task.needs))
+
+
+def _show(error: BaseException, *, debug: bool) -> None:
+    trace = _theirs(error.__traceback__)
+    traceback.print_exception(type(error), error, trace)
+    if debug:
+        import pdb
+
+        sys.stderr.flush()
+        pdb.post_mortem(trace)
+
+
+def _theirs(trace: TracebackType | None) -> TracebackType | None:
+    """The traceback from the first frame on that is neither ours nor asyncio's; all of it where there is none."""
+    import asyncio
+
+    ours = tuple(os.path.dirname(path) + os.sep for path in (os.path.dirname(__file__), asyncio.__file__))
+    found = trace
+    while found is not None and found.tb_frame.f_code.co_filename.startswith(ours):
+        found = found.tb_next
+    return found or trace
+
+
+def _print(task: Task[..., Any], value: Any) -> int:
+    """As it would be read by others: what cannot be stored would have been the attempt's failure."""
+    from longboat.cli.show import decoded, written
+    from longboat.executors import invoke
+
+    reply = invoke.returned(task, value)
+    if reply.failure is not None:
+        raise CommandFailed(reply.failure.message, "Return plain data, or what the return annotation can carry.")
+    click.echo(written(decoded(reply.result)))
+    return DONE
