@@ -31,6 +31,7 @@ from longboat.flow import Flow, FlowStatus
 from longboat.gather import as_completed, gather
 from longboat.handle import Handle, LogLine, Progress
 from longboat.job import Failure, Job, JobView, State
+from longboat.middleware import Middleware
 from longboat.retry import RetryPolicy
 from longboat.rules import Limit, Unique
 from longboat.schedule import Schedule, every
@@ -61,6 +62,7 @@ __all__ = [
     "LogLine",
     "Longboat",
     "LongboatError",
+    "Middleware",
     "MissingExtra",
     "Progress",
     "ResultError",

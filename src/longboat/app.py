@@ -10,20 +10,22 @@ from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, Self, TypeVar, overload
 
 from longboat import scheduler
-from longboat.arguments import unnamed
 from longboat.broker import Broker
 from longboat.client import Client
 from longboat.clock import Duration
 from longboat.connect import DEFAULT_URL, connect, shown
 from longboat.depends import Provider
+from longboat.door import ClientDoor, Named
 from longboat.errors import ConfigError
 from longboat.events import Bus
-from longboat.flow import Ends, Flow
+from longboat.flow import Flow
 from longboat.handle import Handle
-from longboat.job import DEFAULT_KEEP, DEFAULT_QUEUE, Job
+from longboat.job import DEFAULT_KEEP, DEFAULT_QUEUE
+from longboat.middleware import Middleware, wrapped
 from longboat.retry import Backoff
 from longboat.rules import Limit, Unique
 from longboat.schedule import Missed, Overlap, Schedule, checked
+from longboat.stream import Listening
 from longboat.task import (
     AsyncTask,
     ExecutorName,
@@ -63,7 +65,9 @@ class Longboat:
     def __init__(self, url: str | None = None) -> None:
         self.url = url or os.environ.get("LONGBOAT_URL") or DEFAULT_URL
         self.registry = Registry()
-        self.events = Bus()
+        self.bus = Bus()
+        """What happens in workers inside this process: `app.bus.listen(…)`."""
+        self._middlewares: list[Middleware] = []
         self._client: Client | None = None
         self._pid = 0
         self._lock = threading.RLock()
@@ -128,11 +132,21 @@ class Longboat:
             full_name = checked_name(name or f"{_module(fn)}.{fn.__qualname__}", "task name")
             held_to = rules(full_name, inspect.signature(fn).parameters, limit, fair_by, unique)
             jobs = template(queue, priority, expires, keep_result, held_to)
-            made: Task[..., Any] = kind(fn, full_name, chosen, jobs, _Door(self))
+            made: Task[..., Any] = kind(fn, full_name, chosen, jobs, ClientDoor(self._reach, self._middlewares))
+            made.body = wrapped(fn, self._middlewares, is_async=chosen.executor == "async")
             self.registry.add(made)
             return made
 
         return make if fn is None else make(fn)
+
+    def add_middleware(self, middleware: Middleware) -> None:
+        """Let it wrap the making and the running of this app's jobs; the one added first is outermost.
+
+        Add it where the app is defined, so that workers and their child processes have it too.
+        """
+        self._middlewares.append(middleware)
+        for task in self.registry.tasks.values():
+            task.body = wrapped(task.fn, self._middlewares, is_async=task.settings.executor == "async")
 
     def lifespan(self, provider: Prov) -> Prov:
         """A generator (or async generator) that each worker runs up to its yield before its first job, and on from there
@@ -222,7 +236,7 @@ class Longboat:
 
         The arguments of one that is not known here are checked by the worker only.
         """
-        return self.registry.get(name) or _Named(checked_name(name, "task name"), self)
+        return self.registry.get(name) or Named(checked_name(name, "task name"), ClientDoor(self._reach, self._middlewares))
 
     def send(self, name: str, /, *args: Any, **kwargs: Any) -> Handle[Any]:
         """Enqueue a task by name, also one whose code is not here."""
@@ -250,11 +264,13 @@ class Longboat:
         lease: Duration = 15.0,
         grace: Duration = 25.0,
         burst: bool = False,
+        health_port: int | None = None,
     ) -> Worker:
         """A worker inside this program, to be entered: `async with app.worker():` (on this event loop) or `with`.
 
         `queues`: those named first are served first; none: every queue. `concurrency`, `threads` and `processes`: how many
         coroutines, plain functions and child processes run at a time. `grace`: how long running jobs may finish at the end.
+        `health_port`: /livez, /readyz and /metrics are told there, on the loopback (0: any free port; `worker.health.url`).
         """
         from longboat.worker.options import options
         from longboat.worker.worker import Worker
@@ -267,8 +283,10 @@ class Longboat:
             lease=lease,
             grace=grace,
             burst=burst,
+            health_port=health_port,
         )
-        return Worker(self.broker, self.registry, chosen, self.events, address=shown(self.url))
+        enqueued = self.client.announcer.counts
+        return Worker(self.broker, self.registry, chosen, self.bus, address=shown(self.url), enqueued=enqueued)
 
     @property
     def client(self) -> Client:
@@ -281,9 +299,19 @@ class Longboat:
                 self._client, self._pid = Client(connect(self.url)), os.getpid()
             return self._client
 
+    def _reach(self) -> Client:
+        return self.client
+
     @property
     def broker(self) -> Broker:
         return self.client.broker
+
+    def events(self) -> Listening:
+        """What happens from now on in all processes: `for event in app.events():` or `async for`; see longboat.events.
+
+        Close it, or use it in a `with`, when you have heard enough: processes tell only while somebody listens.
+        """
+        return Listening(self.broker.board)
 
     def close(self) -> None:
         """Let go of the connection; the next use opens another. Workers inside this program must be left first."""
@@ -302,70 +330,8 @@ class Longboat:
         return f"<Longboat {shown(self.url)}>"
 
     def _after_fork(self) -> None:
+        self.bus.after_fork()
         self._lock = threading.RLock()  # the parent's may be held by a thread that is not here
-
-
-class _Door:
-    """How tasks reach the client: late, and the one of the process they are in."""
-
-    def __init__(self, app: Longboat) -> None:
-        self._app = app
-
-    def enqueue(self, job: Job, kind: Any) -> Handle[Any]:
-        return self._app.client.enqueue(job, kind)
-
-    def aenqueue(self, job: Job, kind: Any) -> Coroutine[Any, Any, Handle[Any]]:
-        return self._app.client.aenqueue(job, kind)
-
-    def enqueue_many(self, batches: Iterable[list[Job]], kind: Any, progress: bool, total: int | None) -> list[Handle[Any]]:
-        return self._app.client.enqueue_many(batches, kind, progress, total)
-
-    async def aenqueue_many(
-        self, batches: Iterable[list[Job]], kind: Any, progress: bool, total: int | None
-    ) -> list[Handle[Any]]:
-        return await self._app.client.aenqueue_many(batches, kind, progress, total)
-
-    def enqueue_unique(self, job: Job, kind: Any, rule: Unique, key: str) -> Handle[Any]:
-        return self._app.client.enqueue_unique(job, kind, rule, key)
-
-    async def aenqueue_unique(self, job: Job, kind: Any, rule: Unique, key: str) -> Handle[Any]:
-        return await self._app.client.aenqueue_unique(job, kind, rule, key)
-
-    def enqueue_flow(self, flow_id: str, jobs: list[Job], ends: Ends, kinds: list[Any]) -> Flow[Any]:
-        return self._app.client.flows.enqueue(flow_id, jobs, ends, kinds)
-
-    async def aenqueue_flow(self, flow_id: str, jobs: list[Job], ends: Ends, kinds: list[Any]) -> Flow[Any]:
-        import asyncio
-
-        return await asyncio.to_thread(self.enqueue_flow, flow_id, jobs, ends, kinds)
-
-    def enqueue_child(self, job: Job, kind: Any, parent: str) -> Handle[Any]:
-        return self._app.client.enqueue_child(job, kind, parent)
-
-    def enqueue_within(self, connection: object, batches: Iterable[list[Job]], kind: Any) -> list[Handle[Any]]:
-        return self._app.client.enqueue_within(connection, batches, kind)
-
-
-class _Unnamed:
-    """Arguments of a task whose signature is not known here."""
-
-    def __init__(self, task: str) -> None:
-        self._task = task
-
-    def encode(self, args: Sequence[Any], kwargs: Any) -> bytes:
-        return unnamed(args, kwargs, self._task)
-
-
-class _Named(Task[..., Any]):
-    """A task known by its name alone."""
-
-    def __init__(self, name: str, app: Longboat) -> None:
-        def elsewhere(*_: Any, **__: Any) -> Any:
-            raise ConfigError(f"the code of task {name!r} is not here: it can be enqueued, not called")
-
-        chosen = settings(elsewhere, executor=None, retries=0, backoff=0.0, retry_on=(), timeout=None)
-        super().__init__(elsewhere, name, chosen, template(DEFAULT_QUEUE, 0, None, DEFAULT_KEEP), _Door(app))
-        self.arguments = _Unnamed(name)  # type: ignore[assignment]  # the one method of it that the calling side uses
 
 
 def _module(fn: Callable[..., Any]) -> str:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import msgspec
 
 from longboat import codec
+from longboat.announcer import Announcer
 from longboat.broker import Broker
 from longboat.clock import SYSTEM, Duration, seconds
 from longboat.errors import BrokerUnavailable, JobCancelled, JobFailed, JobNotFound, ResultTimeout, TooLarge, Unsupported
@@ -36,12 +37,14 @@ class Client:
 
     def __init__(self, broker: Broker) -> None:
         self.broker = broker
-        self._outbox = Outbox(broker)
+        self.announcer = Announcer(broker.board)
+        self._outbox = Outbox(broker, self.announcer.stored)
         self._inbox = Inbox(broker)
         self.flows = Flows(self)
 
     def close(self) -> None:
         self._outbox.close()
+        self.announcer.close()
         self._inbox.close()
         self.broker.close()
 

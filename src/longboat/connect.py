@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit, urlunsplit
 
 from longboat.broker import Broker
@@ -40,19 +41,30 @@ def connect(url: str) -> Broker:
         ?prefix=longboat          what all its names begin with
         ?timeout=2s               how long a call may take
         ?hold=10m                 below the server's consumer_timeout
+        ?results=redis://…        a store beside it, sqlite, postgresql or redis, for results and all else that messages
+                                  cannot keep: its URL as the last option, or percent-encoded
     """
     scheme, separator, _ = url.partition("://")
     if not separator or scheme not in SCHEMES:
         known = ", ".join(f"{name}://" for name in SCHEMES)
         raise ConfigError(f"{shown(url)!r} names no broker known here. URLs begin with one of {known}")
+    url, beside = _split(url) if scheme in RABBITMQ else (url, None)
     try:
         options = dict(parse_qsl(urlsplit(url).query, keep_blank_values=True))
     except ValueError as error:
         raise ConfigError(f"{shown(url)!r} is no URL: {error}") from None
+    if beside is not None:
+        options["results"] = beside
     broker = _made(scheme, url, options)
     if options:
         raise ConfigError(f"{shown(url)!r}: unknown option {min(options)!r}")
     return broker
+
+
+def _split(url: str) -> tuple[str, str | None]:
+    """The URL without its last option, and that, if it is the URL of a store as it is: with options of its own."""
+    found = re.search(r"[?&]results=(?=[a-z+]+://)", url)
+    return (url[: found.start()], url[found.end() :]) if found else (url, None)
 
 
 def _made(scheme: str, url: str, options: dict[str, str]) -> Broker:
@@ -71,6 +83,11 @@ def _made(scheme: str, url: str, options: dict[str, str]) -> Broker:
 
 def shown(url: str) -> str:
     """The URL with its password masked, for messages."""
+    first, beside = _split(url)
+    if beside is not None:
+        return f"{shown(first)}{url[len(first) : -len(beside)]}{shown(beside)}"
+    if "results=" in url:
+        return f"{shown(url.partition('?')[0])}?…"  # what is encoded there may hold a password
     try:
         parts = urlsplit(url)
     except ValueError:
@@ -169,6 +186,24 @@ def _redis(url: str, options: dict[str, str]) -> Broker:
 
 
 def _rabbitmq(url: str, options: dict[str, str]) -> Broker:
+    beside = options.pop("results", None)
+    store = None if beside is None else _store(url, beside)
+    try:
+        return _rabbitmq_with(url, options, store)
+    except BaseException:
+        if store is not None:
+            store.close()
+        raise
+
+
+def _store(url: str, beside: str) -> Broker:
+    scheme = beside.partition("://")[0]
+    if scheme not in ("sqlite", "manager", *POSTGRES, *REDIS):
+        raise ConfigError(f"{shown(url)!r}: results is the URL of a store: sqlite, postgresql, redis or manager")
+    return connect(beside)
+
+
+def _rabbitmq_with(url: str, options: dict[str, str], store: Broker | None) -> Broker:
     try:
         from longboat.brokers.rabbitmq import RabbitmqBroker
         from longboat.brokers.rabbitmq.broker import DEFAULT_PREFIX, HOLD
@@ -190,6 +225,8 @@ def _rabbitmq(url: str, options: dict[str, str]) -> Broker:
     options.clear()  # the rest is for pika to judge
     where = shown(url.partition("?")[0])
     try:
-        return RabbitmqBroker(address, prefix=prefix, classic=queues == "classic", timeout=timeout, hold=hold, where=where)
+        return RabbitmqBroker(
+            address, prefix=prefix, classic=queues == "classic", timeout=timeout, hold=hold, where=where, store=store
+        )
     except (ValueError, TypeError) as error:
         raise ConfigError(f"{where!r}: {error}") from None

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import inspect
 import typing
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from contextvars import ContextVar
+from types import MappingProxyType
 from typing import Any, ParamSpec, Protocol, TypeVar, cast, overload
 
 from longboat import codec
@@ -19,6 +20,8 @@ R = TypeVar("R")
 STEPS = "steps:"
 """The space of a job's finished steps is this and its id: a note for each, by name."""
 STEPS_KEPT = 7 * 86400.0
+
+NO_HEADERS: Mapping[str, str] = MappingProxyType({})
 
 
 class Voice(Protocol):
@@ -44,12 +47,16 @@ class Voice(Protocol):
 class Running:
     """The attempt that is running. `stopping` turns true when its time is up or it was cancelled."""
 
-    __slots__ = ("_steps", "_voice", "attempt", "id", "stopping", "task")
+    __slots__ = ("_steps", "_voice", "attempt", "headers", "id", "stopping", "task")
 
-    def __init__(self, id: str, task: str, attempt: int, voice: Voice | None = None) -> None:
+    def __init__(
+        self, id: str, task: str, attempt: int, voice: Voice | None = None, headers: Mapping[str, str] = NO_HEADERS
+    ) -> None:
         self.id = id
         self.task = task
         self.attempt = attempt
+        self.headers = headers
+        """What came with the job; not to be changed."""
         self.stopping = False
         self._voice = voice
         self._steps: dict[str, bytes] | None = None

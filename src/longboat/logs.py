@@ -1,20 +1,53 @@
-"""Events -> log lines: the only file that words what a worker logs."""
+"""Events -> log lines: the only file that words what a worker logs, and how its lines look."""
 
 from __future__ import annotations
 
 import logging
+import sys
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+import msgspec
 
 from longboat import events
 from longboat.events import Event
 
+LogFormat = Literal["text", "json"]
+
 log = logging.getLogger("longboat.worker")
+
+
+def set_up(level: str, form: LogFormat) -> None:
+    """Let this process log to standard error from this level on ("info"), as text or as a JSON object a line."""
+    handler = logging.StreamHandler(sys.stderr)
+    text = logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s")
+    handler.setFormatter(JsonFormatter() if form == "json" else text)
+    logging.basicConfig(level=level.upper(), handlers=[handler])
+
+
+class JsonFormatter(logging.Formatter):
+    """{"at": …, "level": …, "logger": …, "text": …}; of a worker's own lines also the fields of the event."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        at = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
+        said: dict[str, Any] = {"at": at, "level": record.levelname, "logger": record.name, "text": record.getMessage()}
+        if record.exc_info:
+            said["traceback"] = self.formatException(record.exc_info)
+        event = getattr(record, "event", None)
+        if isinstance(event, Event):
+            said["event"] = events.plain(event)
+        try:
+            return msgspec.json.encode(said, enc_hook=repr).decode()
+        except UnicodeEncodeError:  # a lone surrogate, which JSON cannot carry
+            said = {"at": at, "level": record.levelname, "logger": record.name, "text": ascii(record.getMessage())}
+            return msgspec.json.encode(said).decode()
 
 
 def listener(event: Event) -> None:
     """Log one event, on the logger "longboat.worker"."""
     level, text = worded(event)
     if log.isEnabledFor(level):
-        log.log(level, "%s", text)
+        log.log(level, "%s", text, extra={"event": event})
 
 
 def worded(event: Event) -> tuple[int, str]:
@@ -22,7 +55,14 @@ def worded(event: Event) -> tuple[int, str]:
     match event:
         case events.JobSucceeded():
             return logging.DEBUG, f"{event.task} [{event.id}] succeeded in {event.seconds:.3f} s"
-        case events.JobFailed():
+        case events.JobEnqueued():
+            return logging.DEBUG, f"{event.task} [{event.id}] was put into queue {event.queue}"
+        case events.JobStarted():
+            return logging.DEBUG, f"{event.task} [{event.id}] attempt {event.attempt} started"
+        case events.JobProgressed():
+            of = "" if event.total is None else f" of {event.total:g}"
+            return logging.DEBUG, f"{event.task} [{event.id}] is at {event.done:g}{of}  {event.text}".rstrip()
+        case events.JobRetried() | events.JobDied():
             return _failed(event)
         case events.JobCancelled():
             return logging.INFO, f"{event.task} [{event.id}] was cancelled: {event.reason}"
@@ -43,13 +83,15 @@ def worded(event: Event) -> tuple[int, str]:
             return logging.ERROR, f"the broker fails: {event.error} -- trying again until it answers"
         case events.BrokerUp():
             return logging.INFO, f"the broker answers again after {event.seconds:.1f} s"
+        case events.EventsDropped():
+            return logging.INFO, f"{event.count:,} events more are left out"
     return logging.INFO, repr(event)
 
 
-def _failed(event: events.JobFailed) -> tuple[int, str]:
+def _failed(event: events.JobRetried | events.JobDied) -> tuple[int, str]:
     failure = event.failure
     head = f"{event.task} [{event.id}] attempt {event.attempt} failed: {failure.type}: {failure.message}"
-    then = "the job is dead" if event.delay is None else f"next attempt in {event.delay:.1f} s"
-    level = logging.ERROR if event.delay is None else logging.WARNING
-    trace = f"\n{failure.traceback.rstrip()}" if failure.traceback and event.delay is None else ""
-    return level, f"{head}; {then}{trace}"
+    if isinstance(event, events.JobRetried):
+        return logging.WARNING, f"{head}; next attempt in {event.delay:.1f} s"
+    trace = f"\n{failure.traceback.rstrip()}" if failure.traceback else ""
+    return logging.ERROR, f"{head}; the job is dead{trace}"

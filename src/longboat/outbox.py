@@ -42,8 +42,10 @@ class _Entry(msgspec.Struct, eq=False, gc=False):
 class Outbox:
     """Puts jobs for many callers. While one put is under way, the calls that come gather for the next."""
 
-    def __init__(self, broker: Broker) -> None:
+    def __init__(self, broker: Broker, stored: Callable[[Sequence[Job]], None] = lambda _: None) -> None:
         self._broker = broker
+        self._stored = stored
+        """Told of the jobs of each put, one call at a time."""
         self._client = os.urandom(12).hex()
         self._numbers = itertools.count(1)
         self._pending: list[_Entry] = []
@@ -74,7 +76,9 @@ class Outbox:
         """Store a batch, all or nothing; returns the ids that were new."""
         with self._turn:
             self._check_open()
-            return set(self._broker.put(jobs, token=(self._client, next(self._numbers))))
+            new = set(self._broker.put(jobs, token=(self._client, next(self._numbers))))
+            self._stored(jobs)
+            return new
 
     def aput(self, job: Job) -> asyncio.Future[bool]:
         """As `put`, to be awaited on the running loop, which goes on meanwhile. Who stops waiting takes nothing back."""
@@ -128,10 +132,13 @@ class Outbox:
             batch, self._pending = self._pending[:BATCH], self._pending[BATCH:]
         error: Exception | None = None
         new: set[str] = set()
+        jobs = [entry.job for entry in batch]
         try:
-            new = set(self._broker.put([entry.job for entry in batch], token=(self._client, next(self._numbers))))
+            new = set(self._broker.put(jobs, token=(self._client, next(self._numbers))))
         except Exception as caught:  # each caller raises it
             error = caught
+        else:
+            self._stored(jobs)
         waiting: dict[asyncio.AbstractEventLoop, list[_Entry]] = {}
         for entry in batch:
             entry.error = error

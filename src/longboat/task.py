@@ -68,6 +68,8 @@ class Task(Generic[P, R]):
 
     def __init__(self, fn: Callable[..., Any], name: str, settings: Settings, template: Template, door: Door | None) -> None:
         self.fn = fn
+        self.body = fn
+        """What workers run: the function, within the app's middlewares."""
         self.name = name
         self.settings = settings
         self.needs = needs_of(fn, is_async=settings.executor == "async")

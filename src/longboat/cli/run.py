@@ -13,8 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 from longboat.errors import AppNotFound, BrokerError, ConfigError, LongboatError
 from longboat.job import Failure
+from longboat.logs import LogFormat, listener, set_up
 from longboat.worker import channel
 from longboat.worker.channel import Channel
+from longboat.worker.notify import notify
 from longboat.worker.options import WorkerOptions, options
 from longboat.worker.scaler import Scaler, bounds
 from longboat.worker.supervisor import EXIT_APP, EXIT_BROKER, EXIT_RECYCLE, Supervisor
@@ -31,23 +33,35 @@ RETIREMENT = 30 * 86400.0
 """Seconds that running jobs have to end when their process is only one too many."""
 
 
-def worker(spec: str | None, *, workers: int, reload: bool, log_level: str, scale: str | None = None, **chosen: Any) -> int:
+def worker(
+    spec: str | None,
+    *,
+    workers: int,
+    reload: bool,
+    log_level: str,
+    log_format: LogFormat = "text",
+    scale: str | None = None,
+    **chosen: Any,
+) -> int:
     """Run workers of the app that `spec` names until they are told to stop; returns the exit status.
 
     `chosen` as for longboat.worker.options.options. Raises ConfigError for options that make no sense.
     """
-    settings = options(**chosen)
     scaler = None if scale is None else Scaler(*bounds(scale))
+    settings = options(**chosen, health_ports=scaler.most if scaler is not None else workers)
     if scaler is not None:
         if workers != 1 or settings.burst:
             raise ConfigError("scale: it chooses the number of workers itself, and does not go with --workers or --burst")
         workers = scaler.least
 
     def main(end: Channel) -> int:
-        return _serve(end, spec, settings, reload, log_level, scaler is not None)
+        set_up(log_level, log_format)
+        return _serve(end, spec, settings, reload, scaler is not None)
 
     silence = settings.lease + 5.0
-    return Supervisor(main, _evict, workers=workers, grace=settings.grace, silence=silence, scaler=scaler).run()
+    return Supervisor(
+        main, _evict, workers=workers, grace=settings.grace, silence=silence, scaler=scaler, notify=notify
+    ).run()
 
 
 def _evict(url: str, consumer: str, failure: Failure) -> None:
@@ -64,12 +78,11 @@ def _evict(url: str, consumer: str, failure: Failure) -> None:
     broker.close()
 
 
-def _serve(end: Channel, spec: str | None, settings: WorkerOptions, reload: bool, log_level: str, reports: bool) -> int:
+def _serve(end: Channel, spec: str | None, settings: WorkerOptions, reload: bool, reports: bool) -> int:
     """One worker process, from import to end."""
     from longboat.cli import locate
     from longboat.cli.reload import Watcher
 
-    logging.basicConfig(level=log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     watcher = Watcher()
     try:
         app, _ = locate.find(spec)
@@ -79,11 +92,9 @@ def _serve(end: Channel, spec: str | None, settings: WorkerOptions, reload: bool
             )
         import faulthandler
 
-        from longboat import logs
-
         faulthandler.register(signal.SIGUSR1, all_threads=True)
         verbose = logging.getLogger("longboat").isEnabledFor(logging.DEBUG)
-        app.events.listen(logs.listener, every_job=verbose)
+        app.bus.listen(listener, every_job=verbose)
         made = _worker(app, settings)
         made.link.on_consumer = partial(_tell, end, app.url)
         made.beaten = lambda: end.send(channel.BEAT)
@@ -111,7 +122,8 @@ def _worker(app: Any, settings: WorkerOptions) -> Worker:
     from longboat.connect import shown
     from longboat.worker.worker import Worker
 
-    return Worker(app.broker, app.registry, settings, app.events, address=shown(app.url))
+    enqueued = app.client.announcer.counts
+    return Worker(app.broker, app.registry, settings, app.bus, address=shown(app.url), enqueued=enqueued)
 
 
 def _run(made: Worker, end: Channel, watcher: Any) -> str:

@@ -63,6 +63,13 @@ def _count(name: str, short: str | None, text: str, default: int | None = None) 
 )
 @click.option("--grace", type=duration, default="25s", metavar="TIME", help="How long running jobs may finish at the end.")
 @click.option("--lease", type=duration, default="15s", metavar="TIME", help="A dead machine's jobs come back after this.")
+@click.option(
+    "--health-port",
+    type=click.IntRange(0, 65535),
+    metavar="PORT",
+    help="Answer /livez, /readyz and /metrics there. Each further worker process takes the next free port.",
+)
+@click.option("--health-host", default="127.0.0.1", metavar="HOST", help="On this address; 0.0.0.0: from everywhere.")
 @click.option("--reload", is_flag=True, help="Start again when a source file changes; for development.")
 @click.option(
     "--log-level",
@@ -70,6 +77,9 @@ def _count(name: str, short: str | None, text: str, default: int | None = None) 
     default="info",
     metavar="LEVEL",
     help="debug, info, warning or error.",
+)
+@click.option(
+    "--log-format", type=click.Choice(["text", "json"]), default="text", metavar="text|json", help="json: an object a line."
 )
 def command(app: str | None, workers: int, scale: str | None, reload: bool, log_level: str, **chosen: Any) -> int:
     """Run jobs until told to stop.

@@ -106,7 +106,7 @@ class AsyncioExecutor:
             return  # killed by another thread before its first step
         lease, task = call.lease, call.task
         job = lease.job
-        running.set(Running(job.id, job.task, lease.attempt, self._voice))
+        running.set(Running(job.id, job.task, lease.attempt, self._voice, job.headers))
         try:
             args, kwargs = task.arguments.decode(job.payload)
         except BaseException as error:  # a model's validators are anybody's code
@@ -116,7 +116,7 @@ class AsyncioExecutor:
         try:
             if task.needs:
                 kwargs.update(await self._resources.aget(task.needs))
-            value = await task.fn(*args, **kwargs)
+            value = await task.body(*args, **kwargs)
         except BaseException as error:  # SystemExit in a task must not end the loop
             reply = invoke.raised(task, error)
         else:

@@ -126,7 +126,7 @@ class Child:
             args, kwargs = task.arguments.decode(order.payload)
         except BaseException as error:  # a model's validators are anybody's code
             return invoke.refused(error)
-        self._job = Running(order.id, task.name, order.attempt, self._voice)
+        self._job = Running(order.id, task.name, order.attempt, self._voice, order.headers)
         running.set(self._job)
         try:
             try:
@@ -135,7 +135,7 @@ class Child:
                     self._interrupt()
                 if task.needs:
                     kwargs.update(self._resources.get(task.needs))
-                value = task.fn(*args, **kwargs)
+                value = task.body(*args, **kwargs)
             finally:
                 self._inside = 0
         except BaseException as error:

@@ -79,8 +79,8 @@ class Link:
         if len(self.flights) == 1:
             self.begin()
         call.handle = self, self._sent
-        lease = call.lease
-        self._orders.append(Order(self._sent, self._index(call.task), lease.job.id, lease.attempt, lease.job.payload))
+        job, attempt = call.lease.job, call.lease.attempt
+        self._orders.append(Order(self._sent, self._index(call.task), job.id, attempt, job.payload, job.headers))
 
     def begin(self) -> None:
         """The first of the flights has become so now."""

@@ -112,7 +112,7 @@ class ThreadExecutor:
 
 def _run(call: Call, voice: Voice | None, resources: Resources) -> Reply:
     lease, task = call.lease, call.task
-    call.handle = job = Running(lease.job.id, lease.job.task, lease.attempt, voice)
+    call.handle = job = Running(lease.job.id, lease.job.task, lease.attempt, voice, lease.job.headers)
     job.stopping = call.stopping is not None
     running.set(job)
     try:
@@ -123,7 +123,7 @@ def _run(call: Call, voice: Voice | None, resources: Resources) -> Reply:
     try:
         if task.needs:
             kwargs.update(resources.get(task.needs))
-        value = task.fn(*args, **kwargs)
+        value = task.body(*args, **kwargs)
     except BaseException as error:  # SystemExit and KeyboardInterrupt are the attempt's failure too
         return invoke.raised(task, error)
     return invoke.returned(task, value)

@@ -43,6 +43,7 @@ class Order(msgspec.Struct, array_like=True):
     id: str
     attempt: int
     payload: bytes
+    headers: dict[str, str] = {}
 
 
 class Batch(msgspec.Struct, array_like=True):

@@ -77,6 +77,11 @@ class Link:
             self.consumer().pause(queues, tasks)
             self._paused = queues, tasks
 
+    @property
+    def up(self) -> bool:
+        """Whether the broker answered last."""
+        return self._down_since is None
+
     def wake(self) -> None:
         with self._lock:
             if self._consumer is not None:

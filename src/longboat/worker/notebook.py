@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable, Mapping
 
 import msgspec
 
@@ -25,8 +26,9 @@ BACKLOG = 20_000
 class Notebook:
     """A chore of the steward's, and the Voice of what runs in this process. Safe to use from any thread."""
 
-    def __init__(self, board: Board) -> None:
+    def __init__(self, board: Board, progressed: Callable[[Mapping[str, Progress]], None] = lambda _: None) -> None:
         self._board = board
+        self._progressed = progressed
         self._lock = threading.Lock()
         self._progress: dict[str, Progress] = {}
         self._lines: dict[str, list[LogLine]] = {}
@@ -68,6 +70,7 @@ class Notebook:
                 self._counts.clear()
         try:
             if progress:
+                self._progressed(progress)
                 encode = msgspec.msgpack.encode
                 self._board.write(PROGRESS, [Note(job_id, encode(said), KEPT) for job_id, said in progress.items()])
             for job_id, said in lines.items():

@@ -29,6 +29,11 @@ class WorkerOptions(msgspec.Struct, frozen=True):
     max_jobs: int | None = None
     max_memory: int | None = None
     name: str = ""
+    health_port: int | None = None
+    """Where health and metrics are told; 0: any free port."""
+    health_host: str = "127.0.0.1"
+    health_ports: int = 1
+    """How many ports from that one on may be taken: one for each worker process."""
 
 
 def options(
@@ -43,6 +48,9 @@ def options(
     max_jobs: int | None = None,
     max_memory: int | None = None,
     name: str = "",
+    health_port: int | None = None,
+    health_host: str = "127.0.0.1",
+    health_ports: int = 1,
 ) -> WorkerOptions:
     """The checked options; `threads` and `processes` follow the processors when they are not given. Raises ConfigError."""
     cores = processors()
@@ -57,6 +65,9 @@ def options(
         max_jobs=max_jobs,
         max_memory=max_memory,
         name=name,
+        health_port=health_port,
+        health_host=health_host,
+        health_ports=health_ports,
     )
     for field, least in (("concurrency", 1), ("threads", 1), ("processes", 1), ("max_jobs", 1), ("max_memory", 1)):
         value = getattr(made, field)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import os
 import socket
 from collections.abc import Callable, Mapping
@@ -38,8 +39,8 @@ class Presence:
         self._consumer = consumer
         self._calls = calls
         self._ended = ended
-        self._version = ""
-        self._card = WorkerCard(name, "", socket.gethostname(), os.getpid(), "", SYSTEM.now(), queues, tasks, {}, [], 0, 0)
+        host, version = socket.gethostname(), importlib.metadata.version("longboat")
+        self._card = WorkerCard(name, "", host, os.getpid(), version, SYSTEM.now(), queues, tasks, {}, [], 0, 0)
 
     def tend(self, now: float) -> float:
         card, monotonic = self._card, SYSTEM.monotonic()

@@ -47,8 +47,8 @@ class Recorder:
         """Since the last write."""
         self._failures: dict[str, tuple[int, str, Failure, str]] = {}
         """By fingerprint: how many, the task, the last one, its job."""
-        self.totals: Slice = {}
-        """Since the worker began: what metrics tell."""
+        self._totals: Slice = {}
+        """Since the worker began, up to the last write."""
         self._open: dict[Grain, tuple[float, Slice]] = {grain: (0.0, {}) for grain in GRAINS}
         self._unwritten: set[Grain] = set()
         self.seen = 0
@@ -115,14 +115,23 @@ class Recorder:
             if job.enqueued and call.lease.attempt == 1:
                 _put(tally.wait, bucket_of(max(0.0, waited)), weight)
 
+    def totals(self) -> Slice:
+        """All since the worker began: what metrics tell. A copy."""
+        found: Slice = {}
+        with self._lock:
+            for part in (self._totals, self._fresh):
+                for name, tally in part.items():
+                    found.setdefault(name, Tally()).add(tally)
+        return found
+
     # --- the chore
 
     def tend(self, now: float) -> float:
         with self._lock:
             fresh, self._fresh = self._fresh, {}
             failures, self._failures = self._failures, {}
-        for name, tally in fresh.items():
-            self.totals.setdefault(name, Tally()).add(tally)
+            for name, tally in fresh.items():
+                self._totals.setdefault(name, Tally()).add(tally)
         for grain in GRAINS:
             self._add(grain, fresh, now)
         for grain in list(self._unwritten):

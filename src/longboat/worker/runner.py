@@ -9,10 +9,11 @@ from time import monotonic
 from longboat.broker import CANCELLED, UNKNOWN_TASK, Lease, Settlement
 from longboat.clock import SYSTEM
 from longboat.errors import Undecodable
-from longboat.events import Bus, JobCancelled, JobFailed, JobParked, JobSucceeded
+from longboat.events import JobCancelled, JobDied, JobParked, JobRetried, JobSucceeded
 from longboat.executor import BAD_PAYLOAD, Call, Ending, Executor, Reply
 from longboat.job import Cancelled, Dead, Done, Failure, Outcome, Park, Retry
 from longboat.task import ExecutorName, Registry
+from longboat.worker.feed import Feed
 from longboat.worker.heeding import Heeding
 from longboat.worker.inputs import fill
 from longboat.worker.outcomes import outcome_of, spent
@@ -31,7 +32,7 @@ class Runner:
         executor: Callable[[str], Executor],
         settle: Callable[[Settlement], None],
         quarantine: Quarantine,
-        bus: Bus,
+        feed: Feed,
         heeding: Heeding,
         recorder: Recorder,
         *,
@@ -42,7 +43,7 @@ class Runner:
         self._executor = executor
         self._settle = settle
         self._quarantine = quarantine
-        self._bus = bus
+        self._feed = feed
         self._heeding = heeding
         self._recorder = recorder
         self._name = name
@@ -105,10 +106,13 @@ class Runner:
         recorder.seen += 1
         if recorder.seen >= recorder.next_sample and call.started:
             recorder.sample(call)
+        feed = self._feed
+        if feed.every_job:
+            feed.ending(call)
         if reply.ending is Ending.RETURNED:
-            if self._bus.every_job:
-                seconds = monotonic() - call.started
-                self._bus.emit(JobSucceeded(self._name, lease.job.id, lease.job.task, lease.attempt, seconds))
+            if feed.every_job:
+                job, seconds = lease.job, monotonic() - call.started
+                feed.emit(JobSucceeded(self._name, job.id, job.task, job.queue, lease.attempt, seconds))
             self._settle(Settlement(lease, Done(reply.result)))
             return
         self._give(lease, outcome_of(lease, call.task.settings, reply, random.random()))
@@ -135,7 +139,7 @@ class Runner:
         message = f"no worker that knows task {job.task!r} came within {self._patience:g} s"
         failure = Failure(UNKNOWN_TASK, message, "", 0, SYSTEM.now(), self._name)
         self._settle(Settlement(lease, Park(self._patience, failure)))
-        self._bus.emit(JobParked(self._name, job.id, job.task))
+        self._feed.emit(JobParked(self._name, job.id, job.task, job.queue))
 
     def _give(self, lease: Lease, outcome: Outcome) -> None:
         if isinstance(outcome, Retry | Dead | Cancelled):
@@ -145,8 +149,10 @@ class Runner:
                 failure.attempt -= 1
         self._settle(Settlement(lease, outcome))
         job = lease.job
-        if isinstance(outcome, Retry | Dead):
-            delay = outcome.delay if isinstance(outcome, Retry) else None
-            self._bus.emit(JobFailed(self._name, job.id, job.task, lease.attempt, outcome.failure, delay))
+        about = self._name, job.id, job.task, job.queue
+        if isinstance(outcome, Retry):
+            self._feed.emit(JobRetried(*about, lease.attempt, outcome.failure, outcome.delay))
+        elif isinstance(outcome, Dead):
+            self._feed.emit(JobDied(*about, lease.attempt, outcome.failure))
         elif isinstance(outcome, Cancelled):
-            self._bus.emit(JobCancelled(self._name, job.id, job.task, outcome.failure.message))
+            self._feed.emit(JobCancelled(*about, outcome.failure.message))

@@ -23,6 +23,7 @@ from longboat.broker import LOST
 from longboat.job import Failure
 from longboat.worker import channel
 from longboat.worker.channel import Channel
+from longboat.worker.notify import READY, STOPPING, WATCHDOG
 from longboat.worker.scaler import Load, Scaler, heard
 
 EXIT_APP = 3
@@ -78,10 +79,13 @@ class Supervisor:
         grace: float,
         silence: float,
         scaler: Scaler | None = None,
+        notify: Callable[[str], None] = lambda _: None,
     ) -> None:
         self._main = main
         self._evict = evict
         self._scaler = scaler
+        self._notify = notify
+        """Tells the init system: see notify.py."""
         self._workers = workers
         self._grace = grace
         self._silence = silence
@@ -102,6 +106,7 @@ class Supervisor:
             self._selector.register(wakeup, selectors.EVENT_READ)
             self._starts = [0.0] * self._workers
             while self._processes or self._evicting or (self._starts and not self._stopping):
+                self._notify(WATCHDOG)
                 self._start_due()
                 self._wait(wakeup)
                 self._heed_signals()
@@ -192,6 +197,8 @@ class Supervisor:
                 process.consumers.append(text)
             elif word == channel.BROKER:
                 process.broker = text
+                if not self._came_up:
+                    self._notify(READY)
                 self._came_up = True
             elif word == channel.BYE:
                 process.done = True
@@ -203,6 +210,7 @@ class Supervisor:
         for number in signals:
             if number in (signal.SIGTERM, signal.SIGINT):
                 self._stopping += 1
+                self._notify(STOPPING)
                 for process in self._processes.values():
                     self._ask_to_stop(process, now=self._stopping > 1)
             elif number == signal.SIGHUP and not self._stopping:

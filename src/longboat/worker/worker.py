@@ -8,20 +8,25 @@ import logging
 import os
 import socket
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Self
 
 from longboat.broker import Broker, Lease
+from longboat.clock import SYSTEM
 from longboat.depends import Resources
 from longboat.errors import BrokerError
 from longboat.events import Bus, WorkerStarted, WorkerStopped, WorkerStopping
 from longboat.executor import Call, Ending, Executor, Reply
 from longboat.executors.joblogs import listen_to_logs
 from longboat.footprint import resident
+from longboat.metrics import Page, Sight, of_worker
 from longboat.scheduler import Scheduler
+from longboat.stream import Teller
 from longboat.task import Registry
+from longboat.worker.feed import Feed
 from longboat.worker.fetcher import Fetcher, Room
+from longboat.worker.health import Health
 from longboat.worker.heeding import Heeding
 from longboat.worker.leases import Leases
 from longboat.worker.link import Link
@@ -37,6 +42,8 @@ from longboat.worker.steward import Chore, Steward
 
 LAST_SECONDS = 1.0
 """Seconds that what was opened gets to close, at least."""
+SILENCE = 5.0
+"""Seconds beyond the lease without a heartbeat after which a worker is not well: a broker that hangs takes some."""
 
 
 class Worker:
@@ -46,7 +53,17 @@ class Worker:
     on a loop in a thread of its own. Leaving the block finishes what runs, within the grace, and hands back the rest.
     """
 
-    def __init__(self, broker: Broker, registry: Registry, options: WorkerOptions, bus: Bus, *, address: str = "") -> None:
+    def __init__(
+        self,
+        broker: Broker,
+        registry: Registry,
+        options: WorkerOptions,
+        bus: Bus,
+        *,
+        address: str = "",
+        enqueued: Mapping[tuple[str, str], int] | None = None,
+    ) -> None:
+        """`address`: the broker's, as it may be shown. `enqueued`: jobs stored from this process, for metrics."""
         self.name = options.name or f"{socket.gethostname()}:{os.getpid()}"
         self.finished = threading.Event()
         """Set once there is nothing more to do here: `reason` says why. Whoever started the worker then closes it."""
@@ -55,37 +72,48 @@ class Worker:
         """Called at each heartbeat, whether the broker answers or not."""
         self._registry = registry
         self._options = options
-        self._bus = bus
         self._broker = broker
         self._address = address
+        self._enqueued = {} if enqueued is None else enqueued
+        self._beat_at = SYSTEM.monotonic()
+        self.health: Health | None = None
+        """The page about this worker, if the options name a port."""
         self._executors: dict[str, Executor] = {}
         self._executors_lock = threading.Lock()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
         self._closing = threading.Lock()
         self._closed = False
-        self.link = Link(broker, options, registry.tasks.keys(), self.name, bus)
+        self._resources = Resources()
+        self.feed = Feed(bus, Teller(broker.board, self.name), self.name)
+        self.link = Link(broker, options, registry.tasks.keys(), self.name, self.feed)
         self.recorder = Recorder(broker.board, self.name)
+        self._notebook = Notebook(broker.board, self.feed.progressed)
+        self._wire()
+
+    def _wire(self) -> None:
+        """Make the services, each with those that it needs."""
+        board = self._broker.board
         self._settler = Settler(self.link, lambda lease: self._quarantine.settled(lease), self.recorder.settled)
         self._quarantine = Quarantine(self._settler.started, lambda call: self._runner.submit(call))
-        heeding = Heeding(broker.board, self.link, self.name)
+        heeding = Heeding(board, self.link, self.name)
         self._runner = Runner(
-            registry,
+            self._registry,
             self._executor,
             self._settler.add,
             self._quarantine,
-            bus,
+            self.feed,
             heeding,
             self.recorder,
             name=self.name,
-            patience=options.patience,
+            patience=self._options.patience,
         )
-        self._notebook = Notebook(broker.board)
-        self._resources = Resources()
+        self.feed.calls, self.feed.ended = self._runner.calls, self.ended
         self._presence = self._make_presence()
-        chores: list[Chore] = [heeding, Scheduler(broker, registry.schedules), self._notebook, self.recorder, self._presence]
+        scheduler = Scheduler(self._broker, self._registry.schedules)
+        chores: list[Chore] = [heeding, scheduler, self._notebook, self.recorder, self._presence, self.feed]
         self._steward = Steward(chores)
-        self._leases = Leases(self.link, self._runner, bus, self.name, self._after_beat)
+        self._leases = Leases(self.link, self._runner, self.feed, self.name, self._after_beat)
         self._fetcher = Fetcher(
             self.link,
             self._runner,
@@ -96,9 +124,13 @@ class Worker:
             give=self._settler.add,
             settle=self._settler.settle_in_turn,
             finished=self.finish,
-            burst=options.burst,
-            max_jobs=options.max_jobs,
+            burst=self._options.burst,
+            max_jobs=self._options.max_jobs,
         )
+
+    def ended(self) -> int:
+        """Calls that have replied."""
+        return sum(self._runner.ended.values())
 
     def _make_presence(self) -> Presence:
         return Presence(
@@ -109,7 +141,7 @@ class Worker:
             self._executors,
             consumer=lambda: self.link.consumer().id,
             calls=lambda: list(self._runner.calls),
-            ended=lambda: sum(self._runner.ended.values()),
+            ended=self.ended,
         )
 
     # --- start and stop
@@ -134,8 +166,11 @@ class Worker:
         self._leases.start()
         self._steward.start()
         self._fetcher.start()
+        if self._options.health_port is not None:
+            self.health = self._make_health(self._options.health_port)
+            self.health.start()
         queues = list(self._options.queues)
-        self._bus.emit(WorkerStarted(self.name, self._address, queues, len(self._registry.tasks)))
+        self.feed.emit(WorkerStarted(self.name, self._address, queues, len(self._registry.tasks)))
 
     def finish(self, reason: str) -> None:
         """Say that this worker has nothing more to do; the first reason stays. Returns at once."""
@@ -165,7 +200,7 @@ class Worker:
         """Senders end before receivers: fetcher, executors, settler; the heartbeat last, as long jobs are waited for."""
         self.finish("closed")
         if self._runner.calls:
-            self._bus.emit(WorkerStopping(self.name, len(self._runner.calls), grace))
+            self.feed.emit(WorkerStopping(self.name, len(self._runner.calls), grace))
         # A broker that is down must not hold up the end: its calls are given up once the grace is over.
         deadline = threading.Timer(grace, self.link.closing.set)
         deadline.daemon = True
@@ -180,12 +215,16 @@ class Worker:
             closer.join()
         self._settler.close()
         self._close_resources(grace)
-        if self._steward.close():
+        answers = self._steward.close()
+        if answers:
             self._leave()
         self._leases.close()
         deadline.cancel()
         self.link.close()
-        self._bus.emit(WorkerStopped(self.name, sum(self._runner.ended.values())))
+        self.feed.emit(WorkerStopped(self.name, self.ended()))
+        self.feed.leave(LAST_SECONDS, answers=answers)
+        if self.health is not None:
+            self.health.close()
 
     def _leave(self) -> None:
         with contextlib.suppress(BrokerError):  # then its card is believed for some seconds more
@@ -202,13 +241,35 @@ class Worker:
 
     def report_load(self, tell: Callable[[str], None]) -> None:
         """Tell each second how much there is to do here and how busy this worker is; before it is opened."""
-        report = LoadReport(self._broker, self._options.queues, lambda: sum(self._runner.ended.values()), self._busy, tell)
+        report = LoadReport(self._broker, self._options.queues, self.ended, self._busy, tell)
         self._steward.add(report)
 
     def _busy(self) -> float:
         """The part of the slots in use, of the executor that is busiest."""
         shares = [1 - max(0, each.free()) / each.slots for each in self._executors.values()]
         return max(shares, default=0.0)
+
+    # --- health
+
+    def _make_health(self, port: int) -> Health:
+        host, more = self._options.health_host, self._options.health_ports - 1
+        return Health(host, port, self._broker, self._page, alive=self._unwell, ready=self._unready, more=more)
+
+    def _unwell(self) -> str | None:
+        """What is wrong with this process; a broker that is down is none of it."""
+        silent = SYSTEM.monotonic() - self._beat_at
+        return f"no heartbeat for {silent:.0f} s" if silent > self._options.lease + SILENCE else None
+
+    def _unready(self) -> str | None:
+        if self.finished.is_set():
+            return f"stopping: {self.reason}"
+        return self._unwell() or (None if self.link.up else "the broker does not answer")
+
+    def _page(self) -> Page:
+        executors = list(self._executors.values())
+        slots = sum(each.slots for each in executors)
+        used = sum(min(each.slots, each.slots - each.free()) for each in executors)
+        return of_worker(Sight(self.recorder.totals(), self._enqueued, slots, used, self.link.up))
 
     # --- inside a program
 
@@ -274,6 +335,7 @@ class Worker:
         return None if task is None else task.settings.executor
 
     def _after_beat(self) -> None:
+        self._beat_at = SYSTEM.monotonic()
         self.beaten()
         if any(executor.worn for executor in self._executors.values()):
             self.finish("worn")

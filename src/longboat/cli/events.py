@@ -1,0 +1,38 @@
+"""`longboat events`: what happens, as it happens."""
+
+from __future__ import annotations
+
+import click
+
+from longboat.cli.params import json_option, url_option
+
+
+@click.command()
+@json_option
+@url_option
+def command(as_json: bool, url: str | None) -> None:
+    """Show what happens in all workers and callers, from now on, until Ctrl-C.
+
+    With --json a line an event: {"kind": "job.succeeded", "worker": …, "id": …, "at": …}. The kinds: job.enqueued,
+    job.started, job.progressed, job.succeeded, job.retried, job.died, job.cancelled, job.parked, jobs.lost,
+    worker.started, worker.stopping, worker.stopped, broker.down, broker.up, events.dropped.
+
+    Workers and callers tell only while somebody listens; it takes them a second to notice. Of very many events each
+    process tells some thousands a second, and how many it left out.
+    """
+    import time
+
+    from longboat import logs
+    from longboat.cli import show
+    from longboat.cli.address import opened
+    from longboat.cli.fail import line
+    from longboat.events import plain
+    from longboat.stream import Listening
+
+    with opened(url) as broker, Listening(broker.board) as events:
+        for event in events:
+            if as_json:
+                click.echo(show.as_json(plain(event)))
+            else:
+                at = time.strftime("%H:%M:%S", time.localtime(event.at))
+                click.echo(f"{at}.{int(event.at % 1 * 1000):03d}  {event.worker}  {line(logs.worded(event)[1])}")

@@ -1,0 +1,77 @@
+"""How a worker's lines look, as text and as JSON."""
+
+from __future__ import annotations
+
+import json
+import logging
+from typing import Any
+
+import msgspec
+import pytest
+
+from longboat import Failure, events
+from longboat.logs import JsonFormatter, listener, worded
+
+FAILURE = Failure("ValueError", "no", "Traceback…", 2, 1.0, "w")
+ABOUT = "w", "id-1", "mail.send", "q"
+EVERY: list[tuple[events.Event, int, str]] = [
+    (events.JobEnqueued(*ABOUT), logging.DEBUG, "put into queue q"),
+    (events.JobStarted(*ABOUT, 2), logging.DEBUG, "attempt 2 started"),
+    (events.JobProgressed(*ABOUT, 3, 10, "rows"), logging.DEBUG, "is at 3 of 10  rows"),
+    (events.JobSucceeded(*ABOUT, 1, 0.25), logging.DEBUG, "succeeded in 0.250 s"),
+    (events.JobRetried(*ABOUT, 2, FAILURE, 1.5), logging.WARNING, "ValueError: no; next attempt in 1.5 s"),
+    (events.JobDied(*ABOUT, 2, FAILURE), logging.ERROR, "ValueError: no; the job is dead\nTraceback…"),
+    (events.JobCancelled(*ABOUT, "asked for"), logging.INFO, "was cancelled: asked for"),
+    (events.JobParked(*ABOUT), logging.WARNING, "is not a task of this worker"),
+    (events.JobsLost("w", 3), logging.ERROR, "the leases of 3 jobs were lost"),
+    (events.WorkerStarted("w", "memory://", ["a"], 2), logging.INFO, "takes a of memory://, 2 tasks known"),
+    (events.WorkerStopping("w", 2, 25.0), logging.INFO, "2 running jobs have 25 s"),
+    (events.WorkerStopped("w", 1234), logging.INFO, "stopped after 1,234 jobs"),
+    (events.BrokerDown("w", "refused"), logging.ERROR, "the broker fails: refused"),
+    (events.BrokerUp("w", 2.0), logging.INFO, "answers again after 2.0 s"),
+    (events.EventsDropped("w", 5000), logging.INFO, "5,000 events more"),
+]
+
+
+@pytest.mark.parametrize(("event", "level", "text"), EVERY, ids=lambda value: getattr(value, "__class__", type).__name__)
+def test_each_event_is_worded(event: events.Event, level: int, text: str) -> None:
+    said = worded(event)
+    assert said[0] == level
+    assert text in said[1]
+
+
+def test_every_kind_is_in_the_list_and_travels() -> None:
+    assert {type(event) for event, _, _ in EVERY} == set(events.AnyEvent.__args__)
+    for event, _, _ in EVERY:
+        back = msgspec.msgpack.decode(msgspec.msgpack.encode(event), type=events.AnyEvent)
+        assert events.plain(back) == events.plain(event)
+        assert next(iter(events.plain(event))) == "kind"
+
+
+def formatted(record: logging.LogRecord) -> dict[str, Any]:
+    line = JsonFormatter().format(record)
+    assert "\n" not in line
+    found: dict[str, Any] = json.loads(line)
+    return found
+
+
+def test_a_line_of_json_holds_the_event(caplog: pytest.LogCaptureFixture) -> None:
+    listener(events.JobDied(*ABOUT, 2, FAILURE))
+    said = formatted(caplog.records[-1])
+    assert (said["level"], said["logger"]) == ("ERROR", "longboat.worker")
+    assert said["event"]["kind"] == "job.died"
+    assert said["event"]["failure"]["type"] == "ValueError"
+    assert said["at"].endswith("+00:00")
+
+
+def test_a_line_of_json_holds_tracebacks_and_whatever_is_said(caplog: pytest.LogCaptureFixture) -> None:
+    log = logging.getLogger("some.where")
+    try:
+        raise KeyError("x")
+    except KeyError:
+        log.exception("it %s\nbadly", "failed")
+    said = formatted(caplog.records[-1])
+    assert said["text"] == "it failed\nbadly"
+    assert "KeyError: 'x'" in said["traceback"]
+    lone = logging.LogRecord("some.where", logging.ERROR, "", 1, "a lone \ud800 surrogate", None, None)
+    assert "surrogate" in formatted(lone)["text"]

@@ -1,0 +1,221 @@
+"""The stream across processes: who listens hears all, and nobody writes while nobody does."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+import worker_tasks
+from waiting import until
+
+from longboat import Longboat
+from longboat.board import Note
+from longboat.brokers.memory import MemoryBroker
+from longboat.events import (
+    Event,
+    EventsDropped,
+    JobCancelled,
+    JobDied,
+    JobEnqueued,
+    JobEvent,
+    JobParked,
+    JobProgressed,
+    JobRetried,
+    JobsLost,
+    JobStarted,
+    JobSucceeded,
+    WorkerStarted,
+    WorkerStopped,
+)
+from longboat.stream import EVENTS, LISTENING, MOST, Listening, Teller
+
+pytest_plugins = ["worker_fixtures"]
+
+
+class Ear:
+    """Listens in a thread, through a connection of its own where the broker is shared by processes."""
+
+    def __init__(self, app: Longboat) -> None:
+        self.heard: list[Event] = []
+        self._listening = app.events()
+        self._thread = threading.Thread(target=self._run)
+
+    def __enter__(self) -> Ear:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._listening.close()
+        self._thread.join(10)
+        assert not self._thread.is_alive()
+
+    def kinds(self, job_id: str) -> list[type]:
+        """In the order in which they happened: what two processes tell may arrive in another one."""
+        heard = [event for event in list(self.heard) if isinstance(event, JobEvent) and event.id == job_id]
+        return [type(event) for event in sorted(heard, key=lambda event: event.at)]
+
+    def _run(self) -> None:
+        for event in self._listening:
+            self.heard.append(event)
+
+
+def heard_from(ear: Ear, enqueue: Callable[[], Any]) -> None:
+    """Enqueue until it is heard of: from then on worker and caller tell."""
+
+    def both() -> bool:
+        job = enqueue()
+        job.result(10)
+        time.sleep(0.3)
+        return ear.kinds(job.id)[:1] == [JobEnqueued] and JobSucceeded in ear.kinds(job.id)
+
+    until(both)
+
+
+def test_a_job_is_followed_from_its_caller_to_its_end(app: Longboat, tasks: Any) -> None:
+    with Ear(app) as ear, app.worker():
+        heard_from(ear, lambda: tasks.add.enqueue(1, 2))
+        failing, good = tasks.fail.enqueue("no 7"), tasks.thread.enqueue(1, 2)
+        until(lambda: {JobEnqueued, JobDied} <= {*ear.kinds(failing.id)})
+        until(lambda: {JobEnqueued, JobSucceeded} <= {*ear.kinds(good.id)})
+        attempt = [JobStarted, JobRetried]
+        assert ear.kinds(failing.id) == [JobEnqueued, *attempt, *attempt, JobStarted, JobDied]
+        assert ear.kinds(good.id) == [JobEnqueued, JobStarted, JobSucceeded]
+        died = next(event for event in ear.heard if isinstance(event, JobDied))
+        assert (died.task, died.queue, died.attempt, died.failure.message) == ("fail", "default", 3, "no 7")
+        assert not died.failure.traceback, "it is kept with the job"
+
+
+def test_progress_cancelling_and_parking_are_heard(app: Longboat, tasks: Any) -> None:
+    @app.task(name="talk")
+    def talk() -> None:
+        from longboat import current
+
+        current().progress(3, 10, "three")
+        worker_tasks.gate.wait(20)
+
+    with Ear(app) as ear, app.worker():
+        heard_from(ear, lambda: tasks.add.enqueue(1, 2))
+        talking, held = talk.enqueue(), tasks.wait.enqueue()
+        strange = app.send("nobody.knows")
+        until(lambda: {JobEnqueued, JobStarted, JobProgressed} <= {*ear.kinds(talking.id)})
+        until(lambda: JobStarted in ear.kinds(held.id))
+        held.cancel()
+        until(lambda: JobCancelled in ear.kinds(held.id) and JobParked in ear.kinds(strange.id))
+        assert set(ear.kinds(talking.id)) == {JobEnqueued, JobStarted, JobProgressed}
+        said = next(event for event in ear.heard if isinstance(event, JobProgressed))
+        assert (said.done, said.total, said.text) == (3, 10, "three")
+        worker_tasks.gate.set()
+
+
+def test_a_worker_is_heard_to_come_and_go(app: Longboat, tasks: Any) -> None:  # noqa: ARG001
+    with Ear(app) as ear:
+        until(lambda: app.broker.board.notes(LISTENING))
+        with app.worker() as worker:
+            until(lambda: worker.feed.every_job)
+        until(lambda: any(isinstance(event, WorkerStopped) for event in ear.heard))
+        kinds = [type(event) for event in ear.heard]
+        assert kinds.index(WorkerStarted) < kinds.index(WorkerStopped)
+
+
+def test_nothing_is_written_while_nobody_listens(app: Longboat, tasks: Any) -> None:
+    with app.worker() as worker:
+        assert tasks.add.enqueue(1, 2).result(10) == 3
+        time.sleep(1.2)
+        assert not worker.feed.every_job
+        assert not app.broker.board.notes(EVENTS)
+        with Ear(app) as ear:
+            heard_from(ear, lambda: tasks.add.enqueue(1, 2))
+        until(lambda: not worker.feed.teller.open)
+        before = len(app.broker.board.notes(EVENTS))
+        assert tasks.add.enqueue(1, 2).result(10) == 3
+        time.sleep(0.6)
+        assert len(app.broker.board.notes(EVENTS)) == before
+        assert not worker.feed.every_job
+
+
+def test_events_can_be_awaited(app: Longboat, tasks: Any) -> None:
+    async def follow() -> None:
+        heard: set[str] = set()
+
+        async def listen(events: Listening) -> None:
+            async for event in events:
+                if isinstance(event, JobSucceeded):
+                    heard.add(event.id)
+
+        async with app.events() as events, app.worker():
+            listening = asyncio.create_task(listen(events))
+            async with asyncio.timeout(15):
+                job = await tasks.add.aenqueue(1, 2)
+                while job.id not in heard:
+                    job = await tasks.add.aenqueue(1, 2)
+                    assert await job == 3
+                    await asyncio.sleep(0.6)
+            events.close()
+            await asyncio.wait_for(listening, 5)
+
+    asyncio.run(follow())
+
+
+def test_what_is_too_much_is_dropped_and_counted() -> None:
+    board = MemoryBroker().board
+    listening, teller = Listening(board), Teller(board, "w")
+    assert listening.poll() == []
+    teller.tend(1000.0)
+    assert teller.open
+    for place in range(MOST + 25):
+        teller.tell(JobsLost("w", place))
+    teller.tend(1000.25)
+    heard = listening.poll()
+    assert [event.jobs for event in heard if isinstance(event, JobsLost)] == list(range(MOST))
+    assert [event.count for event in heard if isinstance(event, EventsDropped)] == [25]
+    assert listening.poll() == [], "each is told once"
+
+
+def test_a_fast_worker_tells_a_part_and_how_many_it_left_out() -> None:
+    with Longboat("memory://") as app:
+        tasks = worker_tasks.declare(app)
+        with app.worker() as worker, Ear(app) as ear:
+            until(lambda: worker.feed.every_job)
+            jobs = tasks.add.enqueue_many([(1, 2)] * 5000)
+            for job in jobs:
+                job.result(20)
+            until(lambda: any(isinstance(event, EventsDropped) and event.worker == worker.name for event in ear.heard))
+            succeeded = sum(isinstance(event, JobSucceeded) for event in ear.heard)
+            assert 0 < succeeded < 5000
+
+
+def test_each_listener_hears_every_process_and_only_what_came_after_it() -> None:
+    board = MemoryBroker().board
+    first, one, other = Listening(board), Teller(board, "one"), Teller(board, "other")
+    first.poll()
+    one.tend(0.0)
+    other.tend(0.0)
+    one.tell(JobsLost("one", 1))
+    one.tend(0.1)
+    second = Listening(board)
+    second.poll()
+    one.tell(JobsLost("one", 2))
+    other.tell(JobsLost("other", 3))
+    one.tend(0.2)
+    other.tend(0.2)
+    assert sorted(event.jobs for event in first.poll() if isinstance(event, JobsLost)) == [1, 2, 3]
+    assert sorted(event.jobs for event in second.poll() if isinstance(event, JobsLost)) == [2, 3]
+    first.close()
+    one.tend(2.0)
+    assert one.open, "the other still listens"
+    second.close()
+    one.tend(4.0)
+    assert not one.open
+
+
+def test_kinds_that_are_not_known_here_are_passed_over() -> None:
+    board = MemoryBroker().board
+    listening = Listening(board)
+    listening.poll()
+    newer = msgspec.msgpack.encode([{"kind": "job.transcended", "at": 1.0, "worker": "w"}, JobsLost("w", 1)])
+    board.write(EVENTS, [Note("=w:000000000001", newer, 60.0), Note("!w", msgspec.msgpack.encode(1), 60.0)])
+    assert [type(event) for event in listening.poll()] == [JobsLost]
