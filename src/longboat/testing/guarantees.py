@@ -13,23 +13,36 @@ import re
 import sys
 from collections.abc import Collection, Iterator, Mapping
 from importlib import import_module
-from importlib.util import find_spec
+from operator import attrgetter
 from pathlib import Path
+from types import ModuleType
+from typing import NamedTuple
 
-from longboat.broker import Broker
 from longboat.testing.conformance import CLAUSES, SUBJECTS, Clause
 
-BROKERS = {
-    "memory": ("memory", "MemoryBroker"),
-    "SQLite": ("sqlite", "SqliteBroker"),
-    "manager": ("manager", "ManagerBroker"),
-    "Redis": ("redis", "RedisBroker"),
-    "PostgreSQL": ("postgres", "PostgresBroker"),
-    "RabbitMQ": ("rabbitmq", "RabbitmqBroker"),
-}
-"""The title of each, its package and its class."""
-
 HOME = "longboat.brokers"
+
+
+class Source(NamedTuple):
+    """Where a broker says what it does not keep."""
+
+    package: str
+    declared: str
+    """The set of names of clauses, within the package."""
+    reasons: tuple[str, ...] = ()
+    """Modules of the package: the first that has a reason for a clause gives it."""
+
+
+BROKERS = {
+    "memory": Source("memory", "MemoryBroker.missing"),
+    "SQLite": Source("sqlite", "SqliteBroker.missing"),
+    "manager": Source("manager", "ManagerBroker.missing"),
+    "Redis": Source("redis", "RedisBroker.missing"),
+    "PostgreSQL": Source("postgres", "PostgresBroker.missing"),
+    "RabbitMQ": Source("rabbitmq", "RabbitmqBroker.missing", ("missing",)),
+    "RabbitMQ with a store": Source("rabbitmq", "missing_stored.MISSING_WITH_STORE", ("missing_stored", "missing")),
+}
+
 MARKED = re.compile(r"(<!-- guarantees: (short|whole) -->\n).*?(<!-- end of guarantees -->)", re.S)
 
 
@@ -51,25 +64,29 @@ def abouts() -> dict[str, str]:
 
 def missing() -> dict[str, frozenset[str]]:
     """Names of clauses, by the title of the broker that declares them missing."""
-    found: dict[str, frozenset[str]] = {}
-    for broker, (package, name) in BROKERS.items():
-        kind: type[Broker] = getattr(import_module(f"{HOME}.{package}"), name)
-        found[broker] = kind.missing
-    return found
+    return {broker: attrgetter(source.declared)(_package(source)) for broker, source in BROKERS.items()}
 
 
-def reasons(package: str) -> dict[str, list[str]]:
-    """The clauses that a broker's module `missing` names, by their reason: the text below the set that they are in."""
-    place = f"{HOME}.{package}.missing"
-    if find_spec(place) is None:
-        return {}
-    body = ast.parse(inspect.getsource(import_module(place))).body
+def reasons(source: Source) -> dict[str, list[str]]:
+    """The clauses that are declared missing, by their reason: the text below the set that names them."""
+    gone = set(attrgetter(source.declared)(_package(source)))
     found = {}
-    for declared, below in itertools.pairwise(body):
-        match declared, below:
-            case ast.Assign(value=ast.Set() as names), ast.Expr(value=ast.Constant(value=str() as reason)):
-                found[" ".join(reason.split())] = sorted(ast.literal_eval(names))
+    for module in source.reasons:
+        body = ast.parse(inspect.getsource(import_module(f"{HOME}.{source.package}.{module}"))).body
+        for declared, below in itertools.pairwise(body):
+            match declared, below:
+                case ast.Assign(value=ast.Set() as names), ast.Expr(value=ast.Constant(value=str() as reason)):
+                    named = gone & set(ast.literal_eval(names))
+                    gone -= named
+                    if named:
+                        found[" ".join(reason.split())] = sorted(named)
     return found
+
+
+def _package(source: Source) -> ModuleType:
+    for module in source.reasons:
+        import_module(f"{HOME}.{source.package}.{module}")
+    return import_module(f"{HOME}.{source.package}")
 
 
 def cell(clauses: Collection[Clause], gone: Collection[str]) -> str:
@@ -123,12 +140,12 @@ def whole() -> str:
 def absent(broker: str, gone: Collection[str]) -> Iterator[str]:
     """What one broker declares missing, reason by reason. A clause without a reason raises LookupError."""
     clauses = {clause.name: clause for clause in CLAUSES}
-    why = reasons(BROKERS[broker][0])
+    why = reasons(BROKERS[broker])
     if unexplained := set(gone) - {name for names in why.values() for name in names}:
         raise LookupError(f"{broker} gives no reason for missing {', '.join(sorted(unexplained))}")
     yield from (f"## What {broker} does not keep", "")
     for reason, names in why.items():
-        yield from (reason, "", *(told(clauses[name]) for name in names if name in gone), "")
+        yield from (reason, "", *(told(clauses[name]) for name in names), "")
 
 
 def told(clause: Clause) -> str:

@@ -151,7 +151,7 @@ GATES = {
     "turns_go_within_a_priority",
     "what_a_limit_shut_out_can_be_cancelled",
 }
-"""Nor for a limit, and queues have no turns."""
+"""The server pushes what is next: it knows no limits and no turns."""
 
 NOTES = {
     "a_note_is_added_once",
