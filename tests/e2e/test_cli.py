@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import signal
 import subprocess
@@ -32,16 +31,6 @@ EVERY = [
     *(["dead", verb] for verb in ("list", "show", "retry", "purge")),
     ["jobs", "show"],
 ]
-
-
-def test_help_is_there_at_once(shell: Shell) -> None:
-    took = []
-    for _ in range(5):
-        before = os.times()
-        shell.run("--help")
-        after = os.times()
-        took.append(after.children_user + after.children_system - before.children_user - before.children_system)
-    assert min(took) < 0.15, took  # seconds of CPU: what else the machine does must not fail this
 
 
 @pytest.mark.parametrize("arguments", [[], ["--help"], ["worker", "--help"], ["dead", "--help"]])
