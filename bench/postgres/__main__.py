@@ -13,7 +13,7 @@ from bench.postgres.peers_beside import OURS
 from bench.report import Edition, Found
 from longboat.testing.servers.postgres import programs
 
-NAMES = ("drain", "peers_beside", "enqueue")
+NAMES = ("drain", "peers_beside", "enqueue", "bloat")
 
 
 def peers(found: Found) -> str | None:
