@@ -1,8 +1,10 @@
 # Everything a checkout is worked with. `make demo` and `make test` need nothing but a Python >= 3.11.
 
 BIN := .venv/bin
-# Processes that tests run in, which wait more than they work. Faults and commands have the machine to themselves.
+# Processes that tests run in, which wait more than they work. Faults and commands come after the others, and file by file,
+# since those of a file share their server.
 TOGETHER := -n 3
+AFTER := -n 2 --dist loadfile
 
 .PHONY: help demo test check bench format clean environment lint pyright pytest others
 
@@ -47,14 +49,14 @@ pyright: environment
 
 pytest: environment
 	$(BIN)/python -m pytest $(TOGETHER) --ignore tests/faults --ignore tests/e2e
-	$(BIN)/python -m pytest tests/faults tests/e2e
+	$(BIN)/python -m pytest $(AFTER) tests/faults tests/e2e
 
 others: environment
 	@found=$$(tools/environment others); \
 	echo "other Pythons >= 3.11 found:" $${found:-none}; \
 	for version in $$(echo "$$found" | cut -d ' ' -f 1); do \
 		python=$$(echo "$$found" | sed -n "s/^$$version //p"); \
-		PYTHON=$$python tools/environment dev .venv-$$version || exit 1; \
+		PYTHON=$$python tools/environment quick .venv-$$version || exit 1; \
 		echo "quick tests on Python $$version ($$python)"; \
 		.venv-$$version/bin/python -m pytest -m "not slow" -q $(TOGETHER) || exit 1; \
 	done
