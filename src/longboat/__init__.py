@@ -31,7 +31,7 @@ from longboat.flow import Flow, FlowStatus
 from longboat.gather import as_completed, gather
 from longboat.handle import Handle, LogLine, Progress
 from longboat.job import Failure, Job, JobView, State
-from longboat.middleware import Middleware
+from longboat.middleware import Middleware, Outgoing
 from longboat.retry import RetryPolicy
 from longboat.rules import Limit, Unique
 from longboat.schedule import Schedule, every
@@ -64,6 +64,7 @@ __all__ = [
     "LongboatError",
     "Middleware",
     "MissingExtra",
+    "Outgoing",
     "Progress",
     "ResultError",
     "ResultTimeout",

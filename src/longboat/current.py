@@ -44,16 +44,28 @@ class Voice(Protocol):
         ...
 
 
+def carried(text: object) -> str:
+    """As UTF-8 can carry it: names of files may hold what it cannot."""
+    return str(text).encode("utf-8", "backslashreplace").decode()
+
+
 class Running:
     """The attempt that is running. `stopping` turns true when its time is up or it was cancelled."""
 
-    __slots__ = ("_steps", "_voice", "attempt", "headers", "id", "stopping", "task")
+    __slots__ = ("_steps", "_voice", "attempt", "headers", "id", "queue", "stopping", "task")
 
     def __init__(
-        self, id: str, task: str, attempt: int, voice: Voice | None = None, headers: Mapping[str, str] = NO_HEADERS
+        self,
+        id: str,
+        task: str,
+        queue: str,
+        attempt: int,
+        voice: Voice | None = None,
+        headers: Mapping[str, str] = NO_HEADERS,
     ) -> None:
         self.id = id
         self.task = task
+        self.queue = queue
         self.attempt = attempt
         self.headers = headers
         """What came with the job; not to be changed."""
@@ -69,12 +81,13 @@ class Running:
     def progress(self, done: float, total: float | None = None, text: str = "") -> None:
         """Say how far it is: `job.progress(30, 100, "reading")`, as often as you like: a few a second are written."""
         if self._voice is not None:
-            self._voice.progress(self.id, Progress(done, total, text, SYSTEM.now()))
+            of = None if total is None else float(total)
+            self._voice.progress(self.id, Progress(float(done), of, carried(text), SYSTEM.now()))
 
     def log(self, text: str, level: str = "INFO") -> None:
         """Keep a line with this attempt. Records of `logging` are kept too, as far as their loggers let them pass."""
         if self._voice is not None:
-            self._voice.log(self.id, LogLine(SYSTEM.now(), level, text, self.attempt))
+            self._voice.log(self.id, LogLine(SYSTEM.now(), level, carried(text), self.attempt))
 
     @overload
     def step(

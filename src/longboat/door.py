@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from itertools import chain
 from typing import Any
 
 from longboat.arguments import unnamed
@@ -11,10 +13,12 @@ from longboat.errors import ConfigError
 from longboat.flow import Ends, Flow
 from longboat.handle import Handle
 from longboat.job import DEFAULT_KEEP, DEFAULT_QUEUE, Job
-from longboat.middleware import Middleware
+from longboat.middleware import Middleware, Outgoing, Pass, enqueueing
 from longboat.rules import Unique
 from longboat.task import Task, settings
 from longboat.template import template
+
+NOTHING_TO_PASS: AbstractContextManager[Pass] = nullcontext(lambda jobs: jobs)
 
 
 class ClientDoor:
@@ -25,27 +29,41 @@ class ClientDoor:
         self._middlewares = middlewares
 
     def enqueue(self, job: Job, kind: Any) -> Handle[Any]:
-        return self._reach().enqueue(self._past(job), kind)
+        with self._around([job]) as let_pass:
+            let_pass([job])
+            return self._reach().enqueue(job, kind)
 
-    def aenqueue(self, job: Job, kind: Any) -> Coroutine[Any, Any, Handle[Any]]:
-        return self._reach().aenqueue(self._past(job), kind)
+    async def aenqueue(self, job: Job, kind: Any) -> Handle[Any]:
+        with self._around([job]) as let_pass:
+            let_pass([job])
+            return await self._reach().aenqueue(job, kind)
 
     def enqueue_many(self, batches: Iterable[list[Job]], kind: Any, progress: bool, total: int | None) -> list[Handle[Any]]:
-        return self._reach().enqueue_many(self._all_past(batches), kind, progress, total)
+        with self._around_all(batches) as passed:
+            return self._reach().enqueue_many(passed, kind, progress, total)
 
     async def aenqueue_many(
         self, batches: Iterable[list[Job]], kind: Any, progress: bool, total: int | None
     ) -> list[Handle[Any]]:
-        return await self._reach().aenqueue_many(self._all_past(batches), kind, progress, total)
+        import asyncio
+
+        if not self._middlewares:
+            return await self._reach().aenqueue_many(batches, kind, progress, total)
+        return await asyncio.to_thread(self.enqueue_many, batches, kind, progress, total)
 
     def enqueue_unique(self, job: Job, kind: Any, rule: Unique, key: str) -> Handle[Any]:
-        return self._reach().enqueue_unique(self._past(job), kind, rule, key)
+        with self._around([job]) as let_pass:
+            let_pass([job])
+            return self._reach().enqueue_unique(job, kind, rule, key)
 
     async def aenqueue_unique(self, job: Job, kind: Any, rule: Unique, key: str) -> Handle[Any]:
-        return await self._reach().aenqueue_unique(self._past(job), kind, rule, key)
+        with self._around([job]) as let_pass:
+            let_pass([job])
+            return await self._reach().aenqueue_unique(job, kind, rule, key)
 
     def enqueue_flow(self, flow_id: str, jobs: list[Job], ends: Ends, kinds: list[Any]) -> Flow[Any]:
-        return self._reach().flows.enqueue(flow_id, list(map(self._past, jobs)), ends, kinds)
+        with self._around(jobs, batch=True) as let_pass:
+            return self._reach().flows.enqueue(flow_id, let_pass(jobs), ends, kinds)
 
     async def aenqueue_flow(self, flow_id: str, jobs: list[Job], ends: Ends, kinds: list[Any]) -> Flow[Any]:
         import asyncio
@@ -53,18 +71,29 @@ class ClientDoor:
         return await asyncio.to_thread(self.enqueue_flow, flow_id, jobs, ends, kinds)
 
     def enqueue_child(self, job: Job, kind: Any, parent: str) -> Handle[Any]:
-        return self._reach().enqueue_child(self._past(job), kind, parent)
+        with self._around([job]) as let_pass:
+            let_pass([job])
+            return self._reach().enqueue_child(job, kind, parent)
 
     def enqueue_within(self, connection: object, batches: Iterable[list[Job]], kind: Any) -> list[Handle[Any]]:
-        return self._reach().enqueue_within(connection, self._all_past(batches), kind)
+        with self._around_all(batches) as passed:
+            return self._reach().enqueue_within(connection, passed, kind)
 
-    def _past(self, job: Job) -> Job:
-        for middleware in self._middlewares:
-            middleware.before_enqueue(job)
-        return job
+    def _around(self, jobs: Sequence[Job], *, batch: bool = False) -> AbstractContextManager[Pass]:
+        if not self._middlewares or not jobs:
+            return NOTHING_TO_PASS
+        return enqueueing(self._middlewares, Outgoing(jobs, batch=batch))
 
-    def _all_past(self, batches: Iterable[list[Job]]) -> Iterable[list[Job]]:
-        return (list(map(self._past, batch)) for batch in batches) if self._middlewares else batches
+    @contextmanager
+    def _around_all(self, batches: Iterable[list[Job]]) -> Iterator[Iterable[list[Job]]]:
+        """The batches, to be made one by one as they are asked for; all of one task and queue."""
+        if not self._middlewares:
+            yield batches
+            return
+        rest = iter(batches)
+        first = next(rest, [])
+        with self._around(first[:1], batch=True) as let_pass:
+            yield map(let_pass, chain([first] if first else [], rest))
 
 
 class _Unnamed:

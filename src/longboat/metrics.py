@@ -7,13 +7,14 @@ from collections.abc import Iterable, Mapping
 import msgspec
 
 from longboat.broker import Broker
-from longboat.history import EDGES, Slice, workers
+from longboat.history import EDGES, Slice, quantile, workers
 from longboat.job import State
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 Labels = tuple[tuple[str, str], ...]
 OUTCOMES = ("succeeded", "retried", "dead", "cancelled")
+QUANTILES = (0.5, 0.95, 0.99)
 SHOWN = (State.READY, State.SCHEDULED, State.WAITING, State.RUNNING, State.DEAD)
 
 FAMILIES = {
@@ -26,6 +27,9 @@ FAMILIES = {
     "longboat_queue_depth": ("gauge", "Jobs in the broker; the same from every process."),
     "longboat_queue_oldest_age_seconds": ("gauge", "Age of the job that is next in its queue; the same from every process."),
     "longboat_workers": ("gauge", "Workers that show themselves; the same from every process."),
+    "longboat_recent_jobs": ("gauge", "Attempts ended in the last 15 minutes; from dashboards, the same from each."),
+    "longboat_recent_wait_seconds": ("gauge", "Quantiles of the last 15 minutes; from dashboards, the same from each."),
+    "longboat_recent_run_seconds": ("gauge", "Quantiles of the last 15 minutes; from dashboards, the same from each."),
 }
 """Every name there is: kind and meaning."""
 
@@ -80,6 +84,19 @@ def add_queues(page: Page, broker: Broker, now: float) -> None:
     page.add("longboat_workers", len(workers(broker.board)))
 
 
+def add_recent(page: Page, lately: Slice) -> None:
+    """What the history knows of the last 15 minutes, of all workers together."""
+    for (queue, task), tally in sorted(lately.items()):
+        labels = ("queue", queue), ("task", task)
+        for outcome in OUTCOMES:
+            page.add("longboat_recent_jobs", getattr(tally, outcome), *labels, ("outcome", outcome))
+        for what, histogram in (("wait", tally.wait), ("run", tally.run)):
+            for part in QUANTILES:
+                value = quantile(histogram, part)
+                if value is not None:
+                    page.add(f"longboat_recent_{what}_seconds", value, *labels, ("quantile", f"{part:g}"))
+
+
 def _age(broker: Broker, counts: Mapping[tuple[str, State], int], queue: str, now: float) -> float:
     if not counts.get((queue, State.READY)):
         return 0.0
@@ -90,17 +107,24 @@ def _age(broker: Broker, counts: Mapping[tuple[str, State], int], queue: str, no
 
 def _add_histogram(page: Page, family: str, histogram: Iterable[int], labels: Labels) -> None:
     counts = list(histogram)
-    total, sum_ = 0, 0.0
+    total = 0
     for place, edge in enumerate(EDGES):
-        count = counts[place] if place < len(counts) else 0
-        total += count
-        # The middle of a bucket whose upper bound is about twice the lower one.
-        sum_ += count * edge * 0.7
+        total += counts[place] if place < len(counts) else 0
         page.add(family, total, *labels, ("le", f"{edge:g}"), suffix="_bucket")
-    above = sum(counts[len(EDGES) :])
-    page.add(family, total + above, *labels, ("le", "+Inf"), suffix="_bucket")
-    page.add(family, sum_ + above * EDGES[-1], *labels, suffix="_sum")
-    page.add(family, total + above, *labels, suffix="_count")
+    page.add(family, sum(counts), *labels, ("le", "+Inf"), suffix="_bucket")
+    page.add(family, _sum(counts), *labels, suffix="_sum")
+    page.add(family, sum(counts), *labels, suffix="_count")
+
+
+def mean(histogram: Iterable[int]) -> float | None:
+    """About the mean in seconds; None without samples."""
+    counts = list(histogram)
+    return _sum(counts) / sum(counts) if any(counts) else None
+
+
+def _sum(counts: list[int]) -> float:
+    # The middle of a bucket whose upper bound is about twice the lower one.
+    return sum(count * (EDGES[place] * 0.7 if place < len(EDGES) else EDGES[-1]) for place, count in enumerate(counts))
 
 
 def _escaped(text: str) -> str:

@@ -2,13 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from contextlib import AbstractAsyncContextManager, AbstractContextManager, AsyncExitStack, ExitStack
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, AsyncExitStack, ExitStack, contextmanager
 from functools import wraps
 from typing import Any
 
 from longboat.current import Running, running
 from longboat.job import Job
+
+Pass = Callable[[list[Job]], list[Job]]
+"""Has `before_enqueue` of each middleware called with each of these jobs, and returns them."""
+
+
+class Outgoing:
+    """What one call enqueues: a job, or with enqueue_many or a flow any number of jobs."""
+
+    __slots__ = ("batch", "count", "first", "queue", "task")
+
+    def __init__(self, jobs: Sequence[Job], *, batch: bool) -> None:
+        """`jobs`: all of them, or the first of many that are alike."""
+        self.first = jobs[0]
+        self.batch = batch
+        self.queue = self.first.queue if all(job.queue == self.first.queue for job in jobs) else ""
+        """Empty where they go to several."""
+        self.task = self.first.task if all(job.task == self.first.task for job in jobs) else ""
+        """Empty where they are of several."""
+        self.count = 0
+        """How many have been made so far and were let pass."""
 
 
 class Middleware:
@@ -20,6 +40,15 @@ class Middleware:
     def before_enqueue(self, job: Job) -> None:
         """A job is about to be stored; its headers may be changed. Raises to refuse it."""
 
+    def around_enqueue(
+        self,
+        outgoing: Outgoing,  # noqa: ARG002  # it is there to be overridden
+    ) -> AbstractContextManager[Any] | None:
+        """What a call that enqueues runs within, in the caller, from before its jobs pass `before_enqueue` until they are
+        stored; None: nothing. It sees what that raises.
+        """
+        return None
+
     def around(
         self,
         call: Running,  # noqa: ARG002  # it is there to be overridden
@@ -30,6 +59,25 @@ class Middleware:
         sees what the function raises.
         """
         return None
+
+
+@contextmanager
+def enqueueing(middlewares: Sequence[Middleware], outgoing: Outgoing) -> Iterator[Pass]:
+    """Within what all of these want around this call, the first one outermost; gives what lets its jobs pass them."""
+
+    def let_pass(jobs: list[Job]) -> list[Job]:
+        for job in jobs:
+            for middleware in middlewares:
+                middleware.before_enqueue(job)
+        outgoing.count += len(jobs)
+        return jobs
+
+    with ExitStack() as stack:
+        for middleware in middlewares:
+            layer = middleware.around_enqueue(outgoing)
+            if layer is not None:
+                stack.enter_context(layer)
+        yield let_pass
 
 
 def wrapped(fn: Callable[..., Any], middlewares: Sequence[Middleware], *, is_async: bool) -> Callable[..., Any]:

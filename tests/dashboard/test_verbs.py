@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from urllib.parse import quote_plus
 
 import pytest
 from dashboard_rig import asking, run_one, until
@@ -140,11 +141,25 @@ def test_bulk_actions_keep_to_what_is_meant(page: TestClient, stocked: Longboat)
     assert left[0].ties is not None, "one that is part of a flow stays"
 
 
+def test_what_is_found_moves_into_another_queue(page: TestClient, stocked: Longboat) -> None:
+    stocked.broker.put([Job(1, f"many{n}", "t", b"\x80", "many") for n in range(3)])
+    asked = {"verb": "move", "q": "queue:many"}
+    assert "to queue quiet" in page.get("/bulk", params={**asked, "to": "quiet"}).text
+    for wrong in ("", "a,b"):
+        assert "into queue" in page.get("/bulk", params={**asked, "to": wrong}).text
+        assert page.post("/do/bulk", data={**asked, "to": wrong}).status_code == 400
+    run = page.post("/do/bulk", data={**asked, "to": "quiet"}).headers["location"]
+    until(lambda: "finished" in page.get(run).text)
+    assert page.get(f"/api/v1{run}").json()["to"] == "quiet"
+    assert stocked.broker.inspector.counts()["quiet", State.READY] == 3
+
+
 def test_a_bulk_action_can_be_stopped(page: TestClient, stocked: Longboat, monkeypatch: pytest.MonkeyPatch) -> None:
+    import longboat.bulk
     from longboat.dashboard import bulk
 
     stocked.broker.put([Job(1, f"many{n}", "t", b"\x80", "many") for n in range(20)])
-    monkeypatch.setattr(bulk, "BATCH", 1)
+    monkeypatch.setattr(longboat.bulk, "BATCH", 1)
     real = stocked.broker.inspector.cancel
     first: list[str] = []
 
@@ -192,6 +207,32 @@ def test_pages_of_the_api_are_the_whole_list(bare: Longboat) -> None:
             "jobs": 80,
             "workers": 0,
             "slots": 0,
+            "wanted": 1,
         }
     dashboard.close()
     assert sorted(ids) == [f"j{n:03}" for n in range(120)]
+
+
+def test_a_worker_is_made_quiet_resumed_and_stopped(page: TestClient, stocked: Longboat) -> None:
+    board = stocked.broker.board
+    with stocked.worker(threads=1) as worker:
+        until(lambda: any(card["state"] == "working" for card in page.get("/api/v1/workers").json()))
+        text = page.get("/workers").text
+        assert "/do/worker-quiet" in text
+        assert f"/do/worker-stop?name={quote_plus(worker.name)}" in text
+        page.post("/do/worker-quiet", data={"name": worker.name, "next": "/workers"})
+        until(lambda: "/do/worker-resume" in page.get("/workers").text)
+        assert '<span class="tag warn">quiet</span>' in page.get("/workers").text
+        page.post("/do/worker-resume", data={"name": worker.name})
+        until(lambda: page.get("/api/v1/workers").json()[0]["state"] == "working")
+        question = page.get("/do/worker-stop", params={"name": worker.name})
+        assert f"Stop worker {worker.name}? It runs nothing now." in question.text
+        page.post("/do/worker-stop", data={"name": worker.name})
+        until(lambda: page.get("/api/v1/workers").json() == [])
+        assert worker.reason == "ordered"
+    assert page.post("/do/worker-quiet", data={"name": worker.name}).status_code == 404
+    assert [(entry.verb, entry.what) for entry in audit.newest(board)] == [
+        ("worker-stop", f"worker {worker.name} stops"),
+        ("worker-resume", f"worker {worker.name} takes jobs again"),
+        ("worker-quiet", f"worker {worker.name} takes no more jobs"),
+    ]

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from longboat.brokers.memory import MemoryBroker
 from longboat.history import EDGES, Tally
-from longboat.metrics import FAMILIES, SHOWN, Page, Sight, add_queues, of_worker
+from longboat.metrics import FAMILIES, SHOWN, Page, Sight, add_queues, add_recent, mean, of_worker
 from longboat.testing.conformance.stage import job
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
@@ -36,6 +36,7 @@ def everything() -> Page:
     broker = MemoryBroker()
     broker.put([job(queue="q")])
     add_queues(page, broker, time.time())
+    add_recent(page, {("q", "t"): tally})
     return page
 
 
@@ -64,6 +65,25 @@ def test_histograms_add_up() -> None:
         assert values == sorted(values)
         assert found[f"{name}_count"][0][1] == count
         assert found[f"{name}_sum"][0][1] > 0
+
+
+def test_what_was_lately_is_told_in_quantiles_as_far_as_there_are_any() -> None:
+    found = samples(everything().text())
+    waits = {labels["quantile"]: value for labels, value in found["longboat_recent_wait_seconds"]}
+    assert waits == dict.fromkeys(("0.5", "0.95", "0.99"), EDGES[1])
+    assert {value for _, value in found["longboat_recent_run_seconds"]} == {EDGES[-1]}
+    assert {labels["outcome"]: value for labels, value in found["longboat_recent_jobs"]}["retried"] == 2
+    page = Page()
+    add_recent(page, {("q", "t"): Tally(succeeded=1)})
+    assert samples(page.text()).keys() == {"longboat_recent_jobs"}
+
+
+def test_the_mean_lies_within_the_buckets() -> None:
+    assert mean([]) is mean([0, 0]) is None
+    found = mean([0, 3])
+    assert found is not None
+    assert EDGES[0] < found < EDGES[1]
+    assert mean([0] * len(EDGES) + [2]) == EDGES[-1]
 
 
 def test_names_of_any_kind_are_escaped() -> None:

@@ -95,7 +95,7 @@ def test_without_a_worker_nothing_is_heard_and_nothing_fails() -> None:
     import longboat
     from longboat.current import Running, running
 
-    token = running.set(Running("id", "task", 1))
+    token = running.set(Running("id", "task", "default", 1))
     try:
         job = longboat.current()
         job.progress(1, 2)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, contextmanager
 
 import middleware_app as it
 import pytest
 
-from longboat import Job, JobFailed, Longboat, Running, chain
+from longboat import Job, JobFailed, Longboat, Middleware, Running, State, Unique, chain, group
+from longboat.middleware import Outgoing
 
 
 @pytest.fixture(autouse=True)
@@ -48,6 +49,81 @@ def test_it_may_refuse_a_job() -> None:
     with pytest.raises(PermissionError):
         it.plain.enqueue_many([()])
     assert not it.app.broker.inspector.counts()
+
+
+class Told(Middleware):
+    """Keeps what is said of calls that enqueue."""
+
+    def __init__(self) -> None:
+        self.heard: list[tuple[str, str, bool, int]] = []
+        self.inside = ""
+        self.refuses = 0
+
+    def before_enqueue(self, job: Job) -> None:
+        assert self.inside == "inside"
+        self.refuses -= 1
+        if not self.refuses:
+            raise PermissionError(job.task)
+
+    @contextmanager
+    def _keep(self, outgoing: Outgoing) -> Iterator[None]:
+        self.inside = "inside"
+        try:
+            yield
+        finally:
+            self.inside = ""
+            self.heard.append((outgoing.queue, outgoing.task, outgoing.batch, outgoing.count))
+
+    def around_enqueue(self, outgoing: Outgoing) -> AbstractContextManager[None]:
+        return self._keep(outgoing)
+
+
+@pytest.fixture
+def told() -> Iterator[tuple[Longboat, Told]]:
+    with Longboat("memory://") as app:
+        middleware = Told()
+        app.add_middleware(Tenantless())
+        app.add_middleware(middleware)
+        app.task(name="a", queue="one")(it.plain.fn)
+        app.task(name="b", queue="two")(it.plain.fn)
+        yield app, middleware
+
+
+class Tenantless(Middleware):
+    """Wants nothing."""
+
+
+def test_each_call_that_enqueues_runs_within_what_it_gives(told: tuple[Longboat, Told]) -> None:
+    app, middleware = told
+    a, b = app.named("a"), app.named("b")
+    unique = a.using(unique=Unique())
+
+    async def begin() -> None:
+        await a.aenqueue()
+        await a.aenqueue_many([()] * 2)
+        await unique.aenqueue()
+        await group(a.s(), b.s()).aenqueue()
+
+    a.enqueue()
+    assert unique.enqueue().id == unique.enqueue().id
+    b.enqueue_many([()] * 2500)
+    b.enqueue_many([])
+    group(a.s(), a.s()).enqueue()
+    one = ("one", "a", False, 1)
+    calls = [one, one, one, ("two", "b", True, 2500), ("one", "a", True, 2)]
+    assert middleware.heard == calls
+    asyncio.run(begin())
+    assert middleware.heard[len(calls) :] == [one, ("one", "a", True, 2), one, ("", "", True, 2)]
+    assert app.broker.inspector.counts() == {("one", State.READY): 8, ("two", State.READY): 2501}
+
+
+def test_what_it_gives_sees_a_refusal_and_how_many_were_made(told: tuple[Longboat, Told]) -> None:
+    app, middleware = told
+    middleware.refuses = 1500
+    with pytest.raises(PermissionError):
+        app.named("b").enqueue_many([()] * 2500)
+    assert middleware.heard == [("two", "b", True, 1000)]
+    assert middleware.inside == ""
 
 
 def test_a_call_here_and_now_passes_none() -> None:

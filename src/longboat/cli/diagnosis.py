@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 LEAST_ROOM = 100_000_000
 """Free bytes on the disk of the jobs under which it is time to act."""
 TASKS_SHOWN = 50
+DRIVERS = ("uvloop", "rich", "redis", "hiredis", "psycopg", "pika", "starlette", "opentelemetry")
+"""What the extras bring, by the name that is imported."""
 
 _SECRET = re.compile("SECRET|PASSWORD|TOKEN|KEY")
 """In the names of variables whose values are nobody's business."""
@@ -82,9 +84,7 @@ def _installation(findings: Findings) -> None:
     facts["longboat"] = __version__
     facts["python"] = f"{platform.python_version()} ({sys.executable})"
     facts["platform"] = platform.platform()
-    facts["extras"] = [
-        f"{name} {'installed' if find_spec(name) else 'not installed'}" for name in ("uvloop", "rich", "redis", "hiredis")
-    ]
+    facts["extras"] = [f"{name} {'installed' if find_spec(name) else 'not installed'}" for name in DRIVERS]
     clock = time.get_clock_info("time")
     facts["clock"] = f"{clock.implementation}, resolution {clock.resolution:g} s"
     facts["variables"] = [

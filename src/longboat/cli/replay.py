@@ -164,7 +164,7 @@ def _replay(
     from longboat.depends import Resources
 
     logging.basicConfig(level="INFO", format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    job = Running(view.id, view.task, max(1, view.attempts))
+    job = Running(view.id, view.task, view.queue, max(1, view.attempts))
     opened = {str(place): each for place, each in enumerate(app.registry.lifespans)}
     resources = Resources()
     with asyncio.Runner() as runner:

@@ -2,29 +2,34 @@
 
 from __future__ import annotations
 
+from math import ceil
 from typing import Any
 
 import msgspec
 
-from longboat import flows, scheduler
+from longboat import flows, metrics, scheduler
 from longboat.clock import SYSTEM
 from longboat.dashboard import bulk, charts, openapi
 from longboat.dashboard.ask import Answer, Ask, Data, Page, Refused, Screen, as_json
-from longboat.dashboard.plain import decoded, masked_text
-from longboat.dashboard.screens import do, job, queues
+from longboat.dashboard.plain import asked, decoded, masked, masked_text
+from longboat.dashboard.screens import do, job, queues, schedules
 from longboat.dashboard.site import Site
 from longboat.dashboard.verbs import VERBS
 from longboat.explain import explain
+from longboat.history import Tally
 from longboat.job import JobView, State
-from longboat.search import parse, search
+from longboat.metrics import mean
+from longboat.search import search
 
 MOST = 500
 """Jobs of one answer."""
+DRAIN = 60.0
+"""Seconds in which the ready jobs should be done: how many workers are wanted follows from it."""
 
 
 def job_list(site: Site, ask: Ask) -> Data:
     limit = _limit(ask)
-    found = search(site.broker, parse(ask.query.get("q", "")), after=ask.query.get("after") or None, limit=limit)
+    found = search(site.broker, asked(ask.query.get("q", "")), after=ask.query.get("after") or None, limit=limit)
     return as_json({"jobs": [plain(each) for each in found.jobs], "after": found.after, "looked_at": found.looked})
 
 
@@ -50,6 +55,7 @@ def plain(view: JobView) -> dict[str, Any]:
     found["args"], wrong = decoded(view.payload)
     if wrong:
         found["undecodable"] = wrong
+    found["headers"] = masked(view.headers)
     found["result"] = None if view.result is None else decoded(view.result)[0]
     found["ties"] = None if view.ties is None else msgspec.to_builtins(msgspec.structs.asdict(view.ties))
     found["failures"] = [
@@ -93,10 +99,11 @@ def schedule_list(site: Site, ask: Ask) -> Data:  # noqa: ARG001
     board = site.broker.board
     found = []
     for schedule in scheduler.schedules(board):
-        told = msgspec.structs.asdict(schedule)
-        del told["payload"]
+        each = msgspec.structs.asdict(schedule)
+        del each["payload"]
+        due = schedules.told(schedule)[1]
         args = decoded(schedule.payload)[0]
-        found.append({**told, "args": args, "next": None if schedule.paused else schedule.next(SYSTEM.now())[0]})
+        found.append({**each, "args": args, "next": due[0] if due and not schedule.paused else None})
     return as_json(found)
 
 
@@ -117,17 +124,58 @@ def history(site: Site, ask: Ask) -> Data:
 
 
 def scaling(site: Site, ask: Ask) -> Data:
-    """What an autoscaler asks: how many jobs wait or run in these queues, and how many slots there are."""
-    names = [name for name in ask.query.get("queues", "").split(",") if name]
+    """What an autoscaler asks: how many jobs wait or run in these queues, what serves them, and what it would take."""
+    names = {name for each in (*ask.many("queue"), ask.query.get("queues", "")) for name in each.split(",") if name}
     counts = site.counts()
 
     def total(state: State) -> int:
         return sum(count for (queue, its), count in counts.items() if its is state and (not names or queue in names))
 
-    cards = [card for card in site.workers() if not names or not card.queues or set(names) & set(card.queues)]
+    cards = [card for card in site.workers() if not names or not card.queues or names & set(card.queues)]
     ready, running = total(State.READY), total(State.RUNNING)
     slots = sum(max(card.slots.values(), default=0) for card in cards)
-    return as_json({"ready": ready, "running": running, "jobs": ready + running, "workers": len(cards), "slots": slots})
+    return as_json(
+        {
+            "ready": ready,
+            "running": running,
+            "jobs": ready + running,
+            "workers": len(cards),
+            "slots": slots,
+            "wanted": _wanted(ready, running, slots / len(cards) if cards else 0.0, _run_time(site, names)),
+        }
+    )
+
+
+def _wanted(ready: int, running: int, slots: float, took: float | None) -> int:
+    """Workers of so many slots that would have done the ready jobs within DRAIN, if jobs take as long as they took.
+
+    While no worker tells its slots: one, if there is anything to do.
+    """
+    if not slots:
+        return min(1, ready + running)
+    share = 1.0 if took is None else min(1.0, took / DRAIN)
+    return ceil((running + ready * share) / slots)
+
+
+def _run_time(site: Site, queues: set[str]) -> float | None:
+    """About what an attempt in these queues took lately, in seconds."""
+    lately = Tally()
+    for (queue, _), tally in site.lately().items():
+        if not queues or queue in queues:
+            lately.add(tally)
+    return mean(lately.run)
+
+
+def metrics_page(site: Site, ask: Ask) -> Data:  # noqa: ARG001
+    """For Prometheus: what each worker would say of the broker, and what the history says of all workers."""
+
+    def look() -> bytes:
+        page = metrics.Page()
+        site.if_there(lambda: metrics.add_queues(page, site.broker, SYSTEM.now()), None)
+        metrics.add_recent(page, site.lately())
+        return page.text().encode()
+
+    return Data(site.kept("metrics", look), metrics.CONTENT_TYPE)
 
 
 def bulk_run(site: Site, ask: Ask) -> Data:
@@ -162,6 +210,7 @@ def _limit(ask: Ask) -> int:
 
 
 SCREENS: list[tuple[str, str, Screen]] = [
+    ("GET", "/metrics", metrics_page),
     ("GET", "/api", page),
     ("GET", "/api/v1/openapi.json", document),
     ("GET", "/api/v1/jobs", job_list),

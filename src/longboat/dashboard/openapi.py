@@ -25,8 +25,12 @@ READS: list[tuple[str, str, list[tuple[str, str]]]] = [
         "By time: attempts ended a second, by outcome; quantiles (0.5, 0.95, 0.99) of waiting and running, in seconds.",
         [_RANGE, ("queue", "Of this queue."), ("task", "Of this task.")],
     ),
-    ("/scaling", "What an autoscaler needs: jobs ready and running, workers and slots.", [("queues", "Of these: a,b.")]),
-    ("/bulk", "How many jobs a bulk action would find.", [("verb", "retry, cancel or discard."), _Q]),
+    (
+        "/scaling",
+        "What an autoscaler needs: jobs ready and running, workers and slots, and how many workers are wanted.",
+        [("queue", "Of this queue; may be given again."), ("queues", "Of these: a,b.")],
+    ),
+    ("/bulk", "How many jobs a bulk action would find.", [("verb", "retry, cancel, discard or move."), _Q]),
     ("/bulk/{id}", "How far a bulk action is.", []),
 ]
 

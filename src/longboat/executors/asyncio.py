@@ -106,7 +106,7 @@ class AsyncioExecutor:
             return  # killed by another thread before its first step
         lease, task = call.lease, call.task
         job = lease.job
-        running.set(Running(job.id, job.task, lease.attempt, self._voice, job.headers))
+        running.set(Running(job.id, job.task, job.queue, lease.attempt, self._voice, job.headers))
         try:
             args, kwargs = task.arguments.decode(job.payload)
         except BaseException as error:  # a model's validators are anybody's code

@@ -63,7 +63,7 @@ class Child:
         """The seq whose function runs, and may be interrupted."""
         self._stopped = 0
         """The seq that was interrupted: a function is interrupted once."""
-        self._job = Running("", "", 0)
+        self._job = Running("", "", "", 0)
         self._voice = None if voice is None else SocketVoice(voice, self._undisturbed)
         if self._voice is not None:
             listen_to_logs()
@@ -126,7 +126,7 @@ class Child:
             args, kwargs = task.arguments.decode(order.payload)
         except BaseException as error:  # a model's validators are anybody's code
             return invoke.refused(error)
-        self._job = Running(order.id, task.name, order.attempt, self._voice, order.headers)
+        self._job = Running(order.id, task.name, order.queue, order.attempt, self._voice, order.headers)
         running.set(self._job)
         try:
             try:

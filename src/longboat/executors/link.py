@@ -80,7 +80,7 @@ class Link:
             self.begin()
         call.handle = self, self._sent
         job, attempt = call.lease.job, call.lease.attempt
-        self._orders.append(Order(self._sent, self._index(call.task), job.id, attempt, job.payload, job.headers))
+        self._orders.append(Order(self._sent, self._index(call.task), job.id, job.queue, attempt, job.payload, job.headers))
 
     def begin(self) -> None:
         """The first of the flights has become so now."""

@@ -111,10 +111,10 @@ class ThreadExecutor:
 
 
 def _run(call: Call, voice: Voice | None, resources: Resources) -> Reply:
-    lease, task = call.lease, call.task
-    call.handle = job = Running(lease.job.id, lease.job.task, lease.attempt, voice, lease.job.headers)
-    job.stopping = call.stopping is not None
-    running.set(job)
+    lease, task, job = call.lease, call.task, call.lease.job
+    call.handle = here = Running(job.id, job.task, job.queue, lease.attempt, voice, job.headers)
+    here.stopping = call.stopping is not None
+    running.set(here)
     try:
         args, kwargs = task.arguments.decode(lease.job.payload)
     except BaseException as error:  # a model's validators are anybody's code

@@ -41,6 +41,7 @@ class Order(msgspec.Struct, array_like=True):
     seq: int
     task: int
     id: str
+    queue: str
     attempt: int
     payload: bytes
     headers: dict[str, str] = {}
