@@ -41,6 +41,7 @@ def connect(url: str) -> Broker:
         ?prefix=longboat          what all its names begin with
         ?timeout=2s               how long a call may take
         ?hold=10m                 below the server's consumer_timeout
+        ?management=http://host:15672     its management plugin, for the same user, to count the jobs of all queues
         ?results=redis://…        a store beside it, sqlite, postgresql or redis, for results and all else that messages
                                   cannot keep: its URL as the last option, or percent-encoded
     """
@@ -86,8 +87,8 @@ def shown(url: str) -> str:
     first, beside = _split(url)
     if beside is not None:
         return f"{shown(first)}{url[len(first) : -len(beside)]}{shown(beside)}"
-    if "results=" in url:
-        return f"{shown(url.partition('?')[0])}?…"  # what is encoded there may hold a password
+    if "results=" in url or re.search("[?&]management=[^&]*(@|%40)", url):
+        return f"{shown(url.partition('?')[0])}?…"  # what stands there may hold a password
     try:
         parts = urlsplit(url)
     except ValueError:
@@ -221,12 +222,20 @@ def _rabbitmq_with(url: str, options: dict[str, str], store: Broker | None) -> B
     prefix = options.pop("prefix", DEFAULT_PREFIX)
     if not 0 < len(prefix.encode()) < 64:
         raise ConfigError(f"{shown(url)!r}: prefix must be a name of 1 to 63 bytes, not {prefix!r}")
+    management = options.pop("management", None)
     address = urlunsplit(urlsplit(url)._replace(query=urlencode(options, quote_via=quote)))
     options.clear()  # the rest is for pika to judge
     where = shown(url.partition("?")[0])
     try:
         return RabbitmqBroker(
-            address, prefix=prefix, classic=queues == "classic", timeout=timeout, hold=hold, where=where, store=store
+            address,
+            prefix=prefix,
+            classic=queues == "classic",
+            timeout=timeout,
+            hold=hold,
+            where=where,
+            store=store,
+            management=management,
         )
     except (ValueError, TypeError) as error:
         raise ConfigError(f"{where!r}: {error}") from None

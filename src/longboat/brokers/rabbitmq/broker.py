@@ -21,12 +21,14 @@ from longboat.brokers.rabbitmq.holding import evict
 from longboat.brokers.rabbitmq.inspector import RabbitmqInspector
 from longboat.brokers.rabbitmq.link import Link, Message, Unroutable
 from longboat.brokers.rabbitmq.lookup import StoredInspector
+from longboat.brokers.rabbitmq.management import Depths, Management
 from longboat.brokers.rabbitmq.missing import MISSING, NoBoard, NoResults, unsupported
 from longboat.brokers.rabbitmq.missing_stored import MISSING_WITH_STORE
 from longboat.brokers.rabbitmq.names import LONGEST, Names, units_of
 from longboat.brokers.rabbitmq.results import RabbitmqResults
 from longboat.brokers.rabbitmq.stored import Stored
 from longboat.brokers.rabbitmq.topology import Topology
+from longboat.brokers.rabbitmq.transit import RabbitmqTransit
 from longboat.clock import SYSTEM
 from longboat.codec import encode_job
 from longboat.errors import BrokerError
@@ -62,8 +64,12 @@ class RabbitmqBroker:
         hold: float = HOLD,
         where: str | None = None,
         store: Broker | None = None,
+        management: str | None = None,
     ) -> None:
-        """`store`: whose board keeps what messages cannot; it is closed with this broker."""
+        """`store`: whose board keeps what messages cannot; it is closed with this broker.
+
+        `management`: where the server's management plugin answers, http://host:15672. Raises ValueError.
+        """
         self._parameters = pika.URLParameters(url)
         self._parameters.blocked_connection_timeout = None
         self._parameters.socket_timeout = self._parameters.stack_timeout = timeout
@@ -78,6 +84,7 @@ class RabbitmqBroker:
         self._topology: Topology | None = None
         self.queues = {DEFAULT_QUEUE}
         """Those that this client has used, and the usual one: a server tells nobody but its managers what queues it has."""
+        self._management = None if management is None else self._manager(management)
         self.results: ResultStore = NoResults()
         self.board: Board = NoBoard()
         self.inspector: Inspector = RabbitmqInspector(self)
@@ -90,7 +97,18 @@ class RabbitmqBroker:
 
     @property
     def transit(self) -> Transit:
-        raise unsupported("moving jobs from and to other brokers")
+        if self._stored is None:
+            raise unsupported("moving jobs from and to other brokers (it needs a store: give results=)")
+        return RabbitmqTransit(self, self._stored)
+
+    def _manager(self, url: str) -> Management:
+        login, vhost = self._parameters.credentials, self._parameters.virtual_host
+        user, password = (getattr(login, name, "") for name in ("username", "password"))  # with a certificate there is none
+        return Management(url, user, password, vhost, self._timeout)
+
+    def look(self) -> Depths | None:
+        """What the management plugin tells; None where it is not to be asked, or does not answer."""
+        return None if self._management is None else self._management.look(self.names)
 
     def link(self, name: str = "longboat-rabbitmq", *, heartbeat: int | None = None) -> Link:
         """A new connection."""

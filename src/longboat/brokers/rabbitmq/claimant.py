@@ -20,6 +20,7 @@ from longboat.brokers.rabbitmq.ledger import Seen, encode
 from longboat.brokers.rabbitmq.letter import Letter
 from longboat.brokers.rabbitmq.link import Link
 from longboat.brokers.rabbitmq.notes import BACK, Claim, End, Entry, Presence, key, pair, timed
+from longboat.brokers.rabbitmq.packing import left_alone
 from longboat.brokers.rabbitmq.stored import Ending, Stored
 from longboat.codec import decode_failures
 from longboat.errors import BrokerError
@@ -28,8 +29,12 @@ from longboat.job import Cancelled, Dead, Done, Failure, Job, Park, Release, Ret
 if TYPE_CHECKING:
     from longboat.brokers.rabbitmq.broker import RabbitmqBroker
 
-TIDY = 60.0
+TIDY = 5.0
 """Seconds between prunings of the store."""
+PRUNED = 1000
+"""Notes that are pruned at once."""
+TIDYING = 0.5
+"""Seconds that one pruning may take: a heartbeat waits for it."""
 
 
 class Hold(msgspec.Struct):
@@ -122,12 +127,12 @@ class Claimant(RabbitmqConsumer):
         now, letter, job = time.time(), held.letter, lease.job
         parked = letter.parked and job.task not in self._tasks
         if (parked and now < letter.parked) or (not parked and self._is_for_here(held, lease)):
-            (seen,) = self._ledger.look([job.id]) if parked else (None,)
+            seen = left_alone(self._ledger, job.id) if parked else None
             if seen is None or (seen.claim is not None and seen.claim.kind == BACK and letter.copy in seen.claim.copies):
                 return False
             self._finish([held])  # cancelled meanwhile, or a second message
             return True
-        (seen,) = self._ledger.look([job.id])
+        seen = left_alone(self._ledger, job.id)
         claim = seen.claim or Claim(BACK, [letter.copy])
         if not self._claims.stands(held, seen, claim):
             self._finish([held])
@@ -252,10 +257,16 @@ class Claimant(RabbitmqConsumer):
             self._stored.end_due()
             if time.monotonic() - self._tidied > TIDY:
                 self._tidied = time.monotonic()
-                self._stored.store.inspector.prune()
+                self._prune()
         with self._changed:
             here = {hold.job for hold in self._holds.values()}
         return Pulse(True, sorted(self._asked & here))
+
+    def _prune(self) -> None:
+        """Jobs leave several notes each: all that is over goes, or they would become ever more."""
+        until = time.monotonic() + TIDYING
+        while self._stored.store.inspector.prune(limit=PRUNED) >= PRUNED and time.monotonic() < until:
+            pass
 
     def _hand_back(self) -> None:
         with contextlib.suppress(BrokerError):  # then these count as given up by one who died

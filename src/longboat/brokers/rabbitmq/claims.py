@@ -16,6 +16,7 @@ from longboat.brokers.rabbitmq.held import Held
 from longboat.brokers.rabbitmq.ledger import Seen, back, encode
 from longboat.brokers.rabbitmq.letter import Letter
 from longboat.brokers.rabbitmq.notes import BACK, HELD, OVER, Claim, key, pair
+from longboat.brokers.rabbitmq.packing import left_alone
 from longboat.brokers.rabbitmq.stored import Stored
 from longboat.codec import decode_failures
 from longboat.job import Failure, Job
@@ -121,7 +122,7 @@ class Claims:
         """A job that was claimed before: whether it may be leased now."""
         name, letter = lease.job.id, held.letter
         while True:
-            (seen,) = self._ledger.look([name])
+            seen = left_alone(self._ledger, name)
             claim = seen.claim
             if claim is not None:
                 if not self.stands(held, seen, claim):

@@ -15,7 +15,7 @@ from longboat.brokers.rabbitmq.link import Link, Message
 from longboat.brokers.rabbitmq.subscription import Subscription
 from longboat.codec import decode_failures
 from longboat.errors import BrokerError, Undecodable
-from longboat.job import Dead, Failure, Outcome, Park, Release, Retry, new_id
+from longboat.job import Cancelled, Dead, Done, Failure, Outcome, Park, Release, Retry, new_id
 
 if TYPE_CHECKING:
     from longboat.brokers.rabbitmq.broker import RabbitmqBroker
@@ -34,6 +34,9 @@ TICK = 0.1
 
 WORN = 10
 """Deliveries after which a message is published anew: RabbitMQ 4 drops it at 20."""
+
+OVER = (Done, Cancelled)
+"""Outcomes after which there is no further message."""
 
 
 class RabbitmqConsumer:
@@ -123,11 +126,14 @@ class RabbitmqConsumer:
     def _over(self) -> bool:
         return self._closed or self._link.lost is not None
 
-    def _arrive(self, at: int, queue: str, method: Any, properties: Any, body: bytes) -> None:
-        letter = letters.given_up(letters.opened(properties.headers, redelivered=method.redelivered))
+    def _arrive(self, at: int, queue: str, _channel: Any, method: Any, properties: Any, body: bytes) -> None:
+        headers = properties.headers
+        letter = letters.opened(headers, redelivered=method.redelivered)
         with self._changed:
             held = self._hands.arrived(queue, body, letter, method.delivery_tag)
-            held.worn = (properties.headers or {}).get("x-delivery-count", 0) >= WORN
+            if headers:
+                held.letter = letters.given_up(letter)
+                held.worn = headers.get("x-delivery-count", 0) >= WORN
             self._incoming.arrived[at].append(held)
             if self._incoming.receiving and not self._telling:
                 self._telling = True
@@ -214,10 +220,11 @@ class RabbitmqConsumer:
         """
         applied: list[tuple[Held, Settlement]] = []
         with self._changed:
-            begun = [(each, None if self._over() else self._hands.of(each)) for each in started]
+            over = self._over()
+            begun = [(each, None if over else self._hands.of(each)) for each in started]
             refused = [each for each, held in begun if held is None]
             for settlement in settlements:
-                held = None if self._over() else self._hands.claim(settlement.lease)
+                held = None if over else self._hands.claim(settlement.lease)
                 if held is None:
                     refused.append(settlement.lease)
                 else:
@@ -238,7 +245,7 @@ class RabbitmqConsumer:
     def _record(self, applied: Sequence[tuple[Held, Settlement]], started: Sequence[Held]) -> list[Lease]:
         """Store what the acknowledgements that follow do not say; returns leases whose jobs have ended otherwise."""
         self._holding.keep([held for held in started if held.lease and held.lease.returns], noted=True)
-        messages = [message for held, each in applied if (message := self._again(held, each.lease, each.outcome))]
+        messages = [self._again(held, each.lease, each.outcome) for held, each in applied if type(each.outcome) not in OVER]
         if messages:
             self._send(messages, applied)
         return []
@@ -249,15 +256,13 @@ class RabbitmqConsumer:
         dead = {held.queue for held, each in applied if isinstance(each.outcome, Dead)}
         self._broker.send(messages, queues, longest, dead)
 
-    def _again(self, held: Held, lease: Lease, outcome: Outcome) -> Message | None:
-        """The message that carries the job on; None where it is over."""
+    def _again(self, held: Held, lease: Lease, outcome: Outcome) -> Message:
+        """The message that carries the job on."""
         names, job = self._broker.names, lease.job
         new = letters.after(held.letter, lease.attempt, outcome)
         if isinstance(outcome, Dead):
             return letters.dead(names, job.queue, job.id, held.body, new)
-        if isinstance(outcome, Retry | Release | Park):
-            return letters.ready(names, job, new, delay_of(outcome), held.body)
-        return None
+        return letters.ready(names, job, new, delay_of(outcome), held.body)
 
     def _finish(self, helds: list[Held]) -> None:
         """Acknowledged: joined as far as all before a tag is over too; the others one by one."""

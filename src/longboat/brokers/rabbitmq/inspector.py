@@ -1,4 +1,7 @@
-"""What can be seen and changed over AMQP: depths of queues this client uses, and the dead jobs."""
+"""What can be seen and changed without a store: depths of queues, and the dead jobs.
+
+Over AMQP those of the queues that this client has used; of all where the management plugin tells what queues there are.
+"""
 
 # ruff: noqa: ARG002  # parameters of the contract that RabbitMQ has no use for
 
@@ -35,15 +38,23 @@ class RabbitmqInspector:
         self._broker = broker
 
     def counts(self) -> Mapping[tuple[str, State], int]:
-        """Ready and dead jobs of the queues that this client has used; the server tells of no other state."""
-        found: dict[tuple[str, State], int] = {}
+        """Ready and dead jobs of the queues that this client has used.
+
+        With the management plugin of all queues, and running and scheduled ones as they were up to five seconds ago.
+        """
+        seen, used, names = self._broker.look(), frozenset(self._broker.queues), self._broker.names
+        found = seen.counts(names) if seen else {}
         with self._link() as link:
             topology = self._broker.topology(link)
-            for queue in sorted(self._broker.queues):
-                topology.ready(queue)
-                topology.dead(queue)
-                ready = sum(self._depth(link, self._broker.names.ready(queue, level)) for level in LEVELS)
-                for state, number in ((State.READY, ready), (State.DEAD, self._depth(link, self._broker.names.dead(queue)))):
+            for queue in sorted(used | (seen.queues if seen else set())):
+                if queue in used:
+                    topology.ready(queue)
+                    topology.dead(queue)
+                ready = [names.ready(queue, level) for level in LEVELS]
+                for state, places in ((State.READY, ready), (State.DEAD, [names.dead(queue)])):
+                    number = sum(
+                        self._depth(link, name) for name in places if queue in used or (seen and name in seen.depths)
+                    )
                     if number:
                         found[queue, state] = number
         return found
@@ -73,7 +84,7 @@ class RabbitmqInspector:
         raise unsupported("cancelling a job that is queued")
 
     def revive(self, ids: Sequence[str]) -> list[str]:
-        """Of the dead jobs in queues that this client has used."""
+        """Of the dead jobs in queues that this client has used; of all queues with the management plugin."""
         wanted, revived = set(ids), []
         with self._link() as link:
             for queue in self._queues(None):
@@ -122,7 +133,10 @@ class RabbitmqInspector:
     def _queues(self, queue: str | None) -> list[str]:
         if queue is not None:
             self._broker.queues.add(queue)
-        return sorted(self._broker.queues) if queue is None else [queue]
+            return [queue]
+        seen, dead = self._broker.look(), self._broker.names.dead
+        others = {each for each in seen.queues if dead(each) in seen.depths} if seen else set()
+        return sorted(self._broker.queues | others)
 
     def _depth(self, link: Link, name: str) -> int:
         answer = link.do(lambda channel, answered: channel.queue_declare(name, passive=True, callback=answered))

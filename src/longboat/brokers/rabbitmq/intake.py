@@ -36,7 +36,7 @@ class Intake:
     def put(self, jobs: Mapping[str, Job], bodies: Mapping[str, bytes], token: Token | None) -> list[str]:
         if token is not None and self._known(token):
             if token[1] > self._last[token[0]]:
-                self._again(list(jobs))
+                self.again(list(jobs))
                 self._remember(token)
             return list(jobs)
         self._check_parents(jobs)
@@ -54,7 +54,7 @@ class Intake:
         new = {name: job for at, (name, job) in zip(places, jobs.items(), strict=True) if added[at]}
         self._send(new, bodies, now)
         if len(new) < len(jobs):
-            self._again([name for name in jobs if name not in new])
+            self.again([name for name in jobs if name not in new])
         self._remember(token)
         return list(jobs) if token is not None and not added[-1] else list(new)
 
@@ -72,7 +72,7 @@ class Intake:
         if outside := parents - new.keys():
             self._followers.catch_up(outside)
 
-    def _again(self, names: Sequence[str]) -> None:
+    def again(self, names: Sequence[str]) -> None:
         """Publish those known that nobody has claimed and nobody has published again."""
         now = time.time()
         messages: list[tuple[Job, Letter, float, bytes]] = []

@@ -231,7 +231,6 @@ class Link:
                         delivery_mode=2,
                         message_id=message.id[:255],
                         headers=message.headers or None,
-                        content_type="application/msgpack",
                     )
                     self.channel.basic_publish(message.exchange, message.key, message.body, properties, mandatory=True)
             except Exception as error:

@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING
 
 from longboat.board import Note
 from longboat.broker import DEAD_KEPT, LOST
+from longboat.brokers.rabbitmq import listing
 from longboat.brokers.rabbitmq.inspector import RabbitmqInspector
 from longboat.brokers.rabbitmq.ledger import Seen, back, encode, opened
 from longboat.brokers.rabbitmq.letter import Letter
 from longboat.brokers.rabbitmq.notes import HELD, OVER, Claim, Entry, key, pair
+from longboat.brokers.rabbitmq.packing import away
 from longboat.brokers.rabbitmq.stored import Stored
 from longboat.codec import decode_job
 from longboat.errors import Undecodable
@@ -23,7 +25,7 @@ if TYPE_CHECKING:
     from longboat.brokers.rabbitmq.broker import RabbitmqBroker
 
 COUNTED = 10_000
-"""Jobs that are counted one by one; of more only what the server counts is told."""
+"""Jobs that are counted one by one; of more what the server counts is told."""
 
 TOGETHER = 500
 
@@ -35,7 +37,7 @@ class StoredInspector(RabbitmqInspector):
         self._ledger = stored.ledger
 
     def counts(self) -> Mapping[tuple[str, State], int]:
-        """Of up to COUNTED jobs, counted one by one; beyond, ready and dead ones only."""
+        """Of up to COUNTED jobs, counted one by one; beyond, what the server tells."""
         found: dict[tuple[str, State], int] = {}
         entries = list(islice(self._entries(), COUNTED + 1))
         if len(entries) > COUNTED:
@@ -51,10 +53,17 @@ class StoredInspector(RabbitmqInspector):
     def jobs(
         self, state: State, *, queue: str | None = None, task: str | None = None, after: str | None = None, limit: int = 100
     ) -> Page:
-        page = super().jobs(state, queue=queue, task=task, after=after, limit=limit)
+        """By looking at notes one by one; the first page of a queue's dead jobs by looking at its messages."""
+        if state is not State.DEAD:
+            return listing.page(self._ledger, state, queue, task, after, limit)
+        if queue is None or after is not None:
+            return listing.dead(self._ledger, queue, task, after, limit)
+        page = super().jobs(state, queue=queue, task=task, after=None, limit=limit)
         seen = {each.id: each for each in self._ledger.look([view.id for view in page.jobs if view.id])}
         now = time.time()
-        return Page([view for view in page.jobs if not view.id or seen[view.id].state(now) is State.DEAD], page.after)
+        views = [view for view in page.jobs if not view.id or seen[view.id].state(now) is State.DEAD]
+        full = len(page.jobs) == limit and views and views[-1].id
+        return Page(views, listing.mark(seen[views[-1].id]) if full else None)
 
     def consumers(self) -> list[ConsumerView]:
         return [
@@ -157,7 +166,10 @@ class StoredInspector(RabbitmqInspector):
                 for tag, body, letter in self._dead(link, name):
                     if purged == limit:
                         return purged
-                    self._ledger.write(self._unwritten(self._view(name, body, letter).id, body))
+                    job_id = self._view(name, body, letter).id
+                    (seen,) = self._ledger.look([job_id])
+                    if seen.state(time.time()) in (None, State.DEAD) and not away(seen.claim):
+                        self._ledger.write(self._unwritten(job_id, body))  # else it has left the dead, and may live
                     self._ack(link, tag)
                     purged += 1
         return purged

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from longboat.brokers.rabbitmq.missing import GATES, TRANSIT
+from longboat.brokers.rabbitmq.missing import GATES
 
 PLACES = {
     "a_delayed_job_keeps_its_place",
@@ -27,15 +27,16 @@ PAGES = {
     "a_page_goes_on_though_jobs_have_left",
     "counts_are_exact",
     "ended_jobs_are_paged_newest_first",
-    "pages_of_one_task_hold_that_task_only",
     "ready_jobs_are_paged_as_they_will_be_received",
     "running_and_waiting_jobs_are_paged_oldest_first",
     "scheduled_jobs_are_paged_by_due_time",
     "the_newest_of_very_many_ended_jobs_are_kept",
 }
 """Notes are found by id. To keep them in the order of each state as well would be several writes more at each step of a job;
-so counts are exact for up to 10,000 jobs, which are looked at one by one, and only dead jobs are listed."""
+so counts are exact for up to 10,000 jobs, which are looked at one by one, and pages go by ids, but for the dead."""
 
-MISSING_WITH_STORE = frozenset(PLACES | EVERY_QUEUE | PAGES | GATES | TRANSIT)
-"""Limits and turns would have to be judged as messages are pushed, by the server; and a message cannot be taken out of a
-queue by its id, so that jobs cannot be moved to another broker."""
+MOVED = {"a_limit_goes_with_its_job"}
+"""There are no limits to go with it."""
+
+MISSING_WITH_STORE = frozenset(PLACES | EVERY_QUEUE | PAGES | GATES | MOVED)
+"""Limits and turns would have to be judged as messages are pushed, by the server."""

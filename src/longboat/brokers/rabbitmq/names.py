@@ -20,7 +20,7 @@ def level_of(priority: int) -> int:
 
 
 class Names:
-    """All begin with `prefix`."""
+    """All begin with `prefix`. The last word says what kind it is, whatever a queue is called."""
 
     def __init__(self, prefix: str) -> None:
         self.prefix = prefix
@@ -35,18 +35,21 @@ class Names:
         return f"{self.prefix}.{queue}.{level}"
 
     def dead(self, queue: str) -> str:
-        return f"{self.prefix}.dead.{queue}"
+        return f"{self.prefix}.{queue}.dead"
 
     def held(self, consumer: str) -> str:
-        return f"{self.prefix}.held.{consumer}"
+        return f"{self.prefix}.{consumer}.held"
+
+    def is_held(self, name: str) -> bool:
+        return name.startswith(f"{self.prefix}.") and name.endswith(".held")
 
     def ear(self, who: str) -> str:
         """The queue by which a consumer or a listener is told of what others did."""
-        return f"{self.prefix}.ear.{who}"
+        return f"{self.prefix}.{who}.ear"
 
     def step(self, number: int) -> str:
         """The delay queue, and the exchange before it, that holds for UNIT * 2**number seconds."""
-        return f"{self.prefix}.delay.{number}" if number >= 0 else self.arrivals
+        return f"{self.prefix}.{number}.delay" if number >= 0 else self.arrivals
 
 
 def address(queue: str, level: int) -> str:

@@ -9,6 +9,8 @@ i/{job}/{parent}    the parent's result                     g/{job}/{n}, q/{job}
 h/{consumer}/{n}    ids claimed together                    p/{consumer}   Presence, while its heart beats
 a/{consumer}/{job}  the cancellation of what it holds was asked for
 t/{client}/{n}      the token of a put
+b/{name}            a batch of jobs on its way out           u/{name}   what came in under this name
+y/{mark}/{n}        a batch's parcels, where they are too large for its note
 """
 
 from __future__ import annotations

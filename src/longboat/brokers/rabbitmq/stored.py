@@ -16,6 +16,7 @@ from longboat.brokers.rabbitmq.intake import Intake
 from longboat.brokers.rabbitmq.ledger import Ledger, Seen, back, encode
 from longboat.brokers.rabbitmq.letter import Letter
 from longboat.brokers.rabbitmq.notes import BACK, HELD, OVER, Claim, End, children, key, pair
+from longboat.brokers.rabbitmq.packing import left_alone, marked
 from longboat.codec import decode_failures, decode_job
 from longboat.errors import BrokerError
 from longboat.job import Failure, Job, State, new_id
@@ -180,23 +181,30 @@ class Stored:
 
     def _await_end(self, consumer: str) -> None:
         """Until its queue has gone with its connection, or for half a second."""
-        ear = self.broker.names.ear(consumer)
         for _ in range(LOOKS):
-            link = self.broker.link("longboat-rabbitmq-evict")
-            try:
-                link.do(lambda channel, answered: channel.queue_declare(ear, passive=True, callback=answered))
-            except BrokerError:
-                if getattr(link.lost, "reply_code", 0) == WENT:
-                    return
-            finally:
-                link.close()
+            if self.silent(consumer):
+                return
             time.sleep(PAUSE)
+
+    def silent(self, consumer: str) -> bool:
+        """Whether its connection is gone, and the queue by which it hears with that."""
+        ear = self.broker.names.ear(consumer)
+        link = self.broker.link("longboat-rabbitmq-evict")
+        try:
+            link.do(lambda channel, answered: channel.queue_declare(ear, passive=True, callback=answered))
+        except BrokerError:
+            return getattr(link.lost, "reply_code", 0) == WENT
+        finally:
+            link.close()
+        return False
 
     def revive(self, job: Job, message: bytes, seen: Seen) -> bool:
         """Have a dead job be ready again; False where it is not dead any more."""
+        if marked(seen.claim):
+            seen = left_alone(self.ledger, job.id)
         now, claim = time.time(), seen.claim
         begun = seen.end is None and claim is not None and claim.kind == BACK and 0 < claim.at < now - REVIVING
-        if not begun and (seen.end is None or seen.end.state is not State.DEAD):
+        if marked(claim) or (not begun and (seen.end is None or seen.end.state is not State.DEAD)):
             return False
         letter = Letter(put=float("1e10"), copy=new_id(), failures=claim.failures if begun and claim else b"")
         for failure in seen.end.failures if seen.end else ():

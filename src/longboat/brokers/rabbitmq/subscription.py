@@ -23,11 +23,11 @@ FEW = 16
 class Subscription:
     """By further consumers on the channel when more is asked for: pika hands back what arrives for one that was cancelled.
 
-    `arrive(place, queue, method, properties, body)` runs in the link's thread. The caller locks what is shared.
+    `arrive(place, queue, channel, method, properties, body)` runs in the link's thread. The caller locks what is shared.
     """
 
     def __init__(
-        self, link: Link, names: Names, queues: list[str], arrive: Callable[[int, str, Any, Any, bytes], None]
+        self, link: Link, names: Names, queues: list[str], arrive: Callable[[int, str, Any, Any, Any, bytes], None]
     ) -> None:
         self._link = link
         self._arrive = arrive
@@ -72,13 +72,10 @@ class Subscription:
             channel.basic_qos(prefetch_count=more)
             for at, tag in tags.items():
                 queue, name = self._places[at]
-                arrive = functools.partial(self._deliver, at, queue)
+                arrive = functools.partial(self._arrive, at, queue)
                 channel.basic_consume(name, arrive, consumer_tag=tag, callback=answered if at == last else None)
 
         return consume
-
-    def _deliver(self, at: int, queue: str, _channel: Any, method: Any, properties: Any, body: bytes) -> None:
-        self._arrive(at, queue, method, properties, body)
 
     def stop(self, longest: float, *, force: bool) -> list[Held] | None:
         """If nobody receives, or something waits for longer than it may, or by force: what is free goes back to its place.

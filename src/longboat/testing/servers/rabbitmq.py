@@ -28,17 +28,24 @@ def available() -> str | None:
 
 
 class RabbitmqServer(ServerProcess):
-    """One node, not started yet. It keeps what is durable over a restart. `options` are further lines of rabbitmq.conf."""
+    """One node, not started yet. It keeps what is durable over a restart. `options` are further lines of rabbitmq.conf;
+    with `management` the plugin of that name answers too.
+    """
 
     name = "rabbitmq"
 
-    def __init__(self, folder: Path, *, options: Sequence[str] = ()) -> None:
-        super().__init__(folder, ports=3)
+    def __init__(self, folder: Path, *, options: Sequence[str] = (), management: bool = False) -> None:
+        super().__init__(folder, ports=4 if management else 3)
         self._options = options
+        self._management = management
 
     @property
     def url(self) -> str:
         return f"amqp://guest:guest@{HOST}:{self.port}/"
+
+    @property
+    def management_url(self) -> str:
+        return f"http://{HOST}:{self.ports[3]}"
 
     def ctl(self, *args: str) -> str:
         """What rabbitmqctl says; CalledProcessError if it fails."""
@@ -60,12 +67,17 @@ class RabbitmqServer(ServerProcess):
     def answers(self) -> bool:
         with socket.create_connection((HOST, self.port), 1.0) as connection:
             connection.sendall(GREETING)
-            return bool(connection.recv(8))
+            greeted = bool(connection.recv(8))
+        if self._management:
+            socket.create_connection((HOST, self.ports[3]), 1.0).close()
+        return greeted
 
     def prepare(self) -> None:
         lines = [f"listeners.tcp.1 = {HOST}:{self.port}", "log.file.level = error", *self._options]
+        if self._management:
+            lines += [f"management.tcp.ip = {HOST}", f"management.tcp.port = {self.ports[3]}"]
         (self.folder / "rabbitmq.conf").write_text("\n".join(lines) + "\n")
-        (self.folder / "plugins").write_text("[].\n")
+        (self.folder / "plugins").write_text("[rabbitmq_management].\n" if self._management else "[].\n")
 
     def _environment(self) -> dict[str, str]:
         return {

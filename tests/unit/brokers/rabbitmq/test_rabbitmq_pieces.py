@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import msgspec
 import pytest
 from hypothesis import given
@@ -11,7 +13,7 @@ from longboat.broker import LOST, Lease
 from longboat.brokers.rabbitmq import letter as letters
 from longboat.brokers.rabbitmq.held import Hands, Held
 from longboat.brokers.rabbitmq.letter import Letter
-from longboat.brokers.rabbitmq.names import STEPS, address, key_of, level_of, units_of
+from longboat.brokers.rabbitmq.names import LEVELS, STEPS, Names, address, key_of, level_of, units_of
 from longboat.codec import decode_failures
 from longboat.job import Failure
 from longboat.testing.conformance.stage import job
@@ -97,3 +99,14 @@ def test_headers_come_back_as_they_were() -> None:
     assert letters.opened(sent.headers(), redelivered=False) == sent
     assert letters.opened({**sent.headers(), "x-delivery-count": 2}, redelivered=True).returns == 3
     assert letters.opened(None, redelivered=True).returns == 1
+
+
+@given(queue=st.text("adehlvy.0-", min_size=1), other=st.text("adehlvy.0-", min_size=1))
+def test_no_two_kinds_of_names_are_the_same(queue: str, other: str) -> None:
+    names = Names("p")
+    ready = {names.ready(queue, level) for level in LEVELS}
+    kinds = [ready, {names.dead(other)}, {names.held(other)}, {names.ear(other)}, {names.step(n) for n in range(STEPS)}]
+    for one, two in itertools.combinations(kinds, 2):
+        assert not one & two
+    assert names.is_held(names.held(other))
+    assert not any(names.is_held(name) for kind in kinds if kind != {names.held(other)} for name in kind)
