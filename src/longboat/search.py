@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from fnmatch import fnmatchcase
 from typing import Any
 
@@ -20,10 +20,15 @@ ORDER = (State.RUNNING, State.READY, State.WAITING, State.SCHEDULED, State.DEAD,
 """The states, those that concern people most first: the order of what is found."""
 
 WORDS = ("state", "queue", "task", "id", "error", "failure", "worker", "flow", "args")
+LONGEST = 50_000
+"""Characters of a search."""
 LOOKED_AT = 5000
 """Jobs that one search looks at, about; there is more behind its `after`."""
 
-_WORD = re.compile(r"(state|queue|task|id|error|failure|worker|flow|args(?:\.[^:\s]+)?):(.*)", re.S)
+_NAMED = r"(state|queue|task|id|error|failure|worker|flow|args(?:\.[^:\s]+)?):"
+_WORD = re.compile(f"{_NAMED}(.*)", re.S)
+_SEVERAL = re.compile(rf"\s['\"]?{_NAMED}")
+"""Shows that an argument of a command holds a whole search."""
 
 
 class Query(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -44,11 +49,19 @@ class Query(msgspec.Struct, frozen=True, omit_defaults=True):
     """(path, value): "user.id" and "42". A path of "": anywhere in the arguments."""
     texts: tuple[str, ...] = ()
     """Part of the id, the task's name or the last failure."""
+    clean: Callable[[Any], Any] | None = None
+    """What arguments and messages go through before they are compared, such as a mask: what may not be seen is not found."""
 
     @property
     def counted(self) -> bool:
         """Whether a broker's counts answer how many there are."""
-        return self == Query(self.states, self.queue) and not _wild(self.queue)
+        return self == Query(self.states, self.queue, clean=self.clean) and not wild(self.queue)
+
+    @property
+    def words(self) -> list[str]:
+        """Which of WORDS are used."""
+        said = {"state": self.states, "id": self.ids}
+        return [word for word in WORDS if said.get(word, getattr(self, word, ()))]
 
 
 class Found(msgspec.Struct):
@@ -63,10 +76,21 @@ class Found(msgspec.Struct):
 
 def parse(text: str) -> Query:
     """The query in a text. Raises ConfigError, saying what is not understood."""
-    try:
-        parts = shlex.split(text, posix=True)
-    except ValueError:
-        parts = text.split()  # an apostrophe or an open quote is a character like others
+    if len(text) > LONGEST:
+        raise ConfigError(f"search: this has more than {LONGEST:,} characters")
+    return understood(_parts(text))
+
+
+def from_arguments(arguments: Sequence[str]) -> Query:
+    """The query in a command's arguments: each is one part, spaces and all, or a text of several. Raises ConfigError."""
+    parts: list[str] = []
+    for argument in arguments:
+        parts += _parts(argument) if _SEVERAL.search(argument) else [argument]
+    return understood(parts)
+
+
+def understood(parts: Sequence[str]) -> Query:
+    """The query in parts such as "error:two words". Raises ConfigError, saying what is not understood."""
     found: dict[str, Any] = {}
     states: list[State] = []
     ids: list[str] = []
@@ -92,6 +116,11 @@ def parse(text: str) -> Query:
     return Query(order, ids=tuple(ids), args=tuple(args), texts=tuple(texts), **found)
 
 
+def is_word(part: str) -> bool:
+    """Whether an argument of a command holds one of WORDS, and is no free text."""
+    return bool(_WORD.fullmatch(part) or _SEVERAL.search(part))
+
+
 def written(query: Query) -> str:
     """The text of a query, which parses to it."""
     parts = [("state", ",".join(query.states)), ("id", ",".join(query.ids))]
@@ -100,8 +129,16 @@ def written(query: Query) -> str:
     return " ".join([*(shlex.quote(f"{key}:{value}") for key, value in parts if value), *map(shlex.quote, query.texts)])
 
 
+def held(query: Query, words: Collection[str], of: str) -> Query:
+    """The query, if it says nothing but these words and free text. Raises ConfigError, naming those that can be said."""
+    if wrong := [word for word in query.words if word not in words]:
+        known = ", ".join(f"{word}:" for word in words)
+        raise ConfigError(f"search: {wrong[0]}: says nothing of {of}; use {known} or free text")
+    return query
+
+
 def search(broker: Broker, query: Query, *, after: str | None = None, limit: int = 50) -> Found:
-    """Up to `limit` jobs (where each must be looked at: fewer than twice as many), state by state in ORDER.
+    """Up to `limit` jobs, state by state in ORDER.
 
     Looks at LOOKED_AT jobs at most: there may be none, and still an `after`. Raises ConfigError for the `after` of another
     search.
@@ -109,8 +146,9 @@ def search(broker: Broker, query: Query, *, after: str | None = None, limit: int
     if query.ids:
         views = broker.inspector.find(query.ids)
         return Found([view for view in views if view is not None and matches(query, view)], None, len(views))
-    queue = query.queue if query.queue and not _wild(query.queue) else None
-    task = query.task if query.task and not _wild(query.task) else None
+    queue = query.queue if query.queue and not wild(query.queue) else None
+    task = query.task if query.task and not wild(query.task) else None
+    all_fit = query == Query(query.states, queue or "", task or "", clean=query.clean)
     states = list(query.states or ORDER)
     cursor: str | None = None
     if after is not None:
@@ -124,9 +162,19 @@ def search(broker: Broker, query: Query, *, after: str | None = None, limit: int
         while True:
             if len(jobs) >= limit or looked >= LOOKED_AT:
                 return Found(jobs, f"{state.value}:{cursor or ''}", looked)
-            page = broker.inspector.jobs(state, queue=queue, task=task, after=cursor, limit=limit)
-            looked += max(len(page.jobs), limit if task else 1)
-            jobs += [job for job in page.jobs if matches(query, job)]
+            left = limit - len(jobs)
+            size = left if all_fit else limit
+            try:
+                page = broker.inspector.jobs(state, queue=queue, task=task, after=cursor, limit=size)
+            except (ValueError, TypeError, LookupError) as error:
+                if cursor is None or looked:
+                    raise
+                raise ConfigError(f"search: {after!r} is not where this search ended: {error}") from None
+            while len(fit := [place for place, job in enumerate(page.jobs, 1) if matches(query, job)]) > left:
+                size = min(size - 1, fit[left - 1])  # up to the last one that is wanted
+                page = broker.inspector.jobs(state, queue=queue, task=task, after=cursor, limit=size)
+            looked += max(len(page.jobs), size if task else 1)
+            jobs += [page.jobs[place - 1] for place in fit]
             cursor = page.after
             if cursor is None:
                 break
@@ -149,25 +197,27 @@ def matches(query: Query, job: JobView) -> bool:
     """Whether the job, as it is seen, is one of those looked for."""
     last = job.failures[-1] if job.failures else None
     said = f"{last.type}: {last.message}" if last else ""
+    said = said if query.clean is None else query.clean(said)
     return (
         (not query.states or job.state in query.states)
-        and (not query.queue or _same(query.queue, job.queue))
-        and (not query.task or _same(query.task, job.task))
-        and (not query.worker or _same(query.worker, job.worker or (last.worker if last else "")))
+        and (not query.queue or same(query.queue, job.queue))
+        and (not query.task or same(query.task, job.task))
+        and (not query.worker or same(query.worker, job.worker or (last.worker if last else "")))
         and (not query.flow or (job.ties is not None and job.ties.flow == query.flow))
-        and (not query.error or _within(query.error, said))
+        and (not query.error or within(query.error, said))
         and (not query.failure or (last is not None and fingerprint(job.task, last) == query.failure))
-        and all(any(_within(text, place) for place in (job.id, job.task, said)) for text in query.texts)
-        and (not query.args or _has_args(query.args, job.payload))
+        and all(any(within(text, place) for place in (job.id, job.task, said)) for text in query.texts)
+        and (not query.args or _has_args(query, job.payload))
     )
 
 
-def _has_args(wanted: tuple[tuple[str, str], ...], payload: bytes) -> bool:
+def _has_args(query: Query, payload: bytes) -> bool:
     try:
         args = codec.decode(payload)
     except Undecodable:
         return False
-    return all(_within(value, _text(args)) if not path else _at(args, path.split("."), value) for path, value in wanted)
+    args = args if query.clean is None else query.clean(args)
+    return all(within(value, _text(args)) if not path else _at(args, path.split("."), value) for path, value in query.args)
 
 
 def _at(value: Any, path: list[str], wanted: str) -> bool:
@@ -178,7 +228,14 @@ def _at(value: Any, path: list[str], wanted: str) -> bool:
             value = value[int(step)]
         else:
             return False
-    return _same(wanted, value if isinstance(value, str) else _text(value))
+    return same(wanted, value if isinstance(value, str) else _text(value))
+
+
+def _parts(text: str) -> list[str]:
+    try:
+        return shlex.split(text, posix=True)
+    except ValueError:
+        return text.split()  # an apostrophe or an open quote is a character like others
 
 
 def _text(value: Any) -> str:
@@ -195,16 +252,19 @@ def _state(name: str) -> State:
         raise ConfigError(f"search: there is no state {name!r}; there are {', '.join(State)}") from None
 
 
-def _wild(pattern: str) -> bool:
+def wild(pattern: str) -> bool:
+    """Whether it stands for several texts."""
     return "*" in pattern or "?" in pattern
 
 
-def _same(pattern: str, text: str) -> bool:
-    return fnmatchcase(text, pattern.replace("[", "[[]")) if _wild(pattern) else pattern == text
+def same(pattern: str, text: str) -> bool:
+    """Whether the text is what a word's value means."""
+    return fnmatchcase(text, pattern.replace("[", "[[]")) if wild(pattern) else pattern == text
 
 
-def _within(part: str, text: str) -> bool:
-    if _wild(part):
+def within(part: str, text: str) -> bool:
+    """Whether the text holds it, in any case of letters."""
+    if wild(part):
         return fnmatchcase(text.lower(), f"*{part.lower().replace('[', '[[]')}*")
     return part.lower() in text.lower()
 

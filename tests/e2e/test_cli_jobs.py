@@ -132,7 +132,9 @@ def test_dead_jobs_are_listed_and_shown(shell: Shell) -> None:
 
 def test_dead_jobs_are_retried(shell: Shell) -> None:
     one, two, _ = dead(shell)
-    assert shell.run("dead", "retry", "--all", "--dry-run").out == "would retry 3 dead jobs; nothing was changed\n"
+    said = shell.run("dead", "retry", "--all", "--dry-run").out.splitlines()
+    assert said[0] == "would retry 3 dead jobs; nothing was changed"
+    assert [line.split() for line in said[2:]] == [["dead", "tasks.boom", "2"], ["dead", "tasks.greet", "1"]]
     assert "no terminal" in shell.fails("dead", "retry", "--all", status=2).err
     assert counts(shell) == {"dead": 3}
     assert shell.run("dead", "retry", "--task", "tasks.boom", "--queue", "mail", "--yes").out == "retried 1 dead job\n"

@@ -11,8 +11,10 @@ from pathlib import Path
 import pytest
 from cli_rig import COMMAND, Shell
 
+from longboat.codec import encode
 from longboat.connect import connect
-from longboat.job import JobView, State
+from longboat.job import Job, JobView, State
+from longboat.ties import Ties
 
 pytestmark = pytest.mark.slow
 
@@ -213,3 +215,13 @@ def test_what_cannot_be_replayed(shell: Shell) -> None:
     assert "cannot be decoded" in shell.fails("replay", "gone", status=1).err
     (shell.folder / "elsewhere").mkdir()
     shell.fails("replay", "nobody", status=3, folder=shell.folder / "elsewhere")
+
+
+def test_a_message_that_names_no_such_parent_is_told_as_that(shell: Shell) -> None:
+    broker = connect(shell.url)
+    broker.put([Job(1, "x $(touch y)", "tasks.double", encode({}), ties=Ties(into={"n": 5}))])
+    broker.close()
+    failed = shell.run("replay", "x $(touch y)", status=2)
+    assert "parents that it does not name" in failed.err
+    assert "Traceback" not in failed.err
+    assert "'x $(touch y)'" in failed.err, "what is there to be copied is quoted"

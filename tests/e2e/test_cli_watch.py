@@ -115,7 +115,7 @@ def test_workers_and_top_show_a_worker(shell: Shell) -> None:
         (job,) = next(card["running"] for card in cards if card["running"])
         assert job[1] == "tasks.sleep"
         table = shell.run("workers").out.splitlines()
-        assert table[0].split() == ["name", "queues", "running", "slots", "ended", "memory", "up", "version"]
+        assert table[0].split() == ["name", "state", "queues", "running", "slots", "ended", "memory", "up", "version"]
         assert len(table) == 3
         text = shell.run("top", "--once").out
         assert "workers: 2" in text

@@ -12,7 +12,7 @@ from longboat.brokers.memory import MemoryBroker
 from longboat.errors import ConfigError
 from longboat.history import fingerprint
 from longboat.job import Dead, Failure, Job, State
-from longboat.search import ORDER, Query, every, matches, parse, search, written
+from longboat.search import ORDER, Query, every, from_arguments, held, is_word, matches, parse, search, written
 
 WORD = st.text(st.characters(codec="utf-8", exclude_categories=("Cc", "Cs", "Zs", "Zl", "Zp")), min_size=1, max_size=12)
 PHRASE = st.lists(WORD, min_size=1, max_size=3).map(" ".join)
@@ -103,3 +103,34 @@ def test_each_search_looks_at_a_bounded_number(broker: Broker) -> None:
 def test_an_end_of_another_search_is_refused(broker: Broker) -> None:
     with pytest.raises(ConfigError, match="not where this search ended"):
         search(broker, parse("state:dead"), after="ready:")
+
+
+@pytest.mark.parametrize("text", ["", "task:mail.*", "queue:many", "args.no:1"])
+def test_no_search_finds_more_than_its_limit(broker: Broker, text: str) -> None:
+    broker.put([Job(1, f"x{n:02}", "many", codec.encode({"no": n % 3}), "many") for n in range(40)])
+    query, after, ids = parse(text), None, list[str]()
+    while True:
+        found = search(broker, query, after=after, limit=3)
+        assert len(found.jobs) <= 3
+        ids += [job.id for job in found.jobs]
+        after = found.after
+        if after is None:
+            break
+    assert len(ids) == len(set(ids))
+    assert sorted(ids) == sorted(job.id for jobs in every(broker, query, limit=500) for job in jobs)
+
+
+def test_arguments_of_a_command_are_parts_or_whole_searches() -> None:
+    assert from_arguments(["error:two words", "queue:mail"]) == Query(queue="mail", error="two words")
+    assert from_arguments(["state:dead 'error:two words'", "two words"]) == Query(
+        (State.DEAD,), error="two words", texts=("two words",)
+    )
+    assert is_word("state:dead")
+    assert is_word("'error:two words' queue:mail")
+    assert not is_word("mail:17")
+
+
+def test_what_says_nothing_of_a_thing_is_refused() -> None:
+    assert held(parse("queue:q text"), ("queue",), "queues") == parse("queue:q text")
+    with pytest.raises(ConfigError, match=r"args: says nothing of queues; use queue:, state: or free text"):
+        held(parse("queue:q args.x:1"), ("queue", "state"), "queues")

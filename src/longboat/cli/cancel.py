@@ -12,8 +12,9 @@ from longboat.job import State
 
 if TYPE_CHECKING:
     from longboat.broker import Broker
+    from longboat.bulk import Chosen
+    from longboat.search import Query
 
-BATCH = 200
 LIVING = (State.SCHEDULED, State.WAITING, State.READY, State.RUNNING)
 
 
@@ -35,13 +36,16 @@ def command(
     """
     if sum((bool(ids), bool(queue or task), bool(flow))) != 1:
         raise click.UsageError("Say which: one ID or several, or --queue and --task, or --flow.")
+    from longboat.cli import many
     from longboat.cli.address import opened
+    from longboat.search import Query
 
     with opened(url) as broker:
         if ids:
             return _by_ids(broker, ids)
-        _many(broker, _of_flow(broker, flow) if flow else _of(broker, queue, task), yes=yes, dry_run=dry_run)
-    return DONE
+        query = Query(LIVING, queue=queue or "", task=task or "")
+        chosen = _of_flow(broker, query, flow) if flow else many.choose(broker, query)
+        return many.carry_out(broker, "cancel", query, chosen, yes=yes, dry_run=dry_run)
 
 
 def _by_ids(broker: Broker, ids: tuple[str, ...]) -> int:
@@ -60,42 +64,11 @@ def _by_ids(broker: Broker, ids: tuple[str, ...]) -> int:
     return status
 
 
-def _many(broker: Broker, ids: list[str], *, yes: bool, dry_run: bool) -> None:
-    from longboat.cli.asking import agreed, jobs
-    from longboat.progress import bar
-
-    if not ids:
-        click.echo("no such jobs")
-    elif agreed(f"cancel {jobs(len(ids), 'unfinished')}", yes=yes, dry_run=dry_run):
-        cancelled = 0
-        with bar("Cancelled", len(ids)) as advance:
-            for start in range(0, len(ids), BATCH):
-                cancelled += len(broker.inspector.cancel(ids[start : start + BATCH]))
-                advance(len(ids[start : start + BATCH]))
-        click.echo(f"cancelled {jobs(cancelled, 'unfinished')}")
-
-
-def _of(broker: Broker, queue: str | None, task: str | None) -> list[str]:
-    ids: list[str] = []
-    for state in LIVING:
-        after = None
-        while True:
-            page = broker.inspector.jobs(state, queue=queue, task=task, after=after, limit=BATCH)
-            ids += [job.id for job in page.jobs]
-            after = page.after
-            if after is None:
-                break
-    return list(dict.fromkeys(ids))
-
-
-def _of_flow(broker: Broker, flow_id: str) -> list[str]:
+def _of_flow(broker: Broker, query: Query, flow_id: str) -> Chosen:
     """Last ones first, so that none starts meanwhile."""
+    from longboat.cli.many import named
     from longboat.flows import members, plan
 
     plan(broker.board, flow_id)
     ids = [job_id for some in members(broker.board, flow_id) for job_id, _ in some]
-    living: list[str] = []
-    for start in range(0, len(ids), BATCH):
-        views = broker.inspector.find(ids[start : start + BATCH])
-        living += [view.id for view in views if view is not None and not view.state.ended]
-    return living[::-1]
+    return named(broker, query, ids[::-1])

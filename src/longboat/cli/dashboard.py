@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from longboat.cli.fail import BROKER, USAGE, CommandFailed
-from longboat.errors import MissingExtra
+from longboat.cli.fail import BROKER, USAGE, CommandFailed, line
+from longboat.errors import AppNotFound, MissingExtra
 
 if TYPE_CHECKING:
     from longboat.app import Longboat
@@ -38,7 +38,7 @@ def command(url: str | None, host: str, port: int, role: str, root: str) -> None
     """Show queues, jobs, failures, workers and more of the broker at URL in a browser, until told to stop.
 
     URL is a broker's, such as redis://…; else LONGBOAT_URL, else the app's, else sqlite:///longboat.db. The app's code is
-    not needed; where it is found (and no URL is given), tasks get forms for their parameters.
+    not needed; where it is found, tasks get forms for their parameters, whatever broker is looked at.
 
     Without tokens it listens on this machine only. LONGBOAT_DASHBOARD_TOKEN is a secret that lets its bearer do everything,
     LONGBOAT_DASHBOARD_OPERATOR_TOKEN all but delete, LONGBOAT_DASHBOARD_VIEWER_TOKEN look: open /?token=… once, or give it
@@ -49,16 +49,19 @@ def command(url: str | None, host: str, port: int, role: str, root: str) -> None
     longboat dashboard redis://localhost:6379
     LONGBOAT_DASHBOARD_TOKEN=$(openssl rand -hex 24) longboat dashboard --host 0.0.0.0
 
-    Exit status: 0 after a stop, 2 wrong usage, 4 the address or the broker cannot be had.
+    Exit status: 0 after a stop, 2 wrong usage, 3 no URL is said and the app cannot be imported, 4 the address or the
+    broker cannot be had.
     """
     from longboat.cli import address
     from longboat.dashboard import longboat_dashboard
 
-    app = _app(url)
+    app, no_code = _app(url)
     address.refuse_memory(app.url)
     tokens = {value: whose for name, whose in TOKENS.items() if (value := os.environ.get(name))}
-    dashboard = longboat_dashboard(app, tokens=tokens, local_role=role)
+    dashboard = longboat_dashboard(app, tokens=tokens, local_role=role, no_code=no_code)
     _check_bind(host, bool(tokens))
+    _check_scripts()
+    root = f"/{path}" if (path := root.strip("/")) else ""
     try:
         app.broker.inspector.counts()  # a store that cannot be worked with is told now
         _serve(dashboard, app, host, port, root, bool(tokens))
@@ -67,13 +70,30 @@ def command(url: str | None, host: str, port: int, role: str, root: str) -> None
         app.close()
 
 
-def _app(url: str | None) -> Longboat:
+def _app(url: str | None) -> tuple[Longboat, str]:
+    """The app, at the broker that was said; and why its code is not here where it should be.
+
+    Raises AppNotFound for code that cannot be imported when nothing else says which broker is meant.
+    """
     from longboat.app import Longboat
     from longboat.cli import address, locate
 
-    if url is None and "LONGBOAT_URL" not in os.environ and (found := locate.look()) is not None:
-        return found[0]
-    return Longboat(address.address(url).url)
+    said = url or os.environ.get("LONGBOAT_URL")
+    try:
+        found = locate.look()
+    except AppNotFound as error:
+        if not said:
+            return Longboat(address.address(None).url), ""  # it raises, with advice
+        reason = str(error).partition("\n")[0]
+        click.echo(f"tasks go by name alone: {line(reason)}", err=True)
+        return Longboat(said), reason
+    if found is None:
+        return Longboat(said), ""
+    app = found[0]
+    if said and said != app.url:
+        app.close()  # its module may have used it
+        app.url = said
+    return app, ""
 
 
 def _check_bind(host: str, guarded: bool) -> None:
@@ -85,6 +105,14 @@ def _check_bind(host: str, guarded: bool) -> None:
             "Set one: LONGBOAT_DASHBOARD_TOKEN=$(openssl rand -hex 24). Or listen at 127.0.0.1.",
             USAGE,
         )
+
+
+def _check_scripts() -> None:
+    """A wheel has them; a checkout installed where there was no npm has not, and pip does not show why."""
+    from longboat import dashboard
+
+    if not os.path.exists(os.path.join(os.path.dirname(dashboard.__file__), "static", "vendor", "htmx.min.js")):
+        click.echo("no charts and no live pages: htmx and uPlot are not here; `python hatch_build.py` brings them", err=True)
 
 
 def _serve(dashboard: object, app: Longboat, host: str, port: int, root: str, guarded: bool) -> None:

@@ -2,18 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import click
 
 from longboat.cli.fail import DONE, FAILED, CommandFailed
 from longboat.cli.params import changes, json_option, url_option
+from longboat.cli.words import query_argument
 from longboat.job import State
-
-if TYPE_CHECKING:
-    from longboat.broker import Broker
-
-BATCH = 200
 
 
 @click.group(invoke_without_command=True)
@@ -22,9 +16,10 @@ def command(ctx: click.Context) -> None:
     """Dead jobs: those that used up their attempts, or could not be run at all. They are kept for 30 days.
 
     \b
-    longboat dead list --task tasks.add
+    longboat dead list task:tasks.* error:timeout
     longboat dead show ID
     longboat dead retry --queue mail --dry-run
+    longboat dead purge ID ID
     longboat dead purge --all --yes
     """
     if ctx.invoked_subcommand is None:
@@ -32,19 +27,30 @@ def command(ctx: click.Context) -> None:
 
 
 @command.command("list")
+@query_argument
 @click.option("--queue", metavar="NAME", help="Only of this queue.")
 @click.option("--task", metavar="NAME", help="Only of this task.")
 @click.option("--limit", type=click.IntRange(min=1), default=50, show_default=True, metavar="N", help="At most so many.")
-@click.option("--after", metavar="TEXT", help="Go on where a list ended.")
+@click.option("--after", metavar="TEXT", help="Go on where the same list ended.")
 @json_option
 @url_option
-def list_(queue: str | None, task: str | None, limit: int, after: str | None, as_json: bool, url: str | None) -> None:
-    """List dead jobs, the newest first, each with its last failure."""
+def list_(
+    words: tuple[str, ...],
+    queue: str | None,
+    task: str | None,
+    limit: int,
+    after: str | None,
+    as_json: bool,
+    url: str | None,
+) -> None:
+    """List dead jobs, the newest first, each with its last failure. QUERY: see `longboat jobs --help`."""
     from longboat.cli.address import opened
     from longboat.cli.jobs import list_jobs
+    from longboat.cli.words import of_jobs
 
+    query = of_jobs(words, [State.DEAD], queue=queue, task=task)
     with opened(url) as broker:
-        list_jobs(broker, [State.DEAD], queue, task, after, limit, as_json)
+        list_jobs(broker, query, after, limit, as_json)
 
 
 @command.command()
@@ -66,73 +72,96 @@ def show(id: str, as_json: bool, url: str | None) -> None:
         show_job(view, as_json)
 
 
+_WORDS = "[ID]... or [QUERY]..."
+
+
 @command.command()
-@click.argument("ids", nargs=-1, metavar="[ID]...")
+@click.argument("words", nargs=-1, metavar=_WORDS)
 @click.option("--all", "every", is_flag=True, help="All dead jobs.")
 @click.option("--queue", metavar="NAME", help="Those of this queue.")
 @click.option("--task", metavar="NAME", help="Those of this task.")
 @changes
+@json_option
 @url_option
 def retry(
-    ids: tuple[str, ...], every: bool, queue: str | None, task: str | None, yes: bool, dry_run: bool, url: str | None
+    words: tuple[str, ...],
+    every: bool,
+    queue: str | None,
+    task: str | None,
+    yes: bool,
+    dry_run: bool,
+    as_json: bool,
+    url: str | None,
 ) -> int:
     """Make dead jobs ready again, with all their attempts anew; their failures stay on record.
 
-    By ids, or --all, or --queue and --task. Says how many it would be, and asks.
+    By ids, or --all, or --queue and --task, or a QUERY: if one of the words is such as queue:mail or error:timeout, all
+    of them are (see `longboat jobs --help`). Says how many it would be, and asks.
 
     Exit status: 0 done, 1 some of the ids named no dead job.
     """
-    if sum((bool(ids), every, bool(queue or task))) != 1:
-        raise click.UsageError("Say which: ids, or --all, or --queue and --task.")
-    from longboat.cli.address import opened
-    from longboat.cli.asking import agreed, jobs
-    from longboat.progress import bar
-
-    with opened(url) as broker:
-        chosen = _dead_among(broker, ids) if ids else _dead(broker, queue, task)
-        missing = len(set(ids)) - len(chosen) if ids else 0
-        if missing:
-            click.echo(f"{missing} of the {len(set(ids))} ids: no dead job", err=True)
-        if not chosen:
-            click.echo("no such jobs")
-        elif agreed(f"retry {jobs(len(chosen), 'dead')}", yes=yes, dry_run=dry_run):
-            revived = 0
-            with bar("Retried", len(chosen)) as advance:
-                for start in range(0, len(chosen), BATCH):
-                    batch = chosen[start : start + BATCH]
-                    revived += len(broker.inspector.revive(batch))
-                    advance(len(batch))
-            click.echo(f"retried {jobs(revived, 'dead')}")
-    return FAILED if missing else DONE
+    return _many("retry", words, every, queue, task, yes, dry_run, as_json, url)
 
 
 @command.command()
+@click.argument("words", nargs=-1, metavar=_WORDS)
 @click.option("--all", "every", is_flag=True, help="All dead jobs.")
 @click.option("--queue", metavar="NAME", help="Those of this queue.")
 @changes
+@json_option
 @url_option
-def purge(every: bool, queue: str | None, yes: bool, dry_run: bool, url: str | None) -> None:
-    """Delete dead jobs for good: --all, or those of a --queue. Says how many it would be, and asks."""
-    if every == bool(queue):
-        raise click.UsageError("Say which: --all, or --queue.")
+def purge(
+    words: tuple[str, ...], every: bool, queue: str | None, yes: bool, dry_run: bool, as_json: bool, url: str | None
+) -> int:
+    """Delete dead jobs for good: by ids, or --all, or those of a --queue, or a QUERY: see `longboat dead retry --help`.
+
+    By ids or a QUERY, those that are part of a flow stay. Says how many it would be, and asks.
+
+    Exit status: 0 done, 1 some of the ids named no dead job.
+    """
+    if words or not (every or queue):
+        return _many("discard", words, every, queue, None, yes, dry_run, as_json, url)
     from longboat.cli.address import opened
     from longboat.cli.purge import delete
 
+    _one_way(words, every, queue, None)
     with opened(url) as broker:
-        delete(broker, {State.DEAD}, queue, yes=yes, dry_run=dry_run)
+        return delete(broker, {State.DEAD}, queue, yes=yes, dry_run=dry_run, as_json=as_json)
 
 
-def _dead_among(broker: Broker, ids: tuple[str, ...]) -> list[str]:
-    views = broker.inspector.find(list(dict.fromkeys(ids)))
-    return [view.id for view in views if view is not None and view.state is State.DEAD]
+def _one_way(words: tuple[str, ...], every: bool, queue: str | None, task: str | None) -> bool:
+    """Whether the words are a query. Raises UsageError unless jobs are named in one way."""
+    from longboat.search import is_word
+
+    query = any(is_word(word) for word in words)
+    ways = (bool(words), every, bool(queue or task) and not query)
+    if sum(ways) != 1:
+        raise click.UsageError("Say which: ids, or --all, or --queue or --task, or words such as queue:mail.")
+    return query
 
 
-def _dead(broker: Broker, queue: str | None, task: str | None) -> list[str]:
-    ids: list[str] = []
-    after = None
-    while True:
-        page = broker.inspector.jobs(State.DEAD, queue=queue, task=task, after=after, limit=BATCH)
-        ids += [job.id for job in page.jobs]
-        after = page.after
-        if after is None:
-            return ids
+def _many(
+    action: str,
+    words: tuple[str, ...],
+    every: bool,
+    queue: str | None,
+    task: str | None,
+    yes: bool,
+    dry_run: bool,
+    as_json: bool,
+    url: str | None,
+) -> int:
+    from longboat.cli import many
+    from longboat.cli.address import opened
+    from longboat.cli.words import of_jobs
+
+    by_query = _one_way(words, every, queue, task)
+    query = of_jobs(words if by_query else (), [State.DEAD], queue=queue, task=task)
+    ids = dict.fromkeys(() if by_query else words)
+    with opened(url) as broker:
+        chosen = many.named(broker, query, list(ids)) if ids else many.choose(broker, query)
+        missing = len(ids) - len(chosen.ids) if ids else 0
+        if missing:
+            click.echo(f"{missing} of the {len(ids)} ids: no dead job", err=True)
+        status = many.carry_out(broker, action, query, chosen, yes=yes, dry_run=dry_run, as_json=as_json)
+    return FAILED if missing and status == DONE else status

@@ -2,9 +2,22 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
 import click
 
 from longboat.cli.params import json_option, url_option
+from longboat.cli.words import query_argument
+
+if TYPE_CHECKING:
+    from longboat.broker import Broker
+    from longboat.flow import FlowStatus, Plan
+    from longboat.search import Query
+
+MOST = 10_000
+"""Flows that a query looks at, the newest."""
 
 
 @click.group()
@@ -19,21 +32,25 @@ def command() -> None:
 
 
 @command.command("list")
+@query_argument
 @click.option("--limit", type=click.IntRange(min=1), default=20, show_default=True, metavar="N", help="At most so many.")
 @json_option
 @url_option
-def list_(limit: int, as_json: bool, url: str | None) -> None:
-    """List flows, the newest first."""
+def list_(words: tuple[str, ...], limit: int, as_json: bool, url: str | None) -> None:
+    """List flows, the newest first.
+
+    QUERY: flow: (the id), task: (the one that it ends with), state: (those that have such jobs), or part of id or task.
+    """
     import time
 
     from longboat.cli import show
     from longboat.cli.address import opened
-    from longboat.flows import newest, status
+    from longboat.cli.words import filter_of
 
-    rows = []
+    query = filter_of(words, ("flow", "task", "state"), "flows")
+    rows: list[list[str]] = []
     with opened(url) as broker:
-        for flow_id, plan in newest(broker.board, limit):
-            found = status(broker, flow_id)
+        for flow_id, plan, found in itertools.islice(_meant(broker, query, MOST if words else limit), limit):
             counts = {state.value: count for state, count in found.jobs.items()}
             if as_json:
                 line = {"id": flow_id, "name": plan.name, "begun": plan.begun, "jobs": counts, "failed": found.failed}
@@ -44,7 +61,24 @@ def list_(limit: int, as_json: bool, url: str | None) -> None:
         if rows:
             show.table(["id", "ends with", "begun", "jobs"], rows)
         else:
-            click.echo("no flows")
+            click.echo("no such flows" if words else "no flows")
+
+
+def _meant(broker: Broker, query: Query, most: int) -> Iterator[tuple[str, Plan, FlowStatus]]:
+    """The newest first."""
+    from longboat.flows import newest, status
+    from longboat.search import same, within
+
+    for flow_id, plan in newest(broker.board, most):
+        if (
+            (query.flow and not same(query.flow, flow_id))
+            or (query.task and not same(query.task, plan.name))
+            or not all(within(text, flow_id) or within(text, plan.name) for text in query.texts)
+        ):
+            continue
+        found = status(broker, flow_id)
+        if not query.states or any(found.jobs[state] for state in query.states):
+            yield flow_id, plan, found
 
 
 @command.command("show")

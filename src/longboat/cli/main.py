@@ -17,7 +17,7 @@ COMMANDS = {
     "serve": "Publish a store to other machines.",
     "enqueue": "Ask for a job of a task.",
     "result": "Print a job's result.",
-    "jobs": "List jobs, or show one.",
+    "jobs": "Find jobs; show, retry, cancel, discard or move them.",
     "queues": "Count jobs by queue and state.",
     "workers": "List the workers.",
     "top": "Show queues and workers live.",

@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING
 
 import click
 
-from longboat.cli.params import changes, url_option
+from longboat.cli.fail import DONE, INTERRUPTED
+from longboat.cli.params import changes, json_option, url_option
 from longboat.job import State
 
 if TYPE_CHECKING:
     from longboat.broker import Broker
+    from longboat.bulk import Done
 
 BATCH = 1000
 
@@ -27,8 +29,9 @@ BATCH = 1000
     help="Only those in this state; may be given several times. Default: every state but running.",
 )
 @changes
+@json_option
 @url_option
-def command(queue: str | None, states: tuple[str, ...], yes: bool, dry_run: bool, url: str | None) -> None:
+def command(queue: str | None, states: tuple[str, ...], yes: bool, dry_run: bool, as_json: bool, url: str | None) -> int:
     """Delete jobs for good, with their results and failures. Those that run are never deleted.
 
     Says how many jobs of which states it would be, and asks.
@@ -41,31 +44,39 @@ def command(queue: str | None, states: tuple[str, ...], yes: bool, dry_run: bool
 
     chosen = {State(state) for state in states} or set(State) - {State.RUNNING}
     with opened(url) as broker:
-        delete(broker, chosen, queue, yes=yes, dry_run=dry_run)
+        return delete(broker, chosen, queue, yes=yes, dry_run=dry_run, as_json=as_json)
 
 
-def delete(broker: Broker, states: Collection[State], queue: str | None, *, yes: bool, dry_run: bool) -> None:
-    """Count, ask, delete in batches."""
+def delete(broker: Broker, states: Collection[State], queue: str | None, *, yes: bool, dry_run: bool, as_json: bool) -> int:
+    """Count, ask, delete in batches; returns the exit status."""
+    from longboat import bulk
+    from longboat.cli import many
     from longboat.cli.asking import agreed, jobs
-    from longboat.progress import bar
 
     counts = broker.inspector.counts()
     found = {state: sum(n for (q, s), n in counts.items() if s is state and queue in (None, q)) for state in State}
     found = {state: n for state, n in found.items() if n and state in states}
-    total = sum(found.values())
+    total, done = sum(found.values()), bulk.Done()
     words = ", ".join(f"{n:,} {state.value}" for state, n in found.items())
-    what = f"delete {jobs(total)}" + (f" ({words})" if words else "")
-    if not total:
+    if total and agreed(f"delete {jobs(total)} ({words})", yes=yes, dry_run=dry_run, as_json=as_json):
+        _purge(broker, states, queue, total, done)
+        many.report(done, total, "deleted", "", "", as_json)
+    if as_json:
+        many.document("purge", total, [{"state": state.value, "jobs": n} for state, n in found.items()], done, dry_run)
+    elif not total:
         click.echo("no such jobs")
-        return
-    if not agreed(what, yes=yes, dry_run=dry_run):
-        return
-    deleted = 0
-    with bar("Deleted", total) as advance:
-        while deleted < total:  # no further: jobs may come as fast as they are deleted
-            batch = broker.inspector.purge(states, queue=queue, limit=min(BATCH, total - deleted))
+    return INTERRUPTED if done.stopped else DONE
+
+
+def _purge(broker: Broker, states: Collection[State], queue: str | None, total: int, done: Done) -> None:
+    from longboat.cli.many import ctrl_c
+    from longboat.progress import bar
+
+    with ctrl_c() as stop, bar("Deleted", total) as advance:
+        while done.done < total:  # no further: jobs may come as fast as they are deleted
+            done.stopped = stop()
+            batch = 0 if done.stopped else broker.inspector.purge(states, queue=queue, limit=min(BATCH, total - done.done))
             if not batch:
-                break
-            deleted += batch
+                return
+            done.done = done.tried = done.done + batch
             advance(batch)
-    click.echo(f"deleted {jobs(deleted)}")

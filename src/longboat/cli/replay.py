@@ -6,6 +6,7 @@ import os
 import sys
 import traceback
 from collections.abc import Iterator
+from shlex import quote
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -68,14 +69,14 @@ def command(id: str, app: str | None, debug: bool, url: str | None) -> int:
 
 def _task(app: Longboat, spec: str, view: JobView) -> Task[..., Any]:
     if not view.task:
-        advice = f"See its bytes: `longboat jobs show {view.id}`."
+        advice = f"See its bytes: `longboat jobs show {quote(view.id)}`."
         raise CommandFailed(f"job {view.id} is stored as a message that cannot be decoded", advice)
     task = app.registry.get(view.task)
     if task is None:
         known = ", ".join(sorted(app.registry.tasks)[:10]) or "none"
         raise CommandFailed(
             f"the app {spec} has no task {view.task!r}; its tasks: {known}",
-            f"Name the app that has it: `longboat replay {view.id} module:attribute`.",
+            f"Name the app that has it: `longboat replay {quote(view.id)} module:attribute`.",
             USAGE,
         )
     return task
@@ -104,6 +105,8 @@ def _inputs(broker: Broker, view: JobView, ties: Ties) -> list[bytes]:
     from longboat.job import State
 
     wanted = {place: name for name, slots in ties.into.items() for place in _places(slots)}
+    if not all(0 <= place < len(ties.after) for place in wanted):
+        raise _misfit(view, Undecodable(f"it takes results of parents that it does not name ({len(ties.after)} are named)"))
     ids = [ties.after[place] for place in sorted(wanted)]
     results = dict(zip(sorted(wanted), broker.results.get(ids), strict=True))
     for place, result in results.items():
@@ -130,8 +133,8 @@ def _no_result(broker: Broker, view: JobView, parent: str, parameter: str) -> Co
         advice = "Results are kept for the time that keep_result of their task says; enqueue the flow anew."
         return CommandFailed(f"{what}, whose result is forgotten", advice)
     if seen.state.ended:
-        return CommandFailed(f"{what}, which is {seen.state.value}", f"Replay that one: `longboat replay {parent}`.")
-    advice = f"Wait for it: `longboat result {parent} --wait`."
+        return CommandFailed(f"{what}, which is {seen.state.value}", f"Replay that one: `longboat replay {quote(parent)}`.")
+    advice = f"Wait for it: `longboat result {quote(parent)} --wait`."
     return CommandFailed(f"{what}, which has not ended: it is {seen.state.value}", advice, WAITED)
 
 
@@ -147,7 +150,7 @@ def _arguments(task: Task[..., Any], view: JobView, payload: bytes) -> tuple[lis
 
 
 def _misfit(view: JobView, error: Exception) -> CommandFailed:
-    advice = f"See them: `longboat jobs show {view.id}`. No worker with this code can run it either."
+    advice = f"See them: `longboat jobs show {quote(view.id)}`. No worker with this code can run it either."
     return CommandFailed(f"the stored arguments do not fit: {error}", advice, USAGE)
 
 

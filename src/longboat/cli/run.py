@@ -17,6 +17,7 @@ from longboat.logs import LogFormat, listener, set_up
 from longboat.worker import channel
 from longboat.worker.channel import Channel
 from longboat.worker.notify import notify
+from longboat.worker.obeying import ORDERED
 from longboat.worker.options import WorkerOptions, options
 from longboat.worker.scaler import Scaler, bounds
 from longboat.worker.supervisor import EXIT_APP, EXIT_BROKER, EXIT_RECYCLE, Supervisor
@@ -146,6 +147,8 @@ def _run(made: Worker, end: Channel, watcher: Any) -> str:
         if watcher is not None:
             watcher.start(lambda: made.finish("reload"))
         await asyncio.to_thread(made.finished.wait)
+        if made.reason == ORDERED:
+            end.send(channel.LEAVING)
         await asyncio.to_thread(made.close, RETIREMENT if made.reason == "retire" else None)
 
     signal.signal(signal.SIGTERM, lambda *_: made.finish("stop"))

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
 from longboat.cli.fail import CommandFailed
 from longboat.cli.params import json_option, url_option
+from longboat.cli.words import query_argument
+
+if TYPE_CHECKING:
+    from longboat.schedule import Schedule
+    from longboat.search import Query
 
 
 @click.group()
@@ -23,18 +30,24 @@ def command() -> None:
 
 
 @command.command("list")
+@query_argument
 @json_option
 @url_option
-def list_(as_json: bool, url: str | None) -> None:
-    """List all schedules, with when they are due next."""
+def list_(words: tuple[str, ...], as_json: bool, url: str | None) -> None:
+    """List schedules, with when they are due next.
+
+    QUERY: queue: and task: (of their jobs), or part of the name or the rule.
+    """
     import time
 
     from longboat import scheduler
     from longboat.cli import show
     from longboat.cli.address import opened
+    from longboat.cli.words import filter_of
 
+    query = filter_of(words, ("queue", "task"), "schedules")
     with opened(url) as broker:
-        found = scheduler.schedules(broker.board)
+        found = [schedule for schedule in scheduler.schedules(broker.board) if _meant(query, schedule)]
         fired = scheduler.last_fired(broker.board, [schedule.name for schedule in found])
     now = time.time()
     rows = []
@@ -51,7 +64,17 @@ def list_(as_json: bool, url: str | None) -> None:
         if rows:
             show.table(["name", "rule", "tz", "task", "next", "last job"], rows)
         else:
-            click.echo("no schedules")
+            click.echo("no such schedules" if words else "no schedules")
+
+
+def _meant(query: Query, schedule: Schedule) -> bool:
+    from longboat.search import same, within
+
+    return (
+        (not query.queue or same(query.queue, schedule.queue))
+        and (not query.task or same(query.task, schedule.task))
+        and all(within(text, schedule.name) or within(text, schedule.rule) for text in query.texts)
+    )
 
 
 @command.command()

@@ -1,0 +1,113 @@
+"""`longboat workers quiet`, `resume` and `stop` beside real worker processes: what runs is finished, nobody follows."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cli_rig import Shell, project
+
+from longboat.brokers.sqlite import SqliteBroker
+from longboat.history import WorkerCard, workers
+from longboat.job import State
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture
+def shell(tmp_path: Path) -> Shell:
+    made = project(tmp_path)
+    made.run("enqueue", "tasks.add", "0", "0")
+    return made
+
+
+@pytest.fixture
+def broker(shell: Shell) -> Iterator[SqliteBroker]:
+    made = SqliteBroker(shell.folder / "longboat.db")
+    yield made
+    made.close()
+
+
+@contextmanager
+def started(shell: Shell, *options: str) -> Iterator[subprocess.Popen[str]]:
+    with shell.start("worker", "tasks:app", *options) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def until(true: Callable[[], Any], patience: float = 20.0) -> Any:
+    due = time.monotonic() + patience
+    while not (found := true()):
+        assert time.monotonic() < due, "it did not happen in time"
+        time.sleep(0.02)
+    return found
+
+
+def cards(broker: SqliteBroker, count: int) -> list[WorkerCard]:
+    shown: list[WorkerCard] = until(lambda: found if len(found := workers(broker.board)) == count else None)
+    return shown
+
+
+def test_quiet_and_resume(shell: Shell, broker: SqliteBroker) -> None:
+    with started(shell):
+        (card,) = cards(broker, 1)
+        assert shell.run("workers", "quiet", card.name).out == f"{card.name}  takes no more jobs\n"
+        until(lambda: cards(broker, 1)[0].state == "quiet")
+        assert json.loads(shell.run("workers", "--json").out)["state"] == "quiet"
+        job_id = shell.run("enqueue", "tasks.add", "1", "2").out.strip()
+        time.sleep(0.5)
+        (view,) = broker.inspector.find([job_id])
+        assert view is not None
+        assert view.state is State.READY
+        assert shell.run("workers", "resume", card.name).out == f"{card.name}  takes jobs again\n"
+        assert shell.run("result", job_id, "--wait").out.strip() == "3"
+        shell.run("workers", "quiet", "nobody:1", status=1)
+
+
+def test_one_of_two_processes_is_stopped_and_nobody_follows_then_the_last(shell: Shell, broker: SqliteBroker) -> None:
+    with started(shell, "-n", "2", "-q", "slow") as process:
+        shell.fails("workers", "stop", cards(broker, 2)[0].name, status=2)
+        job_id = shell.run("enqueue", "tasks.sleep", "8").out.strip()
+        busy = until(lambda: next((card for card in workers(broker.board) if card.running), None))
+        shell.run("workers", "stop", busy.name, "--yes")
+        until(lambda: any(card.state == "stopping" for card in workers(broker.board)))
+        (left,) = cards(broker, 1)
+        (view,) = broker.inspector.find([job_id])
+        assert view is not None
+        assert (view.state, view.attempts) == (State.SUCCEEDED, 1), "what ran was finished"
+        time.sleep(1.0)
+        assert [card.name for card in workers(broker.board)] == [left.name]
+        assert process.poll() is None
+        shell.run("workers", "stop", left.name, "--yes")
+        assert process.wait(20) == 0
+
+
+def test_a_scaled_worker_does_not_follow_one_that_was_stopped(shell: Shell, broker: SqliteBroker) -> None:
+    with started(shell, "--scale", "2-4") as process:
+        first, second = cards(broker, 2)
+        shell.run("workers", "stop", first.name, "--yes")
+        assert [card.name for card in cards(broker, 1)] == [second.name]
+        time.sleep(1.5)  # the supervisor looks each second
+        assert [card.name for card in workers(broker.board)] == [second.name]
+        assert process.poll() is None
+        shell.run("workers", "stop", second.name, "--yes")
+        assert process.wait(20) == 0
+
+
+def test_what_does_not_end_within_the_grace_is_cut_off(shell: Shell, broker: SqliteBroker) -> None:
+    with started(shell, "--grace", "1s") as process:
+        cards(broker, 1)
+        job_id = shell.run("enqueue", "tasks.sleep", "60").out.strip()
+        (card,) = until(lambda: found if (found := workers(broker.board)) and found[0].running else None)
+        shell.run("workers", "stop", card.name, "--yes")
+        assert process.wait(12) == 0
+        (view,) = until(lambda: found if (found := broker.inspector.find([job_id]))[0].state is State.READY else None)  # type: ignore[union-attr]
+        assert view.attempts == 0
