@@ -64,3 +64,14 @@ def test_words() -> None:
     for wrong in ("8", "0-3", "5-2", "a-b", "1-", "-3"):
         with pytest.raises(ConfigError, match="scale"):
             bounds(wrong)
+
+
+def test_none_takes_the_place_of_one_that_was_told_to_leave() -> None:
+    scaler = Scaler(2, 4)
+    scaler.one_less(running=3)
+    assert (scaler.least, scaler.most) == (2, 3)
+    scaler.one_less(running=1)
+    assert scaler.wanted(100.0, [Load(0, 1.0, 0.9)], 1) == 1
+    assert max(settled(scaler, [Load(10_000, 1.0, 1.0)], 1, 60)) == 2
+    scaler.one_less(running=0)
+    assert scaler.wanted(200.0, [], 0) == 0

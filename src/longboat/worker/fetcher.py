@@ -117,7 +117,7 @@ class Fetcher:
         self._finished = finished
         self._burst = burst
         self._left = max_jobs
-        self._stopping = False
+        self._stopping = self._quiet = False
         self._hungry = False
         self._wake = threading.Event()
         self._thread = threading.Thread(target=self._run, name="longboat-fetcher", daemon=True)
@@ -129,6 +129,18 @@ class Fetcher:
         if self._hungry:
             self._wake.set()
 
+    @property
+    def quiet(self) -> bool:
+        """Whether no more jobs are taken for now."""
+        return self._quiet
+
+    def hush(self, quiet: bool) -> None:
+        """Take no more jobs, or take them again; what was received is run."""
+        self._quiet = quiet
+        self._wake.set()
+        if quiet:
+            self._link.wake()
+
     def close(self) -> None:
         """Take no more jobs; returns when the last received ones are handed on."""
         self._stopping = True
@@ -139,6 +151,10 @@ class Fetcher:
 
     def _run(self) -> None:
         while not self._stopping:
+            if self._quiet:
+                self._wake.wait(WAIT)
+                self._wake.clear()
+                continue
             n = 0 if self._pending() >= BACKLOG else self._room.count()
             if self._left is not None:
                 n = min(n, self._left)
@@ -156,7 +172,7 @@ class Fetcher:
         quiet = not self._runner.calls and not self._pending()
 
         def receive(consumer: Consumer) -> list[Lease]:
-            return [] if self._stopping else consumer.receive(n, wait=wait)
+            return [] if self._stopping or self._quiet else consumer.receive(n, wait=wait)
 
         none: list[Lease] = []
         leases = self._link.attempt(receive, otherwise=none)

@@ -66,6 +66,11 @@ class Scaler:
             return self._changed(now, running - 1)
         return target
 
+    def one_less(self, running: int) -> None:
+        """A process was told to leave for good: none takes its place beside the `running` others."""
+        self.most -= 1
+        self.least = min(self.least, running)
+
     def _changed(self, now: float, target: int) -> int:
         self._pressed_since = self._idle_since = None
         self._settled = now + SETTLING

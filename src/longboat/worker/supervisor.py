@@ -61,6 +61,8 @@ class _Process:
         """Why the supervisor killed it, if it did."""
         self.load: Load | None = None
         self.retiring = False
+        self.ordered = False
+        """Somebody told it to stop, and not by us."""
 
 
 class Supervisor:
@@ -149,7 +151,7 @@ class Supervisor:
     def _scale(self) -> None:
         if self._scaler is None or self._stopping:
             return
-        working = [process for process in self._processes.values() if not process.retiring]
+        working = self._working()
         loads = [process.load for process in working if process.load is not None]
         running = len(working) + len(self._starts)
         wanted = self._scaler.wanted(time.monotonic(), loads, running)
@@ -161,6 +163,9 @@ class Supervisor:
             leaving = max(working, key=lambda process: process.born)
             leaving.retiring = True
             leaving.channel.send(channel.RETIRE)
+
+    def _working(self) -> list[_Process]:
+        return [process for process in self._processes.values() if not (process.retiring or process.ordered)]
 
     @staticmethod
     def _say_scaled(before: int, after: int) -> None:
@@ -204,6 +209,11 @@ class Supervisor:
                 process.done = True
             elif word == channel.LOAD:
                 process.load = heard(text)
+            elif word == channel.LEAVING:
+                process.ordered = True
+                self._expect_end(process, self._grace)
+                if self._scaler is not None:
+                    self._scaler.one_less(len(self._working()) + len(self._starts))
 
     def _heed_signals(self) -> None:
         signals, self._signals = self._signals, []
@@ -222,8 +232,11 @@ class Supervisor:
 
     def _ask_to_stop(self, process: _Process, *, now: bool) -> None:
         process.channel.send(channel.NOW if now else channel.STOP)
-        patience = LAST_CHANCE if now else self._grace + LAST_CHANCE
-        process.kill_at = time.monotonic() + patience
+        self._expect_end(process, 0.0 if now else self._grace)
+
+    @staticmethod
+    def _expect_end(process: _Process, grace: float) -> None:
+        process.kill_at = time.monotonic() + grace + LAST_CHANCE
         process.why = "it did not leave when it was asked to"
 
     # --- ends
@@ -261,7 +274,7 @@ class Supervisor:
         process.channel.close()
 
     def _ended(self, process: _Process, code: int) -> None:
-        """0 while nothing was asked of it: a burst is over. Otherwise start another one, unless that is no use.
+        """0 while nothing was asked of it: a burst is over. Otherwise start another one, unless that is no use or wanted.
 
         The status counts only of one that said it was done: a task can exit with any.
         """
@@ -272,7 +285,7 @@ class Supervisor:
             self._status = code
             self._stop_all()
             return
-        if self._stopping or over or process.retiring:
+        if self._stopping or over or process.retiring or process.ordered:
             return
         lived = time.monotonic() - process.born
         if (process.done and code in (0, EXIT_RECYCLE)) or lived > SETTLED_AFTER:

@@ -1,0 +1,88 @@
+"""What a worker is told by people: to take no more jobs, to take them again, to stop."""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+from typing import Any
+
+import pytest
+import worker_tasks
+from waiting import until
+
+from longboat import Longboat
+from longboat.board import Note
+from longboat.brokers.memory import MemoryBroker
+from longboat.history import WORKERS, workers
+from longboat.job import State
+from longboat.orders import KEPT, SPACE, Order, give, take
+from longboat.worker.obeying import Obeying
+
+pytest_plugins = ["worker_fixtures"]
+
+NAME = f"{socket.gethostname()}:{os.getpid()}"
+
+
+def state_of(app: Longboat) -> str:
+    return next((card.state for card in workers(app.broker.board)), "gone")
+
+
+def test_an_order_needs_a_worker_and_is_taken_once() -> None:
+    board = MemoryBroker().board
+    assert not give(board, "w", Order.QUIET)
+    assert take(board, "w") is None
+    board.write(WORKERS, [Note("w", b"")])
+    assert give(board, "w", Order.QUIET)
+    assert give(board, "w", Order.STOP), "it replaces the one before"
+    assert (take(board, "other"), take(board, "w"), take(board, "w")) == (None, Order.STOP, None)
+    board.write(SPACE, [Note("w", b"dance", KEPT)])
+    assert take(board, "w") is None, "of another version"
+
+
+def test_an_order_for_one_of_the_same_name_before_is_not_heeded() -> None:
+    board = MemoryBroker().board
+    heard: list[Order] = []
+    obeying = Obeying(board, "w", heard.append)
+    board.write(WORKERS, [Note("w", b"")])
+    give(board, "w", Order.STOP)
+    assert obeying.tend(100.0) == 101.0
+    assert heard == []
+    give(board, "w", Order.QUIET)
+    obeying.tend(101.0)
+    assert heard == [Order.QUIET]
+
+
+def test_a_quiet_worker_takes_no_more_jobs_and_finishes_what_runs(app: Longboat, tasks: Any) -> None:
+    with app.worker(threads=2) as worker:
+        running = tasks.hold.enqueue()
+        until(lambda: len(worker._runner.calls) == 1)
+        until(lambda: state_of(app) == "working")
+        assert give(app.broker.board, NAME, Order.QUIET)
+        until(lambda: state_of(app) == "quiet")
+        later = tasks.add.enqueue(1, 2)
+        worker_tasks.gate.set()
+        running.result(timeout=10)
+        with pytest.raises(TimeoutError):
+            later.result(timeout=1.0)
+        assert app.broker.inspector.find([later.id])[0].state is State.READY  # type: ignore[union-attr]
+        give(app.broker.board, NAME, Order.RESUME)
+        assert later.result(timeout=10) == 3
+        until(lambda: state_of(app) == "working")
+
+
+def test_a_worker_inside_a_program_that_is_told_to_stop_finishes_and_closes(app: Longboat, tasks: Any) -> None:
+    with app.worker(threads=2) as worker:
+        running = tasks.hold.enqueue()
+        until(lambda: len(worker._runner.calls) == 1)
+        until(lambda: state_of(app) == "working")
+        give(app.broker.board, NAME, Order.STOP)
+        until(lambda: state_of(app) == "stopping")
+        assert worker.reason == "ordered"
+        give(app.broker.board, NAME, Order.RESUME)
+        later = tasks.add.enqueue(1, 2)
+        worker_tasks.gate.set()
+        running.result(timeout=10)
+        until(lambda: state_of(app) == "gone")
+        until(lambda: not any(each.name == "longboat-fetcher" for each in threading.enumerate()))
+        assert app.broker.inspector.find([later.id])[0].state is State.READY  # type: ignore[union-attr]
