@@ -28,8 +28,20 @@ FILES = {
         "19c8d4c6ad88929a79f4ae49d6f7161566dfd0ba3d15cc495e974f787eb78f1f",
     ),
     "uPlot.min.css": ("uplot/dist/uPlot.min.css", "df630c6a8d6f8eeaff264b50f73ce5b114f646ffd9a0bb74f049b0a00135fa04"),
+    "htmx.LICENSE": ("htmx.org/LICENSE", "d3d2456f76414f2456104660ebd65aff1c04cd7966b942bdabd63f3cdb316a38"),
+    "uPlot.LICENSE": ("uplot/LICENSE", "8f989229699b4fe2f1a0432d0e9edc338a8a911e250e2d1b01ecd770a5f5b1bd"),
 }
 """Name in the package -> where npm puts it, and the SHA-256 of what is in it."""
+
+
+PATIENCE = (
+    "--loglevel=error",
+    "--no-progress",
+    "--fetch-retries=1",
+    "--fetch-retry-mintimeout=1000",
+    "--fetch-timeout=30000",
+)
+"""By itself npm tries for minutes before it says that there is no network."""
 
 
 class Missing(Exception):
@@ -59,10 +71,10 @@ def fetch(root: Path) -> None:
         raise Missing("there is no npm here to get them with; on Debian: apt install npm")
     with tempfile.TemporaryDirectory() as place:
         shutil.copy(root / "package.json", place)
-        command = [npm, "install", "--ignore-scripts", "--no-audit", "--no-fund", "--no-package-lock", "--silent"]
+        command = [npm, "install", "--ignore-scripts", "--no-audit", "--no-fund", "--no-package-lock", *PATIENCE]
         done = subprocess.run(command, cwd=place, capture_output=True, text=True, check=False)
         if done.returncode:
-            raise Missing(f"npm install failed: {(done.stderr or done.stdout).strip()[-500:]}")
+            raise Missing(f"npm install failed: {(done.stderr or done.stdout).strip()[:500]}")
         folder.mkdir(parents=True, exist_ok=True)
         for name, (source, wanted) in FILES.items():
             path = Path(place, "node_modules", source)

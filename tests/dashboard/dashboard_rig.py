@@ -14,11 +14,11 @@ from typing import Any
 import uvicorn
 from starlette.testclient import TestClient
 
-from longboat import Longboat, current, group
-from longboat.broker import Broker
+from longboat import Longboat, codec, current, group
+from longboat.broker import Broker, Settlement
 from longboat.dashboard import longboat_dashboard
 from longboat.dashboard.mounted import Dashboard
-from longboat.job import Done, State
+from longboat.job import Dead, Done, Failure, State
 from longboat.pauses import pause
 
 HERE = "http://127.0.0.1:5555"
@@ -108,9 +108,17 @@ def run_one(broker: Broker, queue: str) -> None:
     consumer = broker.consumer([queue], lease=10)
     try:
         (lease,) = consumer.receive(1, wait=5)
-        from longboat.broker import Settlement
-
         consumer.settle([Settlement(lease, Done(b"\xc0"))])
+    finally:
+        consumer.close()
+
+
+def settle(broker: Broker, queue: str, outcome: Failure | str) -> None:
+    """Take the queue's job; let it succeed with this, or die of it."""
+    consumer = broker.consumer([queue], lease=30)
+    try:
+        (lease,) = consumer.receive(1, wait=5)
+        consumer.settle([Settlement(lease, Done(codec.encode(outcome)) if isinstance(outcome, str) else Dead(outcome))])
     finally:
         consumer.close()
 

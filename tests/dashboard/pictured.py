@@ -11,6 +11,7 @@ from dashboard_rig import shop, stock
 
 from longboat import Longboat
 from longboat.board import Note
+from longboat.dashboard import audit
 from longboat.dashboard.depth import keep
 from longboat.history import GRAINS, WORKERS, Tally, WorkerCard, bucket_of, note_key
 from longboat.job import State
@@ -21,9 +22,11 @@ def pictured() -> Longboat:
     for task in app.registry.tasks.values():
         task.fn.__code__ = task.fn.__code__.replace(co_filename="shop.py")  # the path of a checkout is nobody's business
     stock(app)
+    board, space = app.broker.board, GRAINS[0].space
+    board.write(space, [Note(key, None) for key, _ in board.notes(space)])  # what ran here was over in no time
     now = time.time()
     chance = random.Random(7)
-    for place in range(90):
+    for place in range(93):  # those of the future come while the pictures are taken
         at = now - 900 + 10 * place
         busy = 1.4 + math.sin(place / 14) + chance.random() * 0.3
         rows = [
@@ -40,6 +43,9 @@ def pictured() -> Longboat:
             ("mail", State.SCHEDULED): 40,
         }
         keep(app.broker.board, depth, at)
+    audit.note(board, "“ann”", "operator", "retry", "4 jobs ready again")
+    audit.note(board, "“ben”", "operator", "pause", "queue reports is paused")
+    audit.note(board, "“ben”", "operator", "worker-quiet", "worker web-2:18 takes no more jobs")
     for number, host in enumerate(("web-1", "web-2")):
         card = WorkerCard(
             f"{host}:{17 + number}",
@@ -56,8 +62,9 @@ def pictured() -> Longboat:
             0,
         )
         jobs = app.broker.inspector.jobs(State.SUCCEEDED).jobs[4 * number : 4 * number + 3]
-        card.running = [(job.id, job.task, now - 0.7 * place) for place, job in enumerate(jobs)]
+        card.running = [(job.id, job.task, now - 9 + 2.3 * place) for place, job in enumerate(jobs)]
         card.slots, card.ended, card.memory = {"async": 100, "thread": 8}, 48_211 - 977 * number, 61_400_000 + number
+        card.state = "quiet" if number else "working"
         app.broker.board.write(WORKERS, [Note(card.name, msgspec.msgpack.encode(card), 600)])
     return app
 

@@ -251,12 +251,39 @@ def test_a_person_at_work(browser: Browser, tmp_path: Path) -> None:
         visit.close()
 
 
+def test_a_worker_is_made_quiet_and_stopped(browser: Browser, tmp_path: Path) -> None:
+    with shop(f"sqlite:///{tmp_path}/jobs.db") as app, served(app) as address:
+        visit = Visit(browser, address, viewport={"width": 375, "height": 800})
+        with app.worker(threads=2) as worker:
+            page = visit.go("/workers")
+            page.get_by_role("button", name="Quiet").wait_for(timeout=8000)
+            assert page.evaluate("document.documentElement.scrollWidth") <= 375
+            page.get_by_role("button", name="Quiet").click()
+            page.get_by_text(f"worker {worker.name} takes no more jobs").wait_for()
+            page.locator(".worker .tag.warn", has_text="quiet").wait_for(timeout=3000)
+            waits = app.named("shop.send_mail").enqueue(to="a@example.com")
+            page.get_by_role("button", name="Resume").click(timeout=5000)
+            waits.result(timeout=5)
+            page.get_by_role("button", name="Quiet").wait_for(timeout=3000)
+            page.get_by_role("link", name="Stop …").click()
+            page.get_by_role("heading", name=f"Stop worker {worker.name}?").wait_for()
+            page.get_by_role("link", name="No").click()
+            page.get_by_role("link", name="Stop …").click()
+            page.get_by_role("button", name="Yes").click()
+            page.get_by_text("No worker is alive").wait_for(timeout=8000)
+            assert worker.reason == "ordered"
+        visit.close()
+
+
 @pytest.mark.skipif(not SHOTS, reason="LONGBOAT_SCREENSHOTS names no folder")
-def test_pictures(browser: Browser) -> None:
+def test_pictures(browser: Browser, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = Path(SHOTS)
     folder.mkdir(parents=True, exist_ok=True)
     names = ["overview", "queues", "", "jobs", "", "failures", "", "bulk", "flows", "workers", "schedules", "tasks"]
     names += ["task", "system", "api", "", "job", "", "failure", "flow"]
+    monkeypatch.delenv("LONGBOAT_SCREENSHOTS")
+    monkeypatch.setenv("LONGBOAT_WORKER_QUEUES", "mail,default")
+    monkeypatch.setenv("LONGBOAT_DASHBOARD_TOKEN", "not to be seen")
     with pictured() as app, served(app, title="Shop") as address:
         shown = {name: path for name, path in zip(names, screens_of(app), strict=False) if name}
         for theme, some in (("light", shown), ("dark", {"overview-dark": "/"})):

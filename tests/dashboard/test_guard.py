@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import time
+from typing import Any
+
 import pytest
 from dashboard_rig import HERE, TOKEN, asking
 from starlette.requests import Request
 
 from longboat import Longboat
-from longboat.dashboard import longboat_dashboard
+from longboat.dashboard import audit, longboat_dashboard
+from longboat.dashboard.ask import Role
+from longboat.dashboard.screens import SCREENS
+from longboat.dashboard.verbs import VERBS
 from longboat.errors import ConfigError
 
 pytest_plugins = ["dashboard_fixtures"]
@@ -28,6 +34,12 @@ PAUSE = {"kind": "queue", "name": "mail"}
         (HERE, "10.0.0.7", {}, 403),
         (HERE, "127.0.0.1", {"x-forwarded-for": "10.0.0.7"}, 403),  # a proxy stands between
         (HERE, "127.0.0.1", {"forwarded": "for=10.0.0.7"}, 403),
+        (HERE, "127.0.0.1", {"x-forwarded-host": "jobs.example"}, 403),
+        (HERE, "127.0.0.1", {"x-real-ip": "127.0.0.1"}, 403),
+        (HERE, "127.0.0.1", {"via": "1.1 proxy"}, 403),
+        (HERE, "127.0.0.1", {"host": ""}, 403),
+        (HERE, "127.0.0.1", {"host": "127.0.0.1@evil.example"}, 403),
+        (HERE, "127.0.0.1", {"host": "[::1"}, 403),
     ],
 )
 def test_without_tokens_only_this_machine_is_let_in(
@@ -49,7 +61,7 @@ def test_a_token_lets_in_from_anywhere(bare: Longboat) -> None:
         assert client.get("/", headers={"authorization": "Bearer wrong"}).status_code == 401
         assert client.get("/", headers={"authorization": "Basic !!"}).status_code == 401
         assert client.get("/", headers={"authorization": f"Bearer {TOKEN}"}).status_code == 200
-        assert "ann · operator" in client.get("/", auth=("ann", OPERATOR)).text
+        assert "“ann” · operator" in client.get("/", auth=("ann", OPERATOR)).text
         assert client.get("/?token=wrong").status_code == 401
         link = client.get(f"/jobs?q=state%3Adead&token={TOKEN}")
         assert link.status_code == 303
@@ -57,7 +69,7 @@ def test_a_token_lets_in_from_anywhere(bare: Longboat) -> None:
         assert "q=state" in link.headers["location"]
         cookie = link.headers["set-cookie"]
         assert TOKEN not in cookie
-        for word in ("HttpOnly", "SameSite=strict", "Secure"):
+        for word in ("HttpOnly", "SameSite=lax", "Secure"):
             assert word in cookie
         assert client.get("/").status_code == 200  # by the cookie
     dashboard.close()
@@ -83,6 +95,10 @@ def test_roles(bare: Longboat) -> None:
 def test_what_another_site_asks_for_is_not_done(bare: Longboat) -> None:
     dashboard = longboat_dashboard(bare)
     refused = [
+        {"origin": "http://[::1"},
+        {"origin": ""},
+        {"origin": "127.0.0.1:5555"},
+        {"sec-fetch-site": ""},
         {"sec-fetch-site": "cross-site"},
         {"sec-fetch-site": "same-site"},
         {"sec-fetch-site": "cross-site", "origin": HERE},
@@ -110,12 +126,25 @@ def test_nothing_is_done_by_a_link(bare: Longboat) -> None:
     dashboard.close()
 
 
-@pytest.mark.parametrize("path", ["/", "/nowhere", "/static/style.css", "/api/v1/jobs", "/jobs/unknown", "/static/nowhere"])
+@pytest.mark.parametrize(
+    "path",
+    [
+        *("/", "/nowhere", "/static/style.css", "/api/v1/jobs", "/jobs/unknown", "/static/nowhere", "/static/%00", "/jobs/"),
+        *("/static/..%2fweb.py", "/static//etc/passwd", "/static/../web.py", "/static/", "/queues/a/static/b", "/jobs.csv"),
+    ],
+)
 def test_every_answer_has_the_headers(bare: Longboat, path: str) -> None:
     dashboard = longboat_dashboard(bare)
     with asking(dashboard) as client:
-        headers = client.get(path).headers
+        answer = client.get(path)
+        headers = answer.headers
+        assert "import annotations" not in answer.text, "no code is served"
+        assert client.head(path).headers == headers
+        assert client.request("DELETE", path).headers["cache-control"] == "no-store"
     dashboard.close()
+    public = path == "/static/style.css"
+    assert headers["cache-control"] == ("public, max-age=31536000, immutable" if public else "no-store")
+    assert headers["cross-origin-resource-policy"] == "same-origin"
     policy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'"
     assert headers["content-security-policy"].startswith(policy)
     assert "unsafe" not in headers["content-security-policy"]
@@ -158,4 +187,147 @@ def test_what_makes_no_sense_is_refused(bare: Longboat) -> None:
         assert client.post("/do/nothing").status_code == 404
         assert client.post("/do/pause").status_code == 400
         assert client.post("/api/v1/do/pause", content=b"[", headers={"content-type": "application/json"}).status_code == 400
+    dashboard.close()
+
+
+def test_every_route_asks_who_and_what(bare: Longboat) -> None:
+    """Whatever routes and verbs there are: a new one is under the same rules, or this test fails."""
+    dashboard = longboat_dashboard(bare, tokens=TOKENS)
+    changes = [path.replace("{verb}", verb) for method, path, _ in SCREENS if method == "POST" for verb in VERBS]
+    assert {method for method, _, _ in SCREENS} == {"GET", "POST"}
+    assert all("{verb}" in path for method, path, _ in SCREENS if method == "POST"), "a change is a verb: it has a role"
+    with asking(dashboard, "https://jobs.example", "10.0.0.7") as client:
+        for method, path, _ in SCREENS:
+            if method == "GET":
+                at = path.replace("{verb}", "retry").replace(":path", "").replace("{", "").replace("}", "")
+                assert client.get(at).status_code == 401, at
+                within = {"sec-fetch-site": "cross-site", "sec-fetch-mode": "no-cors", "authorization": f"Bearer {TOKEN}"}
+                assert client.get(at, headers=within).status_code == 403, at
+                assert client.get(at, headers={**within, "sec-fetch-mode": "navigate"}).status_code != 403, at
+        for path in changes:
+            verb = VERBS[path.rpartition("/")[2]]
+            assert client.post(path).status_code == 401, path
+            assert client.post(f"{path}?_method=GET", headers={"x-http-method-override": "GET"}).status_code == 401, path
+            for role, token in ((Role.VIEWER, VIEWER), (Role.OPERATOR, OPERATOR), (Role.ADMIN, TOKEN)):
+                headers = {"authorization": f"Bearer {token}"}
+                assert (client.post(path, headers=headers).status_code == 403) is (role < verb.role), (path, role)
+                for wrong in ({"sec-fetch-site": "cross-site"}, {"origin": "https://evil.example"}):
+                    assert client.post(path, headers={**headers, **wrong}).status_code == 403, (path, role, wrong)
+                wrong_method = client.put(path, headers=headers)
+                assert wrong_method.status_code == 405
+                assert wrong_method.headers["allow"]
+            assert verb.role > Role.VIEWER, path
+    dashboard.close()
+
+
+def test_signing_in_with_the_form(bare: Longboat) -> None:
+    dashboard = longboat_dashboard(bare, tokens=TOKENS)
+    with asking(dashboard, "https://jobs.example", "10.0.0.7") as client:
+        page = client.get("/jobs?q=state%3Adead&token=wrong-" + TOKEN)
+        assert page.status_code == 401
+        assert TOKEN not in page.text
+        assert 'method="post" action="/sign-in"' in page.text, "a token stands in no address that is typed"
+        assert 'name="next" value="/jobs?q=state%3Adead"' in page.text
+        assert client.post("/sign-in", data={"token": "wrong"}).status_code == 401
+        assert client.post("/sign-in").status_code == 401
+        assert client.get("/sign-in").status_code == 405
+        asked = client.post("/sign-in", data={"token": TOKEN}, headers={"sec-fetch-site": "cross-site"})
+        assert asked.status_code == 403, "nobody is signed in by another site's page"
+        for path in ("//evil.example", "https://evil.example", "/\\evil.example", "/a\r\nb"):
+            assert client.post("/sign-in", data={"token": VIEWER, "next": path}).headers["location"] == "/"
+        answer = client.post("/sign-in", data={"token": TOKEN, "next": "/jobs?q=state%3Adead"})
+        assert (answer.status_code, answer.headers["location"]) == (303, "/jobs?q=state%3Adead")
+        assert client.get("/jobs").status_code == 200
+        said = client.post("/do/pause", data=PAUSE).headers["set-cookie"]
+        for word in ("HttpOnly", "SameSite=lax", "Secure"):
+            assert word in said
+    dashboard.close()
+
+
+def test_no_answer_goes_where_the_host_header_says(bare: Longboat) -> None:
+    dashboard = longboat_dashboard(bare, tokens=TOKENS)
+    with asking(dashboard, "http://jobs.example", "10.0.0.7") as client:
+        for path in ("/bulk/", "/static", "/", "/jobs", "//evil.example/", "/jobs//evil.example"):
+            for query in ("", f"?token={TOKEN}"):
+                answer = client.get(f"http://jobs.example{path}{query}", headers={"host": "evil.example"})
+                location = answer.headers.get("location", "/")
+                assert location.startswith("/"), (path, location)
+                assert not location.startswith("//"), (path, location)
+                assert "evil.example" not in answer.headers.get("set-cookie", "")
+    dashboard.close()
+
+
+def test_a_token_stands_in_no_log(bare: Longboat, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("DEBUG", "longboat")
+    dashboard = longboat_dashboard(bare, tokens=TOKENS)
+    with asking(dashboard) as client:
+        client.get(f"/?token={TOKEN}")
+        client.post(f"/do/pause?token={TOKEN}", data=PAUSE, headers={"authorization": f"Bearer {TOKEN}"})
+        name = "ann\x1b[2J\r\nroot (admin) purge: all”"
+        client.post("/do/pause", data={"kind": "queue", "name": "other"}, auth=(name, TOKEN))
+        assert client.post("/do/pause", data={"kind": "queue", "name": "a\r\nb"}, auth=(name, TOKEN)).status_code == 400
+        text = client.get("/system", headers={"authorization": f"Bearer {TOKEN}"}).text
+    dashboard.close()
+    entries = audit.newest(bare.broker.board)
+    assert len(entries) == 1
+    assert entries[0].who.startswith("“ann")
+    assert entries[0].who.endswith("”")
+    assert entries[0].who.count("”") == 1
+    assert entries[0].who.isprintable()
+    told = [record.getMessage() for record in caplog.records if record.name.startswith("longboat")]
+    assert any("pause" in line for line in told)
+    for line in (*told, *(str(entry) for entry in entries), text):
+        assert TOKEN not in line
+    assert all(line.isprintable() for line in told)
+
+
+def test_a_hook_that_fails_lets_nobody_in(bare: Longboat) -> None:
+    def broken(request: Request) -> str:
+        raise RuntimeError(f"no database for {request.url}")
+
+    async def later(request: Request) -> str:  # noqa: ARG001
+        return "admin"
+
+    hooks: list[Any] = [broken, lambda _: "king", lambda _: 9, lambda _: True, lambda _: "", lambda _: object()]
+    for hook in hooks:
+        dashboard = longboat_dashboard(bare, authorize=hook)
+        with asking(dashboard) as client:
+            for path in ("/", "/api/v1/jobs", "/?token=something"):
+                answer = client.get(path)
+                assert answer.status_code == 500
+                assert "database" not in answer.text
+                assert "content-security-policy" in answer.headers
+            assert client.post("/do/pause", data=PAUSE).status_code == 500
+        dashboard.close()
+    wrong: Any = later
+    with pytest.raises(ConfigError, match="coroutine"):
+        longboat_dashboard(bare, authorize=wrong)
+    with pytest.raises(ConfigError, match="one of both"):
+        longboat_dashboard(bare, authorize=lambda _: "admin", tokens=TOKENS)
+
+
+def test_a_question_shows_all_that_a_link_has_filled_in(bare: Longboat) -> None:
+    dashboard = longboat_dashboard(bare)
+    with asking(dashboard) as client:
+        text = client.get("/do/bulk", params={"verb": "discard", "q": "queue:mail", "next": "/"}).text
+        shown = text.partition("<form method")[0]
+        assert "discard" in shown
+        assert "queue:mail" in shown
+        assert client.get("/do/bulk", params={f"x{n}": "y" for n in range(30)}).status_code == 400
+    dashboard.close()
+
+
+def test_what_is_too_much_is_refused_before_it_costs(bare: Longboat) -> None:
+    dashboard = longboat_dashboard(bare)
+    with asking(dashboard) as client:
+        began = time.monotonic()
+        assert client.post("/do/pause", content=b"&a=1" * 400_000).status_code == 413
+        assert time.monotonic() - began < 2
+        for deep in (b"[" * 100_000, b'{"id":' * 100_000, b'{"id": "\\ud800"}', b"\xff\xfe", b'{"id": 1e999}'):
+            answer = client.post("/api/v1/do/retry", content=deep, headers={"content-type": "application/json"})
+            assert answer.status_code in (200, 400), deep[:20]
+        assert client.post("/do/enqueue", data={"task": "t", "args": "[" * 100_000}).status_code == 400
+        assert client.post("/do/enqueue", data={"task": "t", "args": '["\\ud800"]'}).status_code == 400
+        assert client.post("/do/enqueue", data={"task": "t", "priority": "9" * 5000}).status_code == 400
+        assert client.post("/do/pause", data={"kind": "queue", "name": "x" * 5000}).status_code == 400
     dashboard.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import re
 import signal
@@ -9,16 +10,21 @@ import subprocess
 import sys
 import urllib.error
 import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from dashboard_rig import HERE, TOKEN, asking, links, shop
 from starlette.applications import Starlette
+from starlette.requests import Request
 from starlette.routing import Mount
 from starlette.testclient import TestClient
 
 from longboat import Longboat
 from longboat.dashboard import longboat_dashboard
+from longboat.job import State
 
 pytest_plugins = ["dashboard_fixtures"]
 
@@ -116,10 +122,69 @@ def test_the_command_does_not_serve_others_without_a_token(tmp_path: Path) -> No
         guarded.communicate(timeout=20)
 
 
-def _command(folder: Path, *arguments: str, **variables: str) -> subprocess.Popen[str]:
+CODE = """
+from longboat import Longboat
+app = Longboat("sqlite:///elsewhere.db")
+
+@app.task
+def add(a: int, b: int = 2) -> int:
+    return a + b
+"""
+
+
+@pytest.mark.parametrize("by", ["argument", "variable"])
+def test_the_command_takes_the_broker_by_its_url_and_the_forms_from_the_app(tmp_path: Path, by: str) -> None:
+    (tmp_path / "tasks.py").write_text(CODE)
+    url = f"sqlite:///{tmp_path}/longboat.db"
+    with serving(tmp_path, **({"url": url} if by == "argument" else {"LONGBOAT_URL": url})) as at:
+        assert 'name="arg.b"' in _read(f"{at}tasks/tasks.add")
+        asked = urllib.request.Request(f"{at}do/enqueue", b"task=tasks.add&arg.a=40", method="POST")
+        with urllib.request.urlopen(asked) as answer:
+            assert "40" in answer.read().decode()
+    assert not (tmp_path / "elsewhere.db").exists()
+    with Longboat(url) as app:
+        assert [job.task for job in app.broker.inspector.jobs(State.READY).jobs] == ["tasks.add"]
+
+
+def test_the_command_serves_also_where_the_app_cannot_be_imported(tmp_path: Path) -> None:
+    (tmp_path / "tasks.py").write_text("import longboat, nowhere_at_all\n")
+    with serving(tmp_path, LONGBOAT_URL=f"sqlite:///{tmp_path}/longboat.db") as at:
+        text = _read(f"{at}tasks")
+        assert "Tasks go by name alone" in text
+        assert "No module named &#39;nowhere_at_all&#39;" in text
+        assert "nowhere_at_all" in _read(f"{at}system")
+    refused = _command(tmp_path, url="", LONGBOAT_URL="")
+    out, _ = refused.communicate(timeout=30)
+    assert refused.returncode == 3
+    assert "nowhere_at_all" in out
+
+
+@contextmanager
+def serving(folder: Path, *, url: str = "", **variables: str) -> Iterator[str]:
+    """The command at work; gives its address."""
+    started = _command(folder, "--port", "0", url=url, **variables)
+    assert started.stdout is not None
+    lines = []
+    try:
+        while not (at := re.search(r"http://127\.0\.0\.1:\d+/", line := started.stdout.readline())):
+            lines.append(line)
+            assert line, lines
+        yield at[0]
+    finally:
+        started.terminate()
+        started.communicate(timeout=20)
+
+
+def _read(at: str) -> str:
+    with urllib.request.urlopen(at) as answer:
+        text: str = answer.read().decode()
+        return text
+
+
+def _command(folder: Path, *arguments: str, url: str = "sqlite:///longboat.db", **variables: str) -> subprocess.Popen[str]:
     kept = {name: value for name, value in os.environ.items() if not name.startswith("LONGBOAT_")}
     return subprocess.Popen(
-        [sys.executable, "-m", "longboat", "dashboard", "sqlite:///longboat.db", *arguments],
+        [sys.executable, "-m", "longboat", "dashboard", *([url] if url else []), *arguments],
         cwd=folder,
         env={**kept, **variables},
         stdin=subprocess.DEVNULL,
@@ -127,3 +192,57 @@ def _command(folder: Path, *arguments: str, **variables: str) -> subprocess.Pope
         stderr=subprocess.STDOUT,
         text=True,
     )
+
+
+def test_a_wsgi_program_says_who_somebody_is(stocked: Longboat) -> None:
+    a2wsgi = pytest.importorskip("a2wsgi")
+
+    def authorize(request: Request) -> str | None:
+        return "operator" if request.scope["wsgi_environ"].get("REMOTE_USER") == "ann" else None
+
+    def ask(method: str, path: str, form: str = "", **more: str) -> tuple[str, dict[str, str]]:
+        started: list[Any] = []
+        environ = {
+            "REQUEST_METHOD": method,
+            "SCRIPT_NAME": "/jobs",
+            "PATH_INFO": path,
+            "QUERY_STRING": "",
+            "HTTP_HOST": "x",
+            "SERVER_NAME": "x",
+            "SERVER_PORT": "80",
+            "SERVER_PROTOCOL": "HTTP/1.1",
+            "REMOTE_ADDR": "10.0.0.7",
+            "wsgi.url_scheme": "http",
+            "wsgi.input": io.BytesIO(form.encode()),
+            "CONTENT_LENGTH": str(len(form)),
+            **more,
+        }
+        b"".join(wsgi(environ, lambda status, headers, *_: started.append((status[:3], dict(headers)))))
+        status, headers = started[0]
+        assert "content-security-policy" in headers
+        return status, headers
+
+    dashboard = longboat_dashboard(stocked, authorize=authorize)
+    wsgi = a2wsgi.ASGIMiddleware(dashboard)
+    assert ask("GET", "/queues")[0] == "403"
+    assert ask("GET", "/queues", REMOTE_USER="ann")[0] == "200"
+    assert ask("GET", "/jobs", REMOTE_USER="ann")[0] == "200", "a screen that is named as what it is mounted at"
+    assert ask("GET", "/static/../web.py", REMOTE_USER="ann")[0] == "404"
+    status, headers = ask("POST", "/do/pause", "kind=queue&name=mail&next=/queues", REMOTE_USER="ann")
+    assert (status, headers["location"]) == ("303", "/jobs/queues")
+    assert ask("POST", "/do/purge", "queue=mail&state=dead", REMOTE_USER="ann")[0] == "403"
+    assert ask("POST", "/do/pause", "kind=queue&name=mail", REMOTE_USER="ann", HTTP_ORIGIN="http://evil")[0] == "403"
+    dashboard.close()
+    dashboard = longboat_dashboard(stocked)
+    wsgi = a2wsgi.ASGIMiddleware(dashboard)
+    assert ask("GET", "/queues", REMOTE_ADDR="127.0.0.1", HTTP_HOST="evil.example")[0] == "403"
+    dashboard.close()
+
+
+def test_the_command_says_when_scripts_are_missing(capsys: pytest.CaptureFixture[str]) -> None:
+    from longboat import dashboard
+    from longboat.cli.dashboard import _check_scripts
+
+    _check_scripts()
+    there = (Path(dashboard.__file__).parent / "static/vendor/htmx.min.js").exists()
+    assert ("hatch_build.py" in capsys.readouterr().err) is not there

@@ -122,7 +122,7 @@ def test_csv_has_no_formulas(bare: Longboat) -> None:
         answer = client.get("/jobs.csv")
     dashboard.close()
     assert answer.headers["content-disposition"] == 'attachment; filename="jobs.csv"'
-    assert answer.text.splitlines()[1].startswith("'=1+1,ready,default,'@sum,")
+    assert answer.text.splitlines()[1].startswith(""""'=1+1","ready","default","'@sum",""")
 
 
 @pytest.mark.parametrize(

@@ -29,17 +29,20 @@ def longboat_dashboard(
     authorize: Authorize | None = None,
     local_role: str = "admin",
     title: str = "",
+    no_code: str = "",
 ) -> Dashboard:
     """The dashboard of an app, or of the broker at a URL, as an ASGI application.
 
     Without `tokens` and `authorize`, only browsers on this machine are let in, with `local_role`. `tokens`: secret ->
-    "viewer", "operator" or "admin". `authorize`: is given each request, and answers with one of these or None. Nothing is
-    opened before the first request; `close()` ends what was. Raises MissingExtra without the extra "web", ConfigError for
-    tokens that are too short and roles that are none.
+    "viewer", "operator" or "admin". `authorize`: is given each request, and answers with one of these or None. `no_code`:
+    why an app's tasks are not known here, for who looks at the tasks. Nothing is opened before the first request; `close()`
+    ends what was. Raises MissingExtra without the extra "web", ConfigError for tokens that are too short and roles that are
+    none.
     """
     try:
         from longboat.dashboard.guard import SHORTEST, Guard
         from longboat.dashboard.mounted import Dashboard, role
+        from longboat.dashboard.site import Site
     except ModuleNotFoundError as error:
         if error.name is None or error.name.partition(".")[0] not in ("starlette", "jinja2", "markupsafe"):
             raise
@@ -50,4 +53,5 @@ def longboat_dashboard(
     guard = Guard({token: role(name) for token, name in (tokens or {}).items()}, authorize, role(local_role))
     ours = isinstance(app, str)
     made = Longboat(app) if isinstance(app, str) else app
-    return Dashboard(made, guard, shown(made.url), title, closes=ours)
+    site = Site(lambda: made.broker, shown(made.url), made.registry, title, no_code)
+    return Dashboard(made, guard, site, closes=ours)

@@ -107,3 +107,9 @@ Screen = Callable[[Any, Ask], Answer]
 
 def as_json(value: object, status: int = 200) -> Data:
     return Data(msgspec.json.encode(value), status=status)
+
+
+def local(path: str) -> str:
+    """A path of ours to go back to; whatever is not one is the first page."""
+    fine = path.startswith("/") and not path.startswith("//") and path.isprintable() and "\\" not in path
+    return path if fine else "/"

@@ -4,26 +4,31 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Sequence
 
 import msgspec
 
+from longboat import bulk
 from longboat.board import Board, Note
 from longboat.broker import Broker
 from longboat.clock import SYSTEM
 from longboat.dashboard.ask import Refused, Role
+from longboat.dashboard.plain import asked
 from longboat.errors import LongboatError
+from longboat.history import decoded
 from longboat.job import State, new_id
-from longboat.search import Query, every, parse, search, written
+from longboat.search import Query, search, written
+from longboat.template import checked_name
 
 SPACE = "bulk"
 STOPS = "bulk.stop"
 KEPT = 7 * 86400.0
-BATCH = 200
 MOST = 200_000
 """Jobs of one bulk action: their ids are held in memory."""
 DRY_RUN = 20_000
 """Jobs that a dry run looks at where counts do not answer, about."""
+AT_ONCE = 8
+"""Bulk actions of one process."""
+THREAD = "longboat-bulk"
 SILENT = 30.0
 """Seconds without a word after which the one who did it is gone."""
 
@@ -46,6 +51,8 @@ class Run(msgspec.Struct):
     state: str = "looking"
     """looking, running, finished, stopped, failed."""
     error: str = ""
+    to: str = ""
+    """The queue that a move goes to."""
 
     @property
     def over(self) -> bool:
@@ -59,31 +66,16 @@ class Run(msgspec.Struct):
 
 class Kind(msgspec.Struct, frozen=True):
     role: Role
-    states: tuple[State, ...]
-    """Of which states jobs can be meant."""
-    act: Callable[[Broker, Sequence[str]], int]
+    """Who may do it."""
 
 
-def discard(broker: Broker, ids: Sequence[str]) -> int:
-    """Delete these jobs, unless they run, have succeeded or been cancelled, or are part of a flow; returns how many."""
-    total, left = 0, list(ids)
-    while left:
-        name = f"{new_id()} discarded"
-        parcels = broker.transit.pack(name, left)
-        broker.transit.delivered(name)
-        total += len(parcels)
-        if not parcels:
-            break
-        left = left[left.index(parcels[-1].id) + 1 :]  # there may have been more than go in one batch
-    return total
-
-
-_OPEN = (State.RUNNING, State.READY, State.WAITING, State.SCHEDULED)
 VERBS = {
-    "retry": Kind(Role.OPERATOR, (State.DEAD,), lambda broker, ids: len(broker.inspector.revive(ids))),
-    "cancel": Kind(Role.OPERATOR, _OPEN, lambda broker, ids: len(broker.inspector.cancel(ids))),
-    "discard": Kind(Role.ADMIN, (State.DEAD, State.READY, State.WAITING, State.SCHEDULED), discard),
+    "retry": Kind(Role.OPERATOR),
+    "cancel": Kind(Role.OPERATOR),
+    "discard": Kind(Role.ADMIN),
+    "move": Kind(Role.OPERATOR),
 }
+"""What is done: see ACTIONS in longboat/bulk.py."""
 
 
 class Dry(msgspec.Struct):
@@ -98,11 +90,7 @@ def meant(verb: str, text: str) -> Query:
     """The search, held to states that the verb can do something with. Raises Refused or ConfigError."""
     if verb not in VERBS:
         raise Refused(400, f"There is no bulk action {verb!r}.", f"There are {', '.join(VERBS)}.")
-    query = parse(text)
-    states = tuple(state for state in VERBS[verb].states if not query.states or state in query.states)
-    if not states:
-        raise Refused(400, f"{verb.capitalize()} does nothing to jobs that are {' or '.join(query.states)}.")
-    return msgspec.structs.replace(query, states=states)
+    return bulk.meant(verb, asked(text))
 
 
 def dry_run(broker: Broker, query: Query) -> Dry:
@@ -121,15 +109,19 @@ def dry_run(broker: Broker, query: Query) -> Dry:
     return Dry(count, False)
 
 
-def start(broker: Broker, who: str, verb: str, text: str, role: Role) -> Run:
-    """Begin, in a thread of this process. Raises Refused or ConfigError."""
+def start(broker: Broker, who: str, verb: str, text: str, role: Role, to: str = "") -> Run:
+    """Begin, in a thread of this process; `to`: the queue that a move goes to. Raises Refused or ConfigError."""
     query = meant(verb, text)
     if role < VERBS[verb].role:
         raise Refused(403, f"{verb.capitalize()} takes the role {VERBS[verb].role.name.lower()}.")
+    if verb == "move":
+        checked_name(to, "queue")
+    if sum(thread.name == THREAD for thread in threading.enumerate()) >= AT_ONCE:
+        raise Refused(429, f"{AT_ONCE} bulk actions run here already.", "Wait for one to end, or stop one.")
     now = SYSTEM.now()
-    run = Run(new_id(), who, verb, written(query), now, now)
+    run = Run(new_id(), who, verb, written(query), now, now, to=to)
     _keep(broker.board, run)
-    threading.Thread(target=_work, args=(broker, run, query), name="longboat-bulk", daemon=True).start()
+    threading.Thread(target=_work, args=(broker, run, query), name=THREAD, daemon=True).start()
     return run
 
 
@@ -139,7 +131,7 @@ def stop(board: Board, run_id: str) -> None:
 
 def get(board: Board, run_id: str) -> Run | None:
     value = board.read(SPACE, [run_id])[0]
-    return None if value is None else msgspec.msgpack.decode(value, type=Run)
+    return None if value is None else decoded(value, Run)
 
 
 def newest(board: Board, limit: int = 20) -> list[Run]:
@@ -149,29 +141,26 @@ def newest(board: Board, limit: int = 20) -> list[Run]:
     while notes := board.notes(SPACE, after=after):
         found = [*found, *(value for _, value in notes)][-limit:]
         after = notes[-1][0]
-    return [msgspec.msgpack.decode(value, type=Run) for value in reversed(found)]
+    return [run for value in reversed(found) if (run := decoded(value, Run)) is not None]
 
 
 def _work(broker: Broker, run: Run, query: Query) -> None:
+    def look(more: int) -> None:
+        run.total += more
+        _keep(broker.board, run)
+
+    def advance(done: bulk.Done, _: int) -> None:
+        run.tried, run.done = done.tried, done.done
+        _keep(broker.board, run)
+
+    def stopped() -> bool:
+        return _stopped(broker.board, run)
+
     try:
-        ids: list[str] = []
-        for jobs in every(broker, query):
-            ids += [job.id for job in jobs]
-            run.total = len(ids)
-            _keep(broker.board, run)
-            if _stopped(broker.board, run) or len(ids) >= MOST:
-                break
-        run.state = "running"
-        for begin in range(0, len(ids), BATCH):
-            if _stopped(broker.board, run):
-                run.state = "stopped"
-                break
-            some = ids[begin : begin + BATCH]
-            run.done += VERBS[run.verb].act(broker, some)
-            run.tried += len(some)
-            _keep(broker.board, run)
-        else:
-            run.state = "finished"
+        chosen = bulk.choose(broker, query, to=run.to, most=MOST, look=look, stop=stopped)
+        run.state, run.total = "running", len(chosen.ids)
+        done = bulk.carry_out(broker, run.verb, query, chosen.ids, to=run.to, advance=advance, stop=stopped)
+        run.state = "stopped" if done.stopped else "finished"
     except LongboatError as error:
         run.state, run.error = "failed", str(error)
     except Exception as error:

@@ -112,7 +112,7 @@ def bars(histogram: list[int], label: Any) -> list[Bar]:
     if not places:
         return []
     top = max(histogram)
-    shown = range(max(0, places[0] - 1), min(len(EDGES), places[-1] + 1) + 1)
+    shown = range(places[0], places[-1] + 1)
     counts = [histogram[place] if place < len(histogram) else 0 for place in shown]
     return [
         Bar(label(EDGES[min(place, len(EDGES) - 1)]), count, count / top) for place, count in zip(shown, counts, strict=True)

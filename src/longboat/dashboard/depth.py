@@ -12,7 +12,7 @@ from longboat.board import Board, Note
 from longboat.clock import SYSTEM
 from longboat.dashboard.site import Site
 from longboat.errors import BrokerError, Unsupported
-from longboat.history import GRAINS, Grain
+from longboat.history import GRAINS, Grain, decoded
 from longboat.job import State
 
 SHOWN = (State.READY, State.SCHEDULED, State.WAITING, State.RUNNING, State.DEAD)
@@ -69,7 +69,9 @@ def samples(board: Board, grain: Grain, since: float, queue: str = "") -> list[t
     after = f"{max(0, int(since)):012d}"
     while notes := board.notes(_space(grain), after=after):
         for key, value in notes:
-            sample = msgspec.msgpack.decode(value, type=Sample)
+            sample = decoded(value, Sample)
+            if sample is None or any(len(row) != len(SHOWN) for row in sample.values()):
+                continue
             rows = [sample[queue]] if queue in sample else ([] if queue else list(sample.values()))
             found.append((float(key), [sum(column) for column in zip(*rows, strict=True)] or [0] * len(SHOWN)))
         after = notes[-1][0]

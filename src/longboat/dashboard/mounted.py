@@ -19,11 +19,11 @@ from longboat.errors import ConfigError
 class Dashboard:
     """Serves any number of requests at a time, each in a thread."""
 
-    def __init__(self, app: Longboat, guard: Guard, url: str, title: str, *, closes: bool) -> None:
+    def __init__(self, app: Longboat, guard: Guard, site: Site, *, closes: bool) -> None:
         self._app = app
         self._closes = closes
-        self._site = Site(lambda: app.broker, url, app.registry, title)
-        self._asgi = Web(self._site, guard).asgi(SCREENS)
+        self._site = site
+        self._asgi = Web(site, guard).asgi(SCREENS)
         self._sampler: Sampler | None = None
         self._lock = threading.Lock()
 

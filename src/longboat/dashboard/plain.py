@@ -6,8 +6,12 @@ import json
 import re
 from typing import Any
 
+import msgspec
+
 from longboat import codec
 from longboat.errors import Undecodable
+from longboat.search import Query, parse, wild
+from longboat.template import checked_name
 
 MASK = "••••••"
 DEEPEST = 40
@@ -18,10 +22,18 @@ QUICK = 20_000
 """Bytes of arguments that are decoded for a line of a list."""
 
 _SECRET = re.compile(
-    r"pass(?:word|wd|phrase)?$|pwd$|secret|token$|api_?key|authorization|cookie|credential|(?:private|access|signing)_?key",
+    r"passw|passphrase|(?-i:(?<![A-Za-z])pass$|Pass$|PASS$)|pwd|secret|tokens?$|api[-_ ]?key|authori[sz]ation|cookie"
+    r"|credential|bearer|(?<![a-z])(?:auth$|jwt)|session[-_ ]?id|(?:private|access|signing|encryption|secret|ssh)[-_ ]?key",
     re.IGNORECASE,
 )
-_IN_URL = re.compile(r"(://[^:/@\s]*:)[^@/\s]+@")
+_IN_URL = re.compile(r"(://[^:/@\s]*:)[^/\s\"']+@")
+_IN_QUERY = re.compile(
+    r"([?&][\w.-]{0,50}(?:passw|pwd|secret|token|api[-_]?key|signature|credential)[\w.-]{0,50}=)[^&#\s\"']+", re.IGNORECASE
+)
+_IN_HEADER = re.compile(
+    r"(\bauthorization[\"']?\s{0,9}[:=]\s{0,9}[\"']?(?:\w{1,20}\s)?|\bbearer\s(?=[^\s\d]{0,300}\d))[\w.~+/=-]{6,}",
+    re.IGNORECASE,
+)
 
 
 def decoded(data: bytes) -> tuple[Any, str]:
@@ -33,7 +45,7 @@ def decoded(data: bytes) -> tuple[Any, str]:
 
 
 def masked(value: Any, depth: int = 0) -> Any:
-    """As JSON can carry it, without the values of what is named like a secret, and without passwords in URLs."""
+    """As JSON can carry it, without the values of what is named like a secret, and without those in texts."""
     if depth > DEEPEST:
         return "…"
     if isinstance(value, dict):
@@ -44,7 +56,7 @@ def masked(value: Any, depth: int = 0) -> Any:
     if isinstance(value, list | tuple):
         return [masked(item, depth + 1) for item in value]
     if isinstance(value, str):
-        return _IN_URL.sub(rf"\1{MASK}@", value) if "://" in value else value
+        return masked_text(value)
     if value is None or isinstance(value, bool | int):
         return value
     if isinstance(value, float):
@@ -52,17 +64,20 @@ def masked(value: Any, depth: int = 0) -> Any:
     return repr(value) if isinstance(value, bytes) else str(value)
 
 
-def unmasked(edited: Any, original: Any) -> Any:
-    """What was edited, with the original's values where a mask was left as it stood."""
-    if edited == MASK:
-        return original
-    if isinstance(edited, str) and isinstance(original, str) and edited == masked(original):
+def unmasked(edited: Any, original: Any, depth: int = 0) -> Any:
+    """What was edited, with the original's values where what was shown of them was left as it stood."""
+    if edited == MASK or edited == masked(original, depth):
         return original
     if isinstance(edited, dict) and isinstance(original, dict):
-        return {key: unmasked(item, original[key]) if key in original else item for key, item in edited.items()}
+        known = {_key(key): (key, item) for key, item in original.items()}
+        found = {}
+        for name, item in edited.items():
+            key, old = known.get(name, (name, item))
+            found[key] = unmasked(item, old, depth + 1) if name in known else item
+        return found
     if isinstance(edited, list) and isinstance(original, list):
         rest = edited[len(original) :]
-        return [unmasked(item, old) for item, old in zip(edited, original, strict=False)] + rest
+        return [unmasked(item, old, depth + 1) for item, old in zip(edited, original, strict=False)] + rest
     return edited
 
 
@@ -88,8 +103,21 @@ def one_line(payload: bytes, longest: int = 90) -> str:
 
 
 def masked_text(text: str) -> str:
-    """Without passwords in URLs."""
-    return _IN_URL.sub(rf"\1{MASK}@", text) if "://" in text else text
+    """Without the passwords and tokens of URLs, and what Authorization headers carry."""
+    if "://" in text:
+        text = _IN_URL.sub(rf"\1{MASK}@", text)
+    if "?" in text or "&" in text:
+        text = _IN_QUERY.sub(rf"\1{MASK}", text)
+    return _IN_HEADER.sub(rf"\1{MASK}", text)
+
+
+def asked(text: str) -> Query:
+    """A search as it is typed here: it finds nothing by what is masked. Raises ConfigError."""
+    query = parse(text)
+    for word, name in (("queue", query.queue), ("task", query.task)):
+        if name and not wild(name):
+            checked_name(name, f"search: {word}")  # no other has jobs, and brokers differ in what they make of one
+    return msgspec.structs.replace(query, clean=masked)
 
 
 def _short(text: str, longest: int) -> str:

@@ -10,8 +10,10 @@ from typing import Any, TypeVar
 from longboat import history, pauses
 from longboat.broker import Broker
 from longboat.clock import SYSTEM
-from longboat.errors import Unsupported
+from longboat.dashboard.plain import masked_text
+from longboat.errors import BrokerError, Unsupported
 from longboat.history import GRAINS, FailureGroup, Tally, WorkerCard
+from longboat.inspector import ConsumerView
 from longboat.job import State
 from longboat.pauses import Kind
 from longboat.task import Registry
@@ -20,6 +22,7 @@ R = TypeVar("R")
 
 KEPT = 0.5
 """Seconds that an answer serves everybody who looks."""
+BOARD_KEPT = 60.0
 RECENT = 900.0
 """Seconds that "lately" means."""
 
@@ -27,12 +30,16 @@ RECENT = 900.0
 class Site:
     """Any thread may use it."""
 
-    def __init__(self, broker: Callable[[], Broker], url: str, registry: Registry | None, name: str = "") -> None:
+    def __init__(
+        self, broker: Callable[[], Broker], url: str, registry: Registry | None, name: str = "", no_code: str = ""
+    ) -> None:
         self._broker = broker
         self.url = url
         """Without its password."""
         self.name = name or "Longboat"
         self.registry = registry or Registry()
+        self.no_code = masked_text(no_code)
+        """Why the app's code is not here; empty: it is, or nobody named it."""
         self._known: dict[str, tuple[float, Any]] = {}
         self._lock = threading.Lock()
 
@@ -71,6 +78,21 @@ class Site:
             if not queue or queue == name:
                 found[state] += count
         return found
+
+    def consumers(self) -> list[ConsumerView]:
+        return self.kept("consumers", lambda: self.listed(lambda: list(self.broker.inspector.consumers())))
+
+    @property
+    def noted(self) -> bool:
+        """Whether the broker has a board: without one there are no workers, failures, flows, schedules, pauses to show."""
+        try:
+            return self.kept("noted", lambda: self.if_there(self._noted, False), BOARD_KEPT)
+        except BrokerError:  # it is down, which says nothing of what it can
+            return True
+
+    def _noted(self) -> bool:
+        self.broker.board.read(history.WORKERS, ["any"])
+        return True
 
     def workers(self) -> list[WorkerCard]:
         return self.kept("workers", lambda: self.listed(lambda: history.workers(self.broker.board)))

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import msgspec
 
-from longboat import flows, pauses, scheduler
+from longboat import flows, orders, pauses, requeue, scheduler
 from longboat.broker import Broker
 from longboat.clock import SYSTEM
 from longboat.dashboard import bulk
@@ -14,7 +14,9 @@ from longboat.dashboard.ask import Ask, Refused, Role
 from longboat.dashboard.calls import edit, enqueue
 from longboat.dashboard.site import Site
 from longboat.job import State, new_id
+from longboat.orders import Order
 from longboat.pauses import Kind
+from longboat.template import checked_name
 
 PURGED = (State.READY, State.SCHEDULED, State.WAITING, State.DEAD, State.CANCELLED, State.SUCCEEDED)
 """What can be purged: what does not run."""
@@ -55,14 +57,14 @@ def cancel(site: Site, ask: Ask) -> Outcome:
 
 def discard(site: Site, ask: Ask) -> Outcome:
     ids = _ids(ask)
-    done = bulk.discard(site.broker, ids)
+    done = requeue.discard(site.broker, ids)
     return Outcome(f"{_jobs(done)} deleted{_of(done, ids)}", done, path="/jobs" if len(ids) == 1 else "")
 
 
 def _pausing(paused: bool) -> Callable[[Site, Ask], Outcome]:
     def act(site: Site, ask: Ask) -> Outcome:
         kind: Kind = "task" if ask.field("kind") == "task" else "queue"
-        name = _needed(ask, "name")
+        name = checked_name(_needed(ask, "name"), kind)
         changed = pauses.pause(site.broker.board, kind, name, paused)
         word = "is paused" if paused else "goes on"
         return Outcome(f"{kind} {name} {word}{'' if changed else ' already'}", int(changed))
@@ -71,7 +73,7 @@ def _pausing(paused: bool) -> Callable[[Site, Ask], Outcome]:
 
 
 def _purge(site: Site, ask: Ask) -> Outcome:
-    queue, states = _needed(ask, "queue"), _states(ask)
+    queue, states = checked_name(_needed(ask, "queue"), "queue"), _states(ask)
     total = 0
     while done := site.broker.inspector.purge(states, queue=queue):
         total += done
@@ -79,7 +81,7 @@ def _purge(site: Site, ask: Ask) -> Outcome:
 
 
 def _purge_question(site: Site, ask: Ask) -> str:
-    queue, states = _needed(ask, "queue"), _states(ask)
+    queue, states = checked_name(_needed(ask, "queue"), "queue"), _states(ask)
     count = sum(site.by_state(queue)[state] for state in states)
     return f"Delete {_jobs(count)} of queue {queue} ({', '.join(states)}) for good?"
 
@@ -127,8 +129,26 @@ def _schedule_remove(site: Site, ask: Ask) -> Outcome:
     return Outcome(f"schedule {name} removed", path="/schedules")
 
 
+def _telling(order: Order, becomes: str) -> Callable[[Site, Ask], Outcome]:
+    def act(site: Site, ask: Ask) -> Outcome:
+        name = _needed(ask, "name")
+        if not orders.give(site.broker.board, name, order):
+            raise Refused(404, f"There is no worker {name!r} any more.")
+        return Outcome(f"worker {name} {becomes}")
+
+    return act
+
+
+def _stop_question(site: Site, ask: Ask) -> str:
+    name = _needed(ask, "name")
+    running = next((len(card.running) for card in site.workers() if card.name == name), 0)
+    rest = f"The {_jobs(running)} it runs may finish within its grace; what does not goes back." if running else ""
+    return f"Stop worker {name}? {rest or 'It runs nothing now.'} It cannot be started again from here."
+
+
 def _bulk(site: Site, ask: Ask) -> Outcome:
-    run = bulk.start(site.broker, ask.person.name, _needed(ask, "verb"), ask.field("q"), ask.person.role)
+    verb, to = _needed(ask, "verb"), ask.field("to")
+    run = bulk.start(site.broker, ask.person.name, verb, ask.field("q"), ask.person.role, to)
     return Outcome(f"bulk {run.verb} of {run.query or 'all jobs'} begun", path=f"/bulk/{run.id}", id=run.id)
 
 
@@ -192,6 +212,7 @@ def _flow_question(site: Site, ask: Ask) -> str:
 
 _JOB = {"id": "the job's id; several are possible"}
 _NAME = {"name": "the schedule's name"}
+_WORKER = {"name": "the worker's name"}
 _PAUSE = {"kind": '"queue" or "task"', "name": "its name"}
 
 VERBS: dict[str, Verb] = {
@@ -213,6 +234,13 @@ VERBS: dict[str, Verb] = {
     "schedule-resume": Verb(Role.OPERATOR, _schedule_pause(False), _NAME),
     "schedule-run": Verb(Role.OPERATOR, _schedule_run, _NAME),
     "schedule-remove": Verb(Role.ADMIN, _schedule_remove, _NAME, lambda _, ask: f"Remove schedule {_needed(ask, 'name')}?"),
-    "bulk": Verb(Role.OPERATOR, _bulk, {"verb": ", ".join(bulk.VERBS), "q": "a search, as on the page of jobs"}),
+    "worker-quiet": Verb(Role.OPERATOR, _telling(Order.QUIET, "takes no more jobs"), _WORKER),
+    "worker-resume": Verb(Role.OPERATOR, _telling(Order.RESUME, "takes jobs again"), _WORKER),
+    "worker-stop": Verb(Role.OPERATOR, _telling(Order.STOP, "stops"), _WORKER, _stop_question),
+    "bulk": Verb(
+        Role.OPERATOR,
+        _bulk,
+        {"verb": ", ".join(bulk.VERBS), "q": "a search, as on the page of jobs", "to": "the queue that a move goes to"},
+    ),
     "bulk-stop": Verb(Role.OPERATOR, _bulk_stop, {"id": "the bulk action's id"}),
 }

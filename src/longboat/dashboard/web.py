@@ -5,10 +5,11 @@ from __future__ import annotations
 import hashlib
 import logging
 import re
+import secrets
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qs, urlencode
+from urllib.parse import parse_qs, quote, urlencode
 
 import msgspec
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -16,7 +17,6 @@ from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
-from starlette.middleware import Middleware
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Mount, Route
@@ -24,7 +24,7 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from longboat import __version__
-from longboat.dashboard.ask import Answer, Ask, Data, Goto, Page, Refused, Screen
+from longboat.dashboard.ask import Answer, Ask, Data, Goto, Page, Refused, Screen, local
 from longboat.dashboard.guard import COOKIE, Guard, check_origin
 from longboat.dashboard.site import Site
 from longboat.dashboard.words import FILTERS
@@ -32,6 +32,7 @@ from longboat.errors import BrokerError, LongboatError, ResultError, Unsupported
 
 HERE = Path(__file__).parent
 LONGEST_BODY = 2_000_000
+MOST_FIELDS = 20_000
 SAID = "longboat-said"
 SEEN = "longboat-seen"
 """The header by which a page that looks again says what it shows already."""
@@ -46,10 +47,14 @@ HEADERS = {
     "x-content-type-options": "nosniff",
     "referrer-policy": "same-origin",
     "cross-origin-opener-policy": "same-origin",
+    "cross-origin-resource-policy": "same-origin",
 }
 
+Endpoint = Callable[[Request], Awaitable[Response]]
+
 _TIMES = re.compile(r"<time [^>]*>[^<]*</time>")
-_PAGE = "@@what is shown@@"
+_PAGE = f"@@{secrets.token_hex(16)}@@"
+"""Stands in a page for what is told of it once it is made; nobody's text can hold it."""
 
 
 class Web:
@@ -68,57 +73,65 @@ class Web:
         self._pages.filters.update(FILTERS)
         self._files = _files_version()
 
-    def asgi(self, screens: list[tuple[str, str, Screen]]) -> Starlette:
+    def asgi(self, screens: list[tuple[str, str, Screen]]) -> ASGIApp:
         """The application; each screen is (method, path, function)."""
         routes: list[Any] = [
-            Mount("/static", StaticFiles(directory=HERE / "static"), name="static"),
-            *(Route(path, self._endpoint(screen), methods=[method]) for method, path, screen in screens),
+            Mount("/static", _Files(directory=HERE / "static"), name="static"),
+            Route("/sign-in", self._endpoint(self._sign_in), methods=["POST"]),
+            *(Route(path, self._endpoint(self._shown(screen)), methods=[method]) for method, path, screen in screens),
         ]
-        return Starlette(routes=routes, middleware=[Middleware(_Headers)], exception_handlers={HTTPException: self._nowhere})
+        for route in routes[2:]:
+            route.path_regex = re.compile(route.path_regex.pattern, re.DOTALL)  # a name may have several lines
+        made = Starlette(routes=routes, exception_handlers={HTTPException: self._nowhere})
+        made.router.redirect_slashes = False  # it would name the host that a request claims to be for
+        return _Headers(made)
 
-    def _endpoint(self, screen: Screen) -> Callable[[Request], Awaitable[Response]]:
+    def _endpoint(self, answer: Endpoint) -> Endpoint:
+        """Whatever happens, the answer is one of ours, and nothing of a trace stands in it."""
+
         async def endpoint(request: Request) -> Response:
             try:
-                return await self._answer(request, screen)
+                check_origin(request)
+                return await answer(request)
             except ClientDisconnect:
                 return Response(status_code=400)
+            except Refused as error:
+                refused = error
+            except LongboatError as error:
+                refused = _told(error)
+            except Exception:
+                logging.getLogger("longboat.dashboard").exception("%s %r failed", request.method, request.scope["path"])
+                refused = Refused(500, "This page could not be made.", "The log says why.")
+            return await self._refusal(request, refused)
 
         return endpoint
 
-    async def _answer(self, request: Request, screen: Screen) -> Response:
-        try:
-            if request.method == "POST":
-                check_origin(request)
-            if (given := request.query_params.get("token")) and not self._guard.open:
-                return self._signed_in(request, given)
-            person = self._guard.admit(request)
-        except Refused as refused:
-            return await self._refusal(request, None, refused)
-        ask = Ask(_within(request), request.scope.get("root_path", ""), person, dict(request.query_params))
-        ask.pairs = request.query_params.multi_items()
-        ask.place = {name: str(value) for name, value in request.path_params.items()}
-        try:
+    def _shown(self, screen: Screen) -> Endpoint:
+        async def answer(request: Request) -> Response:
+            if self._guard.has_tokens and (given := request.query_params.get("token")):
+                rest = [(name, value) for name, value in request.query_params.multi_items() if name != "token"]
+                return self._signed_in(request, given, _address(request, rest))
+            person = await run_in_threadpool(self._guard.admit, request)  # a program's hook may look in its database
+            ask = Ask(_within(request), request.scope.get("root_path", ""), person, dict(request.query_params))
+            ask.pairs = request.query_params.multi_items()
+            ask.place = {name: str(value) for name, value in request.path_params.items()}
             if request.method == "POST":
                 ask.form = await _form(request)
-            answer = await run_in_threadpool(screen, self._site, ask)
-        except Refused as refused:
-            return await self._refusal(request, ask, refused)
-        except LongboatError as error:
-            return await self._refusal(request, ask, _told(error))
-        except Exception:
-            logging.getLogger("longboat.dashboard").exception("%s %s failed", request.method, request.url.path)
-            return await self._refusal(request, ask, Refused(500, "This page could not be made.", "The log says why."))
-        return await run_in_threadpool(self._respond, request, ask, answer)
+            return await run_in_threadpool(lambda: self._respond(request, ask, screen(self._site, ask)))
 
-    def _signed_in(self, request: Request, given: str) -> Response:
+        return answer
+
+    async def _sign_in(self, request: Request) -> Response:
+        form = await _form(request)
+        return self._signed_in(request, form.get("token", [""])[-1], local(form.get("next", ["/"])[-1]))
+
+    def _signed_in(self, request: Request, given: str, path: str) -> Response:
         kept = self._guard.session_for(given)
         if kept is None:
             raise Refused(401, "This token is not known here.")
-        rest = urlencode([(name, value) for name, value in request.query_params.multi_items() if name != "token"])
-        response = RedirectResponse(str(request.url.replace(query=rest)), 303)
-        root = request.scope.get("root_path", "") or "/"
-        secure = request.url.scheme == "https"
-        response.set_cookie(COOKIE, kept, path=root, httponly=True, samesite="strict", secure=secure, max_age=30 * 86400)
+        root = request.scope.get("root_path", "")
+        response = RedirectResponse(f"{root}{path}", 303)
+        _set_cookie(request, response, COOKIE, kept, 30 * 86400)
         return response
 
     # --- responses
@@ -127,8 +140,7 @@ class Web:
         if isinstance(answer, Goto):
             response: Response = RedirectResponse(f"{ask.root}{answer.path}", 303)
             if answer.said:
-                said = answer.said[:500].encode().hex()
-                response.set_cookie(SAID, said, path=ask.root or "/", httponly=True, samesite="strict", max_age=30)
+                _set_cookie(request, response, SAID, answer.said.encode()[:1000].hex(), 30)
             return response
         if isinstance(answer, Data):
             response = Response(answer.body, answer.status, media_type=answer.kind)
@@ -161,28 +173,41 @@ class Web:
             }
         )
 
-    async def _refusal(self, request: Request, ask: Ask | None, refused: Refused) -> Response:
+    async def _refusal(self, request: Request, refused: Refused) -> Response:
         if _within(request).startswith("/api/v1/"):
             body = msgspec.json.encode({"error": refused.what, "advice": refused.advice})
             response = Response(body, refused.status, media_type="application/json")
         else:
-            root = request.scope.get("root_path", "")
+            rest = [(name, value) for name, value in request.query_params.multi_items() if name != "token"]
             context = {
                 "refused": refused,
-                "root": root,
+                "root": request.scope.get("root_path", ""),
                 "files": self._files,
                 "sign_in": refused.status == 401,
-                "next": _within(request) if request.method == "GET" else "/",
+                "next": _address(request, rest) if request.method == "GET" else "/",
             }
             text = await run_in_threadpool(self._pages.get_template("refused.html").render, context)
             response = Response(text, refused.status, media_type="text/html")
-        if refused.status == 401 and ask is None:
+        if refused.status == 401:
             response.headers["www-authenticate"] = 'Basic realm="Longboat", charset="UTF-8"'
         return response
 
     async def _nowhere(self, request: Request, error: Exception) -> Response:
-        status = error.status_code if isinstance(error, HTTPException) else 404
-        return await self._refusal(request, None, Refused(status, "There is no such page.", "It may have moved."))
+        if not isinstance(error, HTTPException) or error.status_code == 404:
+            return await self._refusal(request, Refused(404, "There is no such page.", "It may have moved."))
+        refused = Refused(error.status_code, f"This cannot be asked for by {request.method}.")
+        response = await self._refusal(request, refused)
+        response.headers.update(error.headers or {})
+        return response
+
+
+class _Files(StaticFiles):
+    """Our scripts and styles: their addresses name their version, so that browsers may keep them."""
+
+    def file_response(self, *args: Any, **options: Any) -> Response:
+        response = super().file_response(*args, **options)
+        response.headers["cache-control"] = "public, max-age=31536000, immutable"
+        return response
 
 
 class _Headers:
@@ -197,17 +222,14 @@ class _Headers:
                 headers = MutableHeaders(scope=message)
                 for name, value in HEADERS.items():
                     headers[name] = value
-                if "/static/" in scope["path"]:
-                    headers["cache-control"] = "public, max-age=31536000, immutable"
-                else:
-                    headers["cache-control"] = "no-store"
+                headers.setdefault("cache-control", "no-store")
             await send(message)
 
         await self._app(scope, receive, with_headers if scope["type"] == "http" else send)
 
 
 async def _form(request: Request) -> dict[str, list[str]]:
-    body = b""
+    body = bytearray()
     async for part in request.stream():
         body += part
         if len(body) > LONGEST_BODY:
@@ -215,10 +237,13 @@ async def _form(request: Request) -> dict[str, list[str]]:
     if request.headers.get("content-type", "").startswith("application/json"):
         try:
             found = msgspec.json.decode(body or b"{}", type=dict[str, Any])
-        except (msgspec.MsgspecError, ValueError) as error:
+        except (msgspec.MsgspecError, ValueError, RecursionError) as error:
             raise Refused(400, f"This is not a JSON object: {error}") from None
         return {name: _texts(value) for name, value in found.items()}
-    return parse_qs(body.decode(errors="replace"), keep_blank_values=True)
+    try:
+        return parse_qs(body.decode(errors="replace"), keep_blank_values=True, max_num_fields=MOST_FIELDS)
+    except ValueError:
+        raise Refused(413, f"This has more than {MOST_FIELDS:,} fields.") from None
 
 
 def _texts(value: Any) -> list[str]:
@@ -240,9 +265,20 @@ def _within(request: Request) -> str:
     return path.removeprefix(root) or "/"
 
 
+def _address(request: Request, query: list[tuple[str, str]]) -> str:
+    """What is asked for, with this query, as a link within the dashboard."""
+    return local(f"{quote(_within(request))}{'?' if query else ''}{urlencode(query)}")
+
+
+def _set_cookie(request: Request, response: Response, name: str, value: str, seconds: int) -> None:
+    """SameSite=Lax, not Strict: a link in a mail or a chat opens the page it names; nothing is changed by a link."""
+    path, secure = request.scope.get("root_path", "") or "/", request.url.scheme == "https"
+    response.set_cookie(name, value, path=path, httponly=True, samesite="lax", secure=secure, max_age=seconds)
+
+
 def _said(request: Request) -> str:
     try:
-        return bytes.fromhex(request.cookies.get(SAID, "")).decode()
+        return bytes.fromhex(request.cookies.get(SAID, "")).decode(errors="ignore")
     except ValueError:
         return ""
 

@@ -104,6 +104,11 @@ def segment_path(path: str) -> str:
     return quote(path, safe="/@:~!$&'()*+,;=-._")
 
 
+def printable(text: str) -> str:
+    """On one line, without anything that a terminal or a reader of logs would obey: line ends, escapes, turned writing."""
+    return "".join(each if each.isprintable() else "\N{REPLACEMENT CHARACTER}" for each in text)
+
+
 def quoted(word: str) -> str:
     """A word of a search, such as queue:two words."""
     return shlex.quote(word)

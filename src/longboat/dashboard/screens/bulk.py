@@ -10,16 +10,19 @@ from longboat.dashboard.screens.jobs import row, suggestions
 from longboat.dashboard.site import Site
 from longboat.errors import ConfigError
 from longboat.search import search, written
+from longboat.template import checked_name
 
 LISTED = 10
 
 
 def screen(site: Site, ask: Ask) -> Page:
-    verb, q = ask.query.get("verb", ""), ask.query.get("q", "")
-    context: dict[str, Any] = {"q": q, "verb": verb, "wrong": "", "dry": None, "rows": [], "query": ""}
+    verb, q, to = ask.query.get("verb", ""), ask.query.get("q", ""), ask.query.get("to", "").strip()
+    context: dict[str, Any] = {"q": q, "verb": verb, "to": to, "wrong": "", "dry": None, "rows": [], "query": ""}
     if verb:
         try:
             query = bulk.meant(verb, q)
+            if verb == "move":
+                checked_name(to, "into queue")
             found = search(site.broker, query, limit=LISTED)
             rows = [row(job) for job in found.jobs[:LISTED]]
             context.update(dry=bulk.dry_run(site.broker, query), rows=rows, query=written(query))

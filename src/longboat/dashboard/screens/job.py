@@ -8,15 +8,18 @@ import msgspec
 
 from longboat.clock import SYSTEM
 from longboat.dashboard.ask import Ask, Page, Refused
-from longboat.dashboard.plain import decoded, masked_text, pretty
+from longboat.dashboard.plain import decoded, masked, masked_text, pretty
 from longboat.dashboard.site import Site
 from longboat.explain import explain
 from longboat.handle import LOGS, PROGRESS, LogLine, Progress
+from longboat.history import decoded as readable
 from longboat.history import fingerprint
 from longboat.job import Failure, JobView, State
 
 WIDTH = 1000.0
 """Of the time line's drawing."""
+TICK = 5.0
+"""Of it: the mark of a failed attempt."""
 LINES = 1000
 SHOWN = 40
 """Jobs that it waits for."""
@@ -33,7 +36,7 @@ class Try(msgspec.Struct):
 
 
 class Mark(msgspec.Struct):
-    """Something on the time line: a stretch, or with no width a moment."""
+    """Something on the time line: a stretch, or a moment."""
 
     kind: str
     x: float
@@ -59,11 +62,12 @@ def screen(site: Site, ask: Ask) -> Page:
             "tries": tries(site, view),
             "marks": marks(view),
             "width": WIDTH,
-            "why": masked_text(explain(site.broker, job_id) or ""),
+            "why": "" if view.state.ended else masked_text(explain(site.broker, job_id) or ""),
             "progress": site.if_there(lambda: progress(site, job_id), None),
             "logs": site.listed(lambda: logs(site, job_id)),
             "parents": _parents(site, view),
             "can": can(view),
+            "headers": masked(view.headers),
             "edits": ask.query.get("edit") == "1",
         },
     )
@@ -95,25 +99,26 @@ def marks(view: JobView) -> list[Mark]:
     begin = view.enqueued or view.started or (view.failures[0].at if view.failures else None)
     if begin is None:
         return []
-    end = max(view.ended or SYSTEM.now(), begin + 0.001)
+    end = max(view.ended or SYSTEM.now(), begin + 0.001)  # "begin" is what the caller's clock said: any number
     if view.state is State.SCHEDULED and view.due:
         end = max(end, view.due)
 
     def x(at: float) -> float:
-        return round(WIDTH * min(1.0, max(0.0, (at - begin) / (end - begin))), 1)
+        return round(WIDTH * min(1.0, max(0.0, (at - begin) / max(0.001, end - begin))), 1)
 
     found = [Mark("waited", 0.0, WIDTH, "")]
     if view.started is not None:
         over = view.ended or SYSTEM.now()
         kind = view.state.value if view.state.ended else "running"
         found.append(Mark(kind, x(view.started), max(6.0, x(over) - x(view.started)), f"attempt {max(1, view.attempts)}"))
-    found += [Mark("failed", x(each.at), 0.0, f"attempt {each.attempt} failed: {each.type}") for each in view.failures]
+    for each in view.failures[:-1] if view.state is State.DEAD else view.failures:  # the last is the stretch itself
+        found.append(Mark("failed", min(x(each.at), WIDTH - TICK), TICK, f"attempt {each.attempt} failed: {each.type}"))
     return found
 
 
 def progress(site: Site, job_id: str) -> Progress | None:
     value = site.broker.board.read(PROGRESS, [job_id])[0]
-    found = None if value is None else msgspec.msgpack.decode(value, type=Progress)
+    found = None if value is None else readable(value, Progress)
     if found is not None:
         found.text = masked_text(found.text)
     return found
@@ -121,7 +126,7 @@ def progress(site: Site, job_id: str) -> Progress | None:
 
 def logs(site: Site, job_id: str) -> list[LogLine]:
     notes = site.broker.board.notes(LOGS + job_id, limit=LINES)
-    lines = [msgspec.msgpack.decode(value, type=LogLine) for _, value in notes]
+    lines = [line for _, value in notes if (line := readable(value, LogLine)) is not None]
     for line in lines:
         line.text = masked_text(line.text)
     return lines

@@ -9,15 +9,21 @@ from typing import Any
 import msgspec
 
 from longboat.dashboard.ask import Ask, Data, Page
-from longboat.dashboard.plain import masked_text, one_line
+from longboat.dashboard.plain import asked, masked_text, one_line
 from longboat.dashboard.site import Site
 from longboat.dashboard.words import moment
-from longboat.errors import ConfigError
+from longboat.errors import ConfigError, Unsupported
 from longboat.job import JobView, State
-from longboat.search import ORDER, Found, Query, parse, search, written
+from longboat.search import ORDER, Found, Query, search, written
 
 LIMIT = 50
 IN_CSV = 10_000
+"""Jobs of one CSV file; where there are more, its name says so."""
+LOOKED_AT = 100_000
+"""Jobs that are looked at for one CSV file."""
+
+
+FORMULAS = ("=", "+", "-", "@", "＝", "＋", "－", "＠", "|", "%")
 
 
 class Row(msgspec.Struct):
@@ -34,19 +40,22 @@ def row(job: JobView) -> Row:
 
 
 def screen(site: Site, ask: Ask) -> Page:
-    text, after, wrong = ask.query.get("q", "").strip(), ask.query.get("after") or None, ""
+    text, after, wrong, cannot = ask.query.get("q", "").strip(), ask.query.get("after") or None, "", ""
     query, found = Query(), Found([], None, 0)
     try:
-        query = parse(text)
+        query = asked(text)
         found = search(site.broker, query, after=after, limit=LIMIT)
     except ConfigError as error:
         wrong = str(error).removeprefix("search: ")
+    except Unsupported as error:
+        cannot = str(error)
     return Page(
         "jobs.html",
         {
             "q": text,
             "query": query,
             "wrong": wrong,
+            "cannot": cannot,
             "rows": [row(job) for job in found.jobs],
             "found": found,
             "after": after,
@@ -79,24 +88,23 @@ def suggestions(site: Site) -> list[str]:
 
 
 def as_csv(site: Site, ask: Ask) -> Data:
-    query, after, jobs = parse(ask.query.get("q", "")), None, list[JobView]()
-    while len(jobs) < IN_CSV:
-        found = search(site.broker, query, after=after, limit=500)
-        jobs += found.jobs
-        after = found.after
+    query, after, left, looked = asked(ask.query.get("q", "")), None, IN_CSV, 0
+    text = io.StringIO()
+    lines = csv.writer(text, quoting=csv.QUOTE_NONNUMERIC)
+    lines.writerow(["id", "state", "queue", "task", "priority", "attempts", "enqueued", "started", "ended", "args", "error"])
+    while left > 0 and looked < LOOKED_AT:
+        found = search(site.broker, query, after=after, limit=min(left, 200))
+        left, looked, after = left - len(found.jobs), looked + found.looked, found.after
+        for job in found.jobs:
+            each = row(job)
+            times = [moment(at) for at in (job.enqueued, job.started, job.ended)]
+            cells = [job.id, job.state.value, job.queue, job.task, job.priority, job.attempts, *times, each.args, each.error]
+            lines.writerow([_harmless(cell) for cell in cells])
         if after is None:
             break
-    text = io.StringIO()
-    lines = csv.writer(text)
-    lines.writerow(["id", "state", "queue", "task", "priority", "attempts", "enqueued", "started", "ended", "args", "error"])
-    for each in map(row, jobs[:IN_CSV]):
-        job = each.job
-        times = [moment(at) for at in (job.enqueued, job.started, job.ended)]
-        cells = [job.id, job.state.value, job.queue, job.task, job.priority, job.attempts, *times, each.args, each.error]
-        lines.writerow([_harmless(cell) for cell in cells])
-    return Data(text.getvalue().encode(), "text/csv; charset=utf-8", file="jobs.csv")
+    return Data(text.getvalue().encode(), "text/csv; charset=utf-8", file="jobs.csv" if after is None else "jobs-first.csv")
 
 
 def _harmless(cell: object) -> object:
     """Spreadsheets take what begins like this for a formula."""
-    return f"'{cell}" if isinstance(cell, str) and cell[:1] in ("=", "+", "-", "@", "\t", "\r") else cell
+    return f"'{cell}" if isinstance(cell, str) and cell.lstrip()[:1] in FORMULAS else cell

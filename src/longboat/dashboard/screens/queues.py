@@ -35,8 +35,8 @@ class Row(msgspec.Struct):
 
 def rows(site: Site, aged: int = AGED) -> list[Row]:
     """All queues, the fullest first; the age of the first `aged` of them is known."""
-    counts, paused, consumers = site.counts(), site.paused()["queue"], site.broker.inspector.consumers()
-    taken = [each.queues for each in consumers] + [card.queues for card in site.workers()]
+    counts, paused = site.counts(), site.paused()["queue"]
+    taken = [each.queues for each in site.consumers()] + [card.queues for card in site.workers()]
     nothing: dict[str, str] = {}
     lines = site.kept("sparks", lambda: site.if_there(lambda: _lines(site), nothing), 5.0)
     found = []
@@ -57,8 +57,8 @@ def rows(site: Site, aged: int = AGED) -> list[Row]:
 
 
 def oldest(site: Site, row: Row) -> float | None:
-    page = site.broker.inspector.jobs(State.READY, queue=row.name, limit=1)
-    return page.jobs[0].enqueued if page.jobs else None
+    jobs = site.listed(lambda: site.broker.inspector.jobs(State.READY, queue=row.name, limit=1).jobs)
+    return jobs[0].enqueued if jobs else None
 
 
 def _lines(site: Site) -> dict[str, str]:

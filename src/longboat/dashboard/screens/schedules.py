@@ -17,20 +17,21 @@ NEXT = 5
 
 def screen(site: Site, ask: Ask) -> Page:  # noqa: ARG001
     board = site.broker.board
-    found = scheduler.schedules(board)
+    found = site.listed(lambda: scheduler.schedules(board))
     fired = scheduler.last_fired(board, [schedule.name for schedule in found])
     last = [fired[each.name].last if each.name in fired else "" for each in found]
     views = dict(zip(last, site.broker.inspector.find(last), strict=True)) if found else {}
     rows: list[dict[str, Any]] = []
     for schedule, job_id in zip(found, last, strict=True):
-        rule, due = _told(schedule)
+        rule, due = told(schedule)
         view = views.get(job_id) if job_id else None
         args = one_line(schedule.payload)
         rows.append({"schedule": schedule, "rule": rule, "due": due, "last": job_id, "view": view, "args": args})
     return Page("schedules.html", {"rows": rows})
 
 
-def _told(schedule: Schedule) -> tuple[str, list[float]]:
+def told(schedule: Schedule) -> tuple[str, list[float]]:
+    """The rule in English and when it is due next; of one that makes no sense here what is wrong with it, and no times."""
     try:
         return schedule.explain(), schedule.next(SYSTEM.now(), NEXT)
     except (LongboatError, ValueError, LookupError) as error:  # kept by another version, or by hand

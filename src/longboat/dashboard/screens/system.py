@@ -25,7 +25,7 @@ def screen(site: Site, ask: Ask) -> Page:  # noqa: ARG001
         ("Longboat", __version__),
         ("Python", platform.python_version()),
         ("This process", f"{platform.node()}:{os.getpid()}"),
-        ("App's code", "here" if site.registry.tasks else "not here: tasks are known by name"),
+        ("App's code", "here" if site.registry.tasks else site.no_code or "not here: tasks are known by name"),
     ]
     settings = sorted((name, _shown(name, value)) for name, value in os.environ.items() if name.startswith("LONGBOAT_"))
     entries = site.listed(lambda: audit.newest(broker.board))

@@ -9,5 +9,5 @@ from longboat.dashboard.site import Site
 def screen(site: Site, ask: Ask) -> Page:  # noqa: ARG001
     cards = site.workers()
     known = {card.consumer for card in cards}
-    others = [each for each in site.broker.inspector.consumers() if each.id not in known]
+    others = [each for each in site.consumers() if each.id not in known]
     return Page("workers.html", {"cards": cards, "others": others})

@@ -1,0 +1,229 @@
+"""Every screen, every page of the API and every action, on every broker that is a server; what one cannot do, it says."""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from broker_rig import URLS
+from dashboard_rig import asking, shop, until
+from starlette.testclient import TestClient
+
+from longboat import Longboat, group
+from longboat.dashboard import audit, longboat_dashboard
+from longboat.dashboard.screens import SCREENS
+from longboat.dashboard.verbs import VERBS
+from longboat.job import State
+from longboat.testing.harnesses import unavailable
+
+pytestmark = pytest.mark.slow
+
+ABLE = [name for name in URLS if name != "rabbitmq"]
+SERVED = ["mail", "default", "held"]
+PURGED = {"queue": "reports", "state": ["ready", "cancelled"]}
+
+
+@pytest.fixture
+def app(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Longboat]:
+    if why := unavailable(request.param):
+        pytest.skip(why)
+    made: Any = URLS[request.param]
+    with made(tmp_path) as url, shop(url) as app:
+        yield app
+
+
+class Stock:
+    """Jobs of all states, a flow that is stuck, a schedule, a failure group, and a worker at work."""
+
+    def __init__(self, app: Longboat, gate: threading.Event) -> None:
+        @app.task(name="shop.hold", queue="held")
+        def hold() -> None:
+            gate.wait(60)
+
+        resize: Any = app.registry.tasks["shop.resize"]
+        self.done = app.named("shop.send_mail").enqueue(to="done@example.com", api_token="hunter2").id
+        self.running = hold.enqueue().id
+        self.dead = resize.enqueue(path="img.png", width=-1).id
+        self.later = resize.using(delay="1h").enqueue(path="later.png", width=1).id
+        self.ready = app.named("shop.report").using(queue="reports").enqueue(["today"]).id
+        cancelled = app.named("shop.report").using(queue="reports").enqueue(["never"])
+        cancelled.cancel()
+        self.failure = ""
+        """The fingerprint of the group that the dead are of."""
+        total: Any = app.registry.tasks["shop.total"]
+        self.flow = group(*[resize.s(path=f"{n}.png", width=n - 1) for n in range(2)]).then(total).enqueue().id
+
+    def settled(self, page: TestClient) -> bool:
+        """Whether all of it can be seen: the history of what ended is written once a second."""
+        states = {job["id"]: job["state"] for job in page.get("/api/v1/jobs", params={"limit": 500}).json()["jobs"]}
+        cards, groups = page.get("/api/v1/workers").json(), page.get("/api/v1/failures").json()
+        self.failure = groups[0]["fingerprint"] if groups else ""
+        return (
+            (states.get(self.done), states.get(self.dead)) == ("succeeded", "dead")
+            and [each["count"] for each in groups] == [2]
+            and [run[1] for card in cards for run in card["running"]] == ["shop.hold"]
+            and bool(page.get("/api/v1/schedules").json())
+        )
+
+    def screens(self) -> dict[str, list[str]]:
+        """Path -> words that stand there."""
+        return {
+            "/": ["mail", "reports", "ValueError", "1 worker"],
+            "/data/series": ['"succeeded"'],
+            "/queues": ["mail", "reports", "no worker"],
+            "/queues/mail": ["shop.send_mail"],
+            "/jobs": [self.ready, self.later, self.done, "is not a width"],
+            "/jobs?q=state:dead": ["is not a width"],
+            "/jobs?q=state:running": ["shop.hold"],
+            "/jobs?q=args.path:later.png": [self.later],
+            "/jobs.csv": ["shop.hold"],
+            f"/jobs/{self.done}": ["sent hello to done@example.com", "••••••"],
+            f"/jobs/{self.dead}": ["ValueError", "Traceback", "is not a width"],
+            f"/jobs/{self.running}": ["running"],
+            f"/jobs/{self.later}": ["later.png", "scheduled"],
+            "/failures": ["ValueError"],
+            f"/failures/{self.failure}": ["Traceback", "Retry all 2 dead"],
+            "/bulk": ["Count them"],
+            "/bulk?verb=retry&q=task:shop.resize": ["Retry 2 jobs"],
+            "/flows": ["shop.total"],
+            f"/flows/{self.flow}": ['class="edge"'],
+            "/workers": ["shop.hold", "Quiet"],
+            "/schedules": ["Every fifth minute"],
+            "/tasks": ["shop.resize"],
+            "/tasks/shop.resize": ['name="arg.width"', "ValueError"],
+            "/system": ["App&#39;s code", "here"],
+            "/api": ["/api/v1"],
+            "/do/purge?queue=reports&state=ready": ["Delete 1 job of queue reports"],
+            "/api/v1/openapi.json": ["openapi"],
+            "/api/v1/jobs?q=state:dead": [self.dead],
+            f"/api/v1/jobs/{self.done}": ["sent hello"],
+            "/api/v1/queues": ["reports"],
+            "/api/v1/workers": ["shop.hold"],
+            "/api/v1/failures": ["ValueError"],
+            "/api/v1/schedules": ["shop.nightly"],
+            "/api/v1/flows": [self.flow],
+            "/api/v1/history": ["succeeded"],
+            "/api/v1/scaling?queues=reports": ['"ready":1'],
+            "/api/v1/bulk?verb=retry": ['"count":2'],
+            "/metrics": ["longboat_queue_depth"],
+        }
+
+    def actions(self, page: TestClient) -> list[tuple[str, dict[str, Any], str]]:
+        """(verb, fields, words of what came of it), in an order in which each has something to do."""
+        worker = page.get("/api/v1/workers").json()[0]["name"]
+        nightly, named, queue = {"name": "shop.nightly"}, {"name": worker}, {"kind": "queue", "name": "reports"}
+        return [
+            ("pause", queue, "queue reports is paused"),
+            ("resume", queue, "queue reports goes on"),
+            ("enqueue", {"task": "shop.report", "args": '{"days": []}', "queue": "reports"}, "enqueued"),
+            ("cancel", {"id": self.later}, "1 job cancelled"),
+            ("edit", {"id": self.later, "args": '{"path": "edited.png", "width": 2}'}, "retried with other arguments"),
+            ("discard", {"id": self.ready}, "1 job deleted"),
+            ("retry", {"id": self.dead}, "1 job ready again"),
+            ("flow-retry", {"id": self.flow}, "ready again"),
+            ("flow-cancel", {"id": self.flow}, "of the flow cancelled"),
+            ("bulk", {"verb": "cancel", "q": "queue:reports"}, "begun"),
+            ("purge", PURGED, "of queue reports deleted"),
+            ("schedule-pause", nightly, "is paused"),
+            ("schedule-resume", nightly, "goes on"),
+            ("schedule-run", nightly, "enqueued"),
+            ("schedule-remove", nightly, "removed"),
+            ("worker-quiet", named, "takes no more jobs"),
+            ("worker-resume", named, "takes jobs again"),
+            ("worker-stop", named, "stops"),
+        ]
+
+
+@pytest.mark.parametrize("app", ABLE, indirect=True)
+def test_every_screen_and_every_action(app: Longboat) -> None:
+    gate = threading.Event()
+    stock = Stock(app, gate)
+    dashboard = longboat_dashboard(app)
+    with asking(dashboard) as page, app.worker(threads=2, queues=SERVED) as worker:
+        try:
+            until(lambda: stock.settled(page))
+            screens = stock.screens()
+            look(page, screens)
+            bulk = act(page, stock.actions(page))
+            until(lambda: page.get(f"/api/v1/bulk/{bulk}").json()["state"] == "finished")
+            act(page, [("bulk-stop", {"id": bulk}, "told to stop")])
+            after = {f"/bulk/{bulk}": ["finished"], "/system": ["bulk-stop"], f"/api/v1/bulk/{bulk}": ["finished"]}
+            look(page, after)
+            assert not_looked_at({*screens, *after}) == []
+            done = [entry.verb for entry in audit.newest(app.broker.board)]
+            assert sorted(done) == sorted(VERBS), "each once"
+            until(lambda: worker.finished.is_set())
+        finally:
+            gate.set()
+    dashboard.close()
+
+
+def not_looked_at(paths: set[str]) -> list[str]:
+    """The routes that none of these is of."""
+    bare = [path.partition("?")[0] for path in paths]
+    routes = [path for method, path, _ in SCREENS if method == "GET"]
+    return [each for each in routes if not any(re.fullmatch(re.sub(r"{.*}", "[^/]+", each), path) for path in bare)]
+
+
+def look(page: TestClient, screens: dict[str, list[str]]) -> None:
+    for path, words in screens.items():
+        answer = page.get(path)
+        assert answer.status_code == 200, (path, answer.text[-500:])
+        for word in words:
+            assert word in answer.text, (path, word)
+
+
+def act(page: TestClient, actions: list[tuple[str, dict[str, Any], str]]) -> str:
+    """Do them; the id of the bulk action among them."""
+    bulk = ""
+    for verb, fields, words in actions:
+        answer = page.post(f"/api/v1/do/{verb}", json=fields)
+        assert answer.status_code == 200, (verb, answer.text)
+        assert words in answer.json()["said"], (verb, answer.text)
+        assert not answer.json()["said"].startswith("0 jobs"), (verb, answer.text)
+        bulk = answer.json()["id"] if verb == "bulk" else bulk
+    return bulk
+
+
+@pytest.mark.parametrize("app", ["rabbitmq"], indirect=True)
+def test_what_a_broker_of_messages_alone_cannot_do_is_said(app: Longboat) -> None:
+    app.named("shop.report").using(queue="reports").enqueue(["today"])
+    app.named("shop.resize").enqueue(path="img.png", width=-1)
+    dashboard = longboat_dashboard(app)
+    with asking(dashboard) as page:
+        with app.worker(threads=1, queues=["default"]):
+            until(lambda: app.broker.inspector.counts().get(("default", State.DEAD)) == 1)
+        page.get("/")
+        for path in ("/", "/queues", "/queues/reports", "/failures", "/flows", "/workers", "/schedules", "/tasks", "/bulk"):
+            answer = page.get(path)
+            assert answer.status_code == 200, (path, answer.text)
+            assert "This broker keeps nothing beside its messages" in answer.text, path
+            assert "/do/pause" not in answer.text, path
+            assert "data-chart" not in answer.text, path
+        assert "is not a width" in page.get("/jobs?q=state:dead").text
+        text = page.get("/jobs").text
+        assert "These jobs cannot be shown. Listing running jobs: RabbitMQ cannot do this." in text
+        assert "No jobs" not in text
+        assert page.get("/api/v1/queues").status_code == 200
+        for path in ("/jobs/some", "/jobs.csv", "/flows/some"):
+            said(page.get(path), "RabbitMQ cannot do this")
+        for path in ("/api/v1/jobs", "/api/v1/schedules", "/api/v1/flows", "/api/v1/jobs/some"):
+            answer = page.get(path)
+            said(answer, "RabbitMQ cannot do this")
+            assert answer.json()["advice"]
+        for verb, fields in (
+            ("pause", {"kind": "queue", "name": "mail"}),
+            ("worker-stop", {"name": "x"}),
+            ("cancel", {"id": "x"}),
+        ):
+            said(page.post(f"/do/{verb}", data=fields), "RabbitMQ cannot do this")
+    dashboard.close()
+
+
+def said(answer: Any, words: str) -> None:
+    assert answer.status_code == 501, answer.text
+    assert words in answer.text
