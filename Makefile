@@ -24,6 +24,7 @@ bench: environment ## figures beside a hand-written loop, into bench/results/
 	$(BIN)/python -m bench
 	$(BIN)/python -m bench.redis
 	$(BIN)/python -m bench.ties
+	$(BIN)/python -m bench.events
 	$(BIN)/python -m bench.manager
 	$(BIN)/python -m bench.postgres
 	$(BIN)/python -m bench.rabbitmq

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import socket
 import threading
@@ -16,6 +17,10 @@ from longboat.stream import LOOK, Teller
 
 IDLE = 10.0
 """Seconds without a new job after which the thread ends."""
+NAMES = 1000
+"""Pairs of queue and task that are counted apart, as a worker's are."""
+OTHERS = "(others)"
+"""The queue and the task that everything is counted under beyond those."""
 
 
 class Announcer:
@@ -45,9 +50,11 @@ class Announcer:
         self._count(queue, task, count)
         if self._teller.open:
             self._tell(jobs)
-        self._last = SYSTEM.monotonic()
-        if self._thread is None and not self._closing and not self._deaf:
-            self._start()
+        with self._lock:
+            self._last = SYSTEM.monotonic()
+            if self._thread is None and not self._closing and not self._deaf:
+                self._thread = threading.Thread(target=self._run, name="longboat-announcer", daemon=True)
+                self._thread.start()
 
     def close(self) -> None:
         self._closing = True
@@ -59,7 +66,10 @@ class Announcer:
 
     def _count(self, queue: str, task: str, count: int) -> None:
         if count:
-            self.counts[queue, task] = self.counts.get((queue, task), 0) + count
+            name = queue, task
+            if name not in self.counts and len(self.counts) >= NAMES:
+                name = OTHERS, OTHERS
+            self.counts[name] = self.counts.get(name, 0) + count
 
     def _tell(self, jobs: Sequence[Job]) -> None:
         teller, now = self._teller, SYSTEM.now()
@@ -68,25 +78,22 @@ class Announcer:
             teller.tell(JobEnqueued(teller.who, job.id, job.task, job.queue, at=job.enqueued or now))
         teller.dropped += max(0, len(jobs) - room)
 
-    def _start(self) -> None:
-        with self._lock:
-            if self._thread is None:
-                thread = threading.Thread(target=self._run, name="longboat-announcer", daemon=True)
-                thread.start()
-                self._thread = thread
-
     def _run(self) -> None:
         while True:
             closing = self._closing
+            now = SYSTEM.monotonic()
             try:
-                due = self._teller.tend(SYSTEM.now())
+                due = self._teller.tend(now)
             except Unsupported:
                 self._deaf = True
                 return
             except BrokerError:
-                due = SYSTEM.now() + LOOK
+                due = SYSTEM.monotonic() + LOOK
+            except Exception:
+                logging.getLogger("longboat").exception("events could not be told; jobs go on")
+                due = SYSTEM.monotonic() + LOOK
             with self._lock:
                 if closing or SYSTEM.monotonic() - self._last > IDLE:
                     self._thread, self._teller.open = None, True
                     return
-            self._wake.wait(max(0.0, due - SYSTEM.now()))
+            self._wake.wait(max(0.0, due - SYSTEM.monotonic()))

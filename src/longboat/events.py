@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 import time
@@ -17,19 +18,19 @@ BACKLOG = 10_000
 """Events that wait for one listener, at most: more are dropped."""
 
 
-class _Moment(msgspec.Struct, kw_only=True, eq=False, tag_field="kind"):
+class _Moment(msgspec.Struct, kw_only=True, frozen=True, eq=False, gc=False, tag_field="kind"):
     at: float = msgspec.field(default_factory=time.time)
     """Wall-clock time, by the clock of who tells it."""
 
 
-class Event(_Moment):
-    """Something that happened. In JSON and between processes its kind stands beside its fields: "job.succeeded"."""
+class Event(_Moment, frozen=True):
+    """Something that happened, not to be changed. In JSON and between processes its kind stands beside its fields."""
 
     worker: str
     """Who tells it: the name of a worker; of jobs that are enqueued, host:pid of the caller."""
 
 
-class JobEvent(Event):
+class JobEvent(Event, frozen=True):
     """Something that happened to a job."""
 
     id: str
@@ -37,32 +38,32 @@ class JobEvent(Event):
     queue: str
 
 
-class JobEnqueued(JobEvent, tag="job.enqueued"):
+class JobEnqueued(JobEvent, frozen=True, tag="job.enqueued"):
     """In the stream only."""
 
 
-class JobStarted(JobEvent, tag="job.started"):
+class JobStarted(JobEvent, frozen=True, tag="job.started"):
     """Told once per attempt, up to a second late but before its end, to those who hear of every job."""
 
     attempt: int
 
 
-class JobProgressed(JobEvent, tag="job.progressed"):
-    """In the stream only: the last that a job said of how far it is, a few times a second."""
+class JobProgressed(JobEvent, frozen=True, tag="job.progressed"):
+    """In the stream only: the last that a running job said of how far it is, a few times a second."""
 
     done: float
     total: float | None
     text: str
 
 
-class JobSucceeded(JobEvent, tag="job.succeeded"):
+class JobSucceeded(JobEvent, frozen=True, tag="job.succeeded"):
     """Told to those who hear of every job."""
 
     attempt: int
     seconds: float
 
 
-class JobRetried(JobEvent, tag="job.retried"):
+class JobRetried(JobEvent, frozen=True, tag="job.retried"):
     """An attempt failed; the next is made after `delay` seconds."""
 
     attempt: int
@@ -70,55 +71,55 @@ class JobRetried(JobEvent, tag="job.retried"):
     delay: float
 
 
-class JobDied(JobEvent, tag="job.died"):
+class JobDied(JobEvent, frozen=True, tag="job.died"):
     """An attempt failed, and there is none left."""
 
     attempt: int
     failure: Failure
 
 
-class JobCancelled(JobEvent, tag="job.cancelled"):
+class JobCancelled(JobEvent, frozen=True, tag="job.cancelled"):
     reason: str
 
 
-class JobParked(JobEvent, tag="job.parked"):
+class JobParked(JobEvent, frozen=True, tag="job.parked"):
     """No task of that name is known here: the job waits for a worker that knows it."""
 
 
-class JobsLost(Event, tag="jobs.lost"):
+class JobsLost(Event, frozen=True, tag="jobs.lost"):
     """Leases ran out while these jobs were in hand; what they still do counts no more."""
 
     jobs: int
 
 
-class WorkerStarted(Event, tag="worker.started"):
+class WorkerStarted(Event, frozen=True, tag="worker.started"):
     broker: str
     queues: list[str]
     tasks: int
 
 
-class WorkerStopping(Event, tag="worker.stopping"):
+class WorkerStopping(Event, frozen=True, tag="worker.stopping"):
     running: int
     grace: float
 
 
-class WorkerStopped(Event, tag="worker.stopped"):
+class WorkerStopped(Event, frozen=True, tag="worker.stopped"):
     jobs: int
 
 
-class BrokerDown(Event, tag="broker.down"):
+class BrokerDown(Event, frozen=True, tag="broker.down"):
     """Told once for each outage."""
 
     error: str
 
 
-class BrokerUp(Event, tag="broker.up"):
+class BrokerUp(Event, frozen=True, tag="broker.up"):
     seconds: float
     """How long it was down."""
 
 
-class EventsDropped(Event, tag="events.dropped"):
-    """In the stream only: there were more than it carries."""
+class EventsDropped(Event, frozen=True, tag="events.dropped"):
+    """In the stream only: there were about so many more than it carries."""
 
     count: int
 
@@ -222,7 +223,9 @@ class _Ear:
             try:
                 self.listener(event)
             except BaseException:  # SystemExit too: the next event is told all the same
-                logging.getLogger("longboat").exception("an event listener failed; jobs go on")
+                with contextlib.suppress(Exception):  # of a handler of the log
+                    logging.getLogger("longboat").exception("an event listener failed; jobs go on")
             if self.dropped:
                 dropped, self.dropped = self.dropped, 0
-                logging.getLogger("longboat").warning("an event listener is too slow: %d events were dropped", dropped)
+                with contextlib.suppress(Exception):
+                    logging.getLogger("longboat").warning("an event listener is too slow: %d events were dropped", dropped)

@@ -11,10 +11,11 @@ from typing import Any, Protocol, TypeVar, cast
 
 import msgspec
 
+from longboat import codec
 from longboat.board import Board, Note
 from longboat.broker import Broker
 from longboat.clock import SYSTEM, Duration, seconds
-from longboat.errors import BrokerError, JobNotFound, ResultTimeout
+from longboat.errors import BrokerError, JobNotFound, ResultTimeout, Undecodable
 from longboat.flow import Ends, Flow, FlowStatus, Plan, end_ids
 from longboat.handle import Handle
 from longboat.job import Job, JobView, Result, State, new_id
@@ -43,30 +44,38 @@ def note_members(board: Board, flow_id: str, jobs: Sequence[Job]) -> None:
 
 
 def members(board: Board, flow_id: str) -> Iterator[list[Member]]:
-    """The flow's jobs in the order in which they joined, some at a time."""
+    """The flow's jobs in the order in which they joined, some at a time. Raises Undecodable."""
     after = ""
     while notes := board.notes(MEMBERS + flow_id, after=after, limit=20):
         for _, value in notes:
-            yield msgspec.msgpack.decode(value, type=list[Member])
+            yield codec.decode(value, list[Member])
         after = notes[-1][0]
 
 
 def plan(board: Board, flow_id: str) -> Plan:
-    """Raises JobNotFound."""
+    """Raises JobNotFound, and Undecodable for one that cannot be read here."""
     value = board.read(SPACE, [flow_id])[0]
     if value is None:
         raise JobNotFound(f"no flow {flow_id!r}: it was never enqueued here, or it was forgotten since")
-    return msgspec.msgpack.decode(value, type=Plan)
+    found: Plan = codec.decode(value, Plan)
+    return found
 
 
 def newest(board: Board, limit: int) -> list[tuple[str, Plan]]:
-    """The ids and plans of the newest flows, newest first. Looks at all that are known: their keys are in order of time."""
+    """The ids and plans of the newest flows, newest first. Looks at all that are known: their keys are in order of time.
+
+    What another version wrote, or nobody can read, is left out.
+    """
     found: list[tuple[str, bytes]] = []
     after = ""
     while notes := board.notes(SPACE, after=after):
         found = [*found, *notes][-limit:]
         after = notes[-1][0]
-    return [(flow_id, msgspec.msgpack.decode(value, type=Plan)) for flow_id, value in reversed(found)]
+    plans: list[tuple[str, Plan]] = []
+    for flow_id, value in reversed(found):
+        with contextlib.suppress(Undecodable):
+            plans.append((flow_id, codec.decode(value, Plan)))
+    return plans
 
 
 def status(broker: Broker, flow_id: str) -> FlowStatus:

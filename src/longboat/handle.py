@@ -94,7 +94,7 @@ class Handle(msgspec.Struct, Generic[R], eq=False, gc=False):
         return self.desk.progress(self.id)
 
     def logs(self) -> list[LogLine]:
-        """What it logged, every attempt: at most 1,000 lines each, kept for a day."""
+        """What it logged, every attempt: at most 1,000 lines each, kept for a day; of a worker process the newest 50,000."""
         return self.desk.logs(self.id)
 
     def cancel(self) -> bool:

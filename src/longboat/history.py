@@ -6,10 +6,12 @@ who reads adds the workers' notes up.
 
 from __future__ import annotations
 
+import math
 import re
 from bisect import bisect_left
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from hashlib import sha256
+from typing import TypeVar
 
 import msgspec
 
@@ -24,6 +26,14 @@ WORKER_KEPT = 10.0
 """Seconds that a worker's card is believed."""
 FAILURES = "failures"
 FAILURES_KEPT = 30 * 86400.0
+FAILURES_MOST = 1000
+"""Groups of failures that are kept, about: those seen last."""
+
+T = TypeVar("T")
+_ALIKE = re.compile(r"""'[^']*'|"[^"]*"|\b[0-9a-fA-F]{8,}\b|\w*\d\w*""")
+"""What two messages of one failure may differ in: numbers, ids, what is quoted."""
+_READ = 1000
+"""Characters of a message that tell failures apart, at most."""
 
 
 class Grain(msgspec.Struct, frozen=True):
@@ -90,7 +100,8 @@ class WorkerCard(msgspec.Struct):
     ended: int
     memory: int
     """Bytes resident."""
-    stopping: bool = False
+    state: str = "working"
+    """working, quiet (it takes no more jobs, by an order), stopping."""
 
 
 class FailureGroup(msgspec.Struct):
@@ -124,49 +135,82 @@ def quantile(histogram: list[int], part: float) -> float | None:
     return None
 
 
-def note_key(start: float, worker: str) -> str:
-    """The key of a worker's note for the bucket of time that begins then."""
-    return f"{int(start):012d}:{worker}"
+def note_key(start: float, writer: str) -> str:
+    """The key of a note for the bucket of time that begins then. No two that write may have one name."""
+    return f"{int(start):012d}:{writer}"
+
+
+def encoded(slice_: Slice) -> bytes:
+    """As a note's value."""
+    return msgspec.msgpack.encode([(queue, task, tally) for (queue, task), tally in slice_.items()])
+
+
+def pages(board: Board, space: str, after: str = "", before: str | None = None) -> Iterator[Sequence[tuple[str, bytes]]]:
+    """All notes of a space between two keys, a few hundred at a time."""
+    while notes := board.notes(space, after=after, before=before, limit=500):
+        yield notes
+        after = notes[-1][0]
+
+
+def noted(board: Board, space: str, since: float, until: float) -> Iterator[tuple[float, str, Slice]]:
+    """The notes of buckets of time that begin in [since, until), in their order: start, key and counts.
+
+    What cannot be decoded, because another version wrote it, is passed over.
+    """
+    after = f"{math.ceil(since) - 1:012d}~" if since > 0 else ""
+    for notes in pages(board, space, after, f"{max(0, math.ceil(until)):012d}"):
+        for key, value in notes:
+            rows = decoded(value, list[tuple[str, str, Tally]])
+            if rows is not None:
+                yield float(key.partition(":")[0]), key, {(queue, task): tally for queue, task, tally in rows}
 
 
 def slices(board: Board, grain: Grain, since: float, until: float) -> Iterator[tuple[float, Slice]]:
     """Buckets of time in order, each with what all workers did: those that begin in [since, until)."""
-    after, before = f"{max(0, int(since)) - 1:012d}~" if since >= 1 else "", f"{int(until):012d}"
     current: tuple[float, Slice] | None = None
-    while notes := board.notes(grain.space, after=after, before=before, limit=500):
-        for key, value in notes:
-            start = float(key.partition(":")[0])
-            if current is None or current[0] != start:
-                if current is not None:
-                    yield current
-                current = start, {}
-            for queue, task, tally in msgspec.msgpack.decode(value, type=list[tuple[str, str, Tally]]):
-                current[1].setdefault((queue, task), Tally()).add(tally)
-        after = notes[-1][0]
+    for start, _, slice_ in noted(board, grain.space, since, until):
+        if current is None or current[0] != start:
+            if current is not None:
+                yield current
+            current = start, {}
+        add_up(current[1], slice_)
     if current is not None:
         yield current
 
 
+def add_up(sums: Slice, more: Slice) -> None:
+    for name, tally in more.items():
+        sums.setdefault(name, Tally()).add(tally)
+
+
 def workers(board: Board) -> list[WorkerCard]:
     """Those that showed themselves lately, by name."""
-    return [msgspec.msgpack.decode(value, type=WorkerCard) for _, value in board.notes(WORKERS)]
+    return _all(board, WORKERS, WorkerCard)
 
 
 def failure_groups(board: Board) -> list[FailureGroup]:
     """The latest first."""
-    found: list[FailureGroup] = []
-    after = ""
-    while notes := board.notes(FAILURES, after=after):
-        found += [msgspec.msgpack.decode(value, type=FailureGroup) for _, value in notes]
-        after = notes[-1][0]
-    return sorted(found, key=lambda group: -group.last)
+    return sorted(_all(board, FAILURES, FailureGroup), key=lambda group: -group.last)
+
+
+def decoded(value: bytes, kind: type[T]) -> T | None:
+    """None for what is of another version, or broken: nobody's page shall fail by it."""
+    try:
+        return msgspec.msgpack.decode(value, type=kind)
+    except (msgspec.MsgspecError, ValueError, RecursionError):  # ValueError: text that is no UTF-8
+        return None
+
+
+def _all(board: Board, space: str, kind: type[T]) -> list[T]:
+    found = (decoded(value, kind) for notes in pages(board, space) for _, value in notes)
+    return [each for each in found if each is not None]
 
 
 def fingerprint(task: str, failure: Failure) -> str:
     """The same for failures that are alike: task, type, the place in the code, and the message without its numbers."""
     frames = [line.strip() for line in failure.traceback.splitlines() if line.startswith("  File ")]
     place = re.sub(r", line \d+", "", frames[-1]) if frames else ""
-    message = re.sub(r"0x[0-9a-f]+|\d+|'[^']*'|\"[^\"]*\"", "#", failure.message)[:300]
+    message = _ALIKE.sub("#", failure.message[:_READ])[:300]
     return sha256("\0".join((task, failure.type, place, message)).encode()).hexdigest()[:16]
 
 

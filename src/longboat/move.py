@@ -7,6 +7,7 @@ is finished by the next one to the same destination, which first takes up what w
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Collection, Iterator, Sequence
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
@@ -15,7 +16,7 @@ import msgspec
 from longboat.broker import FORGOTTEN_AFTER, Broker
 from longboat.clock import SYSTEM
 from longboat.errors import BrokerError, ConfigError
-from longboat.job import State, new_id, order_of
+from longboat.job import DEFAULT_QUEUE, JobView, State, new_id, order_of
 from longboat.transit import Parcel
 
 MOVED = (State.SCHEDULED, State.READY, State.WAITING, State.DEAD)
@@ -54,11 +55,31 @@ def label(url: str) -> str:
 
 def movable(broker: Broker, queues: Collection[str] = ()) -> dict[State, int]:
     """How many jobs a move would find, by state; of all queues, or of these."""
-    counts = broker.inspector.counts()
-    found = {
-        state: sum(n for (q, its), n in counts.items() if its is state and (not queues or q in queues)) for state in MOVED
-    }
+    if _counts(broker):
+        counts = broker.inspector.counts()
+        found = {
+            state: sum(n for (q, its), n in counts.items() if its is state and (not queues or q in queues))
+            for state in MOVED
+        }
+    else:
+        names: Sequence[str | None] = list(queues) or [None]
+        found = {state: sum(len(page) for name in names for page in _pages(broker, state, name)) for state in MOVED}
     return {state: n for state, n in found.items() if n}
+
+
+def _counts(broker: Broker) -> bool:
+    """Whether it can tell how many jobs it has; else they are looked at one by one."""
+    return "counts_are_exact" not in broker.missing
+
+
+def _pages(broker: Broker, state: State, queue: str | None) -> Iterator[list[JobView]]:
+    after: str | None = None
+    while True:
+        page = broker.inspector.jobs(state, queue=queue, after=after, limit=BATCH)
+        yield page.jobs
+        after = page.after
+        if after is None:
+            return
 
 
 def in_transit(source: Broker) -> dict[str, int]:
@@ -86,12 +107,13 @@ def move(
     refuse_same(source, destination)
     done = Moved()
     names: Sequence[str | None] = queues or [None]
+    limits = "a_limit_goes_with_its_job" not in destination.missing
     _resume(source, destination, to, done, advance)
     for _ in range(_ROUNDS):
         before = done.moved + done.known
         for state in MOVED:
             for queue in names:
-                for ids in _listed(source, state, queue):
+                for ids in _listed(source, state, queue, limits=limits):
                     _send(source, destination, to, ids, done, advance)
         if done.moved + done.known == before:
             break
@@ -103,7 +125,7 @@ def refuse_same(source: Broker, destination: Broker) -> None:
     """Raises ConfigError if what is done to one is seen in the other; Unsupported for a broker that cannot take part."""
     for each in (source, destination):
         each.transit.packed()
-    consumer = source.consumer(["longboat.move"], lease=_LEASE, name="longboat move")
+    consumer = source.consumer([DEFAULT_QUEUE], lease=_LEASE, name="longboat move")
     try:
         same = any(each.id == consumer.id for each in destination.inspector.consumers())
     finally:
@@ -112,19 +134,22 @@ def refuse_same(source: Broker, destination: Broker) -> None:
         raise ConfigError("the source and the destination are the same store")
 
 
-def _listed(source: Broker, state: State, queue: str | None) -> Iterator[list[str]]:
-    """Ids of the jobs in this state, no more than there were at first: new ones may come as fast as they are moved."""
-    counts = source.inspector.counts()
-    left = sum(n for (name, its), n in counts.items() if its is state and queue in (None, name))
-    after: str | None = None
-    while left > 0:
-        page = source.inspector.jobs(state, queue=queue, after=after, limit=BATCH)
-        if page.jobs:
-            yield [job.id for job in page.jobs]
-        left -= len(page.jobs)
-        after = page.after
-        if after is None:
-            return
+def _listed(source: Broker, state: State, queue: str | None, *, limits: bool) -> Iterator[list[str]]:
+    """Ids of the jobs in this state, no more than there were at first: new ones may come as fast as they are moved.
+
+    `limits`: also of jobs that have limits or turns.
+    """
+    left = math.inf
+    if _counts(source):
+        counts = source.inspector.counts()
+        left = sum(n for (name, its), n in counts.items() if its is state and queue in (None, name))
+    if left:
+        for page in _pages(source, state, queue):
+            if ids := [job.id for job in page if limits or not (job.ties and (job.ties.gates or job.ties.turn))]:
+                yield ids
+            left -= len(page)
+            if left <= 0:
+                return
 
 
 def _send(

@@ -45,7 +45,7 @@ class Outbox:
     def __init__(self, broker: Broker, stored: Callable[[Sequence[Job]], None] = lambda _: None) -> None:
         self._broker = broker
         self._stored = stored
-        """Told of the jobs of each put, one call at a time."""
+        """Told of the jobs of each put that were new, one call at a time."""
         self._client = os.urandom(12).hex()
         self._numbers = itertools.count(1)
         self._pending: list[_Entry] = []
@@ -77,7 +77,7 @@ class Outbox:
         with self._turn:
             self._check_open()
             new = set(self._broker.put(jobs, token=(self._client, next(self._numbers))))
-            self._stored(jobs)
+            self._stored(jobs if len(new) == len(jobs) else [job for job in jobs if job.id in new])
             return new
 
     def aput(self, job: Job) -> asyncio.Future[bool]:
@@ -138,7 +138,7 @@ class Outbox:
         except Exception as caught:  # each caller raises it
             error = caught
         else:
-            self._stored(jobs)
+            self._stored(jobs if len(new) == len(jobs) else [job for job in jobs if job.id in new])
         waiting: dict[asyncio.AbstractEventLoop, list[_Entry]] = {}
         for entry in batch:
             entry.error = error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
+from contextlib import suppress
 
 import msgspec
 
@@ -86,11 +87,13 @@ class Scheduler:
 
 
 def schedules(board: Board) -> list[Schedule]:
-    """All schedules, by name."""
+    """All schedules, by name; one that another version wrote, or nobody can read, keeps none of the others from firing."""
     found: list[Schedule] = []
     after = ""
     while notes := board.notes(SPACE, after=after):
-        found += [_schedules.decode(value) for _, value in notes]
+        for _, value in notes:
+            with suppress(msgspec.MsgspecError, ValueError):
+                found.append(_schedules.decode(value))
         after = notes[-1][0]
     return found
 

@@ -7,10 +7,12 @@ and needs no common clock.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 import time
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Iterable, Sequence
 from types import TracebackType
 from typing import Self
 
@@ -35,7 +37,12 @@ EVENTS = "events"
 KEPT = 60.0
 POLL = 0.2
 NEWEST = 1500
-"""Batches that are looked for of one that was not known before: all that a minute can bring."""
+"""Batches of one process that may be behind: all that a minute can bring."""
+AT_ONCE = 100
+"""Notes that one look reads, at most: a listener that was away finds the rest with the next ones."""
+PAGE = 1000
+NAMES = 10_000
+"""Processes whose place is remembered, at most."""
 _HEAD = "!"
 _BATCH = "="
 """What the keys of heads and of batches begin with."""
@@ -59,7 +66,7 @@ class Teller:
         """Since the process began. Others may add to it."""
         self._told_dropped = 0
         self._number = 0
-        self._pending: list[Event] = []
+        self._pending: deque[Event] = deque()
         self._look_at = 0.0
 
     @property
@@ -74,7 +81,10 @@ class Teller:
             self.dropped += 1
 
     def tend(self, now: float) -> float:
-        """Look whether somebody listens, and write what there is; returns when to call again. May raise BrokerError."""
+        """Look whether somebody listens, and write what there is; returns when to call again. May raise BrokerError.
+
+        `now`: seconds of a clock that never goes back.
+        """
         if now >= self._look_at or not self.open:
             self._look_at = now + LOOK
             try:
@@ -82,19 +92,21 @@ class Teller:
             except Unsupported:
                 self.open = False
                 raise
-        pending, self._pending = self._pending, []
+        pending = [self._pending.popleft() for _ in range(len(self._pending))]
+        dropped = self.dropped
         if not self.open:
-            self._told_dropped = self.dropped
+            self._told_dropped = dropped
             return now + LOOK
-        if self.dropped > self._told_dropped:
-            count, self._told_dropped = self.dropped - self._told_dropped, self.dropped
-            pending.append(EventsDropped(self.who, count))
-        if pending:
+        told = [*pending]
+        if dropped > self._told_dropped:
+            told.append(EventsDropped(self.who, dropped - self._told_dropped))
+        if told:
             try:
-                self._write(pending)
+                self._write(told)
             except BrokerError:
-                self.dropped += len(pending)
+                self._pending.extendleft(reversed(pending))  # for when it answers again: that it was down is told too
                 raise
+            self._told_dropped = dropped
         return now + BATCH_EVERY
 
     def _write(self, events: Sequence[Event]) -> None:
@@ -110,8 +122,9 @@ class Teller:
 class Listening:
     """The stream as an iterator, for `for` and `async for`; it has no end but `close`.
 
-    Events come from now on, at most about a second late at the start and half a second later. Those of one process are in
-    order. While the broker is down it waits. Who takes longer than LISTENING_KEPT over one event misses some.
+    Events come from now on, at most about a second late at the start and half a second later. Those of one process come in
+    the order in which it told them. While the broker is down it waits. Who takes longer than LISTENING_KEPT over one event
+    misses some, and so does who is behind by more than KEPT.
     """
 
     def __init__(self, board: Board) -> None:
@@ -120,48 +133,53 @@ class Listening:
         self._renew_at = 0.0
         self._heads: dict[str, int] | None = None
         """By name: the last batch that was read."""
-        self._ready: list[Event] = []
+        self._ready: deque[Event] = deque()
         self._closed = threading.Event()
 
     def poll(self) -> list[Event]:
-        """What has happened since the last call, sorted by time. Does not wait. Raises BrokerError."""
-        if time.monotonic() >= self._renew_at:
-            self._board.write(LISTENING, [Note(self._id, b"", LISTENING_KEPT)])
-            self._renew_at = time.monotonic() + RENEW
+        """What has happened since the last call, by time. Does not wait. Raises BrokerError; then nothing is missed.
+
+        Where there is very much it gives a part, and the next calls give the rest.
+        """
+        self._renew()
         found = self._read_heads()
         if self._heads is None:
             self._heads = found
             return []
-        keys: list[str] = []
+        heads = {name: max(self._heads.get(name, 0), last - NEWEST) for name, last in found.items()}
+        wanted: list[tuple[str, int]] = []
+        part = max(1, AT_ONCE // max(1, sum(heads[name] < last for name, last in found.items())))
         for name, last in found.items():
-            first = max(self._heads.get(name, 0), last - NEWEST) + 1
-            keys += [_key(name, number) for number in range(first, last + 1)]
-        self._heads = {**self._heads, **found} if len(self._heads) < 10_000 else found
-        events: list[Event] = []
-        for start in range(0, len(keys), 100):
-            for value in self._board.read(EVENTS, keys[start : start + 100]):
+            first, heads[name] = heads[name] + 1, min(last, heads[name] + part)
+            wanted += [(name, number) for number in range(first, heads[name] + 1)]
+        told: dict[str, list[Event]] = {}
+        for start in range(0, len(wanted), AT_ONCE):
+            some = wanted[start : start + AT_ONCE]
+            for (name, _), value in zip(some, self._board.read(EVENTS, [_key(*each) for each in some]), strict=True):
                 if value is not None:
-                    events += _decoded(value)
-        events.sort(key=lambda event: event.at)
-        return events
+                    told.setdefault(name, []).extend(_decoded(value))
+        self._heads = {**self._heads, **heads} if len(self._heads) < NAMES else heads
+        return _merged(told.values())
 
     def close(self) -> None:
         """Listen no more. May be called from any thread; the iterator ends."""
         self._closed.set()
-        try:
+        with contextlib.suppress(BrokerError):  # then its time runs out
             self._board.write(LISTENING, [Note(self._id, None)])
-        except BrokerUnavailable:
-            return  # then its time runs out
 
     def __iter__(self) -> Self:
         return self
 
     def __next__(self) -> Event:
+        if self._ready and time.monotonic() >= self._renew_at:
+            self._look()
         while not self._ready and not self._closed.is_set():
-            self._wait()
+            self._look()
+            if not self._ready:
+                self._closed.wait(POLL)
         if self._closed.is_set():
             raise StopIteration
-        return self._ready.pop()
+        return self._ready.popleft()
 
     def __aiter__(self) -> Self:
         return self
@@ -169,13 +187,15 @@ class Listening:
     async def __anext__(self) -> Event:
         import asyncio
 
+        if self._ready and time.monotonic() >= self._renew_at:
+            await asyncio.to_thread(self._look)
         while not self._ready and not self._closed.is_set():
             await asyncio.to_thread(self._look)
             if not self._ready:
                 await asyncio.sleep(POLL)
         if self._closed.is_set():
             raise StopAsyncIteration
-        return self._ready.pop()
+        return self._ready.popleft()
 
     def __enter__(self) -> Self:
         return self
@@ -193,34 +213,48 @@ class Listening:
 
         await asyncio.to_thread(self.close)
 
-    def _wait(self) -> None:
-        self._look()
-        if not self._ready:
-            self._closed.wait(POLL)
-
     def _look(self) -> None:
-        try:
-            self._ready = self.poll()[::-1]
-        except BrokerUnavailable:
-            return
+        """Say that somebody listens still, and hear more if all that was heard has been taken."""
+        with contextlib.suppress(BrokerUnavailable):
+            if self._ready:
+                self._renew()
+            else:
+                self._ready.extend(self.poll())
+
+    def _renew(self) -> None:
+        if time.monotonic() >= self._renew_at:
+            self._renew_at = time.monotonic() + RENEW  # also where it fails: no event waits for a broker that is down
+            self._board.write(LISTENING, [Note(self._id, b"", LISTENING_KEPT)])
 
     def _read_heads(self) -> dict[str, int]:
         heads: dict[str, int] = {}
         after = _HEAD
-        while notes := self._board.notes(EVENTS, after=after, before=chr(ord(_HEAD) + 1)):
+        while notes := self._board.notes(EVENTS, after=after, before=chr(ord(_HEAD) + 1), limit=PAGE):
             heads.update((key[1:], _heads.decode(value)) for key, value in notes)
             after = notes[-1][0]
+            if len(notes) < PAGE:
+                break
         return heads
+
+
+def _merged(told: Iterable[Sequence[Event]]) -> list[Event]:
+    """By time, and those of one process as it told them, whatever its clock did meanwhile."""
+    placed: list[tuple[float, Event]] = []
+    for events in told:
+        at = 0.0
+        for event in events:
+            at = max(at, event.at)
+            placed.append((at, event))
+    placed.sort(key=lambda one: one[0])
+    return [event for _, event in placed]
 
 
 def _decoded(value: bytes) -> list[Event]:
     """The events of a batch; kinds that a newer version tells of are left out."""
     events: list[Event] = []
     for raw in _batches.decode(value):
-        try:
+        with contextlib.suppress(msgspec.ValidationError):
             events.append(_decoder.decode(raw))
-        except msgspec.ValidationError:
-            continue
     return events
 
 

@@ -15,7 +15,7 @@ from waiting import until
 from longboat import Longboat
 from longboat.brokers.memory import MemoryBroker
 from longboat.metrics import Page
-from longboat.worker.health import Health
+from longboat.worker.health import AT_ONCE, Health
 from longboat.worker.worker import Worker
 
 pytest_plugins = ["worker_fixtures"]
@@ -91,6 +91,48 @@ def test_a_port_that_is_taken_is_waited_for_or_the_next_one_used(caplog: pytest.
     waiting.close()
 
 
+def test_closing_at_the_moment_it_comes_up_ends_it() -> None:
+    page = health(0)
+
+    class Holding(logging.Handler):
+        """Holds it up between opening the port and answering."""
+
+        def emit(self, record: logging.LogRecord) -> None:
+            if "health and metrics at" in record.getMessage():
+                coming_up.set()
+                page._over.wait(10)
+
+    coming_up = threading.Event()
+    handler, logger = Holding(), logging.getLogger("longboat.worker")
+    level = logger.level
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    try:
+        page.start()
+        assert coming_up.wait(10)
+        closing = threading.Thread(target=page.close, daemon=True)
+        closing.start()
+        closing.join(10)
+        assert not closing.is_alive()
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(level)
+
+
+def test_many_who_connect_and_say_nothing_keep_no_probe_out_and_take_no_room() -> None:
+    page = health(0)
+    page.start()
+    assert page.up.wait(5)
+    parts = urlsplit(page.url)
+    before = threading.active_count()
+    silent = [socket.create_connection((parts.hostname, parts.port)) for _ in range(AT_ONCE + 40)]
+    assert get(page.url, "/livez")[0] == 200
+    until(lambda: threading.active_count() <= before + AT_ONCE, 5.0)
+    for each in silent:
+        each.close()
+    page.close()
+
+
 def test_one_who_connects_and_says_nothing_holds_nobody_up() -> None:
     page = health(0)
     page.start()
@@ -102,3 +144,18 @@ def test_one_who_connects_and_says_nothing_holds_nobody_up() -> None:
         closing.start()
         closing.join(5)
         assert not closing.is_alive()
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
+def test_a_name_that_was_made_to_point_here_reads_nothing(host: str) -> None:
+    served = health(0, host=host)
+    served.start()
+    assert served.up.wait(5)
+    port = int(served.url.rpartition(":")[2])
+    names = {"localhost": 200, f"127.0.0.1:{port}": 200, f"[::1]:{port}": 200, "evil.example": 403, "[::1": 403, "": 403}
+    for name, status in names.items():
+        connection = http.client.HTTPConnection(host, port, timeout=5)
+        connection.request("GET", "/livez", headers={"Host": name})
+        assert connection.getresponse().status == status, name
+        connection.close()
+    served.close()

@@ -7,19 +7,34 @@ import threading
 import time
 from typing import Any
 
+import msgspec
 import pytest
 import worker_tasks
 from waiting import until
 
 from longboat import Failure, Longboat
+from longboat.announcer import NAMES, OTHERS
+from longboat.board import Note
 from longboat.broker import Lease, Settlement
 from longboat.brokers.memory import MemoryBroker
 from longboat.errors import BrokerUnavailable
 from longboat.executor import Call
-from longboat.history import EDGES, GRAINS, Tally, bucket_of, failure_groups, slices, workers
+from longboat.history import (
+    EDGES,
+    FAILURES,
+    GRAINS,
+    WORKERS,
+    Tally,
+    bucket_of,
+    failure_groups,
+    fingerprint,
+    slices,
+    workers,
+)
 from longboat.job import Cancelled, Dead, Done, Outcome, Release, Retry
 from longboat.testing.conformance.stage import job
-from longboat.worker.recorder import Recorder
+from longboat.worker.failures import GROUPS
+from longboat.worker.recorder import BEHIND, Recorder
 
 pytest_plugins = ["worker_fixtures"]
 
@@ -75,26 +90,152 @@ def test_totals_tell_what_is_not_written_yet_too() -> None:
     assert recorder.totals()["q", "t"].succeeded == 2
 
 
+class Failing:
+    """A board that is down, or that takes so many writes more."""
+
+    def __init__(self) -> None:
+        self.board = MemoryBroker().board
+        self.left = 0
+
+    def __getattr__(self, name: str) -> Any:
+        if name in ("write", "swap", "add"):
+            self.left -= 1
+        if self.left < 0:
+            raise BrokerUnavailable("down")
+        return getattr(self.board, name)
+
+
 def test_what_could_not_be_written_is_written_later() -> None:
-    broker = MemoryBroker()
-
-    class Failing:
-        down = True
-
-        def __getattr__(self, name: str) -> Any:
-            if self.down:
-                raise BrokerUnavailable("down")
-            return getattr(broker.board, name)
-
     board: Any = Failing()
     recorder = Recorder(board, "w")
+    for now in (1000.0, 1002.0, 1015.0):
+        recorder.settled([settled(Done(b""))])
+        with pytest.raises(BrokerUnavailable):
+            recorder.tend(now)
+    board.left = 100
     recorder.settled([settled(Done(b""))])
+    recorder.tend(1030.0)
+    found = [(start, some["q", "t"].succeeded) for start, some in slices(board.board, GRAINS[0], 0.0, 2000.0)]
+    assert found == [(1000.0, 2), (1010.0, 1), (1030.0, 1)]
+    assert read(board.board, 2)["q", "t"].succeeded == 4
+
+
+def test_a_long_outage_does_not_fill_the_memory() -> None:
+    board: Any = Failing()
+    recorder = Recorder(board, "w")
+    for place in range(200):
+        recorder.settled([settled(Dead(failure(" ".join("abcdefgh"[: place % 8]) + "xyz" * place)))] * 2)
+        with pytest.raises(BrokerUnavailable):
+            recorder.tend(1000.0 + 10 * place)
+    assert len(recorder._unwritten) <= BEHIND
+    assert len(recorder._failures._waiting) <= GROUPS
+
+
+def test_failures_that_could_not_be_written_are_written_later() -> None:
+    board: Any = Failing()
+    recorder = Recorder(board, "w")
+    recorder.settled([settled(Dead(failure("a thing"))), settled(Dead(failure("another thing")))])
+    board.left = 4  # each resolution, and one of the groups
     with pytest.raises(BrokerUnavailable):
+        recorder.tend(time.time())
+    recorder.settled([settled(Dead(failure("another thing")))])
+    board.left = 100
+    recorder.tend(time.time())
+    assert {group.message: group.count for group in failure_groups(board)} == {"a thing": 1, "another thing": 2}
+
+
+def test_a_worker_that_is_restarted_under_its_name_overwrites_nothing() -> None:
+    board = MemoryBroker().board
+    for _ in range(3):
+        recorder = Recorder(board, "host:1")
+        recorder.settled([settled(Done(b""))])
         recorder.tend(1000.0)
-    board.down = False
-    recorder.settled([settled(Done(b""))])
+    for grain in range(len(GRAINS)):
+        assert read(board, grain)["q", "t"].succeeded == 3
+
+
+def test_a_clock_that_is_set_back_overwrites_nothing() -> None:
+    board = MemoryBroker().board
+    recorder = Recorder(board, "w")
+    for now in (3595.0, 3601.0, 3598.0, 3602.0):
+        recorder.settled([settled(Done(b""))])
+        recorder.tend(now)
+    for grain in range(len(GRAINS)):
+        assert read(board, grain)["q", "t"].succeeded == 4
+
+
+def test_queues_without_number_are_counted_together() -> None:
+    board = MemoryBroker().board
+    recorder = Recorder(board, "w")
+    for place in range(NAMES + 50):
+        recorder.settled([settled(Done(b""), queue=f"of customer {place}")])
+        if place % 300 == 0:
+            recorder.tend(1000.0)
+    recorder.tend(1000.0)
+    found = read(board)
+    assert len(found) == len(recorder.totals()) == NAMES + 1
+    assert found[OTHERS, OTHERS].succeeded == 50
+    assert sum(tally.succeeded for tally in found.values()) == NAMES + 50
+
+
+def test_failures_that_all_differ_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    board = MemoryBroker().board
+    monkeypatch.setattr("longboat.worker.failures.PRUNE_EVERY", 0.0)
+    monkeypatch.setattr("longboat.worker.failures.FAILURES_MOST", 30)
+    recorder = Recorder(board, "w")
+    for turn in range(3):
+        for place in range(20):
+            told = failure("x" * (turn * 20 + place + 1))
+            told.at = 1000.0 + turn
+            recorder.settled([settled(Dead(told))])
+        recorder.tend(time.time())
+    groups = failure_groups(board)
+    assert len(groups) == 30
+    assert [group.last for group in groups[:20]] == [1002.0] * 20, "those seen last stay"
+
+
+def test_messages_that_differ_by_numbers_ids_and_names_in_quotes_are_alike() -> None:
+    messages = [
+        "no file 'a b' for 7f3c2a1b-12ab-4cde-89ab-0123456789ab at 0x7f11 (deadbeef)",
+        "no file 'c' for ffffffff-0000-1111-2222-abcdef012345 at 0x1a (cafebabe)",
+    ]
+    assert len({fingerprint("t", failure(message)) for message in messages}) == 1
+    assert fingerprint("t", failure("x")) != fingerprint("u", failure("x"))
+    began = time.monotonic()
+    fingerprint("t", failure("a" * 1_000_000))
+    assert time.monotonic() - began < 0.5
+
+
+def test_notes_of_another_version_are_passed_over() -> None:
+    board = MemoryBroker().board
+    recorder = Recorder(board, "w")
+    recorder.settled([settled(Dead(failure("a thing")))])
+    recorder.tend(1000.0)
+    (known,) = failure_groups(board)
+    broken = msgspec.msgpack.encode({"a": 1})
+    board.write(GRAINS[0].space, [Note("000000001000:other", broken)])
+    board.write(WORKERS, [Note("other", broken)])
+    board.write(FAILURES, [Note("other", broken), Note(known.fingerprint, broken)])
+    assert read(board)["q", "t"].dead == 1
+    assert not workers(board)
+    assert not failure_groups(board)
+    recorder.settled([settled(Dead(failure("a thing")))])
     recorder.tend(1002.0)
-    assert read(broker.board)["q", "t"].succeeded == 2
+    assert [group.count for group in failure_groups(board)] == [1]
+
+
+def test_a_bucket_belongs_to_a_span_by_its_start() -> None:
+    board = MemoryBroker().board
+    recorder = Recorder(board, "w")
+    recorder.settled([settled(Done(b""))])
+    recorder.tend(1010.0)
+
+    def starts(since: float, until_: float) -> list[float]:
+        return [start for start, _ in slices(board, GRAINS[0], since, until_)]
+
+    assert starts(1010.0, 1010.5) == [1010.0]
+    assert starts(1009.5, 1011.0) == [1010.0]
+    assert starts(1010.5, 1020.0) == starts(1000.0, 1010.0) == []
 
 
 def test_failures_that_are_alike_are_one_group() -> None:
@@ -136,7 +277,7 @@ def test_a_worker_writes_what_it_did_and_shows_itself(app: Longboat, tasks: Any)
         broken = tasks.picky.enqueue("x")
         until(lambda: any(card.running for card in workers(app.broker.board)))
         (card,) = workers(app.broker.board)
-        assert (card.name, card.pid, card.stopping) == (worker.name, os.getpid(), False)
+        assert (card.name, card.pid, card.state) == (worker.name, os.getpid(), "working")
         assert [(job_id, task) for job_id, task, _ in card.running] == [(held.id, "hold")]
         assert card.slots["thread"] == 3
         assert card.version

@@ -10,6 +10,7 @@ import pytest
 
 from longboat.broker import Lease
 from longboat.brokers.memory import MemoryBroker
+from longboat.clock import SYSTEM
 from longboat.errors import BrokerUnavailable, Unsupported
 from longboat.events import Bus
 from longboat.pauses import pause
@@ -61,6 +62,18 @@ def test_a_chore_that_fails_harms_no_other(caplog: pytest.LogCaptureFixture) -> 
     assert steward.close()
     assert good.calls >= 2
     assert "mine" in caplog.text
+
+
+def test_a_clock_that_is_set_back_stops_no_chore(monkeypatch: pytest.MonkeyPatch) -> None:
+    chore = Chore()
+    steward = Steward([chore])
+    steward.start()
+    assert chore.called.wait(5)
+    monkeypatch.setattr(SYSTEM, "now", lambda: time.time() - 3600)
+    time.sleep(0.1)
+    chore.called.clear()
+    assert chore.called.wait(5)
+    steward.close()
 
 
 def test_what_a_broker_cannot_do_is_not_asked_again() -> None:

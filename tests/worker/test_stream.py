@@ -8,13 +8,11 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-import msgspec
+import pytest
 import worker_tasks
 from waiting import until
 
 from longboat import Longboat
-from longboat.board import Note
-from longboat.brokers.memory import MemoryBroker
 from longboat.events import (
     Event,
     EventsDropped,
@@ -25,13 +23,12 @@ from longboat.events import (
     JobParked,
     JobProgressed,
     JobRetried,
-    JobsLost,
     JobStarted,
     JobSucceeded,
     WorkerStarted,
     WorkerStopped,
 )
-from longboat.stream import EVENTS, LISTENING, MOST, Listening, Teller
+from longboat.stream import EVENTS, LISTENING, Listening
 
 pytest_plugins = ["worker_fixtures"]
 
@@ -160,21 +157,6 @@ def test_events_can_be_awaited(app: Longboat, tasks: Any) -> None:
     asyncio.run(follow())
 
 
-def test_what_is_too_much_is_dropped_and_counted() -> None:
-    board = MemoryBroker().board
-    listening, teller = Listening(board), Teller(board, "w")
-    assert listening.poll() == []
-    teller.tend(1000.0)
-    assert teller.open
-    for place in range(MOST + 25):
-        teller.tell(JobsLost("w", place))
-    teller.tend(1000.25)
-    heard = listening.poll()
-    assert [event.jobs for event in heard if isinstance(event, JobsLost)] == list(range(MOST))
-    assert [event.count for event in heard if isinstance(event, EventsDropped)] == [25]
-    assert listening.poll() == [], "each is told once"
-
-
 def test_a_fast_worker_tells_a_part_and_how_many_it_left_out() -> None:
     with Longboat("memory://") as app:
         tasks = worker_tasks.declare(app)
@@ -188,34 +170,34 @@ def test_a_fast_worker_tells_a_part_and_how_many_it_left_out() -> None:
             assert 0 < succeeded < 5000
 
 
-def test_each_listener_hears_every_process_and_only_what_came_after_it() -> None:
-    board = MemoryBroker().board
-    first, one, other = Listening(board), Teller(board, "one"), Teller(board, "other")
-    first.poll()
-    one.tend(0.0)
-    other.tend(0.0)
-    one.tell(JobsLost("one", 1))
-    one.tend(0.1)
-    second = Listening(board)
-    second.poll()
-    one.tell(JobsLost("one", 2))
-    other.tell(JobsLost("other", 3))
-    one.tend(0.2)
-    other.tend(0.2)
-    assert sorted(event.jobs for event in first.poll() if isinstance(event, JobsLost)) == [1, 2, 3]
-    assert sorted(event.jobs for event in second.poll() if isinstance(event, JobsLost)) == [2, 3]
-    first.close()
-    one.tend(2.0)
-    assert one.open, "the other still listens"
-    second.close()
-    one.tend(4.0)
-    assert not one.open
+def test_a_listener_that_changes_what_it_hears_changes_no_job() -> None:
+    with Longboat("memory://") as app:
+        tasks = worker_tasks.declare(app)
+        heard = threading.Event()
+
+        def tampers(event: Event) -> None:
+            if isinstance(event, JobDied):
+                event.failure.message = "mine"
+                with pytest.raises(AttributeError):
+                    event.attempt = 7  # type: ignore[misc]
+                heard.set()
+
+        app.bus.listen(tampers)
+        with app.worker():
+            job = tasks.picky.enqueue("as it was")
+            assert heard.wait(10)
+            until(lambda: job.status() == "dead")
+        assert [each.message for each in job.view().failures] == ["as it was"]
 
 
-def test_kinds_that_are_not_known_here_are_passed_over() -> None:
-    board = MemoryBroker().board
-    listening = Listening(board)
-    listening.poll()
-    newer = msgspec.msgpack.encode([{"kind": "job.transcended", "at": 1.0, "worker": "w"}, JobsLost("w", 1)])
-    board.write(EVENTS, [Note("=w:000000000001", newer, 60.0), Note("!w", msgspec.msgpack.encode(1), 60.0)])
-    assert [type(event) for event in listening.poll()] == [JobsLost]
+def test_a_job_that_was_known_is_not_told_to_have_been_enqueued_again() -> None:
+    with Longboat("memory://") as app:
+        tasks = worker_tasks.declare(app)
+        with Ear(app) as ear:
+            until(lambda: app.broker.board.notes(LISTENING))
+            for _ in range(2):
+                tasks.add.using(id="mine").enqueue(1, 2)
+            other = tasks.add.enqueue(1, 2)
+            until(lambda: ear.kinds(other.id) == [JobEnqueued])
+            assert ear.kinds("mine") == [JobEnqueued]
+        assert app.client.announcer.counts == {("default", "add"): 2}

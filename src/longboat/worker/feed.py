@@ -39,6 +39,9 @@ class Feed(Bus):
         self.every_job = bus.every_job
 
     def emit(self, event: Event) -> None:
+        if isinstance(event, JobRetried | JobDied):
+            # A copy: what a listener does with it is nothing to the job, whose failure is not stored yet.
+            event = msgspec.structs.replace(event, failure=msgspec.structs.replace(event.failure))
         self._bus.emit(event)
         if self.teller.open:
             self._stream(event)
@@ -47,7 +50,7 @@ class Feed(Bus):
         """See that the last events are heard, within so many seconds; `answers`: whether the broker does."""
         if answers and self.teller.open:
             with contextlib.suppress(BrokerError):
-                self.teller.tend(SYSTEM.now())
+                self.teller.tend(SYSTEM.monotonic())
         self._bus.flush(seconds)
 
     def ending(self, call: Call) -> None:
@@ -74,12 +77,16 @@ class Feed(Bus):
 
     def tend(self, now: float) -> float:
         if self._left_out_from is not None:
-            self.teller.dropped += self.ended() - self._left_out_from
+            self.teller.dropped += 2 * (self.ended() - self._left_out_from)  # that they started, and how they ended
             self._left_out_from = None
         elif self.every_job:
             self._tell_starts()
+        else:
+            with self._lock:
+                self._started.clear()
+        steady = SYSTEM.monotonic()
         try:
-            return self.teller.tend(now)
+            return now + self.teller.tend(steady) - steady
         finally:
             self.every_job = self._bus.every_job or self.teller.open
 

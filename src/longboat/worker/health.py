@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import ipaddress
 import logging
 import socket
 import threading
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
+from urllib.parse import urlsplit
 
 from longboat import metrics
 from longboat.broker import Broker
@@ -22,7 +25,9 @@ FRESH = 5.0
 AGAIN = 1.0
 """Seconds after which a port that is taken is tried anew."""
 PATIENCE = 10.0
-"""Seconds that one request may take to arrive."""
+"""Seconds that a part of a request may take to arrive."""
+AT_ONCE = 32
+"""Connections at a time, at most."""
 
 
 class Health:
@@ -51,7 +56,6 @@ class Health:
         self._page = page
         self._queues = _Queues(broker)
         self._probes = {"/livez": alive, "/readyz": ready}
-        self._server: _Server | None = None
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._run, name="longboat-health", daemon=True)
 
@@ -60,9 +64,6 @@ class Health:
 
     def close(self) -> None:
         self._over.set()
-        server = self._server
-        if server is not None:
-            server.shutdown()
         self._thread.join()
 
     def answer(self, path: str) -> tuple[int, str, str]:
@@ -82,24 +83,20 @@ class Health:
 
     def _run(self) -> None:
         told = False
-        while not self._over.is_set():
-            self._server = self._bound()
-            if self._server is not None:
-                break
+        while (server := self._bound()) is None:
             if not told:
                 ports = f"{self._ports[0]}" + (f" to {self._ports[-1]}" if len(self._ports) > 1 else "")
                 log.error("the health port %s is taken; trying again until it is free", ports)
                 told = True
-            self._over.wait(AGAIN)
-        if self._server is None:
-            return
-        host, port = self._server.server_address[:2]
-        self.url = f"http://{host!s}:{port}"
-        log.info("health and metrics at %s", self.url)
-        self.up.set()
-        with self._server:
-            if not self._over.is_set():
-                self._server.serve_forever(poll_interval=0.1)
+            if self._over.wait(AGAIN):
+                return
+        with server:
+            host, port = server.server_address[:2]
+            self.url = f"http://{host!s}:{port}"
+            log.info("health and metrics at %s", self.url)
+            self.up.set()
+            while not self._over.is_set():
+                server.handle_request()  # or nothing, for `timeout` seconds
 
     def _bound(self) -> _Server | None:
         for port in self._ports:
@@ -134,29 +131,48 @@ class _Queues:
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
     block_on_close = False
+    timeout = 0.1
 
     def __init__(self, address: tuple[str, int], answer: Callable[[str], tuple[int, str, str]]) -> None:
         self.answer = answer
+        self._open: dict[socket.socket, None] = {}
         self.address_family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
         super().__init__(address, _Handler)
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        for longest in list(self._open)[: max(0, len(self._open) - AT_ONCE + 1)]:
+            self._open.pop(longest, None)  # it gives way: no probe is ever kept out
+            with contextlib.suppress(OSError):
+                longest.shutdown(socket.SHUT_RDWR)
+        self._open[request] = None
+        super().process_request(request, client_address)
+
+    def shutdown_request(self, request: Any) -> None:
+        self._open.pop(request, None)
+        super().shutdown_request(request)
 
     def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ARG002
         log.debug("a health request failed", exc_info=True)
 
 
 class _Handler(BaseHTTPRequestHandler):
-    server: _Server
+    server: _Server  # pyright: ignore[reportIncompatibleVariableOverride]
     timeout = PATIENCE
     server_version = "longboat"
     sys_version = ""
 
     def do_GET(self) -> None:
-        status, kind, text = self.server.answer(self.path.partition("?")[0])
+        if _loopback(str(self.server.server_address[0])) and not _loopback(self.headers.get("Host", "localhost")):
+            # a site's page could read it by a name of its own that points here
+            status, kind, text = 403, "text/plain", "this is for its own machine; ask for it by a loopback name\n"
+        else:
+            status, kind, text = self.server.answer(self.path.partition("?")[0])
         body = text.encode()
         self.send_response(status)
         self.send_header("Content-Type", kind)
         self.send_header("Content-Length", str(len(body)))
         self.send_header("Cache-Control", "no-store")
+        self.send_header("X-Content-Type-Options", "nosniff")
         self.end_headers()
         if self.command == "GET":
             self.wfile.write(body)
@@ -165,3 +181,12 @@ class _Handler(BaseHTTPRequestHandler):
 
     def log_message(self, format: str, *args: Any) -> None:
         """Say nothing: probes come each second."""
+
+
+def _loopback(address: str) -> bool:
+    """Whether a host, or "host:port", names this machine, whatever a name server says."""
+    try:
+        name = urlsplit(f"//[{address}]" if address.count(":") > 1 and "[" not in address else f"//{address}").hostname or ""
+        return name == "localhost" or ipaddress.ip_address(name).is_loopback
+    except ValueError:
+        return False

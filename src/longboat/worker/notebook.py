@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import threading
+from collections import deque
 from collections.abc import Callable, Mapping
 
 import msgspec
 
 from longboat.board import Board, Note
 from longboat.current import STEPS, STEPS_KEPT
-from longboat.errors import Unsupported
+from longboat.errors import BrokerError, Unsupported
 from longboat.handle import LOGS, PROGRESS, LogLine, Progress
 
 KEPT = 86400.0
@@ -21,6 +22,10 @@ LONGEST = 4000
 """Characters of a line, at most."""
 BACKLOG = 20_000
 """Lines that wait to be written, at most, of all jobs together: more are dropped while the broker fails."""
+MOST_LINES = 50_000
+"""Lines that one process keeps on the board, at most: the newest."""
+MOST_PROGRESS = 20_000
+"""Jobs whose progress one process keeps there, at most: those that said some last."""
 
 
 class Notebook:
@@ -31,9 +36,14 @@ class Notebook:
         self._progressed = progressed
         self._lock = threading.Lock()
         self._progress: dict[str, Progress] = {}
-        self._lines: dict[str, list[LogLine]] = {}
+        self._lines: dict[str, list[tuple[int, LogLine]]] = {}
+        """By job, each with its number in its attempt."""
         self._counts: dict[tuple[str, int], int] = {}
         self._waiting = 0
+        self._written: deque[tuple[str, str]] = deque()
+        """Job and key of each line that was written, the oldest first."""
+        self._shown: dict[str, None] = {}
+        """Jobs whose progress was written, the one that spoke last at the end."""
         self._deaf = False
         """This broker has no board."""
 
@@ -52,7 +62,7 @@ class Notebook:
             if len(line.text) > LONGEST:
                 line.text = line.text[: LONGEST - 1] + "…"
             self._counts[job_id, line.attempt] = count + 1
-            self._lines.setdefault(job_id, []).append(line)
+            self._lines.setdefault(job_id, []).append((count, line))
             self._waiting += 1
 
     def steps(self, job_id: str) -> dict[str, bytes]:
@@ -65,21 +75,52 @@ class Notebook:
         with self._lock:
             progress, self._progress = self._progress, {}
             lines, self._lines = self._lines, {}
-            self._waiting = 0
             if len(self._counts) > BACKLOG:
                 self._counts.clear()
         try:
-            if progress:
-                self._progressed(progress)
-                encode = msgspec.msgpack.encode
-                self._board.write(PROGRESS, [Note(job_id, encode(said), KEPT) for job_id, said in progress.items()])
-            for job_id, said in lines.items():
-                self._board.write(LOGS + job_id, [_note(line, place) for place, line in enumerate(said)])
+            self._write(progress, lines)
         except Unsupported:
             self._deaf = True
             raise
+        except BrokerError:
+            with self._lock:
+                self._progress = {**progress, **self._progress}
+                for job_id, said in lines.items():
+                    self._lines[job_id] = [*said, *self._lines.get(job_id, ())]
+            raise
         return now + WRITE_EVERY
 
+    def _write(self, progress: dict[str, Progress], lines: dict[str, list[tuple[int, LogLine]]]) -> None:
+        """Takes out what is written."""
+        if progress:
+            self._progressed(progress)
+            encode = msgspec.msgpack.encode
+            self._board.write(PROGRESS, [Note(job_id, encode(said), KEPT) for job_id, said in progress.items()])
+            for job_id in progress:
+                self._shown.pop(job_id, None)
+                self._shown[job_id] = None
+            progress.clear()
+        for job_id, said in list(lines.items()):
+            notes = [_note(number, line) for number, line in said]
+            self._board.write(LOGS + job_id, notes)
+            self._written.extend((job_id, note.key) for note in notes)
+            del lines[job_id]
+            with self._lock:
+                self._waiting -= len(said)
+        self._prune()
 
-def _note(line: LogLine, place: int) -> Note:
-    return Note(f"{line.attempt:04d}:{line.at:017.6f}:{place:04d}", msgspec.msgpack.encode(line), KEPT)
+    def _prune(self) -> None:
+        """Delete what is too much. What an earlier process wrote is forgotten by its age."""
+        gone: dict[str, list[Note]] = {}
+        for _ in range(len(self._shown) - MOST_PROGRESS):
+            gone.setdefault(PROGRESS, []).append(Note(next(iter(self._shown)), None))
+            del self._shown[gone[PROGRESS][-1].key]
+        for _ in range(len(self._written) - MOST_LINES):
+            job_id, key = self._written.popleft()
+            gone.setdefault(LOGS + job_id, []).append(Note(key, None))
+        for space, notes in gone.items():
+            self._board.write(space, notes)
+
+
+def _note(number: int, line: LogLine) -> Note:
+    return Note(f"{line.attempt:04d}:{line.at:017.6f}:{number:04d}", msgspec.msgpack.encode(line), KEPT)

@@ -20,7 +20,7 @@ SHOWN = 100
 
 
 class Presence:
-    """A chore of the steward's. `consumer`, `calls` and `ended` tell how things stand."""
+    """A chore of the steward's. `state`, `consumer`, `calls` and `ended` tell how things stand."""
 
     def __init__(
         self,
@@ -30,12 +30,14 @@ class Presence:
         tasks: list[str],
         executors: Mapping[str, Executor],
         *,
+        state: Callable[[], str],
         consumer: Callable[[], str],
         calls: Callable[[], list[Call]],
         ended: Callable[[], int],
     ) -> None:
         self._board = board
         self._executors = executors
+        self._state = state
         self._consumer = consumer
         self._calls = calls
         self._ended = ended
@@ -46,6 +48,7 @@ class Presence:
         card, monotonic = self._card, SYSTEM.monotonic()
         started = sorted((call for call in self._calls() if call.started), key=lambda call: call.started)
         card.running = [(call.lease.job.id, call.task.name, now - (monotonic - call.started)) for call in started[:SHOWN]]
+        card.state = self._state()
         card.consumer, card.ended, card.memory = self._consumer(), self._ended(), resident()
         card.slots = {name: executor.slots for name, executor in list(self._executors.items())}
         self._board.write(WORKERS, [Note(card.name, msgspec.msgpack.encode(card), WORKER_KEPT)])

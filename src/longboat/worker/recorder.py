@@ -2,29 +2,21 @@
 
 from __future__ import annotations
 
+import os
 import threading
+from collections import deque
 from collections.abc import Sequence
 from time import monotonic
 
-import msgspec
-
+from longboat.announcer import NAMES, OTHERS
 from longboat.board import Board, Note
 from longboat.broker import Settlement
 from longboat.clock import SYSTEM
 from longboat.executor import Call
-from longboat.history import (
-    FAILURES,
-    FAILURES_KEPT,
-    GRAINS,
-    FailureGroup,
-    Grain,
-    Slice,
-    Tally,
-    bucket_of,
-    fingerprint,
-    note_key,
-)
+from longboat.history import GRAINS, Grain, Slice, Tally, add_up, bucket_of, encoded, note_key
 from longboat.job import Cancelled, Dead, Done, Failure, Job, Retry
+from longboat.worker.failures import Failures
+from longboat.worker.rollup import Rollup
 
 EVERY = 2.0
 """Seconds between writes, about."""
@@ -32,8 +24,20 @@ SAMPLES = 2000
 """Calls a second whose latencies are taken, about; each stands for the others."""
 MOST = 4096
 """Calls that one sample stands for, at most."""
-GROUPS = 200
-"""Groups of failures that wait to be written, at most."""
+WAITING = 100_000
+"""Samples that wait for the next look, at most."""
+BEHIND = 30
+"""Notes that wait for a broker that fails, at most; the oldest are left out."""
+
+
+class _Bucket:
+    """One bucket of time that is being written, over and over under one key until its time is over."""
+
+    def __init__(self, grain: Grain, start: float, key: str) -> None:
+        self.grain = grain
+        self.start = start
+        self.key = key
+        self.slice: Slice = {}
 
 
 class Recorder:
@@ -41,19 +45,25 @@ class Recorder:
 
     def __init__(self, board: Board, worker: str) -> None:
         self._board = board
-        self._worker = worker
+        self._writer = f"{worker[:200]}:{os.urandom(6).hex()}"
+        """Of its own: another process may have the same name, as one that was restarted has."""
+        self._opened = 0
         self._lock = threading.Lock()
         self._fresh: Slice = {}
         """Since the last write."""
-        self._failures: dict[str, tuple[int, str, Failure, str]] = {}
-        """By fingerprint: how many, the task, the last one, its job."""
         self._totals: Slice = {}
         """Since the worker began, up to the last write."""
-        self._open: dict[Grain, tuple[float, Slice]] = {grain: (0.0, {}) for grain in GRAINS}
-        self._unwritten: set[Grain] = set()
+        self._names: set[tuple[str, str]] = set()
+        self._open: dict[Grain, _Bucket] = {}
+        self._unwritten: dict[_Bucket, None] = {}
+        self._failures = Failures(board)
+        self._rollup = Rollup(board)
         self.seen = 0
         """Calls that have replied. Several threads add to it without a lock: it only decides which are sampled."""
         self.next_sample = 0
+        self._sampling = threading.Lock()
+        self._samples: deque[tuple[str, str, float, float | None, int]] = deque(maxlen=WAITING)
+        """Queue, task, seconds that it ran and that it waited (None: not known), and how many it stands for."""
         self._step = 1
         self._sampled = 0
         self._sampled_at = 0.0
@@ -65,6 +75,7 @@ class Recorder:
         queue = task = None
         kind: object = None
         count = 0
+        failed: list[tuple[Job, Failure]] = []
         with self._lock:
             for settlement in batch:
                 job, outcome = settlement.lease.job, settlement.outcome
@@ -74,9 +85,11 @@ class Recorder:
                     queue, task, kind, count = job.queue, job.task, type(outcome), 0
                 count += 1
                 if kind is Retry or kind is Dead:
-                    self._fail(job, outcome.failure)  # type: ignore[union-attr]
+                    failed.append((job, outcome.failure))  # type: ignore[union-attr]
             if count and queue is not None and task is not None:
                 self._count(queue, task, kind, count)
+        for each in failed:
+            self._failures.add(*each)
 
     def _count(self, queue: str, task: str, kind: object, count: int) -> None:
         tally = self._tally(queue, task)
@@ -92,84 +105,75 @@ class Recorder:
     def _tally(self, queue: str, task: str) -> Tally:
         tally = self._fresh.get((queue, task))
         if tally is None:
-            tally = self._fresh[queue, task] = Tally()
+            name = queue, task
+            if name not in self._names:
+                if len(self._names) >= NAMES:
+                    name = OTHERS, OTHERS
+                self._names.add(name)
+            tally = self._fresh.setdefault(name, Tally())
         return tally
-
-    def _fail(self, job: Job, failure: Failure) -> None:
-        name = fingerprint(job.task, failure)
-        known = self._failures.get(name)
-        if known is not None or len(self._failures) < GROUPS:
-            self._failures[name] = (known[0] if known else 0) + 1, job.task, failure, job.id
 
     def sample(self, call: Call) -> None:
         """Take this call's latencies, for all since the last one that was sampled."""
         now = monotonic()
         job, ran = call.lease.job, now - call.started
         waited = SYSTEM.now() - ran - job.enqueued - job.delay
-        with self._lock:
+        first = job.enqueued and call.lease.attempt == 1
+        with self._sampling:  # not the lock of those who count: a loop that runs jobs must not wait for them
             weight = max(1, self.seen - self._sampled)
             self._step = min(self._step * 2, MOST) if now - self._sampled_at < 1 / SAMPLES else max(1, self._step // 2)
             self._sampled, self._sampled_at, self.next_sample = self.seen, now, self.seen + self._step
-            tally = self._tally(job.queue, job.task)
+            self._samples.append((job.queue, job.task, ran, max(0.0, waited) if first else None, weight))
+
+    def _take_samples(self) -> None:
+        """Who holds the lock: add them to what is fresh."""
+        samples = self._samples
+        for queue, task, ran, waited, weight in [samples.popleft() for _ in range(len(samples))]:
+            tally = self._tally(queue, task)
             _put(tally.run, bucket_of(ran), weight)
-            if job.enqueued and call.lease.attempt == 1:
-                _put(tally.wait, bucket_of(max(0.0, waited)), weight)
+            if waited is not None:
+                _put(tally.wait, bucket_of(waited), weight)
 
     def totals(self) -> Slice:
         """All since the worker began: what metrics tell. A copy."""
         found: Slice = {}
         with self._lock:
+            self._take_samples()
             for part in (self._totals, self._fresh):
-                for name, tally in part.items():
-                    found.setdefault(name, Tally()).add(tally)
+                add_up(found, part)
         return found
 
     # --- the chore
 
     def tend(self, now: float) -> float:
         with self._lock:
+            self._take_samples()
             fresh, self._fresh = self._fresh, {}
-            failures, self._failures = self._failures, {}
-            for name, tally in fresh.items():
-                self._totals.setdefault(name, Tally()).add(tally)
-        for grain in GRAINS:
-            self._add(grain, fresh, now)
-        for grain in list(self._unwritten):
-            self._write(grain)
-        for print_, (count, task, failure, job_id) in failures.items():
-            self._write_failures(print_, count, task, failure, job_id)
+            add_up(self._totals, fresh)
+        if fresh:
+            for grain in GRAINS:
+                self._add(grain, fresh, now)
+        for bucket in list(self._unwritten):
+            self._board.write(bucket.grain.space, [Note(bucket.key, encoded(bucket.slice), bucket.grain.keep)])
+            del self._unwritten[bucket]
+        self._failures.write()
+        self._rollup.tend(now)
         return now + EVERY
 
     def _add(self, grain: Grain, fresh: Slice, now: float) -> None:
-        """The open bucket is written over until its time is over. What is done in its last seconds counts to the next."""
+        """What is done in the last seconds of a bucket counts to the next.
+
+        Each has a key of its own, so that a clock that was set back makes it another note, and overwrites none.
+        """
         start = now // grain.width * grain.width
-        begun, slice_ = self._open[grain]
-        if begun != start:
-            slice_ = {}
-            self._open[grain] = start, slice_
-        if fresh:
-            for name, tally in fresh.items():
-                slice_.setdefault(name, Tally()).add(tally)
-            self._unwritten.add(grain)
-
-    def _write(self, grain: Grain) -> None:
-        """What could not be written is tried again, as long as its bucket is the open one."""
-        start, slice_ = self._open[grain]
-        value = msgspec.msgpack.encode([(queue, task, tally) for (queue, task), tally in slice_.items()])
-        self._board.write(grain.space, [Note(note_key(start, self._worker), value, grain.keep)])
-        self._unwritten.discard(grain)
-
-    def _write_failures(self, name: str, count: int, task: str, failure: Failure, job_id: str) -> None:
-        while True:
-            value = self._board.read(FAILURES, [name])[0]
-            if value is None:
-                group = FailureGroup(name, failure.type, "", task, 0, failure.at, failure.at, job_id)
-            else:
-                group = msgspec.msgpack.decode(value, type=FailureGroup)
-            group.message, group.last, group.job = failure.message[:1000], failure.at, job_id
-            group.count += count
-            if self._board.swap(FAILURES, Note(name, msgspec.msgpack.encode(group), FAILURES_KEPT), old=value):
-                return
+        bucket = self._open.get(grain)
+        if bucket is None or bucket.start != start:
+            self._opened += 1
+            bucket = self._open[grain] = _Bucket(grain, start, note_key(start, f"{self._writer}:{self._opened}"))
+        add_up(bucket.slice, fresh)
+        self._unwritten[bucket] = None
+        while len(self._unwritten) > BEHIND:
+            del self._unwritten[next(iter(self._unwritten))]
 
 
 def _put(histogram: list[int], place: int, weight: int) -> None:

@@ -26,14 +26,15 @@ class Steward:
     """Calls each chore when it is due. What fails is tried again: jobs never depend on it."""
 
     def __init__(self, chores: Sequence[Chore]) -> None:
-        self._due: dict[Chore, float] = dict.fromkeys(chores, 0.0)
+        self._due: dict[Chore, tuple[float, float]] = dict.fromkeys(chores, (0.0, 0.0))
+        """By the wall clock, and by one that nobody sets back: whichever comes first."""
         self._wake = threading.Event()
         self._closing = False
         self._thread = threading.Thread(target=self._run, name="longboat-steward", daemon=True)
 
     def add(self, chore: Chore) -> None:
         """Another one; before `start`."""
-        self._due[chore] = 0.0
+        self._due[chore] = 0.0, 0.0
 
     def start(self) -> None:
         self._thread.start()
@@ -45,28 +46,29 @@ class Steward:
         if self._thread.ident is None:
             return False
         self._thread.join()
-        return self._round(float("inf"))
+        return self._round(last=True)
 
     def _run(self) -> None:
         while not self._closing:
-            self._round(SYSTEM.now())
-            now = SYSTEM.now()
-            self._wake.wait(max(0.0, min([now + LOOK, *self._due.values()]) - now))
+            self._round()
+            now, steady = SYSTEM.now(), SYSTEM.monotonic()
+            self._wake.wait(max(0.0, min([LOOK, *(min(wall - now, other - steady) for wall, other in self._due.values())])))
             self._wake.clear()
 
-    def _round(self, until: float) -> bool:
-        for chore, due in list(self._due.items()):
-            if due > until:
+    def _round(self, *, last: bool = False) -> bool:
+        for chore, (wall, other) in list(self._due.items()):
+            now, steady = SYSTEM.now(), SYSTEM.monotonic()
+            if not last and now < wall and steady < other:
                 continue
-            now = SYSTEM.now()
             try:
-                self._due[chore] = chore.tend(now)
+                due = chore.tend(now)
+                self._due[chore] = due, steady + due - now
             except Unsupported:
                 del self._due[chore]  # this broker has no board
             except BrokerError:
-                self._due[chore] = now + LOOK  # the fetcher tells of the outage
+                self._due[chore] = now + LOOK, steady + LOOK  # the fetcher tells of the outage
                 return False
             except Exception:
                 logging.getLogger("longboat").exception("%s failed; jobs go on", type(chore).__name__)
-                self._due[chore] = now + LOOK
+                self._due[chore] = now + LOOK, steady + LOOK
         return True

@@ -21,6 +21,7 @@ from longboat.executor import Call, Ending, Executor, Reply
 from longboat.executors.joblogs import listen_to_logs
 from longboat.footprint import resident
 from longboat.metrics import Page, Sight, of_worker
+from longboat.orders import Order
 from longboat.scheduler import Scheduler
 from longboat.stream import Teller
 from longboat.task import Registry
@@ -32,6 +33,7 @@ from longboat.worker.leases import Leases
 from longboat.worker.link import Link
 from longboat.worker.load import LoadReport
 from longboat.worker.notebook import Notebook
+from longboat.worker.obeying import ORDERED, WORDS, Obeying
 from longboat.worker.options import WorkerOptions
 from longboat.worker.presence import Presence
 from longboat.worker.quarantine import Quarantine
@@ -84,6 +86,7 @@ class Worker:
         self._thread: threading.Thread | None = None
         self._closing = threading.Lock()
         self._closed = False
+        self._inside = False
         self._resources = Resources()
         self.feed = Feed(bus, Teller(broker.board, self.name), self.name)
         self.link = Link(broker, options, registry.tasks.keys(), self.name, self.feed)
@@ -111,7 +114,8 @@ class Worker:
         self.feed.calls, self.feed.ended = self._runner.calls, self.ended
         self._presence = self._make_presence()
         scheduler = Scheduler(self._broker, self._registry.schedules)
-        chores: list[Chore] = [heeding, scheduler, self._notebook, self.recorder, self._presence, self.feed]
+        obeying = Obeying(board, self.name, self._obey)
+        chores: list[Chore] = [heeding, obeying, scheduler, self._notebook, self.recorder, self._presence, self.feed]
         self._steward = Steward(chores)
         self._leases = Leases(self.link, self._runner, self.feed, self.name, self._after_beat)
         self._fetcher = Fetcher(
@@ -139,6 +143,7 @@ class Worker:
             list(self._options.queues),
             sorted(self._registry.tasks),
             self._executors,
+            state=self._state,
             consumer=lambda: self.link.consumer().id,
             calls=lambda: list(self._runner.calls),
             ended=self.ended,
@@ -177,6 +182,22 @@ class Worker:
         if not self.finished.is_set():
             self.reason = reason
             self.finished.set()
+
+    def _obey(self, order: Order) -> None:
+        logging.getLogger("longboat").warning("worker %s is told to %s", self.name, WORDS[order])
+        if order is Order.STOP:
+            self._fetcher.hush(True)
+            self.finish(ORDERED)
+            if self._inside:  # whoever entered the block need not have asked whether it has finished
+                threading.Thread(target=self.close, name="longboat-stop", daemon=True).start()
+        elif not self.finished.is_set():
+            self._fetcher.hush(order is Order.QUIET)
+        self._presence.tend(SYSTEM.now())
+
+    def _state(self) -> str:
+        if self.finished.is_set():
+            return "stopping"
+        return "quiet" if self._fetcher.quiet else "working"
 
     def close(self, grace: float | None = None) -> None:
         """Stop: finish what runs within `grace` seconds (the options' unless given), hand back the rest. Blocks.
@@ -274,6 +295,7 @@ class Worker:
     # --- inside a program
 
     async def __aenter__(self) -> Self:
+        self._inside = True
         await self.open()
         return self
 
@@ -283,6 +305,7 @@ class Worker:
         await asyncio.to_thread(self.close)
 
     def __enter__(self) -> Self:
+        self._inside = True
         loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=_run_loop, args=(loop,), name="longboat-loop", daemon=True)
         self._thread.start()

@@ -12,7 +12,7 @@ from longboat.brokers.memory.gate import Doorway
 from longboat.brokers.memory.shelf import Key
 from longboat.brokers.memory.store import Record, Store
 from longboat.codec import decode_job
-from longboat.errors import Undecodable
+from longboat.errors import ConfigError, Undecodable
 from longboat.inspector import ConsumerView, GateView, Page
 from longboat.job import ENDED, JobView, Result, State
 from longboat.ties import Gate
@@ -123,7 +123,7 @@ class MemoryInspector:
             ((name, shelf) for (name, its), shelf in self._store.shelves.items() if its is state and queue in (None, name)),
             key=lambda pair: pair[0],
         )
-        start: Key = tuple(json.loads(after)) if after else ("",)
+        start = _position(after) if after else ("",)
         past = (*start[1:], _Last()) if after else ()
         runs: Iterable[Key]
         if state is State.READY:
@@ -201,6 +201,18 @@ class _Last:
 
 def _after(record: Record) -> str:
     return json.dumps([record.queue, *record.key[:-1]])
+
+
+def _position(after: str) -> Key:
+    try:
+        found = json.loads(after)
+    except ValueError:
+        found = None
+    if not isinstance(found, list) or not found or not isinstance(found[0], str):
+        raise ConfigError(f"after: {after!r} is no page's `after`")
+    if not all(isinstance(each, int | float) for each in found[1:]):
+        raise ConfigError(f"after: {after!r} is no page's `after`")
+    return tuple(found)
 
 
 def _result(store: Store, job_id: str) -> Result | None:

@@ -49,11 +49,10 @@ def housekeep(store: Store) -> None:
 def _tidy(tx: Transaction) -> None:
     gates.tidy(tx)
     turns.forget(tx, _CHUNK)
-    board.prune(tx, _CHUNK)
 
 
 def prune(tx: Transaction, limit: int) -> int:
-    """Delete up to `limit` ended jobs and memories whose time is over, or that are too many; returns how many."""
+    """Delete up to `limit` ended jobs, memories and notes whose time is over, or that are too many; returns how many."""
     if not tx.run("SELECT pg_try_advisory_xact_lock(hashtext(%(name)s))", name=tx.channel).fetchone()[0]:
         return 0
     count = _over(tx, limit)
@@ -71,6 +70,8 @@ def prune(tx: Transaction, limit: int) -> int:
             at=tx.now - FORGOTTEN_AFTER,
             limit=limit - count,
         ).rowcount
+    if count < limit:
+        count += board.prune(tx, limit - count)
     tx.run("DELETE FROM @.watchers WHERE until < extract(epoch FROM clock_timestamp()) - 60")
     return count
 

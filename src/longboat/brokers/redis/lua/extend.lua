@@ -1,4 +1,4 @@
--- One heartbeat, and housekeeping. Needs: sweep, pruning, tidy
+-- One heartbeat, and housekeeping. Needs: sweep, pruning, tidy, notes
 -- ARGV: now, consumer, lease, then its queues.
 -- Returns nil if the consumer is over, else the messages of its jobs whose cancellation was asked for.
 
@@ -13,6 +13,7 @@ if alive then
   end
 end
 prune(CHUNK)
+prune_notes(CHUNK) -- however many jobs are over
 write_counts()
 tidy_counts()
 if not alive then return nil end

@@ -28,9 +28,12 @@ local function write_note(space, key, value, keep)
   end
 end
 
+-- Returns how many were over.
 local function prune_notes(limit)
-  for _, name in ipairs(call('ZRANGEBYSCORE', P .. 'board_until', '-inf', string.format('%.17g', now), 'LIMIT', 0, limit)) do
+  local over = call('ZRANGEBYSCORE', P .. 'board_until', '-inf', string.format('%.17g', now), 'LIMIT', 0, limit)
+  for _, name in ipairs(over) do
     local size = struct.unpack('>I4', name)
     delete_note(string.sub(name, 5, 4 + size), string.sub(name, 5 + size))
   end
+  return #over
 end

@@ -16,7 +16,7 @@ local function prune(limit)
     end
     if call('ZCOUNT', set, from, last) == 0 then call('ZREM', P .. 'terms', first) end
   end
-  prune_notes(CHUNK)
+  if pruned < limit then pruned = pruned + prune_notes(math.min(CHUNK, limit - pruned)) end
   ties().tend_gates()
   local old = call('ZRANGEBYSCORE', P .. 'remembered', '-inf', now, 'LIMIT', 0, math.min(CHUNK, limit - pruned))
   if #old > 0 then call('ZREM', P .. 'remembered', unpack(old)) end

@@ -1,0 +1,97 @@
+"""Failures: gathers failed attempts that are alike, and writes each kind to the board as one group."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import msgspec
+
+from longboat.board import Board, Note
+from longboat.clock import SYSTEM
+from longboat.errors import BrokerError
+from longboat.history import FAILURES, FAILURES_KEPT, FAILURES_MOST, FailureGroup, decoded, failure_groups, fingerprint
+from longboat.job import Failure, Job
+
+GROUPS = 200
+"""Groups that wait to be written, at most: of messages that are all different the rest is left out."""
+PRUNE_EVERY = 60.0
+"""Seconds between looks for groups that are too many, where there were new ones."""
+LONGEST = 1000
+"""Characters of a message, at most."""
+
+
+class _Seen(NamedTuple):
+    times: int
+    task: str
+    failure: Failure
+    """The last one."""
+    job: str
+
+
+class Failures:
+    """`add` may be called from any thread; `write` belongs to one."""
+
+    def __init__(self, board: Board) -> None:
+        self._board = board
+        self._lock = threading.Lock()
+        self._waiting: dict[str, _Seen] = {}
+        """By fingerprint."""
+        self._any_new = False
+        self._prune_at = 0.0
+
+    def add(self, job: Job, failure: Failure) -> None:
+        name = fingerprint(job.task, failure)
+        with self._lock:
+            known = self._waiting.get(name)
+            if known is not None or len(self._waiting) < GROUPS:
+                self._waiting[name] = _Seen(known.times + 1 if known else 1, job.task, failure, job.id)
+
+    def write(self) -> None:
+        """Raises BrokerError; what is not written then waits for the next time."""
+        with self._lock:
+            waiting, self._waiting = self._waiting, {}
+        try:
+            if waiting:
+                self._write(waiting)
+            if self._any_new and SYSTEM.monotonic() >= self._prune_at:
+                self._prune()
+        except BrokerError:
+            self._take_back(waiting)
+            raise
+
+    def _write(self, waiting: dict[str, _Seen]) -> None:
+        """Takes out of `waiting` what is written."""
+        values = self._board.read(FAILURES, list(waiting))
+        for (name, seen), value in zip(list(waiting.items()), values, strict=True):
+            while not self._swap(name, seen, value):
+                value = self._board.read(FAILURES, [name])[0]
+            del waiting[name]
+
+    def _swap(self, name: str, seen: _Seen, old: bytes | None) -> bool:
+        group = None if old is None else decoded(old, FailureGroup)
+        failure = seen.failure
+        if group is None:
+            self._any_new = True
+            group = FailureGroup(name, failure.type, "", seen.task, 0, failure.at, failure.at, seen.job)
+        group.message, group.last, group.job = failure.message[:LONGEST], failure.at, seen.job
+        group.count += seen.times
+        return self._board.swap(FAILURES, Note(name, msgspec.msgpack.encode(group), FAILURES_KEPT), old=old)
+
+    def _prune(self) -> None:
+        """Several workers may do it at the same time: they find the same ones too many."""
+        self._prune_at = SYSTEM.monotonic() + PRUNE_EVERY
+        surplus = failure_groups(self._board)[FAILURES_MOST:]
+        if surplus:
+            self._board.write(FAILURES, [Note(group.fingerprint, None) for group in surplus])
+        self._any_new = False
+
+    def _take_back(self, waiting: Mapping[str, _Seen]) -> None:
+        with self._lock:
+            for name, seen in waiting.items():
+                newer = self._waiting.get(name)
+                if newer is not None:
+                    self._waiting[name] = newer._replace(times=newer.times + seen.times)
+                elif len(self._waiting) < GROUPS:
+                    self._waiting[name] = seen
