@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from longboat import Longboat
+from longboat.board import Note
 from longboat.broker import Broker, Settlement
 from longboat.connect import connect
 from longboat.errors import BrokerUnavailable
@@ -188,3 +189,17 @@ def test_a_worker_drains_across_an_outage_of_the_store(url: str, store: Path, tm
         worker.send_signal(signal.SIGTERM)
         worker.wait(20.0)
         app.close()
+
+
+def test_an_id_cancelled_in_its_queue_and_put_again_when_it_is_forgotten_runs_as_it_was_put_last(broker: Broker) -> None:
+    first, second = job(queue="q", id="mine", payload=b"first"), job(queue="q", id="mine", payload=b"second")
+    broker.put([first])
+    assert broker.inspector.cancel(["mine"]) == ["mine"]
+    ledger = broker._stored.ledger  # type: ignore[attr-defined]
+    ledger.write([Note(f"{kind}/mine", None) for kind in "me"])  # as after a day
+    assert broker.put([second]) == ["mine"]
+    with closing(broker.consumer(["q"], lease=30.0)) as consumer:
+        (lease,) = consumer.receive(5, wait=10.0)
+        assert lease.job.payload == b"second"
+        assert consumer.settle([Settlement(lease, Done(b"x"))]) == []
+        assert consumer.receive(5, wait=0.5) == []

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 
@@ -14,10 +14,11 @@ from longboat.broker import FORGOTTEN_AFTER, Token
 from longboat.brokers.rabbitmq.followers import Followers, Publish
 from longboat.brokers.rabbitmq.ledger import Ledger, encode
 from longboat.brokers.rabbitmq.letter import Letter
-from longboat.brokers.rabbitmq.notes import End, Entry, hashed, key, ties_after, timed
+from longboat.brokers.rabbitmq.notes import BACK, OVER, Claim, End, Entry, hashed, key, ties_after, timed
+from longboat.brokers.rabbitmq.packing import marked
 from longboat.codec import decode_job
 from longboat.errors import UnknownParent
-from longboat.job import Job, State, new_id
+from longboat.job import Job, State, new_id, order_of
 
 OLD = 100
 """Notes of a client's earlier tokens that are deleted together: a later one says all that they say."""
@@ -62,15 +63,32 @@ class Intake:
         messages: list[tuple[Job, Letter, float, bytes]] = []
         waiting: list[Job] = []
         blank, dated = Letter(), Letter(put=now)
+        copies = self._copies(new)
         for job in new.values():
             if ties_after(job.ties):
                 waiting.append(job)
-            else:
-                messages.append((job, blank if job.expires is None else dated, job.delay, bodies[job.id]))
+                continue
+            letter = blank if job.expires is None else dated
+            if job.id in copies:
+                letter = Letter(put=letter.put, copy=copies[job.id])
+            messages.append((job, letter, job.delay, bodies[job.id]))
         self._publish(messages)
         parents = {parent for job in waiting for parent in ties_after(job.ties)}
         if outside := parents - new.keys():
             self._followers.catch_up(outside)
+
+    def _copies(self, names: Iterable[str]) -> dict[str, str]:
+        """The messages that count, by id, where one of an earlier job of that id may still come, and is to be dropped.
+
+        That job was cancelled while it was queued, over a day ago: its id is not known any more, but its claim stands.
+        """
+        copies: dict[str, str] = {}
+        for seen in self._ledger.look([name for name in names if order_of(name) is None]):
+            if seen.claim is not None and seen.claim.kind == OVER and not marked(seen.claim) and seen.end is None:
+                copy = new_id()
+                if self._ledger.swap(Note(key("c", seen.id), encode(Claim(BACK, [copy]))), seen.claim_raw):
+                    copies[seen.id] = copy
+        return copies
 
     def again(self, names: Sequence[str]) -> None:
         """Publish those known that nobody has claimed and nobody has published again."""
@@ -80,14 +98,17 @@ class Intake:
         waiting: set[str] = set()
         for seen in self._ledger.look(names):
             entry = seen.entry
-            if entry is None or entry.over or entry.sure or seen.claim is not None or seen.end is not None:
+            if entry is None or entry.over or entry.sure or seen.end is not None:
+                continue
+            copy = new_id() if seen.claim is None else self._copies([seen.id]).get(seen.id)
+            if copy is None:
                 continue
             message = self._ledger.message(seen)
             job = decode_job(message)
             if entry.waits:
                 waiting.update(ties_after(job.ties))
                 continue
-            letter = Letter(put=entry.put if job.expires is not None else 0.0, copy=new_id(), again=True)
+            letter = Letter(put=entry.put if job.expires is not None else 0.0, copy=copy, again=True)
             messages.append((job, letter, max(0.0, entry.due - now), message))
             new = msgspec.structs.replace(entry, sure=True)
             sure.append((Note(key("m", seen.id), encode(new)), seen.entry_raw))
