@@ -24,8 +24,7 @@ def explain(broker: Broker, job_id: str) -> str | None:
 def _reasons(broker: Broker, view: JobView) -> Iterator[str]:
     match view.state:
         case State.RUNNING:
-            since = f" since {_ago(view.started)}" if view.started else ""
-            yield f"it runs: leased by {view.worker or 'a worker'}{since}"
+            yield f"it runs: leased by {view.worker or 'a worker'}{_ago(view.started)}"
         case State.SCHEDULED:
             last = f", after attempt {view.attempts} failed ({view.failures[-1].type})" if view.failures else ""
             yield f"it is scheduled{_until(view.due)}{last}"
@@ -34,10 +33,11 @@ def _reasons(broker: Broker, view: JobView) -> Iterator[str]:
         case State.READY:
             yield from _ready(broker, view)
         case State.SUCCEEDED:
-            yield f"it succeeded {_ago(view.ended)}"
+            yield f"it succeeded{_ago(view.ended)}"
         case State.DEAD | State.CANCELLED:
             last = f": {view.failures[-1].type}: {view.failures[-1].message}" if view.failures else ""
-            yield f"it is {view.state.value} {_ago(view.ended)} after {view.attempts} attempt(s){last}"
+            became = "died" if view.state is State.DEAD else "was cancelled"
+            yield f"it {became}{_ago(view.ended)}, after {view.attempts} attempt(s){last}"
 
 
 def _waiting(broker: Broker, view: JobView) -> Iterator[str]:
@@ -110,7 +110,7 @@ def _until(at: float | None) -> str:
 
 
 def _ago(at: float | None) -> str:
-    return "" if at is None else f"{_span(SYSTEM.now() - at)} ago"
+    return "" if at is None else f" {_span(SYSTEM.now() - at)} ago"
 
 
 def _span(length: float) -> str:

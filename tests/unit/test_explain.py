@@ -40,11 +40,11 @@ def test_each_state(broker: Broker) -> None:
     assert why(broker, second) == "it is ready behind 1 of queue q"
     assert why(broker, later).startswith("it is scheduled for 60 minutes")
     lease = take(consumer)
-    assert why(broker, first).startswith("it runs: leased by w1 since 0.")
+    assert why(broker, first).startswith("it runs: leased by w1 0.")
     settle(consumer, lease, Retry(600.0, BOOM))
     assert "after attempt 1 failed (builtins.ValueError)" in why(broker, first)
     settle(consumer, take(consumer), Dead(BOOM))
-    assert "it is dead" in why(broker, second)
+    assert "it died" in why(broker, second)
     assert "builtins.ValueError: it went boom" in why(broker, second)
     settled = job()
     broker.put([settled])
