@@ -176,6 +176,7 @@ def test_closing_tells_who_waits(app: Longboat, double: Any) -> None:
     assert "closed" in str(told[0])
 
 
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
 def test_an_app_survives_a_fork(tmp_path: Path) -> None:
     with Longboat(f"sqlite:///{tmp_path}/jobs.db") as app:
         before = app.send("task", 1)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from time import monotonic
 
 from longboat.broker import Consumer, Lease, Settlement
@@ -176,7 +176,9 @@ class Fetcher:
 
         none: list[Lease] = []
         leases = self._link.attempt(receive, otherwise=none)
-        if leases:
+        if leases and self._quiet:  # they came at the very moment
+            self._hand_back(leases)
+        elif leases:
             self._take(leases)
         elif not self._burst:
             self._leases.beat_soon()
@@ -186,13 +188,17 @@ class Fetcher:
         else:
             self._wake.wait(0.01)
 
+    def _hand_back(self, leases: Sequence[Lease]) -> None:
+        for lease in leases:
+            self._give(Settlement(lease, Release()))
+        self._settle()
+
     def _take(self, leases: list[Lease]) -> None:
         surplus = self._room.received(leases, self._executor_of)
         if surplus:
             back = set(surplus)
             leases = [lease for lease in leases if lease not in back]
-            for lease in surplus:
-                self._give(Settlement(lease, Release()))
+            self._hand_back(surplus)
         self._runner.take(leases)
         self._leases.nudge()
         self._settle()

@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 from longboat.brokers.sqlite import migration
 from longboat.brokers.sqlite.faults import translated
+from longboat.brokers.sqlite.forks import VISITS
 from longboat.brokers.sqlite.gate import Gate
 from longboat.clock import Clock
 from longboat.errors import BrokerFull, BrokerUnavailable
@@ -77,30 +78,35 @@ class Store:
         try:
             self._gate.enter()
             try:
-                self._leave_removed()
-                db = self._writer_of_this_file()
-                if self._was_full:
-                    self._empty_log(db)
-                if self._synchronous == "full" and durable != self._syncs:
-                    db.execute(f"PRAGMA synchronous = {'full' if durable else 'normal'}")
-                    self._syncs = durable
-                db.execute("BEGIN IMMEDIATE")
-                try:
-                    transaction = Transaction(db, self.clock.now())
-                    yield transaction
-                    transaction.flush()
-                    db.execute("COMMIT")
-                except BaseException:
-                    if db.in_transaction:
-                        with contextlib.suppress(sqlite3.Error):
-                            db.execute("ROLLBACK")
-                    raise
+                with VISITS:
+                    db = self._begin(durable=durable)
+                    try:
+                        transaction = Transaction(db, self.clock.now())
+                        yield transaction
+                        transaction.flush()
+                        db.execute("COMMIT")
+                    except BaseException:
+                        if db.in_transaction:
+                            with contextlib.suppress(sqlite3.Error):
+                                db.execute("ROLLBACK")
+                        raise
             finally:
                 self._gate.leave()
         except sqlite3.Error as error:
             told = translated(error, self.path)
             self._was_full = self._was_full or isinstance(told, BrokerFull)
             raise told from error
+
+    def _begin(self, *, durable: bool) -> sqlite3.Connection:
+        self._leave_removed()
+        db = self._writer_of_this_file()
+        if self._was_full:
+            self._empty_log(db)
+        if self._synchronous == "full" and durable != self._syncs:
+            db.execute(f"PRAGMA synchronous = {'full' if durable else 'normal'}")
+            self._syncs = durable
+        db.execute("BEGIN IMMEDIATE")
+        return db
 
     @contextlib.contextmanager
     def read(self) -> Iterator[sqlite3.Connection]:
@@ -109,19 +115,20 @@ class Store:
             self._leave_removed()
             with self._lock:
                 db = self._readers.pop() if self._readers else None
-            db = db or self._open(gate_held=False)
+            db = db or self._reader()
             inode = self._inode
-            try:
-                yield db
-            finally:
-                if db.in_transaction:
-                    db.execute("ROLLBACK")
-                with self._lock:
-                    if not self._closed and inode == self._inode:
-                        self._readers.append(db)
-                        db = None
-                if db is not None:
-                    db.close()
+            with VISITS:
+                try:
+                    yield db
+                finally:
+                    if db.in_transaction:
+                        db.execute("ROLLBACK")
+                    with self._lock:
+                        if not self._closed and inode == self._inode:
+                            self._readers.append(db)
+                            db = None
+                    if db is not None:
+                        db.close()
         except sqlite3.Error as error:
             raise translated(error, self.path) from error
 
@@ -139,10 +146,11 @@ class Store:
             self._closed = True
             readers, self._readers = self._readers, []
             writer, self._writer = self._writer, None
-        for db in readers:
-            db.close()
-        if writer is not None:
-            writer.close()
+        with VISITS:
+            for db in readers:
+                db.close()
+            if writer is not None:
+                writer.close()
         self._gate.close()
 
     def _empty_log(self, db: sqlite3.Connection) -> None:
@@ -161,7 +169,7 @@ class Store:
             self._writer.close()
             self._writer = None
         if self._writer is None:
-            self._writer = self._open(gate_held=True)
+            self._writer = self._open()
             self._syncs = True
             self._writer_inode = self._inode
         return self._writer
@@ -177,28 +185,34 @@ class Store:
         for db in readers:
             db.close()
 
-    def _open(self, *, gate_held: bool) -> sqlite3.Connection:
+    def _reader(self) -> sqlite3.Connection:
+        if self._checked:
+            with VISITS:
+                return self._open()
+        self._gate.enter()  # one process makes the file, and turns its WAL on, which SQLite will not wait for
+        try:
+            with VISITS:
+                return self._open()
+        finally:
+            self._gate.leave()
+
+    def _open(self) -> sqlite3.Connection:
+        """Who holds the gate, unless the file was checked."""
         if self._closed:
             raise BrokerUnavailable(f"{self.path}: this broker was closed")
         if self._checked:
             return self._connect()
-        if not gate_held:
-            self._gate.enter()  # one process makes the file, and turns its WAL on, which SQLite will not wait for
+        _create(self.path)
+        db = self._connect()
         try:
-            _create(self.path)
-            db = self._connect()
-            try:
-                if not migration.is_current(db, self.path):
-                    migration.migrate(db, self.path)
-            except BaseException:
-                db.close()
-                raise
-            self._inode = _inode(self.path)
-            self._checked = True
-            return db
-        finally:
-            if not gate_held:
-                self._gate.leave()
+            if not migration.is_current(db, self.path):
+                migration.migrate(db, self.path)
+        except BaseException:
+            db.close()
+            raise
+        self._inode = _inode(self.path)
+        self._checked = True
+        return db
 
     def _connect(self) -> sqlite3.Connection:
         db = sqlite3.connect(
