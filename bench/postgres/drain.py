@@ -6,7 +6,7 @@ import contextlib
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from bench.figure import Figure, Plan, Tell, ratio
@@ -25,11 +25,11 @@ GOAL = 0.5
 
 
 @contextlib.contextmanager
-def server() -> Iterator[PostgresServer]:
+def server(options: Sequence[str] = ()) -> Iterator[PostgresServer]:
     """Its data on a disk, for which each commit waits."""
     folder = Path(tempfile.mkdtemp(prefix="longboat-bench-", dir="/var/tmp"))
     try:
-        with PostgresServer(folder, durable=True) as made:
+        with PostgresServer(folder, durable=True, options=options) as made:
             yield made
     finally:
         shutil.rmtree(folder, ignore_errors=True)
