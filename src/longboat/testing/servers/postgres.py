@@ -10,7 +10,7 @@ import shutil
 import signal
 import subprocess
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -99,27 +99,26 @@ class PostgresServer(ServerProcess):
         """As a crash of the machine would: the processes that serve its clients die with it."""
         children = self._children()
         super().kill()
-        for pid in children:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+        _signal(children, signal.SIGKILL)
         until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in children), "its processes are gone", 5.0)
 
     def freeze(self) -> None:
         """Hold the server and the processes that serve its clients, each of which is a group of its own."""
         super().freeze()
-        for pid in self._children():
-            os.kill(pid, signal.SIGSTOP)
+        _signal(self._children(), signal.SIGSTOP)
 
     def thaw(self) -> None:
-        for pid in self._children():
-            os.kill(pid, signal.SIGCONT)
+        _signal(self._children(), signal.SIGCONT)
         super().thaw()
 
     def _children(self) -> list[int]:
         if self.pid is None:
             return []
-        children = Path(f"/proc/{self.pid}/task/{self.pid}/children")
-        return [int(pid) for pid in children.read_text().split()] if children.exists() else []
+        try:
+            children = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text()
+        except OSError:
+            return []  # it has ended
+        return [int(pid) for pid in children.split()]
 
     def prepare(self) -> None:
         if not self._data.exists():
@@ -167,3 +166,10 @@ def _is_root() -> bool:
 def _as_owner(folder: Path | None = None) -> dict[str, Any]:
     owner: dict[str, Any] = {"user": OWNER, "group": OWNER} if _is_root() else {}
     return {**owner, "cwd": str(folder)} if folder else {**owner, "cwd": "/"}
+
+
+def _signal(pids: Iterable[int], number: signal.Signals) -> None:
+    """To those that are there still: a server ends processes of its own at any time."""
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, number)
