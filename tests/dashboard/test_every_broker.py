@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,9 @@ from longboat.job import State
 from longboat.testing.harnesses import unavailable
 
 pytestmark = pytest.mark.slow
+
+LATE = 10.0
+"""Seconds until what workers write is surely to be seen."""
 
 ABLE = [name for name in URLS if name != "rabbitmq"]
 SERVED = ["mail", "default", "held"]
@@ -172,6 +176,10 @@ def not_looked_at(paths: set[str]) -> list[str]:
 def look(page: TestClient, screens: dict[str, list[str]]) -> None:
     for path, words in screens.items():
         answer = page.get(path)
+        due = time.monotonic() + LATE
+        while not all(word in answer.text for word in words) and time.monotonic() < due:  # workers write now and then
+            time.sleep(0.2)
+            answer = page.get(path)
         assert answer.status_code == 200, (path, answer.text[-500:])
         for word in words:
             assert word in answer.text, (path, word)
