@@ -174,7 +174,7 @@ def test_a_worker_drains_across_an_outage_of_the_store(url: str, store: Path, tm
 
     @app.task(name="double")
     def double(n: int) -> int:
-        raise NotImplementedError
+        raise NotImplementedError  # the worker has another one, which is run
 
     handles = double.enqueue_many([(n,) for n in range(JOBS)])
     command = [sys.executable, "-m", "longboat", "worker", "app:app", "--queues", "default"]

@@ -149,7 +149,7 @@ def test_a_worker_drains_across_the_death_of_the_store(url: str, store: Store, t
 
     @app.task(name="double")
     def double(n: int) -> int:
-        raise NotImplementedError
+        raise NotImplementedError  # the worker has another one, which is run
 
     handles = double.enqueue_many([(n,) for n in range(JOBS)])
     command = [sys.executable, "-m", "longboat", "worker", "app:app", "--queues", "default", "--threads", "2"]

@@ -40,7 +40,8 @@ class Guard:
         """`tokens`: what each of them allows. Raises ConfigError."""
         if authorize is not None and tokens:
             raise ConfigError("authorize: it says who somebody is, so no token would; give one of both")
-        if inspect.iscoroutinefunction(authorize) or inspect.iscoroutinefunction(getattr(authorize, "__call__", None)):  # noqa: B004
+        call = getattr(authorize, "__call__", None)  # noqa: B004  # of an object, which may be called as well
+        if inspect.iscoroutinefunction(authorize) or inspect.iscoroutinefunction(call):
             raise ConfigError("authorize: a plain function is called, in a thread of its own; this is a coroutine function")
         self._tokens = dict(tokens)
         self._authorize = authorize

@@ -156,7 +156,7 @@ class _Server(ThreadingHTTPServer):
 
 
 class _Handler(BaseHTTPRequestHandler):
-    server: _Server  # pyright: ignore[reportIncompatibleVariableOverride]
+    server: _Server  # pyright: ignore[reportIncompatibleVariableOverride]  # the only one that makes these
     timeout = PATIENCE
     server_version = "longboat"
     sys_version = ""
@@ -177,7 +177,7 @@ class _Handler(BaseHTTPRequestHandler):
         if self.command == "GET":
             self.wfile.write(body)
 
-    do_HEAD = do_GET  # noqa: N815
+    do_HEAD = do_GET  # noqa: N815  # http.server's name
 
     def log_message(self, format: str, *args: Any) -> None:
         """Say nothing: probes come each second."""

@@ -85,7 +85,7 @@ class Recorder:
                     queue, task, kind, count = job.queue, job.task, type(outcome), 0
                 count += 1
                 if kind is Retry or kind is Dead:
-                    failed.append((job, outcome.failure))  # type: ignore[union-attr]
+                    failed.append((job, outcome.failure))  # type: ignore[union-attr]  # Retry or Dead
             if count and queue is not None and task is not None:
                 self._count(queue, task, kind, count)
         for each in failed:
