@@ -16,8 +16,8 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 
 from bench.place import folder
-from longboat import codec
-from longboat.job import MESSAGE_VERSION, Job, new_id, order_of
+from longboat.core import codec
+from longboat.core.job import MESSAGE_VERSION, Job, new_id, order_of
 
 BATCH = 500
 PUT = 1000

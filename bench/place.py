@@ -15,7 +15,7 @@ from pathlib import Path
 
 from bench import jobs
 from longboat import State, connect
-from longboat.inspector import Inspector
+from longboat.contract.inspector import Inspector
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent

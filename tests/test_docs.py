@@ -23,8 +23,8 @@ from typing import NamedTuple
 import msgspec
 import pytest
 
-from longboat import codec
-from longboat.job import Job, State
+from longboat.core import codec
+from longboat.core.job import Job, State
 from longboat.testing.servers.process import HOST
 from longboat.testing.servers.redis import RedisServer, available
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from bench import jobs
 from bench.place import started
 from longboat import connect
-from longboat.stream import LISTENING
+from longboat.observe.stream import LISTENING
 
 PATIENCE = 30.0
 

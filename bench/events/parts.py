@@ -16,13 +16,13 @@ from bench.events.listener import listening
 from bench.figure import Figure, Plan, Tell
 from bench.redis.server import server
 from longboat import connect
-from longboat.board import Board
-from longboat.broker import Lease, Settlement
-from longboat.codec import NONE
-from longboat.events import Bus, JobSucceeded
-from longboat.executor import Call
-from longboat.job import MESSAGE_VERSION, Done, Job, new_id
-from longboat.stream import BATCH_EVERY, Teller
+from longboat.contract.broker import Lease, Settlement
+from longboat.contract.kv import Board
+from longboat.core.codec import NONE
+from longboat.core.job import MESSAGE_VERSION, Done, Job, new_id
+from longboat.executors.contract import Call
+from longboat.observe.events import Bus, JobSucceeded
+from longboat.observe.stream import BATCH_EVERY, Teller
 from longboat.worker.feed import Feed
 from longboat.worker.recorder import EVERY, Recorder
 

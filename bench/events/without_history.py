@@ -6,8 +6,8 @@ import sys
 from collections.abc import Sequence
 
 from bench.jobs import app
-from longboat.broker import Settlement
-from longboat.executor import Call
+from longboat.contract.broker import Settlement
+from longboat.executors.contract import Call
 from longboat.worker.recorder import Recorder
 
 __all__ = ["app"]

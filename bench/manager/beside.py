@@ -11,8 +11,8 @@ from bench.figure import Figure, Plan, Tell, ratio
 from bench.manager.place import direct, served
 from bench.place import at, drained
 from longboat import connect
-from longboat.broker import Broker, Settlement
-from longboat.job import MESSAGE_VERSION, Done, Job, new_ids
+from longboat.contract.broker import Broker, Settlement
+from longboat.core.job import MESSAGE_VERSION, Done, Job, new_ids
 
 SINGLE = 2000
 CLAIMED = 20_000

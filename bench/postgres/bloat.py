@@ -8,8 +8,8 @@ from bench.figure import Figure, Plan, Tell, ratio
 from bench.postgres.drain import emptied, server
 from bench.postgres.limit import MESSAGE
 from longboat import connect
-from longboat.broker import Settlement
-from longboat.job import MESSAGE_VERSION, Done, Job, new_ids
+from longboat.contract.broker import Settlement
+from longboat.core.job import MESSAGE_VERSION, Done, Job, new_ids
 
 NUMBER = 1_000_000
 ROUND = 5_000

@@ -14,9 +14,9 @@ from bench.jobs import forgotten, noop
 from bench.place import at, drained
 from bench.postgres.limit import MESSAGE, PUT, measure
 from longboat import connect
-from longboat.broker import Settlement
-from longboat.job import MESSAGE_VERSION, Done, Job, new_ids
-from longboat.task import Task
+from longboat.contract.broker import Settlement
+from longboat.core.job import MESSAGE_VERSION, Done, Job, new_ids
+from longboat.tasks.task import Task
 from longboat.testing.servers.postgres import PostgresServer
 
 NUMBER = 50_000

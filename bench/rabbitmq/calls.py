@@ -9,8 +9,8 @@ from bench.figure import Figure, Plan, Tell, ratio
 from bench.rabbitmq.limit import MESSAGE, PUT, measure
 from bench.rabbitmq.server import emptied, server
 from longboat import connect
-from longboat.broker import Lease, Settlement
-from longboat.job import MESSAGE_VERSION, Done, Job, new_ids
+from longboat.contract.broker import Lease, Settlement
+from longboat.core.job import MESSAGE_VERSION, Done, Job, new_ids
 
 NUMBER = 50_000
 BATCHES = (100, 500)

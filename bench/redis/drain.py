@@ -14,7 +14,7 @@ from bench.place import child
 from bench.redis.jobs import plain, plain_forgotten
 from bench.redis.place import drained, fill
 from bench.redis.server import emptied, server
-from longboat.task import Task
+from longboat.tasks.task import Task
 
 NUMBERS = (20_000, 200_000)
 KEPT = PLAIN = 60_000

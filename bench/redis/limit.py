@@ -17,8 +17,8 @@ from typing import Any
 from redis import Redis
 from redis.commands.core import Script
 
-from longboat import codec
-from longboat.job import MESSAGE_VERSION, Job, new_id
+from longboat.core import codec
+from longboat.core.job import MESSAGE_VERSION, Job, new_id
 
 BATCH = 500
 PUT = 1000

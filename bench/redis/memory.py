@@ -10,8 +10,8 @@ from bench.figure import Figure, Plan, Tell
 from bench.place import at
 from bench.redis.jobs import told
 from bench.redis.server import emptied, server
-from longboat import codec
-from longboat.job import MESSAGE_VERSION, Job, new_id
+from longboat.core import codec
+from longboat.core.job import MESSAGE_VERSION, Job, new_id
 
 NUMBER = 100_000
 LENGTHS = (0, 100)

@@ -8,7 +8,7 @@ import time
 from redis import Redis
 
 from bench.redis.limit import ID, KNOWN, READY, SINGLE, entries
-from longboat import codec
+from longboat.core import codec
 
 HELD = "limit:held"
 REPLY = "limit:reply:"

@@ -12,7 +12,7 @@ from redis import Redis
 from bench import place
 from bench.place import at, inspector, started, unended, until, waiting
 from bench.redis.server import rewritten
-from longboat.task import Task
+from longboat.tasks.task import Task
 
 WORKER = ["bench.redis.jobs:app" if word == "bench.jobs:app" else word for word in place.WORKER]
 SHORTEST, LONGEST = 0.001, 0.05

@@ -1,9 +1,10 @@
 """Longboat: a distributed task queue for Python. This is the public surface; longboat.testing is public too."""
 
 from longboat.app import Longboat
+from longboat.client.gather import as_completed, gather
 from longboat.connect import connect
-from longboat.current import Running, current
-from longboat.depends import Depends
+from longboat.core.job import Failure, Job, JobView, State
+from longboat.core.retry import RetryPolicy
 from longboat.errors import (
     AppNotFound,
     BadArguments,
@@ -27,16 +28,15 @@ from longboat.errors import (
     UnknownTask,
     Unsupported,
 )
-from longboat.flow import Flow, FlowStatus
-from longboat.gather import as_completed, gather
-from longboat.handle import Handle, LogLine, Progress
-from longboat.job import Failure, Job, JobView, State
-from longboat.middleware import Middleware, Outgoing
-from longboat.retry import RetryPolicy
-from longboat.rules import Limit, Unique
-from longboat.schedule import Schedule, every
-from longboat.signature import Signature, chain, chord, group
-from longboat.task import Task
+from longboat.tasks.current import Running, current
+from longboat.tasks.depends import Depends
+from longboat.tasks.flow import Flow, FlowStatus
+from longboat.tasks.handle import Handle, LogLine, Progress
+from longboat.tasks.limits import Limit, Unique
+from longboat.tasks.middleware import Middleware, Outgoing
+from longboat.tasks.schedule import Schedule, every
+from longboat.tasks.signature import Signature, chain, chord, group
+from longboat.tasks.task import Task
 
 __version__ = "0.1.0"
 

@@ -9,24 +9,24 @@ import threading
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, Self, TypeVar, overload
 
-from longboat import scheduler
-from longboat.broker import Broker
-from longboat.client import Client
-from longboat.clock import Duration
+from longboat.client.client import Client
+from longboat.client.door import ClientDoor, Named
 from longboat.connect import DEFAULT_URL, connect, shown
-from longboat.depends import Provider
-from longboat.door import ClientDoor, Named
+from longboat.contract.broker import Broker
+from longboat.core.clock import Duration
+from longboat.core.job import DEFAULT_KEEP, DEFAULT_QUEUE
+from longboat.core.retry import Backoff
 from longboat.errors import ConfigError
-from longboat.events import Bus
-from longboat.flow import Flow
-from longboat.handle import Handle
-from longboat.job import DEFAULT_KEEP, DEFAULT_QUEUE
-from longboat.middleware import Middleware, wrapped
-from longboat.retry import Backoff
-from longboat.rules import Limit, Unique
-from longboat.schedule import Missed, Overlap, Schedule, checked
-from longboat.stream import Listening
-from longboat.task import (
+from longboat.observe.events import Bus
+from longboat.observe.stream import Listening
+from longboat.operate import scheduler
+from longboat.tasks.depends import Provider
+from longboat.tasks.flow import Flow
+from longboat.tasks.handle import Handle
+from longboat.tasks.limits import Limit, Unique
+from longboat.tasks.middleware import Middleware, wrapped
+from longboat.tasks.schedule import Missed, Overlap, Schedule, checked
+from longboat.tasks.task import (
     AsyncTask,
     ExecutorName,
     Registry,
@@ -34,7 +34,7 @@ from longboat.task import (
     Task,
     settings,
 )
-from longboat.template import checked_name, rules, template
+from longboat.tasks.template import checked_name, rules, template
 
 if TYPE_CHECKING:
     from longboat.worker.worker import Worker
@@ -307,7 +307,8 @@ class Longboat:
         return self.client.broker
 
     def events(self) -> Listening:
-        """What happens from now on in all processes: `for event in app.events():` or `async for`; see longboat.events.
+        """What happens from now on in all processes: `for event in app.events():` or `async for`; see
+        longboat.observe.events.
 
         Close it, or use it in a `with`, when you have heard enough: processes tell only while somebody listens.
         """

@@ -6,8 +6,8 @@ import math
 import re
 from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit, urlunsplit
 
-from longboat.broker import Broker
-from longboat.clock import seconds
+from longboat.contract.broker import Broker
+from longboat.core.clock import seconds
 from longboat.errors import ConfigError, MissingExtra
 
 DEFAULT_URL = "sqlite:///longboat.db"

@@ -14,10 +14,10 @@ from time import perf_counter
 from typing import Any
 
 from longboat import __version__
-from longboat.current import Running
+from longboat.core.job import Job
 from longboat.errors import MissingExtra
-from longboat.job import Job
-from longboat.middleware import Middleware, Outgoing
+from longboat.tasks.current import Running
+from longboat.tasks.middleware import Middleware, Outgoing
 
 try:
     from opentelemetry import context, metrics, propagate, trace

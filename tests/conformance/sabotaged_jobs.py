@@ -10,8 +10,8 @@ from typing import Any
 from msgspec import structs
 from sabotage import around, assign, breaks, consumers
 
-from longboat.codec import encode_job
-from longboat.job import State, order_of
+from longboat.core.codec import encode_job
+from longboat.core.job import State, order_of
 
 # --- put
 

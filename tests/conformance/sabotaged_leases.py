@@ -8,8 +8,8 @@ from typing import Any
 from msgspec import structs
 from sabotage import around, assign, breaks, consumers, quietly
 
-from longboat.broker import UNDECODABLE
-from longboat.job import Park, Release, State
+from longboat.contract.broker import UNDECODABLE
+from longboat.core.job import Park, Release, State
 
 # --- settle
 

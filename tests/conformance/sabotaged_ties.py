@@ -12,9 +12,9 @@ from sabotage import around, assign, breaks, consumers, quietly
 
 from longboat.brokers.memory.bonds import NO_TIES
 from longboat.brokers.memory.gate import Doorway
+from longboat.core.constraints import Gate
+from longboat.core.job import State
 from longboat.errors import UnknownParent
-from longboat.job import State
-from longboat.ties import Gate
 
 # --- after
 

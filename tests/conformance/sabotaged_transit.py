@@ -10,7 +10,7 @@ from sabotage import around, breaks, quietly
 
 from longboat.brokers.memory import transit
 from longboat.brokers.memory.bonds import NO_TIES
-from longboat.job import State
+from longboat.core.job import State
 
 
 @breaks("packed_jobs_leave_whole")

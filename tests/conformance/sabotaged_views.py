@@ -10,8 +10,8 @@ from typing import Any
 from msgspec import structs
 from sabotage import around, assign, breaks, consumers, listeners, quietly
 
-from longboat.inspector import Page
-from longboat.job import Result, State
+from longboat.contract.inspector import Page
+from longboat.core.job import Result, State
 
 # --- results
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from longboat.clock import SYSTEM
+from longboat.core.clock import SYSTEM
 from longboat.testing.conformance import CLAUSES, Clause
 from longboat.testing.harnesses import ADAPTERS, unavailable
 

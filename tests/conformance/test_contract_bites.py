@@ -13,8 +13,8 @@ import sabotaged_transit
 import sabotaged_views
 from sabotage import SABOTAGES, Sabotage
 
-from longboat.broker import Broker
 from longboat.brokers.memory import MemoryBroker
+from longboat.contract.broker import Broker
 from longboat.testing.conformance import CLAUSES, Clause, run
 from longboat.testing.conformance.stage import limits
 
@@ -34,7 +34,7 @@ class Sabotaged:
         return self.broker
 
     def inject(self, raw: bytes, queue: str) -> None:
-        from longboat.job import MESSAGE_VERSION, Job, new_id
+        from longboat.core.job import MESSAGE_VERSION, Job, new_id
 
         with self.broker._store.turn() as now:
             self.broker._store.add(Job(MESSAGE_VERSION, new_id(), "", b"", queue), raw, now)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from longboat.brokers.manager import Server
 from longboat.brokers.memory import MemoryBroker
-from longboat.job import new_id
+from longboat.core.job import new_id
 from longboat.testing import harnesses
 
 

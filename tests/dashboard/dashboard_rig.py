@@ -14,12 +14,13 @@ from typing import Any
 import uvicorn
 from starlette.testclient import TestClient
 
-from longboat import Longboat, codec, current, group
-from longboat.broker import Broker, Settlement
+from longboat import Longboat, current, group
+from longboat.contract.broker import Broker, Settlement
+from longboat.core import codec
+from longboat.core.job import Dead, Done, Failure, State
 from longboat.dashboard import longboat_dashboard
 from longboat.dashboard.mounted import Dashboard
-from longboat.job import Dead, Done, Failure, State
-from longboat.pauses import pause
+from longboat.operate.pauses import pause
 
 HERE = "http://127.0.0.1:5555"
 TOKEN = "a-token-that-nobody-guesses"

@@ -10,11 +10,11 @@ import msgspec
 from dashboard_rig import shop, stock
 
 from longboat import Longboat
-from longboat.board import Note
+from longboat.contract.kv import Note
+from longboat.core.job import State
 from longboat.dashboard import audit
 from longboat.dashboard.depth import keep
-from longboat.history import GRAINS, WORKERS, Tally, WorkerCard, bucket_of, note_key
-from longboat.job import State
+from longboat.observe.history import GRAINS, WORKERS, Tally, WorkerCard, bucket_of, note_key
 
 
 def pictured() -> Longboat:

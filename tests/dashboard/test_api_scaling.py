@@ -16,10 +16,10 @@ from dashboard_rig import HERE, TOKEN, asking, until
 from starlette.testclient import TestClient
 
 from longboat import Job, Longboat
-from longboat.board import Note
+from longboat.contract.kv import Note
 from longboat.dashboard import longboat_dashboard
-from longboat.history import GRAINS, WORKERS, Tally, WorkerCard, bucket_of, note_key
-from longboat.metrics import CONTENT_TYPE, FAMILIES, SHOWN
+from longboat.observe.history import GRAINS, WORKERS, Tally, WorkerCard, bucket_of, note_key
+from longboat.observe.metrics import CONTENT_TYPE, FAMILIES, SHOWN
 
 pytest_plugins = ["dashboard_fixtures"]
 

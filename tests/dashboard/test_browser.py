@@ -14,8 +14,8 @@ from dashboard_rig import SCREENS, served, shop, stock, until
 from pictured import pictured
 
 from longboat import Longboat
-from longboat.history import failure_groups
-from longboat.job import State
+from longboat.core.job import State
+from longboat.observe.history import failure_groups
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, ConsoleMessage, Page

@@ -15,10 +15,10 @@ from dashboard_rig import asking, shop, until
 from starlette.testclient import TestClient
 
 from longboat import Longboat, group
+from longboat.core.job import State
 from longboat.dashboard import audit, longboat_dashboard
 from longboat.dashboard.screens import SCREENS
 from longboat.dashboard.verbs import VERBS
-from longboat.job import State
 from longboat.testing.harnesses import unavailable
 
 pytestmark = pytest.mark.slow

@@ -14,10 +14,10 @@ import psutil
 import pytest
 from dashboard_rig import asking
 
-from longboat import codec
 from longboat.brokers.sqlite import SqliteBroker
+from longboat.core import codec
+from longboat.core.job import Job, new_ids
 from longboat.dashboard import longboat_dashboard
-from longboat.job import Job, new_ids
 
 STATIC = Path(__file__).parents[2] / "src/longboat/dashboard/static"
 WEIGHT = 60_000

@@ -15,15 +15,19 @@ import pytest
 from dashboard_rig import HERE, asking, settle, shop, until
 from starlette.testclient import TestClient
 
-from longboat import Longboat, codec, flows, history, pauses, scheduler
-from longboat.board import Note
+from longboat import Longboat
+from longboat.client import flows
+from longboat.contract.kv import Note
+from longboat.core import codec
+from longboat.core.job import Failure, Job, State
 from longboat.dashboard import audit, bulk, depth, longboat_dashboard
 from longboat.dashboard.screens import SCREENS
-from longboat.flow import Plan
-from longboat.handle import LOGS, PROGRESS, LogLine, Progress
-from longboat.history import FailureGroup, WorkerCard, fingerprint
-from longboat.job import Failure, Job, State
-from longboat.schedule import Schedule
+from longboat.observe import history
+from longboat.observe.history import FailureGroup, WorkerCard, fingerprint
+from longboat.operate import pauses, scheduler
+from longboat.tasks.flow import Plan
+from longboat.tasks.handle import LOGS, PROGRESS, LogLine, Progress
+from longboat.tasks.schedule import Schedule
 
 pytest_plugins = ["dashboard_fixtures"]
 

@@ -23,8 +23,8 @@ from starlette.routing import Mount
 from starlette.testclient import TestClient
 
 from longboat import Longboat
+from longboat.core.job import State
 from longboat.dashboard import longboat_dashboard
-from longboat.job import State
 
 pytest_plugins = ["dashboard_fixtures"]
 

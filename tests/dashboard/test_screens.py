@@ -8,10 +8,11 @@ import pytest
 from dashboard_rig import SCREENS, asking, links
 from starlette.testclient import TestClient
 
-from longboat import Longboat, codec
-from longboat.broker import Settlement
+from longboat import Longboat
+from longboat.contract.broker import Settlement
+from longboat.core import codec
+from longboat.core.job import Dead, Failure, Job, State
 from longboat.dashboard import longboat_dashboard
-from longboat.job import Dead, Failure, Job, State
 
 pytest_plugins = ["dashboard_fixtures"]
 

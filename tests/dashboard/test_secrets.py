@@ -8,15 +8,18 @@ from typing import Any
 import msgspec
 from dashboard_rig import asking, settle
 
-from longboat import Longboat, codec, history, scheduler
-from longboat.board import Note
+from longboat import Longboat
+from longboat.contract.kv import Note
+from longboat.core import codec
+from longboat.core.job import Failure, Job
 from longboat.dashboard import longboat_dashboard
 from longboat.dashboard.plain import MASK, masked, masked_text, unmasked
 from longboat.dashboard.screens import SCREENS
-from longboat.handle import LOGS, PROGRESS, LogLine, Progress
-from longboat.history import FailureGroup, fingerprint
-from longboat.job import Failure, Job
-from longboat.schedule import Schedule
+from longboat.observe import history
+from longboat.observe.history import FailureGroup, fingerprint
+from longboat.operate import scheduler
+from longboat.tasks.handle import LOGS, PROGRESS, LogLine, Progress
+from longboat.tasks.schedule import Schedule
 
 pytest_plugins = ["dashboard_fixtures"]
 

@@ -9,13 +9,15 @@ import pytest
 from dashboard_rig import asking, run_one, until
 from starlette.testclient import TestClient
 
-from longboat import Longboat, codec, scheduler
+from longboat import Longboat
+from longboat.client.flows import newest
+from longboat.core import codec
+from longboat.core.job import Job, State
 from longboat.dashboard import audit, longboat_dashboard
 from longboat.dashboard.plain import MASK
 from longboat.dashboard.verbs import VERBS
-from longboat.flows import newest
-from longboat.job import Job, State
-from longboat.pauses import paused
+from longboat.operate import scheduler
+from longboat.operate.pauses import paused
 
 pytest_plugins = ["dashboard_fixtures"]
 
@@ -155,11 +157,11 @@ def test_what_is_found_moves_into_another_queue(page: TestClient, stocked: Longb
 
 
 def test_a_bulk_action_can_be_stopped(page: TestClient, stocked: Longboat, monkeypatch: pytest.MonkeyPatch) -> None:
-    import longboat.bulk
+    import longboat.operate.bulk
     from longboat.dashboard import bulk
 
     stocked.broker.put([Job(1, f"many{n}", "t", b"\x80", "many") for n in range(20)])
-    monkeypatch.setattr(longboat.bulk, "BATCH", 1)
+    monkeypatch.setattr(longboat.operate.bulk, "BATCH", 1)
     real = stocked.broker.inspector.cancel
     first: list[str] = []
 

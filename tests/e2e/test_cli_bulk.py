@@ -19,7 +19,7 @@ import pytest
 from cli_rig import COMMAND, Shell, project
 
 from longboat import Longboat
-from longboat.job import State
+from longboat.core.job import State
 
 pytestmark = pytest.mark.slow
 

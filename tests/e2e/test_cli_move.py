@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 from cli_rig import Shell, project
 
-from longboat.broker import Settlement
 from longboat.brokers.sqlite import SqliteBroker
-from longboat.job import Dead, Done, Failure, new_id
+from longboat.contract.broker import Settlement
+from longboat.core.job import Dead, Done, Failure, new_id
 
 pytestmark = pytest.mark.slow
 

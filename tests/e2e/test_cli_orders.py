@@ -14,8 +14,8 @@ import pytest
 from cli_rig import Shell, project
 
 from longboat.brokers.sqlite import SqliteBroker
-from longboat.history import WorkerCard, workers
-from longboat.job import State
+from longboat.core.job import State
+from longboat.observe.history import WorkerCard, workers
 
 pytestmark = pytest.mark.slow
 

@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 from cli_rig import COMMAND, Shell
 
-from longboat.codec import encode
 from longboat.connect import connect
-from longboat.job import Job, JobView, State
-from longboat.ties import Ties
+from longboat.core.codec import encode
+from longboat.core.constraints import Ties
+from longboat.core.job import Job, JobView, State
 
 pytestmark = pytest.mark.slow
 

@@ -15,9 +15,9 @@ import pytest
 from cli_rig import Shell, project
 
 from longboat import connect
-from longboat.broker import Settlement
+from longboat.contract.broker import Settlement
+from longboat.core.job import MESSAGE_VERSION, Done, Job, State, new_id
 from longboat.errors import BrokerUnavailable
-from longboat.job import MESSAGE_VERSION, Done, Job, State, new_id
 from longboat.testing.conformance.stage import eventually
 from longboat.testing.servers.process import free_ports
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from longboat import Longboat
-from longboat.job import JobView, State
+from longboat.core.job import JobView, State
 
 SETTLING = 0.5
 """Seconds that may pass from a task's end until the broker knows of it."""

@@ -18,8 +18,8 @@ import psutil
 from checker import Checker
 
 from longboat import Longboat
-from longboat.handle import Handle
-from longboat.task import Task
+from longboat.tasks.handle import Handle
+from longboat.tasks.task import Task
 
 HERE = Path(__file__).parent
 LEFT_WITHIN = 5.0

@@ -10,12 +10,12 @@ from typing import Any, NamedTuple, TypeVar
 
 import pytest
 
-from longboat.broker import Broker, Consumer, Lease, Settlement
 from longboat.brokers.redis.scripts import script
 from longboat.connect import connect
+from longboat.contract.broker import Broker, Consumer, Lease, Settlement
+from longboat.contract.results import Listener
+from longboat.core.job import MESSAGE_VERSION, Done, Failure, Job, State, new_ids
 from longboat.errors import BrokerError, BrokerUnavailable
-from longboat.job import MESSAGE_VERSION, Done, Failure, Job, State, new_ids
-from longboat.results import Listener
 from longboat.testing.servers.redis import RedisServer
 
 T = TypeVar("T")

@@ -11,10 +11,10 @@ import msgspec
 import pytest
 from fault_rig import Yard
 
-from longboat import codec
-from longboat.broker import UNDECODABLE
+from longboat.contract.broker import UNDECODABLE
+from longboat.core import codec
+from longboat.core.job import MESSAGE_VERSION, Job, State, new_id, order_of
 from longboat.errors import Undecodable
-from longboat.job import MESSAGE_VERSION, Job, State, new_id, order_of
 
 pytest_plugins = ["fault_fixtures"]
 pytestmark = pytest.mark.slow

@@ -9,8 +9,8 @@ import time
 import pytest
 from fault_rig import Yard, until
 
-from longboat.broker import LOST
-from longboat.job import State
+from longboat.contract.broker import LOST
+from longboat.core.job import State
 
 pytest_plugins = ["fault_fixtures"]
 pytestmark = pytest.mark.slow

@@ -16,10 +16,10 @@ from pathlib import Path
 import pytest
 from fault_rig import until
 
-from longboat.broker import Broker, Settlement
 from longboat.connect import connect
-from longboat.job import MESSAGE_VERSION, Dead, Failure, Job, State, new_ids
-from longboat.move import in_transit, movable
+from longboat.contract.broker import Broker, Settlement
+from longboat.core.job import MESSAGE_VERSION, Dead, Failure, Job, State, new_ids
+from longboat.operate.move import in_transit, movable
 from longboat.testing.servers.postgres import PostgresServer
 from longboat.testing.servers.postgres import available as postgres_unavailable
 from longboat.testing.servers.redis import RedisServer
@@ -36,7 +36,7 @@ MORE = 1500
 PRODUCER = f"""
 import random, sys, time
 from longboat.connect import connect
-from longboat.job import MESSAGE_VERSION, Job, new_id
+from longboat.core.job import MESSAGE_VERSION, Job, new_id
 url, name = sys.argv[1:]
 broker = connect(url)
 with open(sys.argv[2], "w") as log:
@@ -51,9 +51,9 @@ broker.close()
 
 WORKER = """
 import os, sys, time
-from longboat.broker import Settlement
+from longboat.contract.broker import Settlement
 from longboat.connect import connect
-from longboat.job import Done
+from longboat.core.job import Done
 url, path, pause = sys.argv[1:]
 broker = connect(url)
 consumer = broker.consumer(["q"], lease=30)

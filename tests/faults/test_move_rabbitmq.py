@@ -16,16 +16,16 @@ from pathlib import Path
 import pytest
 from fault_rig import until
 
-from longboat.broker import Broker, Settlement
 from longboat.brokers.rabbitmq import RabbitmqBroker
 from longboat.brokers.rabbitmq.inspector import RabbitmqInspector
 from longboat.brokers.rabbitmq.sweeping import Sweep
 from longboat.connect import connect
+from longboat.contract.broker import Broker, Settlement
+from longboat.core.constraints import Gate, Ties
+from longboat.core.job import MESSAGE_VERSION, Dead, Failure, Job, Outcome, Retry, State, new_ids
 from longboat.errors import Unsupported
-from longboat.job import MESSAGE_VERSION, Dead, Failure, Job, Outcome, Retry, State, new_ids
-from longboat.move import in_transit, movable, move
+from longboat.operate.move import in_transit, movable, move
 from longboat.testing.servers.rabbitmq import RabbitmqServer, available
-from longboat.ties import Gate, Ties
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(available() is not None, reason=str(available()))]
 
@@ -48,9 +48,9 @@ BACK_INTO = ["unpacking.Unpacking._notes after", "unpacking.Unpacking._brought_b
 
 MOVER = f"""
 import functools, importlib, os, signal, sys
-import longboat.move
+import longboat.operate.move
 from longboat.cli.main import main
-longboat.move.BATCH = {BATCH}
+longboat.operate.move.BATCH = {BATCH}
 sys.argv = ["longboat", "move", *sys.argv[1:3], "--yes", *sys.argv[3:]]
 step, when, left = (sys.argv.pop().split(" ") + [""] * 2)[:3] if " " in sys.argv[-1] else ("", "", "")
 if step:
@@ -72,9 +72,9 @@ main()
 
 WORKER = """
 import os, sys, time
-from longboat.broker import Settlement
+from longboat.contract.broker import Settlement
 from longboat.connect import connect
-from longboat.job import Done
+from longboat.core.job import Done
 url, path, pause, *queues = sys.argv[1:]
 consumer = connect(url).consumer(queues, lease=30)
 log = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
@@ -89,10 +89,10 @@ while True:
 
 UNPACKER = """
 import os, signal, sys
-from longboat.codec import encode_job
+from longboat.core.codec import encode_job
 from longboat.connect import connect
-from longboat.job import Job
-from longboat.transit import Parcel
+from longboat.core.job import Job
+from longboat.contract.transfer import Parcel
 def published(items):
     real(items)
     os.kill(os.getpid(), signal.SIGKILL)

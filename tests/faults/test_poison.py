@@ -9,7 +9,7 @@ import time
 import pytest
 from fault_rig import Yard, until
 
-from longboat.broker import LOST
+from longboat.contract.broker import LOST
 
 pytest_plugins = ["fault_fixtures"]
 pytestmark = pytest.mark.slow

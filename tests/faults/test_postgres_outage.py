@@ -11,8 +11,8 @@ import pytest
 from fault_rig import Tree, Yard, until
 from redis_rig import Clients, clients, drain, jobs, opened, refused, stubborn
 
+from longboat.core.job import State
 from longboat.errors import BrokerUnavailable
-from longboat.job import State
 from longboat.testing.servers.postgres import PostgresServer, available
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(available() is not None, reason=str(available()))]

@@ -9,8 +9,8 @@ import psycopg
 import pytest
 from redis_rig import done, drain, ids_of, jobs, opened, refused, stubborn
 
+from longboat.core.job import State
 from longboat.errors import BrokerUnavailable
-from longboat.job import State
 from longboat.testing.servers import pgbouncer, postgres
 from longboat.testing.servers.pgbouncer import PgbouncerServer
 from longboat.testing.servers.postgres import PostgresServer

@@ -14,8 +14,8 @@ from fault_rig import until
 from redis_rig import done, drain, ids_of, jobs, opened, refused
 
 from longboat import Longboat
-from longboat.broker import Broker, Consumer
 from longboat.brokers.postgres.migration import STEPS
+from longboat.contract.broker import Broker, Consumer
 from longboat.errors import BrokerUnavailable, ConfigError, StoreTooNew, Unsupported
 from longboat.testing.servers.postgres import PostgresServer, available
 

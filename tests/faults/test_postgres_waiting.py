@@ -12,8 +12,8 @@ import psycopg
 import pytest
 
 from longboat import connect
-from longboat.broker import Broker, Settlement
-from longboat.job import MESSAGE_VERSION, Done, Job, new_ids
+from longboat.contract.broker import Broker, Settlement
+from longboat.core.job import MESSAGE_VERSION, Done, Job, new_ids
 from longboat.testing.servers.postgres import PostgresServer, available
 from longboat.testing.servers.process import until
 

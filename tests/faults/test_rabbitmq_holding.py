@@ -16,9 +16,9 @@ from pathlib import Path
 import pytest
 
 from longboat import Longboat
-from longboat.broker import LOST, Broker, Settlement
 from longboat.connect import connect
-from longboat.job import Done, Failure, Outcome, Release, Retry, State
+from longboat.contract.broker import LOST, Broker, Settlement
+from longboat.core.job import Done, Failure, Outcome, Release, Retry, State
 from longboat.testing.conformance.stage import job
 from longboat.testing.servers.process import until
 from longboat.testing.servers.rabbitmq import RabbitmqServer, available

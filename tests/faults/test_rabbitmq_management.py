@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from longboat.broker import Settlement
 from longboat.brokers.rabbitmq import management
 from longboat.brokers.rabbitmq.management import MANY
 from longboat.connect import connect
-from longboat.job import Dead, Failure, State
+from longboat.contract.broker import Settlement
+from longboat.core.job import Dead, Failure, State
 from longboat.testing.conformance.stage import job
 from longboat.testing.servers.process import HOST, until
 from longboat.testing.servers.rabbitmq import RabbitmqServer, available

@@ -15,10 +15,10 @@ from pathlib import Path
 import pytest
 
 from longboat import Longboat
-from longboat.broker import Broker, Consumer, Lease, Settlement
 from longboat.connect import connect
+from longboat.contract.broker import Broker, Consumer, Lease, Settlement
+from longboat.core.job import Done
 from longboat.errors import BrokerError, BrokerUnavailable, ConfigError
-from longboat.job import Done
 from longboat.testing.conformance.stage import job
 from longboat.testing.servers.process import until
 from longboat.testing.servers.rabbitmq import RabbitmqServer, available

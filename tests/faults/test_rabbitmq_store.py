@@ -15,22 +15,22 @@ from pathlib import Path
 import pytest
 
 from longboat import Longboat
-from longboat.board import Note
-from longboat.broker import Broker, Settlement
 from longboat.connect import connect
+from longboat.contract.broker import Broker, Settlement
+from longboat.contract.kv import Note
+from longboat.core.constraints import Ties
+from longboat.core.job import Done, Job, State
 from longboat.errors import BrokerUnavailable
-from longboat.job import Done, Job, State
 from longboat.testing.conformance.stage import job
 from longboat.testing.servers.process import until
 from longboat.testing.servers.rabbitmq import RabbitmqServer, available
-from longboat.ties import Ties
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(available() is not None, reason=str(available()))]
 
 PUT = """
 import os, signal, sys
 from longboat.connect import connect
-from longboat.job import Job
+from longboat.core.job import Job
 def die(*_: object, **__: object) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 broker = connect(sys.argv[1])
@@ -40,9 +40,9 @@ broker.put([Job(1, sys.argv[2], "t", b"\\x80", "q")], token=("client", 7))
 
 SETTLE = """
 import os, signal, sys
-from longboat.broker import Settlement
+from longboat.contract.broker import Settlement
 from longboat.connect import connect
-from longboat.job import Done
+from longboat.core.job import Done
 def die(*_: object, **__: object) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 broker = connect(sys.argv[1])

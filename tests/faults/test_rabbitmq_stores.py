@@ -16,11 +16,12 @@ from pathlib import Path
 import pytest
 
 from longboat import Longboat
-from longboat.broker import Broker, Settlement
-from longboat.clock import SYSTEM
 from longboat.connect import connect
+from longboat.contract.broker import Broker, Settlement
+from longboat.core.clock import SYSTEM
+from longboat.core.constraints import Ties
+from longboat.core.job import Done, Failure, Outcome, Retry, State
 from longboat.errors import BrokerUnavailable
-from longboat.job import Done, Failure, Outcome, Retry, State
 from longboat.testing.conformance.stage import job
 from longboat.testing.harnesses import NewRabbitmq
 from longboat.testing.servers.postgres import PostgresServer
@@ -29,7 +30,6 @@ from longboat.testing.servers.process import HOST, ServerProcess, until
 from longboat.testing.servers.rabbitmq import available
 from longboat.testing.servers.redis import RedisServer
 from longboat.testing.servers.redis import available as redis_unavailable
-from longboat.ties import Ties
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(available() is not None, reason=str(available()))]
 

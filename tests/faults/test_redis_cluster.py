@@ -13,7 +13,7 @@ import pytest
 from fault_rig import Yard, until
 from redis_rig import clients, jobs, opened, refused, stubborn
 
-from longboat.job import State
+from longboat.core.job import State
 from longboat.testing.servers.redis import RedisCluster, RedisServer, available
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(available() is not None, reason=str(available()))]

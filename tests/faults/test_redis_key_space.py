@@ -7,13 +7,13 @@ from collections.abc import Iterator
 import pytest
 from redis_rig import NOBODY, RESULT, drain, is_bare, jobs, keys_of
 
-from longboat.board import Note
-from longboat.broker import Settlement
 from longboat.brokers.redis import RedisBroker
-from longboat.job import Cancelled, Dead, Done, Job, Outcome, Park, Release, Retry, State
+from longboat.contract.broker import Settlement
+from longboat.contract.kv import Note
+from longboat.core.constraints import Gate, Ties
+from longboat.core.job import Cancelled, Dead, Done, Job, Outcome, Park, Release, Retry, State
 from longboat.testing.clock import FakeClock
 from longboat.testing.servers.redis import RedisServer, available
-from longboat.ties import Gate, Ties
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(available() is not None, reason=str(available()))]
 

@@ -9,10 +9,10 @@ import pytest
 from redis_rig import RESULT, done, drain, ids_of, jobs, opened, refused, request_of, stubborn
 from tcp_proxy import Proxy
 
-from longboat.broker import Broker
-from longboat.job import State
+from longboat.contract.broker import Broker
+from longboat.core.constraints import Gate, Ties
+from longboat.core.job import State
 from longboat.testing.servers.redis import RedisServer, available
-from longboat.ties import Gate, Ties
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(available() is not None, reason=str(available()))]
 

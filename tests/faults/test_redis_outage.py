@@ -12,7 +12,7 @@ from fault_rig import Tree, Yard, until
 from redis_rig import clients, jobs, opened, stubborn
 from tcp_proxy import Proxy
 
-from longboat.job import State
+from longboat.core.job import State
 from longboat.testing.servers.redis import RedisServer, available
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(available() is not None, reason=str(available()))]

@@ -14,12 +14,12 @@ from fault_rig import Yard
 from redis_rig import NOBODY, done, drain, ids_of, jobs, opened, refused, request_of
 from tcp_proxy import Proxy
 
-from longboat.board import Note
-from longboat.broker import Broker, Settlement
+from longboat.contract.broker import Broker, Settlement
+from longboat.contract.kv import Note
+from longboat.core.constraints import Gate, Ties
+from longboat.core.job import Job, Retry, State
 from longboat.errors import BrokerError, BrokerFull, BrokerUnavailable
-from longboat.job import Job, Retry, State
 from longboat.testing.servers.redis import RedisServer, available
-from longboat.ties import Gate, Ties
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(available() is not None, reason=str(available()))]
 

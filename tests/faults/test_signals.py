@@ -9,7 +9,7 @@ import time
 import pytest
 from fault_rig import LEFT_WITHIN, Tree, Yard, until
 
-from longboat.job import State
+from longboat.core.job import State
 
 pytest_plugins = ["fault_fixtures"]
 pytestmark = pytest.mark.slow

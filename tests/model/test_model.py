@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import run_state_machine_as_test
 
-from longboat.broker import Broker
+from longboat.contract.broker import Broker
 from longboat.testing.clock import FakeClock
 from longboat.testing.harnesses import ADAPTERS, unavailable
 from longboat.testing.model_ties import TiedMachine

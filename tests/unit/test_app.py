@@ -23,10 +23,10 @@ from longboat import (
     TooLarge,
     as_completed,
     gather,
-    inbox,
 )
-from longboat.broker import Token
-from longboat.job import Job, new_id, new_ids, order_of
+from longboat.client import inbox
+from longboat.contract.broker import Token
+from longboat.core.job import Job, new_id, new_ids, order_of
 
 
 @pytest.fixture(params=["memory", "sqlite"])

@@ -17,8 +17,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from longboat.arguments import EMPTY, Arguments, unnamed
 from longboat.errors import BadArguments, Undecodable
+from longboat.tasks.arguments import EMPTY, Arguments, unnamed
 
 
 @dataclass

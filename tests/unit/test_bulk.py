@@ -11,16 +11,17 @@ from typing import Any
 import msgspec
 import pytest
 
-from longboat import bulk, codec
-from longboat.broker import FORGOTTEN_AFTER, Broker, Settlement
 from longboat.brokers.memory import MemoryBroker
-from longboat.clock import SYSTEM
+from longboat.contract.broker import FORGOTTEN_AFTER, Broker, Settlement
+from longboat.core import codec
+from longboat.core.clock import SYSTEM
+from longboat.core.constraints import Ties
+from longboat.core.job import Dead, Done, Failure, Job, State, new_id
 from longboat.errors import BrokerUnavailable, ConfigError, Unsupported
-from longboat.job import Dead, Done, Failure, Job, State, new_id
-from longboat.requeue import requeue, resume
-from longboat.search import parse
+from longboat.operate import bulk
+from longboat.operate.requeue import requeue, resume
+from longboat.operate.search import parse
 from longboat.testing.harnesses import ADAPTERS, unavailable
-from longboat.ties import Ties
 
 BOOM = Failure("builtins.ValueError", "boom", attempt=1, at=1.0, worker="w")
 KINDS = ["memory", "sqlite", *(pytest.param(name, marks=pytest.mark.slow) for name in ("redis", "postgres", "manager"))]

@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from longboat import codec
+from longboat.core import codec
+from longboat.core.constraints import Gate, Ties
+from longboat.core.job import Failure, Job
 from longboat.errors import Undecodable
-from longboat.job import Failure, Job
-from longboat.ties import Gate, Ties
 
 JOB = Job(1, "00065f0000000000-0123456789abcdef", "mail.send", b"\x80", "slow", -3, 1.5, 60.0, 0.0, 1700000000.0, {"a": "b"})
 GOLDEN = bytes.fromhex(

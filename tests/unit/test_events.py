@@ -7,7 +7,7 @@ import threading
 import pytest
 
 from longboat import Longboat
-from longboat.events import BACKLOG, Bus, Event, JobsLost, JobStarted, JobSucceeded, WorkerStarted, WorkerStopped
+from longboat.observe.events import BACKLOG, Bus, Event, JobsLost, JobStarted, JobSucceeded, WorkerStarted, WorkerStopped
 
 
 def test_each_listener_hears_all_in_order_in_a_thread_of_its_own() -> None:

@@ -6,13 +6,13 @@ from collections.abc import Iterator
 
 import pytest
 
-from longboat.broker import Broker
 from longboat.brokers.memory import MemoryBroker
-from longboat.explain import explain
-from longboat.job import Dead, Failure, Job, Retry
-from longboat.pauses import pause
+from longboat.contract.broker import Broker
+from longboat.core.constraints import Gate, Ties
+from longboat.core.job import Dead, Failure, Job, Retry
+from longboat.operate.explain import explain
+from longboat.operate.pauses import pause
 from longboat.testing.conformance.stage import job, nothing, settle, take
-from longboat.ties import Gate, Ties
 
 BOOM = Failure("builtins.ValueError", "it went boom")
 

@@ -9,8 +9,9 @@ from typing import Any
 import msgspec
 import pytest
 
-from longboat import Failure, events
-from longboat.logs import JsonFormatter, listener, worded
+from longboat import Failure
+from longboat.observe import events
+from longboat.observe.logs import JsonFormatter, listener, worded
 
 FAILURE = Failure("ValueError", "no", "Traceback…", 2, 1.0, "w")
 ABOUT = "w", "id-1", "mail.send", "q"

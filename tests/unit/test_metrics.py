@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from longboat.brokers.memory import MemoryBroker
-from longboat.history import EDGES, Tally
-from longboat.metrics import FAMILIES, SHOWN, Page, Sight, add_queues, add_recent, mean, of_worker
+from longboat.observe.history import EDGES, Tally
+from longboat.observe.metrics import FAMILIES, SHOWN, Page, Sight, add_queues, add_recent, mean, of_worker
 from longboat.testing.conformance.stage import job
 
 DEPLOY = Path(__file__).parents[2] / "deploy"

@@ -11,16 +11,16 @@ from typing import Any
 
 import pytest
 
-from longboat.broker import FORGOTTEN_AFTER, Broker, Lease, Settlement
 from longboat.brokers.manager import ManagerBroker, Server
 from longboat.brokers.memory import MemoryBroker
 from longboat.brokers.sqlite import SqliteBroker
-from longboat.clock import SYSTEM
+from longboat.contract.broker import FORGOTTEN_AFTER, Broker, Lease, Settlement
+from longboat.core.clock import SYSTEM
+from longboat.core.constraints import Ties
+from longboat.core.job import MESSAGE_VERSION, Dead, Done, Failure, Job, Park, Retry, State, new_id, new_ids
 from longboat.errors import BrokerUnavailable, ConfigError
-from longboat.job import MESSAGE_VERSION, Dead, Done, Failure, Job, Park, Retry, State, new_id, new_ids
-from longboat.move import in_transit, label, movable, move
+from longboat.operate.move import in_transit, label, movable, move
 from longboat.testing.harnesses import ADAPTERS, unavailable
-from longboat.ties import Ties
 
 BOOM = Failure("builtins.ValueError", "it went boom", "Traceback: boom", attempt=1, at=1.0, worker="w")
 TO = "elsewhere://"

@@ -8,11 +8,11 @@ from collections.abc import Sequence
 
 import pytest
 
-from longboat.broker import Token
 from longboat.brokers.memory import MemoryBroker
+from longboat.client.outbox import BATCH, Outbox
+from longboat.contract.broker import Token
+from longboat.core.job import MESSAGE_VERSION, Job, State, new_id
 from longboat.errors import BrokerFull, BrokerUnavailable
-from longboat.job import MESSAGE_VERSION, Job, State, new_id
-from longboat.outbox import BATCH, Outbox
 
 
 class Counting(MemoryBroker):

@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from longboat import ConfigError, Schedule, every
-from longboat.schedule import CATCH_UP, checked, stamp
+from longboat.tasks.schedule import CATCH_UP, checked, stamp
 
 BERLIN = ZoneInfo("Europe/Berlin")
 

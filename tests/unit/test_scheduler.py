@@ -8,12 +8,13 @@ from typing import Any
 
 import pytest
 
-from longboat import ConfigError, Longboat, State, every, scheduler
-from longboat.broker import Broker
+from longboat import ConfigError, Longboat, State, every
 from longboat.brokers.memory import MemoryBroker
-from longboat.job import Done
-from longboat.schedule import Schedule
-from longboat.scheduler import Scheduler
+from longboat.contract.broker import Broker
+from longboat.core.job import Done
+from longboat.operate import scheduler
+from longboat.operate.scheduler import Scheduler
+from longboat.tasks.schedule import Schedule
 from longboat.testing.conformance.stage import settle, take
 
 HOUR = 3600.0

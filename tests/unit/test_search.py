@@ -6,13 +6,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from longboat import codec
-from longboat.broker import Broker, Settlement
 from longboat.brokers.memory import MemoryBroker
+from longboat.contract.broker import Broker, Settlement
+from longboat.core import codec
+from longboat.core.job import Dead, Failure, Job, State
 from longboat.errors import ConfigError
-from longboat.history import fingerprint
-from longboat.job import Dead, Failure, Job, State
-from longboat.search import ORDER, Query, every, from_arguments, held, is_word, matches, parse, search, written
+from longboat.observe.history import fingerprint
+from longboat.operate.search import ORDER, Query, every, from_arguments, held, is_word, matches, parse, search, written
 
 WORD = st.text(st.characters(codec="utf-8", exclude_categories=("Cc", "Cs", "Zs", "Zl", "Zp")), min_size=1, max_size=12)
 PHRASE = st.lists(WORD, min_size=1, max_size=3).map(" ".join)

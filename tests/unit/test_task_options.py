@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from longboat import ConfigError, Longboat, connect
-from longboat.clock import seconds
-from longboat.retry import LONGEST, policy
+from longboat.core.clock import seconds
+from longboat.core.retry import LONGEST, policy
 from longboat.worker.options import options
 
 app = Longboat("memory://")

@@ -14,7 +14,7 @@ from waiting import until
 
 from longboat import Longboat
 from longboat.brokers.memory import MemoryBroker
-from longboat.metrics import Page
+from longboat.observe.metrics import Page
 from longboat.worker.health import AT_ONCE, Health
 from longboat.worker.worker import Worker
 

@@ -11,7 +11,7 @@ from waiting import until
 from worker_tasks import calls, gate
 
 from longboat import BrokerUnavailable, Longboat, State, gather
-from longboat.job import Failure
+from longboat.core.job import Failure
 from longboat.worker import link
 
 pytest_plugins = ["worker_fixtures"]

@@ -93,7 +93,7 @@ def test_lines_are_bounded(app: Longboat) -> None:
 
 def test_without_a_worker_nothing_is_heard_and_nothing_fails() -> None:
     import longboat
-    from longboat.current import Running, running
+    from longboat.tasks.current import Running, running
 
     token = running.set(Running("id", "task", "default", 1))
     try:

@@ -10,7 +10,7 @@ import middleware_app as it
 import pytest
 
 from longboat import Job, JobFailed, Longboat, Middleware, Running, State, Unique, chain, group
-from longboat.middleware import Outgoing
+from longboat.tasks.middleware import Outgoing
 
 
 @pytest.fixture(autouse=True)

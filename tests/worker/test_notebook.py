@@ -10,7 +10,7 @@ import pytest
 from longboat import Longboat, current
 from longboat.brokers.memory import MemoryBroker
 from longboat.errors import BrokerUnavailable
-from longboat.handle import LOGS, PROGRESS, LogLine, Progress
+from longboat.tasks.handle import LOGS, PROGRESS, LogLine, Progress
 from longboat.worker.notebook import BACKLOG, Notebook
 
 

@@ -12,11 +12,11 @@ import worker_tasks
 from waiting import until
 
 from longboat import Longboat
-from longboat.board import Note
 from longboat.brokers.memory import MemoryBroker
-from longboat.history import WORKERS, workers
-from longboat.job import State
-from longboat.orders import KEPT, SPACE, Order, give, take
+from longboat.contract.kv import Note
+from longboat.core.job import State
+from longboat.observe.history import WORKERS, workers
+from longboat.operate.orders import KEPT, SPACE, Order, give, take
 from longboat.worker.obeying import Obeying
 
 pytest_plugins = ["worker_fixtures"]

@@ -13,13 +13,14 @@ import worker_tasks
 from waiting import until
 
 from longboat import Failure, Longboat
-from longboat.announcer import NAMES, OTHERS
-from longboat.board import Note
-from longboat.broker import Lease, Settlement
 from longboat.brokers.memory import MemoryBroker
+from longboat.client.announcer import NAMES, OTHERS
+from longboat.contract.broker import Lease, Settlement
+from longboat.contract.kv import Note
+from longboat.core.job import Cancelled, Dead, Done, Outcome, Release, Retry
 from longboat.errors import BrokerUnavailable
-from longboat.executor import Call
-from longboat.history import (
+from longboat.executors.contract import Call
+from longboat.observe.history import (
     EDGES,
     FAILURES,
     GRAINS,
@@ -31,7 +32,6 @@ from longboat.history import (
     slices,
     workers,
 )
-from longboat.job import Cancelled, Dead, Done, Outcome, Release, Retry
 from longboat.testing.conformance.stage import job
 from longboat.worker.failures import GROUPS
 from longboat.worker.recorder import BEHIND, Recorder

@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from longboat.board import Board
-from longboat.broker import Lease, Settlement
 from longboat.brokers.memory import MemoryBroker
-from longboat.history import GRAINS, Grain, slices
-from longboat.job import Done
+from longboat.contract.broker import Lease, Settlement
+from longboat.contract.kv import Board
+from longboat.core.job import Done
+from longboat.observe.history import GRAINS, Grain, slices
 from longboat.testing.conformance.stage import job
 from longboat.worker import rollup
 from longboat.worker.recorder import Recorder

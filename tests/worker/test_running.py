@@ -13,8 +13,8 @@ from waiting import until
 from worker_tasks import calls, gate
 
 from longboat import JobCancelled, JobFailed, Longboat, State, gather
-from longboat.broker import EXPIRED, UNKNOWN_TASK
-from longboat.executor import KILLED, TIMEOUT
+from longboat.contract.broker import EXPIRED, UNKNOWN_TASK
+from longboat.executors.contract import KILLED, TIMEOUT
 from longboat.worker import leases
 
 pytest_plugins = ["worker_fixtures"]

@@ -8,12 +8,12 @@ from collections.abc import Callable
 
 import pytest
 
-from longboat.broker import Lease
 from longboat.brokers.memory import MemoryBroker
-from longboat.clock import SYSTEM
+from longboat.contract.broker import Lease
+from longboat.core.clock import SYSTEM
 from longboat.errors import BrokerUnavailable, Unsupported
-from longboat.events import Bus
-from longboat.pauses import pause
+from longboat.observe.events import Bus
+from longboat.operate.pauses import pause
 from longboat.testing.conformance.stage import job
 from longboat.worker.heeding import Heeding
 from longboat.worker.link import Link

@@ -13,7 +13,7 @@ import worker_tasks
 from waiting import until
 
 from longboat import Longboat
-from longboat.events import (
+from longboat.observe.events import (
     Event,
     EventsDropped,
     JobCancelled,
@@ -28,7 +28,7 @@ from longboat.events import (
     WorkerStarted,
     WorkerStopped,
 )
-from longboat.stream import EVENTS, LISTENING, Listening
+from longboat.observe.stream import EVENTS, LISTENING, Listening
 
 pytest_plugins = ["worker_fixtures"]
 

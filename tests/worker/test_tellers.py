@@ -11,20 +11,20 @@ import worker_tasks
 from waiting import until
 
 from longboat import Longboat
-from longboat.announcer import Announcer
-from longboat.board import Note
-from longboat.broker import Lease
 from longboat.brokers.memory import MemoryBroker
+from longboat.client.announcer import Announcer
+from longboat.contract.broker import Lease
+from longboat.contract.kv import Note
 from longboat.errors import BrokerUnavailable
-from longboat.events import (
+from longboat.executors.contract import Call
+from longboat.observe.events import (
     Bus,
     Event,
     EventsDropped,
     JobEnqueued,
     JobsLost,
 )
-from longboat.executor import Call
-from longboat.stream import AT_ONCE, EVENTS, LISTENING, MOST, Listening, Teller
+from longboat.observe.stream import AT_ONCE, EVENTS, LISTENING, MOST, Listening, Teller
 from longboat.testing.conformance.stage import job
 from longboat.worker.feed import Feed
 
@@ -148,8 +148,8 @@ def test_one_who_is_far_behind_hears_it_in_parts() -> None:
 
 
 def test_one_who_is_slow_is_still_taken_to_listen(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("longboat.stream.LISTENING_KEPT", 0.4)
-    monkeypatch.setattr("longboat.stream.RENEW", 0.1)
+    monkeypatch.setattr("longboat.observe.stream.LISTENING_KEPT", 0.4)
+    monkeypatch.setattr("longboat.observe.stream.RENEW", 0.1)
     board = MemoryBroker().board
     listening, teller = Listening(board), Teller(board, "w")
     listening.poll()
@@ -219,7 +219,7 @@ def test_what_runs_is_not_held_on_to_once_nobody_listens() -> None:
 
 
 def test_a_caller_is_heard_however_its_pauses_fall(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("longboat.announcer.IDLE", 0.0)
+    monkeypatch.setattr("longboat.client.announcer.IDLE", 0.0)
     board = MemoryBroker().board
     listening, announcer = Listening(board), Announcer(board)
     listening.poll()

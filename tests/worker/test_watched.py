@@ -21,13 +21,14 @@ from click.testing import CliRunner
 from waiting import until
 
 from longboat import JobFailed, Longboat
-from longboat.board import Board, Note
 from longboat.brokers.manager import Server
 from longboat.brokers.memory import MemoryBroker
 from longboat.cli.fail import UNHEALTHY, CommandFailed
 from longboat.cli.main import command
+from longboat.contract.kv import Board, Note
+from longboat.core.job import new_id
 from longboat.errors import Unsupported
-from longboat.events import (
+from longboat.observe.events import (
     Event,
     JobCancelled,
     JobDied,
@@ -40,9 +41,8 @@ from longboat.events import (
     WorkerStarted,
     WorkerStopped,
 )
-from longboat.handle import Handle
-from longboat.history import GRAINS, Tally, failure_groups, slices, workers
-from longboat.job import new_id
+from longboat.observe.history import GRAINS, Tally, failure_groups, slices, workers
+from longboat.tasks.handle import Handle
 from longboat.testing import harnesses
 
 pytestmark = pytest.mark.slow

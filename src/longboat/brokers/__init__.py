@@ -1,1 +1,1 @@
-"""The brokers: adapters that keep the contract of broker.py, strangers to each other."""
+"""The brokers: adapters that keep the contract of contract/broker.py, strangers to each other."""

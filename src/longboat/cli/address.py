@@ -14,7 +14,7 @@ from longboat.connect import DEFAULT_URL, connect, shown
 from longboat.errors import AppNotFound
 
 if TYPE_CHECKING:
-    from longboat.broker import Broker
+    from longboat.contract.broker import Broker
 
 
 class Address(NamedTuple):

@@ -9,7 +9,7 @@ import click
 
 if TYPE_CHECKING:
     from longboat.app import Longboat
-    from longboat.task import Task
+    from longboat.tasks.task import Task
 
 ROUND_TRIPS = 300
 WARM_UP = 20
@@ -51,7 +51,7 @@ def command(jobs: int) -> None:
 def measure(url: str, jobs: int) -> Figures:
     """The figures of one run on this broker, which must be empty."""
     from longboat.app import Longboat
-    from longboat.progress import bar
+    from longboat.client.progress_bar import bar
 
     with Longboat(url) as app:
 
@@ -73,7 +73,7 @@ def measure(url: str, jobs: int) -> Figures:
 
 def _drain(app: Longboat, jobs: int, advance: Any) -> None:
     """Wait until no job is left. Looks seldom: looking costs the worker time."""
-    from longboat.job import State
+    from longboat.core.job import State
 
     done = 0
     while done < jobs:

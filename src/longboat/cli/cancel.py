@@ -8,12 +8,12 @@ import click
 
 from longboat.cli.fail import DONE, FAILED
 from longboat.cli.params import changes, url_option
-from longboat.job import State
+from longboat.core.job import State
 
 if TYPE_CHECKING:
-    from longboat.broker import Broker
-    from longboat.bulk import Chosen
-    from longboat.search import Query
+    from longboat.contract.broker import Broker
+    from longboat.operate.bulk import Chosen
+    from longboat.operate.search import Query
 
 LIVING = (State.SCHEDULED, State.WAITING, State.READY, State.RUNNING)
 
@@ -38,7 +38,7 @@ def command(
         raise click.UsageError("Say which: one ID or several, or --queue and --task, or --flow.")
     from longboat.cli import many
     from longboat.cli.address import opened
-    from longboat.search import Query
+    from longboat.operate.search import Query
 
     with opened(url) as broker:
         if ids:
@@ -67,7 +67,7 @@ def _by_ids(broker: Broker, ids: tuple[str, ...]) -> int:
 def _of_flow(broker: Broker, query: Query, flow_id: str) -> Chosen:
     """Last ones first, so that none starts meanwhile."""
     from longboat.cli.many import named
-    from longboat.flows import members, plan
+    from longboat.client.flows import members, plan
 
     plan(broker.board, flow_id)
     ids = [job_id for some in members(broker.board, flow_id) for job_id, _ in some]

@@ -59,7 +59,7 @@ def _cards(url: str | None) -> str:
 
     from longboat.cli.address import opened
     from longboat.errors import BrokerError
-    from longboat.history import workers
+    from longboat.observe.history import workers
 
     host = socket.gethostname()
     try:

@@ -7,7 +7,7 @@ import click
 from longboat.cli.fail import DONE, FAILED, CommandFailed
 from longboat.cli.params import changes, json_option, url_option
 from longboat.cli.words import query_argument
-from longboat.job import State
+from longboat.core.job import State
 
 
 @click.group(invoke_without_command=True)
@@ -61,7 +61,7 @@ def show(id: str, as_json: bool, url: str | None) -> None:
     """All about the dead job ID: its arguments, and each failed attempt with its traceback."""
     from longboat.cli.address import opened
     from longboat.cli.jobs import show_job
-    from longboat.inbox import not_found
+    from longboat.client.inbox import not_found
 
     with opened(url) as broker:
         view = broker.inspector.find([id])[0]
@@ -131,7 +131,7 @@ def purge(
 
 def _one_way(words: tuple[str, ...], every: bool, queue: str | None, task: str | None) -> bool:
     """Whether the words are a query. Raises UsageError unless jobs are named in one way."""
-    from longboat.search import is_word
+    from longboat.operate.search import is_word
 
     query = any(is_word(word) for word in words)
     ways = (bool(words), every, bool(queue or task) and not query)

@@ -22,7 +22,7 @@ from longboat.errors import LongboatError
 
 if TYPE_CHECKING:
     from longboat.cli.demo_tasks import Measures
-    from longboat.handle import Handle
+    from longboat.tasks.handle import Handle
 
 T = TypeVar("T")
 

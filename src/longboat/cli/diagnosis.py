@@ -15,13 +15,13 @@ from urllib.parse import parse_qs, quote, urlsplit
 
 from longboat.cli.address import Address, sqlite_path
 from longboat.connect import DEFAULT_URL, REDIS, connect, shown
+from longboat.core.job import State
 from longboat.errors import AppNotFound, LongboatError
-from longboat.job import State
 
 if TYPE_CHECKING:
     from longboat.app import Longboat
-    from longboat.broker import Broker
-    from longboat.inspector import Inspector
+    from longboat.contract.broker import Broker
+    from longboat.contract.inspector import Inspector
 
 LEAST_ROOM = 100_000_000
 """Free bytes on the disk of the jobs under which it is time to act."""

@@ -12,7 +12,7 @@ from longboat.errors import ConfigError, UnknownTask
 
 if TYPE_CHECKING:
     from longboat.app import Longboat
-    from longboat.task import Task
+    from longboat.tasks.task import Task
 
 
 @click.command()

@@ -22,12 +22,12 @@ def command(as_json: bool, url: str | None) -> None:
     """
     import time
 
-    from longboat import logs
     from longboat.cli import show
     from longboat.cli.address import opened
     from longboat.cli.fail import line
-    from longboat.events import plain
-    from longboat.stream import Listening
+    from longboat.observe import logs
+    from longboat.observe.events import plain
+    from longboat.observe.stream import Listening
 
     with opened(url) as broker, Listening(broker.board) as events:
         for event in events:

@@ -18,8 +18,8 @@ def command(id: str, as_json: bool, url: str | None) -> None:
     """
     from longboat.cli import show
     from longboat.cli.address import opened
-    from longboat.explain import explain
-    from longboat.inbox import not_found
+    from longboat.client.inbox import not_found
+    from longboat.operate.explain import explain
 
     with opened(url) as broker:
         why = explain(broker, id)

@@ -12,9 +12,9 @@ from longboat.cli.params import json_option, url_option
 from longboat.cli.words import query_argument
 
 if TYPE_CHECKING:
-    from longboat.broker import Broker
-    from longboat.flow import FlowStatus, Plan
-    from longboat.search import Query
+    from longboat.contract.broker import Broker
+    from longboat.operate.search import Query
+    from longboat.tasks.flow import FlowStatus, Plan
 
 MOST = 10_000
 """Flows that a query looks at, the newest."""
@@ -66,8 +66,8 @@ def list_(words: tuple[str, ...], limit: int, as_json: bool, url: str | None) ->
 
 def _meant(broker: Broker, query: Query, most: int) -> Iterator[tuple[str, Plan, FlowStatus]]:
     """The newest first."""
-    from longboat.flows import newest, status
-    from longboat.search import same, within
+    from longboat.client.flows import newest, status
+    from longboat.operate.search import same, within
 
     for flow_id, plan in newest(broker.board, most):
         if (
@@ -89,7 +89,7 @@ def show_(id: str, as_json: bool, url: str | None) -> None:
     """The jobs of the flow ID, parents first."""
     from longboat.cli import show
     from longboat.cli.address import opened
-    from longboat.flows import members, plan
+    from longboat.client.flows import members, plan
 
     with opened(url) as broker:
         plan(broker.board, id)
@@ -111,8 +111,8 @@ def show_(id: str, as_json: bool, url: str | None) -> None:
 @url_option
 def cancel(id: str, url: str | None) -> None:
     """Cancel all jobs of the flow ID that have not ended, also those that run."""
-    from longboat import flows
     from longboat.cli.address import opened
+    from longboat.client import flows
 
     with opened(url) as broker:
         click.echo(f"cancelled {flows.cancel(broker, id)} job(s)")

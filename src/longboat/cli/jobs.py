@@ -9,12 +9,12 @@ import click
 
 from longboat.cli.params import STATE, changes, json_option, url_option
 from longboat.cli.words import Listing
-from longboat.job import State
+from longboat.core.job import State
 
 if TYPE_CHECKING:
-    from longboat.broker import Broker
-    from longboat.job import JobView
-    from longboat.search import Query
+    from longboat.contract.broker import Broker
+    from longboat.core.job import JobView
+    from longboat.operate.search import Query
 
 PAGE = 500
 
@@ -75,7 +75,7 @@ def command(
 def show(id: str, as_json: bool, url: str | None) -> None:
     """All about the job ID: arguments, result, times, and each failed attempt with its traceback."""
     from longboat.cli.address import opened
-    from longboat.inbox import not_found
+    from longboat.client.inbox import not_found
 
     with opened(url) as broker:
         view = broker.inspector.find([id])[0]
@@ -152,10 +152,10 @@ def move(**given: Any) -> int:
 def _bulk(
     action: str, words: tuple[str, ...], yes: bool, dry_run: bool, as_json: bool, url: str | None, to: str = ""
 ) -> int:
-    from longboat.bulk import ACTIONS
     from longboat.cli import many
     from longboat.cli.address import opened
     from longboat.cli.words import meant, queue_name
+    from longboat.operate.bulk import ACTIONS
 
     query, to = meant(action, words), queue_name(to) if action == "move" else ""
     with opened(url) as broker:
@@ -178,7 +178,7 @@ def show_job(view: JobView, as_json: bool) -> None:
 def list_jobs(broker: Broker, query: Query, after: str | None, limit: int, as_json: bool) -> None:
     """Print up to `limit` jobs, and where to go on."""
     from longboat.cli import show
-    from longboat.search import search
+    from longboat.operate.search import search
 
     rows: list[list[str]] = []
     left = limit

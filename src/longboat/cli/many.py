@@ -13,9 +13,9 @@ import click
 from longboat.cli.fail import DONE, INTERRUPTED
 
 if TYPE_CHECKING:
-    from longboat.broker import Broker
-    from longboat.bulk import Chosen, Done
-    from longboat.search import Query
+    from longboat.contract.broker import Broker
+    from longboat.operate.bulk import Chosen, Done
+    from longboat.operate.search import Query
 
 LOOKED_UP = 500
 """Ids in one call."""
@@ -30,8 +30,8 @@ SAID = {
 
 def choose(broker: Broker, query: Query, *, to: str = "") -> Chosen:
     """All jobs that are found, but for those in queue `to` already."""
-    from longboat import bulk
-    from longboat.progress import bar
+    from longboat.client.progress_bar import bar
+    from longboat.operate import bulk
 
     with bar("Found", None) as look:
         return bulk.choose(broker, query, to=to, look=look)
@@ -39,8 +39,8 @@ def choose(broker: Broker, query: Query, *, to: str = "") -> Chosen:
 
 def named(broker: Broker, query: Query, ids: list[str]) -> Chosen:
     """Those of the jobs with these ids that the query finds."""
-    from longboat.bulk import Chosen
-    from longboat.search import matches
+    from longboat.operate.bulk import Chosen
+    from longboat.operate.search import matches
 
     chosen = Chosen()
     for begin in range(0, len(ids), LOOKED_UP):
@@ -62,10 +62,10 @@ def carry_out(
     as_json: bool = False,
 ) -> int:
     """Ask, do it to those chosen, say how many it was (a dry run: by state and task); returns the exit status."""
-    from longboat import bulk
     from longboat.cli.asking import agreed, jobs
+    from longboat.client.progress_bar import bar
     from longboat.errors import LongboatError
-    from longboat.progress import bar
+    from longboat.operate import bulk
 
     total, done = len(chosen.ids), bulk.Done()
     would, was, of = SAID[action]

@@ -11,8 +11,8 @@ import click
 from longboat.cli.params import changes, json_option
 
 if TYPE_CHECKING:
-    from longboat.broker import Broker
-    from longboat.move import Moved
+    from longboat.contract.broker import Broker
+    from longboat.operate.move import Moved
 
 
 @click.command()
@@ -35,8 +35,8 @@ def command(from_url: str, to_url: str, queues: tuple[str, ...], yes: bool, dry_
     longboat move sqlite:///longboat.db postgresql://host/database --queue mail --yes
     """
     from longboat.cli.asking import agreed, jobs
-    from longboat.move import in_transit, label, movable, move, refuse_same
-    from longboat.progress import bar
+    from longboat.client.progress_bar import bar
+    from longboat.operate.move import in_transit, label, movable, move, refuse_same
 
     to = label(_absolute(to_url))
     with _source(from_url) as source, _destination(to_url) as destination:
@@ -59,8 +59,8 @@ def command(from_url: str, to_url: str, queues: tuple[str, ...], yes: bool, dry_
 
 def _report(done: Moved, source: Broker, queues: tuple[str, ...], as_json: bool, total: int) -> None:
     from longboat.cli.asking import jobs
-    from longboat.job import State
-    from longboat.move import movable
+    from longboat.core.job import State
+    from longboat.operate.move import movable
 
     left = {state.value: n for state, n in movable(source, queues).items()}
     counts = source.inspector.counts()

@@ -8,10 +8,10 @@ from typing import Any, TypeVar, cast
 
 import click
 
-from longboat.clock import seconds
+from longboat.core.clock import seconds
+from longboat.core.job import State
 from longboat.errors import ConfigError
-from longboat.job import State
-from longboat.template import checked_name
+from longboat.tasks.template import checked_name
 
 F = TypeVar("F", bound=Callable[..., Any])
 

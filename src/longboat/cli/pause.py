@@ -36,7 +36,7 @@ def resume(queues: tuple[str, ...], tasks: tuple[str, ...], url: str | None) -> 
 
 def _change(queues: tuple[str, ...], tasks: tuple[str, ...], url: str | None, paused: bool) -> None:
     from longboat.cli.address import opened
-    from longboat.pauses import pause
+    from longboat.operate.pauses import pause
 
     with opened(url) as broker:
         for queue in queues:
@@ -53,7 +53,7 @@ def _say(what: str, changed: bool, paused: bool) -> None:
 def _list(url: str | None, as_json: bool) -> None:
     from longboat.cli import show
     from longboat.cli.address import opened
-    from longboat.pauses import paused
+    from longboat.operate.pauses import paused
 
     with opened(url) as broker:
         found = paused(broker.board)

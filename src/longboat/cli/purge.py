@@ -9,11 +9,11 @@ import click
 
 from longboat.cli.fail import DONE, INTERRUPTED
 from longboat.cli.params import changes, json_option, url_option
-from longboat.job import State
+from longboat.core.job import State
 
 if TYPE_CHECKING:
-    from longboat.broker import Broker
-    from longboat.bulk import Done
+    from longboat.contract.broker import Broker
+    from longboat.operate.bulk import Done
 
 BATCH = 1000
 
@@ -49,9 +49,9 @@ def command(queue: str | None, states: tuple[str, ...], yes: bool, dry_run: bool
 
 def delete(broker: Broker, states: Collection[State], queue: str | None, *, yes: bool, dry_run: bool, as_json: bool) -> int:
     """Count, ask, delete in batches; returns the exit status."""
-    from longboat import bulk
     from longboat.cli import many
     from longboat.cli.asking import agreed, jobs
+    from longboat.operate import bulk
 
     counts = broker.inspector.counts()
     found = {state: sum(n for (q, s), n in counts.items() if s is state and queue in (None, q)) for state in State}
@@ -70,7 +70,7 @@ def delete(broker: Broker, states: Collection[State], queue: str | None, *, yes:
 
 def _purge(broker: Broker, states: Collection[State], queue: str | None, total: int, done: Done) -> None:
     from longboat.cli.many import ctrl_c
-    from longboat.progress import bar
+    from longboat.client.progress_bar import bar
 
     with ctrl_c() as stop, bar("Deleted", total) as advance:
         while done.done < total:  # no further: jobs may come as fast as they are deleted

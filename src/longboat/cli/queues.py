@@ -6,7 +6,7 @@ import click
 
 from longboat.cli.params import json_option, url_option
 from longboat.cli.words import query_argument
-from longboat.job import State
+from longboat.core.job import State
 
 SHOWN = (State.READY, State.SCHEDULED, State.WAITING, State.RUNNING, State.SUCCEEDED, State.DEAD, State.CANCELLED)
 
@@ -27,7 +27,7 @@ def command(words: tuple[str, ...], as_json: bool, url: str | None) -> None:
     from longboat.cli import show
     from longboat.cli.address import opened
     from longboat.cli.words import filter_of
-    from longboat.search import same, within
+    from longboat.operate.search import same, within
 
     query = filter_of(words, ("queue", "state"), "queues")
     with opened(url) as broker:

@@ -20,12 +20,12 @@ if TYPE_CHECKING:
     import asyncio
 
     from longboat.app import Longboat
-    from longboat.broker import Broker
-    from longboat.current import Running
-    from longboat.depends import Provider, Resources
-    from longboat.job import JobView
-    from longboat.task import Task
-    from longboat.ties import Slots, Ties
+    from longboat.contract.broker import Broker
+    from longboat.core.constraints import Slots, Ties
+    from longboat.core.job import JobView
+    from longboat.tasks.current import Running
+    from longboat.tasks.depends import Provider, Resources
+    from longboat.tasks.task import Task
 
 
 @click.command()
@@ -49,7 +49,7 @@ def command(id: str, app: str | None, debug: bool, url: str | None) -> int:
     """
     from longboat.cli import locate
     from longboat.cli.address import opened
-    from longboat.inbox import not_found
+    from longboat.client.inbox import not_found
 
     found, spec = locate.find(app)
     os.environ["LONGBOAT_APP"] = spec  # the broker is looked for by the same app, and by programs that the job starts
@@ -87,8 +87,8 @@ def _payload(broker: Broker, view: JobView) -> bytes:
     ties = view.ties
     if ties is None or not ties.into:
         return view.payload
-    from longboat.broker import Lease
-    from longboat.job import MESSAGE_VERSION, Job
+    from longboat.contract.broker import Lease
+    from longboat.core.job import MESSAGE_VERSION, Job
     from longboat.worker.inputs import fill
 
     job = Job(MESSAGE_VERSION, view.id, view.task, view.payload, ties=ties)
@@ -102,7 +102,7 @@ def _payload(broker: Broker, view: JobView) -> bytes:
 
 def _inputs(broker: Broker, view: JobView, ties: Ties) -> list[bytes]:
     """The parents' results, in the order of `after`; of those whose results are not asked for, nothing."""
-    from longboat.job import State
+    from longboat.core.job import State
 
     wanted = {place: name for name, slots in ties.into.items() for place in _places(slots)}
     if not all(0 <= place < len(ties.after) for place in wanted):
@@ -125,7 +125,7 @@ def _places(slots: Slots) -> Iterator[int]:
 
 
 def _no_result(broker: Broker, view: JobView, parent: str, parameter: str) -> CommandFailed:
-    from longboat.job import State
+    from longboat.core.job import State
 
     what = f"job {view.id} takes {parameter!r} from job {parent}"
     seen = broker.inspector.find([parent])[0]
@@ -163,8 +163,8 @@ def _replay(
     import asyncio
     import logging
 
-    from longboat.current import Running
-    from longboat.depends import Resources
+    from longboat.tasks.current import Running
+    from longboat.tasks.depends import Resources
 
     logging.basicConfig(level="INFO", format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     job = Running(view.id, view.task, view.queue, max(1, view.attempts))
@@ -193,7 +193,7 @@ def _call(
     kwargs: dict[str, Any],
 ) -> Any:
     """Coroutines run in the runner's loop; plain functions outside of it, since they may run a loop of their own."""
-    from longboat.current import running
+    from longboat.tasks.current import running
 
     async def call() -> Any:
         running.set(job)

@@ -11,8 +11,8 @@ from longboat.cli.params import duration, json_option, url_option
 from longboat.errors import ResultError
 
 if TYPE_CHECKING:
-    from longboat.broker import Broker
-    from longboat.job import JobView
+    from longboat.contract.broker import Broker
+    from longboat.core.job import JobView
 
 
 @click.command()
@@ -37,8 +37,8 @@ def command(id: str, wait: bool, timeout: float | None, as_json: bool, url: str 
     from longboat.cli.show import as_json as to_json
     from longboat.cli.show import plain, written
     from longboat.cli.waiting import awaited
-    from longboat.client import Client
-    from longboat.handle import Handle
+    from longboat.client.client import Client
+    from longboat.tasks.handle import Handle
 
     with opened(url) as broker:
         view = _view(broker, id)
@@ -62,7 +62,7 @@ def command(id: str, wait: bool, timeout: float | None, as_json: bool, url: str 
 
 
 def _view(broker: Broker, id: str) -> JobView:
-    from longboat.inbox import not_found
+    from longboat.client.inbox import not_found
 
     view = broker.inspector.find([id])[0]
     if view is None:

@@ -11,9 +11,9 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from longboat.core.job import Failure
 from longboat.errors import AppNotFound, BrokerError, ConfigError, LongboatError
-from longboat.job import Failure
-from longboat.logs import LogFormat, listener, set_up
+from longboat.observe.logs import LogFormat, listener, set_up
 from longboat.worker import channel
 from longboat.worker.channel import Channel
 from longboat.worker.notify import notify

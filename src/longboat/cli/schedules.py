@@ -11,8 +11,8 @@ from longboat.cli.params import json_option, url_option
 from longboat.cli.words import query_argument
 
 if TYPE_CHECKING:
-    from longboat.schedule import Schedule
-    from longboat.search import Query
+    from longboat.operate.search import Query
+    from longboat.tasks.schedule import Schedule
 
 
 @click.group()
@@ -40,10 +40,10 @@ def list_(words: tuple[str, ...], as_json: bool, url: str | None) -> None:
     """
     import time
 
-    from longboat import scheduler
     from longboat.cli import show
     from longboat.cli.address import opened
     from longboat.cli.words import filter_of
+    from longboat.operate import scheduler
 
     query = filter_of(words, ("queue", "task"), "schedules")
     with opened(url) as broker:
@@ -68,7 +68,7 @@ def list_(words: tuple[str, ...], as_json: bool, url: str | None) -> None:
 
 
 def _meant(query: Query, schedule: Schedule) -> bool:
-    from longboat.search import same, within
+    from longboat.operate.search import same, within
 
     return (
         (not query.queue or same(query.queue, schedule.queue))
@@ -105,10 +105,10 @@ def add(
     """
     import json
 
-    from longboat import scheduler
-    from longboat.arguments import unnamed
     from longboat.cli.address import opened
-    from longboat.schedule import Schedule
+    from longboat.operate import scheduler
+    from longboat.tasks.arguments import unnamed
+    from longboat.tasks.schedule import Schedule
 
     try:
         given = json.loads(arguments)
@@ -148,9 +148,9 @@ def run(name: str, url: str | None) -> None:
     """Enqueue a job of the schedule NAME now, beside its ticks; prints the job's id."""
     import time
 
-    from longboat import scheduler
     from longboat.cli.address import opened
-    from longboat.job import new_id
+    from longboat.core.job import new_id
+    from longboat.operate import scheduler
 
     with opened(url) as broker:
         found = scheduler.get(broker.board, name)
@@ -167,8 +167,8 @@ def run(name: str, url: str | None) -> None:
 @url_option
 def remove(name: str, url: str | None) -> None:
     """Delete the schedule NAME. One of an app's code is back with the next worker of that code: pause it instead."""
-    from longboat import scheduler
     from longboat.cli.address import opened
+    from longboat.operate import scheduler
 
     with opened(url) as broker:
         if not scheduler.remove(broker.board, name):
@@ -179,8 +179,8 @@ def remove(name: str, url: str | None) -> None:
 def _pause(name: str, url: str | None, paused: bool) -> None:
     import time
 
-    from longboat import scheduler
     from longboat.cli.address import opened
+    from longboat.operate import scheduler
 
     with opened(url) as broker:
         if not scheduler.pause(broker.board, name, paused, time.time()):

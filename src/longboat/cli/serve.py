@@ -13,8 +13,8 @@ from longboat.cli.fail import BROKER, USAGE, CommandFailed
 from longboat.cli.params import json_option
 
 if TYPE_CHECKING:
-    from longboat.broker import Broker
     from longboat.brokers.manager import Server
+    from longboat.contract.broker import Broker
 
 BIND = "127.0.0.1:5000"
 LOOK = 0.5

@@ -10,10 +10,10 @@ from typing import Any
 import click
 import msgspec
 
-from longboat import codec
 from longboat.cli.fail import line
+from longboat.core import codec
+from longboat.core.job import Failure, JobView, State
 from longboat.errors import Undecodable
-from longboat.job import Failure, JobView, State
 
 
 def as_json(value: Any) -> str:

@@ -11,8 +11,8 @@ import click
 from longboat.cli.params import duration, url_option
 
 if TYPE_CHECKING:
-    from longboat.broker import Broker
-    from longboat.history import Tally, WorkerCard
+    from longboat.contract.broker import Broker
+    from longboat.observe.history import Tally, WorkerCard
 
 WINDOW = 60.0
 """Seconds that rates and latencies are of."""
@@ -64,8 +64,8 @@ def _looks(broker: Broker, url: str, every: float, once: bool) -> Iterator[Sight
 
 def look(broker: Broker, url: str) -> Sight:
     """How things stand."""
-    from longboat.history import workers
-    from longboat.job import State
+    from longboat.core.job import State
+    from longboat.observe.history import workers
 
     counts = broker.inspector.counts()
     states = [State(name) for name in QUEUE_COLUMNS[1:]]
@@ -80,7 +80,7 @@ def tasks(broker: Broker) -> list[list[str]]:
     """What the tasks did in the last minute, the busiest first."""
     import time
 
-    from longboat.history import GRAINS, Tally, slices
+    from longboat.observe.history import GRAINS, Tally, slices
 
     grain = GRAINS[0]
     until = time.time()
@@ -94,7 +94,7 @@ def tasks(broker: Broker) -> list[list[str]]:
 
 def row(task: str, tally: Tally, seconds: float) -> list[str]:
     """A task as a row of TASK_COLUMNS."""
-    from longboat.history import quantile
+    from longboat.observe.history import quantile
 
     latencies = [_span(quantile(each, part)) for each in (tally.wait, tally.run) for part in (0.5, 0.95)]
     return [task, f"{tally.succeeded / seconds:,.1f}", f"{(tally.retried + tally.dead) / seconds:,.1f}", *latencies]

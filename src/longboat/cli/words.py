@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 if TYPE_CHECKING:
-    from longboat.job import State
-    from longboat.search import Query
+    from longboat.core.job import State
+    from longboat.operate.search import Query
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -38,7 +38,7 @@ class Listing(click.Group):
 def understood(words: Sequence[str]) -> Query:
     """The query. Raises UsageError, saying what is not understood."""
     from longboat.errors import ConfigError
-    from longboat.search import from_arguments
+    from longboat.operate.search import from_arguments
 
     try:
         return from_arguments(words)
@@ -49,7 +49,7 @@ def understood(words: Sequence[str]) -> Query:
 def filter_of(words: Sequence[str], known: Collection[str], of: str) -> Query:
     """A query of something else than jobs, which understands only these words. Raises UsageError, naming them."""
     from longboat.errors import ConfigError
-    from longboat.search import held
+    from longboat.operate.search import held
 
     try:
         return held(understood(words), known, of)
@@ -80,8 +80,8 @@ def of_jobs(
 
 def meant(action: str, words: Sequence[str]) -> Query:
     """A query of jobs, held to states that a bulk action can do something with. Raises UsageError."""
-    from longboat import bulk
     from longboat.errors import ConfigError
+    from longboat.operate import bulk
 
     try:
         return bulk.meant(action, understood(words))
@@ -92,7 +92,7 @@ def meant(action: str, words: Sequence[str]) -> Query:
 def queue_name(name: str) -> str:
     """The name. Raises UsageError for one that no queue can have."""
     from longboat.errors import ConfigError
-    from longboat.template import checked_name
+    from longboat.tasks.template import checked_name
 
     try:
         return checked_name(name, "queue")

@@ -11,10 +11,10 @@ from longboat.cli.params import json_option, url_option
 from longboat.cli.words import Listing
 
 if TYPE_CHECKING:
-    from longboat.broker import Broker
-    from longboat.history import WorkerCard
-    from longboat.orders import Order
-    from longboat.search import Query
+    from longboat.contract.broker import Broker
+    from longboat.observe.history import WorkerCard
+    from longboat.operate.orders import Order
+    from longboat.operate.search import Query
 
 COLUMNS = ("name", "state", "queues", "running", "slots", "ended", "memory", "up", "version")
 
@@ -55,7 +55,7 @@ def quiet(names: tuple[str, ...], url: str | None) -> int:
 
     Exit status: 0 done, 1 some of the names are no worker's.
     """
-    from longboat.orders import Order
+    from longboat.operate.orders import Order
 
     return _tell(names, Order.QUIET, "takes no more jobs", url)
 
@@ -68,7 +68,7 @@ def resume(names: tuple[str, ...], url: str | None) -> int:
 
     Exit status: 0 done, 1 some of the names are no worker's.
     """
-    from longboat.orders import Order
+    from longboat.operate.orders import Order
 
     return _tell(names, Order.RESUME, "takes jobs again", url)
 
@@ -86,7 +86,7 @@ def stop(names: tuple[str, ...], yes: bool, url: str | None) -> int:
     Exit status: 0 done, 1 some of the names are no worker's.
     """
     from longboat.cli.asking import agreed
-    from longboat.orders import Order
+    from longboat.operate.orders import Order
 
     agreed(f"stop {', '.join(names)}", yes=yes, dry_run=False)
     return _tell(names, Order.STOP, "stops", url)
@@ -101,7 +101,7 @@ def _tell(names: tuple[str, ...], order: Order, becomes: str, url: str | None) -
 
 
 def _told(broker: Broker, name: str, order: Order, becomes: str) -> bool:
-    from longboat.orders import give
+    from longboat.operate.orders import give
 
     told = give(broker.board, name, order)
     click.echo(f"{name}  {becomes}" if told else f"{name}  no such worker", err=not told)
@@ -111,7 +111,7 @@ def _told(broker: Broker, name: str, order: Order, becomes: str) -> bool:
 def _list(query: Query, as_json: bool, url: str | None) -> None:
     from longboat.cli import show
     from longboat.cli.address import opened
-    from longboat.history import workers
+    from longboat.observe.history import workers
 
     with opened(url) as broker:
         cards = [card for card in workers(broker.board) if _meant(query, card)]
@@ -125,7 +125,7 @@ def _list(query: Query, as_json: bool, url: str | None) -> None:
 
 
 def _meant(query: Query, card: WorkerCard) -> bool:
-    from longboat.search import same, within
+    from longboat.operate.search import same, within
 
     return (
         (not query.worker or same(query.worker, card.name))

@@ -7,19 +7,21 @@ from typing import Any
 
 import msgspec
 
-from longboat import flows, metrics, scheduler
-from longboat.clock import SYSTEM
+from longboat.client import flows
+from longboat.core.clock import SYSTEM
+from longboat.core.job import JobView, State
 from longboat.dashboard import bulk, charts, openapi
 from longboat.dashboard.ask import Answer, Ask, Data, Page, Refused, Screen, as_json
 from longboat.dashboard.plain import asked, decoded, masked, masked_text
 from longboat.dashboard.screens import do, job, queues, schedules
 from longboat.dashboard.site import Site
 from longboat.dashboard.verbs import VERBS
-from longboat.explain import explain
-from longboat.history import Tally
-from longboat.job import JobView, State
-from longboat.metrics import mean
-from longboat.search import search
+from longboat.observe import metrics
+from longboat.observe.history import Tally
+from longboat.observe.metrics import mean
+from longboat.operate import scheduler
+from longboat.operate.explain import explain
+from longboat.operate.search import search
 
 MOST = 500
 """Jobs of one answer."""

@@ -6,10 +6,10 @@ import random
 
 import msgspec
 
-from longboat.board import Board, Note
-from longboat.clock import SYSTEM
-from longboat.history import decoded
-from longboat.job import new_id
+from longboat.contract.kv import Board, Note
+from longboat.core.clock import SYSTEM
+from longboat.core.job import new_id
+from longboat.observe.history import decoded
 
 SPACE = "audit"
 KEPT = 90 * 86400.0

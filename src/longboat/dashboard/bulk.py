@@ -7,17 +7,17 @@ import threading
 
 import msgspec
 
-from longboat import bulk
-from longboat.board import Board, Note
-from longboat.broker import Broker
-from longboat.clock import SYSTEM
+from longboat.contract.broker import Broker
+from longboat.contract.kv import Board, Note
+from longboat.core.clock import SYSTEM
+from longboat.core.job import State, new_id
 from longboat.dashboard.ask import Refused, Role
 from longboat.dashboard.plain import asked
 from longboat.errors import LongboatError
-from longboat.history import decoded
-from longboat.job import State, new_id
-from longboat.search import Query, search, written
-from longboat.template import checked_name
+from longboat.observe.history import decoded
+from longboat.operate import bulk
+from longboat.operate.search import Query, search, written
+from longboat.tasks.template import checked_name
 
 SPACE = "bulk"
 STOPS = "bulk.stop"

@@ -8,18 +8,18 @@ from typing import Any
 
 import msgspec
 
-from longboat import codec
-from longboat.arguments import unnamed
-from longboat.client import check_size
-from longboat.clock import SYSTEM, seconds
+from longboat.client.client import check_size
+from longboat.core import codec
+from longboat.core.clock import SYSTEM, seconds
+from longboat.core.constraints import Ties
+from longboat.core.job import DEFAULT_KEEP, DEFAULT_QUEUE, MESSAGE_VERSION, Job, new_id
 from longboat.dashboard.ask import Ask, Refused
 from longboat.dashboard.plain import MASK, unmasked
 from longboat.dashboard.site import Site
 from longboat.errors import BadArguments, Undecodable
-from longboat.job import DEFAULT_KEEP, DEFAULT_QUEUE, MESSAGE_VERSION, Job, new_id
-from longboat.task import Task
-from longboat.template import checked_name, template
-from longboat.ties import Ties
+from longboat.tasks.arguments import unnamed
+from longboat.tasks.task import Task
+from longboat.tasks.template import checked_name, template
 
 
 class Blank(msgspec.Struct):

@@ -6,11 +6,11 @@ from typing import Any
 
 import msgspec
 
-from longboat import history
-from longboat.clock import SYSTEM
+from longboat.core.clock import SYSTEM
 from longboat.dashboard import depth
 from longboat.dashboard.site import Site
-from longboat.history import EDGES, GRAINS, Grain, Tally, quantile
+from longboat.observe import history
+from longboat.observe.history import EDGES, GRAINS, Grain, Tally, quantile
 
 POINTS = 240
 LAG = 1.0

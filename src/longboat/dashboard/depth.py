@@ -8,12 +8,12 @@ from collections import Counter
 
 import msgspec
 
-from longboat.board import Board, Note
-from longboat.clock import SYSTEM
+from longboat.contract.kv import Board, Note
+from longboat.core.clock import SYSTEM
+from longboat.core.job import State
 from longboat.dashboard.site import Site
 from longboat.errors import BrokerError, Unsupported
-from longboat.history import GRAINS, Grain, decoded
-from longboat.job import State
+from longboat.observe.history import GRAINS, Grain, decoded
 
 SHOWN = (State.READY, State.SCHEDULED, State.WAITING, State.RUNNING, State.DEAD)
 QUEUES = 500

@@ -6,7 +6,7 @@ from collections import Counter, defaultdict
 
 import msgspec
 
-from longboat.job import JobView, State
+from longboat.core.job import JobView, State
 
 SINGLE = 60
 """Jobs that are drawn one by one; of more, those of one task and depth share a box."""

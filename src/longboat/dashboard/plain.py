@@ -8,10 +8,10 @@ from typing import Any
 
 import msgspec
 
-from longboat import codec
+from longboat.core import codec
 from longboat.errors import Undecodable
-from longboat.search import Query, parse, wild
-from longboat.template import checked_name
+from longboat.operate.search import Query, parse, wild
+from longboat.tasks.template import checked_name
 
 MASK = "••••••"
 DEEPEST = 40

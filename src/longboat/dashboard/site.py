@@ -7,16 +7,17 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from longboat import history, pauses
-from longboat.broker import Broker
-from longboat.clock import SYSTEM
+from longboat.contract.broker import Broker
+from longboat.contract.inspector import ConsumerView
+from longboat.core.clock import SYSTEM
+from longboat.core.job import State
 from longboat.dashboard.plain import masked_text
 from longboat.errors import BrokerError, Unsupported
-from longboat.history import GRAINS, FailureGroup, Tally, WorkerCard
-from longboat.inspector import ConsumerView
-from longboat.job import State
-from longboat.pauses import Kind
-from longboat.task import Registry
+from longboat.observe import history
+from longboat.observe.history import GRAINS, FailureGroup, Tally, WorkerCard
+from longboat.operate import pauses
+from longboat.operate.pauses import Kind
+from longboat.tasks.task import Registry
 
 R = TypeVar("R")
 

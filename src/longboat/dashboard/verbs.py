@@ -6,17 +6,18 @@ from collections.abc import Callable
 
 import msgspec
 
-from longboat import flows, orders, pauses, requeue, scheduler
-from longboat.broker import Broker
-from longboat.clock import SYSTEM
+from longboat.client import flows
+from longboat.contract.broker import Broker
+from longboat.core.clock import SYSTEM
+from longboat.core.job import State, new_id
 from longboat.dashboard import bulk
 from longboat.dashboard.ask import Ask, Refused, Role
 from longboat.dashboard.calls import edit, enqueue
 from longboat.dashboard.site import Site
-from longboat.job import State, new_id
-from longboat.orders import Order
-from longboat.pauses import Kind
-from longboat.template import checked_name
+from longboat.operate import orders, pauses, requeue, scheduler
+from longboat.operate.orders import Order
+from longboat.operate.pauses import Kind
+from longboat.tasks.template import checked_name
 
 PURGED = (State.READY, State.SCHEDULED, State.WAITING, State.DEAD, State.CANCELLED, State.SUCCEEDED)
 """What can be purged: what does not run."""

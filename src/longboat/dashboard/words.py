@@ -8,7 +8,7 @@ from urllib.parse import quote
 
 from markupsafe import Markup
 
-from longboat.clock import SYSTEM
+from longboat.core.clock import SYSTEM
 
 
 def span(length: float | None) -> str:

@@ -1,1 +1,1 @@
-"""The executors: how functions are run. Adapters of executor.py, strangers to each other."""
+"""The executors: how functions are run. Adapters of contract.py, strangers to each other."""

@@ -9,11 +9,11 @@ from contextvars import Context
 from time import monotonic
 from typing import Any
 
-from longboat.current import Running, Voice, running
-from longboat.depends import Resources
-from longboat.executor import Call, Callback, Ending, Reply
 from longboat.executors import invoke
+from longboat.executors.contract import Call, Callback, Ending, Reply
 from longboat.executors.ledger import Ledger
+from longboat.tasks.current import Running, Voice, running
+from longboat.tasks.depends import Resources
 
 LAST_CHANCE = 0.25
 """Seconds that coroutines get at the end of close's grace to end by themselves once they are cancelled."""

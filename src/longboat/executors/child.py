@@ -19,20 +19,20 @@ from typing import Any
 
 import msgspec
 
-from longboat.broker import UNKNOWN_TASK
-from longboat.current import Running, running
-from longboat.depends import Resources
+from longboat.contract.broker import UNKNOWN_TASK
+from longboat.core.job import Failure
+from longboat.core.memory import resident
+from longboat.core.retry import RetryPolicy
 from longboat.errors import Stopped
-from longboat.executor import Ending, Reply
 from longboat.executors import invoke
+from longboat.executors.contract import Ending, Reply
 from longboat.executors.joblogs import listen_to_logs
 from longboat.executors.voices import SocketVoice
 from longboat.executors.wire import HEADER, RECALLED, STARTED, STOP, Answer, Batch, Definition, Order, frame
-from longboat.footprint import resident
-from longboat.job import Failure
-from longboat.retry import RetryPolicy
-from longboat.task import Settings, Task
-from longboat.template import Template
+from longboat.tasks.current import Running, running
+from longboat.tasks.depends import Resources
+from longboat.tasks.task import Settings, Task
+from longboat.tasks.template import Template
 
 
 def main(sock: socket.socket, words: Any, max_jobs: int | None, max_memory: int | None, voice: socket.socket | None) -> None:

@@ -12,13 +12,13 @@ from collections.abc import Callable, Sequence
 from time import monotonic
 from typing import cast
 
-from longboat.executor import Call, Ending, Reply
+from longboat.core.job import Failure
 from longboat.executors import invoke
+from longboat.executors.contract import Call, Ending, Reply
 from longboat.executors.ledger import Ledger
 from longboat.executors.link import Link
 from longboat.executors.nursery import Nursery
 from longboat.executors.wire import STARTED, Answer
-from longboat.job import Failure
 
 HORIZON = 0.02
 """A call is sent to a busy child only if it is expected to begin within so many seconds."""

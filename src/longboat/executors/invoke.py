@@ -6,12 +6,12 @@ import os
 import traceback
 from typing import Any
 
-from longboat import codec
-from longboat.broker import CANCELLED
+from longboat.contract.broker import CANCELLED
+from longboat.core import codec
+from longboat.core.job import Failure
 from longboat.errors import TooLarge
-from longboat.executor import BAD_PAYLOAD, BAD_RESULT, KILLED, TIMEOUT, Call, Ending, Reply
-from longboat.job import Failure
-from longboat.task import Task
+from longboat.executors.contract import BAD_PAYLOAD, BAD_RESULT, KILLED, TIMEOUT, Call, Ending, Reply
+from longboat.tasks.task import Task
 
 TEXT_LIMIT = 32_000
 """Bytes of a failure's message, and of its traceback, at most."""

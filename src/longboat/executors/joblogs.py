@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 
-from longboat.current import running
+from longboat.tasks.current import running
 
 
 class JobLogs(logging.Handler):

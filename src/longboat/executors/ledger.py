@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Iterable
 
-from longboat.executor import Call, Callback, Ending, Reply
+from longboat.executors.contract import Call, Callback, Ending, Reply
 
 
 class Ledger:

@@ -13,10 +13,10 @@ from typing import Any
 
 import msgspec
 
-from longboat.executor import Call
 from longboat.executors import child
+from longboat.executors.contract import Call
 from longboat.executors.wire import HEADER, RECALLED, STARTED, STOP, WORDS, Answer, Batch, Definition, Order, frame
-from longboat.task import Task
+from longboat.tasks.task import Task
 
 CHUNK = 1 << 18
 

@@ -6,12 +6,12 @@ import atexit
 from collections.abc import Sequence
 from functools import partial
 
-from longboat.current import Voice
-from longboat.executor import Call, Callback, Ending
+from longboat.executors.contract import Call, Callback, Ending
 from longboat.executors.crew import Crew
 from longboat.executors.ledger import Ledger
 from longboat.executors.nursery import Nursery
 from longboat.executors.voices import Switchboard
+from longboat.tasks.current import Voice
 
 
 class ProcessExecutor:

@@ -8,11 +8,11 @@ from contextvars import Context
 from queue import SimpleQueue
 from time import monotonic
 
-from longboat.current import Running, Voice, running
-from longboat.depends import Resources
-from longboat.executor import Call, Callback, Ending, Reply
 from longboat.executors import invoke
+from longboat.executors.contract import Call, Callback, Ending, Reply
 from longboat.executors.ledger import Ledger
+from longboat.tasks.current import Running, Voice, running
+from longboat.tasks.depends import Resources
 
 
 class ThreadExecutor:

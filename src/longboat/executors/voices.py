@@ -11,10 +11,10 @@ from contextlib import AbstractContextManager
 
 import msgspec
 
-from longboat.current import Voice
 from longboat.errors import BrokerError
 from longboat.executors.wire import HEADER
-from longboat.handle import LogLine, Progress
+from longboat.tasks.current import Voice
+from longboat.tasks.handle import LogLine, Progress
 
 
 class Said(msgspec.Struct, array_like=True):

@@ -10,8 +10,8 @@ import struct
 
 import msgspec
 
-from longboat.executor import Ending
-from longboat.job import Failure
+from longboat.core.job import Failure
+from longboat.executors.contract import Ending
 
 WORDS = "Q", 3
 STARTED = 0

@@ -6,8 +6,9 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from longboat.broker import DEAD_KEPT, FORGOTTEN_AFTER, Consumer, Lease
-from longboat.job import (
+from longboat.contract.broker import DEAD_KEPT, FORGOTTEN_AFTER, Consumer, Lease
+from longboat.core.constraints import Gate
+from longboat.core.job import (
     DEFAULT_KEEP,
     ENDED,
     Cancelled,
@@ -22,7 +23,6 @@ from longboat.job import (
     order_of,
 )
 from longboat.testing.clock import FakeClock
-from longboat.ties import Gate
 
 
 @dataclass(eq=False, repr=False)

@@ -13,10 +13,10 @@ from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
-from longboat.broker import Broker
 from longboat.brokers.memory import MemoryBroker
-from longboat.clock import SYSTEM, Clock
-from longboat.job import MESSAGE_VERSION, Job, new_id, order_of
+from longboat.contract.broker import Broker
+from longboat.core.clock import SYSTEM, Clock
+from longboat.core.job import MESSAGE_VERSION, Job, new_id, order_of
 from longboat.testing.conformance import NewBroker
 from longboat.testing.servers.postgres import PostgresServer
 from longboat.testing.servers.postgres import available as postgres_unavailable

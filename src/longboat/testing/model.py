@@ -13,8 +13,8 @@ from typing import Any
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from longboat.broker import Broker, Lease, Settlement
-from longboat.job import (
+from longboat.contract.broker import Broker, Lease, Settlement
+from longboat.core.job import (
     ENDED,
     MESSAGE_VERSION,
     Cancelled,

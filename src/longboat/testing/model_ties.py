@@ -12,12 +12,12 @@ from typing import Any
 from hypothesis import strategies as st
 from hypothesis.stateful import initialize, rule
 
-from longboat.broker import Lease, Settlement
+from longboat.contract.broker import Lease, Settlement
+from longboat.core.constraints import Gate, Ties
+from longboat.core.job import ENDED, Done, Job, Outcome, Park, Release, State
 from longboat.errors import UnknownParent
-from longboat.job import ENDED, Done, Job, Outcome, Park, Release, State
 from longboat.testing.expected import Known, Worker
 from longboat.testing.model import FIELDS, TASKS, BrokerMachine
-from longboat.ties import Gate, Ties
 
 GATES = {gate.key: gate for gate in (Gate("one", 1), Gate("two", 2), Gate("rate", starts=2, per=70.0))}
 TURNS = "turns"

@@ -8,11 +8,19 @@ from typing import NamedTuple
 
 import msgspec
 
-from longboat.board import Board, Note
-from longboat.clock import SYSTEM
+from longboat.contract.kv import Board, Note
+from longboat.core.clock import SYSTEM
+from longboat.core.job import Failure, Job
 from longboat.errors import BrokerError
-from longboat.history import FAILURES, FAILURES_KEPT, FAILURES_MOST, FailureGroup, decoded, failure_groups, fingerprint
-from longboat.job import Failure, Job
+from longboat.observe.history import (
+    FAILURES,
+    FAILURES_KEPT,
+    FAILURES_MOST,
+    FailureGroup,
+    decoded,
+    failure_groups,
+    fingerprint,
+)
 
 GROUPS = 200
 """Groups that wait to be written, at most: of messages that are all different the rest is left out."""

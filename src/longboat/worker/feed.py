@@ -8,12 +8,12 @@ from collections.abc import Callable, Mapping
 
 import msgspec
 
-from longboat.clock import SYSTEM
+from longboat.core.clock import SYSTEM
 from longboat.errors import BrokerError
-from longboat.events import Bus, Event, JobDied, JobProgressed, JobRetried, JobStarted
-from longboat.executor import Call
-from longboat.handle import Progress
-from longboat.stream import Teller
+from longboat.executors.contract import Call
+from longboat.observe.events import Bus, Event, JobDied, JobProgressed, JobRetried, JobStarted
+from longboat.observe.stream import Teller
+from longboat.tasks.handle import Progress
 
 LONGEST = 300
 """Characters of a text in the stream."""

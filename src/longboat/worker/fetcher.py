@@ -6,9 +6,9 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from time import monotonic
 
-from longboat.broker import Consumer, Lease, Settlement
-from longboat.executor import Executor
-from longboat.job import Release
+from longboat.contract.broker import Consumer, Lease, Settlement
+from longboat.core.job import Release
+from longboat.executors.contract import Executor
 from longboat.worker.leases import Leases
 from longboat.worker.link import Link
 from longboat.worker.runner import Runner

@@ -12,11 +12,11 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import urlsplit
 
-from longboat import metrics
-from longboat.broker import Broker
-from longboat.clock import SYSTEM
+from longboat.contract.broker import Broker
+from longboat.core.clock import SYSTEM
 from longboat.errors import BrokerError
-from longboat.metrics import Page
+from longboat.observe import metrics
+from longboat.observe.metrics import Page
 
 log = logging.getLogger("longboat.worker")
 

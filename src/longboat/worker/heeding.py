@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from longboat.board import Board
-from longboat.broker import Lease
-from longboat.clock import SYSTEM
-from longboat.job import Failure, Park
-from longboat.pauses import paused
+from longboat.contract.broker import Lease
+from longboat.contract.kv import Board
+from longboat.core.clock import SYSTEM
+from longboat.core.job import Failure, Park
+from longboat.operate.pauses import paused
 from longboat.worker.link import Link
 
 LOOK = 1.0

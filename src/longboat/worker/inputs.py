@@ -7,10 +7,10 @@ from typing import Any
 
 import msgspec
 
-from longboat import codec
-from longboat.broker import Lease
+from longboat.contract.broker import Lease
+from longboat.core import codec
+from longboat.core.constraints import Slots
 from longboat.errors import Undecodable
-from longboat.ties import Slots
 
 
 def fill(lease: Lease) -> None:

@@ -10,10 +10,10 @@ import threading
 from collections.abc import Callable
 from time import monotonic
 
-from longboat.broker import Consumer, Pulse
+from longboat.contract.broker import Consumer, Pulse
 from longboat.errors import BrokerError
-from longboat.events import Bus, JobsLost
-from longboat.executor import Call, Ending
+from longboat.executors.contract import Call, Ending
+from longboat.observe.events import Bus, JobsLost
 from longboat.worker.link import Link
 from longboat.worker.runner import Runner
 

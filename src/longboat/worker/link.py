@@ -6,10 +6,10 @@ import threading
 from collections.abc import Callable, Collection
 from typing import TypeVar
 
-from longboat.broker import Broker, Consumer
-from longboat.clock import SYSTEM
+from longboat.contract.broker import Broker, Consumer
+from longboat.core.clock import SYSTEM
 from longboat.errors import BrokerError
-from longboat.events import BrokerDown, BrokerUp, Bus
+from longboat.observe.events import BrokerDown, BrokerUp, Bus
 from longboat.worker.options import WorkerOptions
 
 T = TypeVar("T")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from longboat.broker import Broker
-from longboat.job import State
+from longboat.contract.broker import Broker
+from longboat.core.job import State
 from longboat.worker.scaler import Load
 
 EVERY = 1.0

@@ -8,10 +8,10 @@ from collections.abc import Callable, Mapping
 
 import msgspec
 
-from longboat.board import Board, Note
-from longboat.current import STEPS, STEPS_KEPT
+from longboat.contract.kv import Board, Note
 from longboat.errors import BrokerError, Unsupported
-from longboat.handle import LOGS, PROGRESS, LogLine, Progress
+from longboat.tasks.current import STEPS, STEPS_KEPT
+from longboat.tasks.handle import LOGS, PROGRESS, LogLine, Progress
 
 KEPT = 86400.0
 """Seconds that progress and lines are kept."""

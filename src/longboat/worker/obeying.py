@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from longboat.board import Board
-from longboat.orders import Order, take
+from longboat.contract.kv import Board
+from longboat.operate.orders import Order, take
 
 ORDERED = "ordered"
 """The reason to finish of a worker that was told to stop: nobody is to start another in its place."""

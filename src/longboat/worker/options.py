@@ -7,9 +7,9 @@ from collections.abc import Sequence
 
 import msgspec
 
-from longboat.clock import Duration, seconds
+from longboat.core.clock import Duration, seconds
 from longboat.errors import ConfigError
-from longboat.template import checked_name
+from longboat.tasks.template import checked_name
 
 
 class WorkerOptions(msgspec.Struct, frozen=True):

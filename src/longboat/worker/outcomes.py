@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from longboat.broker import LOST, Lease
-from longboat.executor import Ending, Reply
-from longboat.job import Cancelled, Dead, Done, Failure, Outcome, Release, Retry
-from longboat.task import Settings
+from longboat.contract.broker import LOST, Lease
+from longboat.core.job import Cancelled, Dead, Done, Failure, Outcome, Release, Retry
+from longboat.executors.contract import Ending, Reply
+from longboat.tasks.task import Settings
 
 CRASHES = 3
 """Attempts that a job gets at least when its process dies under it: the death need not be its fault."""

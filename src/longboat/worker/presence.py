@@ -9,11 +9,11 @@ from collections.abc import Callable, Mapping
 
 import msgspec
 
-from longboat.board import Board, Note
-from longboat.clock import SYSTEM
-from longboat.executor import Call, Executor
-from longboat.footprint import resident
-from longboat.history import WORKER_KEPT, WORKERS, WorkerCard
+from longboat.contract.kv import Board, Note
+from longboat.core.clock import SYSTEM
+from longboat.core.memory import resident
+from longboat.executors.contract import Call, Executor
+from longboat.observe.history import WORKER_KEPT, WORKERS, WorkerCard
 
 EVERY = 2.0
 SHOWN = 100

@@ -12,8 +12,8 @@ import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 
-from longboat.broker import Lease
-from longboat.executor import Call
+from longboat.contract.broker import Lease
+from longboat.executors.contract import Call
 
 STAGGER = 1.0
 """Seconds, times the number of the attempt, that suspects run before the next ones start beside them."""

@@ -8,13 +8,13 @@ from collections import deque
 from collections.abc import Sequence
 from time import monotonic
 
-from longboat.announcer import NAMES, OTHERS
-from longboat.board import Board, Note
-from longboat.broker import Settlement
-from longboat.clock import SYSTEM
-from longboat.executor import Call
-from longboat.history import GRAINS, Grain, Slice, Tally, add_up, bucket_of, encoded, note_key
-from longboat.job import Cancelled, Dead, Done, Failure, Job, Retry
+from longboat.client.announcer import NAMES, OTHERS
+from longboat.contract.broker import Settlement
+from longboat.contract.kv import Board, Note
+from longboat.core.clock import SYSTEM
+from longboat.core.job import Cancelled, Dead, Done, Failure, Job, Retry
+from longboat.executors.contract import Call
+from longboat.observe.history import GRAINS, Grain, Slice, Tally, add_up, bucket_of, encoded, note_key
 from longboat.worker.failures import Failures
 from longboat.worker.rollup import Rollup
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from longboat.board import NOTE_LIMIT, Board, Note
-from longboat.clock import SYSTEM
-from longboat.history import GRAINS, Grain, Slice, add_up, encoded, note_key, noted
+from longboat.contract.kv import NOTE_LIMIT, Board, Note
+from longboat.core.clock import SYSTEM
+from longboat.observe.history import GRAINS, Grain, Slice, add_up, encoded, note_key, noted
 
 SPACE = "history.rolled"
 """By grain: up to which start all is rolled up, and who does it now."""

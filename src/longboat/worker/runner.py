@@ -6,13 +6,13 @@ import random
 from collections.abc import Callable, Sequence
 from time import monotonic
 
-from longboat.broker import CANCELLED, UNKNOWN_TASK, Lease, Settlement
-from longboat.clock import SYSTEM
+from longboat.contract.broker import CANCELLED, UNKNOWN_TASK, Lease, Settlement
+from longboat.core.clock import SYSTEM
+from longboat.core.job import Cancelled, Dead, Done, Failure, Outcome, Park, Retry
 from longboat.errors import Undecodable
-from longboat.events import JobCancelled, JobDied, JobParked, JobRetried, JobSucceeded
-from longboat.executor import BAD_PAYLOAD, Call, Ending, Executor, Reply
-from longboat.job import Cancelled, Dead, Done, Failure, Outcome, Park, Retry
-from longboat.task import ExecutorName, Registry
+from longboat.executors.contract import BAD_PAYLOAD, Call, Ending, Executor, Reply
+from longboat.observe.events import JobCancelled, JobDied, JobParked, JobRetried, JobSucceeded
+from longboat.tasks.task import ExecutorName, Registry
 from longboat.worker.feed import Feed
 from longboat.worker.heeding import Heeding
 from longboat.worker.inputs import fill

@@ -6,7 +6,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 
-from longboat.broker import Consumer, Lease, Settlement
+from longboat.contract.broker import Consumer, Lease, Settlement
 from longboat.errors import BrokerError
 from longboat.worker.link import Link
 

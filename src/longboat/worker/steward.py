@@ -7,7 +7,7 @@ import threading
 from collections.abc import Sequence
 from typing import Protocol
 
-from longboat.clock import SYSTEM
+from longboat.core.clock import SYSTEM
 from longboat.errors import BrokerError, Unsupported
 
 LOOK = 1.0

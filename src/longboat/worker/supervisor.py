@@ -19,8 +19,8 @@ from contextlib import contextmanager
 from functools import partial
 from types import FrameType
 
-from longboat.broker import LOST
-from longboat.job import Failure
+from longboat.contract.broker import LOST
+from longboat.core.job import Failure
 from longboat.worker import channel
 from longboat.worker.channel import Channel
 from longboat.worker.notify import READY, STOPPING, WATCHDOG

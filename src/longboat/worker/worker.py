@@ -12,19 +12,19 @@ from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Self
 
-from longboat.broker import Broker, Lease
-from longboat.clock import SYSTEM
-from longboat.depends import Resources
+from longboat.contract.broker import Broker, Lease
+from longboat.core.clock import SYSTEM
+from longboat.core.memory import resident
 from longboat.errors import BrokerError
-from longboat.events import Bus, WorkerStarted, WorkerStopped, WorkerStopping
-from longboat.executor import Call, Ending, Executor, Reply
+from longboat.executors.contract import Call, Ending, Executor, Reply
 from longboat.executors.joblogs import listen_to_logs
-from longboat.footprint import resident
-from longboat.metrics import Page, Sight, of_worker
-from longboat.orders import Order
-from longboat.scheduler import Scheduler
-from longboat.stream import Teller
-from longboat.task import Registry
+from longboat.observe.events import Bus, WorkerStarted, WorkerStopped, WorkerStopping
+from longboat.observe.metrics import Page, Sight, of_worker
+from longboat.observe.stream import Teller
+from longboat.operate.orders import Order
+from longboat.operate.scheduler import Scheduler
+from longboat.tasks.depends import Resources
+from longboat.tasks.task import Registry
 from longboat.worker.feed import Feed
 from longboat.worker.fetcher import Fetcher, Room
 from longboat.worker.health import Health

@@ -12,14 +12,14 @@ from typing import Any
 
 from executor_tasks import TICK, make_task
 
-from longboat import codec
-from longboat.broker import Lease
-from longboat.executor import Call, Executor, Reply
+from longboat.contract.broker import Lease
+from longboat.core import codec
+from longboat.core.job import Job
 from longboat.executors.asyncio import AsyncioExecutor
+from longboat.executors.contract import Call, Executor, Reply
 from longboat.executors.processes import ProcessExecutor
 from longboat.executors.threads import ThreadExecutor
-from longboat.job import Job
-from longboat.task import ExecutorName, Task
+from longboat.tasks.task import ExecutorName, Task
 
 PATIENCE = 20.0
 

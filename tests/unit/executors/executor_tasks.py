@@ -16,11 +16,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from longboat.current import current
+from longboat.core.retry import RetryPolicy
 from longboat.errors import Stopped
-from longboat.retry import RetryPolicy
-from longboat.task import ExecutorName, Settings, Task
-from longboat.template import Template
+from longboat.tasks.current import current
+from longboat.tasks.task import ExecutorName, Settings, Task
+from longboat.tasks.template import Template
 
 TICK = 0.002
 

@@ -13,8 +13,8 @@ import executor_tasks as tasks
 import pytest
 from executor_rig import Rig, rigged, running_loop, until
 
-from longboat.executor import Ending
 from longboat.executors.asyncio import AsyncioExecutor
+from longboat.executors.contract import Ending
 
 
 async def cancel_oneself() -> None:

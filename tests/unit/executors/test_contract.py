@@ -12,10 +12,11 @@ import executor_tasks as tasks
 import pytest
 from executor_rig import KINDS, Rig, rigged, until
 
-from longboat import broker, codec
-from longboat.executor import BAD_PAYLOAD, BAD_RESULT, TIMEOUT, Ending
-from longboat.job import Failure
-from longboat.task import ExecutorName
+from longboat.contract import broker
+from longboat.core import codec
+from longboat.core.job import Failure
+from longboat.executors.contract import BAD_PAYLOAD, BAD_RESULT, TIMEOUT, Ending
+from longboat.tasks.task import ExecutorName
 
 
 @pytest.fixture(params=KINDS)

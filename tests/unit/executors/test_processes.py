@@ -16,11 +16,11 @@ import psutil
 import pytest
 from executor_rig import Rig, rigged, until
 
-from longboat.broker import UNKNOWN_TASK
-from longboat.executor import KILLED, TIMEOUT, Call, Ending
+from longboat.contract.broker import UNKNOWN_TASK
+from longboat.core.job import Failure
 from longboat.executors import crew
-from longboat.job import Failure
-from longboat.task import Task
+from longboat.executors.contract import KILLED, TIMEOUT, Call, Ending
+from longboat.tasks.task import Task
 
 
 @pytest.fixture
@@ -236,14 +236,14 @@ def test_a_function_that_cannot_be_found_in_a_child_is_refused(rig: Rig) -> None
 
 MAIN = """
 import os, sys, threading
-from longboat import codec
-from longboat.broker import Lease
-from longboat.executor import Call
+from longboat.core import codec
+from longboat.contract.broker import Lease
+from longboat.executors.contract import Call
 from longboat.executors.processes import ProcessExecutor
-from longboat.job import Job
-from longboat.retry import RetryPolicy
-from longboat.task import Settings, Task
-from longboat.template import Template
+from longboat.core.job import Job
+from longboat.core.retry import RetryPolicy
+from longboat.tasks.task import Settings, Task
+from longboat.tasks.template import Template
 
 class Mine(Exception): pass
 

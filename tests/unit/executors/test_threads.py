@@ -8,7 +8,7 @@ from pathlib import Path
 import executor_tasks as tasks
 from executor_rig import rigged, until
 
-from longboat.executor import Ending
+from longboat.executors.contract import Ending
 
 
 def threads() -> list[threading.Thread]:

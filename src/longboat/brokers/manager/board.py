@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from longboat.board import Note
 from longboat.brokers.manager import wire
 from longboat.brokers.manager.calls import Calls
 from longboat.brokers.manager.halves import in_halves
+from longboat.contract.kv import Note
 
 
 class ManagerBoard:

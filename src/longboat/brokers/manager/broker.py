@@ -6,7 +6,6 @@ import itertools
 import os
 from collections.abc import Collection, Iterator, Sequence
 
-from longboat.broker import Token
 from longboat.brokers.manager import wire
 from longboat.brokers.manager.board import ManagerBoard
 from longboat.brokers.manager.calls import Calls
@@ -14,7 +13,8 @@ from longboat.brokers.manager.consumer import ManagerConsumer
 from longboat.brokers.manager.inspector import ManagerInspector
 from longboat.brokers.manager.results import ManagerResults
 from longboat.brokers.manager.transit import ManagerTransit
-from longboat.job import Failure, Job
+from longboat.contract.broker import Token
+from longboat.core.job import Failure, Job
 
 
 class ManagerBroker:

@@ -15,7 +15,7 @@ from longboat.brokers.manager.door import Address, knock
 from longboat.brokers.manager.frames import Connection
 from longboat.brokers.manager.server import DESK
 from longboat.brokers.manager.wire import Verb, encode
-from longboat.clock import SYSTEM
+from longboat.core.clock import SYSTEM
 from longboat.errors import BrokerError, BrokerUnavailable, LongboatError
 
 A = TypeVar("A")

@@ -6,11 +6,11 @@ import contextlib
 import threading
 from collections.abc import Collection, Sequence
 
-from longboat.broker import Lease, Pulse, Settlement
 from longboat.brokers.manager import wire
 from longboat.brokers.manager.calls import Calls, Line
 from longboat.brokers.manager.counter import without
-from longboat.clock import SYSTEM
+from longboat.contract.broker import Lease, Pulse, Settlement
+from longboat.core.clock import SYSTEM
 from longboat.errors import BrokerError
 
 SLICE = 1.0

@@ -7,12 +7,12 @@ import secrets
 import threading
 from collections.abc import Collection, Sequence
 
-from longboat.broker import Consumer, Lease, Settlement
 from longboat.brokers.manager import wire
 from longboat.brokers.manager.wire import Leased, Received, Settled, fitting, outcome
-from longboat.clock import SYSTEM
-from longboat.job import Release, Result
-from longboat.results import Listener
+from longboat.contract.broker import Consumer, Lease, Settlement
+from longboat.contract.results import Listener
+from longboat.core.clock import SYSTEM
+from longboat.core.job import Release, Result
 
 _EARLY = 0.002
 """Seconds: a receive that returns nothing so long before its time was woken."""

@@ -8,16 +8,16 @@ from collections.abc import Sequence
 
 import msgspec
 
-from longboat.board import Note
-from longboat.broker import Broker, Pulse
 from longboat.brokers.manager import frames
 from longboat.brokers.manager.counter import Ear, Guest
 from longboat.brokers.manager.wire import VERBS, Noted, Received, Settled, encode, fitting
-from longboat.clock import SYSTEM
+from longboat.contract.broker import Broker, Pulse
+from longboat.contract.inspector import ConsumerView, GateView, Page
+from longboat.contract.kv import Note
+from longboat.contract.transfer import Parcel
+from longboat.core.clock import SYSTEM
+from longboat.core.job import Failure, Job, JobView, Result, State
 from longboat.errors import BrokerError, BrokerUnavailable, TooLarge
-from longboat.inspector import ConsumerView, GateView, Page
-from longboat.job import Failure, Job, JobView, Result, State
-from longboat.transit import Parcel
 
 SILENT = 60.0
 """Seconds, and at least twice the lease: who is not heard of for so long is forgotten. The store has given its jobs back."""

@@ -11,7 +11,7 @@ from multiprocessing.connection import answer_challenge, deliver_challenge
 from typing import Any, cast
 
 from longboat.brokers.manager.frames import Connection
-from longboat.clock import SYSTEM
+from longboat.core.clock import SYSTEM
 
 SERIALIZER = "longboat"
 STRANGERS = 32

@@ -22,7 +22,7 @@ from multiprocessing import AuthenticationError
 from typing import Any
 
 from longboat.brokers.manager.plain import dumps, loads
-from longboat.clock import SYSTEM
+from longboat.core.clock import SYSTEM
 from longboat.errors import TooLarge
 
 MAGIC = b"longboat1\n"

@@ -7,9 +7,9 @@ from collections.abc import Collection, Mapping, Sequence
 from longboat.brokers.manager import wire
 from longboat.brokers.manager.calls import Calls
 from longboat.brokers.manager.halves import in_halves
+from longboat.contract.inspector import ConsumerView, GateView, Page
+from longboat.core.job import JobView, State
 from longboat.errors import TooLarge
-from longboat.inspector import ConsumerView, GateView, Page
-from longboat.job import JobView, State
 
 
 class ManagerInspector:

@@ -11,9 +11,9 @@ from longboat.brokers.manager import wire
 from longboat.brokers.manager.calls import Calls, Line
 from longboat.brokers.manager.consumer import SLICE
 from longboat.brokers.manager.halves import in_halves
-from longboat.clock import SYSTEM
+from longboat.core.clock import SYSTEM
+from longboat.core.job import Result
 from longboat.errors import BrokerError
-from longboat.job import Result
 
 
 class ManagerResults:

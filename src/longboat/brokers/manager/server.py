@@ -8,10 +8,10 @@ import threading
 from multiprocessing import AuthenticationError, managers
 from typing import TYPE_CHECKING, Any, Self, cast
 
-from longboat.broker import Broker
 from longboat.brokers.manager.desk import Desk
 from longboat.brokers.manager.door import SERIALIZER, Address, Door
 from longboat.brokers.manager.frames import Connection
+from longboat.contract.broker import Broker
 from longboat.errors import LongboatError
 
 if TYPE_CHECKING:

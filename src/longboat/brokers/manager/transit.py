@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from longboat.brokers.manager import wire
 from longboat.brokers.manager.calls import Calls
-from longboat.transit import Parcel
+from longboat.contract.transfer import Parcel
 
 
 class ManagerTransit:

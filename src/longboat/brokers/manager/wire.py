@@ -7,12 +7,12 @@ from typing import Any, Generic, TypeVar
 
 import msgspec
 
-from longboat.board import Note
-from longboat.broker import Lease, Pulse, Settlement
-from longboat.codec import decoder
-from longboat.inspector import ConsumerView, GateView, Page
-from longboat.job import Cancelled, Dead, Done, Failure, Job, JobView, Outcome, Park, Release, Result, Retry, State
-from longboat.transit import Parcel
+from longboat.contract.broker import Lease, Pulse, Settlement
+from longboat.contract.inspector import ConsumerView, GateView, Page
+from longboat.contract.kv import Note
+from longboat.contract.transfer import Parcel
+from longboat.core.codec import decoder
+from longboat.core.job import Cancelled, Dead, Done, Failure, Job, JobView, Outcome, Park, Release, Result, Retry, State
 
 A = TypeVar("A")
 

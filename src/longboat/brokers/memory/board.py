@@ -7,8 +7,8 @@ import threading
 from bisect import bisect_left, bisect_right, insort
 from collections.abc import Sequence
 
-from longboat.board import NOTE_LIMIT, Note
-from longboat.clock import Clock
+from longboat.contract.kv import NOTE_LIMIT, Note
+from longboat.core.clock import Clock
 from longboat.errors import TooLarge
 
 

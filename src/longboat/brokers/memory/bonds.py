@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from longboat.brokers.memory.gate import Doorway
+from longboat.core.constraints import Gate, Ties
+from longboat.core.job import Job, State
 from longboat.errors import UnknownParent
-from longboat.job import Job, State
-from longboat.ties import Gate, Ties
 
 if TYPE_CHECKING:
     from longboat.brokers.memory.store import Record, Store

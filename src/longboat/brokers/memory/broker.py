@@ -5,19 +5,19 @@ from __future__ import annotations
 import itertools
 from collections.abc import Collection, Iterable, Sequence
 
-from longboat.board import Board
-from longboat.broker import UNDECODABLE, Lease, Pulse, Settlement, Token
 from longboat.brokers.memory.look import MemoryInspector, MemoryResults
 from longboat.brokers.memory.shelf import Shelf
 from longboat.brokers.memory.store import Holder, Record, Store
 from longboat.brokers.memory.transit import MemoryTransit
-from longboat.clock import SYSTEM, Clock
-from longboat.codec import decode_job, encode_job
+from longboat.contract.broker import UNDECODABLE, Lease, Pulse, Settlement, Token
+from longboat.contract.inspector import Inspector
+from longboat.contract.kv import Board
+from longboat.contract.results import ResultStore
+from longboat.contract.transfer import Transit
+from longboat.core.clock import SYSTEM, Clock
+from longboat.core.codec import decode_job, encode_job
+from longboat.core.job import Cancelled, Dead, Done, Failure, Job, Outcome, Park, Release, Retry, State, new_id
 from longboat.errors import Undecodable
-from longboat.inspector import Inspector
-from longboat.job import Cancelled, Dead, Done, Failure, Job, Outcome, Park, Release, Retry, State, new_id
-from longboat.results import ResultStore
-from longboat.transit import Transit
 
 PRUNED_AT_ONCE = 1000
 """Ended jobs that one heartbeat prunes at most."""

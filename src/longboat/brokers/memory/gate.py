@@ -8,7 +8,7 @@ from itertools import islice
 from typing import Any
 
 from longboat.brokers.memory.shelf import Key, Shelf
-from longboat.ties import Gate
+from longboat.core.constraints import Gate
 
 
 class Doorway:

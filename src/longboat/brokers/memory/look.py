@@ -11,11 +11,11 @@ from longboat.brokers.memory.bonds import NO_TIES, Bonds
 from longboat.brokers.memory.gate import Doorway
 from longboat.brokers.memory.shelf import Key
 from longboat.brokers.memory.store import Record, Store
-from longboat.codec import decode_job
+from longboat.contract.inspector import ConsumerView, GateView, Page
+from longboat.core.codec import decode_job
+from longboat.core.constraints import Gate
+from longboat.core.job import ENDED, JobView, Result, State
 from longboat.errors import ConfigError, Undecodable
-from longboat.inspector import ConsumerView, GateView, Page
-from longboat.job import ENDED, JobView, Result, State
-from longboat.ties import Gate
 
 LOOKED_AT = 1000
 """Jobs that one page of a single task's looks at, at most."""

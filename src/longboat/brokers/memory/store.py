@@ -12,14 +12,14 @@ from typing import Protocol, TypeVar
 
 from msgspec import structs
 
-from longboat.broker import CANCELLED, DEAD_KEPT, ENDED_KEPT, EXPIRED, FORGOTTEN_AFTER, LOST, Token
 from longboat.brokers.memory.board import MemoryBoard
 from longboat.brokers.memory.bonds import NO_TIES, Bonds
 from longboat.brokers.memory.gate import Doorway
 from longboat.brokers.memory.shelf import Key, Shelf
-from longboat.clock import Clock
-from longboat.job import DEFAULT_KEEP, DEFAULT_QUEUE, FAILURES_KEPT, Failure, Job, Result, State, order_of
-from longboat.ties import Ties
+from longboat.contract.broker import CANCELLED, DEAD_KEPT, ENDED_KEPT, EXPIRED, FORGOTTEN_AFTER, LOST, Token
+from longboat.core.clock import Clock
+from longboat.core.constraints import Ties
+from longboat.core.job import DEFAULT_KEEP, DEFAULT_QUEUE, FAILURES_KEPT, Failure, Job, Result, State, order_of
 
 T = TypeVar("T")
 

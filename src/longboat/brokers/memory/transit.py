@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from msgspec import structs
 
 from longboat.brokers.memory.store import Record, Store
-from longboat.codec import decode_job
+from longboat.contract.transfer import ROOM, Parcel
+from longboat.core.codec import decode_job
+from longboat.core.job import MESSAGE_VERSION, Job, State
 from longboat.errors import Undecodable
-from longboat.job import MESSAGE_VERSION, Job, State
-from longboat.transit import ROOM, Parcel
 
 
 class MemoryTransit:

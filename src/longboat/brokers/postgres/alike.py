@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from longboat import codec
 from longboat.brokers.postgres.names import raw
 from longboat.brokers.postgres.transaction import NOW
-from longboat.job import Job, order_of
+from longboat.core import codec
+from longboat.core.job import Job, order_of
 
 FRESH = """
     fresh AS (

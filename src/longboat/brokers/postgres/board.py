@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from longboat.board import NOTE_LIMIT, Note
 from longboat.brokers.postgres.names import name_of, raw
 from longboat.brokers.postgres.store import Store
 from longboat.brokers.postgres.transaction import NOW, Transaction
+from longboat.contract.kv import NOTE_LIMIT, Note
 from longboat.errors import TooLarge
 
 _LASTING = f"(until IS NULL OR until > {NOW})"

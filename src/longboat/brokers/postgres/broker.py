@@ -9,7 +9,6 @@ from typing import Any
 import psycopg
 import psycopg.conninfo
 
-from longboat.broker import Token
 from longboat.brokers.postgres import put, sweep
 from longboat.brokers.postgres.board import PostgresBoard
 from longboat.brokers.postgres.consumer import PostgresConsumer
@@ -21,8 +20,9 @@ from longboat.brokers.postgres.store import Store
 from longboat.brokers.postgres.transaction import NOW
 from longboat.brokers.postgres.transit import PostgresTransit
 from longboat.brokers.postgres.within import driver_connection
-from longboat.clock import Clock
-from longboat.job import Failure, Job
+from longboat.contract.broker import Token
+from longboat.core.clock import Clock
+from longboat.core.job import Failure, Job
 
 DEFAULT_SCHEMA = "longboat"
 

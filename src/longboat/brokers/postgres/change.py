@@ -6,14 +6,14 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Sequence
 from typing import NamedTuple
 
-from longboat.broker import CANCELLED
 from longboat.brokers.postgres import prune, views
 from longboat.brokers.postgres.ending import Ending, appended, cancelled_kept, end, forget
 from longboat.brokers.postgres.moving import make_ready
 from longboat.brokers.postgres.names import name_of
 from longboat.brokers.postgres.sweep import remove
 from longboat.brokers.postgres.transaction import Transaction
-from longboat.job import Failure, State
+from longboat.contract.broker import CANCELLED
+from longboat.core.job import Failure, State
 
 _TABLES = {State.READY: ("ready",), State.SCHEDULED: ("delayed",), State.WAITING: views.WAITING}
 _KEYS = {

@@ -8,8 +8,6 @@ from typing import NamedTuple
 
 import msgspec
 
-from longboat import codec
-from longboat.broker import DEAD_KEPT, UNDECODABLE, Lease
 from longboat.brokers.postgres import gates
 from longboat.brokers.postgres.ending import Ending, appended, end
 from longboat.brokers.postgres.following import with_inputs
@@ -18,8 +16,10 @@ from longboat.brokers.postgres.moving import FIELDS
 from longboat.brokers.postgres.names import raw
 from longboat.brokers.postgres.store import Store
 from longboat.brokers.postgres.transaction import NOW, Connection, Transaction
+from longboat.contract.broker import DEAD_KEPT, UNDECODABLE, Lease
+from longboat.core import codec
+from longboat.core.job import MESSAGE_VERSION, Failure, Job, State
 from longboat.errors import Undecodable
-from longboat.job import MESSAGE_VERSION, Failure, Job, State
 
 # The consumer's row is locked first: who ends the consumer waits for this claim, or this claim finds it ended.
 # The rows are found by their physical place, since they are locked: whatever the statistics say, it is the fastest way.

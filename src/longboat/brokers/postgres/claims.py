@@ -6,7 +6,6 @@ from collections.abc import Sequence
 
 import psycopg
 
-from longboat.broker import Lease
 from longboat.brokers.postgres import sweep
 from longboat.brokers.postgres.claim import Claimed, bury, claim
 from longboat.brokers.postgres.gated import AT_ONCE, Claim, claim_round
@@ -14,6 +13,7 @@ from longboat.brokers.postgres.link import Link
 from longboat.brokers.postgres.look import Look, Looker
 from longboat.brokers.postgres.store import Store
 from longboat.brokers.postgres.transaction import Connection, Transaction
+from longboat.contract.broker import Lease
 
 _ROUNDS = 10
 """Transactions in which one claim goes on past jobs that their limits shut out, at most."""

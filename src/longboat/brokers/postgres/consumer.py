@@ -7,7 +7,6 @@ import math
 import threading
 from collections.abc import Collection, Sequence
 
-from longboat.broker import Lease, Pulse, Settlement
 from longboat.brokers.postgres import prune, settle, sweep
 from longboat.brokers.postgres.claims import Claims
 from longboat.brokers.postgres.line import Line
@@ -16,7 +15,8 @@ from longboat.brokers.postgres.names import name_of, raw
 from longboat.brokers.postgres.store import Store
 from longboat.brokers.postgres.transaction import Transaction
 from longboat.brokers.postgres.wait import Bell, Watch
-from longboat.clock import SYSTEM
+from longboat.contract.broker import Lease, Pulse, Settlement
+from longboat.core.clock import SYSTEM
 from longboat.errors import BrokerError
 
 _LOOK_EVERY = 0.05

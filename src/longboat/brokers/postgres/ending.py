@@ -6,12 +6,12 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from longboat import codec
-from longboat.broker import FORGOTTEN_AFTER
 from longboat.brokers.postgres.following import untie
 from longboat.brokers.postgres.transaction import Transaction
+from longboat.contract.broker import FORGOTTEN_AFTER
+from longboat.core import codec
+from longboat.core.job import DEFAULT_KEEP, FAILURES_KEPT, Failure, State
 from longboat.errors import Undecodable
-from longboat.job import DEFAULT_KEEP, FAILURES_KEPT, Failure, State
 
 _PER_PAYLOAD = 400
 """Places told in one notification: PostgreSQL allows 8000 bytes."""

@@ -9,12 +9,12 @@ from typing import Any, NamedTuple
 import psycopg.errors
 from msgspec import structs
 
-from longboat.broker import Lease
 from longboat.brokers.postgres.moving import make_ready, make_scheduled
 from longboat.brokers.postgres.names import name_of, raw
 from longboat.brokers.postgres.transaction import Transaction
+from longboat.contract.broker import Lease
+from longboat.core.job import Job, State
 from longboat.errors import UnknownParent
-from longboat.job import Job, State
 
 _LOOKS = 20
 """A parent may go from one table to another while it is looked for, though not for long."""

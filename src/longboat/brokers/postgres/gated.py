@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from longboat import codec
-from longboat.broker import Lease
 from longboat.brokers.postgres import gates
 from longboat.brokers.postgres.following import with_inputs
 from longboat.brokers.postgres.moving import FIELDS
 from longboat.brokers.postgres.names import raw
 from longboat.brokers.postgres.transaction import Transaction
+from longboat.contract.broker import Lease
+from longboat.core import codec
+from longboat.core.constraints import Gate
+from longboat.core.job import Job, State
 from longboat.errors import Undecodable
-from longboat.job import Job, State
-from longboat.ties import Gate
 
 AT_ONCE = 100
 """Jobs looked at by one transaction, once some were found shut out."""

@@ -16,8 +16,8 @@ import psycopg.errors
 from longboat.brokers.postgres.moving import FIELDS, make_ready
 from longboat.brokers.postgres.names import name_of, raw
 from longboat.brokers.postgres.transaction import NOW, Transaction
-from longboat.inspector import GateView
-from longboat.job import State
+from longboat.contract.inspector import GateView
+from longboat.core.job import State
 
 EVERY = 1.0
 """Seconds between one process's rounds of letting in wherever there is room that nobody took."""

@@ -8,8 +8,8 @@ from longboat.brokers.postgres import change, gates, prune, views
 from longboat.brokers.postgres.names import name_of
 from longboat.brokers.postgres.store import Store
 from longboat.brokers.postgres.transaction import NOW
-from longboat.inspector import ConsumerView, GateView, Page
-from longboat.job import JobView, State
+from longboat.contract.inspector import ConsumerView, GateView, Page
+from longboat.core.job import JobView, State
 
 _CHUNK = 500
 """Jobs changed in one transaction, at most."""

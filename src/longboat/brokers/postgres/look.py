@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from longboat.brokers.postgres.moving import FIELDS
 from longboat.brokers.postgres.transaction import NOW, Transaction
-from longboat.job import State
+from longboat.core.job import State
 
 Parked = tuple[Any, ...]
 """FIELDS, gated, task, dead_at, reason."""

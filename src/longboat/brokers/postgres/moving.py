@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from longboat.brokers.postgres.transaction import Transaction
-from longboat.job import State
+from longboat.core.job import State
 
 FIELDS = "place, queue, rank, attempts, returns, expires_at, failures"
 """What the tables that jobs wait in have in common."""

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from longboat.broker import ENDED_KEPT, FORGOTTEN_AFTER
 from longboat.brokers.postgres import board, gates, turns
 from longboat.brokers.postgres.ending import forget
 from longboat.brokers.postgres.store import Store
 from longboat.brokers.postgres.transaction import Transaction
-from longboat.job import State
+from longboat.contract.broker import ENDED_KEPT, FORGOTTEN_AFTER
+from longboat.core.job import State
 
 EVERY = 2.0
 """Seconds between one process's rounds."""

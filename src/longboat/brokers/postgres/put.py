@@ -9,8 +9,6 @@ from typing import Any
 import psycopg
 import psycopg.errors
 
-from longboat import codec
-from longboat.broker import Token
 from longboat.brokers.postgres import tied
 from longboat.brokers.postgres.alike import ALIKE, ALIKE_ONCE, FRESH, values_of
 from longboat.brokers.postgres.guest import Guest
@@ -18,7 +16,9 @@ from longboat.brokers.postgres.link import Link
 from longboat.brokers.postgres.names import name_of, raw
 from longboat.brokers.postgres.store import Store
 from longboat.brokers.postgres.transaction import NOW
-from longboat.job import Job, order_of
+from longboat.contract.broker import Token
+from longboat.core import codec
+from longboat.core.job import Job, order_of
 
 _GIVEN = """
     t AS MATERIALIZED (SELECT {now} AS now),

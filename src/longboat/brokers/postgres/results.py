@@ -8,16 +8,16 @@ import threading
 from collections.abc import Collection, Sequence
 from typing import Any
 
-from longboat import codec
 from longboat.brokers.postgres.ending import WALL
 from longboat.brokers.postgres.line import Line
 from longboat.brokers.postgres.names import name_of, raw
 from longboat.brokers.postgres.store import Store
 from longboat.brokers.postgres.sweep import sweep
 from longboat.brokers.postgres.wait import LOOK_ANYWAY, Bell, Watch
-from longboat.clock import SYSTEM
+from longboat.core import codec
+from longboat.core.clock import SYSTEM
+from longboat.core.job import Result, State
 from longboat.errors import BrokerError, Undecodable
-from longboat.job import Result, State
 
 _CHUNK = 500
 """Results read by one statement, at most."""

@@ -6,7 +6,6 @@ from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from longboat.broker import CANCELLED, DEAD_KEPT, FORGOTTEN_AFTER, Lease, Settlement
 from longboat.brokers.postgres import gates
 from longboat.brokers.postgres.ending import WALL, Ending, appended, cancelled_kept, end, forget
 from longboat.brokers.postgres.following import NONE_AWAITED, NOT_AWAITED, let_go
@@ -15,8 +14,9 @@ from longboat.brokers.postgres.names import raw
 from longboat.brokers.postgres.store import Store
 from longboat.brokers.postgres.tied import is_tied
 from longboat.brokers.postgres.transaction import NOW, Connection, Transaction
-from longboat.codec import encode_failures
-from longboat.job import Cancelled, Dead, Done, Failure, Park, Release, Retry, State
+from longboat.contract.broker import CANCELLED, DEAD_KEPT, FORGOTTEN_AFTER, Lease, Settlement
+from longboat.core.codec import encode_failures
+from longboat.core.job import Cancelled, Dead, Done, Failure, Park, Release, Retry, State
 
 _ME = "me AS MATERIALIZED (SELECT n FROM @.consumers WHERE n = %(consumer)s FOR KEY SHARE)"
 """SQL: who ends the consumer waits for this, or this finds it ended: nobody locks the leases in another order."""

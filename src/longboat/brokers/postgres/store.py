@@ -16,7 +16,7 @@ from longboat.brokers.postgres.guest import Guest
 from longboat.brokers.postgres.link import Link
 from longboat.brokers.postgres.pool import HEADROOM, Pool
 from longboat.brokers.postgres.transaction import Connection, Statements, Transaction, Values
-from longboat.clock import Clock
+from longboat.core.clock import Clock
 
 T = TypeVar("T")
 

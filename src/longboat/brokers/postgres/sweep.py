@@ -7,15 +7,15 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from longboat import codec
-from longboat.broker import DEAD_KEPT, EXPIRED, LOST
 from longboat.brokers.postgres import gates
 from longboat.brokers.postgres.ending import Ending, appended, end, keeps
 from longboat.brokers.postgres.moving import FIELDS, make_ready
 from longboat.brokers.postgres.names import name_of
 from longboat.brokers.postgres.settle import asked_for
 from longboat.brokers.postgres.transaction import Transaction
-from longboat.job import DEFAULT_KEEP, Failure, State
+from longboat.contract.broker import DEAD_KEPT, EXPIRED, LOST
+from longboat.core import codec
+from longboat.core.job import DEFAULT_KEEP, Failure, State
 
 CHUNK = 500
 """Rows moved in one transaction, at most."""

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from longboat import codec
-from longboat.broker import Token
 from longboat.brokers.postgres import following, turns
 from longboat.brokers.postgres.moving import make_ready, make_scheduled
 from longboat.brokers.postgres.names import raw
 from longboat.brokers.postgres.transaction import Transaction
-from longboat.job import Job, State, order_of
+from longboat.contract.broker import Token
+from longboat.core import codec
+from longboat.core.job import Job, State, order_of
 
 
 def is_tied(job: Job) -> bool:

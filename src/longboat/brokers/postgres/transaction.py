@@ -10,8 +10,8 @@ from typing import Any
 from longboat.brokers.postgres import migration
 from longboat.brokers.postgres.guest import Guest
 from longboat.brokers.postgres.link import Link
-from longboat.clock import Clock
-from longboat.job import State
+from longboat.core.clock import Clock
+from longboat.core.job import State
 
 Values = Mapping[str, Any]
 Connection = Link | Guest

@@ -8,8 +8,6 @@ from typing import NamedTuple
 import msgspec
 import psycopg.errors
 
-from longboat import codec
-from longboat.broker import DEAD_KEPT
 from longboat.brokers.postgres import tied, turns, views
 from longboat.brokers.postgres.ending import Ending, end, forget
 from longboat.brokers.postgres.following import awaited
@@ -18,8 +16,10 @@ from longboat.brokers.postgres.names import name_of, raw
 from longboat.brokers.postgres.store import Store
 from longboat.brokers.postgres.sweep import remove
 from longboat.brokers.postgres.transaction import Transaction
-from longboat.job import MESSAGE_VERSION, Job, State, order_of
-from longboat.transit import ROOM, Parcel
+from longboat.contract.broker import DEAD_KEPT
+from longboat.contract.transfer import ROOM, Parcel
+from longboat.core import codec
+from longboat.core.job import MESSAGE_VERSION, Job, State, order_of
 
 _AWAY = 1 << 62
 """The rank of an id that is remembered since its job was packed: it may come back."""

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from longboat.brokers.postgres.names import raw
 from longboat.brokers.postgres.transaction import Transaction
-from longboat.job import Job
+from longboat.core.job import Job
 
 SEAT = 20
 """Bits of a place below its seat (ties.sql)."""

@@ -7,13 +7,13 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from longboat import codec
 from longboat.brokers.postgres.names import name_of, raw
 from longboat.brokers.postgres.prune import COUNTS
 from longboat.brokers.postgres.transaction import Transaction
+from longboat.contract.inspector import Page
+from longboat.core import codec
+from longboat.core.job import Job, JobView, State
 from longboat.errors import ConfigError, Undecodable
-from longboat.inspector import Page
-from longboat.job import Job, JobView, State
 
 _LOOKED_AT = 1000
 """Rows that one page of a single task looks at, at most."""

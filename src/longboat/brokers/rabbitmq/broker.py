@@ -12,8 +12,6 @@ from collections.abc import Callable, Collection, Sequence
 
 import pika  # type: ignore[import-untyped]
 
-from longboat.board import Board
-from longboat.broker import Broker, Token
 from longboat.brokers.rabbitmq import letter
 from longboat.brokers.rabbitmq.claimant import Claimant
 from longboat.brokers.rabbitmq.consumer import RabbitmqConsumer
@@ -29,13 +27,15 @@ from longboat.brokers.rabbitmq.results import RabbitmqResults
 from longboat.brokers.rabbitmq.stored import Stored
 from longboat.brokers.rabbitmq.topology import Topology
 from longboat.brokers.rabbitmq.transit import RabbitmqTransit
-from longboat.clock import SYSTEM
-from longboat.codec import encode_job
+from longboat.contract.broker import Broker, Token
+from longboat.contract.inspector import Inspector
+from longboat.contract.kv import Board
+from longboat.contract.results import ResultStore
+from longboat.contract.transfer import Transit
+from longboat.core.clock import SYSTEM
+from longboat.core.codec import encode_job
+from longboat.core.job import DEFAULT_QUEUE, Failure, Job
 from longboat.errors import BrokerError
-from longboat.inspector import Inspector
-from longboat.job import DEFAULT_QUEUE, Failure, Job
-from longboat.results import ResultStore
-from longboat.transit import Transit
 
 LEAST_HEARTBEAT = 2
 """Seconds: below, busy machines would lose connections."""

@@ -10,8 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from longboat.board import Note
-from longboat.broker import DEAD_KEPT, EXPIRED, Lease, Pulse, Settlement
 from longboat.brokers.rabbitmq import letter as letters
 from longboat.brokers.rabbitmq.claims import Claims
 from longboat.brokers.rabbitmq.consumer import RabbitmqConsumer, delay_of, undecodable
@@ -22,9 +20,11 @@ from longboat.brokers.rabbitmq.link import Link
 from longboat.brokers.rabbitmq.notes import BACK, Claim, End, Entry, Presence, key, pair, timed
 from longboat.brokers.rabbitmq.packing import left_alone
 from longboat.brokers.rabbitmq.stored import Ending, Stored
-from longboat.codec import decode_failures
+from longboat.contract.broker import DEAD_KEPT, EXPIRED, Lease, Pulse, Settlement
+from longboat.contract.kv import Note
+from longboat.core.codec import decode_failures
+from longboat.core.job import Cancelled, Dead, Done, Failure, Job, Park, Release, Retry, State, new_id
 from longboat.errors import BrokerError
-from longboat.job import Cancelled, Dead, Done, Failure, Job, Park, Release, Retry, State, new_id
 
 if TYPE_CHECKING:
     from longboat.brokers.rabbitmq.broker import RabbitmqBroker

@@ -10,16 +10,16 @@ import itertools
 import time
 from collections.abc import Collection, Sequence
 
-from longboat.board import Note
-from longboat.broker import DEAD_KEPT, LOST, Lease
 from longboat.brokers.rabbitmq.held import Held
 from longboat.brokers.rabbitmq.ledger import Seen, back, encode
 from longboat.brokers.rabbitmq.letter import Letter
 from longboat.brokers.rabbitmq.notes import BACK, HELD, OVER, Claim, key, pair
 from longboat.brokers.rabbitmq.packing import left_alone
 from longboat.brokers.rabbitmq.stored import Stored
-from longboat.codec import decode_failures
-from longboat.job import Failure, Job
+from longboat.contract.broker import DEAD_KEPT, LOST, Lease
+from longboat.contract.kv import Note
+from longboat.core.codec import decode_failures
+from longboat.core.job import Failure, Job
 
 LATER = 0.1
 """Seconds until a follower's message that came before its time is looked at again."""

@@ -7,15 +7,15 @@ import time
 from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Any
 
-from longboat.broker import UNDECODABLE, Lease, Pulse, Settlement
 from longboat.brokers.rabbitmq import letter as letters
 from longboat.brokers.rabbitmq.held import Hands, Held
 from longboat.brokers.rabbitmq.holding import Holding
 from longboat.brokers.rabbitmq.link import Link, Message
 from longboat.brokers.rabbitmq.subscription import Subscription
-from longboat.codec import decode_failures
+from longboat.contract.broker import UNDECODABLE, Lease, Pulse, Settlement
+from longboat.core.codec import decode_failures
+from longboat.core.job import Cancelled, Dead, Done, Failure, Outcome, Park, Release, Retry, new_id
 from longboat.errors import BrokerError, Undecodable
-from longboat.job import Cancelled, Dead, Done, Failure, Outcome, Park, Release, Retry, new_id
 
 if TYPE_CHECKING:
     from longboat.brokers.rabbitmq.broker import RabbitmqBroker

@@ -11,12 +11,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import msgspec
 
-from longboat.board import Note
 from longboat.brokers.rabbitmq.ledger import Ledger, encode
 from longboat.brokers.rabbitmq.letter import Letter
 from longboat.brokers.rabbitmq.notes import Edge, End, children, key, pair, ties_after
-from longboat.codec import decode_job
-from longboat.job import Job, State, new_id
+from longboat.contract.kv import Note
+from longboat.core.codec import decode_job
+from longboat.core.job import Job, State, new_id
 
 Publish = Callable[[Sequence[tuple[Job, Letter, float, bytes]]], None]
 """(job, letter, delay, message) of each."""

@@ -6,8 +6,8 @@ import time
 
 import msgspec
 
-from longboat.broker import Lease
 from longboat.brokers.rabbitmq.letter import Letter
+from longboat.contract.broker import Lease
 
 
 class Held(msgspec.Struct, eq=False, gc=False):

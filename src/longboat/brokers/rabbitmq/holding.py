@@ -19,9 +19,9 @@ from pika.spec import Basic  # type: ignore[import-untyped]
 from longboat.brokers.rabbitmq import letter as letters
 from longboat.brokers.rabbitmq.held import Held
 from longboat.brokers.rabbitmq.link import Link, Message
-from longboat.codec import decode_job
+from longboat.core.codec import decode_job
+from longboat.core.job import Failure, Job
 from longboat.errors import BrokerError
-from longboat.job import Failure, Job
 
 if TYPE_CHECKING:
     from longboat.brokers.rabbitmq.broker import RabbitmqBroker

@@ -18,10 +18,10 @@ from longboat.brokers.rabbitmq.letter import Letter
 from longboat.brokers.rabbitmq.link import Link
 from longboat.brokers.rabbitmq.missing import unsupported
 from longboat.brokers.rabbitmq.names import LEVELS
-from longboat.codec import decode_failures, decode_job
+from longboat.contract.inspector import ConsumerView, GateView, Page
+from longboat.core.codec import decode_failures, decode_job
+from longboat.core.job import JobView, State
 from longboat.errors import Undecodable
-from longboat.inspector import ConsumerView, GateView, Page
-from longboat.job import JobView, State
 
 if TYPE_CHECKING:
     from longboat.brokers.rabbitmq.broker import RabbitmqBroker

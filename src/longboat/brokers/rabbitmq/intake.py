@@ -9,16 +9,16 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 
-from longboat.board import Note
-from longboat.broker import FORGOTTEN_AFTER, Token
 from longboat.brokers.rabbitmq.followers import Followers, Publish
 from longboat.brokers.rabbitmq.ledger import Ledger, encode
 from longboat.brokers.rabbitmq.letter import Letter
 from longboat.brokers.rabbitmq.notes import BACK, OVER, Claim, End, Entry, hashed, key, ties_after, timed
 from longboat.brokers.rabbitmq.packing import marked
-from longboat.codec import decode_job
+from longboat.contract.broker import FORGOTTEN_AFTER, Token
+from longboat.contract.kv import Note
+from longboat.core.codec import decode_job
+from longboat.core.job import Job, State, new_id, order_of
 from longboat.errors import UnknownParent
-from longboat.job import Job, State, new_id, order_of
 
 OLD = 100
 """Notes of a client's earlier tokens that are deleted together: a later one says all that they say."""

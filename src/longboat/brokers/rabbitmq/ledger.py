@@ -8,8 +8,6 @@ from typing import TypeVar
 
 import msgspec
 
-from longboat.board import NOTE_LIMIT, Board, Note
-from longboat.broker import DEAD_KEPT, FORGOTTEN_AFTER
 from longboat.brokers.rabbitmq.letter import Letter
 from longboat.brokers.rabbitmq.notes import (
     BACK,
@@ -25,9 +23,11 @@ from longboat.brokers.rabbitmq.notes import (
     pair,
     ties_after,
 )
-from longboat.codec import decode_failures, decode_job
+from longboat.contract.broker import DEAD_KEPT, FORGOTTEN_AFTER
+from longboat.contract.kv import NOTE_LIMIT, Board, Note
+from longboat.core.codec import decode_failures, decode_job
+from longboat.core.job import DEFAULT_KEEP, Failure, Job, JobView, Result, State, order_of
 from longboat.errors import Undecodable
-from longboat.job import DEFAULT_KEEP, Failure, Job, JobView, Result, State, order_of
 
 T = TypeVar("T")
 

@@ -7,11 +7,11 @@ from typing import Any
 
 import msgspec
 
-from longboat.broker import LOST, Lease
 from longboat.brokers.rabbitmq.link import Message
 from longboat.brokers.rabbitmq.names import Names, address, key_of, level_of, units_of
-from longboat.codec import decode_failures, decode_job, encode_failures, encode_job
-from longboat.job import FAILURES_KEPT, Cancelled, Dead, Done, Failure, Job, Outcome, Park, Release, Retry
+from longboat.contract.broker import LOST, Lease
+from longboat.core.codec import decode_failures, decode_job, encode_failures, encode_job
+from longboat.core.job import FAILURES_KEPT, Cancelled, Dead, Done, Failure, Job, Outcome, Park, Release, Retry
 
 TRACEBACK_KEPT = 2000
 """Characters of each traceback, its end: all headers of a message fit one frame of 128 kB."""

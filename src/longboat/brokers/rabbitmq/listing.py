@@ -8,8 +8,8 @@ from collections.abc import Iterator
 
 from longboat.brokers.rabbitmq.ledger import Ledger, Seen, opened
 from longboat.brokers.rabbitmq.notes import Entry
-from longboat.inspector import Page
-from longboat.job import State
+from longboat.contract.inspector import Page
+from longboat.core.job import State
 
 TOGETHER = 500
 

@@ -7,8 +7,6 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from longboat.board import Note
-from longboat.broker import DEAD_KEPT, LOST
 from longboat.brokers.rabbitmq import listing
 from longboat.brokers.rabbitmq.inspector import RabbitmqInspector
 from longboat.brokers.rabbitmq.ledger import Seen, back, encode, opened
@@ -16,10 +14,12 @@ from longboat.brokers.rabbitmq.letter import Letter
 from longboat.brokers.rabbitmq.notes import HELD, OVER, Claim, Entry, key, pair
 from longboat.brokers.rabbitmq.packing import away
 from longboat.brokers.rabbitmq.stored import Stored
-from longboat.codec import decode_job
+from longboat.contract.broker import DEAD_KEPT, LOST
+from longboat.contract.inspector import ConsumerView, Page
+from longboat.contract.kv import Note
+from longboat.core.codec import decode_job
+from longboat.core.job import Failure, JobView, State
 from longboat.errors import Undecodable
-from longboat.inspector import ConsumerView, Page
-from longboat.job import Failure, JobView, State
 
 if TYPE_CHECKING:
     from longboat.brokers.rabbitmq.broker import RabbitmqBroker

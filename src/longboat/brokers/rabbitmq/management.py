@@ -15,7 +15,7 @@ from urllib.parse import quote, unquote, urlsplit
 import msgspec
 
 from longboat.brokers.rabbitmq.names import LEVELS, STEPS, Names
-from longboat.job import State
+from longboat.core.job import State
 
 PAUSE = 10.0
 """Seconds for which a plugin that did not answer is not asked again."""

@@ -6,10 +6,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from longboat.board import Note
+from longboat.contract.kv import Note
+from longboat.contract.results import Listener
+from longboat.core.job import Result
 from longboat.errors import Unsupported
-from longboat.job import Result
-from longboat.results import Listener
 
 KNOWN = {
     "a_chosen_id_stays_known_after_its_job",

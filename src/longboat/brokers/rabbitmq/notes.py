@@ -20,8 +20,8 @@ import math
 
 import msgspec
 
-from longboat.job import Failure, State
-from longboat.ties import Ties
+from longboat.core.constraints import Ties
+from longboat.core.job import Failure, State
 
 HELD, BACK, OVER = range(3)
 

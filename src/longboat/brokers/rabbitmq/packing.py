@@ -12,14 +12,14 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 
-from longboat.board import Note
-from longboat.broker import DEAD_KEPT, LOST
 from longboat.brokers.rabbitmq.ledger import Ledger, Seen, back, encode, opened
 from longboat.brokers.rabbitmq.notes import BACK, HELD, OVER, Claim, Entry, hashed, key, ties_after
-from longboat.codec import decode_failures, decode_job
+from longboat.contract.broker import DEAD_KEPT, LOST
+from longboat.contract.kv import Note
+from longboat.contract.transfer import ROOM, Parcel
+from longboat.core.codec import decode_failures, decode_job
+from longboat.core.job import Failure, Job, State, new_id, order_of
 from longboat.errors import Undecodable
-from longboat.job import Failure, Job, State, new_id, order_of
-from longboat.transit import ROOM, Parcel
 
 PACKED, AWAY = "packed", "away"
 """What a claim says in place of its worker: marked by the batch that it names, and gone for good; the job may come back."""

@@ -12,9 +12,9 @@ import msgspec
 from longboat.brokers.rabbitmq.link import Link
 from longboat.brokers.rabbitmq.notes import End, key
 from longboat.brokers.rabbitmq.stored import Stored
+from longboat.contract.results import Listener
+from longboat.core.job import Result, new_id
 from longboat.errors import BrokerError
-from longboat.job import Result, new_id
-from longboat.results import Listener
 
 if TYPE_CHECKING:
     from longboat.brokers.rabbitmq.broker import RabbitmqBroker

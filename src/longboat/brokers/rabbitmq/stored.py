@@ -8,8 +8,6 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from longboat.board import Note
-from longboat.broker import CANCELLED, EXPIRED, Broker
 from longboat.brokers.rabbitmq import letter as letters
 from longboat.brokers.rabbitmq.followers import Followers
 from longboat.brokers.rabbitmq.intake import Intake
@@ -17,9 +15,11 @@ from longboat.brokers.rabbitmq.ledger import Ledger, Seen, back, encode
 from longboat.brokers.rabbitmq.letter import Letter
 from longboat.brokers.rabbitmq.notes import BACK, HELD, OVER, Claim, End, children, key, pair
 from longboat.brokers.rabbitmq.packing import left_alone, marked
-from longboat.codec import decode_failures, decode_job
+from longboat.contract.broker import CANCELLED, EXPIRED, Broker
+from longboat.contract.kv import Note
+from longboat.core.codec import decode_failures, decode_job
+from longboat.core.job import Failure, Job, State, new_id
 from longboat.errors import BrokerError
-from longboat.job import Failure, Job, State, new_id
 
 if TYPE_CHECKING:
     from longboat.brokers.rabbitmq.broker import RabbitmqBroker

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from longboat.board import Note
 from longboat.brokers.rabbitmq.ledger import Seen, opened
 from longboat.brokers.rabbitmq.names import level_of
 from longboat.brokers.rabbitmq.notes import HELD, hashed
@@ -24,7 +23,8 @@ from longboat.brokers.rabbitmq.packing import (
 )
 from longboat.brokers.rabbitmq.sweeping import Place, Sweep
 from longboat.brokers.rabbitmq.unpacking import Unpacking
-from longboat.transit import Parcel
+from longboat.contract.kv import Note
+from longboat.contract.transfer import Parcel
 
 if TYPE_CHECKING:
     from longboat.brokers.rabbitmq.broker import RabbitmqBroker

@@ -9,8 +9,6 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from longboat.board import Note
-from longboat.broker import DEAD_KEPT, FORGOTTEN_AFTER, UNDECODABLE
 from longboat.brokers.rabbitmq import letter as letters
 from longboat.brokers.rabbitmq.ledger import INLINE, Seen, encode, opened
 from longboat.brokers.rabbitmq.letter import Letter
@@ -18,9 +16,11 @@ from longboat.brokers.rabbitmq.names import LONGEST
 from longboat.brokers.rabbitmq.notes import BACK, OVER, Claim, End, Entry, hashed, key, timed
 from longboat.brokers.rabbitmq.packing import NEVER, away, decoded
 from longboat.brokers.rabbitmq.sweeping import Sweep
-from longboat.codec import decode_failures
-from longboat.job import Failure, Job, State, new_id
-from longboat.transit import Parcel
+from longboat.contract.broker import DEAD_KEPT, FORGOTTEN_AFTER, UNDECODABLE
+from longboat.contract.kv import Note
+from longboat.contract.transfer import Parcel
+from longboat.core.codec import decode_failures
+from longboat.core.job import Failure, Job, State, new_id
 
 if TYPE_CHECKING:
     from longboat.brokers.rabbitmq.broker import RabbitmqBroker

@@ -11,7 +11,7 @@ from redis.backoff import NoBackoff
 from redis.crc import key_slot
 from redis.retry import Retry
 
-from longboat.clock import SYSTEM
+from longboat.core.clock import SYSTEM
 from longboat.errors import ConfigError
 
 SCHEMES = ("redis", "rediss", "unix", "redis+sentinel", "redis+cluster")

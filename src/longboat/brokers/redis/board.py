@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from longboat.board import NOTE_LIMIT, Note
 from longboat.brokers.redis.server import Server, Value
+from longboat.contract.kv import NOTE_LIMIT, Note
 from longboat.errors import TooLarge
 
 _BATCH = 1000

@@ -8,8 +8,6 @@ import os
 from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
-from longboat import codec
-from longboat.broker import Token
 from longboat.brokers.redis.address import address_of
 from longboat.brokers.redis.board import RedisBoard
 from longboat.brokers.redis.consumer import RedisConsumer
@@ -19,9 +17,11 @@ from longboat.brokers.redis.results import RedisResults
 from longboat.brokers.redis.server import Server, Value
 from longboat.brokers.redis.tied import is_tied, tied_values
 from longboat.brokers.redis.transit import RedisTransit
-from longboat.clock import Clock
+from longboat.contract.broker import Token
+from longboat.core import codec
+from longboat.core.clock import Clock
+from longboat.core.job import Failure, Job
 from longboat.errors import UnknownParent
-from longboat.job import Failure, Job
 
 DEFAULT_PREFIX = "longboat"
 _HEADROOM = 0.95

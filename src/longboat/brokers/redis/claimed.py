@@ -7,11 +7,11 @@ from collections.abc import Sequence
 
 import msgspec
 
-from longboat import codec
-from longboat.broker import Lease
 from longboat.brokers.redis.keys import SIZE, key_of, split
+from longboat.contract.broker import Lease
+from longboat.core import codec
+from longboat.core.job import MESSAGE_VERSION, Job
 from longboat.errors import Undecodable
-from longboat.job import MESSAGE_VERSION, Job
 
 _jobs = msgspec.msgpack.Decoder(list[Job])
 _history = msgspec.msgpack.Decoder(tuple[int, int, list[msgspec.Raw]])

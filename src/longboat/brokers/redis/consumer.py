@@ -9,15 +9,15 @@ import threading
 from collections.abc import Collection, Sequence
 from hashlib import blake2b
 
-from longboat import codec
-from longboat.broker import UNDECODABLE, Lease, Pulse, Settlement
 from longboat.brokers.redis.claimed import Claimed
 from longboat.brokers.redis.keys import key_of
 from longboat.brokers.redis.server import Line, Server, Value
 from longboat.brokers.redis.settling import Batch, Held
-from longboat.clock import SYSTEM
+from longboat.contract.broker import UNDECODABLE, Lease, Pulse, Settlement
+from longboat.core import codec
+from longboat.core.clock import SYSTEM
+from longboat.core.job import Dead, Failure
 from longboat.errors import BrokerError, Undecodable
-from longboat.job import Dead, Failure
 
 _AGAIN = b"again"
 """Said by a claim that has stopped among jobs that limits shut out: others may stand behind them."""

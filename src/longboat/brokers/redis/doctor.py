@@ -11,7 +11,7 @@ from redis.utils import HIREDIS_AVAILABLE
 
 from longboat.brokers.redis.broker import RedisBroker
 from longboat.brokers.redis.server import Server, Value
-from longboat.clock import SYSTEM, Clock
+from longboat.core.clock import SYSTEM, Clock
 from longboat.errors import BrokerError
 
 OLDEST = (6, 2)

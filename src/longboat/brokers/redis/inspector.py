@@ -9,9 +9,9 @@ from typing import Any
 from longboat.brokers.redis.keys import key_of
 from longboat.brokers.redis.server import Server
 from longboat.brokers.redis.views import view
+from longboat.contract.inspector import ConsumerView, GateView, Page
+from longboat.core.job import JobView, State
 from longboat.errors import ConfigError
-from longboat.inspector import ConsumerView, GateView, Page
-from longboat.job import JobView, State
 
 _BATCH = 500
 _LOOKED_AT = 1000

@@ -8,13 +8,13 @@ import struct
 import threading
 from collections.abc import Sequence
 
-from longboat import codec
 from longboat.brokers.redis.keys import SIZE, key_of
 from longboat.brokers.redis.server import Line, Server
 from longboat.brokers.redis.views import Ended, job_or_none, last_failure
-from longboat.clock import SYSTEM
+from longboat.core import codec
+from longboat.core.clock import SYSTEM
+from longboat.core.job import Failure, Result, State
 from longboat.errors import BrokerError
-from longboat.job import Failure, Result, State
 
 _SHORTEST = 0.002
 _BATCH = 1000

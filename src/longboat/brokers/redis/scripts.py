@@ -7,8 +7,8 @@ import hashlib
 import re
 from importlib.resources import files
 
-from longboat.broker import CANCELLED, DEAD_KEPT, ENDED_KEPT, EXPIRED, FORGOTTEN_AFTER, LOST
-from longboat.job import DEFAULT_KEEP, FAILURES_KEPT
+from longboat.contract.broker import CANCELLED, DEAD_KEPT, ENDED_KEPT, EXPIRED, FORGOTTEN_AFTER, LOST
+from longboat.core.job import DEFAULT_KEEP, FAILURES_KEPT
 
 PACK = 256
 """Keys in one pack of ready jobs, at most: what a claim of a single job has to copy."""

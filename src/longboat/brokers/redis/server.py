@@ -14,7 +14,7 @@ from redis import exceptions
 from longboat.brokers.redis.address import Address
 from longboat.brokers.redis.faults import translated
 from longboat.brokers.redis.scripts import script
-from longboat.clock import Clock
+from longboat.core.clock import Clock
 from longboat.errors import BrokerUnavailable
 
 Value = bytes | str | int | float

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from longboat.broker import Lease, Settlement
 from longboat.brokers.redis.claimed import INDEX_BITS
 from longboat.brokers.redis.server import Value
-from longboat.codec import encode_failures
-from longboat.job import Cancelled, Dead, Done, Failure, Outcome, Park, Release, Retry
+from longboat.contract.broker import Lease, Settlement
+from longboat.core.codec import encode_failures
+from longboat.core.job import Cancelled, Dead, Done, Failure, Outcome, Park, Release, Retry
 
 Held = dict[int, bytes]
 """Keys of the jobs that a consumer leases, by the leases' tokens."""

@@ -6,7 +6,7 @@ import msgspec
 
 from longboat.brokers.redis.keys import key_of
 from longboat.brokers.redis.server import Value
-from longboat.ties import Ties
+from longboat.core.constraints import Ties
 
 
 def is_tied(ties: Ties) -> bool:

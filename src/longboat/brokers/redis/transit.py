@@ -10,8 +10,8 @@ from longboat.brokers.redis.keys import key_of, shown
 from longboat.brokers.redis.server import Server, Value
 from longboat.brokers.redis.tied import tied_values
 from longboat.brokers.redis.views import job_or_none
-from longboat.job import Failure
-from longboat.transit import ROOM, Parcel
+from longboat.contract.transfer import ROOM, Parcel
+from longboat.core.job import Failure
 
 _FIELDS = 8
 """Of one parcel: see lua/pack.lua."""

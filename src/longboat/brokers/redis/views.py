@@ -8,10 +8,10 @@ from typing import Any
 
 import msgspec
 
-from longboat import codec
 from longboat.brokers.redis.keys import shown
+from longboat.core import codec
+from longboat.core.job import Failure, Job, JobView, State
 from longboat.errors import Undecodable
-from longboat.job import Failure, Job, JobView, State
 
 _DONE = struct.Struct(">ddI6sH")
 _STATES = {"s": State.SUCCEEDED, "d": State.DEAD, "c": State.CANCELLED}

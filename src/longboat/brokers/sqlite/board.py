@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from longboat.board import NOTE_LIMIT, Note
 from longboat.brokers.sqlite.store import Store, Transaction
+from longboat.contract.kv import NOTE_LIMIT, Note
 from longboat.errors import TooLarge
 
 _WRITE = "INSERT OR REPLACE INTO notes VALUES (?, ?, ?, ?)"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Collection, Sequence
 
-from longboat.broker import Token
 from longboat.brokers.sqlite import put, sweep
 from longboat.brokers.sqlite.board import SqliteBoard
 from longboat.brokers.sqlite.consumer import SqliteConsumer
@@ -15,8 +14,9 @@ from longboat.brokers.sqlite.results import SqliteResults
 from longboat.brokers.sqlite.store import Store, Synchronous
 from longboat.brokers.sqlite.transit import SqliteTransit
 from longboat.brokers.sqlite.wake import CONSUMER, LISTENER, Ringer
-from longboat.clock import SYSTEM, Clock
-from longboat.job import Failure, Job
+from longboat.contract.broker import Token
+from longboat.core.clock import SYSTEM, Clock
+from longboat.core.job import Failure, Job
 
 
 class SqliteBroker:

@@ -7,15 +7,15 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from longboat import codec
-from longboat.broker import DEAD_KEPT, UNDECODABLE, Lease
 from longboat.brokers.sqlite.ending import appended, number
 from longboat.brokers.sqlite.following import give_inputs
 from longboat.brokers.sqlite.gates import let_in_or_shut_out
 from longboat.brokers.sqlite.store import Transaction
+from longboat.contract.broker import DEAD_KEPT, UNDECODABLE, Lease
+from longboat.core import codec
+from longboat.core.constraints import Gate
+from longboat.core.job import MESSAGE_VERSION, Failure, Job, State
 from longboat.errors import Undecodable
-from longboat.job import MESSAGE_VERSION, Failure, Job, State
-from longboat.ties import Gate
 
 _CLAIM = """
     INSERT INTO leased (consumer, started, cancel, since, queue, rank, seq, id, attempts, returns, expires_at, failures)

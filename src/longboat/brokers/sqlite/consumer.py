@@ -7,13 +7,13 @@ import math
 import threading
 from collections.abc import Collection, Sequence
 
-from longboat.broker import Lease, Pulse, Settlement
 from longboat.brokers.sqlite import prune, settle, sweep
 from longboat.brokers.sqlite.claim import claim
 from longboat.brokers.sqlite.look import Look, Looker, has_ready, repark, waiting_queues
 from longboat.brokers.sqlite.store import Store, Transaction
 from longboat.brokers.sqlite.wake import CONSUMER, LISTENER, Bell, Ringer, consumer_bell
-from longboat.clock import SYSTEM
+from longboat.contract.broker import Lease, Pulse, Settlement
+from longboat.core.clock import SYSTEM
 from longboat.errors import BrokerError
 
 _LOOK_ANYWAY = 0.5

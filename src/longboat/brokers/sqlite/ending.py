@@ -6,12 +6,12 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
-from longboat import codec
-from longboat.broker import FORGOTTEN_AFTER
 from longboat.brokers.sqlite.following import unfollow
 from longboat.brokers.sqlite.store import Transaction
+from longboat.contract.broker import FORGOTTEN_AFTER
+from longboat.core import codec
+from longboat.core.job import DEFAULT_KEEP, FAILURES_KEPT, Failure, State
 from longboat.errors import Undecodable
-from longboat.job import DEFAULT_KEEP, FAILURES_KEPT, Failure, State
 
 
 class Ending(NamedTuple):

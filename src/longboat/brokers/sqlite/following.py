@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
-from longboat.broker import Lease
 from longboat.brokers.sqlite.packing import PIECE, as_json, packed
 from longboat.brokers.sqlite.places import is_here, is_remembered, places
 from longboat.brokers.sqlite.store import Transaction
+from longboat.contract.broker import Lease
+from longboat.core.job import Job, State
 from longboat.errors import UnknownParent
-from longboat.job import Job, State
 
 AFTER = "\x00after"
 """The task under which they are parked: no consumer names it."""

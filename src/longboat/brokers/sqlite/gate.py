@@ -8,7 +8,7 @@ import os
 import threading
 import time
 
-from longboat.clock import SYSTEM
+from longboat.core.clock import SYSTEM
 from longboat.errors import BrokerUnavailable
 
 _FIRST_PAUSE = 50e-6

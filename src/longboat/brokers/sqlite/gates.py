@@ -7,15 +7,15 @@ import sqlite3
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
-from longboat import codec
-from longboat.broker import Lease
 from longboat.brokers.sqlite.following import NEVER, NO_REASON
 from longboat.brokers.sqlite.packing import as_json
 from longboat.brokers.sqlite.store import Transaction
+from longboat.contract.broker import Lease
+from longboat.contract.inspector import GateView
+from longboat.core import codec
+from longboat.core.constraints import Gate
+from longboat.core.job import State
 from longboat.errors import Undecodable
-from longboat.inspector import GateView
-from longboat.job import State
-from longboat.ties import Gate
 
 LINE = "\x00gate "
 """What the task of a line begins with; the limit's key follows."""

@@ -6,14 +6,14 @@ from collections.abc import Collection, Mapping, Sequence
 
 import msgspec
 
-from longboat.broker import CANCELLED
 from longboat.brokers.sqlite import gates, prune, views
 from longboat.brokers.sqlite.ending import Ending, appended, cancelled_kept, end, forget
 from longboat.brokers.sqlite.store import Store, Transaction
 from longboat.brokers.sqlite.sweep import remove
 from longboat.brokers.sqlite.wake import CONSUMER, LISTENER, Ringer
-from longboat.inspector import ConsumerView, GateView, Page
-from longboat.job import Failure, JobView, State
+from longboat.contract.broker import CANCELLED
+from longboat.contract.inspector import ConsumerView, GateView, Page
+from longboat.core.job import Failure, JobView, State
 
 _CHUNK = 200
 """Jobs changed in one transaction, at most: workers wait meanwhile."""

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from longboat.brokers.sqlite.store import Transaction
-from longboat.job import State
+from longboat.core.job import State
 
 Parked = tuple[Any, ...]
 """A row of `ready`, then task, dead_at and reason."""

@@ -6,7 +6,7 @@ import sqlite3
 from collections.abc import Iterable
 
 from longboat.brokers.sqlite.store import Transaction
-from longboat.job import new_id, order_of
+from longboat.core.job import new_id, order_of
 
 _ROUND = 1 << 14
 """Places in time that one round of turns has, about 4 µs: so many keys have a place of their own in it."""

@@ -5,12 +5,12 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Callable
 
-from longboat.broker import ENDED_KEPT, FORGOTTEN_AFTER
 from longboat.brokers.sqlite import gates
 from longboat.brokers.sqlite.board import forget_notes
 from longboat.brokers.sqlite.ending import forget
 from longboat.brokers.sqlite.store import Store, Transaction
-from longboat.job import State
+from longboat.contract.broker import ENDED_KEPT, FORGOTTEN_AFTER
+from longboat.core.job import State
 
 EVERY = 2.0
 """Seconds between one process's rounds."""

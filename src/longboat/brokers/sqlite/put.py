@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from longboat import codec
-from longboat.broker import Token
 from longboat.brokers.sqlite.following import check_behind, follow, parents_behind, wait
 from longboat.brokers.sqlite.packing import PIECE, as_json, packed
 from longboat.brokers.sqlite.places import is_here, is_remembered, new_place
 from longboat.brokers.sqlite.store import Store, Transaction
-from longboat.job import Job, State, order_of
+from longboat.contract.broker import Token
+from longboat.core import codec
+from longboat.core.job import Job, State, order_of
 
 _KEY = "CAST(j.key AS INTEGER), substr(j.key, instr(j.key, ' ') + 1)"
 """SQL: (seq, id) of a key made by `_key`. Only generated ids travel so: any other text may not survive JSON."""

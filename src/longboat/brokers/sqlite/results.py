@@ -9,14 +9,14 @@ from collections.abc import Collection, Sequence
 
 import msgspec
 
-from longboat import codec
 from longboat.brokers.sqlite.packing import as_json
 from longboat.brokers.sqlite.places import places
 from longboat.brokers.sqlite.store import Store
 from longboat.brokers.sqlite.wake import LISTENER, Bell
-from longboat.clock import SYSTEM
+from longboat.core import codec
+from longboat.core.clock import SYSTEM
+from longboat.core.job import Result, State
 from longboat.errors import Undecodable
-from longboat.job import Result, State
 
 _LOOK_ANYWAY = 0.5
 """Seconds between looks while nothing happens: what heals a wake-up that was missed."""

@@ -8,14 +8,14 @@ from typing import NamedTuple
 
 import msgspec
 
-from longboat.broker import CANCELLED, DEAD_KEPT, Lease, Settlement
 from longboat.brokers.sqlite.ending import appended, cancelled_kept, forget, number
 from longboat.brokers.sqlite.following import any_edges, forget_inputs, succeeded
 from longboat.brokers.sqlite.gates import leave
 from longboat.brokers.sqlite.packing import PIECE, as_json, packed
 from longboat.brokers.sqlite.store import Transaction
-from longboat.codec import encode_failures
-from longboat.job import Cancelled, Dead, Done, Failure, Park, Release, Retry, State
+from longboat.contract.broker import CANCELLED, DEAD_KEPT, Lease, Settlement
+from longboat.core.codec import encode_failures
+from longboat.core.job import Cancelled, Dead, Done, Failure, Park, Release, Retry, State
 
 _LEASED = "FROM json_each(:keys) AS j CROSS JOIN leased AS l ON l.token = CAST(j.key AS INTEGER)"
 """SQL: the leases whose tokens the keys begin with."""

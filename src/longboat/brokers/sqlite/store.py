@@ -15,9 +15,9 @@ from longboat.brokers.sqlite import migration
 from longboat.brokers.sqlite.faults import translated
 from longboat.brokers.sqlite.forks import VISITS
 from longboat.brokers.sqlite.gate import Gate
-from longboat.clock import Clock
+from longboat.core.clock import Clock
+from longboat.core.job import State
 from longboat.errors import BrokerFull, BrokerUnavailable
-from longboat.job import State
 
 Synchronous = Literal["full", "normal"]
 

@@ -6,12 +6,12 @@ from typing import NamedTuple
 
 import msgspec
 
-from longboat import codec
-from longboat.broker import CANCELLED, DEAD_KEPT, EXPIRED, LOST
 from longboat.brokers.sqlite import gates
 from longboat.brokers.sqlite.ending import Ending, appended, end, keep_of
 from longboat.brokers.sqlite.store import Transaction
-from longboat.job import Failure, State
+from longboat.contract.broker import CANCELLED, DEAD_KEPT, EXPIRED, LOST
+from longboat.core import codec
+from longboat.core.job import Failure, State
 
 CHUNK = 1000
 """Rows moved in one transaction, at most."""

@@ -7,8 +7,6 @@ from typing import Any
 
 import msgspec
 
-from longboat import codec
-from longboat.broker import DEAD_KEPT
 from longboat.brokers.sqlite import views
 from longboat.brokers.sqlite.ending import Ending, end, forget
 from longboat.brokers.sqlite.following import is_followed
@@ -17,8 +15,10 @@ from longboat.brokers.sqlite.put import is_next
 from longboat.brokers.sqlite.store import Store, Transaction
 from longboat.brokers.sqlite.sweep import remove
 from longboat.brokers.sqlite.wake import CONSUMER, LISTENER, Ringer
-from longboat.job import State, order_of
-from longboat.transit import ROOM, Parcel
+from longboat.contract.broker import DEAD_KEPT
+from longboat.contract.transfer import ROOM, Parcel
+from longboat.core import codec
+from longboat.core.job import State, order_of
 
 _AWAY = 0
 """The place in time of an id that is remembered since its job was packed: it may come back."""

@@ -8,12 +8,12 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from longboat import codec
 from longboat.brokers.sqlite.packing import as_json
 from longboat.brokers.sqlite.places import places
+from longboat.contract.inspector import Page
+from longboat.core import codec
+from longboat.core.job import Job, JobView, State
 from longboat.errors import ConfigError, Undecodable
-from longboat.inspector import Page
-from longboat.job import Job, JobView, State
 
 _LOOKED_AT = 1000
 """Rows that one page of a single task looks at, at most."""

@@ -9,8 +9,8 @@ from longboat.dashboard.ask import Ask, Page, Refused
 from longboat.dashboard.screens.jobs import row, suggestions
 from longboat.dashboard.site import Site
 from longboat.errors import ConfigError
-from longboat.search import search, written
-from longboat.template import checked_name
+from longboat.operate.search import search, written
+from longboat.tasks.template import checked_name
 
 LISTED = 10
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from longboat.core.job import State
 from longboat.dashboard import bulk
 from longboat.dashboard.ask import Ask, Page, Refused
 from longboat.dashboard.plain import masked_text
 from longboat.dashboard.screens.jobs import row
 from longboat.dashboard.site import Site
-from longboat.job import State
-from longboat.search import Query, search, written
+from longboat.operate.search import Query, search, written
 
 SHOWN = 200
 LISTED = 20

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from longboat import flows
+from longboat.client import flows
+from longboat.core.job import JobView, State
 from longboat.dashboard.ask import Ask, Page
 from longboat.dashboard.graph import HEIGHT, WIDTH, graph
 from longboat.dashboard.site import Site
-from longboat.job import JobView, State
-from longboat.search import ORDER
+from longboat.operate.search import ORDER
 
 NEWEST = 30
 DRAWN = 5000

@@ -6,15 +6,15 @@ from typing import Any
 
 import msgspec
 
-from longboat.clock import SYSTEM
+from longboat.core.clock import SYSTEM
+from longboat.core.job import Failure, JobView, State
 from longboat.dashboard.ask import Ask, Page, Refused
 from longboat.dashboard.plain import decoded, masked, masked_text, pretty
 from longboat.dashboard.site import Site
-from longboat.explain import explain
-from longboat.handle import LOGS, PROGRESS, LogLine, Progress
-from longboat.history import decoded as readable
-from longboat.history import fingerprint
-from longboat.job import Failure, JobView, State
+from longboat.observe.history import decoded as readable
+from longboat.observe.history import fingerprint
+from longboat.operate.explain import explain
+from longboat.tasks.handle import LOGS, PROGRESS, LogLine, Progress
 
 WIDTH = 1000.0
 """Of the time line's drawing."""

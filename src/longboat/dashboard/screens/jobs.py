@@ -8,13 +8,13 @@ from typing import Any
 
 import msgspec
 
+from longboat.core.job import JobView, State
 from longboat.dashboard.ask import Ask, Data, Page
 from longboat.dashboard.plain import asked, masked_text, one_line
 from longboat.dashboard.site import Site
 from longboat.dashboard.words import moment
 from longboat.errors import ConfigError, Unsupported
-from longboat.job import JobView, State
-from longboat.search import ORDER, Found, Query, search, written
+from longboat.operate.search import ORDER, Found, Query, search, written
 
 LIMIT = 50
 IN_CSV = 10_000

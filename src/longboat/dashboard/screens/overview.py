@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 
+from longboat.core.job import State
 from longboat.dashboard import charts
 from longboat.dashboard.ask import Ask, Data, Page, as_json
 from longboat.dashboard.screens.queues import rows
 from longboat.dashboard.site import RECENT, Site
-from longboat.history import Tally, WorkerCard, quantile
-from longboat.job import State
+from longboat.observe.history import Tally, WorkerCard, quantile
 
 SHOWN = 8
 """Queues and failure groups."""

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import msgspec
 
-from longboat import history
-from longboat.clock import SYSTEM
+from longboat.core.clock import SYSTEM
+from longboat.core.job import State
 from longboat.dashboard import charts
 from longboat.dashboard.ask import Ask, Page
 from longboat.dashboard.site import RECENT, Site
 from longboat.dashboard.verbs import PURGED
-from longboat.history import GRAINS, Tally, quantile
-from longboat.job import State
+from longboat.observe import history
+from longboat.observe.history import GRAINS, Tally, quantile
 
 AGED = 50
 """Queues whose oldest job is looked for: one look each."""

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from longboat import scheduler
-from longboat.clock import SYSTEM
+from longboat.core.clock import SYSTEM
 from longboat.dashboard.ask import Ask, Page
 from longboat.dashboard.plain import one_line
 from longboat.dashboard.site import Site
 from longboat.errors import LongboatError
-from longboat.schedule import Schedule
+from longboat.operate import scheduler
+from longboat.tasks.schedule import Schedule
 
 NEXT = 5
 

@@ -7,11 +7,11 @@ import platform
 import re
 
 from longboat import __version__
+from longboat.core.memory import resident
 from longboat.dashboard import audit
 from longboat.dashboard.ask import Ask, Page
 from longboat.dashboard.plain import MASK, masked_text
 from longboat.dashboard.site import Site
-from longboat.footprint import resident
 
 _SECRET = re.compile(r"KEY|TOKEN|SECRET|PASSW", re.IGNORECASE)
 

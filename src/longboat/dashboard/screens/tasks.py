@@ -7,7 +7,7 @@ from longboat.dashboard.ask import Ask, Page
 from longboat.dashboard.calls import blanks
 from longboat.dashboard.site import Site
 from longboat.dashboard.words import percent, span
-from longboat.history import Tally, quantile
+from longboat.observe.history import Tally, quantile
 
 
 def screen(site: Site, ask: Ask) -> Page:  # noqa: ARG001

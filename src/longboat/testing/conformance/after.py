@@ -5,9 +5,10 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from longboat.broker import Consumer, Settlement
+from longboat.contract.broker import Consumer, Settlement
+from longboat.core.constraints import Ties
+from longboat.core.job import Cancelled, Dead, Done, Job, Release, Retry, State
 from longboat.errors import UnknownParent
-from longboat.job import Cancelled, Dead, Done, Job, Release, Retry, State
 from longboat.testing.conformance.clause import clause
 from longboat.testing.conformance.stage import (
     BOOM,
@@ -26,7 +27,6 @@ from longboat.testing.conformance.stage import (
     take_all,
     timed,
 )
-from longboat.ties import Ties
 
 
 def follower(*parents: Job, **fields: Any) -> Job:

@@ -6,8 +6,8 @@ import time
 
 import msgspec
 
-from longboat.broker import LOST, Settlement
-from longboat.job import FAILURES_KEPT, Dead, Done, Failure, Park, Release, Retry, State
+from longboat.contract.broker import LOST, Settlement
+from longboat.core.job import FAILURES_KEPT, Dead, Done, Failure, Park, Release, Retry, State
 from longboat.testing.conformance.clause import clause
 from longboat.testing.conformance.stage import BOOM, Stage, check, eventually, same, settle, some, take, take_all
 

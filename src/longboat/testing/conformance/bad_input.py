@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from longboat.broker import UNDECODABLE, Consumer
-from longboat.codec import encode_job
-from longboat.job import JobView, State
+from longboat.contract.broker import UNDECODABLE, Consumer
+from longboat.core.codec import encode_job
+from longboat.core.job import JobView, State
 from longboat.testing.conformance.clause import clause
 from longboat.testing.conformance.stage import Stage, eventually, ids, job, nothing, same, take_all
 

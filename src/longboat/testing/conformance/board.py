@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from longboat.board import NOTE_LIMIT, Note
+from longboat.contract.kv import NOTE_LIMIT, Note
 from longboat.errors import TooLarge
 from longboat.testing.conformance.clause import clause
 from longboat.testing.conformance.stage import Stage, check, eventually, meanwhile, same

@@ -9,7 +9,7 @@ from typing import Protocol
 
 import msgspec
 
-from longboat.broker import Broker
+from longboat.contract.broker import Broker
 from longboat.testing.conformance.stage import Stage
 
 

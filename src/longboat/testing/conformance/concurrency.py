@@ -7,8 +7,8 @@ import threading
 import time
 from collections.abc import Callable
 
-from longboat.broker import Broker, Consumer, Lease, Settlement
-from longboat.job import Done, Outcome, Release, Retry, State
+from longboat.contract.broker import Broker, Consumer, Lease, Settlement
+from longboat.core.job import Done, Outcome, Release, Retry, State
 from longboat.testing.conformance.clause import clause
 from longboat.testing.conformance.stage import BOOM, Stage, check, ids, job, limits, meanwhile, same, some, take_all
 

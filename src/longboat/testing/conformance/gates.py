@@ -6,8 +6,9 @@ import threading
 import time
 from typing import Any
 
-from longboat.broker import Consumer, Lease, Settlement
-from longboat.job import Done, Failure, Job, Park, Release, Retry, State
+from longboat.contract.broker import Consumer, Lease, Settlement
+from longboat.core.constraints import Gate, Ties
+from longboat.core.job import Done, Failure, Job, Park, Release, Retry, State
 from longboat.testing.conformance.clause import clause
 from longboat.testing.conformance.stage import (
     BOOM,
@@ -26,7 +27,6 @@ from longboat.testing.conformance.stage import (
     take_all,
     timed,
 )
-from longboat.ties import Gate, Ties
 
 
 def limited(*gates: Gate, **fields: Any) -> Job:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import time
 
-from longboat.broker import Consumer, Lease, Settlement
-from longboat.job import Done, State
+from longboat.contract.broker import Consumer, Lease, Settlement
+from longboat.core.job import Done, State
 from longboat.testing.conformance.clause import clause
 from longboat.testing.conformance.stage import BOOM, Stage, check, ids, limits, nothing, same, settle, some, take, take_all
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from longboat.job import Cancelled, Dead, Done, Job, Outcome, Park, Release, Retry, State
+from longboat.core.job import Cancelled, Dead, Done, Job, Outcome, Park, Release, Retry, State
 from longboat.testing.conformance.clause import clause
 from longboat.testing.conformance.stage import BOOM, Stage, check, ids, job, same, settle, some, take, take_all
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import time
 
-from longboat.broker import CANCELLED, ENDED_KEPT, Lease, Settlement
-from longboat.job import Cancelled, Dead, Done, Outcome, Park, Release, Retry, State
+from longboat.contract.broker import CANCELLED, ENDED_KEPT, Lease, Settlement
+from longboat.core.job import Cancelled, Dead, Done, Outcome, Park, Release, Retry, State
 from longboat.testing.conformance.clause import clause
 from longboat.testing.conformance.stage import (
     BOOM,

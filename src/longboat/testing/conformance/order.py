@@ -5,8 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from longboat.broker import Consumer
-from longboat.job import Release, Retry
+from longboat.contract.broker import Consumer
+from longboat.core.job import Release, Retry
 from longboat.testing.conformance.clause import clause
 from longboat.testing.conformance.stage import BOOM, Stage, check, ids, job, same, settle, some, take, take_all
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import time
 
-from longboat.broker import UNKNOWN_TASK, Consumer
-from longboat.job import Failure, Job, Park, State
+from longboat.contract.broker import UNKNOWN_TASK, Consumer
+from longboat.core.job import Failure, Job, Park, State
 from longboat.testing.conformance.clause import clause
 from longboat.testing.conformance.stage import (
     Stage,

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from longboat.codec import encode
-from longboat.job import Done, Job, State, new_id
+from longboat.core.codec import encode
+from longboat.core.job import Done, Job, State, new_id
 from longboat.testing.conformance.clause import clause
 from longboat.testing.conformance.stage import Stage, check, ids, job, nothing, same, settle, some, take, take_all
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import time
 
-from longboat.broker import EXPIRED
-from longboat.job import Retry, State
+from longboat.contract.broker import EXPIRED
+from longboat.core.job import Retry, State
 from longboat.testing.conformance.clause import clause
 from longboat.testing.conformance.stage import (
     BOOM,

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import time
 
-from longboat.broker import Settlement
-from longboat.job import Cancelled, Dead, Done, Outcome, Park, Release, Retry, State
+from longboat.contract.broker import Settlement
+from longboat.core.job import Cancelled, Dead, Done, Outcome, Park, Release, Retry, State
 from longboat.testing.conformance.clause import clause
 from longboat.testing.conformance.stage import BOOM, Stage, check, ids, nothing, same, settle, some, take, take_all
 

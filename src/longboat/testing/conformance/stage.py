@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Protocol, TypeVar
 
-from longboat.broker import Broker, Consumer, Lease, Settlement, Token
-from longboat.job import MESSAGE_VERSION, Done, Failure, Job, JobView, Outcome, State, new_id
-from longboat.results import Listener
+from longboat.contract.broker import Broker, Consumer, Lease, Settlement, Token
+from longboat.contract.results import Listener
+from longboat.core.job import MESSAGE_VERSION, Done, Failure, Job, JobView, Outcome, State, new_id
 
 T = TypeVar("T")
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import time
 
-from longboat.broker import Settlement
-from longboat.job import Cancelled, Dead, Done, Job, Park, Retry, State
+from longboat.contract.broker import Settlement
+from longboat.contract.transfer import ROOM, Parcel
+from longboat.core.constraints import Gate, Ties
+from longboat.core.job import Cancelled, Dead, Done, Job, Park, Retry, State
 from longboat.testing.conformance.clause import clause
 from longboat.testing.conformance.stage import (
     BOOM,
@@ -23,8 +25,6 @@ from longboat.testing.conformance.stage import (
     take_all,
     timed,
 )
-from longboat.ties import Gate, Ties
-from longboat.transit import ROOM, Parcel
 
 
 def _moved(on: Stage, jobs: list[Job], name: str = "one") -> list[Parcel]:

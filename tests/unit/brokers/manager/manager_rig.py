@@ -9,11 +9,11 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
-from longboat.broker import Broker
 from longboat.brokers.manager import ManagerBroker, Server
 from longboat.brokers.manager.frames import MAGIC, NONCE, PROOF, Connection
 from longboat.brokers.memory import MemoryBroker
-from longboat.job import MESSAGE_VERSION, Job, new_id
+from longboat.contract.broker import Broker
+from longboat.core.job import MESSAGE_VERSION, Job, new_id
 
 KEY = b"k" * 32
 

@@ -14,13 +14,13 @@ from typing import Any
 import pytest
 from manager_rig import KEY, Relay, client, job, served
 
-from longboat.broker import Settlement
 from longboat.brokers.manager import PlainManager, wire
 from longboat.brokers.manager.desk import Desk
 from longboat.brokers.memory import MemoryBroker
 from longboat.brokers.sqlite import SqliteBroker
+from longboat.contract.broker import Settlement
+from longboat.core.job import Done, State
 from longboat.errors import BrokerError, BrokerUnavailable, TooLarge
-from longboat.job import Done, State
 
 
 def test_who_waits_blocks_nobody() -> None:

@@ -8,13 +8,13 @@ import pytest
 from manager_rig import Relay, client, job, served
 from msgspec import structs
 
-from longboat.board import NOTE_LIMIT, Note
-from longboat.broker import Broker, Consumer, Settlement
 from longboat.brokers.manager import ManagerBroker, frames, wire
 from longboat.brokers.memory import MemoryBroker
+from longboat.contract.broker import Broker, Consumer, Settlement
+from longboat.contract.kv import NOTE_LIMIT, Note
+from longboat.core.constraints import Ties
+from longboat.core.job import Done, Job, State
 from longboat.errors import BrokerUnavailable, TooLarge, UnknownParent
-from longboat.job import Done, Job, State
-from longboat.ties import Ties
 
 
 def finished(broker: Broker, *results: bytes) -> list[Job]:

@@ -10,12 +10,12 @@ from multiprocessing import AuthenticationError
 import pytest
 from manager_rig import KEY, client, connections, exactly, job, served, tcp_pair
 
-from longboat.broker import Lease, Settlement
 from longboat.brokers.manager import frames, wire
 from longboat.brokers.manager.frames import FRAME_LIMIT, Connection
 from longboat.brokers.manager.plain import dumps, loads
+from longboat.contract.broker import Lease, Settlement
+from longboat.core.job import Cancelled, Dead, Done, Failure, Outcome, Park, Release, Retry
 from longboat.errors import BrokerError, BrokerFull, TooLarge
-from longboat.job import Cancelled, Dead, Done, Failure, Outcome, Park, Release, Retry
 
 
 def _raw(connection: Connection) -> socket.socket:

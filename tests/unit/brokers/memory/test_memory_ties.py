@@ -6,13 +6,13 @@ from typing import Any
 
 import pytest
 
-from longboat.board import Note
-from longboat.broker import Consumer, Settlement
 from longboat.brokers.memory import MemoryBroker, bonds
 from longboat.brokers.memory.gate import Doorway
-from longboat.job import MESSAGE_VERSION, Done, Failure, Job, Outcome, Park, State, new_id
+from longboat.contract.broker import Consumer, Settlement
+from longboat.contract.kv import Note
+from longboat.core.constraints import Gate, Ties
+from longboat.core.job import MESSAGE_VERSION, Done, Failure, Job, Outcome, Park, State, new_id
 from longboat.testing.clock import FakeClock
-from longboat.ties import Gate, Ties
 
 RATE = Gate("rate", starts=2, per=30.0)
 ONE = Gate("one", running=1)

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from longboat.broker import Broker, Settlement
-from longboat.clock import SYSTEM
-from longboat.job import MESSAGE_VERSION, Done, Job, State, new_ids
+from longboat.contract.broker import Broker, Settlement
+from longboat.core.clock import SYSTEM
+from longboat.core.job import MESSAGE_VERSION, Done, Job, State, new_ids
 from longboat.testing.harnesses import NewPostgres
 from longboat.testing.servers.postgres import available
 

@@ -13,14 +13,14 @@ from typing import Any
 
 import pytest
 
-from longboat.broker import Settlement
-from longboat.clock import SYSTEM
-from longboat.codec import encode_job
+from longboat.contract.broker import Settlement
+from longboat.core.clock import SYSTEM
+from longboat.core.codec import encode_job
+from longboat.core.constraints import Gate, Ties
+from longboat.core.job import MESSAGE_VERSION, Done, Job, State, new_id, new_ids
 from longboat.errors import UnknownParent
-from longboat.job import MESSAGE_VERSION, Done, Job, State, new_id, new_ids
 from longboat.testing.harnesses import NewPostgres
 from longboat.testing.servers.postgres import available
-from longboat.ties import Gate, Ties
 
 pytestmark = pytest.mark.skipif(available() is not None, reason=str(available()))
 

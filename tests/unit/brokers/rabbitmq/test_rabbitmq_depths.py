@@ -7,8 +7,8 @@ import pytest
 from longboat.brokers.rabbitmq.management import MANY, Depth, Depths, queue_of
 from longboat.brokers.rabbitmq.names import Names, address
 from longboat.connect import connect, shown
+from longboat.core.job import State
 from longboat.errors import ConfigError
-from longboat.job import State
 
 NAMES = Names("p")
 

@@ -9,13 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from longboat.broker import LOST, Lease
 from longboat.brokers.rabbitmq import letter as letters
 from longboat.brokers.rabbitmq.held import Hands, Held
 from longboat.brokers.rabbitmq.letter import Letter
 from longboat.brokers.rabbitmq.names import LEVELS, STEPS, Names, address, key_of, level_of, units_of
-from longboat.codec import decode_failures
-from longboat.job import Failure
+from longboat.contract.broker import LOST, Lease
+from longboat.core.codec import decode_failures
+from longboat.core.job import Failure
 from longboat.testing.conformance.stage import job
 
 BOOM = Failure("builtins.ValueError", "boom")

@@ -8,9 +8,9 @@ from urllib.parse import quote
 
 import pytest
 
-from longboat.board import Note
 from longboat.brokers.rabbitmq import RabbitmqBroker
 from longboat.connect import connect, shown
+from longboat.contract.kv import Note
 from longboat.errors import ConfigError
 
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from longboat.board import NOTE_LIMIT, Note
-from longboat.clock import SYSTEM
+from longboat.contract.kv import NOTE_LIMIT, Note
+from longboat.core.clock import SYSTEM
 from longboat.testing.harnesses import NewRedis, unavailable
 
 

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from longboat.brokers.redis.consumer import RedisConsumer
-from longboat.clock import SYSTEM
+from longboat.core.clock import SYSTEM
+from longboat.core.job import MESSAGE_VERSION, Job, State, new_id
 from longboat.errors import BrokerUnavailable
-from longboat.job import MESSAGE_VERSION, Job, State, new_id
 from longboat.testing.harnesses import NewRedis, unavailable
 
 

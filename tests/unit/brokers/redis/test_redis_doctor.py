@@ -13,7 +13,7 @@ import pytest
 
 from longboat.brokers.redis import RedisBroker
 from longboat.brokers.redis.doctor import Finding, Report, look, memory, version
-from longboat.clock import SYSTEM, Clock
+from longboat.core.clock import SYSTEM, Clock
 from longboat.testing.clock import FakeClock
 from longboat.testing.servers.process import HOST, free_ports
 from longboat.testing.servers.redis import RedisServer, available

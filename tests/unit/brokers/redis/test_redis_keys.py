@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from longboat.brokers.redis.keys import SIZE, key_of, shown, split
-from longboat.job import new_id
+from longboat.core.job import new_id
 
 CHOSEN = ["a", "b", "order-17", "nightly:2026-11-21", "ä", "\ud800", "", "x" * 5000, "0" * 16, "g" * 16 + "-" + "0" * 16]
 

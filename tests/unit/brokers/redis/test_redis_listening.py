@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from longboat.broker import Broker, Consumer
-from longboat.clock import SYSTEM
-from longboat.job import MESSAGE_VERSION, Job, new_id
+from longboat.contract.broker import Broker, Consumer
+from longboat.core.clock import SYSTEM
+from longboat.core.job import MESSAGE_VERSION, Job, new_id
 from longboat.testing.harnesses import NewRedis, unavailable
 
 PROMPTLY = 0.5

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from longboat.broker import Broker, Consumer, Lease, Settlement
-from longboat.clock import SYSTEM
-from longboat.job import MESSAGE_VERSION, Done, Job, Release, State, new_id
+from longboat.contract.broker import Broker, Consumer, Lease, Settlement
+from longboat.core.clock import SYSTEM
+from longboat.core.constraints import Gate, Ties
+from longboat.core.job import MESSAGE_VERSION, Done, Job, Release, State, new_id
 from longboat.testing.harnesses import NewRedis, unavailable
-from longboat.ties import Gate, Ties
 
 RESULT = b"\xa4done"
 

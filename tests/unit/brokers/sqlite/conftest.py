@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from longboat.brokers.sqlite import SqliteBroker
-from longboat.job import MESSAGE_VERSION, Job, new_id
+from longboat.core.job import MESSAGE_VERSION, Job, new_id
 
 
 @pytest.fixture

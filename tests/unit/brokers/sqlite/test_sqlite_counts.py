@@ -7,9 +7,9 @@ from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
-from longboat.broker import DEAD_KEPT, FORGOTTEN_AFTER, Settlement
 from longboat.brokers.sqlite import SqliteBroker
-from longboat.job import Cancelled, Dead, Done, Failure, Job, Outcome, Park, Release, Retry, State
+from longboat.contract.broker import DEAD_KEPT, FORGOTTEN_AFTER, Settlement
+from longboat.core.job import Cancelled, Dead, Done, Failure, Job, Outcome, Park, Release, Retry, State
 from longboat.testing.clock import FakeClock
 
 BOOM = Failure("Error", "boom")

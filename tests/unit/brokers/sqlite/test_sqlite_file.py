@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from longboat.brokers.sqlite import SqliteBroker, migration
+from longboat.core.job import Job, State
 from longboat.errors import BrokerError, BrokerUnavailable, StoreTooNew
-from longboat.job import Job, State
 
 
 def test_only_its_owner_may_read_what_is_stored(broker: SqliteBroker, path: Path, job: Callable[..., Job]) -> None:

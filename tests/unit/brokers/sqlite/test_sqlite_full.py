@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from longboat.broker import Settlement
 from longboat.brokers.sqlite import SqliteBroker
+from longboat.contract.broker import Settlement
+from longboat.core.job import Done, Job, State
 from longboat.errors import BrokerFull
-from longboat.job import Done, Job, State
 
 
 @pytest.fixture

@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 from longboat.brokers.sqlite import SqliteBroker
+from longboat.core.job import Job, State
 from longboat.errors import BrokerUnavailable
-from longboat.job import Job, State
 
 
 def in_child(work: Callable[[], None]) -> None:

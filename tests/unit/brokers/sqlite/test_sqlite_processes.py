@@ -15,9 +15,9 @@ from pathlib import Path
 
 import pytest
 
-from longboat.broker import Settlement
 from longboat.brokers.sqlite import SqliteBroker
-from longboat.job import Done, Failure, Job, Retry, State
+from longboat.contract.broker import Settlement
+from longboat.core.job import Done, Failure, Job, Retry, State
 
 _forked = multiprocessing.get_context("fork")
 

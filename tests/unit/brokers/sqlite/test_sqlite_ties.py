@@ -9,16 +9,16 @@ from pathlib import Path
 
 import pytest
 
-from longboat import codec
-from longboat.broker import Consumer, Lease, Settlement
 from longboat.brokers.sqlite import SqliteBroker, gates, migration
 from longboat.brokers.sqlite.prune import TURNS_KEPT
 from longboat.brokers.sqlite.store import Store
-from longboat.clock import SYSTEM
+from longboat.contract.broker import Consumer, Lease, Settlement
+from longboat.core import codec
+from longboat.core.clock import SYSTEM
+from longboat.core.constraints import Gate, Ties
+from longboat.core.job import Cancelled, Done, Failure, Job, Outcome, State, order_of
 from longboat.errors import UnknownParent
-from longboat.job import Cancelled, Done, Failure, Job, Outcome, State, order_of
 from longboat.testing.clock import FakeClock
-from longboat.ties import Gate, Ties
 
 Make = Callable[..., Job]
 ONE = Gate("one", running=1)

@@ -12,7 +12,7 @@ import pytest
 
 from longboat.brokers.sqlite import SqliteBroker
 from longboat.brokers.sqlite.wake import CONSUMER, LISTENER, Bell, Ringer, consumer_bell
-from longboat.job import Job
+from longboat.core.job import Job
 
 
 @pytest.fixture

@@ -1,0 +1,112 @@
+"""Many handles at once: as_completed and gather."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Generator, Iterable, Iterator, Sequence
+from typing import Any, Generic, TypeVar
+
+from longboat.core.clock import SYSTEM, Duration, seconds
+from longboat.errors import ResultTimeout
+from longboat.tasks.handle import Handle
+
+R = TypeVar("R")
+
+
+class AsCompleted(Generic[R]):
+    """Handles in the order in which their jobs end; iterated by `for` or by `async for`, once."""
+
+    def __init__(self, handles: Iterable[Handle[R]], timeout: Duration | None) -> None:
+        self._handles = list(handles)
+        self._timeout = None if timeout is None else seconds(timeout, "timeout")
+
+    def __iter__(self) -> Iterator[Handle[R]]:
+        import queue
+
+        arrived: queue.SimpleQueue[str] = queue.SimpleQueue()
+        waiting = _by_id(self._handles)
+        deadline = None if self._timeout is None else SYSTEM.monotonic() + self._timeout
+        end = _subscribe(self._handles, arrived.put)
+        try:
+            while waiting:
+                left = None if deadline is None else max(0.0, deadline - SYSTEM.monotonic())
+                try:
+                    job_id = arrived.get(timeout=left)
+                except queue.Empty:
+                    raise ResultTimeout(f"{len(waiting):,} of {len(self._handles):,} jobs have not ended in time") from None
+                yield from waiting.pop(job_id, ())
+        finally:
+            end()
+
+    async def __aiter__(self) -> AsyncIterator[Handle[R]]:
+        import asyncio
+
+        loop = asyncio.get_running_loop()
+        arrived: asyncio.Queue[str] = asyncio.Queue()
+        waiting = _by_id(self._handles)
+
+        def tell(job_id: str) -> None:
+            try:
+                loop.call_soon_threadsafe(arrived.put_nowait, job_id)
+            except RuntimeError:  # the loop was closed, and with it who waited
+                return
+
+        end = _subscribe(self._handles, tell)
+        try:
+            async with asyncio.timeout(self._timeout):
+                while waiting:
+                    for handle in waiting.pop(await arrived.get(), ()):
+                        yield handle
+        except TimeoutError:
+            raise ResultTimeout(f"{len(waiting):,} of {len(self._handles):,} jobs have not ended in time") from None
+        finally:
+            end()
+
+
+class Gathered(Generic[R]):
+    """The results of several jobs, in the order of their handles."""
+
+    def __init__(self, handles: Sequence[Handle[R]]) -> None:
+        self.handles = handles
+
+    def result(self, timeout: Duration | None = None) -> list[R]:
+        """All results. Raises what the first one that did not succeed raises, as soon as it ends, or ResultTimeout."""
+        values = {handle.id: handle.result() for handle in as_completed(self.handles, timeout=timeout)}
+        return [values[handle.id] for handle in self.handles]
+
+    def __await__(self) -> Generator[Any, None, list[R]]:
+        return self._aresult().__await__()
+
+    async def _aresult(self) -> list[R]:
+        values = {handle.id: await handle async for handle in as_completed(self.handles)}
+        return [values[handle.id] for handle in self.handles]
+
+
+def as_completed(handles: Iterable[Handle[R]], *, timeout: Duration | None = None) -> AsCompleted[R]:
+    """The handles, each when its job has ended, however it ended: `for` or `async for`.
+
+    Raises ResultTimeout when not all have ended within `timeout`.
+    """
+    return AsCompleted(handles, timeout)
+
+
+def gather(*handles: Handle[R]) -> Gathered[R]:
+    """The results of all: `gather(a, b).result(timeout=10)`, or `await gather(a, b)`."""
+    return Gathered(handles)
+
+
+def _subscribe(handles: Sequence[Handle[Any]], sink: Callable[[str], None]) -> Callable[[], None]:
+    desks = {id(handle.desk): handle.desk for handle in handles}
+    ends = [desk.subscribe([handle for handle in handles if handle.desk is desk], sink) for desk in desks.values()]
+
+    def end() -> None:
+        for one in ends:
+            one()
+
+    return end
+
+
+def _by_id(handles: Iterable[Handle[R]]) -> dict[str, list[Handle[R]]]:
+    found: dict[str, list[Handle[R]]] = {}
+    for handle in handles:
+        found.setdefault(handle.id, []).append(handle)
+    return found

@@ -1,0 +1,166 @@
+"""Outbox: calls made together, by threads or coroutines, leave in one put (group commit)."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import threading
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from longboat.contract.broker import Broker
+from longboat.core.job import Job
+from longboat.errors import BrokerUnavailable
+
+if TYPE_CHECKING:
+    import asyncio
+
+BATCH = 1000
+"""Jobs in one put, at most."""
+
+
+class _Entry(msgspec.Struct, eq=False, gc=False):
+    """One caller's job on its way: `new` or `error` once `done`."""
+
+    job: Job
+    future: asyncio.Future[bool] | None = None
+    done: bool = False
+    new: bool = True
+    error: Exception | None = None
+
+    def raised(self) -> Exception | None:
+        """Each caller raises its own: one instance raised in several threads would mix their tracebacks."""
+        if self.error is None:
+            return None
+        own = type(self.error)(*self.error.args)
+        own.__cause__ = self.error
+        return own
+
+
+class Outbox:
+    """Puts jobs for many callers. While one put is under way, the calls that come gather for the next."""
+
+    def __init__(self, broker: Broker, stored: Callable[[Sequence[Job]], None] = lambda _: None) -> None:
+        self._broker = broker
+        self._stored = stored
+        """Told of the jobs of each put that were new, one call at a time."""
+        self._client = os.urandom(12).hex()
+        self._numbers = itertools.count(1)
+        self._pending: list[_Entry] = []
+        self._lock = threading.Lock()
+        self._turn = threading.Lock()
+        self._kick = threading.Event()
+        self._running_loop: Callable[[], asyncio.AbstractEventLoop] | None = None
+        """asyncio's, imported once it is needed: it takes long, and most callers have no coroutines."""
+        self._kicking: set[asyncio.AbstractEventLoop] = set()
+        self._thread: threading.Thread | None = None
+        self._closed = False
+
+    def put(self, job: Job) -> bool:
+        """Store a job; False if its id was known. Whoever gets the turn puts what all have gathered."""
+        entry = _Entry(job)
+        with self._lock:
+            self._check_open()
+            self._pending.append(entry)
+        while not entry.done:
+            with self._turn:
+                if not entry.done:
+                    self._flush()
+        if error := entry.raised():
+            raise error
+        return entry.new
+
+    def put_many(self, jobs: Sequence[Job]) -> set[str]:
+        """Store a batch, all or nothing; returns the ids that were new."""
+        with self._turn:
+            self._check_open()
+            new = set(self._broker.put(jobs, token=(self._client, next(self._numbers))))
+            self._stored(jobs if len(new) == len(jobs) else [job for job in jobs if job.id in new])
+            return new
+
+    def aput(self, job: Job) -> asyncio.Future[bool]:
+        """As `put`, to be awaited on the running loop, which goes on meanwhile. Who stops waiting takes nothing back."""
+        if self._running_loop is None:
+            from asyncio import get_running_loop
+
+            self._running_loop = get_running_loop
+        loop = self._running_loop()
+        future: asyncio.Future[bool] = loop.create_future()
+        with self._lock:
+            self._check_open()
+            self._pending.append(_Entry(job, future))
+            if self._thread is None:
+                thread = threading.Thread(target=self._run, name="longboat-outbox", daemon=True)
+                thread.start()  # before anybody could want to join it, should Ctrl-C strike here
+                self._thread = thread
+            if loop not in self._kicking:
+                # Once all that is ready to run now has run: what is enqueued by then leaves together.
+                self._kicking.add(loop)
+                loop.call_soon(self._kicked, loop)
+        return future
+
+    def _kicked(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._kicking.discard(loop)
+        self._kick.set()
+
+    def close(self) -> None:
+        """Store what is pending, then take no more."""
+        with self._lock:
+            self._closed = True
+        self._kick.set()
+        if self._thread is not None:
+            self._thread.join()
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise BrokerUnavailable("the app is closed")
+
+    def _run(self) -> None:
+        """Puts for coroutines, which cannot take a turn themselves."""
+        while not (self._closed and not self._pending):
+            self._kick.wait()
+            if not self._closed:
+                self._kick.clear()
+            with self._turn:
+                while self._pending:
+                    self._flush()
+
+    def _flush(self) -> None:
+        with self._lock:
+            batch, self._pending = self._pending[:BATCH], self._pending[BATCH:]
+        error: Exception | None = None
+        new: set[str] = set()
+        jobs = [entry.job for entry in batch]
+        try:
+            new = set(self._broker.put(jobs, token=(self._client, next(self._numbers))))
+        except Exception as caught:  # each caller raises it
+            error = caught
+        else:
+            self._stored(jobs if len(new) == len(jobs) else [job for job in jobs if job.id in new])
+        waiting: dict[asyncio.AbstractEventLoop, list[_Entry]] = {}
+        for entry in batch:
+            entry.error = error
+            # Of two calls with the same chosen id in one batch, one is new: whoever came first.
+            entry.new = entry.job.id in new
+            new.discard(entry.job.id)
+            entry.done = True
+            if entry.future is not None:
+                waiting.setdefault(entry.future.get_loop(), []).append(entry)
+        for loop, entries in waiting.items():
+            try:
+                loop.call_soon_threadsafe(_resolve, entries)
+            except RuntimeError:  # the caller's loop was closed meanwhile; the jobs are stored
+                continue
+
+
+def _resolve(entries: list[_Entry]) -> None:
+    for entry in entries:
+        future = entry.future
+        if future is None or future.done():
+            continue
+        if error := entry.raised():
+            future.set_exception(error)
+        else:
+            future.set_result(entry.new)

@@ -1,0 +1,102 @@
+"""The contract for looking inside a broker, and for an operator's changes."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import Protocol
+
+import msgspec
+
+from longboat.core.job import JobView, State
+
+
+class ConsumerView(msgspec.Struct):
+    """A consumer as people look at it."""
+
+    id: str
+    name: str
+    queues: list[str]
+    """Empty: every queue."""
+    running: int
+    """Leases held."""
+    deadline: float
+    """Wall-clock time at which its jobs come back unless it is heard of before."""
+
+
+class GateView(msgspec.Struct):
+    """A limit's key as people look at it."""
+
+    key: str
+    running: int
+    """Leases that count."""
+    holders: list[str]
+    """Ids of the jobs leased, at most ten."""
+    waiting: int
+    """Jobs it has shut out that have not come back to their queue."""
+    started: int = 0
+    """Leases in the last `per` seconds, where starts are limited."""
+    opens: float | None = None
+    """Wall-clock time at which it opens when only time shuts it."""
+
+
+class Page(msgspec.Struct):
+    """Some jobs, and where to go on."""
+
+    jobs: list[JobView]
+    after: str | None
+    """Give this to the next call; None: that was all."""
+
+
+class Inspector(Protocol):
+    """Looks and changes without touching a worker. Reading never blocks the claiming of jobs for long."""
+
+    def counts(self) -> Mapping[tuple[str, State], int]:
+        """Jobs by (queue, state), only those above 0; exact, in O(queues) whatever the number of jobs."""
+        ...
+
+    def find(self, ids: Sequence[str]) -> list[JobView | None]:
+        """The jobs with these ids, in the order asked; None where unknown."""
+        ...
+
+    def jobs(
+        self, state: State, *, queue: str | None = None, task: str | None = None, after: str | None = None, limit: int = 100
+    ) -> Page:
+        """Jobs in a state, of all queues or one. Each page costs O(limit), whatever the number of jobs.
+
+        Ready ones come in the order they will be received (queue by queue), scheduled ones by due time, running and
+        waiting ones oldest first, ended ones newest first. With `task`, a page may hold fewer than `limit`, even none, and
+        still have an `after`: each page looks at a bounded number of jobs.
+        """
+        ...
+
+    def consumers(self) -> list[ConsumerView]:
+        """The consumers whose leases hold at present."""
+        ...
+
+    def cancel(self, ids: Sequence[str]) -> list[str]:
+        """Cancel jobs that have not ended; returns the ids this had an effect on.
+
+        One that is not leased is cancelled at once, with a Failure of type "longboat.Cancelled". For a leased one the
+        cancellation is asked for: its consumer's `receive` returns and `extend` tells it; it settles as it ends.
+        Should its worker die, the job is cancelled when its lease comes back.
+        """
+        ...
+
+    def revive(self, ids: Sequence[str]) -> list[str]:
+        """Make dead jobs ready again, their attempts counted from none, their failures kept; returns those revived."""
+        ...
+
+    def purge(self, states: Collection[State], *, queue: str | None = None, limit: int = 1000) -> int:
+        """Delete up to `limit` jobs in these states, of all queues or one; returns how many. Running ones are never purged.
+
+        Ids chosen by callers stay remembered. Call it until it returns 0.
+        """
+        ...
+
+    def gates(self, keys: Sequence[str]) -> list[GateView | None]:
+        """The limits of these keys, in the order asked; None where nothing is held and nothing waits."""
+        ...
+
+    def prune(self, *, limit: int = 1000) -> int:
+        """Delete up to `limit` ended jobs (and memories) whose time is over or that exceed the bound; returns how many."""
+        ...

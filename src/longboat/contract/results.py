@@ -1,0 +1,43 @@
+"""The contract for results: how jobs ended, looked up or waited for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from longboat.core.job import Result
+
+
+class Listener(Protocol):
+    """Waits for any number of results over one connection. One thread waits; others may watch, forget and wake."""
+
+    def watch(self, ids: Sequence[str]) -> None:
+        """Wait for these ids too; those that have ended already are given by the next `wait`."""
+        ...
+
+    def forget(self, ids: Sequence[str]) -> None:
+        """Wait for these no longer."""
+        ...
+
+    def wait(self, timeout: float) -> list[Result]:
+        """Results of watched ids, each given once and then no longer watched.
+
+        Returns as soon as there is one, [] after `timeout` seconds or a `wake`. A result is told within 5 ms of its settle.
+        """
+        ...
+
+    def wake(self) -> None:
+        """Make a `wait` that waits (or the next one) return promptly."""
+        ...
+
+    def close(self) -> None: ...
+
+
+class ResultStore(Protocol):
+    """Keeps how jobs ended, for each job's `keep` seconds."""
+
+    def get(self, ids: Sequence[str]) -> list[Result | None]:
+        """The results, in the order asked; None where the job has not ended, is unknown or forgotten."""
+        ...
+
+    def listen(self) -> Listener: ...

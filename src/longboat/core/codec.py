@@ -1,0 +1,107 @@
+"""Values <-> bytes: job messages, arguments and results as msgpack, with what msgspec knows and paths and pydantic models.
+
+Plain data only: nothing decoded here can run code.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import PurePath
+from typing import Any
+
+import msgspec
+
+from longboat.core.job import MESSAGE_VERSION, Failure, Job
+from longboat.errors import Undecodable
+
+MESSAGE_LIMIT = 1_000_000
+"""Bytes of the encoded arguments or result of one job, at most: big data goes by path."""
+
+
+def _to_plain(value: Any) -> Any:
+    if isinstance(value, PurePath):
+        return str(value)
+    if type(value).__module__.startswith("numpy") and hasattr(value, "tolist") and getattr(value, "ndim", 1) == 0:
+        return value.tolist()  # a numpy scalar, as sums over arrays give
+    dump = getattr(value, "model_dump", None)
+    if dump is not None and _is_pydantic(type(value)):
+        return dump(mode="python")
+    raise TypeError(f"a value of type {type(value).__qualname__} cannot be serialised")
+
+
+def from_plain(kind: type, value: Any) -> Any:
+    """The dec_hook: types that msgspec does not know, made from plain data. Raises TypeError or ValueError."""
+    if isinstance(kind, type) and issubclass(kind, PurePath):
+        if not isinstance(value, str):
+            raise TypeError(f"Expected `str` for a path, got `{type(value).__name__}`")
+        return kind(value)
+    if _is_pydantic(kind):
+        return kind.model_validate(value)  # type: ignore[attr-defined]  # pydantic is not a dependency
+    raise TypeError(f"values of type {getattr(kind, '__qualname__', kind)} cannot be made from plain data")
+
+
+def _is_pydantic(kind: Any) -> bool:
+    pydantic = sys.modules.get("pydantic")  # a model's class cannot exist without it
+    return pydantic is not None and isinstance(kind, type) and issubclass(kind, pydantic.BaseModel)
+
+
+_values = msgspec.msgpack.Encoder(enc_hook=_to_plain)
+_plain = msgspec.msgpack.Encoder()
+_message = msgspec.msgpack.Decoder(Job)
+_failures = msgspec.msgpack.Decoder(list[Failure])
+
+NONE = _values.encode(None)
+
+
+def encode(value: Any) -> bytes:
+    """A value as bytes. Raises TypeError, ValueError or OverflowError, saying what cannot be serialised."""
+    if value is None:
+        return NONE
+    try:
+        return _values.encode(value)
+    except RecursionError:
+        raise ValueError("the value is nested too deeply, or contains itself") from None
+
+
+def decode(data: bytes, kind: Any = Any) -> Any:
+    """The value, converted to `kind`. Raises Undecodable, saying where it does not fit."""
+    try:
+        return decoder(kind).decode(data)
+    except (msgspec.MsgspecError, TypeError, ValueError, RecursionError) as error:
+        raise Undecodable(str(error)) from None
+
+
+def decoder(kind: Any) -> msgspec.msgpack.Decoder[Any]:
+    """A decoder for values of `kind`, to be kept by who decodes often."""
+    return msgspec.msgpack.Decoder(kind, dec_hook=from_plain)
+
+
+def encode_job(job: Job) -> bytes:
+    """The message a broker stores."""
+    return _plain.encode(job)
+
+
+def decode_job(data: bytes) -> Job:
+    """The job in a message. Raises Undecodable for anything else, and for versions not known here."""
+    try:
+        job = _message.decode(data)
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+        raise Undecodable(f"not a job message: {error}") from None
+    if job.v != MESSAGE_VERSION:
+        raise Undecodable(f"message version {job.v} is not known here (this Longboat writes {MESSAGE_VERSION})")
+    return job
+
+
+def encode_failures(failures: Sequence[Failure]) -> bytes:
+    return _plain.encode(failures)
+
+
+def decode_failures(data: bytes | None) -> list[Failure]:
+    """The failures kept with a job; unreadable ones are told as one failure rather than raised."""
+    if not data:
+        return []
+    try:
+        return _failures.decode(data)
+    except (msgspec.MsgspecError, ValueError) as error:
+        return [Failure("longboat.Undecodable", f"the recorded failures cannot be read: {error}")]

@@ -1,0 +1,231 @@
+"""Events: what happened, told to whoever listens. An event only observes; a listener can harm no job."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import threading
+import time
+from collections.abc import Callable
+from queue import SimpleQueue
+from typing import Any
+
+import msgspec
+
+from longboat.core.job import Failure
+
+BACKLOG = 10_000
+"""Events that wait for one listener, at most: more are dropped."""
+
+
+class _Moment(msgspec.Struct, kw_only=True, frozen=True, eq=False, gc=False, tag_field="kind"):
+    at: float = msgspec.field(default_factory=time.time)
+    """Wall-clock time, by the clock of who tells it."""
+
+
+class Event(_Moment, frozen=True):
+    """Something that happened, not to be changed. In JSON and between processes its kind stands beside its fields."""
+
+    worker: str
+    """Who tells it: the name of a worker; of jobs that are enqueued, host:pid of the caller."""
+
+
+class JobEvent(Event, frozen=True):
+    """Something that happened to a job."""
+
+    id: str
+    task: str
+    queue: str
+
+
+class JobEnqueued(JobEvent, frozen=True, tag="job.enqueued"):
+    """In the stream only."""
+
+
+class JobStarted(JobEvent, frozen=True, tag="job.started"):
+    """Told once per attempt, up to a second late but before its end, to those who hear of every job."""
+
+    attempt: int
+
+
+class JobProgressed(JobEvent, frozen=True, tag="job.progressed"):
+    """In the stream only: the last that a running job said of how far it is, a few times a second."""
+
+    done: float
+    total: float | None
+    text: str
+
+
+class JobSucceeded(JobEvent, frozen=True, tag="job.succeeded"):
+    """Told to those who hear of every job."""
+
+    attempt: int
+    seconds: float
+
+
+class JobRetried(JobEvent, frozen=True, tag="job.retried"):
+    """An attempt failed; the next is made after `delay` seconds."""
+
+    attempt: int
+    failure: Failure
+    delay: float
+
+
+class JobDied(JobEvent, frozen=True, tag="job.died"):
+    """An attempt failed, and there is none left."""
+
+    attempt: int
+    failure: Failure
+
+
+class JobCancelled(JobEvent, frozen=True, tag="job.cancelled"):
+    reason: str
+
+
+class JobParked(JobEvent, frozen=True, tag="job.parked"):
+    """No task of that name is known here: the job waits for a worker that knows it."""
+
+
+class JobsLost(Event, frozen=True, tag="jobs.lost"):
+    """Leases ran out while these jobs were in hand; what they still do counts no more."""
+
+    jobs: int
+
+
+class WorkerStarted(Event, frozen=True, tag="worker.started"):
+    broker: str
+    queues: list[str]
+    tasks: int
+
+
+class WorkerStopping(Event, frozen=True, tag="worker.stopping"):
+    running: int
+    grace: float
+
+
+class WorkerStopped(Event, frozen=True, tag="worker.stopped"):
+    jobs: int
+
+
+class BrokerDown(Event, frozen=True, tag="broker.down"):
+    """Told once for each outage."""
+
+    error: str
+
+
+class BrokerUp(Event, frozen=True, tag="broker.up"):
+    seconds: float
+    """How long it was down."""
+
+
+class EventsDropped(Event, frozen=True, tag="events.dropped"):
+    """In the stream only: there were about so many more than it carries."""
+
+    count: int
+
+
+AnyEvent = (
+    JobEnqueued
+    | JobStarted
+    | JobProgressed
+    | JobSucceeded
+    | JobRetried
+    | JobDied
+    | JobCancelled
+    | JobParked
+    | JobsLost
+    | WorkerStarted
+    | WorkerStopping
+    | WorkerStopped
+    | BrokerDown
+    | BrokerUp
+    | EventsDropped
+)
+"""Every kind there is, for match statements and for decoding."""
+
+
+def plain(event: Event) -> dict[str, Any]:
+    """An event as plain data, its kind first: what JSON shows."""
+    said = {"kind": type(event).__struct_config__.tag, **msgspec.structs.asdict(event)}
+    if isinstance(event, JobRetried | JobDied):
+        said["failure"] = msgspec.structs.asdict(event.failure)
+    return said
+
+
+class Bus:
+    """Hands events to listeners inside this process, each in a thread of its own: one that raises or hangs harms no job."""
+
+    def __init__(self) -> None:
+        self._ears: list[_Ear] = []
+        self.every_job = False
+        """Whether anybody wants to hear of each job that starts and succeeds."""
+
+    def listen(self, listener: Callable[[Event], None], *, every_job: bool = False) -> None:
+        """Call this with each event, in order, from one thread of its own.
+
+        At most BACKLOG events wait for it: while it hangs, later ones are dropped. `every_job`: also of jobs that start and
+        succeed, which costs about a microsecond a job.
+        """
+        self._ears.append(_Ear(listener))
+        self.every_job = self.every_job or every_job
+
+    def emit(self, event: Event) -> None:
+        for ear in self._ears:
+            ear.tell(event)
+
+    def flush(self, seconds: float) -> None:
+        """Wait until the listeners have heard all that was told, at most so long."""
+        until = time.monotonic() + seconds
+        for ear in self._ears:
+            ear.flush(max(0.0, until - time.monotonic()))
+
+    def after_fork(self) -> None:
+        """In a child process: the threads are not here, nor is what they had to tell theirs."""
+        self._ears = [_Ear(ear.listener) for ear in self._ears]
+
+
+class _Ear:
+    """One listener, its queue and its thread, which begins with the first event."""
+
+    def __init__(self, listener: Callable[[Event], None]) -> None:
+        self.listener = listener
+        self.dropped = 0
+        self._queue: SimpleQueue[Event | threading.Event] = SimpleQueue()
+        self._lock = threading.Lock()
+        self._thread: threading.Thread | None = None
+
+    def tell(self, event: Event) -> None:
+        if self._queue.qsize() >= BACKLOG:
+            self.dropped += 1
+            return
+        self._queue.put(event)
+        if self._thread is None:
+            self._start()
+
+    def _start(self) -> None:
+        with self._lock:
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, name="longboat-listener", daemon=True)
+                self._thread.start()
+
+    def flush(self, seconds: float) -> None:
+        if self._thread is not None and self._thread is not threading.current_thread():
+            reached = threading.Event()
+            self._queue.put(reached)
+            reached.wait(seconds)
+
+    def _run(self) -> None:
+        while True:
+            event = self._queue.get()
+            if isinstance(event, threading.Event):
+                event.set()
+                continue
+            try:
+                self.listener(event)
+            except BaseException:  # SystemExit too: the next event is told all the same
+                with contextlib.suppress(Exception):  # of a handler of the log
+                    logging.getLogger("longboat").exception("an event listener failed; jobs go on")
+            if self.dropped:
+                dropped, self.dropped = self.dropped, 0
+                with contextlib.suppress(Exception):
+                    logging.getLogger("longboat").warning("an event listener is too slow: %d events were dropped", dropped)

@@ -1,0 +1,220 @@
+"""History: counts and latencies by time, failures by fingerprint, workers. Written by workers, read by pages and commands.
+
+Everything hangs on the board. A worker adds up what it did and writes notes of its own, so that nothing is contended;
+who reads adds the workers' notes up.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from bisect import bisect_left
+from collections.abc import Iterator, Sequence
+from hashlib import sha256
+from typing import TypeVar
+
+import msgspec
+
+from longboat.contract.kv import Board
+from longboat.core.job import Failure
+
+EDGES = tuple(round(base * 10.0**power, 9) for power in range(-4, 5) for base in (1.0, 2.0, 5.0))
+"""Upper bounds in seconds of the histograms' buckets, from 0.1 ms to 50,000 s; one more bucket stands for what is above."""
+
+WORKERS = "worker"
+WORKER_KEPT = 10.0
+"""Seconds that a worker's card is believed."""
+FAILURES = "failures"
+FAILURES_KEPT = 30 * 86400.0
+FAILURES_MOST = 1000
+"""Groups of failures that are kept, about: those seen last."""
+
+T = TypeVar("T")
+_ALIKE = re.compile(r"""'[^']*'|"[^"]*"|\b[0-9a-fA-F]{8,}\b|\w*\d\w*""")
+"""What two messages of one failure may differ in: numbers, ids, what is quoted."""
+_READ = 1000
+"""Characters of a message that tell failures apart, at most."""
+
+
+class Grain(msgspec.Struct, frozen=True):
+    """One resolution of the history."""
+
+    space: str
+    width: float
+    """Seconds of one bucket of time."""
+    keep: float
+
+
+GRAINS = (
+    Grain("history.10s", 10.0, 2 * 3600.0),
+    Grain("history.1m", 60.0, 72 * 3600.0),
+    Grain("history.1h", 3600.0, 90 * 86400.0),
+)
+
+
+class Tally(msgspec.Struct, array_like=True):
+    """What became of attempts of one task in one queue, in one bucket of time."""
+
+    succeeded: int = 0
+    retried: int = 0
+    dead: int = 0
+    cancelled: int = 0
+    wait: list[int] = []
+    """By bucket of EDGES: seconds from when a job could start until it did. Cut off behind the last that is not 0."""
+    run: list[int] = []
+    """By bucket of EDGES: seconds that attempts took."""
+
+    def add(self, other: Tally) -> None:
+        self.succeeded += other.succeeded
+        self.retried += other.retried
+        self.dead += other.dead
+        self.cancelled += other.cancelled
+        self.wait = _added(self.wait, other.wait)
+        self.run = _added(self.run, other.run)
+
+    @property
+    def ended(self) -> int:
+        return self.succeeded + self.retried + self.dead + self.cancelled
+
+
+Slice = dict[tuple[str, str], Tally]
+"""By (queue, task): one bucket of time."""
+
+
+class WorkerCard(msgspec.Struct):
+    """A worker as it shows itself, every other second."""
+
+    name: str
+    consumer: str
+    """The id of its consumer."""
+    host: str
+    pid: int
+    version: str
+    started: float
+    queues: list[str]
+    tasks: list[str]
+    slots: dict[str, int]
+    """By executor: how many run at a time."""
+    running: list[tuple[str, str, float]]
+    """(job id, task, wall-clock start) of what runs now, the longest first, at most 100."""
+    ended: int
+    memory: int
+    """Bytes resident."""
+    state: str = "working"
+    """working, quiet (it takes no more jobs, by an order), stopping."""
+
+
+class FailureGroup(msgspec.Struct):
+    """Failed attempts that are alike."""
+
+    fingerprint: str
+    type: str
+    message: str
+    """Of the latest one."""
+    task: str
+    count: int
+    first: float
+    last: float
+    """Wall-clock times."""
+    job: str
+    """The id of the latest job."""
+
+
+def bucket_of(seconds: float) -> int:
+    """The place in a histogram."""
+    return bisect_left(EDGES, seconds)
+
+
+def quantile(histogram: list[int], part: float) -> float | None:
+    """About the value that this part of the samples is below, such as 0.95; None without samples."""
+    wanted, total = sum(histogram) * part, 0
+    for place, count in enumerate(histogram):
+        total += count
+        if count and total >= wanted:
+            return EDGES[min(place, len(EDGES) - 1)]
+    return None
+
+
+def note_key(start: float, writer: str) -> str:
+    """The key of a note for the bucket of time that begins then. No two that write may have one name."""
+    return f"{int(start):012d}:{writer}"
+
+
+def encoded(slice_: Slice) -> bytes:
+    """As a note's value."""
+    return msgspec.msgpack.encode([(queue, task, tally) for (queue, task), tally in slice_.items()])
+
+
+def pages(board: Board, space: str, after: str = "", before: str | None = None) -> Iterator[Sequence[tuple[str, bytes]]]:
+    """All notes of a space between two keys, a few hundred at a time."""
+    while notes := board.notes(space, after=after, before=before, limit=500):
+        yield notes
+        after = notes[-1][0]
+
+
+def noted(board: Board, space: str, since: float, until: float) -> Iterator[tuple[float, str, Slice]]:
+    """The notes of buckets of time that begin in [since, until), in their order: start, key and counts.
+
+    What cannot be decoded, because another version wrote it, is passed over.
+    """
+    after = f"{math.ceil(since) - 1:012d}~" if since > 0 else ""
+    for notes in pages(board, space, after, f"{max(0, math.ceil(until)):012d}"):
+        for key, value in notes:
+            rows = decoded(value, list[tuple[str, str, Tally]])
+            if rows is not None:
+                yield float(key.partition(":")[0]), key, {(queue, task): tally for queue, task, tally in rows}
+
+
+def slices(board: Board, grain: Grain, since: float, until: float) -> Iterator[tuple[float, Slice]]:
+    """Buckets of time in order, each with what all workers did: those that begin in [since, until)."""
+    current: tuple[float, Slice] | None = None
+    for start, _, slice_ in noted(board, grain.space, since, until):
+        if current is None or current[0] != start:
+            if current is not None:
+                yield current
+            current = start, {}
+        add_up(current[1], slice_)
+    if current is not None:
+        yield current
+
+
+def add_up(sums: Slice, more: Slice) -> None:
+    for name, tally in more.items():
+        sums.setdefault(name, Tally()).add(tally)
+
+
+def workers(board: Board) -> list[WorkerCard]:
+    """Those that showed themselves lately, by name."""
+    return _all(board, WORKERS, WorkerCard)
+
+
+def failure_groups(board: Board) -> list[FailureGroup]:
+    """The latest first."""
+    return sorted(_all(board, FAILURES, FailureGroup), key=lambda group: -group.last)
+
+
+def decoded(value: bytes, kind: type[T]) -> T | None:
+    """None for what is of another version, or broken: nobody's page shall fail by it."""
+    try:
+        return msgspec.msgpack.decode(value, type=kind)
+    except (msgspec.MsgspecError, ValueError, RecursionError):  # ValueError: text that is no UTF-8
+        return None
+
+
+def _all(board: Board, space: str, kind: type[T]) -> list[T]:
+    found = (decoded(value, kind) for notes in pages(board, space) for _, value in notes)
+    return [each for each in found if each is not None]
+
+
+def fingerprint(task: str, failure: Failure) -> str:
+    """The same for failures that are alike: task, type, the place in the code, and the message without its numbers."""
+    frames = [line.strip() for line in failure.traceback.splitlines() if line.startswith("  File ")]
+    place = re.sub(r", line \d+", "", frames[-1]) if frames else ""
+    message = _ALIKE.sub("#", failure.message[:_READ])[:300]
+    return sha256("\0".join((task, failure.type, place, message)).encode()).hexdigest()[:16]
+
+
+def _added(one: list[int], other: list[int]) -> list[int]:
+    if len(one) < len(other):
+        one, other = other, one
+    return [count + (other[place] if place < len(other) else 0) for place, count in enumerate(one)]

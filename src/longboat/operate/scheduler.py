@@ -1,0 +1,150 @@
+"""Scheduler: fires what is due. Any number may run: each tick's job has one id, and what was fired stands on the board."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from contextlib import suppress
+
+import msgspec
+
+from longboat.contract.broker import Broker
+from longboat.contract.kv import Board, Note
+from longboat.errors import ConfigError
+from longboat.tasks.schedule import Schedule, checked
+
+SPACE = "schedule"
+STATE = "schedule.state"
+STATE_KEPT = 90 * 86400.0
+"""Seconds after which a schedule that nobody fired has no past."""
+LOOK = 5.0
+"""Seconds after which a scheduler sees what was added or changed elsewhere, at most."""
+SOON = 1.0
+"""The same where there are schedules."""
+
+
+class Fired(msgspec.Struct, array_like=True):
+    """How far a schedule has been seen to."""
+
+    until: float
+    """Ticks up to this wall-clock time are done."""
+    last: str = ""
+    """The id of the last job."""
+
+
+_schedules = msgspec.msgpack.Decoder(Schedule)
+_fired = msgspec.msgpack.Decoder(Fired)
+
+
+class Scheduler:
+    """`tend` fires what is due and says when it wants to be called again. One thread calls it."""
+
+    def __init__(self, broker: Broker, declared: Iterable[Schedule] = ()) -> None:
+        self._broker = broker
+        self._declared = {schedule.name: schedule for schedule in declared}
+        self._stored = False
+        self._schedules: list[Schedule] = []
+        self._look_at = 0.0
+
+    def tend(self, now: float) -> float:
+        """Fire what is due at this wall-clock time; returns when something is due next, within LOOK. Raises BrokerError."""
+        if not self._stored:
+            declare(self._broker.board, self._declared.values())
+            self._stored = True
+        if now >= self._look_at:
+            self._schedules = [each for each in schedules(self._broker.board) if self._mine(each)]
+            self._look_at = now + (SOON if self._schedules else LOOK)
+        active = [schedule for schedule in self._schedules if not schedule.paused]
+        states = self._broker.board.read(STATE, [schedule.name for schedule in active]) if active else []
+        wake = self._look_at
+        for schedule, state in zip(active, states, strict=True):
+            wake = min(wake, self._tend(schedule, state, now))
+        return wake
+
+    def _mine(self, schedule: Schedule) -> bool:
+        return not schedule.declared or schedule.name in self._declared
+
+    def _tend(self, schedule: Schedule, state: bytes | None, now: float) -> float:
+        fired = _fired.decode(state) if state is not None else None
+        if fired is None:  # seen for the first time: its time begins now
+            self._keep(schedule.name, Fired(now), None)
+            return schedule.next(now)[0]
+        due = schedule.due(fired.until, now)
+        if schedule.ticks(fired.until, now):
+            if due and not (schedule.overlap == "skip" and self._runs(fired.last)):
+                jobs = [schedule.job(tick) for tick in due]
+                self._broker.put(jobs)
+                fired.last = jobs[-1].id
+            self._keep(schedule.name, Fired(now, fired.last), state)
+        return schedule.next(now)[0]
+
+    def _runs(self, job_id: str) -> bool:
+        view = self._broker.inspector.find([job_id])[0] if job_id else None
+        return view is not None and not view.state.ended
+
+    def _keep(self, name: str, fired: Fired, old: bytes | None) -> None:
+        """If another has kept more meanwhile, that stands: its jobs are these jobs."""
+        self._broker.board.swap(STATE, Note(name, msgspec.msgpack.encode(fired), STATE_KEPT), old=old)
+
+
+def schedules(board: Board) -> list[Schedule]:
+    """All schedules, by name; one that another version wrote, or nobody can read, keeps none of the others from firing."""
+    found: list[Schedule] = []
+    after = ""
+    while notes := board.notes(SPACE, after=after):
+        for _, value in notes:
+            with suppress(msgspec.MsgspecError, ValueError):
+                found.append(_schedules.decode(value))
+        after = notes[-1][0]
+    return found
+
+
+def declare(board: Board, declared: Collection[Schedule]) -> None:
+    """Write schedules of an app's code; whether they are paused stays as it was. Raises ConfigError for a name in use."""
+    known = board.read(SPACE, [schedule.name for schedule in declared]) if declared else []
+    changed = []
+    for schedule, value in zip(declared, known, strict=True):
+        old = _schedules.decode(value) if value is not None else None
+        if old is not None and not old.declared:
+            raise ConfigError(
+                f"schedule {schedule.name!r} of the code has the name of one that was added; rename one of them"
+            )
+        new = msgspec.structs.replace(schedule, paused=old.paused if old else schedule.paused)
+        if new != old:
+            changed.append(Note(schedule.name, msgspec.msgpack.encode(new)))
+    if changed:
+        board.write(SPACE, changed)
+
+
+def add(board: Board, schedule: Schedule) -> bool:
+    """Keep a new schedule; False if there is one of that name. Raises ConfigError for one that makes no sense."""
+    return board.add(SPACE, [Note(checked(schedule).name, msgspec.msgpack.encode(schedule))])[0]
+
+
+def get(board: Board, name: str) -> Schedule | None:
+    value = board.read(SPACE, [name])[0]
+    return None if value is None else _schedules.decode(value)
+
+
+def pause(board: Board, name: str, paused: bool, now: float) -> bool:
+    """False if there is no such schedule. Ticks that fall in a pause are not made up for."""
+    if not paused and (state := last_fired(board, [name]).get(name)):  # its past is over: nothing is made up for
+        board.write(STATE, [Note(name, msgspec.msgpack.encode(Fired(now, state.last)), STATE_KEPT)])
+    while (value := board.read(SPACE, [name])[0]) is not None:
+        changed = msgspec.structs.replace(_schedules.decode(value), paused=paused)
+        if board.swap(SPACE, Note(name, msgspec.msgpack.encode(changed)), old=value):
+            return True
+    return False
+
+
+def remove(board: Board, name: str) -> bool:
+    """False if there was none. One of an app's code is back when a worker with that code starts."""
+    there = board.read(SPACE, [name])[0] is not None
+    board.write(SPACE, [Note(name, None)])
+    board.write(STATE, [Note(name, None)])
+    return there
+
+
+def last_fired(board: Board, names: Collection[str]) -> dict[str, Fired]:
+    """How far these have been seen to, where they have."""
+    values = board.read(STATE, list(names)) if names else []
+    return {name: _fired.decode(value) for name, value in zip(names, values, strict=True) if value is not None}

@@ -1,0 +1,272 @@
+"""The search language for jobs: `state:dead queue:mail error:timeout args.user.id:42`, as typed into a page or a command."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Callable, Collection, Iterator, Sequence
+from fnmatch import fnmatchcase
+from typing import Any
+
+import msgspec
+
+from longboat.contract.broker import Broker
+from longboat.core import codec
+from longboat.core.job import JobView, State
+from longboat.errors import ConfigError, Undecodable
+from longboat.observe.history import fingerprint
+
+ORDER = (State.RUNNING, State.READY, State.WAITING, State.SCHEDULED, State.DEAD, State.CANCELLED, State.SUCCEEDED)
+"""The states, those that concern people most first: the order of what is found."""
+
+WORDS = ("state", "queue", "task", "id", "error", "failure", "worker", "flow", "args")
+LONGEST = 50_000
+"""Characters of a search."""
+LOOKED_AT = 5000
+"""Jobs that one search looks at, about; there is more behind its `after`."""
+
+_NAMED = r"(state|queue|task|id|error|failure|worker|flow|args(?:\.[^:\s]+)?):"
+_WORD = re.compile(f"{_NAMED}(.*)", re.S)
+_SEVERAL = re.compile(rf"\s['\"]?{_NAMED}")
+"""Shows that an argument of a command holds a whole search."""
+
+
+class Query(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What is looked for: all of it must hold. `*` and `?` stand for what they do in a shell."""
+
+    states: tuple[State, ...] = ()
+    """Empty: any."""
+    queue: str = ""
+    task: str = ""
+    ids: tuple[str, ...] = ()
+    error: str = ""
+    """Part of the last failure's type or message, in any case."""
+    failure: str = ""
+    """The fingerprint of the last failure (history.py)."""
+    worker: str = ""
+    flow: str = ""
+    args: tuple[tuple[str, str], ...] = ()
+    """(path, value): "user.id" and "42". A path of "": anywhere in the arguments."""
+    texts: tuple[str, ...] = ()
+    """Part of the id, the task's name or the last failure."""
+    clean: Callable[[Any], Any] | None = None
+    """What arguments and messages go through before they are compared, such as a mask: what may not be seen is not found."""
+
+    @property
+    def counted(self) -> bool:
+        """Whether a broker's counts answer how many there are."""
+        return self == Query(self.states, self.queue, clean=self.clean) and not wild(self.queue)
+
+    @property
+    def words(self) -> list[str]:
+        """Which of WORDS are used."""
+        said = {"state": self.states, "id": self.ids}
+        return [word for word in WORDS if said.get(word, getattr(self, word, ()))]
+
+
+class Found(msgspec.Struct):
+    """Some jobs, and where to go on."""
+
+    jobs: list[JobView]
+    after: str | None
+    """Give this to the next search; None: that was all."""
+    looked: int
+    """How many jobs were looked at."""
+
+
+def parse(text: str) -> Query:
+    """The query in a text. Raises ConfigError, saying what is not understood."""
+    if len(text) > LONGEST:
+        raise ConfigError(f"search: this has more than {LONGEST:,} characters")
+    return understood(_parts(text))
+
+
+def from_arguments(arguments: Sequence[str]) -> Query:
+    """The query in a command's arguments: each is one part, spaces and all, or a text of several. Raises ConfigError."""
+    parts: list[str] = []
+    for argument in arguments:
+        parts += _parts(argument) if _SEVERAL.search(argument) else [argument]
+    return understood(parts)
+
+
+def understood(parts: Sequence[str]) -> Query:
+    """The query in parts such as "error:two words". Raises ConfigError, saying what is not understood."""
+    found: dict[str, Any] = {}
+    states: list[State] = []
+    ids: list[str] = []
+    args: list[tuple[str, str]] = []
+    texts: list[str] = []
+    for part in parts:
+        word = _WORD.fullmatch(part)
+        if word is None:
+            texts.append(part)
+            continue
+        key, value = word.groups()
+        if not value:
+            raise ConfigError(f"search: {key}: needs a value, such as {key}:{_EXAMPLES.get(key, '42')}")
+        if key == "state":
+            states += [_state(name) for name in value.split(",")]
+        elif key == "id":
+            ids += value.split(",")
+        elif key.startswith("args"):
+            args.append((key.removeprefix("args").removeprefix("."), value))
+        elif found.setdefault(key, value) != value:
+            raise ConfigError(f"search: {key}: is there twice; a job has one")
+    order = tuple(state for state in ORDER if state in states)
+    return Query(order, ids=tuple(ids), args=tuple(args), texts=tuple(texts), **found)
+
+
+def is_word(part: str) -> bool:
+    """Whether an argument of a command holds one of WORDS, and is no free text."""
+    return bool(_WORD.fullmatch(part) or _SEVERAL.search(part))
+
+
+def written(query: Query) -> str:
+    """The text of a query, which parses to it."""
+    parts = [("state", ",".join(query.states)), ("id", ",".join(query.ids))]
+    parts += [(name, getattr(query, name)) for name in ("queue", "task", "worker", "flow", "error", "failure")]
+    parts += [(f"args.{path}" if path else "args", value) for path, value in query.args]
+    return " ".join([*(shlex.quote(f"{key}:{value}") for key, value in parts if value), *map(shlex.quote, query.texts)])
+
+
+def held(query: Query, words: Collection[str], of: str) -> Query:
+    """The query, if it says nothing but these words and free text. Raises ConfigError, naming those that can be said."""
+    if wrong := [word for word in query.words if word not in words]:
+        known = ", ".join(f"{word}:" for word in words)
+        raise ConfigError(f"search: {wrong[0]}: says nothing of {of}; use {known} or free text")
+    return query
+
+
+def search(broker: Broker, query: Query, *, after: str | None = None, limit: int = 50) -> Found:
+    """Up to `limit` jobs, state by state in ORDER.
+
+    Looks at LOOKED_AT jobs at most: there may be none, and still an `after`. Raises ConfigError for the `after` of another
+    search.
+    """
+    if query.ids:
+        views = broker.inspector.find(query.ids)
+        return Found([view for view in views if view is not None and matches(query, view)], None, len(views))
+    queue = query.queue if query.queue and not wild(query.queue) else None
+    task = query.task if query.task and not wild(query.task) else None
+    all_fit = query == Query(query.states, queue or "", task or "", clean=query.clean)
+    states = list(query.states or ORDER)
+    cursor: str | None = None
+    if after is not None:
+        name, _, rest = after.partition(":")
+        if name not in states:
+            raise ConfigError(f"search: {after!r} is not where this search ended")
+        states, cursor = states[states.index(State(name)) :], rest or None
+    jobs: list[JobView] = []
+    looked = 0
+    for state in states:
+        while True:
+            if len(jobs) >= limit or looked >= LOOKED_AT:
+                return Found(jobs, f"{state.value}:{cursor or ''}", looked)
+            left = limit - len(jobs)
+            size = left if all_fit else limit
+            try:
+                page = broker.inspector.jobs(state, queue=queue, task=task, after=cursor, limit=size)
+            except (ValueError, TypeError, LookupError) as error:
+                if cursor is None or looked:
+                    raise
+                raise ConfigError(f"search: {after!r} is not where this search ended: {error}") from None
+            while len(fit := [place for place, job in enumerate(page.jobs, 1) if matches(query, job)]) > left:
+                size = min(size - 1, fit[left - 1])  # up to the last one that is wanted
+                page = broker.inspector.jobs(state, queue=queue, task=task, after=cursor, limit=size)
+            looked += max(len(page.jobs), size if task else 1)
+            jobs += [page.jobs[place - 1] for place in fit]
+            cursor = page.after
+            if cursor is None:
+                break
+    return Found(jobs, None, looked)
+
+
+def every(broker: Broker, query: Query, *, limit: int = 500) -> Iterator[list[JobView]]:
+    """All that is found, some at a time."""
+    after: str | None = None
+    while True:
+        found = search(broker, query, after=after, limit=limit)
+        if found.jobs:
+            yield found.jobs
+        after = found.after
+        if after is None:
+            return
+
+
+def matches(query: Query, job: JobView) -> bool:
+    """Whether the job, as it is seen, is one of those looked for."""
+    last = job.failures[-1] if job.failures else None
+    said = f"{last.type}: {last.message}" if last else ""
+    said = said if query.clean is None else query.clean(said)
+    return (
+        (not query.states or job.state in query.states)
+        and (not query.queue or same(query.queue, job.queue))
+        and (not query.task or same(query.task, job.task))
+        and (not query.worker or same(query.worker, job.worker or (last.worker if last else "")))
+        and (not query.flow or (job.ties is not None and job.ties.flow == query.flow))
+        and (not query.error or within(query.error, said))
+        and (not query.failure or (last is not None and fingerprint(job.task, last) == query.failure))
+        and all(any(within(text, place) for place in (job.id, job.task, said)) for text in query.texts)
+        and (not query.args or _has_args(query, job.payload))
+    )
+
+
+def _has_args(query: Query, payload: bytes) -> bool:
+    try:
+        args = codec.decode(payload)
+    except Undecodable:
+        return False
+    args = args if query.clean is None else query.clean(args)
+    return all(within(value, _text(args)) if not path else _at(args, path.split("."), value) for path, value in query.args)
+
+
+def _at(value: Any, path: list[str], wanted: str) -> bool:
+    for step in path:
+        if isinstance(value, dict) and step in value:
+            value = value[step]
+        elif isinstance(value, list) and step.isdecimal() and int(step) < len(value):
+            value = value[int(step)]
+        else:
+            return False
+    return same(wanted, value if isinstance(value, str) else _text(value))
+
+
+def _parts(text: str) -> list[str]:
+    try:
+        return shlex.split(text, posix=True)
+    except ValueError:
+        return text.split()  # an apostrophe or an open quote is a character like others
+
+
+def _text(value: Any) -> str:
+    try:
+        return msgspec.json.encode(value).decode()
+    except (TypeError, ValueError, RecursionError):
+        return repr(value)
+
+
+def _state(name: str) -> State:
+    try:
+        return State(name)
+    except ValueError:
+        raise ConfigError(f"search: there is no state {name!r}; there are {', '.join(State)}") from None
+
+
+def wild(pattern: str) -> bool:
+    """Whether it stands for several texts."""
+    return "*" in pattern or "?" in pattern
+
+
+def same(pattern: str, text: str) -> bool:
+    """Whether the text is what a word's value means."""
+    return fnmatchcase(text, pattern.replace("[", "[[]")) if wild(pattern) else pattern == text
+
+
+def within(part: str, text: str) -> bool:
+    """Whether the text holds it, in any case of letters."""
+    if wild(part):
+        return fnmatchcase(text.lower(), f"*{part.lower().replace('[', '[[]')}*")
+    return part.lower() in text.lower()
+
+
+_EXAMPLES = {"state": "dead", "queue": "mail", "task": "mail.send", "id": "0123…", "error": "timeout"}

@@ -1,0 +1,152 @@
+"""The job that runs here: what a task's function can know of it, and say of it."""
+
+from __future__ import annotations
+
+import inspect
+import typing
+from collections.abc import Callable, Coroutine, Mapping
+from contextvars import ContextVar
+from types import MappingProxyType
+from typing import Any, ParamSpec, Protocol, TypeVar, cast, overload
+
+from longboat.core import codec
+from longboat.core.clock import SYSTEM
+from longboat.tasks.handle import Handle, LogLine, Progress
+from longboat.tasks.task import Task
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+STEPS = "steps:"
+"""The space of a job's finished steps is this and its id: a note for each, by name."""
+STEPS_KEPT = 7 * 86400.0
+
+NO_HEADERS: Mapping[str, str] = MappingProxyType({})
+
+
+class Voice(Protocol):
+    """How a running job is heard: by the worker, or over a socket to it."""
+
+    def progress(self, job_id: str, progress: Progress) -> None:
+        """Show it soon; the last one counts. Returns at once and never raises."""
+        ...
+
+    def log(self, job_id: str, line: LogLine) -> None:
+        """Keep it, if there is room. Returns at once and never raises."""
+        ...
+
+    def steps(self, job_id: str) -> dict[str, bytes]:
+        """The results of finished steps by name. Raises BrokerError."""
+        ...
+
+    def finish(self, job_id: str, step: str, result: bytes) -> None:
+        """Keep a step's result, durably on return. Raises BrokerError."""
+        ...
+
+
+def carried(text: object) -> str:
+    """As UTF-8 can carry it: names of files may hold what it cannot."""
+    return str(text).encode("utf-8", "backslashreplace").decode()
+
+
+class Running:
+    """The attempt that is running. `stopping` turns true when its time is up or it was cancelled."""
+
+    __slots__ = ("_steps", "_voice", "attempt", "headers", "id", "queue", "stopping", "task")
+
+    def __init__(
+        self,
+        id: str,
+        task: str,
+        queue: str,
+        attempt: int,
+        voice: Voice | None = None,
+        headers: Mapping[str, str] = NO_HEADERS,
+    ) -> None:
+        self.id = id
+        self.task = task
+        self.queue = queue
+        self.attempt = attempt
+        self.headers = headers
+        """What came with the job; not to be changed."""
+        self.stopping = False
+        self._voice = voice
+        self._steps: dict[str, bytes] | None = None
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether the job should end: its time is up, or it was cancelled."""
+        return self.stopping
+
+    def progress(self, done: float, total: float | None = None, text: str = "") -> None:
+        """Say how far it is: `job.progress(30, 100, "reading")`, as often as you like: a few a second are written."""
+        if self._voice is not None:
+            of = None if total is None else float(total)
+            self._voice.progress(self.id, Progress(float(done), of, carried(text), SYSTEM.now()))
+
+    def log(self, text: str, level: str = "INFO") -> None:
+        """Keep a line with this attempt. Records of `logging` are kept too, as far as their loggers let them pass."""
+        if self._voice is not None:
+            self._voice.log(self.id, LogLine(SYSTEM.now(), level, carried(text), self.attempt))
+
+    @overload
+    def step(
+        self, name: str, fn: Callable[P, Coroutine[Any, Any, R]], /, *args: P.args, **kwargs: P.kwargs
+    ) -> Coroutine[Any, Any, R]: ...
+    @overload
+    def step(self, name: str, fn: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R: ...
+    def step(self, name: str, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
+        """Run a part of the job once: its result is kept, and a retried job goes on behind the last finished step.
+
+        The result must be plain data or what the function's return annotation names. A coroutine function's step is awaited.
+        Between the end of `fn` and the keeping of its result the worker may die: then that one step runs again.
+        """
+        kind = _return_kind(fn)
+        if inspect.iscoroutinefunction(fn):
+            return self._astep(name, kind, fn, args, kwargs)
+        found = self._found(name)
+        result = codec.encode(fn(*args, **kwargs)) if found is None else found
+        if found is None:
+            self._keep(name, result)
+        return codec.decode(result, kind)
+
+    async def _astep(self, name: str, kind: Any, fn: Callable[..., Any], args: Any, kwargs: Any) -> Any:
+        import asyncio
+
+        found = await asyncio.to_thread(self._found, name)
+        result = codec.encode(await fn(*args, **kwargs)) if found is None else found
+        if found is None:
+            await asyncio.to_thread(self._keep, name, result)
+        return codec.decode(result, kind)
+
+    def _found(self, name: str) -> bytes | None:
+        if self._steps is None:
+            self._steps = self._voice.steps(self.id) if self._voice is not None and self.attempt > 0 else {}
+        return self._steps.get(name)
+
+    def _keep(self, name: str, result: bytes) -> None:
+        if self._voice is not None:
+            self._voice.finish(self.id, name, result)
+        self._steps = {**(self._steps or {}), name: result}
+
+    def enqueue(self, task: Callable[P, Any], /, *args: P.args, **kwargs: P.kwargs) -> Handle[Any]:
+        """Enqueue another job as a child of this one: recorded under the header "parent", and part of this one's flow."""
+        return cast("Task[P, Any]", task).enqueue_child(self.id, *args, **kwargs)
+
+
+running: ContextVar[Running] = ContextVar("longboat.running")
+
+
+def current() -> Running:
+    """The job that this function is running for. Raises LookupError outside of a job."""
+    try:
+        return running.get()
+    except LookupError:
+        raise LookupError("no job is running here: longboat.current() works inside a task that a worker runs") from None
+
+
+def _return_kind(fn: Callable[..., Any]) -> Any:
+    try:
+        return typing.get_type_hints(fn).get("return", Any)
+    except Exception:  # an annotation that exists for the type checker only
+        return Any

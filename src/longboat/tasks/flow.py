@@ -1,0 +1,101 @@
+"""Flow: what enqueueing several jobs that depend on each other gives back."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Generator, Sequence
+from typing import Any, Generic, Protocol, TypeVar
+
+import msgspec
+
+from longboat.core.clock import Duration
+from longboat.core.job import State
+from longboat.tasks.handle import Handle
+
+R = TypeVar("R")
+
+Ends = str | list[Any]
+"""Whose results are the flow's result: a job's id, or a list of such, nested as the value is."""
+
+
+class Plan(msgspec.Struct, array_like=True):
+    """What a flow was begun with, as it is kept on the board."""
+
+    name: str
+    """The tasks it ends with."""
+    begun: float
+    """Wall-clock time."""
+    ends: Ends
+    size: int
+    """Jobs it was begun with."""
+
+
+class FlowStatus(msgspec.Struct):
+    """How far a flow is."""
+
+    jobs: Counter[State]
+    """Its jobs by state. Those that ended so long ago that they are forgotten count as succeeded."""
+    failed: list[str]
+    """Ids of jobs that are dead or cancelled, at most 100: what comes after them waits."""
+
+    @property
+    def total(self) -> int:
+        return sum(self.jobs.values())
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing is left that could run by itself."""
+        return all(state.ended for state, count in self.jobs.items() if count)
+
+
+class FlowDesk(Protocol):
+    """Where a flow asks: the app's client."""
+
+    def flow_result(self, flow: Flow[R], timeout: Duration | None) -> R: ...
+    async def aflow_result(self, flow: Flow[R]) -> R: ...
+    def flow_status(self, flow_id: str) -> FlowStatus: ...
+    def flow_cancel(self, flow_id: str) -> int: ...
+    def flow_handles(self, flow_id: str) -> list[Handle[Any]]: ...
+
+
+class Flow(Generic[R]):
+    """Jobs that depend on each other, enqueued together. It may be awaited, also several times."""
+
+    def __init__(self, desk: FlowDesk, id: str, ends: Ends, kinds: Sequence[Any] = ()) -> None:
+        self.id = id
+        self.ends = ends
+        self.kinds = kinds
+        """What the results of the ends are converted to, in the order in which they stand there."""
+        self._desk = desk
+
+    def result(self, timeout: Duration | None = None) -> R:
+        """The result of the flow's last job (of a group: a list), waited for at most `timeout`.
+
+        Raises JobFailed or JobCancelled as soon as any job of the flow that it was begun with is dead or cancelled: the
+        message names that one. Revive it (`longboat dead retry ID`), and the flow goes on from there.
+        """
+        return self._desk.flow_result(self, timeout)
+
+    def __await__(self) -> Generator[Any, None, R]:
+        """As `result`, without blocking the event loop."""
+        return self._desk.aflow_result(self).__await__()
+
+    def status(self) -> FlowStatus:
+        """Its jobs by state, those that joined while it ran too. Costs a look at each of them."""
+        return self._desk.flow_status(self.id)
+
+    def cancel(self) -> int:
+        """Cancel all its jobs that have not ended; returns how many."""
+        return self._desk.flow_cancel(self.id)
+
+    def jobs(self) -> list[Handle[Any]]:
+        """Handles on all its jobs, parents first."""
+        return self._desk.flow_handles(self.id)
+
+    def __repr__(self) -> str:
+        return f"<Flow {self.id}>"
+
+
+def end_ids(ends: Ends) -> list[str]:
+    """The ids in there, in order."""
+    return [ends] if isinstance(ends, str) else [each for end in ends for each in end_ids(end)]

@@ -1,0 +1,132 @@
+"""Schedules: a recurring rule and what it enqueues. Pure: the times come in, the times go out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from itertools import islice, takewhile
+from typing import Literal, get_args
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+import msgspec
+from cronsim import CronSim, CronSimError
+
+from longboat.core.clock import Duration, seconds
+from longboat.core.constraints import Gate, Ties
+from longboat.core.job import DEFAULT_KEEP, DEFAULT_QUEUE, MESSAGE_VERSION, Job
+from longboat.errors import ConfigError
+from longboat.tasks.template import checked_name
+
+Missed = Literal["skip", "once", "all"]
+Overlap = Literal["allow", "skip", "wait"]
+
+ON_TIME = 60.0
+"""Seconds that a tick may be late before it counts as missed: no scheduler was there."""
+CATCH_UP = 1000
+"""Missed ticks that are made up for, at most, the latest."""
+
+
+class Schedule(msgspec.Struct, kw_only=True):
+    """A rule by which a task's jobs are enqueued again and again. Kept on the board as it is."""
+
+    name: str
+    rule: str
+    """A cron expression of five fields (or six, with seconds first), or "every 30s"."""
+    tz: str = "UTC"
+    task: str
+    payload: bytes
+    queue: str = DEFAULT_QUEUE
+    priority: int = 0
+    expires: float | None = None
+    keep: float = DEFAULT_KEEP
+    missed: Missed = "once"
+    """Of ticks at which no scheduler was there: none, the latest one, or all of them are made up for."""
+    overlap: Overlap = "allow"
+    """While the job before has not ended: another all the same, none at this tick, or another that waits for its turn."""
+    paused: bool = False
+    declared: bool = False
+    """In an app's code: fired by workers that have it there, so that it ends with its code."""
+
+    def job(self, tick: float) -> Job:
+        """The job of this tick. Its id is made of both, so that however many enqueue it there is one."""
+        job = Job(MESSAGE_VERSION, f"{self.name}@{stamp(tick)}", self.task, self.payload, self.queue, self.priority)
+        job.expires, job.keep, job.enqueued = self.expires, self.keep, tick
+        job.headers = {"schedule": self.name}
+        if self.overlap == "wait":
+            job.ties = Ties(gates=[Gate(f"schedule:{self.name}", running=1)])
+        return job
+
+    def ticks(self, after: float, until: float) -> list[float]:
+        """When it is due in (after, until]: the latest CATCH_UP of these, as wall-clock seconds."""
+        if self.rule.startswith("every "):
+            period = period_of(self.rule)
+            first, last = int(after // period) + 1, int(until // period)
+            return [n * period for n in range(max(first, last - CATCH_UP + 1), last + 1)]
+        found = list(takewhile(lambda tick: tick <= until, self._from(after)))
+        return found[-CATCH_UP:]
+
+    def next(self, after: float, count: int = 1) -> list[float]:
+        """The next times at which it is due."""
+        if self.rule.startswith("every "):
+            period = period_of(self.rule)
+            return [(int(after // period) + 1 + n) * period for n in range(count)]
+        return list(islice(self._from(after), count))
+
+    def due(self, after: float, now: float) -> list[float]:
+        """The ticks to fire now, by the policy for missed ones."""
+        ticks = self.ticks(after, now)
+        if self.missed == "all" or not ticks:
+            return ticks
+        fresh = [tick for tick in ticks if tick > now - ON_TIME]
+        return fresh if fresh or self.missed == "skip" else ticks[-1:]
+
+    def _from(self, after: float) -> Iterator[float]:
+        start = datetime.fromtimestamp(after, ZoneInfo(self.tz))
+        for moment in CronSim(self.rule, start):
+            if (tick := moment.timestamp()) > after:
+                yield tick
+
+    def explain(self) -> str:
+        """The rule in English."""
+        return self.rule if self.rule.startswith("every ") else CronSim(self.rule, datetime.now(UTC)).explain()
+
+
+def every(period: Duration) -> str:
+    """A rule for `app.schedule`: once in a period, such as "30s", counted from midnight UTC, 1970-01-01."""
+    return f"every {period}"
+
+
+def period_of(rule: str) -> float:
+    """The period of "every 30s", in seconds. Raises ConfigError."""
+    period = seconds(rule.removeprefix("every ").strip(), "every")
+    if period < 1:
+        raise ConfigError(f"schedule: {rule!r} is more often than once a second")
+    return period
+
+
+def checked(schedule: Schedule) -> Schedule:
+    """Raises ConfigError, naming what is wrong."""
+    checked_name(schedule.name, "schedule")
+    try:
+        ZoneInfo(schedule.tz)
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        raise ConfigError(f"schedule {schedule.name!r}: no time zone is named {schedule.tz!r}") from None
+    for option, value, choices in (("missed", schedule.missed, Missed), ("overlap", schedule.overlap, Overlap)):
+        if value not in get_args(choices):
+            raise ConfigError(f"schedule {schedule.name!r}: {option}={value!r} is not one of {', '.join(get_args(choices))}")
+    if schedule.rule.startswith("every "):
+        period_of(schedule.rule)
+        return schedule
+    try:
+        CronSim(schedule.rule, datetime.now(UTC))
+    except CronSimError as error:
+        raise ConfigError(
+            f"schedule {schedule.name!r}: {schedule.rule!r} is no cron expression ({error}); "
+            'write "minute hour day month weekday", such as "*/5 * * * *", or "every 30s"'
+        ) from None
+    return schedule
+
+
+def stamp(tick: float) -> str:
+    """A tick's time as it stands in its job's id."""
+    return datetime.fromtimestamp(tick, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

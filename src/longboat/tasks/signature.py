@@ -1,0 +1,199 @@
+"""Signature: a call of a task that is not asked for yet. Signatures make flows: chains, groups, chords, any graph."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
+from typing import Any, Concatenate, Generic, ParamSpec, Protocol, TypeVar, cast, overload
+
+from longboat.core.constraints import Slots
+from longboat.core.job import Job, new_id
+from longboat.errors import ConfigError
+from longboat.tasks.arguments import Hole
+from longboat.tasks.flow import Ends, Flow, end_ids
+
+P = ParamSpec("P")
+Q = ParamSpec("Q")
+R = TypeVar("R")
+R2 = TypeVar("R2")
+T = TypeVar("T")
+
+
+class Callee(Protocol):
+    """What a signature needs of a task."""
+
+    name: str
+
+    @property
+    def kind(self) -> Any: ...
+    def flow_job(self, args: Sequence[Any], kwargs: Mapping[str, Any], flow: str, after: list[str]) -> Job: ...
+    def flow_door(self) -> FlowDoor: ...
+
+
+class FlowDoor(Protocol):
+    """The way out of a signature: the app's client."""
+
+    def enqueue_flow(self, flow_id: str, jobs: list[Job], ends: Ends, kinds: list[Any]) -> Flow[Any]: ...
+    async def aenqueue_flow(self, flow_id: str, jobs: list[Job], ends: Ends, kinds: list[Any]) -> Flow[Any]: ...
+
+
+class Signature(Generic[R]):
+    """A call to be made, or several. Nothing is stored before `enqueue`.
+
+    One signature stands for one job, however often it is used within a flow.
+    """
+
+    @property
+    def value(self) -> R:
+        """Its result, as an argument of another call: `join.s(left.value, right.value)`.
+
+        It is no value yet: only pass it on, alone or in a list.
+        """
+        return cast(R, self)
+
+    @overload
+    def then(
+        self, task: Callable[Concatenate[R, Q], Coroutine[Any, Any, R2]], /, *args: Q.args, **kwargs: Q.kwargs
+    ) -> Signature[R2]: ...
+    @overload
+    def then(self, task: Callable[Concatenate[R, Q], R2], /, *args: Q.args, **kwargs: Q.kwargs) -> Signature[R2]: ...
+    def then(self, task: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Signature[Any]:
+        """A call of this task with the result of this one as its first argument, once that is there."""
+        return Call(_callee(task), (self, *args), kwargs)
+
+    def enqueue(self) -> Flow[R]:
+        """Ask for all these jobs, together or not at all. Raises as `task.enqueue` does."""
+        flow_id, jobs, ends, kinds, door = _planned(self)
+        return door.enqueue_flow(flow_id, jobs, ends, kinds)
+
+    async def aenqueue(self) -> Flow[R]:
+        """As `enqueue`, without blocking the event loop."""
+        flow_id, jobs, ends, kinds, door = _planned(self)
+        return await door.aenqueue_flow(flow_id, jobs, ends, kinds)
+
+    def needs(self) -> Iterator[Signature[Any]]:
+        """The signatures whose results it is given."""
+        raise NotImplementedError
+
+
+class Call(Signature[R]):
+    """One call of one task."""
+
+    def __init__(self, task: Callee, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
+        self.task = task
+        self.args = args
+        self.kwargs = kwargs
+
+    def needs(self) -> Iterator[Signature[Any]]:
+        for value in (*self.args, *self.kwargs.values()):
+            if isinstance(value, Signature):
+                yield value
+            elif isinstance(value, list | tuple):
+                yield from (each for each in value if isinstance(each, Signature))
+
+    def __repr__(self) -> str:
+        return f"<{self.task.name}.s(…)>"
+
+
+class Group(Signature[list[T]]):
+    """Several side by side; the result is the list of theirs."""
+
+    def __init__(self, members: Sequence[Signature[T]]) -> None:
+        self.members = members
+
+    def needs(self) -> Iterator[Signature[Any]]:
+        yield from self.members
+
+
+def group(*members: Signature[T]) -> Signature[list[T]]:
+    """Calls side by side. `group(…).then(task)` runs the task with the list of their results once all have succeeded."""
+    if not members:
+        raise ConfigError("a group needs at least one member")
+    return Group(members)
+
+
+@overload
+def chord(
+    members: Sequence[Signature[T]],
+    task: Callable[Concatenate[list[T], Q], Coroutine[Any, Any, R2]],
+    /,
+    *args: Q.args,
+    **kwargs: Q.kwargs,
+) -> Signature[R2]: ...
+@overload
+def chord(
+    members: Sequence[Signature[T]], task: Callable[Concatenate[list[T], Q], R2], /, *args: Q.args, **kwargs: Q.kwargs
+) -> Signature[R2]: ...
+def chord(members: Sequence[Signature[Any]], task: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Signature[Any]:
+    """`group(*members).then(task, …)`."""
+    return group(*members).then(task, *args, **kwargs)
+
+
+def chain(first: Signature[Any], /, *tasks: Callable[..., Any]) -> Signature[Any]:
+    """Each task with the result of the one before: `chain(a.s(1), b, c)`. Where types matter: `a.s(1).then(b).then(c)`."""
+    for task in tasks:
+        first = first.then(task)
+    return first
+
+
+def _callee(task: object) -> Callee:
+    if not hasattr(task, "flow_job"):
+        raise ConfigError(f"then: {task!r} is no task: pass what @app.task made, and its further arguments after it")
+    return cast(Callee, task)
+
+
+def _planned(last: Signature[Any]) -> tuple[str, list[Job], Ends, list[Any], FlowDoor]:
+    """The flow's id, its jobs (parents first), whose results are its result, and what those are converted to."""
+    flow_id = new_id()
+    calls = _calls(last)
+    ids: dict[int, str] = {}
+    kinds: dict[str, Any] = {}
+    jobs: list[Job] = []
+    for call in calls:
+        after: dict[str, int] = {}
+        args = [_filled(value, ids, after, call) for value in call.args]
+        kwargs = {name: _filled(value, ids, after, call) for name, value in call.kwargs.items()}
+        job = call.task.flow_job(args, kwargs, flow_id, list(after))
+        jobs.append(job)
+        ids[id(call)], kinds[job.id] = job.id, call.task.kind
+    ends = _ends(last, ids)
+    return flow_id, jobs, ends, [kinds[each] for each in end_ids(ends)], calls[-1].task.flow_door()
+
+
+def _calls(last: Signature[Any]) -> list[Call[Any]]:
+    """Each call once, after those whose results it needs. Without recursion: a chain may have a thousand steps."""
+    calls: dict[int, Call[Any]] = {}
+    seen: set[int] = set()
+    stack: list[tuple[Signature[Any], bool]] = [(last, False)]
+    while stack:
+        signature, needs_are_done = stack.pop()
+        if needs_are_done:
+            if isinstance(signature, Call):
+                calls.setdefault(id(signature), signature)
+        elif id(signature) not in seen:
+            seen.add(id(signature))
+            stack.append((signature, True))
+            stack.extend((each, False) for each in reversed(list(signature.needs())))
+    return list(calls.values())
+
+
+def _filled(value: Any, ids: dict[int, str], after: dict[str, int], call: Call[Any]) -> Any:
+    """The argument, or a hole where results of others come."""
+    if isinstance(value, Signature):
+        return Hole(_slots(value, ids, after))
+    if isinstance(value, list | tuple) and any(isinstance(each, Signature) for each in value):
+        if not all(isinstance(each, Signature) for each in value):
+            raise ConfigError(f"task {call.task.name!r}: a list of results and plain values together cannot be passed")
+        return Hole([_slots(each, ids, after) for each in value])
+    return value
+
+
+def _slots(signature: Signature[Any], ids: dict[int, str], after: dict[str, int]) -> Slots:
+    if isinstance(signature, Group):
+        return [_slots(each, ids, after) for each in signature.members]
+    return after.setdefault(ids[id(signature)], len(after))
+
+
+def _ends(signature: Signature[Any], ids: dict[int, str]) -> Ends:
+    if isinstance(signature, Group):
+        return [_ends(each, ids) for each in signature.members]
+    return ids[id(signature)]
