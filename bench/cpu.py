@@ -30,7 +30,7 @@ def figures(plan: Plan, tell: Tell) -> Iterator[Figure]:
         "s",
         goal=1.05,
         least=False,
-        note=f"{CHILDREN} children; from the first enqueue to the last result",
+        entry=f"{CHILDREN} children; from the first enqueue to the last result",
     )
 
 

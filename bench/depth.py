@@ -24,7 +24,7 @@ def figures(plan: Plan, tell: Tell) -> Iterator[Figure]:
             tell(f"depth {turn + 1}/{plan.repeat}")
             shallow.append(alone())
             deep.append(NUMBER / drained(address, NUMBER))
-    yield ratio(f"drain with {queued:,} queued", deep, shallow, f"with {NUMBER:,} queued", "jobs/s", goal=0.8, note="FULL")
+    yield ratio(f"drain with {queued:,} queued", deep, shallow, f"with {NUMBER:,} queued", "jobs/s", goal=0.8, entry="FULL")
 
 
 def alone() -> float:

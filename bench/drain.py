@@ -24,7 +24,7 @@ def figures(plan: Plan, tell: Tell) -> Iterator[Figure]:
                 kept.append(rate("noop", number, mode))
                 forgotten.append(rate("forgotten", number, mode))
             what = f"drain {number:,}, {mode.upper()}"
-            yield ratio(what, kept, limit, "hand-written loop", "jobs/s", goal=0.5, note="results kept, the default")
+            yield ratio(what, kept, limit, "hand-written loop", "jobs/s", goal=0.5, entry="results kept, the default")
             yield ratio(f"{what}, keep_result=0", forgotten, limit, "hand-written loop", "jobs/s")
 
 

@@ -32,7 +32,7 @@ class Figure:
     peer: Sequence[float] = field(default_factory=list)
     peer_name: str = ""
     side_unit: str = ""
-    note: str = ""
+    entry: str = ""
 
     @property
     def value(self) -> float:
@@ -54,8 +54,8 @@ def ratio(
     *,
     goal: float | None = None,
     least: bool = True,
-    note: str = "",
+    entry: str = "",
 ) -> Figure:
     """Ours through theirs, pair by pair: both of a pair ran one after the other, on the machine as it was then."""
     samples = [a / b for a, b in zip(ours, peer, strict=True)]
-    return Figure(name, "of it", samples, goal, least, ours, peer, peer_name, side_unit, note)
+    return Figure(name, "of it", samples, goal, least, ours, peer, peer_name, side_unit, entry)

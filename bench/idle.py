@@ -21,8 +21,10 @@ def figures(plan: Plan, tell: Tell) -> Iterator[Figure]:
     seconds = 2.0 if plan.quick else SECONDS
     tell(f"idle worker, {seconds:g} s")
     memory, resident, percent = idle(seconds)
-    yield Figure("idle worker, memory", "MB", [memory], 45, least=False, note=f"PSS of its processes; RSS {resident:.0f} MB")
-    yield Figure("idle worker, CPU", "%", [percent], 0.5, least=False, note=f"all its processes, over {seconds:g} s")
+    yield Figure(
+        "idle worker, memory", "MB", [memory], 45, least=False, entry=f"PSS of its processes; RSS {resident:.0f} MB"
+    )
+    yield Figure("idle worker, CPU", "%", [percent], 0.5, least=False, entry=f"all its processes, over {seconds:g} s")
     tell("starts")
     bare, imported, helped = [], [], []
     for _ in range(STARTS):
@@ -30,8 +32,8 @@ def figures(plan: Plan, tell: Tell) -> Iterator[Figure]:
         imported.append(start(["-c", "import longboat"]))
         helped.append(start(["-m", "longboat", "--help"]))
     python = median(bare)
-    yield Figure("import longboat", "ms", [ms - python for ms in imported], 100, least=False, note="beyond Python's start")
-    yield Figure("longboat --help", "ms", helped, 150, least=False, note=f"of which Python's own start is {python:.0f} ms")
+    yield Figure("import longboat", "ms", [ms - python for ms in imported], 100, least=False, entry="beyond Python's start")
+    yield Figure("longboat --help", "ms", helped, 150, least=False, entry=f"of which Python's own start is {python:.0f} ms")
 
 
 def idle(seconds: float) -> tuple[float, float, float]:

@@ -30,7 +30,7 @@ def figures(plan: Plan, tell: Tell) -> Iterator[Figure]:
         peer=bare,
         peer_name="asyncio with a semaphore",
         side_unit="s",
-        note=f"concurrency {CONCURRENCY}, ideal {NUMBER * jobs.NAP / CONCURRENCY:g} s",
+        entry=f"concurrency {CONCURRENCY}, ideal {NUMBER * jobs.NAP / CONCURRENCY:g} s",
     )
 
 

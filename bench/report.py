@@ -140,7 +140,7 @@ def _plain(figure: Figure) -> dict[str, Any]:
         "goal": figure.goal,
         "goal_is": "at least" if figure.least else "at most",
         "met": figure.met,
-        "note": figure.note,
+        "note": figure.entry,
     }
     if figure.peer:
         one.update(ours=list(figure.ours), peer=list(figure.peer), peer_name=figure.peer_name, side_unit=figure.side_unit)

@@ -23,7 +23,7 @@ def listening(address: str, number: int) -> Iterator[None]:
         broker = connect(address)
         try:
             due = time.monotonic() + PATIENCE
-            while len(broker.board.notes(LISTENING)) < number:
+            while len(broker.kv.entries(LISTENING)) < number:
                 if time.monotonic() > due:
                     raise TimeoutError("nobody listens")
                 time.sleep(0.02)

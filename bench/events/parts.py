@@ -17,14 +17,14 @@ from bench.figure import Figure, Plan, Tell
 from bench.redis.server import server
 from longboat import connect
 from longboat.contract.broker import Lease, Settlement
-from longboat.contract.kv import Board
+from longboat.contract.kv import KV
 from longboat.core.codec import NONE
 from longboat.core.job import MESSAGE_VERSION, Done, Job, new_id
 from longboat.executors.contract import Call
 from longboat.observe.events import Bus, JobSucceeded
-from longboat.observe.stream import BATCH_EVERY, Teller
-from longboat.worker.feed import Feed
+from longboat.observe.stream import BATCH_EVERY, EventPublisher
 from longboat.worker.recorder import EVERY, Recorder
+from longboat.worker.worker_events import WorkerEvents
 
 WORKER = "machine:1234"
 BATCHES = 60
@@ -38,41 +38,41 @@ def figures(plan: Plan, tell: Tell) -> Iterator[Figure]:
         for store, fill in stores.items():
             tell(f"{store}, parts")
             with fill(0) as address, listening(address, 1), contextlib.closing(connect(address)) as broker:
-                told = [100 * used / BATCH_EVERY for used in telling(broker.board, BATCHES if not plan.quick else 5)]
-                counted = [counting(broker.board) for _ in range(5 if not plan.quick else 1)]
+                told = [100 * used / BATCH_EVERY for used in telling(broker.kv, BATCHES if not plan.quick else 5)]
+                counted = [counting(broker.kv) for _ in range(5 if not plan.quick else 1)]
             yield Figure(
-                f"{store}, telling as much as it may", "% of a CPU", told, 5, least=False, note="500 events each 0.25 s"
+                f"{store}, telling as much as it may", "% of a CPU", told, 5, least=False, entry="500 events each 0.25 s"
             )
             yield Figure(
                 f"{store}, history",
                 "µs a job",
                 [1e6 * each for each, _ in counted],
-                note="counting, and samples of latencies",
+                entry="counting, and samples of latencies",
             )
             yield Figure(f"{store}, writing history", "% of a CPU", [100 * used / EVERY for _, used in counted])
 
 
-def telling(board: Board, batches: int) -> list[float]:
+def telling(kv: KV, batches: int) -> list[float]:
     """CPU seconds of each batch of events, from the ends of jobs to what stands on the board."""
-    feed = Feed(Bus(), Teller(board, WORKER), WORKER)
-    feed.tend(time.time())
+    worker_events = WorkerEvents(Bus(), EventPublisher(kv, WORKER), WORKER)
+    worker_events.run(time.time())
     spent = []
     for _ in range(batches):
-        calls = [call() for _ in range(feed.teller.room)]
+        calls = [call() for _ in range(worker_events.publisher.room)]
         begun = time.thread_time()
         for each in calls:
-            if feed.every_job:  # as the runner does
+            if worker_events.every_job:  # as the runner does
                 job = each.lease.job
-                feed.ending(each)
-                feed.emit(JobSucceeded(WORKER, job.id, job.task, job.queue, 1, time.monotonic() - each.started))
-        feed.tend(time.time())
+                worker_events.ending(each)
+                worker_events.emit(JobSucceeded(WORKER, job.id, job.task, job.queue, 1, time.monotonic() - each.started))
+        worker_events.run(time.time())
         spent.append(time.thread_time() - begun)
     return spent
 
 
-def counting(board: Board) -> tuple[float, float]:
+def counting(kv: KV) -> tuple[float, float]:
     """CPU seconds a job, and of one writing."""
-    recorder, calls = Recorder(board, WORKER), [call() for _ in range(JOBS)]
+    recorder, calls = Recorder(kv, WORKER), [call() for _ in range(JOBS)]
     done = [Settlement(each.lease, Done(NONE)) for each in calls]
     begun = time.thread_time()
     for each in calls:
@@ -82,7 +82,7 @@ def counting(board: Board) -> tuple[float, float]:
     for start in range(0, JOBS, AT_ONCE):
         recorder.settled(done[start : start + AT_ONCE])
     counted = time.thread_time()
-    recorder.tend(time.time())
+    recorder.run(time.time())
     return (counted - begun) / JOBS, time.thread_time() - counted
 
 

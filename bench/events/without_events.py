@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from bench.jobs import app
-from longboat.worker.feed import Feed
+from longboat.worker.worker_events import WorkerEvents
 
 __all__ = ["app"]
 
 
-def _hush(self: Feed, now: float) -> float:
-    self.teller.open = self.every_job = False
+def _hush(self: WorkerEvents, now: float) -> float:
+    self.publisher.open = self.every_job = False
     return now + 3600.0
 
 
-Feed.tend = _hush  # type: ignore[method-assign]
-Feed.emit = lambda _self, _event: None  # type: ignore[assignment, method-assign]
+WorkerEvents.run = _hush  # type: ignore[method-assign]
+WorkerEvents.emit = lambda _self, _event: None  # type: ignore[assignment, method-assign]

@@ -27,4 +27,4 @@ def _tend(_self: Recorder, now: float) -> float:
 
 Recorder.settled = _settled  # type: ignore[assignment, method-assign]
 Recorder.sample = _sample  # type: ignore[assignment, method-assign]
-Recorder.tend = _tend  # type: ignore[assignment, method-assign]
+Recorder.run = _tend  # type: ignore[assignment, method-assign]

@@ -34,7 +34,7 @@ def noted(at_least_once: object, settings: object) -> str:
 
 def bars(figures: Sequence[Figure], ours: str) -> list[Bar]:
     """What is drawn of these figures: the speeds, with the guarantee that each note begins with."""
-    return [Bar(one.name, one.value, one.note.partition(";")[0], one.name == ours) for one in figures if one.goal is None]
+    return [Bar(one.name, one.value, one.entry.partition(";")[0], one.name == ours) for one in figures if one.goal is None]
 
 
 def about(peer: Peer, url: str) -> dict[str, object]:

@@ -37,7 +37,14 @@ def figures(plan: Plan, tell: Tell) -> Iterator[Figure]:
         consumer.close()
         broker.close()
     early, late = max(sizes[rounds // 5 : rounds // 2]), max(sizes[rounds // 2 :])
-    note = f"{rounds * ROUND:,} jobs, nothing kept; autovacuum_naptime = 2s; in the second half, beside a fifth to a half"
+    entry = f"{rounds * ROUND:,} jobs, nothing kept; autovacuum_naptime = 2s; in the second half, beside a fifth to a half"
     yield ratio(
-        "size of the tables as jobs go through", [late / 1e6], [early / 1e6], "early", "MB", goal=1.5, least=False, note=note
+        "size of the tables as jobs go through",
+        [late / 1e6],
+        [early / 1e6],
+        "early",
+        "MB",
+        goal=1.5,
+        least=False,
+        entry=entry,
     )

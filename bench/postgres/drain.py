@@ -49,13 +49,15 @@ def figures(plan: Plan, tell: Tell) -> Iterator[Figure]:
                 forgot.append(rate)
                 put.append(put_rate)
                 kept.append(calls(emptied(made), number, batch, 3600.0)[0])
-            yield ratio(f"claim and settle by {batch}", forgot, bare, "bare loop", "jobs/s", goal=GOAL, note="keep_result=0")
+            yield ratio(
+                f"claim and settle by {batch}", forgot, bare, "bare loop", "jobs/s", goal=GOAL, entry="keep_result=0"
+            )
             yield ratio(f"claim and settle by {batch}, results kept", kept, bare, "bare loop", "jobs/s")
             yield ratio(f"put by {PUT}", put, bare_put, "bare INSERT", "jobs/s")
-        for task, note in ((forgotten, "keep_result=0"), (noop, "results kept")):
-            tell(f"one worker process, {note}")
+        for task, entry in ((forgotten, "keep_result=0"), (noop, "results kept")):
+            tell(f"one worker process, {entry}")
             rates = [worker(emptied(made), task, number) for _ in range(plan.repeat)]
-            yield Figure(f"drain by one worker process, {note}", "jobs/s", rates, note="coroutines")
+            yield Figure(f"drain by one worker process, {entry}", "jobs/s", rates, entry="coroutines")
 
 
 def emptied(made: PostgresServer) -> str:

@@ -25,8 +25,8 @@ def figures(plan: Plan, tell: Tell) -> Iterator[Figure]:
             single.append(one_at_a_time(emptied(made), SINGLE // part))
             inserts.append(measure_puts(emptied(made), BULK // part, PUT))
             bulk.append(in_bulk(emptied(made), BULK // part))
-    yield ratio("enqueue one at a time", single, call, "bare INSERT", "jobs/s", note="each is a commit")
-    yield ratio("bulk enqueue", bulk, inserts, f"bare INSERT by {PUT:,}", "jobs/s", note="enqueue_many, handles made")
+    yield ratio("enqueue one at a time", single, call, "bare INSERT", "jobs/s", entry="each is a commit")
+    yield ratio("bulk enqueue", bulk, inserts, f"bare INSERT by {PUT:,}", "jobs/s", entry="enqueue_many, handles made")
 
 
 def one_at_a_time(url: str, number: int) -> float:

@@ -45,10 +45,10 @@ def figures(plan: Plan, tell: Tell) -> Iterator[Figure]:
                 tell(f"{peer.name} {turn + 1}/{plan.repeat}")
                 url = database(made)
                 theirs[peer].append(rate(peer, url, peer.number // part, lambda url=url: settled(url)))  # type: ignore[misc]
-    yield Figure(LOOP, "jobs/s", bare, note=f"batches of {BATCH}, nothing run, no lease, no retry")
-    yield Figure(OURS, "jobs/s", ours, note=noted(True, "one worker process, concurrency 100, uvloop if installed"))
+    yield Figure(LOOP, "jobs/s", bare, entry=f"batches of {BATCH}, nothing run, no lease, no retry")
+    yield Figure(OURS, "jobs/s", ours, entry=noted(True, "one worker process, concurrency 100, uvloop if installed"))
     for peer, rates in theirs.items():
-        yield Figure(peer.name, "jobs/s", rates, note=noted(abouts[peer]["at_least_once"], abouts[peer]["settings"]))
+        yield Figure(peer.name, "jobs/s", rates, entry=noted(abouts[peer]["at_least_once"], abouts[peer]["settings"]))
     yield ratio("a worker process beside the loop", ours, bare, "bare loop", "jobs/s", goal=0.5)
     best = max(peers, key=lambda peer: median(theirs[peer]))
     yield ratio("a worker process beside the best peer", ours, theirs[best], best.name, "jobs/s", goal=1)

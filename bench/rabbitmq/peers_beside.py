@@ -36,16 +36,16 @@ def figures(plan: Plan, tell: Tell) -> Iterator[Figure]:
             for peer in PEERS:
                 tell(f"{peer.name} {turn + 1}/{plan.repeat}")
                 theirs[peer].append(peer_rates(peer, emptied(made), peer.number // part))
-    notes = {peer: noted(told["at_least_once"], told["settings"]) for peer, told in abouts.items()}
+    entries = {peer: noted(told["at_least_once"], told["settings"]) for peer, told in abouts.items()}
     settings = "quorum queues, confirmed; one worker process, concurrency 100, uvloop if installed"
-    yield Figure(OURS, "jobs/s", drains(ours), note=noted(True, settings))
+    yield Figure(OURS, "jobs/s", drains(ours), entry=noted(True, settings))
     for peer in PEERS:
-        yield Figure(peer.name, "jobs/s", drains(theirs[peer]), note=notes[peer])
+        yield Figure(peer.name, "jobs/s", drains(theirs[peer]), entry=entries[peer])
     best = max(PEERS, key=lambda peer: median(drains(theirs[peer])))
     yield ratio("a worker process beside the best peer", drains(ours), drains(theirs[best]), best.name, "jobs/s", goal=1)
     for peer in PEERS:
         what = f"enqueue one at a time, beside {peer.name}"
-        yield ratio(what, puts(ours), puts(theirs[peer]), peer.name, "jobs/s", note="each confirmed before the next")
+        yield ratio(what, puts(ours), puts(theirs[peer]), peer.name, "jobs/s", entry="each confirmed before the next")
 
 
 def drains(rates: list[tuple[float, float]]) -> list[float]:

@@ -31,5 +31,5 @@ def figures(plan: Plan, tell: Tell) -> Iterator[Figure]:
                 f"with {NUMBER:,} ready",
                 "jobs/s",
                 goal=0.8,
-                note="keep_result=0",
+                entry="keep_result=0",
             )

@@ -32,10 +32,10 @@ def figures(plan: Plan, tell: Tell) -> Iterator[Figure]:
                 threads.append(rate(plain_forgotten, number, url))
                 threads_kept.append(rate(plain, number, url))
             what = f"drain {number:,}"
-            yield ratio(what, bare, limit, "hand-written loop", "jobs/s", goal=0.6, note="coroutines, keep_result=0")
-            yield Figure(f"{what}, results kept", "jobs/s", kept, KEPT, note="coroutines, kept for an hour, the default")
-            yield Figure(f"{what}, threads", "jobs/s", threads, PLAIN, note="plain functions, keep_result=0")
-            yield Figure(f"{what}, threads, results kept", "jobs/s", threads_kept, note="plain functions, the default")
+            yield ratio(what, bare, limit, "hand-written loop", "jobs/s", goal=0.6, entry="coroutines, keep_result=0")
+            yield Figure(f"{what}, results kept", "jobs/s", kept, KEPT, entry="coroutines, kept for an hour, the default")
+            yield Figure(f"{what}, threads", "jobs/s", threads, PLAIN, entry="plain functions, keep_result=0")
+            yield Figure(f"{what}, threads, results kept", "jobs/s", threads_kept, entry="plain functions, the default")
 
 
 def rate(task: Task[[], Any], number: int, url: str) -> float:

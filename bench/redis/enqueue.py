@@ -29,7 +29,7 @@ def figures(plan: Plan, tell: Tell) -> Iterator[Figure]:
             bulk.append(in_bulk(emptied(url)))
     yield ratio("enqueue one at a time", single, call, "bare redis-py script call", "jobs/s", goal=0.7)
     yield Figure(
-        f"{TOGETHER:,} concurrent aenqueue", "jobs/s", together, 100_000, note=f"{ROUNDS} times {TOGETHER:,} at once"
+        f"{TOGETHER:,} concurrent aenqueue", "jobs/s", together, 100_000, entry=f"{ROUNDS} times {TOGETHER:,} at once"
     )
     yield Figure(
         "bulk enqueue",

@@ -30,7 +30,7 @@ def figures(plan: Plan, tell: Tell) -> Iterator[Figure]:
                 [each / size for each in samples],
                 1.5,
                 least=False,
-                note=f"{samples[0]:.0f} bytes a job, {NUMBER:,} ready",
+                entry=f"{samples[0]:.0f} bytes a job, {NUMBER:,} ready",
             )
 
 

@@ -42,9 +42,9 @@ def figures(plan: Plan, tell: Tell) -> Iterator[Figure]:
                 number = peer.number // 5 if plan.quick else peer.number
                 theirs[peer].append(rate(peer, emptied(url), number))
     settings = "one worker process, concurrency 100, uvloop if installed"
-    yield Figure(OURS, "jobs/s", ours, note=noted(True, settings))
+    yield Figure(OURS, "jobs/s", ours, entry=noted(True, settings))
     for peer, rates in theirs.items():
-        yield Figure(peer.name, "jobs/s", rates, note=noted(abouts[peer]["at_least_once"], abouts[peer]["settings"]))
+        yield Figure(peer.name, "jobs/s", rates, entry=noted(abouts[peer]["at_least_once"], abouts[peer]["settings"]))
     best = max((peer for peer in PEERS if abouts[peer]["at_least_once"]), key=lambda peer: median(theirs[peer]))
     yield ratio("beside the best at-least-once peer", ours, theirs[best], best.name, "jobs/s", goal=20)
 

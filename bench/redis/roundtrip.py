@@ -36,7 +36,7 @@ def figures(plan: Plan, tell: Tell) -> Iterator[Figure]:
             peer=peer,
             peer_name="hand-written pair",
             side_unit="ms",
-            note=f"of {len(ours[0]):,} one after the other",
+            entry=f"of {len(ours[0]):,} one after the other",
         )
 
 

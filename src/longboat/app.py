@@ -10,7 +10,7 @@ from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, Self, TypeVar, overload
 
 from longboat.client.client import Client
-from longboat.client.door import ClientDoor, Named
+from longboat.client.enqueuer import ClientEnqueuer, Named
 from longboat.connect import DEFAULT_URL, connect, shown
 from longboat.contract.broker import Broker
 from longboat.core.clock import Duration
@@ -132,7 +132,7 @@ class Longboat:
             full_name = checked_name(name or f"{_module(fn)}.{fn.__qualname__}", "task name")
             held_to = rules(full_name, inspect.signature(fn).parameters, limit, fair_by, unique)
             jobs = template(queue, priority, expires, keep_result, held_to)
-            made: Task[..., Any] = kind(fn, full_name, chosen, jobs, ClientDoor(self._reach, self._middlewares))
+            made: Task[..., Any] = kind(fn, full_name, chosen, jobs, ClientEnqueuer(self._reach, self._middlewares))
             made.body = wrapped(fn, self._middlewares, is_async=chosen.executor == "async")
             self.registry.add(made)
             return made
@@ -195,7 +195,7 @@ class Longboat:
     ) -> bool:
         """As `schedule`, at run time: kept in the broker and fired by any worker. False if there is one of that name."""
         made = self.schedule_of(task, rule, args, kwargs or {}, name, tz, missed, overlap, declared=False)
-        return scheduler.add(self.broker.board, made)
+        return scheduler.add(self.broker.kv, made)
 
     @staticmethod
     def schedule_of(
@@ -236,7 +236,9 @@ class Longboat:
 
         The arguments of one that is not known here are checked by the worker only.
         """
-        return self.registry.get(name) or Named(checked_name(name, "task name"), ClientDoor(self._reach, self._middlewares))
+        return self.registry.get(name) or Named(
+            checked_name(name, "task name"), ClientEnqueuer(self._reach, self._middlewares)
+        )
 
     def send(self, name: str, /, *args: Any, **kwargs: Any) -> Handle[Any]:
         """Enqueue a task by name, also one whose code is not here."""
@@ -285,7 +287,7 @@ class Longboat:
             burst=burst,
             health_port=health_port,
         )
-        enqueued = self.client.announcer.counts
+        enqueued = self.client.enqueue_events.counts
         return Worker(self.broker, self.registry, chosen, self.bus, address=shown(self.url), enqueued=enqueued)
 
     @property
@@ -312,7 +314,7 @@ class Longboat:
 
         Close it, or use it in a `with`, when you have heard enough: processes tell only while somebody listens.
         """
-        return Listening(self.broker.board)
+        return Listening(self.broker.kv)
 
     def close(self) -> None:
         """Let go of the connection; the next use opens another. Workers inside this program must be left first."""

@@ -246,12 +246,12 @@ def expiry_is_ignored(broker: Any) -> None:
 
 @breaks("what_has_started_does_not_expire")
 def what_has_started_expires(broker: Any) -> None:
-    def charge(original: Any, record: Any, *rest: Any) -> None:
+    def count_attempt(original: Any, record: Any, *rest: Any) -> None:
         expires = record.expires
         original(record, *rest)
         record.expires = expires
 
-    around(broker._store, "charge", charge)
+    around(broker._store, "count_attempt", count_attempt)
 
 
 @breaks("what_comes_back_unstarted_expires")

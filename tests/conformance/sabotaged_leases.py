@@ -128,14 +128,14 @@ def attempts_count_from_zero(broker: Any) -> None:
 
 @breaks("done_retry_and_dead_are_charged")
 def success_is_free(broker: Any) -> None:
-    around(broker._store, "charge", lambda charge, *args: charge(*args) if len(args) > 1 else None)
+    around(broker._store, "count_attempt", lambda count_attempt, *args: count_attempt(*args) if len(args) > 1 else None)
 
 
 @breaks("release_and_park_are_not_charged")
 def release_is_charged(broker: Any) -> None:
     def apply(original: Any, record: Any, outcome: Any, now: float) -> None:
         if isinstance(outcome, Release):
-            broker._store.charge(record)
+            broker._store.count_attempt(record)
         original(record, outcome, now)
 
     consumers(broker, lambda consumer: around(consumer, "_apply", apply))
@@ -178,7 +178,7 @@ def a_start_is_remembered(broker: Any) -> None:
 @breaks("returns_are_counted_since_an_attempt_ended")
 def returns_are_not_counted(broker: Any) -> None:
     def come_back(original: Any, record: Any, *rest: Any) -> None:
-        record.returns = 0
+        record.worker_deaths = 0
         original(record, *rest)
 
     around(broker._store, "come_back", come_back)
@@ -196,7 +196,11 @@ def every_death_is_charged(broker: Any) -> None:
 
 @breaks("failures_are_kept_oldest_first")
 def failures_are_kept_newest_first(broker: Any) -> None:
-    around(broker._store, "charge", lambda charge, record, *rest: (charge(record, *rest), record.failures.reverse()))
+    around(
+        broker._store,
+        "count_attempt",
+        lambda count_attempt, record, *rest: (count_attempt(record, *rest), record.failures.reverse()),
+    )
 
 
 # --- bad input, parking

@@ -11,8 +11,8 @@ from msgspec import structs
 from sabotage import around, assign, breaks, consumers, quietly
 
 from longboat.brokers.memory.bonds import NO_TIES
-from longboat.brokers.memory.gate import Doorway
-from longboat.core.constraints import Gate
+from longboat.brokers.memory.limit import LimitUsage
+from longboat.core.constraints import JobLimit
 from longboat.core.job import State
 from longboat.errors import UnknownParent
 
@@ -67,7 +67,7 @@ def a_refused_put_uses_up_its_token(broker: Any) -> None:
         try:
             return original(jobs, token=token)
         except UnknownParent:
-            with broker._store.turn() as now:
+            with broker._store.locked() as now:
                 broker._store.remember(token, now)
             raise
 
@@ -77,7 +77,7 @@ def a_refused_put_uses_up_its_token(broker: Any) -> None:
 @breaks("a_put_with_parents_can_be_tried_again")
 def parents_are_looked_for_before_the_token(broker: Any) -> None:
     def put(original: Any, jobs: Any, token: Any = None) -> Any:
-        with broker._store.turn() as now:
+        with broker._store.locked() as now:
             broker._store.bonds.check_parents(jobs, now)
         return original(jobs, token=token)
 
@@ -136,23 +136,23 @@ def views_have_no_headers(broker: Any) -> None:
 # --- limits
 
 
-def _gates(broker: Any, change: Callable[[list[Gate]], list[Gate]]) -> None:
+def _limits(broker: Any, change: Callable[[list[JobLimit]], list[JobLimit]]) -> None:
     """Every new job has other gates than it says."""
 
     def tie(original: Any, record: Any) -> None:
-        if record.ties.gates:
-            record.ties = structs.replace(record.ties, gates=change(record.ties.gates))
+        if record.constraints.limits:
+            record.constraints = structs.replace(record.constraints, limits=change(record.constraints.limits))
         original(record)
 
     around(broker._store.bonds, "tie", tie)
 
 
-def _doorways(broker: Any, kind: type[Doorway]) -> None:
+def _doorways(broker: Any, kind: type[LimitUsage]) -> None:
     """Every limit has a doorway of this kind."""
 
     def keep_out(original: Any, record: Any, now: float) -> Any:
-        for gate in record.ties.gates:
-            broker._store.bonds.doorways.setdefault(gate.key, kind(gate.key))
+        for limit in record.constraints.limits:
+            broker._store.bonds.usages.setdefault(limit.key, kind(limit.key))
         return original(record, now)
 
     around(broker._store.bonds, "keep_out", keep_out)
@@ -160,12 +160,12 @@ def _doorways(broker: Any, kind: type[Doorway]) -> None:
 
 @breaks("a_limit_lets_so_many_be_leased")
 def a_limit_lets_in_one_more(broker: Any) -> None:
-    _gates(broker, lambda gates: [structs.replace(gate, running=gate.running + 1) for gate in gates])  # type: ignore[operator]
+    _limits(broker, lambda limits: [structs.replace(limit, running=limit.running + 1) for limit in limits])  # type: ignore[operator]
 
 
 @breaks("a_lease_s_end_lets_the_next_in")
 def the_last_of_the_line_is_let_in(broker: Any) -> None:
-    class Backwards(Doorway):
+    class Backwards(LimitUsage):
         def first(self, head: Any, room: float) -> list[Any]:
             return super().first(head, math.inf)[::-1][: int(room)] if room else []
 
@@ -183,12 +183,12 @@ def who_is_let_in_wakes_nobody(broker: Any) -> None:
 
 @breaks("a_limit_holds_up_no_other_key")
 def keys_are_told_apart_by_their_first_letter(broker: Any) -> None:
-    _gates(broker, lambda gates: [structs.replace(gate, key=gate.key[0]) for gate in gates])
+    _limits(broker, lambda limits: [structs.replace(limit, key=limit.key[0]) for limit in limits])
 
 
 @breaks("a_job_of_several_limits_needs_them_all")
 def only_the_first_gate_counts(broker: Any) -> None:
-    _gates(broker, lambda gates: gates[:1])
+    _limits(broker, lambda limits: limits[:1])
 
 
 @breaks("a_limit_s_leases_come_back_with_their_worker")
@@ -197,8 +197,8 @@ def the_dead_are_counted(broker: Any) -> None:
         lost = list(holder.held.items())
         evicted = original(holder, *rest)
         for token, record in lost:
-            for gate in record.ties.gates:
-                broker._store.bonds.doorways.setdefault(gate.key, Doorway(gate.key)).held[-token] = record
+            for limit in record.constraints.limits:
+                broker._store.bonds.usages.setdefault(limit.key, LimitUsage(limit.key)).held[-token] = record
         return evicted
 
     around(broker._store, "evict", evict)
@@ -206,21 +206,21 @@ def the_dead_are_counted(broker: Any) -> None:
 
 @breaks("a_limit_of_starts_opens_with_time")
 def starts_count_for_half_the_time(broker: Any) -> None:
-    _gates(broker, lambda gates: [structs.replace(gate, per=gate.per / 2) for gate in gates])
+    _limits(broker, lambda limits: [structs.replace(limit, per=limit.per / 2) for limit in limits])
 
 
 @breaks("what_a_limit_shut_out_can_be_cancelled")
 def what_is_shut_out_is_not_cancelled(broker: Any) -> None:
     jobs = broker._store.jobs
-    around(broker.inspector, "cancel", lambda cancel, ids: cancel([each for each in ids if not jobs[each].shut_out]))
+    around(broker.inspector, "cancel", lambda cancel, ids: cancel([each for each in ids if not jobs[each].blocked]))
 
 
 @breaks("room_that_nobody_took_is_given_on")
 def room_that_nobody_took_is_lost(broker: Any) -> None:
     def untie(original: Any, record: Any) -> None:
-        ties, record.ties = record.ties, NO_TIES
+        constraints, record.constraints = record.constraints, NO_TIES
         original(record)
-        record.ties = ties
+        record.constraints = constraints
 
     around(broker._store.bonds, "untie", untie)
     around(broker._store.bonds, "tidy", lambda *_: None)
@@ -228,21 +228,21 @@ def room_that_nobody_took_is_lost(broker: Any) -> None:
 
 @breaks("a_job_goes_by_its_own_numbers")
 def all_go_by_the_numbers_of_the_first(broker: Any) -> None:
-    class First(Doorway):
-        gate: Gate | None = None
+    class First(LimitUsage):
+        limit: JobLimit | None = None
 
-        def room(self, gate: Gate, now: float) -> float:
-            self.gate = self.gate or gate
-            return super().room(self.gate, now)
+        def room(self, limit: JobLimit, now: float) -> float:
+            self.limit = self.limit or limit
+            return super().room(self.limit, now)
 
     _doorways(broker, First)
 
 
 @breaks("limits_hold_under_many_consumers")
 def a_limit_lets_in_one_more_now_and_then(broker: Any) -> None:
-    class Careless(Doorway):
-        def room(self, gate: Gate, now: float) -> float:
-            return super().room(gate, now) or next(looks) % 3 == 0
+    class Careless(LimitUsage):
+        def room(self, limit: JobLimit, now: float) -> float:
+            return super().room(limit, now) or next(looks) % 3 == 0
 
     looks = itertools.count(1)
     _doorways(broker, Careless)
@@ -251,7 +251,7 @@ def a_limit_lets_in_one_more_now_and_then(broker: Any) -> None:
 @breaks("a_limit_can_be_looked_at")
 def those_shut_out_are_not_told(broker: Any) -> None:
     around(
-        broker.inspector, "gates", lambda gates, keys: [each and structs.replace(each, waiting=0) for each in gates(keys)]
+        broker.inspector, "limits", lambda limits, keys: [each and structs.replace(each, waiting=0) for each in limits(keys)]
     )
 
 
@@ -266,7 +266,7 @@ def all_go_by_age(broker: Any) -> None:
 @breaks("turns_go_within_a_priority")
 def turns_go_before_priority(broker: Any) -> None:
     def tie(original: Any, record: Any) -> None:
-        record.priority = 0 if record.ties.turn else record.priority
+        record.priority = 0 if record.constraints.fairness_key else record.priority
         original(record)
 
     around(broker._store.bonds, "tie", tie)

@@ -8,7 +8,7 @@ from typing import Any
 from msgspec import structs
 from sabotage import around, breaks, quietly
 
-from longboat.brokers.memory import transit
+from longboat.brokers.memory import transfer
 from longboat.brokers.memory.bonds import NO_TIES
 from longboat.core.job import State
 
@@ -16,21 +16,21 @@ from longboat.core.job import State
 @breaks("packed_jobs_leave_whole")
 def what_is_packed_stays_ready(broker: Any) -> None:
     def pack(original: Any, name: str, ids: Any) -> Any:
-        parcels = original(name, ids)
-        broker.transit.unpack(f"{name} again", [each for each in parcels if not each.dead])
-        return parcels
+        exported_jobs = original(name, ids)
+        broker.transfer.import_jobs(f"{name} again", [each for each in exported_jobs if not each.dead])
+        return exported_jobs
 
-    around(broker.transit, "pack", pack)
+    around(broker.transfer, "export_jobs", pack)
 
 
 @breaks("what_is_packed_stays_written_down")
 def nothing_is_written_down(broker: Any) -> None:
     def pack(original: Any, name: str, ids: Any) -> Any:
-        parcels = original(name, ids)
-        broker.transit._parcels.pop(name, None)
-        return parcels
+        exported_jobs = original(name, ids)
+        broker.transfer._exported_jobs.pop(name, None)
+        return exported_jobs
 
-    around(broker.transit, "pack", pack)
+    around(broker.transfer, "export_jobs", pack)
 
 
 @breaks("jobs_that_run_or_have_ended_are_not_packed")
@@ -42,7 +42,7 @@ def whatever_has_ended_is_packed(broker: Any) -> None:
                     broker._store.move(record, State.DEAD)
         return original(name, ids)
 
-    around(broker.transit, "pack", pack)
+    around(broker.transfer, "export_jobs", pack)
 
 
 @breaks("jobs_tied_to_others_are_not_packed")
@@ -53,38 +53,38 @@ def parents_are_packed(broker: Any) -> None:
                 record.pending = set()
         return original(name, ids)
 
-    around(broker.transit, "pack", pack)
+    around(broker.transfer, "export_jobs", pack)
 
 
 @breaks("a_limit_goes_with_its_job")
 def limits_are_lost_on_the_way(broker: Any) -> None:
-    def unpack(original: Any, name: str, parcels: Any) -> Any:
-        new = original(name, parcels)
+    def unpack(original: Any, name: str, exported_jobs: Any) -> Any:
+        new = original(name, exported_jobs)
         for job_id in new:
-            broker._store.jobs[job_id].ties = NO_TIES
+            broker._store.jobs[job_id].constraints = NO_TIES
         return new
 
-    around(broker.transit, "unpack", unpack)
+    around(broker.transfer, "import_jobs", unpack)
 
 
 @breaks("packing_keeps_to_its_room")
 def room_has_no_end(broker: Any) -> None:
     def pack(original: Any, name: str, ids: Any) -> Any:
-        module: Any = transit
+        module: Any = transfer
         room, module.ROOM = module.ROOM, 10**12
         try:
             return original(name, ids)
         finally:
             module.ROOM = room
 
-    around(broker.transit, "pack", pack)
+    around(broker.transfer, "export_jobs", pack)
 
 
 def _changed(broker: Any, **fields: Any) -> None:
-    def unpack(original: Any, name: str, parcels: Any) -> Any:
-        return original(name, [structs.replace(each, **fields) for each in parcels])
+    def unpack(original: Any, name: str, exported_jobs: Any) -> Any:
+        return original(name, [structs.replace(each, **fields) for each in exported_jobs])
 
-    around(broker.transit, "unpack", unpack)
+    around(broker.transfer, "import_jobs", unpack)
 
 
 @breaks("unpacked_jobs_are_as_they_were")
@@ -104,26 +104,26 @@ def an_expiry_is_lost_on_the_way(broker: Any) -> None:
 
 @breaks("unpacking_again_makes_no_second_job")
 def names_are_forgotten(broker: Any) -> None:
-    def unpack(original: Any, name: str, parcels: Any) -> Any:
+    def unpack(original: Any, name: str, exported_jobs: Any) -> Any:
         broker._store.tokens.pop(name, None)
-        return original(name, parcels)
+        return original(name, exported_jobs)
 
-    around(broker.transit, "unpack", unpack)
+    around(broker.transfer, "import_jobs", unpack)
 
 
 @breaks("a_packed_id_is_remembered_and_may_come_back")
 def who_has_left_cannot_come_back(broker: Any) -> None:
-    def unpack(original: Any, name: str, parcels: Any) -> Any:
-        broker.transit._away = dict.fromkeys(broker.transit._away, math.nan)
-        return original(name, parcels)
+    def unpack(original: Any, name: str, exported_jobs: Any) -> Any:
+        broker.transfer._away = dict.fromkeys(broker.transfer._away, math.nan)
+        return original(name, exported_jobs)
 
-    around(broker.transit, "unpack", unpack)
+    around(broker.transfer, "import_jobs", unpack)
 
 
 @breaks("unpacking_wakes_a_waiting_receive")
 def unpacking_wakes_nobody(broker: Any) -> None:
-    def unpack(original: Any, name: str, parcels: Any) -> Any:
+    def unpack(original: Any, name: str, exported_jobs: Any) -> Any:
         with quietly(broker):
-            return original(name, parcels)
+            return original(name, exported_jobs)
 
-    around(broker.transit, "unpack", unpack)
+    around(broker.transfer, "import_jobs", unpack)

@@ -249,27 +249,27 @@ def cancel_claims_an_effect_on_all(broker: Any) -> None:
     around(broker.inspector, "cancel", lambda cancel, ids: (cancel(ids), list(ids))[1])
 
 
-def _revive(broker: Any, keep: Any) -> None:
+def _retry(broker: Any, keep: Any) -> None:
     """Revive, and then put back what `keep` remembers of each record."""
 
-    def revive(original: Any, ids: Any) -> Any:
+    def retry(original: Any, ids: Any) -> Any:
         with broker._store.changed:
             records = [broker._store.jobs[job_id] for job_id in ids]
             before = [structs_of(record) for record in records]
-            revived = original(ids)
+            retried = original(ids)
             for record, old in zip(records, before, strict=True):
                 keep(record, old)
-        return revived
+        return retried
 
     def structs_of(record: Any) -> dict[str, Any]:
         return {name: getattr(record, name) for name in ("attempts", "expires")}
 
-    around(broker.inspector, "revive", revive)
+    around(broker.inspector, "retry", retry)
 
 
 @breaks("a_revived_job_starts_afresh")
 def reviving_keeps_the_attempts(broker: Any) -> None:
-    _revive(broker, lambda record, old: assign(record, "attempts", old["attempts"]))
+    _retry(broker, lambda record, old: assign(record, "attempts", old["attempts"]))
 
 
 @breaks("a_revived_job_does_not_expire")
@@ -280,28 +280,28 @@ def reviving_keeps_the_expiry(broker: Any) -> None:
             record.alarm = (record.expires, record.serial, record)
             broker._store.alarms.add(record.alarm)
 
-    _revive(broker, keep)
+    _retry(broker, keep)
 
 
 @breaks("reviving_wakes_a_waiting_receive")
 def reviving_wakes_nobody(broker: Any) -> None:
-    def revive(original: Any, ids: Any) -> Any:
+    def retry(original: Any, ids: Any) -> Any:
         with quietly(broker):
             return original(ids)
 
-    around(broker.inspector, "revive", revive)
+    around(broker.inspector, "retry", retry)
 
 
 @breaks("only_the_dead_are_revived")
 def everything_that_ended_is_revived(broker: Any) -> None:
-    def revive(_: Any, ids: Any) -> Any:
+    def retry(_: Any, ids: Any) -> Any:
         records = [record for job_id in ids if (record := broker._store.jobs.get(job_id)) and record.state.ended]
         with broker._store.changed:
             for record in records:
                 broker._store.move(record, State.READY)
         return [record.id for record in records]
 
-    around(broker.inspector, "revive", revive)
+    around(broker.inspector, "retry", retry)
 
 
 @breaks("purge_deletes_jobs_by_state_and_queue")

@@ -36,7 +36,7 @@ class Sabotaged:
     def inject(self, raw: bytes, queue: str) -> None:
         from longboat.core.job import MESSAGE_VERSION, Job, new_id
 
-        with self.broker._store.turn() as now:
+        with self.broker._store.locked() as now:
             self.broker._store.add(Job(MESSAGE_VERSION, new_id(), "", b"", queue), raw, now)
 
 

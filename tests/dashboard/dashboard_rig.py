@@ -93,7 +93,7 @@ def stock(app: Longboat) -> None:
     app.named("shop.report").using(queue="reports").enqueue(["today"])
     cancelled = mail.enqueue(to="never@example.com")
     cancelled.cancel()
-    pause(app.broker.board, "queue", "reports", True)
+    pause(app.broker.kv, "queue", "reports", True)
 
 
 def until(true: Callable[[], bool], limit: float = 20.0) -> None:

@@ -10,11 +10,11 @@ import msgspec
 from dashboard_rig import shop, stock
 
 from longboat import Longboat
-from longboat.contract.kv import Note
+from longboat.contract.kv import Entry
 from longboat.core.job import State
 from longboat.dashboard import audit
 from longboat.dashboard.depth import keep
-from longboat.observe.history import GRAINS, WORKERS, Tally, WorkerCard, bucket_of, note_key
+from longboat.observe.history import GRAINS, WORKERS, Tally, WorkerRecord, bucket_of, note_key
 
 
 def pictured() -> Longboat:
@@ -22,8 +22,8 @@ def pictured() -> Longboat:
     for task in app.registry.tasks.values():
         task.fn.__code__ = task.fn.__code__.replace(co_filename="shop.py")  # the path of a checkout is nobody's business
     stock(app)
-    board, space = app.broker.board, GRAINS[0].space
-    board.write(space, [Note(key, None) for key, _ in board.notes(space)])  # what ran here was over in no time
+    kv, namespace = app.broker.kv, GRAINS[0].namespace
+    kv.write(namespace, [Entry(key, None) for key, _ in kv.entries(namespace)])  # what ran here was over in no time
     now = time.time()
     chance = random.Random(7)
     for place in range(93):  # those of the future come while the pictures are taken
@@ -34,20 +34,20 @@ def pictured() -> Longboat:
             ("default", "shop.resize", _tally(chance, int(70 * busy), 0.4, int(chance.random() * 1.3))),
             ("reports", "shop.report", _tally(chance, int(4 * busy), 6.0, 0)),
         ]
-        app.broker.board.write(
-            GRAINS[0].space, [Note(note_key(at // 10 * 10, "web-1:17"), msgspec.msgpack.encode(rows), 7200)]
+        app.broker.kv.write(
+            GRAINS[0].namespace, [Entry(note_key(at // 10 * 10, "web-1:17"), msgspec.msgpack.encode(rows), 7200)]
         )
         depth = {
             ("mail", State.READY): int(80 * busy),
             ("mail", State.RUNNING): int(14 * busy),
             ("mail", State.SCHEDULED): 40,
         }
-        keep(app.broker.board, depth, at)
-    audit.note(board, "“ann”", "operator", "retry", "4 jobs ready again")
-    audit.note(board, "“ben”", "operator", "pause", "queue reports is paused")
-    audit.note(board, "“ben”", "operator", "worker-quiet", "worker web-2:18 takes no more jobs")
+        keep(app.broker.kv, depth, at)
+    audit.record(kv, "“ann”", "operator", "retry", "4 jobs ready again")
+    audit.record(kv, "“ben”", "operator", "pause", "queue reports is paused")
+    audit.record(kv, "“ben”", "operator", "worker-quiet", "worker web-2:18 takes no more jobs")
     for number, host in enumerate(("web-1", "web-2")):
-        card = WorkerCard(
+        record = WorkerRecord(
             f"{host}:{17 + number}",
             "",
             host,
@@ -62,10 +62,10 @@ def pictured() -> Longboat:
             0,
         )
         jobs = app.broker.inspector.jobs(State.SUCCEEDED).jobs[4 * number : 4 * number + 3]
-        card.running = [(job.id, job.task, now - 9 + 2.3 * place) for place, job in enumerate(jobs)]
-        card.slots, card.ended, card.memory = {"async": 100, "thread": 8}, 48_211 - 977 * number, 61_400_000 + number
-        card.state = "quiet" if number else "working"
-        app.broker.board.write(WORKERS, [Note(card.name, msgspec.msgpack.encode(card), 600)])
+        record.running = [(job.id, job.task, now - 9 + 2.3 * place) for place, job in enumerate(jobs)]
+        record.slots, record.ended, record.memory = {"async": 100, "thread": 8}, 48_211 - 977 * number, 61_400_000 + number
+        record.state = "quiet" if number else "working"
+        app.broker.kv.write(WORKERS, [Entry(record.name, msgspec.msgpack.encode(record), 600)])
     return app
 
 

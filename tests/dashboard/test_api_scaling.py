@@ -16,9 +16,9 @@ from dashboard_rig import HERE, TOKEN, asking, until
 from starlette.testclient import TestClient
 
 from longboat import Job, Longboat
-from longboat.contract.kv import Note
+from longboat.contract.kv import Entry
 from longboat.dashboard import longboat_dashboard
-from longboat.observe.history import GRAINS, WORKERS, Tally, WorkerCard, bucket_of, note_key
+from longboat.observe.history import GRAINS, WORKERS, Tally, WorkerRecord, bucket_of, note_key
 from longboat.observe.metrics import CONTENT_TYPE, FAMILIES, SHOWN
 
 pytest_plugins = ["dashboard_fixtures"]
@@ -41,8 +41,8 @@ def put(app: Longboat, count: int, queue: str) -> None:
 
 def worker(app: Longboat, name: str, slots: int, *queues: str) -> None:
     """A card as a worker writes it."""
-    card = WorkerCard(name, name, "host", 1, "1", 0.0, list(queues), [], {"async": slots, "thread": 1}, [], 0, 0)
-    app.broker.board.write(WORKERS, [Note(name, msgspec.msgpack.encode(card), 60.0)])
+    record = WorkerRecord(name, name, "host", 1, "1", 0.0, list(queues), [], {"async": slots, "thread": 1}, [], 0, 0)
+    app.broker.kv.write(WORKERS, [Entry(name, msgspec.msgpack.encode(record), 60.0)])
 
 
 def ran(app: Longboat, queue: str, seconds: float, count: int) -> None:
@@ -50,7 +50,7 @@ def ran(app: Longboat, queue: str, seconds: float, count: int) -> None:
     tally = Tally(succeeded=count, run=[0] * bucket_of(seconds) + [count])
     start = time.time() // 10 * 10
     value = msgspec.msgpack.encode([(queue, "t", tally)])
-    app.broker.board.write(GRAINS[0].space, [Note(note_key(start, f"{queue}{seconds}"), value, 600.0)])
+    app.broker.kv.write(GRAINS[0].namespace, [Entry(note_key(start, f"{queue}{seconds}"), value, 600.0)])
 
 
 def scaling(page: TestClient, query: str = "") -> dict[str, Any]:

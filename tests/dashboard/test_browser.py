@@ -105,11 +105,11 @@ def visit(browser: Browser, address: str) -> Iterator[Visit]:
 def screens_of(app: Longboat) -> list[str]:
     dead = app.broker.inspector.jobs(State.DEAD).jobs[0]
     flow = (
-        dead.ties.flow
-        if dead.ties
-        else next(job.ties.flow for job in app.broker.inspector.jobs(State.WAITING).jobs if job.ties)
+        dead.constraints.flow
+        if dead.constraints
+        else next(job.constraints.flow for job in app.broker.inspector.jobs(State.WAITING).jobs if job.constraints)
     )
-    group = failure_groups(app.broker.board)[0].fingerprint
+    group = failure_groups(app.broker.kv)[0].fingerprint
     return [*SCREENS, f"/jobs/{dead.id}", f"/jobs/{dead.id}?edit=1", f"/failures/{group}", f"/flows/{flow}", "/jobs/unknown"]
 
 

@@ -43,10 +43,10 @@ def app(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Longboat]:
 class Stock:
     """Jobs of all states, a flow that is stuck, a schedule, a failure group, and a worker at work."""
 
-    def __init__(self, app: Longboat, gate: threading.Event) -> None:
+    def __init__(self, app: Longboat, limit: threading.Event) -> None:
         @app.task(name="shop.hold", queue="held")
         def hold() -> None:
-            gate.wait(60)
+            limit.wait(60)
 
         resize: Any = app.registry.tasks["shop.resize"]
         self.done = app.named("shop.send_mail").enqueue(to="done@example.com", api_token="hunter2").id
@@ -64,12 +64,12 @@ class Stock:
     def settled(self, page: TestClient) -> bool:
         """Whether all of it can be seen: the history of what ended is written once a second."""
         states = {job["id"]: job["state"] for job in page.get("/api/v1/jobs", params={"limit": 500}).json()["jobs"]}
-        cards, groups = page.get("/api/v1/workers").json(), page.get("/api/v1/failures").json()
+        records, groups = page.get("/api/v1/workers").json(), page.get("/api/v1/failures").json()
         self.failure = groups[0]["fingerprint"] if groups else ""
         return (
             (states.get(self.done), states.get(self.dead)) == ("succeeded", "dead")
             and [each["count"] for each in groups] == [2]
-            and [run[1] for card in cards for run in card["running"]] == ["shop.hold"]
+            and [run[1] for record in records for run in record["running"]] == ["shop.hold"]
             and bool(page.get("/api/v1/schedules").json())
         )
 
@@ -144,8 +144,8 @@ class Stock:
 
 @pytest.mark.parametrize("app", ABLE, indirect=True)
 def test_every_screen_and_every_action(app: Longboat) -> None:
-    gate = threading.Event()
-    stock = Stock(app, gate)
+    limit = threading.Event()
+    stock = Stock(app, limit)
     dashboard = longboat_dashboard(app)
     with asking(dashboard) as page, app.worker(threads=2, queues=SERVED) as worker:
         try:
@@ -158,11 +158,11 @@ def test_every_screen_and_every_action(app: Longboat) -> None:
             after = {f"/bulk/{bulk}": ["finished"], "/system": ["bulk-stop"], f"/api/v1/bulk/{bulk}": ["finished"]}
             look(page, after)
             assert not_looked_at({*screens, *after}) == []
-            done = [entry.verb for entry in audit.newest(app.broker.board)]
+            done = [entry.verb for entry in audit.newest(app.broker.kv)]
             assert sorted(done) == sorted(VERBS), "each once"
             until(lambda: worker.finished.is_set())
         finally:
-            gate.set()
+            limit.set()
     dashboard.close()
 
 

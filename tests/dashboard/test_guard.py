@@ -268,7 +268,7 @@ def test_a_token_stands_in_no_log(bare: Longboat, caplog: pytest.LogCaptureFixtu
         assert client.post("/do/pause", data={"kind": "queue", "name": "a\r\nb"}, auth=(name, TOKEN)).status_code == 400
         text = client.get("/system", headers={"authorization": f"Bearer {TOKEN}"}).text
     dashboard.close()
-    entries = audit.newest(bare.broker.board)
+    entries = audit.newest(bare.broker.kv)
     assert len(entries) == 1
     assert entries[0].who.startswith("“ann")
     assert entries[0].who.endswith("”")

@@ -17,13 +17,13 @@ from starlette.testclient import TestClient
 
 from longboat import Longboat
 from longboat.client import flows
-from longboat.contract.kv import Note
+from longboat.contract.kv import Entry
 from longboat.core import codec
 from longboat.core.job import Failure, Job, State
 from longboat.dashboard import audit, bulk, depth, longboat_dashboard
 from longboat.dashboard.screens import SCREENS
 from longboat.observe import history
-from longboat.observe.history import FailureGroup, WorkerCard, fingerprint
+from longboat.observe.history import FailureGroup, WorkerRecord, fingerprint
 from longboat.operate import pauses, scheduler
 from longboat.tasks.flow import Plan
 from longboat.tasks.handle import LOGS, PROGRESS, LogLine, Progress
@@ -38,31 +38,31 @@ EVIL = "\"'><img src=x onerror=alert(1)>{{7*7}}\r\nSet-Cookie: evil=1\u202e\u202
 @pytest.fixture
 def evil(bare: Longboat) -> Longboat:
     """EVIL in every field that anything comes from: jobs, failures, logs, workers, schedules, flows, bulk actions, audit."""
-    broker, board, at = bare.broker, bare.broker.board, time.time()
+    broker, kv, at = bare.broker, bare.broker.kv, time.time()
     failure = Failure(EVIL, EVIL, EVIL, 1, at, EVIL)
     payload = codec.encode({EVIL: EVIL, "x": [EVIL, {"y": EVIL}]})
     for name, died in (("dead", failure), ("done", EVIL)):
         queue = f"{name} {EVIL}"
         broker.put([Job(1, f"{name} {EVIL}", EVIL, payload, queue, headers={EVIL: EVIL, "parent": EVIL}, enqueued=at)])
         settle(broker, queue, died)
-        board.write(LOGS + f"{name} {EVIL}", [Note("1", msgspec.msgpack.encode(LogLine(at, EVIL, EVIL)))])
-        board.write(PROGRESS, [Note(f"{name} {EVIL}", msgspec.msgpack.encode(Progress(1, 2, EVIL)))])
+        kv.write(LOGS + f"{name} {EVIL}", [Entry("1", msgspec.msgpack.encode(LogLine(at, EVIL, EVIL)))])
+        kv.write(PROGRESS, [Entry(f"{name} {EVIL}", msgspec.msgpack.encode(Progress(1, 2, EVIL)))])
     broker.put([Job(1, f"ready {EVIL}", EVIL, payload, f"ready {EVIL}"), Job(1, "raw", EVIL, b"\xc1\xff\x00", EVIL)])
     alike = fingerprint(EVIL, failure)
-    card = WorkerCard(EVIL, EVIL, EVIL, 1, EVIL, at, [EVIL], [EVIL], {EVIL: 1}, [(EVIL, EVIL, at)], 1, 1)
+    record = WorkerRecord(EVIL, EVIL, EVIL, 1, EVIL, at, [EVIL], [EVIL], {EVIL: 1}, [(EVIL, EVIL, at)], 1, 1)
     group = FailureGroup(alike, EVIL, EVIL, EVIL, 1, at, at, f"dead {EVIL}")
     plan = Plan(EVIL, at, f"dead {EVIL}", 1)
     run = bulk.Run("run", EVIL, EVIL, EVIL, at, at, error=EVIL, state="failed")
     schedule = Schedule(name=EVIL, rule="* * * * *", tz=EVIL, task=EVIL, payload=payload, queue=EVIL)
-    board.write(history.WORKERS, [Note("w", msgspec.msgpack.encode(card))])
-    board.write(history.FAILURES, [Note(alike, msgspec.msgpack.encode(group))])
-    board.write(flows.SPACE, [Note(EVIL, msgspec.msgpack.encode(plan))])
-    board.write(flows.MEMBERS + EVIL, [Note("1", msgspec.msgpack.encode([(f"dead {EVIL}", EVIL)]))])
-    board.write(bulk.SPACE, [Note("run", msgspec.msgpack.encode(run))])
-    board.write(scheduler.SPACE, [Note(EVIL, msgspec.msgpack.encode(schedule))])
-    pauses.pause(board, "queue", EVIL, True)
-    pauses.pause(board, "task", EVIL, True)
-    audit.note(board, EVIL, EVIL, EVIL, EVIL)
+    kv.write(history.WORKERS, [Entry("w", msgspec.msgpack.encode(record))])
+    kv.write(history.FAILURES, [Entry(alike, msgspec.msgpack.encode(group))])
+    kv.write(flows.NAMESPACE, [Entry(EVIL, msgspec.msgpack.encode(plan))])
+    kv.write(flows.MEMBERS + EVIL, [Entry("1", msgspec.msgpack.encode([(f"dead {EVIL}", EVIL)]))])
+    kv.write(bulk.NAMESPACE, [Entry("run", msgspec.msgpack.encode(run))])
+    kv.write(scheduler.NAMESPACE, [Entry(EVIL, msgspec.msgpack.encode(schedule))])
+    pauses.pause(kv, "queue", EVIL, True)
+    pauses.pause(kv, "task", EVIL, True)
+    audit.record(kv, EVIL, EVIL, EVIL, EVIL)
     return bare
 
 
@@ -144,7 +144,7 @@ def test_what_is_looked_at_is_what_was_put(look: TestClient, evil: Longboat) -> 
         assert job_id.split("\r")[0] in unescape(look.get(unescape(link)).text)
     (dead,) = evil.broker.inspector.jobs(State.DEAD).jobs
     assert look.post("/do/retry", data={"id": dead.id, "next": "/jobs/" + EVIL}).headers["location"] == "/"
-    entry = audit.newest(evil.broker.board)[0]
+    entry = audit.newest(evil.broker.kv)[0]
     assert (entry.verb, entry.who) == ("retry", "local")
     assert entry.what.isprintable(), "an entry is one line"
 
@@ -167,17 +167,25 @@ def test_spreadsheets_find_no_formulas(bare: Longboat) -> None:
 
 @pytest.mark.parametrize("value", [b"", b"\xc1", b"\x01", b"\xa1\xff", b"\x80", b"\x90", b"\x91\x91\x01", b"\xff" * 50])
 def test_notes_that_nobody_can_read_break_no_screen(bare: Longboat, value: bytes) -> None:
-    board = bare.broker.board
+    kv = bare.broker.kv
     bare.broker.put([Job(1, "one", "t", b"\x80", "q")])
     spaces = [
-        *(history.WORKERS, history.FAILURES, flows.SPACE, flows.MEMBERS + "x", bulk.SPACE, scheduler.SPACE, scheduler.STATE),
-        *(pauses.SPACE, audit.SPACE, PROGRESS, LOGS + "one"),
+        *(
+            history.WORKERS,
+            history.FAILURES,
+            flows.NAMESPACE,
+            flows.MEMBERS + "x",
+            bulk.NAMESPACE,
+            scheduler.NAMESPACE,
+            scheduler.STATE,
+        ),
+        *(pauses.NAMESPACE, audit.NAMESPACE, PROGRESS, LOGS + "one"),
     ]
-    for space in spaces:
-        board.write(space, [Note(key, value) for key in ("x", "one")])
+    for namespace in spaces:
+        kv.write(namespace, [Entry(key, value) for key in ("x", "one")])
     for grain in history.GRAINS:
-        for space in (grain.space, depth._space(grain)):
-            board.write(space, [Note(f"{time.time() // 10 * 10 - 20:012.0f}", value)])
+        for namespace in (grain.namespace, depth._namespace(grain)):
+            kv.write(namespace, [Entry(f"{time.time() // 10 * 10 - 20:012.0f}", value)])
     dashboard = longboat_dashboard(bare)
     with asking(dashboard) as client:
         for method, path, _ in SCREENS:
@@ -284,18 +292,19 @@ def test_an_after_that_no_page_gave_is_refused(scheme: str, tmp_path_factory: py
 
 
 def test_the_audit_log_is_bounded_and_read_from_its_end(bare: Longboat) -> None:
-    board = bare.broker.board
+    kv = bare.broker.kv
     for number in range(30):
-        audit.note(board, "who", "admin", "retry", f"change {number} " + "x" * 5000)
-    board.write(
-        audit.SPACE, [Note("0000000000000001-x", msgspec.msgpack.encode(audit.Entry(1.0, "old", "admin", "v", "w")))]
+        audit.record(kv, "who", "admin", "retry", f"change {number} " + "x" * 5000)
+    kv.write(
+        audit.NAMESPACE,
+        [Entry("0000000000000001-x", msgspec.msgpack.encode(audit.AuditEntry(1.0, "old", "admin", "v", "w")))],
     )
-    assert [entry.what.split()[1] for entry in audit.newest(board, 3)] == ["29", "28", "27"]
-    assert all(len(entry.what) <= audit.LONGEST for entry in audit.newest(board))
-    audit.trim(board, 10)
-    left = audit.newest(board)
+    assert [entry.what.split()[1] for entry in audit.newest(kv, 3)] == ["29", "28", "27"]
+    assert all(len(entry.what) <= audit.LONGEST for entry in audit.newest(kv))
+    audit.trim(kv, 10)
+    left = audit.newest(kv)
     assert [entry.what.split()[1] for entry in left] == [str(number) for number in range(29, 19, -1)]
-    assert len(board.notes(audit.SPACE)) == 10
+    assert len(kv.entries(audit.NAMESPACE)) == 10
 
 
 def test_the_audit_log_says_what_was_done_to_which_job(bare: Longboat) -> None:
@@ -305,20 +314,20 @@ def test_the_audit_log_says_what_was_done_to_which_job(bare: Longboat) -> None:
         client.post("/do/cancel", data={"id": ["one", "two"]})
         client.post("/do/discard", data={"id": ["one"] + [f"x{n}" for n in range(100)]})
     dashboard.close()
-    last, first = audit.newest(bare.broker.board)
+    last, first = audit.newest(bare.broker.kv)
     assert first.what == "2 jobs cancelled (one, two)"
     assert "one, x0" in last.what
     assert "and 81 more" in last.what
 
 
 def test_bulk_actions_have_a_limit(bare: Longboat, monkeypatch: pytest.MonkeyPatch) -> None:
-    gate = threading.Event()
-    monkeypatch.setattr(bulk, "_work", lambda *_: gate.wait(60))
+    limit = threading.Event()
+    monkeypatch.setattr(bulk, "_work", lambda *_: limit.wait(60))
     dashboard = longboat_dashboard(bare)
     with asking(dashboard) as client:
         for _ in range(bulk.AT_ONCE):
             assert client.post("/do/bulk", data={"verb": "retry"}).status_code == 303
         assert client.post("/do/bulk", data={"verb": "retry"}).status_code == 429
-        gate.set()
+        limit.set()
         until(lambda: client.post("/do/bulk", data={"verb": "retry"}).status_code == 303)
     dashboard.close()

@@ -9,7 +9,7 @@ import msgspec
 from dashboard_rig import asking, settle
 
 from longboat import Longboat
-from longboat.contract.kv import Note
+from longboat.contract.kv import Entry
 from longboat.core import codec
 from longboat.core.job import Failure, Job
 from longboat.dashboard import longboat_dashboard
@@ -46,11 +46,11 @@ def secretive(app: Longboat) -> None:
         if job_id == "dead":
             settle(app.broker, "q", failure)
     group = FailureGroup(fingerprint("t", failure), "E", text, "t", 1, 1.0, 1.0, "dead")
-    app.broker.board.write(history.FAILURES, [Note(group.fingerprint, msgspec.msgpack.encode(group))])
-    app.broker.board.write(LOGS + "dead", [Note("1", msgspec.msgpack.encode(LogLine(1.0, "INFO", text)))])
-    app.broker.board.write(PROGRESS, [Note("dead", msgspec.msgpack.encode(Progress(1, 2, text)))])
+    app.broker.kv.write(history.FAILURES, [Entry(group.fingerprint, msgspec.msgpack.encode(group))])
+    app.broker.kv.write(LOGS + "dead", [Entry("1", msgspec.msgpack.encode(LogLine(1.0, "INFO", text)))])
+    app.broker.kv.write(PROGRESS, [Entry("dead", msgspec.msgpack.encode(Progress(1, 2, text)))])
     schedule = Schedule(name="s", rule="* * * * *", task="t", payload=codec.encode(HIDDEN))
-    app.broker.board.write(scheduler.SPACE, [Note("s", msgspec.msgpack.encode(schedule))])
+    app.broker.kv.write(scheduler.NAMESPACE, [Entry("s", msgspec.msgpack.encode(schedule))])
 
 
 def test_no_screen_shows_a_secret(bare: Longboat) -> None:

@@ -30,7 +30,7 @@ def test_retry_by_a_form(page: TestClient, stocked: Longboat) -> None:
     assert "2 jobs ready again" in page.get("/jobs").text
     assert "2 jobs ready again" not in page.get("/jobs").text, "it is said once"
     assert "2 jobs ready again" in page.get("/system").text, "it stands in the audit log"
-    (entry,) = audit.newest(stocked.broker.board)
+    (entry,) = audit.newest(stocked.broker.kv)
     assert (entry.who, entry.role, entry.verb) == ("local", "admin", "retry")
 
 
@@ -38,11 +38,11 @@ def test_cancel_and_discard(page: TestClient, stocked: Longboat) -> None:
     (later,) = stocked.broker.inspector.jobs(State.SCHEDULED).jobs
     page.post("/do/cancel", data={"id": later.id})
     assert stocked.broker.inspector.find([later.id])[0].state is State.CANCELLED  # type: ignore[union-attr]
-    dead = next(job for job in stocked.broker.inspector.jobs(State.DEAD).jobs if job.ties is None)
+    dead = next(job for job in stocked.broker.inspector.jobs(State.DEAD).jobs if job.constraints is None)
     assert "Delete 1 job for good?" in page.get("/do/discard", params={"id": dead.id}).text
     page.post("/do/discard", data={"id": dead.id})
     assert stocked.broker.inspector.find([dead.id]) == [None]
-    assert stocked.broker.transit.packed() == []
+    assert stocked.broker.transfer.unconfirmed() == []
 
 
 def test_edit_keeps_what_is_masked(bare: Longboat) -> None:
@@ -85,7 +85,7 @@ def test_enqueue_a_task_that_is_known_by_name(page: TestClient, stocked: Longboa
 def test_pause_resume_and_purge(page: TestClient, stocked: Longboat) -> None:
     page.post("/do/pause", data={"kind": "task", "name": "shop.resize"})
     page.post("/do/resume", data={"kind": "queue", "name": "reports"})
-    assert paused(stocked.broker.board) == {"queue": set(), "task": {"shop.resize"}}
+    assert paused(stocked.broker.kv) == {"queue": set(), "task": {"shop.resize"}}
     question = page.get("/do/purge", params=[("queue", "default"), ("state", "dead"), ("state", "scheduled")]).text
     assert "Delete 5 jobs of queue default (scheduled, dead) for good?" in question
     page.post("/do/purge", data={"queue": "default", "state": ["dead", "scheduled"]})
@@ -95,7 +95,7 @@ def test_pause_resume_and_purge(page: TestClient, stocked: Longboat) -> None:
 
 
 def test_flows(page: TestClient, stocked: Longboat) -> None:
-    failed = newest(stocked.broker.board, 1)[0][0]
+    failed = newest(stocked.broker.kv, 1)[0][0]
     text = page.get(f"/flows/{failed}").text
     assert text.count('class="box ') == 4
     assert text.count('class="edge"') == 3
@@ -110,12 +110,12 @@ def test_schedules(page: TestClient, stocked: Longboat) -> None:
     assert "Every fifth minute" in text
     assert text.count('class="due"') == 5
     page.post("/do/schedule-pause", data={"name": "shop.nightly"})
-    assert scheduler.get(stocked.broker.board, "shop.nightly").paused  # type: ignore[union-attr]
+    assert scheduler.get(stocked.broker.kv, "shop.nightly").paused  # type: ignore[union-attr]
     page.post("/do/schedule-resume", data={"name": "shop.nightly"})
     answer = page.post("/api/v1/do/schedule-run", json={"name": "shop.nightly"})
     assert stocked.broker.inspector.find([answer.json()["id"]])[0].task == "shop.report"  # type: ignore[union-attr]
     page.post("/do/schedule-remove", data={"name": "shop.nightly"})
-    assert scheduler.schedules(stocked.broker.board) == []
+    assert scheduler.schedules(stocked.broker.kv) == []
     assert page.post("/do/schedule-run", data={"name": "shop.nightly"}).status_code == 404
 
 
@@ -140,7 +140,7 @@ def test_bulk_actions_keep_to_what_is_meant(page: TestClient, stocked: Longboat)
     found = page.get(f"/api/v1/bulk/{run}").json()
     left = stocked.broker.inspector.jobs(State.DEAD).jobs
     assert (found["total"], found["done"], len(left)) == (4, 3, 1)
-    assert left[0].ties is not None, "one that is part of a flow stays"
+    assert left[0].constraints is not None, "one that is part of a flow stays"
 
 
 def test_what_is_found_moves_into_another_queue(page: TestClient, stocked: Longboat) -> None:
@@ -167,7 +167,7 @@ def test_a_bulk_action_can_be_stopped(page: TestClient, stocked: Longboat, monke
 
     def slowly(ids: list[str]) -> list[str]:
         first.extend(ids)
-        until(lambda: bool(stocked.broker.board.notes(bulk.STOPS)))
+        until(lambda: bool(stocked.broker.kv.entries(bulk.STOPS)))
         return real(ids)
 
     monkeypatch.setattr(type(stocked.broker.inspector), "cancel", lambda _, ids: slowly(ids))
@@ -216,9 +216,9 @@ def test_pages_of_the_api_are_the_whole_list(bare: Longboat) -> None:
 
 
 def test_a_worker_is_made_quiet_resumed_and_stopped(page: TestClient, stocked: Longboat) -> None:
-    board = stocked.broker.board
+    kv = stocked.broker.kv
     with stocked.worker(threads=1) as worker:
-        until(lambda: any(card["state"] == "working" for card in page.get("/api/v1/workers").json()))
+        until(lambda: any(record["state"] == "working" for record in page.get("/api/v1/workers").json()))
         text = page.get("/workers").text
         assert "/do/worker-quiet" in text
         assert f"/do/worker-stop?name={quote_plus(worker.name)}" in text
@@ -233,7 +233,7 @@ def test_a_worker_is_made_quiet_resumed_and_stopped(page: TestClient, stocked: L
         until(lambda: page.get("/api/v1/workers").json() == [])
         assert worker.reason == "ordered"
     assert page.post("/do/worker-quiet", data={"name": worker.name}).status_code == 404
-    assert [(entry.verb, entry.what) for entry in audit.newest(board)] == [
+    assert [(entry.verb, entry.what) for entry in audit.newest(kv)] == [
         ("worker-stop", f"worker {worker.name} stops"),
         ("worker-resume", f"worker {worker.name} takes jobs again"),
         ("worker-quiet", f"worker {worker.name} takes no more jobs"),

@@ -84,7 +84,7 @@ def test_json(shell: Shell) -> None:
 
 def test_what_a_killed_move_has_packed_is_told_and_finished(shell: Shell) -> None:
     with closing(SqliteBroker(shell.folder / "longboat.db")) as broker:
-        broker.transit.pack(f"{new_id()} sqlite:///{shell.folder}/new.db", ["now", "boom"])
+        broker.transfer.export_jobs(f"{new_id()} sqlite:///{shell.folder}/new.db", ["now", "boom"])
     assert "2 on their way" in shell.run("move", OLD, NEW, "--dry-run").out
     elsewhere = shell.run("move", OLD, "sqlite:///third.db", "--queue", "slow", "--yes").err
     assert f"2 jobs of the source are on their way to sqlite:///{shell.folder}/new.db" in elsewhere

@@ -15,7 +15,7 @@ from cli_rig import Shell, project
 
 from longboat.brokers.sqlite import SqliteBroker
 from longboat.core.job import State
-from longboat.observe.history import WorkerCard, workers
+from longboat.observe.history import WorkerRecord, workers
 
 pytestmark = pytest.mark.slow
 
@@ -51,40 +51,40 @@ def until(true: Callable[[], Any], patience: float = 20.0) -> Any:
     return found
 
 
-def cards(broker: SqliteBroker, count: int) -> list[WorkerCard]:
-    shown: list[WorkerCard] = until(lambda: found if len(found := workers(broker.board)) == count else None)
+def records(broker: SqliteBroker, count: int) -> list[WorkerRecord]:
+    shown: list[WorkerRecord] = until(lambda: found if len(found := workers(broker.kv)) == count else None)
     return shown
 
 
 def test_quiet_and_resume(shell: Shell, broker: SqliteBroker) -> None:
     with started(shell):
-        (card,) = cards(broker, 1)
-        assert shell.run("workers", "quiet", card.name).out == f"{card.name}  takes no more jobs\n"
-        until(lambda: cards(broker, 1)[0].state == "quiet")
+        (record,) = records(broker, 1)
+        assert shell.run("workers", "quiet", record.name).out == f"{record.name}  takes no more jobs\n"
+        until(lambda: records(broker, 1)[0].state == "quiet")
         assert json.loads(shell.run("workers", "--json").out)["state"] == "quiet"
         job_id = shell.run("enqueue", "tasks.add", "1", "2").out.strip()
         time.sleep(0.5)
         (view,) = broker.inspector.find([job_id])
         assert view is not None
         assert view.state is State.READY
-        assert shell.run("workers", "resume", card.name).out == f"{card.name}  takes jobs again\n"
+        assert shell.run("workers", "resume", record.name).out == f"{record.name}  takes jobs again\n"
         assert shell.run("result", job_id, "--wait").out.strip() == "3"
         shell.run("workers", "quiet", "nobody:1", status=1)
 
 
 def test_one_of_two_processes_is_stopped_and_nobody_follows_then_the_last(shell: Shell, broker: SqliteBroker) -> None:
     with started(shell, "-n", "2", "-q", "slow") as process:
-        shell.fails("workers", "stop", cards(broker, 2)[0].name, status=2)
+        shell.fails("workers", "stop", records(broker, 2)[0].name, status=2)
         job_id = shell.run("enqueue", "tasks.sleep", "8").out.strip()
-        busy = until(lambda: next((card for card in workers(broker.board) if card.running), None))
+        busy = until(lambda: next((record for record in workers(broker.kv) if record.running), None))
         shell.run("workers", "stop", busy.name, "--yes")
-        until(lambda: any(card.state == "stopping" for card in workers(broker.board)))
-        (left,) = cards(broker, 1)
+        until(lambda: any(record.state == "stopping" for record in workers(broker.kv)))
+        (left,) = records(broker, 1)
         (view,) = broker.inspector.find([job_id])
         assert view is not None
         assert (view.state, view.attempts) == (State.SUCCEEDED, 1), "what ran was finished"
         time.sleep(1.0)
-        assert [card.name for card in workers(broker.board)] == [left.name]
+        assert [record.name for record in workers(broker.kv)] == [left.name]
         assert process.poll() is None
         shell.run("workers", "stop", left.name, "--yes")
         assert process.wait(20) == 0
@@ -92,11 +92,11 @@ def test_one_of_two_processes_is_stopped_and_nobody_follows_then_the_last(shell:
 
 def test_a_scaled_worker_does_not_follow_one_that_was_stopped(shell: Shell, broker: SqliteBroker) -> None:
     with started(shell, "--scale", "2-4") as process:
-        first, second = cards(broker, 2)
+        first, second = records(broker, 2)
         shell.run("workers", "stop", first.name, "--yes")
-        assert [card.name for card in cards(broker, 1)] == [second.name]
+        assert [record.name for record in records(broker, 1)] == [second.name]
         time.sleep(1.5)  # the supervisor looks each second
-        assert [card.name for card in workers(broker.board)] == [second.name]
+        assert [record.name for record in workers(broker.kv)] == [second.name]
         assert process.poll() is None
         shell.run("workers", "stop", second.name, "--yes")
         assert process.wait(20) == 0
@@ -104,10 +104,10 @@ def test_a_scaled_worker_does_not_follow_one_that_was_stopped(shell: Shell, brok
 
 def test_what_does_not_end_within_the_grace_is_cut_off(shell: Shell, broker: SqliteBroker) -> None:
     with started(shell, "--grace", "1s") as process:
-        cards(broker, 1)
+        records(broker, 1)
         job_id = shell.run("enqueue", "tasks.sleep", "60").out.strip()
-        (card,) = until(lambda: found if (found := workers(broker.board)) and found[0].running else None)
-        shell.run("workers", "stop", card.name, "--yes")
+        (record,) = until(lambda: found if (found := workers(broker.kv)) and found[0].running else None)
+        shell.run("workers", "stop", record.name, "--yes")
         assert process.wait(12) == 0
         (view,) = until(lambda: found if (found := broker.inspector.find([job_id]))[0].state is State.READY else None)  # type: ignore[union-attr]
         assert view.attempts == 0

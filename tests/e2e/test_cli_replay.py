@@ -13,7 +13,7 @@ from cli_rig import COMMAND, Shell
 
 from longboat.connect import connect
 from longboat.core.codec import encode
-from longboat.core.constraints import Ties
+from longboat.core.constraints import Constraints
 from longboat.core.job import Job, JobView, State
 
 pytestmark = pytest.mark.slow
@@ -219,7 +219,7 @@ def test_what_cannot_be_replayed(shell: Shell) -> None:
 
 def test_a_message_that_names_no_such_parent_is_told_as_that(shell: Shell) -> None:
     broker = connect(shell.url)
-    broker.put([Job(1, "x $(touch y)", "tasks.double", encode({}), ties=Ties(into={"n": 5}))])
+    broker.put([Job(1, "x $(touch y)", "tasks.double", encode({}), constraints=Constraints(into={"n": 5}))])
     broker.close()
     failed = shell.run("replay", "x $(touch y)", status=2)
     assert "parents that it does not name" in failed.err

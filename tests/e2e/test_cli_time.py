@@ -66,7 +66,7 @@ def test_flows(shell: Shell, tmp_path: Path) -> None:
     assert (listed["id"], listed["jobs"]) == (flow.id, {"ready": 1, "waiting": 1})
     shown = [json.loads(line) for line in shell.run("flows", "show", flow.id, "--json").out.splitlines()]
     assert [each["state"] for each in shown] == ["ready", "waiting"]
-    assert shown[1]["ties"]["after"] == [shown[0]["id"]]
+    assert shown[1]["constraints"]["after"] == [shown[0]["id"]]
     assert "waits for tasks.add" in shell.run("explain", shown[1]["id"]).out
     assert "cancelled 2" in shell.run("flows", "cancel", flow.id).out
     assert "2 cancelled" in shell.run("flows", "list").out

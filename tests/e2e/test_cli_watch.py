@@ -106,13 +106,13 @@ def test_workers_and_top_show_a_worker(shell: Shell) -> None:
         worker.wait_for("tasks known")
         shell.run("enqueue", "tasks.sleep", "20")
         due = time.monotonic() + 20
-        cards: list[dict[str, Any]] = []
-        while not any(card["running"] for card in cards):
-            assert time.monotonic() < due, cards
-            cards = [json.loads(line) for line in shell.run("workers", "--json").out.splitlines()]
-        assert len(cards) == 2
-        assert all(card["queues"] == ["default", "slow"] for card in cards)
-        (job,) = next(card["running"] for card in cards if card["running"])
+        records: list[dict[str, Any]] = []
+        while not any(record["running"] for record in records):
+            assert time.monotonic() < due, records
+            records = [json.loads(line) for line in shell.run("workers", "--json").out.splitlines()]
+        assert len(records) == 2
+        assert all(record["queues"] == ["default", "slow"] for record in records)
+        (job,) = next(record["running"] for record in records if record["running"])
         assert job[1] == "tasks.sleep"
         table = shell.run("workers").out.splitlines()
         assert table[0].split() == ["name", "state", "queues", "running", "slots", "ended", "memory", "up", "version"]

@@ -145,7 +145,7 @@ def test_a_worker_that_dies_leaves_its_jobs_to_others(shell: Shell) -> None:
         other.close()  # no close of the consumer: it was killed
         heir = broker.consumer([], lease=60.0)
         (lease,) = heir.receive(1, wait=10.0)
-        assert (lease.job.id, lease.returns) == (sent, 1)
+        assert (lease.job.id, lease.worker_deaths) == (sent, 1)
         heir.settle([Settlement(lease, Done(b"\xc0"))])
         heir.close()
         broker.close()

@@ -19,7 +19,7 @@ app = Longboat(os.environ["LONGBOAT_URL"])
 _log = os.open(os.environ["FAULT_LOG"], os.O_WRONLY | os.O_APPEND | os.O_CREAT)
 
 
-def note(event: str) -> None:
+def entry(event: str) -> None:
     job = current()
     os.write(_log, f"{event} {job.id} {os.getpid()} {job.attempt} {time.monotonic_ns()}\n".encode())
 
@@ -27,9 +27,9 @@ def note(event: str) -> None:
 @contextmanager
 def noted() -> Iterator[None]:
     """The end is written only if the block is left without an exception."""
-    note("start")
+    entry("start")
     yield
-    note("end")
+    entry("end")
 
 
 @app.task

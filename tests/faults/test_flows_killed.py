@@ -30,7 +30,7 @@ def task(app: Longboat, name: str) -> Any:
 
     found = time_app.app.registry.get(f"time_app.{name}")
     assert found is not None
-    found._door = app.named("x")._door  # the same tasks, through this app's broker
+    found._enqueuer = app.named("x")._enqueuer  # the same tasks, through this app's broker
     return found
 
 

@@ -19,7 +19,7 @@ from fault_rig import until
 from longboat.connect import connect
 from longboat.contract.broker import Broker, Settlement
 from longboat.core.job import MESSAGE_VERSION, Dead, Failure, Job, State, new_ids
-from longboat.operate.move import in_transit, movable
+from longboat.operate.move import in_transfer, movable
 from longboat.testing.servers.postgres import PostgresServer
 from longboat.testing.servers.postgres import available as postgres_unavailable
 from longboat.testing.servers.redis import RedisServer
@@ -114,7 +114,7 @@ def linger(process: subprocess.Popen[bytes], source: Broker, destination: Broker
     if which < 0.2:
         time.sleep(dice.uniform(0.05, 0.3))
     elif which < 0.5:
-        until(lambda: source.transit.packed() or process.poll() is not None, 10, every=0.0)
+        until(lambda: source.transfer.unconfirmed() or process.poll() is not None, 10, every=0.0)
         time.sleep(dice.uniform(0, 0.02))
     else:
         before = sum(destination.inspector.counts().values())
@@ -161,7 +161,7 @@ def test_a_move_killed_again_and_again_loses_and_doubles_nothing(urls: tuple[str
             linger(process, source, destination, dice)
             process.send_signal(signal.SIGKILL)
             cut += process.wait(10) == -signal.SIGKILL
-            halfway += bool(in_transit(source))
+            halfway += bool(in_transfer(source))
             # What it had put there has run and is forgotten when the next move comes.
             until(lambda: not destination.inspector.counts().get(("q", State.READY)), 20, every=0.02)
         assert halfway > 0, f"{cut} of {KILLS} moves were killed, {halfway} with jobs on their way (seed {seed})"
@@ -170,7 +170,7 @@ def test_a_move_killed_again_and_again_loses_and_doubles_nothing(urls: tuple[str
             assert producer.wait(60) == 0
         put = {job_id for name in names for job_id in Path(name).read_text().split()} | set(first)
         assert len(put) == FIRST + 2 * MORE
-        while movable(source) or in_transit(source):
+        while movable(source) or in_transfer(source):
             assert mover(source_url, destination_url).wait(60) == 0
 
         until(lambda: not any(movable_of(each) for each in (source, destination)), 60, lambda: said(source, destination))

@@ -21,10 +21,10 @@ from longboat.brokers.rabbitmq.inspector import RabbitmqInspector
 from longboat.brokers.rabbitmq.sweeping import Sweep
 from longboat.connect import connect
 from longboat.contract.broker import Broker, Settlement
-from longboat.core.constraints import Gate, Ties
+from longboat.core.constraints import Constraints, JobLimit
 from longboat.core.job import MESSAGE_VERSION, Dead, Failure, Job, Outcome, Retry, State, new_ids
 from longboat.errors import Unsupported
-from longboat.operate.move import in_transit, movable, move
+from longboat.operate.move import in_transfer, movable, move
 from longboat.testing.servers.rabbitmq import RabbitmqServer, available
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(available() is not None, reason=str(available()))]
@@ -41,10 +41,10 @@ INTO = [
 ]
 OUT_OF = [
     "packing.Packing._followed before",
-    "transit.RabbitmqTransit._take_leave before",
+    "transfer.RabbitmqTransfer._take_leave before",
     "sweeping.Sweep.__call__ after",
 ]
-BACK_INTO = ["unpacking.Unpacking._notes after", "unpacking.Unpacking._brought_back after"]
+BACK_INTO = ["unpacking.Unpacking._entries after", "unpacking.Unpacking._brought_back after"]
 
 MOVER = f"""
 import functools, importlib, os, signal, sys
@@ -92,14 +92,14 @@ import os, signal, sys
 from longboat.core.codec import encode_job
 from longboat.connect import connect
 from longboat.core.job import Job
-from longboat.contract.transfer import Parcel
+from longboat.contract.transfer import ExportedJob
 def published(items):
     real(items)
     os.kill(os.getpid(), signal.SIGKILL)
 broker = connect(sys.argv[1])
 real, broker._stored.publish = broker._stored.publish, published
-parcels = [Parcel(name, encode_job(Job(1, name, "work", b"", "q")), "q", attempts=n) for n, name in enumerate("ab")]
-broker.transit.unpack("one", parcels)
+jobs = [ExportedJob(name, encode_job(Job(1, name, "work", b"", "q")), "q", attempts=n) for n, name in enumerate("ab")]
+broker.transfer.import_jobs("one", jobs)
 """
 
 
@@ -150,9 +150,9 @@ def moved(source: Broker, urls: tuple[str, str], steps: list[str], dice: random.
         with script(MOVER, *urls, f"{step} {dice.choice([0, 0, 1])}") as process:
             assert process.wait(30) == -signal.SIGKILL, step
     with script(MOVER, *urls) as process:
-        until(lambda: in_transit(source) or process.poll() is not None, 10, every=0.02)
+        until(lambda: in_transfer(source) or process.poll() is not None, 10, every=0.02)
         time.sleep(dice.uniform(0.0, 0.1))
-    while movable(source) or in_transit(source):
+    while movable(source) or in_transfer(source):
         with script(MOVER, *urls) as process:
             assert process.wait(60) == 0
 
@@ -206,7 +206,7 @@ def test_what_was_published_twice_is_received_once(server: RabbitmqServer, tmp_p
         broker = stack.enter_context(closing(connect(url)))
         consumers = [stack.enter_context(closing(broker.consumer(["q"], lease=60))) for _ in range(2)]
         leases = [lease for wait in (5, 0.5, 0.5) for consumer in consumers for lease in consumer.receive(1, wait=wait)]
-        assert sorted((lease.job.id, lease.attempt, lease.returns) for lease in leases) == [("a", 1, 0), ("b", 2, 0)]
+        assert sorted((lease.job.id, lease.attempt, lease.worker_deaths) for lease in leases) == [("a", 1, 0), ("b", 2, 0)]
 
 
 def test_what_a_killed_worker_held_moves_once_its_connection_is_gone(server: RabbitmqServer, tmp_path: Path) -> None:
@@ -216,14 +216,14 @@ def test_what_a_killed_worker_held_moves_once_its_connection_is_gone(server: Rab
         broker.put([Job(MESSAGE_VERSION, "mine", "work", b"\x80", "q")])
         with script(WORKER.replace("lease=30", "lease=1"), url, str(log), "60", "q"):
             until(lambda: lines(log) == ["mine 1 0"], 10)
-            assert broker.transit.pack("one", ["mine"]) == []
-        until(lambda: broker.transit.pack("one", ["mine"]) != [], 10)
-        (parcel,) = broker.transit.pack("one", [])
-        assert (parcel.id, parcel.attempts, parcel.returns, parcel.failures) == ("mine", 0, 1, [])
+            assert broker.transfer.export_jobs("one", ["mine"]) == []
+        until(lambda: broker.transfer.export_jobs("one", ["mine"]) != [], 10)
+        (exported,) = broker.transfer.export_jobs("one", [])
+        assert (exported.id, exported.attempts, exported.worker_deaths, exported.failures) == ("mine", 0, 1, [])
         with closing(broker.consumer(["q"], lease=60)) as consumer:
             assert consumer.receive(1, wait=0.5) == [], "its message was received"
-            assert broker.transit.unpack("two", [parcel]) == ["mine"]
-            assert [lease.returns for lease in consumer.receive(2, wait=5)] == [1]
+            assert broker.transfer.import_jobs("two", [exported]) == ["mine"]
+            assert [lease.worker_deaths for lease in consumer.receive(2, wait=5)] == [1]
 
 
 def test_what_a_killed_move_had_packed_by_half_goes_on_where_it_is(server: RabbitmqServer, tmp_path: Path) -> None:
@@ -237,7 +237,7 @@ def test_what_a_killed_move_had_packed_by_half_goes_on_where_it_is(server: Rabbi
         with closing(broker.consumer(["q"], lease=60)) as consumer:
             leases = [lease for _ in range(3) for lease in consumer.receive(1, wait=5)]
             assert [lease.job.id for lease in leases] == ["a", "b", "c"]
-        assert broker.transit.packed() == []
+        assert broker.transfer.unconfirmed() == []
 
 
 def test_a_move_that_was_overtaken_harms_no_job_that_came_back(
@@ -257,12 +257,12 @@ def test_a_move_that_was_overtaken_harms_no_job_that_came_back(
     monkeypatch.setattr(Sweep, "_await", stopped)
     with closing(connect(url)) as broker, closing(connect(f"sqlite:///{tmp_path}/jobs.db")) as other:
         broker.put(jobs)
-        slow = threading.Thread(target=lambda: broker.transit.pack("one", ["a", "b"]))
+        slow = threading.Thread(target=lambda: broker.transfer.export_jobs("one", ["a", "b"]))
         slow.start()
         assert began.wait(20)
-        assert other.transit.unpack("one", broker.transit.pack("one", [])) == ["a", "b"]
-        broker.transit.delivered("one")
-        assert broker.transit.unpack("two", other.transit.pack("two", ["a", "b"])) == ["a", "b"]
+        assert other.transfer.import_jobs("one", broker.transfer.export_jobs("one", [])) == ["a", "b"]
+        broker.transfer.confirm("one")
+        assert broker.transfer.import_jobs("two", other.transfer.export_jobs("two", ["a", "b"])) == ["a", "b"]
         overtaken.set()
         slow.join(20)
         with closing(broker.consumer(["q"], lease=60)) as consumer:
@@ -273,19 +273,24 @@ def test_jobs_with_limits_stay_where_they_are(server: RabbitmqServer, tmp_path: 
     url = f"{server.url}?prefix={tmp_path.name}&timeout=10s&results=sqlite:///{tmp_path}/store.db"
     with closing(connect(f"sqlite:///{tmp_path}/jobs.db")) as source, closing(connect(url)) as destination:
         jobs = [Job(MESSAGE_VERSION, name, "work", b"\x80", "q") for name in new_ids(3)]
-        jobs[1].ties, jobs[2].ties = Ties(gates=[Gate("g", running=1)]), Ties(turn="t")
+        jobs[1].constraints, jobs[2].constraints = (
+            Constraints(limits=[JobLimit("g", running=1)]),
+            Constraints(fairness_key="t"),
+        )
         source.put(jobs)
         assert move(source, destination, "there").moved == 1
         assert movable(source) == {State.READY: 2}
         assert movable(destination) == {State.READY: 1}
-        parcels = source.transit.pack("by hand", [job.id for job in jobs[1:]])
-        assert destination.transit.unpack("by hand", parcels) == [job.id for job in jobs[1:]], "none is lost even so"
+        exported_jobs = source.transfer.export_jobs("by hand", [job.id for job in jobs[1:]])
+        assert destination.transfer.import_jobs("by hand", exported_jobs) == [job.id for job in jobs[1:]], (
+            "none is lost even so"
+        )
         assert movable(destination) == {State.READY: 1, State.DEAD: 2}
 
 
 def test_without_a_store_it_says_what_is_wanting(server: RabbitmqServer) -> None:
     with closing(connect(server.url)) as broker, pytest.raises(Unsupported, match="give results="):
-        broker.transit.packed()
+        broker.transfer.unconfirmed()
 
 
 def ran(log: Path) -> Counter[str]:

@@ -104,5 +104,5 @@ def test_a_killed_workers_jobs_run_elsewhere_within_a_second(yard: Yard) -> None
     yard.until_over(30)
     assert tree.stop() == 0
     yard.check.sound()
-    charged = {job_id for job_id, view in yard.check.views(ids).items() if [f.type for f in view.failures] == [LOST]}
-    assert charged == hit
+    counted = {job_id for job_id, view in yard.check.views(ids).items() if [f.type for f in view.failures] == [LOST]}
+    assert counted == hit

@@ -81,7 +81,7 @@ def test_what_a_dead_worker_held_for_long_comes_back(server: RabbitmqServer, bro
         server.ctl("close_all_connections", "a test")
         with closing(broker.consumer(["q"], lease=60.0)) as another:
             back = another.receive(1, wait=LEASE + 5.0)
-    assert [(each.job.id, each.attempt, each.returns) for each in back] == [(sent.id, 1, 1)]
+    assert [(each.job.id, each.attempt, each.worker_deaths) for each in back] == [(sent.id, 1, 1)]
 
 
 def test_noted_starts_are_charged_and_no_others(server: RabbitmqServer, broker: Broker) -> None:
@@ -94,7 +94,7 @@ def test_noted_starts_are_charged_and_no_others(server: RabbitmqServer, broker: 
     first.close()
     second = broker.consumer(["q"], lease=60.0)
     leases = second.receive(2, wait=5.0)
-    assert [(each.attempt, each.returns, each.failures) for each in leases] == [(1, 1, 0)] * 2
+    assert [(each.attempt, each.worker_deaths, each.failures) for each in leases] == [(1, 1, 0)] * 2
     assert second.settle([], started=leases[:1]) == []
     server.ctl("close_all_connections", "a test")
     until(lambda: not second.extend().alive, "the consumer is told", 5.0)
@@ -106,7 +106,7 @@ def test_noted_starts_are_charged_and_no_others(server: RabbitmqServer, broker: 
         until(
             lambda: bool(back.update({each.job.id: each for each in third.receive(2, wait=1.0)})) or len(back) == 2, "", 9.0
         )
-        told = [(back[each.id].attempt, back[each.id].returns, back[each.id].failures) for each in jobs]
+        told = [(back[each.id].attempt, back[each.id].worker_deaths, back[each.id].failures) for each in jobs]
         assert told == [(2, 2, 1), (1, 2, 0)]
 
 
@@ -114,7 +114,7 @@ def test_a_settled_start_leaves_nothing_behind(broker: Broker) -> None:
     broker.put([job(), job()])
     with closing(broker.consumer(["q"], lease=60.0)) as consumer:
         done, left = consumer.receive(2, wait=5.0)
-        done.returns = left.returns = 1
+        done.worker_deaths = left.worker_deaths = 1
         consumer.settle([], started=[done, left])
         assert consumer.settle([Settlement(done, Done(b""))]) == []
     with closing(broker.consumer(["q"], lease=60.0)) as another:

@@ -53,7 +53,7 @@ def test_all_queues_are_counted_by_who_used_none(server: RabbitmqServer, tmp_pat
             until(lambda: dict(looks.inspector.counts()) == now | later, "running and scheduled are told", 15.0)
             (view,) = looks.inspector.jobs(State.DEAD).jobs
             assert (view.id, view.queue) == (dead.job.id, "a.b")
-            assert looks.inspector.revive([dead.job.id]) == [dead.job.id]
+            assert looks.inspector.retry([dead.job.id]) == [dead.job.id]
             until(lambda: counted(State.READY)["a.b", State.READY] == 2, "the revived job is counted", 5.0)
 
 

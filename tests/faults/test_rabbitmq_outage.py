@@ -116,7 +116,7 @@ def test_what_is_held_comes_back(server: RabbitmqServer, broker: Broker, kind: s
     with closing(broker.consumer(["q"], lease=10.0)) as another:
         leases = received(another, 2)
         assert [each.job.id for each in leases] == [held.id, after]
-        assert leases[0].returns > 0
+        assert leases[0].worker_deaths > 0
 
 
 def test_what_was_put_into_new_queues_outlives_a_kill(server: RabbitmqServer, broker: Broker) -> None:
@@ -124,7 +124,7 @@ def test_what_was_put_into_new_queues_outlives_a_kill(server: RabbitmqServer, br
     ready, held, delayed = job(), job(), job(delay=0.5)
     broker.put([held])
     lease = received(consumer)[0]
-    lease.returns = 1
+    lease.worker_deaths = 1
     consumer.settle([], started=[lease])
     broker.put([ready, delayed])
     server.kill()

@@ -17,8 +17,8 @@ import pytest
 from longboat import Longboat
 from longboat.connect import connect
 from longboat.contract.broker import Broker, Settlement
-from longboat.contract.kv import Note
-from longboat.core.constraints import Ties
+from longboat.contract.kv import Entry
+from longboat.core.constraints import Constraints
 from longboat.core.job import Done, Job, State
 from longboat.errors import BrokerUnavailable
 from longboat.testing.conformance.stage import job
@@ -93,7 +93,7 @@ def out_of_reach(store: Path) -> Iterator[None]:
 
 
 def follower(parent: Job) -> Job:
-    return job(ties=Ties(after=[parent.id]))
+    return job(constraints=Constraints(after=[parent.id]))
 
 
 @pytest.mark.parametrize("moment", ["ack", "follow"])
@@ -196,7 +196,7 @@ def test_an_id_cancelled_in_its_queue_and_put_again_when_it_is_forgotten_runs_as
     broker.put([first])
     assert broker.inspector.cancel(["mine"]) == ["mine"]
     ledger = broker._stored.ledger  # type: ignore[attr-defined]
-    ledger.write([Note(f"{kind}/mine", None) for kind in "me"])  # as after a day
+    ledger.write([Entry(f"{kind}/mine", None) for kind in "me"])  # as after a day
     assert broker.put([second]) == ["mine"]
     with closing(broker.consumer(["q"], lease=30.0)) as consumer:
         (lease,) = consumer.receive(5, wait=10.0)

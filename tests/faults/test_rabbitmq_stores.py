@@ -19,7 +19,7 @@ from longboat import Longboat
 from longboat.connect import connect
 from longboat.contract.broker import Broker, Settlement
 from longboat.core.clock import SYSTEM
-from longboat.core.constraints import Ties
+from longboat.core.constraints import Constraints
 from longboat.core.job import Done, Failure, Outcome, Retry, State
 from longboat.errors import BrokerUnavailable
 from longboat.testing.conformance.stage import job
@@ -90,7 +90,7 @@ def broker(url: str) -> Iterator[Broker]:
 
 def test_a_killed_store_loses_nothing_that_was_told(broker: Broker, store: Store) -> None:
     parent, again, queued = job(), job(), job(priority=-1)
-    child = job(ties=Ties(after=[parent.id]))
+    child = job(constraints=Constraints(after=[parent.id]))
     jobs = [parent, again, queued, child]
     assert broker.put(jobs) == [each.id for each in jobs]
     with closing(broker.consumer(["q"], lease=60.0, name="w")) as consumer, closing(broker.results.listen()) as listener:

@@ -9,8 +9,8 @@ from redis_rig import NOBODY, RESULT, drain, is_bare, jobs, keys_of
 
 from longboat.brokers.redis import RedisBroker
 from longboat.contract.broker import Settlement
-from longboat.contract.kv import Note
-from longboat.core.constraints import Gate, Ties
+from longboat.contract.kv import Entry
+from longboat.core.constraints import Constraints, JobLimit
 from longboat.core.job import Cancelled, Dead, Done, Job, Outcome, Park, Release, Retry, State
 from longboat.testing.clock import FakeClock
 from longboat.testing.servers.redis import RedisServer, available
@@ -27,7 +27,7 @@ OUTCOMES: list[Outcome] = [
     Park(5.0, NOBODY),
     Park(1e6, NOBODY),
     Dead(NOBODY),
-    Dead(NOBODY, charged=False),
+    Dead(NOBODY, counted=False),
     Cancelled(NOBODY),
 ]
 
@@ -50,16 +50,27 @@ def run_what_is_there(broker: RedisBroker, *, tasks: tuple[str, ...] = ()) -> No
 
 def what_is_tied(broker: RedisBroker, clock: FakeClock) -> None:
     """Jobs after others, at limits, by turns; some end well, some are cancelled, expire, die, or wait for ever."""
-    gates = [Gate("one", running=1), Gate("rate", starts=2, per=2.0)]
+    limits = [JobLimit("one", running=1), JobLimit("rate", starts=2, per=2.0)]
     [parent, lost] = jobs(2, queue="tied")
-    flow = Ties("f", after=[parent.id])
-    batch = [parent, *jobs(4, queue="tied", ties=flow, expires=50.0), *jobs(2, queue="tied", ties=flow, delay=1.0), lost]
-    batch += jobs(3, queue="tied", ties=Ties("f", after=[batch[1].id, lost.id, parent.id]))
-    batch += [job for gate in gates for job in jobs(6, queue="tied", ties=Ties(gates=[gate]), expires=50.0)]
-    batch += jobs(3, queue="tied", ties=Ties(gates=gates), keep=0)
-    batch += [job for turn in "aab" for job in jobs(3, queue="tied", ties=Ties(turn=turn, gates=gates[:1]))]
-    batch += jobs(3, queue="tied", ties=Ties(turn="b"), delay=3.0) + jobs(
-        2, queue="tied", ties=Ties(turn="c", after=[lost.id])
+    flow = Constraints("f", after=[parent.id])
+    batch = [
+        parent,
+        *jobs(4, queue="tied", constraints=flow, expires=50.0),
+        *jobs(2, queue="tied", constraints=flow, delay=1.0),
+        lost,
+    ]
+    batch += jobs(3, queue="tied", constraints=Constraints("f", after=[batch[1].id, lost.id, parent.id]))
+    batch += [
+        job for limit in limits for job in jobs(6, queue="tied", constraints=Constraints(limits=[limit]), expires=50.0)
+    ]
+    batch += jobs(3, queue="tied", constraints=Constraints(limits=limits), keep=0)
+    batch += [
+        job
+        for fairness_key in "aab"
+        for job in jobs(3, queue="tied", constraints=Constraints(fairness_key=fairness_key, limits=limits[:1]))
+    ]
+    batch += jobs(3, queue="tied", constraints=Constraints(fairness_key="b"), delay=3.0) + jobs(
+        2, queue="tied", constraints=Constraints(fairness_key="c", after=[lost.id])
     )
     ids = broker.put(batch)
     consumer = broker.consumer(["tied"], lease=10)
@@ -71,18 +82,18 @@ def what_is_tied(broker: RedisBroker, clock: FakeClock) -> None:
         broker.inspector.cancel(ids[5 + seconds :: 6][:2])
         clock.advance(1)
         assert consumer.extend().alive
-    views = [view for view in broker.inspector.gates(["one", "rate"]) if view]
+    views = [view for view in broker.inspector.limits(["one", "rate"]) if view]
     assert sum(view.waiting for view in views) > 0
     assert broker.inspector.counts()["tied", State.WAITING] > 0
     consumer.close()
 
 
 def notes_and_pauses(broker: RedisBroker) -> None:
-    notes = [Note("a", b"1", 5.0), Note("b", b"", 1e6), Note("c", b"1"), Note("d", b"1", 5.0)]
-    broker.board.write("s", notes)
-    broker.board.add("s", notes)
-    assert broker.board.swap("s", Note("d", b"2"), old=b"1")
-    broker.board.write("s", [Note("c", None), Note("d", None), Note("e", None)])
+    entries = [Entry("a", b"1", 5.0), Entry("b", b"", 1e6), Entry("c", b"1"), Entry("d", b"1", 5.0)]
+    broker.kv.write("s", entries)
+    broker.kv.put_if_absent("s", entries)
+    assert broker.kv.compare_and_set("s", Entry("d", b"2"), old=b"1")
+    broker.kv.write("s", [Entry("c", None), Entry("d", None), Entry("e", None)])
     consumers = [broker.consumer([], lease=10) for _ in range(3)]
     for consumer in consumers:
         consumer.pause(["tied", "default"], ["work"])
@@ -125,7 +136,7 @@ def everything_happens(broker: RedisBroker, clock: FakeClock) -> None:
     clock.advance(3)
     run_what_is_there(broker)
     died = [view.id for view in broker.inspector.jobs(State.DEAD).jobs]
-    assert broker.inspector.revive(died) == died
+    assert broker.inspector.retry(died) == died
     again = first.receive(1, wait=0)
     first.settle([Settlement(again[0], Retry(100.0, NOBODY))])
     first.close()
@@ -170,8 +181,12 @@ def test_nothing_stays_of_one_kind_of_ties(kind: str, keep: float, server: Redis
     clock = FakeClock()
     broker = RedisBroker(server.url, clock=clock)
     [first] = jobs(1, keep=keep)
-    kinds = {"after": Ties(after=[first.id]), "gates": Ties(gates=[Gate("two", 2, 2, 5.0)]), "turn": Ties(turn="a")}
-    ids = broker.put([first, *jobs(7, ties=kinds[kind], keep=keep)])
+    kinds = {
+        "after": Constraints(after=[first.id]),
+        "gates": Constraints(limits=[JobLimit("two", 2, 2, 5.0)]),
+        "turn": Constraints(fairness_key="a"),
+    }
+    ids = broker.put([first, *jobs(7, constraints=kinds[kind], keep=keep)])
     consumer = broker.consumer(["default"], lease=100)
     ran: list[str] = []
     while len(ran) < len(ids):

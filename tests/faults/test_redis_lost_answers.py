@@ -10,7 +10,7 @@ from redis_rig import RESULT, done, drain, ids_of, jobs, opened, refused, reques
 from tcp_proxy import Proxy
 
 from longboat.contract.broker import Broker
-from longboat.core.constraints import Gate, Ties
+from longboat.core.constraints import Constraints, JobLimit
 from longboat.core.job import State
 from longboat.testing.servers.redis import RedisServer, available
 
@@ -59,20 +59,20 @@ def test_a_claim_whose_answer_is_lost(proxy: Proxy, broker: Broker) -> None:
 def test_a_claim_of_limited_jobs_whose_answer_is_lost(lost: str, proxy: Proxy, broker: Broker) -> None:
     """Be it that of the claim, or that of the question for their inputs: each counts once, until it is settled."""
     [parent] = jobs(1)
-    ids = broker.put([parent, *jobs(3, ties=Ties(after=[parent.id], gates=[Gate("two", running=2)]))])
+    ids = broker.put([parent, *jobs(3, constraints=Constraints(after=[parent.id], limits=[JobLimit("two", running=2)]))])
     consumer = broker.consumer(["default"], lease=30)
     assert drain(broker, consumer, 1) == ids[:1]
     proxy.lose_answer_to(lost.encode() if lost == "HMGET" else request_of(lost))
     refused(lambda: consumer.receive(3, wait=0))
     assert proxy.lost.is_set()
-    [view] = broker.inspector.gates(["two"])
+    [view] = broker.inspector.limits(["two"])
     assert view is not None
     assert (view.running, view.holders, view.waiting) == (2, ids[1:3], 1)
     again = consumer.receive(3, wait=0)
     assert (sorted(ids_of(again)), [list(lease.inputs) for lease in again]) == (ids[1:3], [[RESULT]] * 2)
     assert consumer.settle(done(again)) == []
     assert drain(broker, consumer, 1) == ids[3:]
-    assert broker.inspector.gates(["two"]) == [None]
+    assert broker.inspector.limits(["two"]) == [None]
     consumer.close()
 
 

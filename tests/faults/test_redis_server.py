@@ -15,8 +15,8 @@ from redis_rig import NOBODY, done, drain, ids_of, jobs, opened, refused, reques
 from tcp_proxy import Proxy
 
 from longboat.contract.broker import Broker, Settlement
-from longboat.contract.kv import Note
-from longboat.core.constraints import Gate, Ties
+from longboat.contract.kv import Entry
+from longboat.core.constraints import Constraints, JobLimit
 from longboat.core.job import Job, Retry, State
 from longboat.errors import BrokerError, BrokerFull, BrokerUnavailable
 from longboat.testing.servers.redis import RedisServer, available
@@ -70,19 +70,26 @@ def test_memory_that_is_full(server: RedisServer) -> None:
 
 def test_tied_jobs_where_memory_is_full(server: RedisServer) -> None:
     """They go on to their ends, and make room; notes can be deleted."""
-    gated = Ties(gates=[Gate("one", running=1), Gate("rate", starts=100, per=60.0)])
+    limited = Constraints(limits=[JobLimit("one", running=1), JobLimit("rate", starts=100, per=60.0)])
     with opened(f"redis://127.0.0.1:{server.port}/0") as broker:
         consumer = broker.consumer(["default"], lease=30)
         parents = jobs(2, keep=0)
-        after = jobs(2, keep=0, ties=Ties(after=[each.id for each in parents]))
-        ids = broker.put([*parents, *jobs(3, keep=0, ties=gated), *after, *jobs(3, keep=0, ties=Ties(turn="a"))])
-        broker.board.write("s", [Note("a", b"1")])
+        after = jobs(2, keep=0, constraints=Constraints(after=[each.id for each in parents]))
+        ids = broker.put(
+            [
+                *parents,
+                *jobs(3, keep=0, constraints=limited),
+                *after,
+                *jobs(3, keep=0, constraints=Constraints(fairness_key="a")),
+            ]
+        )
+        broker.kv.write("s", [Entry("a", b"1")])
         server.command("CONFIG", "SET", "maxmemory", 1)
-        refused(lambda: broker.put(jobs(1, ties=Ties(turn="a"))), BrokerFull)
-        refused(lambda: broker.put(jobs(1, ties=Ties(after=ids[5:6]))), BrokerFull)
-        refused(lambda: broker.board.write("s", [Note("b", b"1")]), BrokerFull)
-        assert broker.board.read("s", ["a", "b"]) == [b"1", None]
-        broker.board.write("s", [Note("a", None)])
+        refused(lambda: broker.put(jobs(1, constraints=Constraints(fairness_key="a"))), BrokerFull)
+        refused(lambda: broker.put(jobs(1, constraints=Constraints(after=ids[5:6]))), BrokerFull)
+        refused(lambda: broker.kv.write("s", [Entry("b", b"1")]), BrokerFull)
+        assert broker.kv.read("s", ["a", "b"]) == [b"1", None]
+        broker.kv.write("s", [Entry("a", None)])
         consumer.pause(["another"], [])
         assert sorted(drain(broker, consumer, 10)) == sorted(ids)
         assert broker.inspector.counts() == {}

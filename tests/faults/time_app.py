@@ -12,31 +12,31 @@ app = Longboat(os.environ["LONGBOAT_URL"])
 _log = os.open(os.environ["FAULT_LOG"], os.O_WRONLY | os.O_APPEND | os.O_CREAT)
 
 
-def note(event: str) -> None:
+def entry(event: str) -> None:
     job = current()
     os.write(_log, f"{event} {job.id} {os.getpid()} {job.attempt} {time.time():.3f}\n".encode())
 
 
 @app.task(retries=50, backoff=0.0)
 async def step(number: int) -> int:
-    note("start")
+    entry("start")
     await asyncio.sleep(0.01)
-    note("end")
+    entry("end")
     return number + 1
 
 
 @app.task(retries=50, backoff=0.0)
 async def total(numbers: list[int]) -> int:
-    note("total")
+    entry("total")
     await asyncio.sleep(0.02)
     return sum(numbers)
 
 
 @app.task(limit=Limit(key="{key}", running=2), retries=50, backoff=0.0)
 async def narrow(key: str) -> None:
-    note(f"in-{key}")
+    entry(f"in-{key}")
     await asyncio.sleep(0.05)
-    note(f"out-{key}")
+    entry(f"out-{key}")
 
 
 if os.environ.get("FAULT_TICKS"):
@@ -44,11 +44,11 @@ if os.environ.get("FAULT_TICKS"):
     @app.schedule(every("1s"))
     @app.task
     async def tick() -> None:
-        note("tick")
+        entry("tick")
 
 
 @app.task
 async def hold(seconds: float) -> None:
-    note("start")
+    entry("start")
     await asyncio.sleep(seconds)
-    note("end")
+    entry("end")

@@ -12,7 +12,7 @@ from hypothesis.stateful import run_state_machine_as_test
 from longboat.contract.broker import Broker
 from longboat.testing.clock import FakeClock
 from longboat.testing.harnesses import ADAPTERS, unavailable
-from longboat.testing.model_ties import TiedMachine
+from longboat.testing.model_ties import ConstrainedMachine
 
 NOT_AS_MODELLED = {"rabbitmq", "rabbitmq+store"}
 """The model knows the order of all jobs and their limits, and RabbitMQ declares both missing, with a store as well."""
@@ -31,7 +31,7 @@ def test_the_broker_behaves_as_the_model_says(adapter: str) -> None:
         pytest.skip(reason)
     with tempfile.TemporaryDirectory() as folder:
 
-        class Machine(TiedMachine):
+        class Machine(ConstrainedMachine):
             @staticmethod
             def new_broker(clock: FakeClock) -> Broker:
                 return ADAPTERS[adapter](Path(folder), clock).open()

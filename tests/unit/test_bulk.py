@@ -15,7 +15,7 @@ from longboat.brokers.memory import MemoryBroker
 from longboat.contract.broker import FORGOTTEN_AFTER, Broker, Settlement
 from longboat.core import codec
 from longboat.core.clock import SYSTEM
-from longboat.core.constraints import Ties
+from longboat.core.constraints import Constraints
 from longboat.core.job import Dead, Done, Failure, Job, State, new_id
 from longboat.errors import BrokerUnavailable, ConfigError, Unsupported
 from longboat.operate import bulk
@@ -68,7 +68,7 @@ def test_jobs_move_whole_into_another_queue(opened: Callable[[str], Broker], kin
     gone = dead(broker)
     plain, later = job("mine", payload=codec.encode({"a": 1}), headers={"h": "é"}), job(delay=60.0)
     parent = job(queue="flow")
-    child = job(queue="flow", ties=Ties(after=[parent.id]))
+    child = job(queue="flow", constraints=Constraints(after=[parent.id]))
     broker.put([plain, later, parent, child])
     running = job(queue="busy")
     broker.put([running])
@@ -86,7 +86,7 @@ def test_jobs_move_whole_into_another_queue(opened: Callable[[str], Broker], kin
         ("flow", State.WAITING): 1,
         ("busy", State.RUNNING): 1,
     }
-    assert broker.transit.packed() == []
+    assert broker.transfer.unconfirmed() == []
     view = broker.inspector.find([gone.id])[0]
     assert view is not None
     assert (view.attempts, [each.message for each in view.failures]) == (1, ["boom"])
@@ -96,7 +96,7 @@ def test_jobs_move_whole_into_another_queue(opened: Callable[[str], Broker], kin
         assert codec.decode(lease.job.payload) == {"a": 1}
         assert consumer.settle([Settlement(lease, Done(b"\xc0"))]) == []
         assert broker.put([plain]) == [], "its id stays known"
-        assert broker.inspector.revive([gone.id]) == [gone.id]
+        assert broker.inspector.retry([gone.id]) == [gone.id]
         assert consumer.receive(1, wait=5)[0].job.id == gone.id
     assert worker.settle([Settlement(held, Done(b"\xc0"))]) == []
     worker.close()
@@ -106,13 +106,13 @@ def test_what_a_newer_longboat_wrote_into_a_message_stays(broker: Broker) -> Non
     made = job()
     message = msgspec.msgpack.encode([*msgspec.msgpack.decode(codec.encode_job(made)), "newer"])
     broker.put([made])
-    (parcel,) = broker.transit.pack("a", [made.id])
-    parcel.message = message
-    broker.transit.unpack("b", [parcel])
+    (exported,) = broker.transfer.export_jobs("a", [made.id])
+    exported.message = message
+    broker.transfer.import_jobs("b", [exported])
     assert requeue(broker, [made.id], "other") == 1
-    (parcel,) = broker.transit.pack("c", [made.id])
-    assert msgspec.msgpack.decode(parcel.message)[-1] == "newer"
-    assert codec.decode_job(parcel.message).queue == "other"
+    (exported,) = broker.transfer.export_jobs("c", [made.id])
+    assert msgspec.msgpack.decode(exported.message)[-1] == "newer"
+    assert codec.decode_job(exported.message).queue == "other"
 
 
 @pytest.mark.parametrize("kind", KINDS[:2])
@@ -127,7 +127,7 @@ def test_what_a_crash_leaves_on_its_way_is_put_in_by_the_next(
         raise BrokerUnavailable("gone")
 
     with monkeypatch.context() as patch:
-        patch.setattr(type(broker.transit), "unpack", away)
+        patch.setattr(type(broker.transfer), "import_jobs", away)
         with pytest.raises(BrokerUnavailable):
             requeue(broker, [ready.id, later.id], "other")
     assert states(broker) == {}
@@ -136,7 +136,7 @@ def test_what_a_crash_leaves_on_its_way_is_put_in_by_the_next(
     view = broker.inspector.find([later.id])[0]
     assert view is not None
     assert 50 < (view.due or 0) - time.time() < 61
-    assert broker.transit.packed() == []
+    assert broker.transfer.unconfirmed() == []
     assert resume(broker) == 0
 
 
@@ -147,7 +147,7 @@ def test_a_crash_after_it_was_put_in_makes_no_second_job(broker: Broker, monkeyp
         raise BrokerUnavailable("gone")
 
     with monkeypatch.context() as patch:
-        patch.setattr(type(broker.transit), "delivered", away)
+        patch.setattr(type(broker.transfer), "confirm", away)
         with pytest.raises(BrokerUnavailable):
             requeue(broker, [made.id], "other")
     with closing(broker.consumer(["other"], lease=60)) as consumer:
@@ -155,31 +155,31 @@ def test_a_crash_after_it_was_put_in_makes_no_second_job(broker: Broker, monkeyp
         assert consumer.settle([Settlement(lease, Done(b"\xc0"))]) == []
         resume(broker)
         assert consumer.receive(1, wait=0) == []
-    assert broker.transit.packed() == []
+    assert broker.transfer.unconfirmed() == []
 
 
 def test_what_lay_on_its_way_for_over_a_day_is_told(broker: Broker, caplog: pytest.LogCaptureFixture) -> None:
     broker.put([made := job()])
     packed_at = f"{int((time.time() - FORGOTTEN_AFTER - 60) * 1e6) << 12:016x}-{'0' * 16}"
-    broker.transit.pack(f"{packed_at} queue other", [made.id])
+    broker.transfer.export_jobs(f"{packed_at} queue other", [made.id])
     assert resume(broker) == 1
     assert "1 jobs were on their way to queue other for over a day" in caplog.text
 
 
 def test_a_killed_discard_is_finished(broker: Broker) -> None:
     broker.put([made := job()])
-    broker.transit.pack(f"{new_id()} discarded", [made.id])
+    broker.transfer.export_jobs(f"{new_id()} discarded", [made.id])
     assert resume(broker) == 0
-    assert broker.transit.packed() == []
+    assert broker.transfer.unconfirmed() == []
     assert states(broker) == {}
 
 
 def test_a_move_of_another_kind_is_left_on_its_way(broker: Broker) -> None:
     broker.put([made := job()])
     name = f"{new_id()} redis://other"
-    broker.transit.pack(name, [made.id])
+    broker.transfer.export_jobs(name, [made.id])
     assert resume(broker) == 0
-    assert broker.transit.packed() == [name]
+    assert broker.transfer.unconfirmed() == [name]
 
 
 def test_what_is_meant_is_held_to_what_can_be_done() -> None:
@@ -204,7 +204,7 @@ def test_what_has_changed_meanwhile_is_left(broker: Broker) -> None:
     first, second = dead(broker), dead(broker)
     query = bulk.meant("discard", parse("state:dead"))
     chosen = bulk.choose(broker, query)
-    broker.inspector.revive([first.id])
+    broker.inspector.retry([first.id])
     done = bulk.carry_out(broker, "discard", query, chosen.ids)
     assert (done.tried, done.done) == (2, 1)
     assert [view and view.state for view in broker.inspector.find([first.id, second.id])] == [State.READY, None]

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from longboat.core import codec
-from longboat.core.constraints import Gate, Ties
+from longboat.core.constraints import Constraints, JobLimit
 from longboat.core.job import Failure, Job
 from longboat.errors import Undecodable
 
@@ -34,8 +34,10 @@ def test_messages_from_before_there_were_ties() -> None:
 
 
 def test_ties_are_part_of_the_message() -> None:
-    tied = msgspec.structs.replace(JOB, ties=Ties("f", ["a"], [Gate("k", 1, 2, 3.0)], "t", {"x": [0, [0]]}))
-    assert codec.decode_job(codec.encode_job(tied)) == tied
+    constrained = msgspec.structs.replace(
+        JOB, constraints=Constraints("f", ["a"], [JobLimit("k", 1, 2, 3.0)], "t", {"x": [0, [0]]})
+    )
+    assert codec.decode_job(codec.encode_job(constrained)) == constrained
 
 
 def test_an_unknown_version_is_named() -> None:

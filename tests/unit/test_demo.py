@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from longboat.cli.demo import PUT, Work, compare, progress, share, sources
-from longboat.cli.demo_report import SINGLE, Row, reduce, table, total
+from longboat.cli.demo_report import SINGLE, PackageRow, reduce, table, total
 from longboat.cli.demo_tasks import Measures, digest, measure, measure_source
 from longboat.cli.demo_worker import DemoFailed
 
@@ -82,7 +82,7 @@ def test_report_is_the_same_in_any_order() -> None:
     }
     rows = reduce(measured)
     longest = f"{os.path.join('pkg', 'b.py')}:g"
-    assert rows == [Row("pkg", 3, 1, 31, 4, 2, 2, longest, 7), Row(SINGLE, 1, 0, 5, 1, 0, 2, "a.py:f", 3)]
+    assert rows == [PackageRow("pkg", 3, 1, 31, 4, 2, 2, longest, 7), PackageRow(SINGLE, 1, 0, 5, 1, 0, 2, "a.py:f", 3)]
     assert reduce(dict(reversed(measured.items()))) == rows
     lines = list(table(rows, total(measured), 1))
     assert [line.split()[0] for line in lines] == ["package", "pkg", "…", "all", "1"]

@@ -8,7 +8,7 @@ import pytest
 
 from longboat.brokers.memory import MemoryBroker
 from longboat.contract.broker import Broker
-from longboat.core.constraints import Gate, Ties
+from longboat.core.constraints import Constraints, JobLimit
 from longboat.core.job import Dead, Failure, Job, Retry
 from longboat.operate.explain import explain
 from longboat.operate.pauses import pause
@@ -55,9 +55,13 @@ def test_each_state(broker: Broker) -> None:
 
 
 def test_what_holds_it_back(broker: Broker) -> None:
-    one = Gate("k", running=1)
-    parent, held, shut = job(task="parent"), job(ties=Ties(gates=[one])), job(ties=Ties(gates=[one]))
-    child = job(ties=Ties(after=[parent.id]))
+    one = JobLimit("k", running=1)
+    parent, held, shut = (
+        job(task="parent"),
+        job(constraints=Constraints(limits=[one])),
+        job(constraints=Constraints(limits=[one])),
+    )
+    child = job(constraints=Constraints(after=[parent.id]))
     broker.put([parent, child])
     assert why(broker, child) == f"it waits for parent {parent.id} (ready)"
     consumer = broker.consumer(["q"], lease=60)
@@ -67,7 +71,7 @@ def test_what_holds_it_back(broker: Broker) -> None:
     take(consumer)
     nothing(consumer)
     assert why(broker, shut) == f"limit k lets no more in: 1 running, held by {held.id}, 1 waiting"
-    rated, late = (job(ties=Ties(gates=[Gate("r", starts=1, per=3600.0)])) for _ in range(2))
+    rated, late = (job(constraints=Constraints(limits=[JobLimit("r", starts=1, per=3600.0)])) for _ in range(2))
     broker.put([rated, late])
     take(consumer)
     nothing(consumer)
@@ -77,10 +81,10 @@ def test_what_holds_it_back(broker: Broker) -> None:
 
 def test_pauses(broker: Broker) -> None:
     broker.put([sent := job(task="t")])
-    assert pause(broker.board, "queue", "q", True)
-    assert not pause(broker.board, "queue", "q", True)
-    assert pause(broker.board, "task", "t", True)
+    assert pause(broker.kv, "queue", "q", True)
+    assert not pause(broker.kv, "queue", "q", True)
+    assert pause(broker.kv, "task", "t", True)
     assert why(broker, sent).startswith("queue q is paused; task t is paused; no living worker")
-    assert pause(broker.board, "queue", "q", False)
-    assert not pause(broker.board, "queue", "q", False)
+    assert pause(broker.kv, "queue", "q", False)
+    assert not pause(broker.kv, "queue", "q", False)
     assert why(broker, sent).startswith("task t is paused")

@@ -109,7 +109,7 @@ def test_a_dead_parent_is_told_at_once_and_its_revival_lets_the_flow_go_on(app: 
         assert status.failed == [flow.jobs()[1].id]
         assert status.jobs == Counter({State.WAITING: 2, State.SUCCEEDED: 1, State.DEAD: 1})
         Broken.now = False
-        assert app.broker.inspector.revive(status.failed) == status.failed
+        assert app.broker.inspector.retry(status.failed) == status.failed
         assert flow.result(10) == 4
         assert last.result(10) == 4
 

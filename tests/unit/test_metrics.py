@@ -94,10 +94,10 @@ def test_names_of_any_kind_are_escaped() -> None:
 
 
 def expressions() -> Iterator[str]:
-    board = json.loads((DEPLOY / "grafana.json").read_text())
-    for panel in board["panels"]:
+    kv = json.loads((DEPLOY / "grafana.json").read_text())
+    for panel in kv["panels"]:
         yield from (target["expr"] for target in panel["targets"])
-    yield from (each["query"]["query"] for each in board["templating"]["list"] if isinstance(each["query"], dict))
+    yield from (each["query"]["query"] for each in kv["templating"]["list"] if isinstance(each["query"], dict))
     alerts = (DEPLOY / "alerts.yml").read_text()
     found = re.findall(r"expr: (?:\|\n((?: {10}.*\n)+)|(.*))", alerts)
     assert len(found) == alerts.count("- alert:")

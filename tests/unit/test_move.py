@@ -16,10 +16,10 @@ from longboat.brokers.memory import MemoryBroker
 from longboat.brokers.sqlite import SqliteBroker
 from longboat.contract.broker import FORGOTTEN_AFTER, Broker, Lease, Settlement
 from longboat.core.clock import SYSTEM
-from longboat.core.constraints import Ties
+from longboat.core.constraints import Constraints
 from longboat.core.job import MESSAGE_VERSION, Dead, Done, Failure, Job, Park, Retry, State, new_id, new_ids
 from longboat.errors import BrokerUnavailable, ConfigError
-from longboat.operate.move import in_transit, label, movable, move
+from longboat.operate.move import in_transfer, label, movable, move
 from longboat.testing.harnesses import ADAPTERS, unavailable
 
 BOOM = Failure("builtins.ValueError", "it went boom", "Traceback: boom", attempt=1, at=1.0, worker="w")
@@ -90,7 +90,7 @@ def test_every_kind_of_job_moves_between_any_two(opened: Callable[[str], Broker]
 
     assert (done.moved, done.known, done.elsewhere) == (8, 0, {})
     assert dict(source.inspector.counts()) == {("busy", State.RUNNING): 1}
-    assert source.transit.packed() == []
+    assert source.transfer.unconfirmed() == []
     wanted = {("q", State.READY): 4, ("other", State.READY): 1, ("q", State.SCHEDULED): 2, ("q", State.DEAD): 1}
     assert dict(destination.inspector.counts()) == wanted
     views = {view.id: view for view in destination.inspector.find([dead.id, retried.id, later.id]) if view}
@@ -103,7 +103,7 @@ def test_every_kind_of_job_moves_between_any_two(opened: Callable[[str], Broker]
     assert {each.job.id for each in leases[1:]} == {plain.id, named.id, parked.id}
     its = next(each.job for each in leases if each.job.id == "mine")
     assert (its.headers, its.keep) == ({"trace": "é"}, 7)
-    assert destination.inspector.revive([dead.id]) == [dead.id]
+    assert destination.inspector.retry([dead.id]) == [dead.id]
     assert received(destination, 1)[0].failures == 1
     assert worker.settle([Settlement(lease, Done(b"\xc0"))]) == []
     worker.close()
@@ -161,7 +161,7 @@ def test_a_job_that_the_destination_knows_is_not_there_twice(pair: tuple[Broker,
 def test_jobs_that_wait_for_others_stay_with_them(opened: Callable[[str], Broker]) -> None:
     source, destination = opened("memory"), opened("sqlite")
     parent = job()
-    source.put([parent, job(ties=Ties(after=[parent.id])), job()])
+    source.put([parent, job(constraints=Constraints(after=[parent.id])), job()])
     assert move(source, destination, TO).moved == 1
     assert dict(source.inspector.counts()) == {("q", State.READY): 1, ("q", State.WAITING): 1}
 
@@ -202,7 +202,9 @@ def cut(thing: Any, name: str, *, before: bool) -> None:
 
 
 POINTS = [
-    (end, name, before) for end, name in (("s", "pack"), ("d", "unpack"), ("s", "delivered")) for before in (True, False)
+    (end, name, before)
+    for end, name in (("s", "export_jobs"), ("d", "import_jobs"), ("s", "confirm"))
+    for before in (True, False)
 ]
 
 
@@ -216,7 +218,7 @@ def test_cut_off_between_any_two_steps(
     source.put(jobs)
     dead, later = ended(source, Dead(BOOM), queue="dead"), job(delay=60)
     source.put([later])
-    cut((source if end == "s" else destination).transit, name, before=before)
+    cut((source if end == "s" else destination).transfer, name, before=before)
     with pytest.raises(Cut):
         move(source, destination, TO)
     ran = []
@@ -225,7 +227,7 @@ def test_cut_off_between_any_two_steps(
         ran = [lease.job.id for lease in received(destination, there)]  # and forgotten at once: keep is 0
     move(source, destination, TO)
     assert source.inspector.counts() == {}
-    assert source.transit.packed() == []
+    assert source.transfer.unconfirmed() == []
     ran += [lease.job.id for lease in received(destination, len(jobs) - len(ran))]
     assert sorted(ran) == sorted(each.id for each in jobs)
     assert dict(destination.inspector.counts()) == {("dead", State.DEAD): 1, ("q", State.SCHEDULED): 1}
@@ -235,29 +237,29 @@ def test_cut_off_between_any_two_steps(
 def test_what_was_put_run_and_forgotten_is_not_put_again(pair: tuple[Broker, Broker]) -> None:
     source, destination = pair
     source.put([job(keep=0), job(id="mine", keep=0)])
-    cut(source.transit, "delivered", before=True)
+    cut(source.transfer, "confirm", before=True)
     with pytest.raises(Cut):
         move(source, destination, TO)
     received(destination, 2)
-    assert in_transit(source) == {TO: 2}
+    assert in_transfer(source) == {TO: 2}
     done = move(source, destination, TO)
     assert (done.resumed, done.late) == (2, 0)
-    assert (in_transit(source), dict(destination.inspector.counts())) == ({}, {})
+    assert (in_transfer(source), dict(destination.inspector.counts())) == ({}, {})
 
 
 def test_two_moves_at_once_take_up_each_others_jobs(pair: tuple[Broker, Broker]) -> None:
     source, destination = pair
     source.put([job(keep=0), job(keep=0)])
-    transit: Any = destination.transit
-    original = transit.unpack
+    transfer: Any = destination.transfer
+    original = transfer.import_jobs
 
-    def another(name: str, parcels: Any) -> Any:
-        transit.unpack = original
+    def another(name: str, exported_jobs: Any) -> Any:
+        transfer.import_jobs = original
         move(source, destination, TO)  # finishes what this one has packed
         received(destination, 2)
-        return original(name, parcels)
+        return original(name, exported_jobs)
 
-    transit.unpack = another
+    transfer.import_jobs = another
     move(source, destination, TO)
     assert (dict(source.inspector.counts()), dict(destination.inspector.counts())) == ({}, {})
 
@@ -265,7 +267,7 @@ def test_two_moves_at_once_take_up_each_others_jobs(pair: tuple[Broker, Broker])
 def test_what_is_on_its_way_elsewhere_is_left_and_told(pair: tuple[Broker, Broker], opened: Callable[[str], Broker]) -> None:
     source, destination = pair
     source.put([job(), job()])
-    cut(destination.transit, "unpack", before=True)
+    cut(destination.transfer, "import_jobs", before=True)
     with pytest.raises(Cut):
         move(source, destination, TO)
     source.put([job()])
@@ -279,7 +281,7 @@ def test_time_on_the_way_counts(opened: Callable[[str], Broker]) -> None:
     now = time.time()
     source.put([late := job(delay=3600), soon := job(delay=60), over := job(expires=60)])
     packed_at = f"{int((now - 100) * 1e6) << 12:016x}-{'0' * 16}"
-    source.transit.pack(f"{packed_at} {TO}", [late.id, soon.id, over.id])
+    source.transfer.export_jobs(f"{packed_at} {TO}", [late.id, soon.id, over.id])
     assert move(source, destination, TO).late == 0
     views = destination.inspector.find([late.id, soon.id, over.id])
     assert [view and view.state for view in views] == [State.SCHEDULED, State.READY, State.CANCELLED]
@@ -291,7 +293,7 @@ def test_what_was_packed_over_a_day_ago_is_told(opened: Callable[[str], Broker])
     source, destination = opened("memory"), opened("memory")
     source.put([old := job()])
     packed_at = f"{int((time.time() - FORGOTTEN_AFTER - 60) * 1e6) << 12:016x}-{'0' * 16}"
-    source.transit.pack(f"{packed_at} {TO}", [old.id])
+    source.transfer.export_jobs(f"{packed_at} {TO}", [old.id])
     done = move(source, destination, TO)
     assert (done.moved, done.resumed, done.late) == (1, 1, 1)
 
@@ -316,10 +318,10 @@ def test_an_error_leaves_the_jobs_on_their_way(pair: tuple[Broker, Broker], monk
         raise BrokerUnavailable("gone")
 
     with monkeypatch.context() as patch:
-        patch.setattr(destination.transit, "unpack", away)
+        patch.setattr(destination.transfer, "import_jobs", away)
         with pytest.raises(BrokerUnavailable):
             move(source, destination, TO)
-    assert in_transit(source) == {TO: 1}
+    assert in_transfer(source) == {TO: 1}
     assert move(source, destination, TO).moved == 1
 
 

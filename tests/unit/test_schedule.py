@@ -83,8 +83,8 @@ def test_jobs_of_a_tick() -> None:
     job = schedule("0 * * * *", overlap="wait", queue="q", priority=3, expires=60.0).job(3600.0)
     assert job.id == "s@1970-01-01T01:00:00Z" == f"s@{stamp(3600)}"
     assert (job.queue, job.priority, job.expires, job.headers) == ("q", 3, 60.0, {"schedule": "s"})
-    assert job.ties is not None
-    assert job.ties.gates[0].running == 1
+    assert job.constraints is not None
+    assert job.constraints.limits[0].running == 1
 
 
 @pytest.mark.parametrize(

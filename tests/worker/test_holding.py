@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from waiting import until
-from worker_tasks import calls, gate
+from worker_tasks import calls, limit
 
 from longboat import BrokerUnavailable, Longboat, State, gather
 from longboat.core.job import Failure
@@ -36,7 +36,7 @@ def test_the_end_waits_for_what_runs(app: Longboat, tasks: Any) -> None:
     with app.worker():
         job = tasks.hold.enqueue()
         until(lambda: calls == ["held"])
-        threading.Timer(0.2, gate.set).start()
+        threading.Timer(0.2, limit.set).start()
     assert job.status() is State.SUCCEEDED
 
 
@@ -45,7 +45,7 @@ def test_what_does_not_end_within_the_grace_is_handed_back_uncharged(app: Longbo
         job, behind = tasks.hold.enqueue(), tasks.hold.enqueue()
         until(lambda: calls == ["held"])
     assert [(each.status(), each.view().attempts) for each in (job, behind)] == [(State.READY, 0)] * 2
-    gate.set()
+    limit.set()
     with app.worker():
         assert gather(job, behind).result(timeout=10) == ["released"] * 2
 
@@ -68,7 +68,7 @@ def test_slow_jobs_are_not_hoarded(app: Longboat, tasks: Any) -> None:
     with app.worker(threads=2):
         until(lambda: len(calls) == 2)
         assert running(app) <= 4
-        gate.set()
+        limit.set()
 
 
 def test_what_came_too_much_for_an_executor_goes_back(app: Longboat, tasks: Any) -> None:
@@ -79,7 +79,7 @@ def test_what_came_too_much_for_an_executor_goes_back(app: Longboat, tasks: Any)
         gather(*quick).result(timeout=30)
         until(lambda: len(calls) == 2)
         until(lambda: running(app) <= 12)
-        gate.set()
+        limit.set()
 
 
 def test_a_worker_that_lost_its_leases_goes_on_with_new_ones(app: Longboat, tasks: Any) -> None:
@@ -89,7 +89,7 @@ def test_a_worker_that_lost_its_leases_goes_on_with_new_ones(app: Longboat, task
         app.broker.evict(worker.link.consumer().id, Failure("longboat.WorkerDied", "so the test says"))
         until(lambda: calls == ["held"] * 2)
         assert tasks.thread.enqueue(1, 2).result(timeout=20) == 3
-        gate.set()
+        limit.set()
         assert job.result(timeout=20) == "released"
     assert job.view().attempts <= 2
 
@@ -120,7 +120,7 @@ def test_an_outage_loses_nothing(app: Longboat, tasks: Any, monkeypatch: pytest.
         job = tasks.hold.enqueue()
         until(lambda: calls == ["held"])
         down.set()
-        gate.set()
+        limit.set()
         others = tasks.add.enqueue_many([(n, 0) for n in range(100)])
         assert job.status() is State.RUNNING
         down.clear()
@@ -143,7 +143,7 @@ def test_jobs_of_dead_workers_run_apart(app: Longboat, tasks: Any, deaths: int, 
         now = worker.link.consumer().id
         assert app.broker.evict(now, Failure("longboat.WorkerDied", "so the test says")) == 3
         assert sorted(job.view().attempts for job in jobs) == [0] * (3 - together) + [1] * together
-        gate.set()
+        limit.set()
         assert gather(*jobs).result(timeout=20) == ["released"] * 3
 
 

@@ -11,78 +11,78 @@ from longboat import Longboat, current
 from longboat.brokers.memory import MemoryBroker
 from longboat.errors import BrokerUnavailable
 from longboat.tasks.handle import LOGS, PROGRESS, LogLine, Progress
-from longboat.worker.notebook import BACKLOG, Notebook
+from longboat.worker.progress_writer import BACKLOG, ProgressWriter
 
 
 class Failing:
     """A board that is down, or that takes so many writes more."""
 
     def __init__(self) -> None:
-        self.board = MemoryBroker().board
+        self.kv = MemoryBroker().kv
         self.left = 0
 
-    def write(self, space: str, notes: Any) -> None:
+    def write(self, namespace: str, entries: Any) -> None:
         self.left -= 1
         if self.left < 0:
             raise BrokerUnavailable("down")
-        self.board.write(space, notes)
+        self.kv.write(namespace, entries)
 
 
 def test_what_was_said_while_the_broker_was_down_is_written_once_it_answers() -> None:
-    board: Any = Failing()
-    notebook = Notebook(board)
-    notebook.progress("a", Progress(1))
-    notebook.progress("b", Progress(1))
+    kv: Any = Failing()
+    progress_writer = ProgressWriter(kv)
+    progress_writer.progress("a", Progress(1))
+    progress_writer.progress("b", Progress(1))
     for job_id in ("a", "b", "a"):
-        notebook.log(job_id, LogLine(time.time(), "INFO", f"first of {job_id}", 1))
-    board.left = 2
+        progress_writer.log(job_id, LogLine(time.time(), "INFO", f"first of {job_id}", 1))
+    kv.left = 2
     with pytest.raises(BrokerUnavailable):
-        notebook.tend(time.time())
-    notebook.progress("a", Progress(2))
-    notebook.log("b", LogLine(time.time(), "INFO", "second of b", 1))
-    board.left = 100
-    notebook.tend(time.time())
-    assert len(board.board.notes(LOGS + "a")) == 2
-    assert len(board.board.notes(LOGS + "b")) == 2
+        progress_writer.run(time.time())
+    progress_writer.progress("a", Progress(2))
+    progress_writer.log("b", LogLine(time.time(), "INFO", "second of b", 1))
+    kv.left = 100
+    progress_writer.run(time.time())
+    assert len(kv.kv.entries(LOGS + "a")) == 2
+    assert len(kv.kv.entries(LOGS + "b")) == 2
 
 
 def test_lines_at_one_moment_stand_apart_and_a_second_writing_overwrites_the_first() -> None:
-    board = MemoryBroker().board
-    notebook = Notebook(board)
+    kv = MemoryBroker().kv
+    progress_writer = ProgressWriter(kv)
     for _ in range(3):
-        notebook.log("a", LogLine(7.0, "INFO", "x", 1))
-        notebook.tend(0.0)
-    assert len(board.notes(LOGS + "a")) == 3
+        progress_writer.log("a", LogLine(7.0, "INFO", "x", 1))
+        progress_writer.run(0.0)
+    assert len(kv.entries(LOGS + "a")) == 3
 
 
 def test_what_waits_is_bounded() -> None:
-    board: Any = Failing()
-    notebook = Notebook(board)
+    kv: Any = Failing()
+    progress_writer = ProgressWriter(kv)
     for place in range(BACKLOG + 100):
-        notebook.log(f"{place % 100}", LogLine(1.0, "INFO", "x", place // 1000))
+        progress_writer.log(f"{place % 100}", LogLine(1.0, "INFO", "x", place // 1000))
     with pytest.raises(BrokerUnavailable):
-        notebook.tend(0.0)
-    assert sum(map(len, notebook._lines.values())) <= BACKLOG
-    board.left = 1000
-    notebook.tend(0.0)
-    notebook.log("more", LogLine(1.0, "INFO", "x", 1))
-    notebook.tend(0.0)
-    assert board.board.notes(LOGS + "more"), "there is room again"
+        progress_writer.run(0.0)
+    assert sum(map(len, progress_writer._lines.values())) <= BACKLOG
+    kv.left = 1000
+    progress_writer.run(0.0)
+    progress_writer.log("more", LogLine(1.0, "INFO", "x", 1))
+    progress_writer.run(0.0)
+    assert kv.kv.entries(LOGS + "more"), "there is room again"
 
 
 def test_what_is_kept_is_bounded_by_number(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("longboat.worker.notebook.MOST_LINES", 10)
-    monkeypatch.setattr("longboat.worker.notebook.MOST_PROGRESS", 3)
-    board = MemoryBroker().board
-    notebook = Notebook(board)
+    monkeypatch.setattr("longboat.worker.progress_writer.MOST_LINES", 10)
+    monkeypatch.setattr("longboat.worker.progress_writer.MOST_PROGRESS", 3)
+    kv = MemoryBroker().kv
+    progress_writer = ProgressWriter(kv)
     for place in range(8):
-        notebook.progress("first", Progress(place))
-        notebook.progress(f"job{place}", Progress(1))
+        progress_writer.progress("first", Progress(place))
+        progress_writer.progress(f"job{place}", Progress(1))
         for _ in range(4):
-            notebook.log(f"job{place}", LogLine(float(place), "INFO", "x", 1))
-        notebook.tend(0.0)
-    assert [key for key, _ in board.notes(PROGRESS)] == ["first", "job6", "job7"]
-    assert [len(board.notes(f"{LOGS}job{place}")) for place in range(8)] == [0, 0, 0, 0, 0, 2, 4, 4]
+            progress_writer.log(f"job{place}", LogLine(float(place), "INFO", "x", 1))
+        progress_writer.run(0.0)
+    assert [key for key, _ in kv.entries(PROGRESS)] == ["first", "job6", "job7"]
+    assert [len(kv.entries(f"{LOGS}job{place}")) for place in range(8)] == [0, 0, 0, 0, 0, 2, 4, 4]
 
 
 @pytest.mark.parametrize("executor", ["thread", "process"])

@@ -13,11 +13,11 @@ from waiting import until
 
 from longboat import Longboat
 from longboat.brokers.memory import MemoryBroker
-from longboat.contract.kv import Note
+from longboat.contract.kv import Entry
 from longboat.core.job import State
 from longboat.observe.history import WORKERS, workers
-from longboat.operate.orders import KEPT, SPACE, Order, give, take
-from longboat.worker.obeying import Obeying
+from longboat.operate.commands import KEPT, NAMESPACE, Command, give, take
+from longboat.worker.remote_commands import RemoteCommands
 
 pytest_plugins = ["worker_fixtures"]
 
@@ -25,32 +25,32 @@ NAME = f"{socket.gethostname()}:{os.getpid()}"
 
 
 def state_of(app: Longboat) -> str:
-    return next((card.state for card in workers(app.broker.board)), "gone")
+    return next((record.state for record in workers(app.broker.kv)), "gone")
 
 
 def test_an_order_needs_a_worker_and_is_taken_once() -> None:
-    board = MemoryBroker().board
-    assert not give(board, "w", Order.QUIET)
-    assert take(board, "w") is None
-    board.write(WORKERS, [Note("w", b"")])
-    assert give(board, "w", Order.QUIET)
-    assert give(board, "w", Order.STOP), "it replaces the one before"
-    assert (take(board, "other"), take(board, "w"), take(board, "w")) == (None, Order.STOP, None)
-    board.write(SPACE, [Note("w", b"dance", KEPT)])
-    assert take(board, "w") is None, "of another version"
+    kv = MemoryBroker().kv
+    assert not give(kv, "w", Command.QUIET)
+    assert take(kv, "w") is None
+    kv.write(WORKERS, [Entry("w", b"")])
+    assert give(kv, "w", Command.QUIET)
+    assert give(kv, "w", Command.STOP), "it replaces the one before"
+    assert (take(kv, "other"), take(kv, "w"), take(kv, "w")) == (None, Command.STOP, None)
+    kv.write(NAMESPACE, [Entry("w", b"dance", KEPT)])
+    assert take(kv, "w") is None, "of another version"
 
 
 def test_an_order_for_one_of_the_same_name_before_is_not_heeded() -> None:
-    board = MemoryBroker().board
-    heard: list[Order] = []
-    obeying = Obeying(board, "w", heard.append)
-    board.write(WORKERS, [Note("w", b"")])
-    give(board, "w", Order.STOP)
-    assert obeying.tend(100.0) == 101.0
+    kv = MemoryBroker().kv
+    heard: list[Command] = []
+    remote_commands = RemoteCommands(kv, "w", heard.append)
+    kv.write(WORKERS, [Entry("w", b"")])
+    give(kv, "w", Command.STOP)
+    assert remote_commands.run(100.0) == 101.0
     assert heard == []
-    give(board, "w", Order.QUIET)
-    obeying.tend(101.0)
-    assert heard == [Order.QUIET]
+    give(kv, "w", Command.QUIET)
+    remote_commands.run(101.0)
+    assert heard == [Command.QUIET]
 
 
 def test_a_quiet_worker_takes_no_more_jobs_and_finishes_what_runs(app: Longboat, tasks: Any) -> None:
@@ -58,15 +58,15 @@ def test_a_quiet_worker_takes_no_more_jobs_and_finishes_what_runs(app: Longboat,
         running = tasks.hold.enqueue()
         until(lambda: len(worker._runner.calls) == 1)
         until(lambda: state_of(app) == "working")
-        assert give(app.broker.board, NAME, Order.QUIET)
+        assert give(app.broker.kv, NAME, Command.QUIET)
         until(lambda: state_of(app) == "quiet")
         later = tasks.add.enqueue(1, 2)
-        worker_tasks.gate.set()
+        worker_tasks.limit.set()
         running.result(timeout=10)
         with pytest.raises(TimeoutError):
             later.result(timeout=1.0)
         assert app.broker.inspector.find([later.id])[0].state is State.READY  # type: ignore[union-attr]
-        give(app.broker.board, NAME, Order.RESUME)
+        give(app.broker.kv, NAME, Command.RESUME)
         assert later.result(timeout=10) == 3
         until(lambda: state_of(app) == "working")
 
@@ -76,12 +76,12 @@ def test_a_worker_inside_a_program_that_is_told_to_stop_finishes_and_closes(app:
         running = tasks.hold.enqueue()
         until(lambda: len(worker._runner.calls) == 1)
         until(lambda: state_of(app) == "working")
-        give(app.broker.board, NAME, Order.STOP)
+        give(app.broker.kv, NAME, Command.STOP)
         until(lambda: state_of(app) == "stopping")
         assert worker.reason == "ordered"
-        give(app.broker.board, NAME, Order.RESUME)
+        give(app.broker.kv, NAME, Command.RESUME)
         later = tasks.add.enqueue(1, 2)
-        worker_tasks.gate.set()
+        worker_tasks.limit.set()
         running.result(timeout=10)
         until(lambda: state_of(app) == "gone")
         until(lambda: not any(each.name == "longboat-fetcher" for each in threading.enumerate()))

@@ -14,9 +14,9 @@ from waiting import until
 
 from longboat import Failure, Longboat
 from longboat.brokers.memory import MemoryBroker
-from longboat.client.announcer import NAMES, OTHERS
+from longboat.client.enqueue_events import NAMES, OTHERS
 from longboat.contract.broker import Lease, Settlement
-from longboat.contract.kv import Note
+from longboat.contract.kv import Entry
 from longboat.core.job import Cancelled, Dead, Done, Outcome, Release, Retry
 from longboat.errors import BrokerUnavailable
 from longboat.executors.contract import Call
@@ -47,45 +47,45 @@ def failure(message: str) -> Failure:
     return Failure("ValueError", message, '  File "x.py", line 7, in f\n', 1, time.time(), "w")
 
 
-def read(board: Any, grain: int = 0) -> dict[tuple[str, str], Tally]:
+def read(kv: Any, grain: int = 0) -> dict[tuple[str, str], Tally]:
     found: dict[tuple[str, str], Tally] = {}
-    for _, some in slices(board, GRAINS[grain], 0.0, 1e11):
+    for _, some in slices(kv, GRAINS[grain], 0.0, 1e11):
         for name, tally in some.items():
             found.setdefault(name, Tally()).add(tally)
     return found
 
 
 def test_outcomes_are_counted_in_each_resolution() -> None:
-    board = MemoryBroker().board
-    recorder = Recorder(board, "w")
+    kv = MemoryBroker().kv
+    recorder = Recorder(kv, "w")
     outcomes: list[Outcome] = [Done(b""), Done(b""), Retry(1.0, failure("a")), Dead(failure("a")), Cancelled(failure("c"))]
     recorder.settled(
         [*map(settled, outcomes), settled(Release()), settled(Done(b""), "other"), settled(Done(b""), "t", "p")]
     )
-    recorder.tend(time.time())
+    recorder.run(time.time())
     for grain in range(len(GRAINS)):
-        found = read(board, grain)
+        found = read(kv, grain)
         assert found.keys() == {("q", "t"), ("q", "other"), ("p", "t")}
         tally = found["q", "t"]
         assert (tally.succeeded, tally.retried, tally.dead, tally.cancelled) == (2, 1, 1, 1)
 
 
 def test_buckets_of_time_follow_each_other_and_workers_add_up() -> None:
-    board = MemoryBroker().board
-    one, other = Recorder(board, "one"), Recorder(board, "other")
+    kv = MemoryBroker().kv
+    one, other = Recorder(kv, "one"), Recorder(kv, "other")
     for recorder, now in ((one, 1000.0), (other, 1003.0), (one, 1009.9), (one, 1010.0)):
         recorder.settled([settled(Done(b""))])
-        recorder.tend(now)
-    found = [(start, some["q", "t"].succeeded) for start, some in slices(board, GRAINS[0], 0.0, 2000.0)]
+        recorder.run(now)
+    found = [(start, some["q", "t"].succeeded) for start, some in slices(kv, GRAINS[0], 0.0, 2000.0)]
     assert found == [(1000.0, 3), (1010.0, 1)]
     assert one.totals()["q", "t"].succeeded == 3
 
 
 def test_totals_tell_what_is_not_written_yet_too() -> None:
-    recorder = Recorder(MemoryBroker().board, "w")
+    recorder = Recorder(MemoryBroker().kv, "w")
     recorder.settled([settled(Done(b""))])
     assert recorder.totals()["q", "t"].succeeded == 1
-    recorder.tend(time.time())
+    recorder.run(time.time())
     recorder.settled([settled(Done(b""))])
     assert recorder.totals()["q", "t"].succeeded == 2
 
@@ -94,102 +94,102 @@ class Failing:
     """A board that is down, or that takes so many writes more."""
 
     def __init__(self) -> None:
-        self.board = MemoryBroker().board
+        self.kv = MemoryBroker().kv
         self.left = 0
 
     def __getattr__(self, name: str) -> Any:
-        if name in ("write", "swap", "add"):
+        if name in ("write", "compare_and_set", "put_if_absent"):
             self.left -= 1
         if self.left < 0:
             raise BrokerUnavailable("down")
-        return getattr(self.board, name)
+        return getattr(self.kv, name)
 
 
 def test_what_could_not_be_written_is_written_later() -> None:
-    board: Any = Failing()
-    recorder = Recorder(board, "w")
+    kv: Any = Failing()
+    recorder = Recorder(kv, "w")
     for now in (1000.0, 1002.0, 1015.0):
         recorder.settled([settled(Done(b""))])
         with pytest.raises(BrokerUnavailable):
-            recorder.tend(now)
-    board.left = 100
+            recorder.run(now)
+    kv.left = 100
     recorder.settled([settled(Done(b""))])
-    recorder.tend(1030.0)
-    found = [(start, some["q", "t"].succeeded) for start, some in slices(board.board, GRAINS[0], 0.0, 2000.0)]
+    recorder.run(1030.0)
+    found = [(start, some["q", "t"].succeeded) for start, some in slices(kv.kv, GRAINS[0], 0.0, 2000.0)]
     assert found == [(1000.0, 2), (1010.0, 1), (1030.0, 1)]
-    assert read(board.board, 2)["q", "t"].succeeded == 4
+    assert read(kv.kv, 2)["q", "t"].succeeded == 4
 
 
 def test_a_long_outage_does_not_fill_the_memory() -> None:
-    board: Any = Failing()
-    recorder = Recorder(board, "w")
+    kv: Any = Failing()
+    recorder = Recorder(kv, "w")
     for place in range(200):
         recorder.settled([settled(Dead(failure(" ".join("abcdefgh"[: place % 8]) + "xyz" * place)))] * 2)
         with pytest.raises(BrokerUnavailable):
-            recorder.tend(1000.0 + 10 * place)
+            recorder.run(1000.0 + 10 * place)
     assert len(recorder._unwritten) <= BEHIND
     assert len(recorder._failures._waiting) <= GROUPS
 
 
 def test_failures_that_could_not_be_written_are_written_later() -> None:
-    board: Any = Failing()
-    recorder = Recorder(board, "w")
+    kv: Any = Failing()
+    recorder = Recorder(kv, "w")
     recorder.settled([settled(Dead(failure("a thing"))), settled(Dead(failure("another thing")))])
-    board.left = 4  # each resolution, and one of the groups
+    kv.left = 4  # each resolution, and one of the groups
     with pytest.raises(BrokerUnavailable):
-        recorder.tend(time.time())
+        recorder.run(time.time())
     recorder.settled([settled(Dead(failure("another thing")))])
-    board.left = 100
-    recorder.tend(time.time())
-    assert {group.message: group.count for group in failure_groups(board)} == {"a thing": 1, "another thing": 2}
+    kv.left = 100
+    recorder.run(time.time())
+    assert {group.message: group.count for group in failure_groups(kv)} == {"a thing": 1, "another thing": 2}
 
 
 def test_a_worker_that_is_restarted_under_its_name_overwrites_nothing() -> None:
-    board = MemoryBroker().board
+    kv = MemoryBroker().kv
     for _ in range(3):
-        recorder = Recorder(board, "host:1")
+        recorder = Recorder(kv, "host:1")
         recorder.settled([settled(Done(b""))])
-        recorder.tend(1000.0)
+        recorder.run(1000.0)
     for grain in range(len(GRAINS)):
-        assert read(board, grain)["q", "t"].succeeded == 3
+        assert read(kv, grain)["q", "t"].succeeded == 3
 
 
 def test_a_clock_that_is_set_back_overwrites_nothing() -> None:
-    board = MemoryBroker().board
-    recorder = Recorder(board, "w")
+    kv = MemoryBroker().kv
+    recorder = Recorder(kv, "w")
     for now in (3595.0, 3601.0, 3598.0, 3602.0):
         recorder.settled([settled(Done(b""))])
-        recorder.tend(now)
+        recorder.run(now)
     for grain in range(len(GRAINS)):
-        assert read(board, grain)["q", "t"].succeeded == 4
+        assert read(kv, grain)["q", "t"].succeeded == 4
 
 
 def test_queues_without_number_are_counted_together() -> None:
-    board = MemoryBroker().board
-    recorder = Recorder(board, "w")
+    kv = MemoryBroker().kv
+    recorder = Recorder(kv, "w")
     for place in range(NAMES + 50):
         recorder.settled([settled(Done(b""), queue=f"of customer {place}")])
         if place % 300 == 0:
-            recorder.tend(1000.0)
-    recorder.tend(1000.0)
-    found = read(board)
+            recorder.run(1000.0)
+    recorder.run(1000.0)
+    found = read(kv)
     assert len(found) == len(recorder.totals()) == NAMES + 1
     assert found[OTHERS, OTHERS].succeeded == 50
     assert sum(tally.succeeded for tally in found.values()) == NAMES + 50
 
 
 def test_failures_that_all_differ_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    board = MemoryBroker().board
+    kv = MemoryBroker().kv
     monkeypatch.setattr("longboat.worker.failures.PRUNE_EVERY", 0.0)
     monkeypatch.setattr("longboat.worker.failures.FAILURES_MOST", 30)
-    recorder = Recorder(board, "w")
-    for turn in range(3):
+    recorder = Recorder(kv, "w")
+    for fairness_key in range(3):
         for place in range(20):
-            told = failure("x" * (turn * 20 + place + 1))
-            told.at = 1000.0 + turn
+            told = failure("x" * (fairness_key * 20 + place + 1))
+            told.at = 1000.0 + fairness_key
             recorder.settled([settled(Dead(told))])
-        recorder.tend(time.time())
-    groups = failure_groups(board)
+        recorder.run(time.time())
+    groups = failure_groups(kv)
     assert len(groups) == 30
     assert [group.last for group in groups[:20]] == [1002.0] * 20, "those seen last stay"
 
@@ -207,31 +207,31 @@ def test_messages_that_differ_by_numbers_ids_and_names_in_quotes_are_alike() -> 
 
 
 def test_notes_of_another_version_are_passed_over() -> None:
-    board = MemoryBroker().board
-    recorder = Recorder(board, "w")
+    kv = MemoryBroker().kv
+    recorder = Recorder(kv, "w")
     recorder.settled([settled(Dead(failure("a thing")))])
-    recorder.tend(1000.0)
-    (known,) = failure_groups(board)
+    recorder.run(1000.0)
+    (known,) = failure_groups(kv)
     broken = msgspec.msgpack.encode({"a": 1})
-    board.write(GRAINS[0].space, [Note("000000001000:other", broken)])
-    board.write(WORKERS, [Note("other", broken)])
-    board.write(FAILURES, [Note("other", broken), Note(known.fingerprint, broken)])
-    assert read(board)["q", "t"].dead == 1
-    assert not workers(board)
-    assert not failure_groups(board)
+    kv.write(GRAINS[0].namespace, [Entry("000000001000:other", broken)])
+    kv.write(WORKERS, [Entry("other", broken)])
+    kv.write(FAILURES, [Entry("other", broken), Entry(known.fingerprint, broken)])
+    assert read(kv)["q", "t"].dead == 1
+    assert not workers(kv)
+    assert not failure_groups(kv)
     recorder.settled([settled(Dead(failure("a thing")))])
-    recorder.tend(1002.0)
-    assert [group.count for group in failure_groups(board)] == [1]
+    recorder.run(1002.0)
+    assert [group.count for group in failure_groups(kv)] == [1]
 
 
 def test_a_bucket_belongs_to_a_span_by_its_start() -> None:
-    board = MemoryBroker().board
-    recorder = Recorder(board, "w")
+    kv = MemoryBroker().kv
+    recorder = Recorder(kv, "w")
     recorder.settled([settled(Done(b""))])
-    recorder.tend(1010.0)
+    recorder.run(1010.0)
 
     def starts(since: float, until_: float) -> list[float]:
-        return [start for start, _ in slices(board, GRAINS[0], since, until_)]
+        return [start for start, _ in slices(kv, GRAINS[0], since, until_)]
 
     assert starts(1010.0, 1010.5) == [1010.0]
     assert starts(1009.5, 1011.0) == [1010.0]
@@ -239,19 +239,19 @@ def test_a_bucket_belongs_to_a_span_by_its_start() -> None:
 
 
 def test_failures_that_are_alike_are_one_group() -> None:
-    board = MemoryBroker().board
-    recorders = [Recorder(board, "one"), Recorder(board, "other")]
+    kv = MemoryBroker().kv
+    recorders = [Recorder(kv, "one"), Recorder(kv, "other")]
     for place, recorder in enumerate(recorders):
         recorder.settled([settled(Dead(failure(f"no row {place}{n}"))) for n in range(3)])
         recorder.settled([settled(Retry(1.0, failure("another thing")))])
-        recorder.tend(time.time())
-    groups = {group.message: group for group in failure_groups(board)}
+        recorder.run(time.time())
+    groups = {group.message: group for group in failure_groups(kv)}
     assert {message: group.count for message, group in groups.items()} == {"no row 12": 6, "another thing": 2}
     assert groups["no row 12"].task == "t"
 
 
 def test_latencies_land_in_their_buckets_and_samples_stand_for_all() -> None:
-    recorder = Recorder(MemoryBroker().board, "w")
+    recorder = Recorder(MemoryBroker().kv, "w")
     app = Longboat("memory://")
     task = worker_tasks.declare(app).add
     for _ in range(5000):
@@ -275,27 +275,27 @@ def test_a_worker_writes_what_it_did_and_shows_itself(app: Longboat, tasks: Any)
         for handle in tasks.add.enqueue_many([(1, 2)] * 20):
             handle.result(10)
         broken = tasks.picky.enqueue("x")
-        until(lambda: any(card.running for card in workers(app.broker.board)))
-        (card,) = workers(app.broker.board)
-        assert (card.name, card.pid, card.state) == (worker.name, os.getpid(), "working")
-        assert [(job_id, task) for job_id, task, _ in card.running] == [(held.id, "hold")]
-        assert card.slots["thread"] == 3
-        assert card.version
-        assert card.consumer in {view.id for view in app.broker.inspector.consumers()}
-        until(lambda: read(app.broker.board).get(("default", "add"), Tally()).succeeded == 20)
-        worker_tasks.gate.set()
-        until(lambda: failure_groups(app.broker.board))
-    assert workers(app.broker.board) == [], "who has left is not shown"
-    found = read(app.broker.board)
+        until(lambda: any(record.running for record in workers(app.broker.kv)))
+        (record,) = workers(app.broker.kv)
+        assert (record.name, record.pid, record.state) == (worker.name, os.getpid(), "working")
+        assert [(job_id, task) for job_id, task, _ in record.running] == [(held.id, "hold")]
+        assert record.slots["thread"] == 3
+        assert record.version
+        assert record.consumer in {view.id for view in app.broker.inspector.consumers()}
+        until(lambda: read(app.broker.kv).get(("default", "add"), Tally()).succeeded == 20)
+        worker_tasks.limit.set()
+        until(lambda: failure_groups(app.broker.kv))
+    assert workers(app.broker.kv) == [], "who has left is not shown"
+    found = read(app.broker.kv)
     assert found["default", "hold"].succeeded == 1, "the last ones are written at the end"
     assert found["default", "picky"].dead == 1
     assert sum(found["default", "add"].run) > 0
-    (group,) = failure_groups(app.broker.board)
+    (group,) = failure_groups(app.broker.kv)
     assert (group.job, group.count) == (broken.id, 1)
 
 
 def test_counting_from_many_threads_loses_nothing() -> None:
-    recorder = Recorder(MemoryBroker().board, "w")
+    recorder = Recorder(MemoryBroker().kv, "w")
 
     def count() -> None:
         for _ in range(200):
@@ -305,7 +305,7 @@ def test_counting_from_many_threads_loses_nothing() -> None:
     for thread in threads:
         thread.start()
     for _ in range(20):
-        recorder.tend(time.time())
+        recorder.run(time.time())
     for thread in threads:
         thread.join()
     assert recorder.totals()["q", "t"].succeeded == 4000

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from waiting import until
-from worker_tasks import calls, gate
+from worker_tasks import calls, limit
 
 from longboat import JobCancelled, JobFailed, Longboat, State, gather
 from longboat.contract.broker import EXPIRED, UNKNOWN_TASK
@@ -82,11 +82,11 @@ def test_what_does_not_heed_a_time_out_is_abandoned(app: Longboat, tasks: Any, m
         assert tasks.thread.enqueue(1, 1).result(timeout=10) == 2, "its slot is of use again"
         assert worker.finished.wait(10)
         assert worker.reason == "worn"
-        gate.set()
+        limit.set()
 
 
 def _held() -> None:
-    gate.wait(30)
+    limit.wait(30)
 
 
 def test_a_running_job_is_cancelled_within_about_a_second(app: Longboat, tasks: Any) -> None:

@@ -15,19 +15,19 @@ from longboat.errors import BrokerUnavailable, Unsupported
 from longboat.observe.events import Bus
 from longboat.operate.pauses import pause
 from longboat.testing.conformance.stage import job
-from longboat.worker.heeding import Heeding
-from longboat.worker.link import Link
+from longboat.worker.link import BrokerLink
+from longboat.worker.maintenance import MaintenanceLoop
 from longboat.worker.options import options
-from longboat.worker.steward import Steward
+from longboat.worker.pause_filter import PauseFilter
 
 
-class Chore:
-    def __init__(self, tend: Callable[[], None] = lambda: None) -> None:
+class MaintenanceTask:
+    def __init__(self, run: Callable[[], None] = lambda: None) -> None:
         self.calls = 0
         self.called = threading.Event()
-        self._tend = tend
+        self._tend = run
 
-    def tend(self, now: float) -> float:
+    def run(self, now: float) -> float:
         self.calls += 1
         self.called.set()
         self._tend()
@@ -35,83 +35,83 @@ class Chore:
 
 
 def fails(error: Exception) -> Callable[[], None]:
-    def tend() -> None:
+    def run() -> None:
         raise error
 
-    return tend
+    return run
 
 
 def test_chores_are_called_when_they_are_due_and_once_more_at_the_end() -> None:
-    chore = Chore()
-    steward = Steward([chore])
-    steward.start()
+    task = MaintenanceTask()
+    maintenance = MaintenanceLoop([task])
+    maintenance.start()
     time.sleep(0.2)
-    before = chore.calls
+    before = task.calls
     assert before >= 3
-    assert steward.close()
-    assert chore.calls > before
-    assert not Steward([chore]).close(), "it was never started"
+    assert maintenance.close()
+    assert task.calls > before
+    assert not MaintenanceLoop([task]).close(), "it was never started"
 
 
 @pytest.mark.filterwarnings("ignore")
 def test_a_chore_that_fails_harms_no_other(caplog: pytest.LogCaptureFixture) -> None:
-    broken, good = Chore(fails(ValueError("mine"))), Chore()
-    steward = Steward([broken, good])
-    steward.start()
+    broken, good = MaintenanceTask(fails(ValueError("mine"))), MaintenanceTask()
+    maintenance = MaintenanceLoop([broken, good])
+    maintenance.start()
     time.sleep(0.1)
-    assert steward.close()
+    assert maintenance.close()
     assert good.calls >= 2
     assert "mine" in caplog.text
 
 
 def test_a_clock_that_is_set_back_stops_no_chore(monkeypatch: pytest.MonkeyPatch) -> None:
-    chore = Chore()
-    steward = Steward([chore])
-    steward.start()
-    assert chore.called.wait(5)
+    task = MaintenanceTask()
+    maintenance = MaintenanceLoop([task])
+    maintenance.start()
+    assert task.called.wait(5)
     monkeypatch.setattr(SYSTEM, "now", lambda: time.time() - 3600)
     time.sleep(0.1)
-    chore.called.clear()
-    assert chore.called.wait(5)
-    steward.close()
+    task.called.clear()
+    assert task.called.wait(5)
+    maintenance.close()
 
 
 def test_what_a_broker_cannot_do_is_not_asked_again() -> None:
-    chore, good = Chore(fails(Unsupported("no board"))), Chore()
-    steward = Steward([chore, good])
-    steward.start()
+    task, good = MaintenanceTask(fails(Unsupported("no board"))), MaintenanceTask()
+    maintenance = MaintenanceLoop([task, good])
+    maintenance.start()
     time.sleep(0.1)
-    steward.close()
-    assert chore.calls == 1
+    maintenance.close()
+    assert task.calls == 1
     assert good.calls > 2
 
 
 def test_a_broker_that_is_down_holds_up_the_end_once_only() -> None:
-    first, second = Chore(fails(BrokerUnavailable("down"))), Chore()
-    steward = Steward([first, second])
-    steward.start()
+    first, second = MaintenanceTask(fails(BrokerUnavailable("down"))), MaintenanceTask()
+    maintenance = MaintenanceLoop([first, second])
+    maintenance.start()
     assert first.called.wait(5)
     calls = second.calls
-    assert not steward.close()
+    assert not maintenance.close()
     assert second.calls <= calls + 1
 
 
 def test_pauses_reach_the_consumer_and_jobs_of_a_paused_task_wait() -> None:
     broker = MemoryBroker()
-    link = Link(broker, options(), ["t"], "w", Bus())
-    heeding = Heeding(broker.board, link, "w")
+    link = BrokerLink(broker, options(), ["t"], "w", Bus())
+    pause_filter = PauseFilter(broker.kv, link, "w")
     broker.put([job(queue="stopped"), job(queue="open")])
-    pause(broker.board, "queue", "stopped", True)
-    pause(broker.board, "task", "t", True)
-    assert heeding.tend(100.0) == 101.0
+    pause(broker.kv, "queue", "stopped", True)
+    pause(broker.kv, "task", "t", True)
+    assert pause_filter.run(100.0) == 101.0
     leases: list[Lease] = link.consumer().receive(10, wait=0.0)
     assert [lease.job.queue for lease in leases] == ["open"]
-    assert heeding.tasks == {"t"}
-    parked = heeding.park(leases[0])
+    assert pause_filter.tasks == {"t"}
+    parked = pause_filter.park(leases[0])
     assert parked.failure.type == "longboat.Paused"
     link.lost(link.consumer())
     assert link.consumer().receive(10, wait=0.0)[0].job.queue == "open", "a new consumer heeds it from the start"
-    pause(broker.board, "queue", "stopped", False)
-    heeding.tend(101.0)
+    pause(broker.kv, "queue", "stopped", False)
+    pause_filter.run(101.0)
     assert [lease.job.queue for lease in link.consumer().receive(10, wait=0.0)] == ["stopped"]
     link.close()

@@ -92,7 +92,7 @@ def test_progress_cancelling_and_parking_are_heard(app: Longboat, tasks: Any) ->
         from longboat import current
 
         current().progress(3, 10, "three")
-        worker_tasks.gate.wait(20)
+        worker_tasks.limit.wait(20)
 
     with Ear(app) as ear, app.worker():
         heard_from(ear, lambda: tasks.add.enqueue(1, 2))
@@ -105,14 +105,14 @@ def test_progress_cancelling_and_parking_are_heard(app: Longboat, tasks: Any) ->
         assert set(ear.kinds(talking.id)) == {JobEnqueued, JobStarted, JobProgressed}
         said = next(event for event in ear.heard if isinstance(event, JobProgressed))
         assert (said.done, said.total, said.text) == (3, 10, "three")
-        worker_tasks.gate.set()
+        worker_tasks.limit.set()
 
 
 def test_a_worker_is_heard_to_come_and_go(app: Longboat, tasks: Any) -> None:  # noqa: ARG001
     with Ear(app) as ear:
-        until(lambda: app.broker.board.notes(LISTENING))
+        until(lambda: app.broker.kv.entries(LISTENING))
         with app.worker() as worker:
-            until(lambda: worker.feed.every_job)
+            until(lambda: worker.worker_events.every_job)
         until(lambda: any(isinstance(event, WorkerStopped) for event in ear.heard))
         kinds = [type(event) for event in ear.heard]
         assert kinds.index(WorkerStarted) < kinds.index(WorkerStopped)
@@ -122,16 +122,16 @@ def test_nothing_is_written_while_nobody_listens(app: Longboat, tasks: Any) -> N
     with app.worker() as worker:
         assert tasks.add.enqueue(1, 2).result(10) == 3
         time.sleep(1.2)
-        assert not worker.feed.every_job
-        assert not app.broker.board.notes(EVENTS)
+        assert not worker.worker_events.every_job
+        assert not app.broker.kv.entries(EVENTS)
         with Ear(app) as ear:
             heard_from(ear, lambda: tasks.add.enqueue(1, 2))
-        until(lambda: not worker.feed.teller.open)
-        before = len(app.broker.board.notes(EVENTS))
+        until(lambda: not worker.worker_events.publisher.open)
+        before = len(app.broker.kv.entries(EVENTS))
         assert tasks.add.enqueue(1, 2).result(10) == 3
         time.sleep(0.6)
-        assert len(app.broker.board.notes(EVENTS)) == before
-        assert not worker.feed.every_job
+        assert len(app.broker.kv.entries(EVENTS)) == before
+        assert not worker.worker_events.every_job
 
 
 def test_events_can_be_awaited(app: Longboat, tasks: Any) -> None:
@@ -161,7 +161,7 @@ def test_a_fast_worker_tells_a_part_and_how_many_it_left_out() -> None:
     with Longboat("memory://") as app:
         tasks = worker_tasks.declare(app)
         with app.worker() as worker, Ear(app) as ear:
-            until(lambda: worker.feed.every_job)
+            until(lambda: worker.worker_events.every_job)
             jobs = tasks.add.enqueue_many([(1, 2)] * 5000)
             for job in jobs:
                 job.result(20)
@@ -194,10 +194,10 @@ def test_a_job_that_was_known_is_not_told_to_have_been_enqueued_again() -> None:
     with Longboat("memory://") as app:
         tasks = worker_tasks.declare(app)
         with Ear(app) as ear:
-            until(lambda: app.broker.board.notes(LISTENING))
+            until(lambda: app.broker.kv.entries(LISTENING))
             for _ in range(2):
                 tasks.add.using(id="mine").enqueue(1, 2)
             other = tasks.add.enqueue(1, 2)
             until(lambda: ear.kinds(other.id) == [JobEnqueued])
             assert ear.kinds("mine") == [JobEnqueued]
-        assert app.client.announcer.counts == {("default", "add"): 2}
+        assert app.client.enqueue_events.counts == {("default", "add"): 2}

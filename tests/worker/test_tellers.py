@@ -12,9 +12,9 @@ from waiting import until
 
 from longboat import Longboat
 from longboat.brokers.memory import MemoryBroker
-from longboat.client.announcer import Announcer
+from longboat.client.enqueue_events import EnqueueEvents
 from longboat.contract.broker import Lease
-from longboat.contract.kv import Note
+from longboat.contract.kv import Entry
 from longboat.errors import BrokerUnavailable
 from longboat.executors.contract import Call
 from longboat.observe.events import (
@@ -24,20 +24,20 @@ from longboat.observe.events import (
     JobEnqueued,
     JobsLost,
 )
-from longboat.observe.stream import AT_ONCE, EVENTS, LISTENING, MOST, Listening, Teller
+from longboat.observe.stream import AT_ONCE, EVENTS, LISTENING, MOST, EventPublisher, Listening
 from longboat.testing.conformance.stage import job
-from longboat.worker.feed import Feed
+from longboat.worker.worker_events import WorkerEvents
 
 
 def test_what_is_too_much_is_dropped_and_counted() -> None:
-    board = MemoryBroker().board
-    listening, teller = Listening(board), Teller(board, "w")
+    kv = MemoryBroker().kv
+    listening, publisher = Listening(kv), EventPublisher(kv, "w")
     assert listening.poll() == []
-    teller.tend(1000.0)
-    assert teller.open
+    publisher.run(1000.0)
+    assert publisher.open
     for place in range(MOST + 25):
-        teller.tell(JobsLost("w", place))
-    teller.tend(1000.25)
+        publisher.tell(JobsLost("w", place))
+    publisher.run(1000.25)
     heard = listening.poll()
     assert [event.jobs for event in heard if isinstance(event, JobsLost)] == list(range(MOST))
     assert [event.count for event in heard if isinstance(event, EventsDropped)] == [25]
@@ -45,26 +45,26 @@ def test_what_is_too_much_is_dropped_and_counted() -> None:
 
 
 def test_each_listener_hears_every_process_and_only_what_came_after_it() -> None:
-    board = MemoryBroker().board
-    first, one, other = Listening(board), Teller(board, "one"), Teller(board, "other")
+    kv = MemoryBroker().kv
+    first, one, other = Listening(kv), EventPublisher(kv, "one"), EventPublisher(kv, "other")
     first.poll()
-    one.tend(0.0)
-    other.tend(0.0)
+    one.run(0.0)
+    other.run(0.0)
     one.tell(JobsLost("one", 1))
-    one.tend(0.1)
-    second = Listening(board)
+    one.run(0.1)
+    second = Listening(kv)
     second.poll()
     one.tell(JobsLost("one", 2))
     other.tell(JobsLost("other", 3))
-    one.tend(0.2)
-    other.tend(0.2)
+    one.run(0.2)
+    other.run(0.2)
     assert sorted(event.jobs for event in first.poll() if isinstance(event, JobsLost)) == [1, 2, 3]
     assert sorted(event.jobs for event in second.poll() if isinstance(event, JobsLost)) == [2, 3]
     first.close()
-    one.tend(2.0)
+    one.run(2.0)
     assert one.open, "the other still listens"
     second.close()
-    one.tend(4.0)
+    one.run(4.0)
     assert not one.open
 
 
@@ -72,13 +72,13 @@ class Failing:
     """A board that is down, or fails from some call of one kind on."""
 
     def __init__(self) -> None:
-        self.board = MemoryBroker().board
+        self.kv = MemoryBroker().kv
         self.failing: set[str] = set()
 
     def __getattr__(self, name: str) -> Any:
         if name in self.failing:
             raise BrokerUnavailable("down")
-        return getattr(self.board, name)
+        return getattr(self.kv, name)
 
 
 def numbers(events: list[Event]) -> list[int]:
@@ -86,63 +86,63 @@ def numbers(events: list[Event]) -> list[int]:
 
 
 def test_a_look_that_fails_in_the_middle_misses_nothing() -> None:
-    board: Any = Failing()
-    listening, teller = Listening(board), Teller(board, "w")
+    kv: Any = Failing()
+    listening, publisher = Listening(kv), EventPublisher(kv, "w")
     listening.poll()
-    teller.tell(JobsLost("w", 1))
-    teller.tend(1000.0)
-    board.failing = {"read"}
+    publisher.tell(JobsLost("w", 1))
+    publisher.run(1000.0)
+    kv.failing = {"read"}
     with pytest.raises(BrokerUnavailable):
         listening.poll()
-    board.failing = set()
+    kv.failing = set()
     assert numbers(listening.poll()) == [1]
 
 
 def test_what_is_told_while_the_broker_is_down_is_heard_once_it_answers() -> None:
-    board: Any = Failing()
-    listening, teller = Listening(board), Teller(board, "w")
+    kv: Any = Failing()
+    listening, publisher = Listening(kv), EventPublisher(kv, "w")
     listening.poll()
-    teller.tend(1000.0)
-    board.failing = {"write"}
+    publisher.run(1000.0)
+    kv.failing = {"write"}
     for place in range(MOST + 5):
-        teller.tell(JobsLost("w", place))
+        publisher.tell(JobsLost("w", place))
         if place % 100 == 0:
             with pytest.raises(BrokerUnavailable):
-                teller.tend(1000.25)
-    board.failing = set()
-    teller.tend(1001.0)
+                publisher.run(1000.25)
+    kv.failing = set()
+    publisher.run(1001.0)
     heard = listening.poll()
     assert numbers(heard) == list(range(MOST))
     assert [event.count for event in heard if isinstance(event, EventsDropped)] == [5]
 
 
 def test_events_of_one_process_stay_in_order_when_its_clock_is_set_back() -> None:
-    board = MemoryBroker().board
-    listening, one, other = Listening(board), Teller(board, "one"), Teller(board, "other")
+    kv = MemoryBroker().kv
+    listening, one, other = Listening(kv), EventPublisher(kv, "one"), EventPublisher(kv, "other")
     listening.poll()
     for number, at in ((1, 100.0), (2, 50.0), (3, 120.0)):
         one.tell(JobsLost("one", number, at=at))
     other.tell(JobsLost("other", 10, at=110.0))
-    one.tend(0.0)
-    other.tend(0.0)
+    one.run(0.0)
+    other.run(0.0)
     assert numbers(listening.poll()) == [1, 2, 10, 3]
 
 
 def test_one_who_is_far_behind_hears_it_in_parts() -> None:
-    board: Any = MemoryBroker().board
-    listening, tellers = Listening(board), [Teller(board, f"{number}") for number in range(3)]
+    kv: Any = MemoryBroker().kv
+    listening, tellers = Listening(kv), [EventPublisher(kv, f"{number}") for number in range(3)]
     listening.poll()
     batches = 100
     for place in range(batches):
-        for teller in tellers:
-            teller.tell(JobsLost(teller.who, place))
-            teller.tend(1000.0)
+        for publisher in tellers:
+            publisher.tell(JobsLost(publisher.who, place))
+            publisher.run(1000.0)
     heard: list[Event] = []
     while events := listening.poll():
         assert len(events) <= AT_ONCE
         heard += events
-    for teller in tellers:
-        assert [event.jobs for event in heard if isinstance(event, JobsLost) and event.worker == teller.who] == list(
+    for publisher in tellers:
+        assert [event.jobs for event in heard if isinstance(event, JobsLost) and event.worker == publisher.who] == list(
             range(batches)
         )
 
@@ -150,25 +150,25 @@ def test_one_who_is_far_behind_hears_it_in_parts() -> None:
 def test_one_who_is_slow_is_still_taken_to_listen(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("longboat.observe.stream.LISTENING_KEPT", 0.4)
     monkeypatch.setattr("longboat.observe.stream.RENEW", 0.1)
-    board = MemoryBroker().board
-    listening, teller = Listening(board), Teller(board, "w")
+    kv = MemoryBroker().kv
+    listening, publisher = Listening(kv), EventPublisher(kv, "w")
     listening.poll()
     for place in range(10):
-        teller.tell(JobsLost("w", place))
-    teller.tend(1000.0)
+        publisher.tell(JobsLost("w", place))
+    publisher.run(1000.0)
     for _ in range(10):
         next(listening)
         time.sleep(0.08)
-    assert board.notes(LISTENING)
+    assert kv.entries(LISTENING)
 
 
 def test_a_broker_that_is_down_holds_up_no_event_that_was_heard() -> None:
-    board: Any = Failing()
-    listening, teller = Listening(board), Teller(board, "w")
+    kv: Any = Failing()
+    listening, publisher = Listening(kv), EventPublisher(kv, "w")
     listening.poll()
     for place in range(100):
-        teller.tell(JobsLost("w", place))
-    teller.tend(1000.0)
+        publisher.tell(JobsLost("w", place))
+    publisher.run(1000.0)
     next(listening)
     tries = []
 
@@ -177,7 +177,7 @@ def test_a_broker_that_is_down_holds_up_no_event_that_was_heard() -> None:
             tries.append(1)
             raise BrokerUnavailable("down")
 
-    listening._board, listening._renew_at = Hangs(), 0.0
+    listening._kv, listening._renew_at = Hangs(), 0.0
     assert [number(next(listening)) for _ in range(99)] == list(range(1, 100))
     assert len(tries) == 1
     listening.close()
@@ -189,43 +189,43 @@ def number(event: Event) -> int:
 
 
 def test_a_worker_whose_clock_is_set_back_finds_out_that_nobody_listens_any_more() -> None:
-    board = MemoryBroker().board
-    listening, feed = Listening(board), Feed(Bus(), Teller(board, "w"), "w")
+    kv = MemoryBroker().kv
+    listening, worker_events = Listening(kv), WorkerEvents(Bus(), EventPublisher(kv, "w"), "w")
     listening.poll()
-    feed.tend(1e9)
-    assert feed.every_job
+    worker_events.run(1e9)
+    assert worker_events.every_job
     listening.close()
     time.sleep(1.1)
-    assert feed.tend(1e9 - 3600) <= 1e9 - 3600 + 1
-    assert not feed.every_job
+    assert worker_events.run(1e9 - 3600) <= 1e9 - 3600 + 1
+    assert not worker_events.every_job
 
 
 def test_what_runs_is_not_held_on_to_once_nobody_listens() -> None:
-    board = MemoryBroker().board
-    listening, feed = Listening(board), Feed(Bus(), Teller(board, "w"), "w")
+    kv = MemoryBroker().kv
+    listening, worker_events = Listening(kv), WorkerEvents(Bus(), EventPublisher(kv, "w"), "w")
     listening.poll()
     task = worker_tasks.declare(Longboat("memory://")).add
     call = Call(Lease(job(), 1, 1), task)
     call.started = time.monotonic()
-    feed.calls = {call: None}
-    feed.tend(time.time())
-    feed.tend(time.time())
-    assert call in feed._started
+    worker_events.calls = {call: None}
+    worker_events.run(time.time())
+    worker_events.run(time.time())
+    assert call in worker_events._started
     listening.close()
     time.sleep(1.1)
-    feed.tend(time.time())
-    feed.tend(time.time())
-    assert not feed._started
+    worker_events.run(time.time())
+    worker_events.run(time.time())
+    assert not worker_events._started
 
 
 def test_a_caller_is_heard_however_its_pauses_fall(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("longboat.client.announcer.IDLE", 0.0)
-    board = MemoryBroker().board
-    listening, announcer = Listening(board), Announcer(board)
+    monkeypatch.setattr("longboat.client.enqueue_events.IDLE", 0.0)
+    kv = MemoryBroker().kv
+    listening, enqueue_events = Listening(kv), EnqueueEvents(kv)
     listening.poll()
     asked = [job() for _ in range(30)]
     for each in asked:
-        announcer.stored([each])
+        enqueue_events.stored([each])
         time.sleep(0.001)
     heard: set[str] = set()
 
@@ -234,13 +234,13 @@ def test_a_caller_is_heard_however_its_pauses_fall(monkeypatch: pytest.MonkeyPat
         return len(heard) == len(asked)
 
     until(all_heard)
-    announcer.close()
+    enqueue_events.close()
 
 
 def test_kinds_that_are_not_known_here_are_passed_over() -> None:
-    board = MemoryBroker().board
-    listening = Listening(board)
+    kv = MemoryBroker().kv
+    listening = Listening(kv)
     listening.poll()
     newer = msgspec.msgpack.encode([{"kind": "job.transcended", "at": 1.0, "worker": "w"}, JobsLost("w", 1)])
-    board.write(EVENTS, [Note("=w:000000000001", newer, 60.0), Note("!w", msgspec.msgpack.encode(1), 60.0)])
+    kv.write(EVENTS, [Entry("=w:000000000001", newer, 60.0), Entry("!w", msgspec.msgpack.encode(1), 60.0)])
     assert [type(event) for event in listening.poll()] == [JobsLost]

@@ -25,7 +25,7 @@ from longboat.brokers.manager import Server
 from longboat.brokers.memory import MemoryBroker
 from longboat.cli.fail import UNHEALTHY, CommandFailed
 from longboat.cli.main import command
-from longboat.contract.kv import Board, Note
+from longboat.contract.kv import KV, Entry
 from longboat.core.job import new_id
 from longboat.errors import Unsupported
 from longboat.observe.events import (
@@ -153,10 +153,10 @@ def of(job: Handle[Any], events: list[Event]) -> list[type]:
     return [type(event) for event in sorted(mine, key=lambda event: event.at)]
 
 
-def counted(board: Board, grain: int) -> dict[str, tuple[int, int, int, int]]:
+def counted(kv: KV, grain: int) -> dict[str, tuple[int, int, int, int]]:
     """By task: succeeded, retried, dead, cancelled."""
     sums: dict[str, Tally] = {}
-    for _, some in slices(board, GRAINS[grain], time.time() - 3 * GRAINS[grain].width, time.time() + 1):
+    for _, some in slices(kv, GRAINS[grain], time.time() - 3 * GRAINS[grain].width, time.time() + 1):
         for (_, task), tally in some.items():
             sums.setdefault(task, Tally()).add(tally)
     return {task: (each.succeeded, each.retried, each.dead, each.cancelled) for task, each in sums.items()}
@@ -171,7 +171,7 @@ def shown(url: str, *words: str) -> str:
 
 
 def test_a_worker_is_watched_from_its_start_to_its_end(app: Longboat, url: str) -> None:
-    board = app.broker.board
+    kv = app.broker.kv
     with heard(app) as events, Working(url) as worker:
         until(lambda: any(isinstance(event, WorkerStarted) for event in events))
         good = watched_app.add.enqueue_many([(1, 2)] * 20)
@@ -183,11 +183,11 @@ def test_a_worker_is_watched_from_its_start_to_its_end(app: Longboat, url: str) 
             with pytest.raises(JobFailed):
                 died.result(10)
         until(lambda: JobStarted in of(held, events))
-        until(lambda: any(card.running for card in workers(board)))
-        (card,) = workers(board)
-        assert [task for _, task, _ in card.running] == ["hold"]
-        assert card.host == socket.gethostname()
-        assert json.loads(shown(url, "workers", "--json"))["pid"] == card.pid
+        until(lambda: any(record.running for record in workers(kv)))
+        (record,) = workers(kv)
+        assert [task for _, task, _ in record.running] == ["hold"]
+        assert record.host == socket.gethostname()
+        assert json.loads(shown(url, "workers", "--json"))["pid"] == record.pid
         assert "worker process" in shown(url, "check")
         held.cancel()
         until(lambda: JobCancelled in of(held, events))
@@ -207,21 +207,21 @@ def test_a_worker_is_watched_from_its_start_to_its_end(app: Longboat, url: str) 
     assert [line.text for line in talking.logs()] == ["I am at three"]
     ran = {"add": (20, 0, 0, 0), "talk": (1, 0, 0, 0), "flaky": (1, 1, 0, 0), "broken": (0, 0, 2, 0), "hold": (0, 0, 0, 1)}
     for grain in range(len(GRAINS)):
-        assert counted(board, grain) == ran
-    groups = {group.task: (group.count, group.type) for group in failure_groups(board)}
+        assert counted(kv, grain) == ran
+    groups = {group.task: (group.count, group.type) for group in failure_groups(kv)}
     assert groups == {"broken": (2, "ValueError"), "flaky": (1, "KeyError")}
-    assert not workers(board)
+    assert not workers(kv)
     text = shown(url, "top", "--once")
     assert "workers: 0" in text
     assert {"add", "talk", "flaky", "broken", "hold"} <= set(text.split())
 
 
 def test_a_card_of_one_who_was_killed_goes(app: Longboat, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("longboat.worker.presence.WORKER_KEPT", 0.5)
+    monkeypatch.setattr("longboat.worker.record_writer.WORKER_KEPT", 0.5)
     with app.worker(queues=["default"]) as worker:
-        until(lambda: workers(app.broker.board))
-        worker._presence.leave = lambda: None  # type: ignore[method-assign]
-    until(lambda: not workers(app.broker.board))
+        until(lambda: workers(app.broker.kv))
+        worker._record_writer.leave = lambda: None  # type: ignore[method-assign]
+    until(lambda: not workers(app.broker.kv))
     with pytest.raises(CommandFailed, match="no worker of") as failed:
         shown(url, "check")
     assert failed.value.status == UNHEALTHY
@@ -230,16 +230,16 @@ def test_a_card_of_one_who_was_killed_goes(app: Longboat, url: str, monkeypatch:
 def test_notes_whose_time_is_over_are_deleted_as_fast_as_they_come(
     app: Longboat, url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("longboat.brokers.rabbitmq.claimant.TIDY", 0.0)
+    monkeypatch.setattr("longboat.brokers.rabbitmq.stored_consumer.TIDY", 0.0)
     broker = app.broker
-    notes = [Note(f"{number}", b"x", 0.05) for number in range(2500)]
-    broker.board.write("history", notes)
+    entries = [Entry(f"{number}", b"x", 0.05) for number in range(2500)]
+    broker.kv.write("history", entries)
     time.sleep(0.1)
     gone = 0
     while some := broker.inspector.prune():
         gone += some
-    assert gone >= len(notes) or url.startswith("manager:"), "what is in memory is not counted"
-    broker.board.write("history", notes)
+    assert gone >= len(entries) or url.startswith("manager:"), "what is in memory is not counted"
+    broker.kv.write("history", entries)
     consumer = broker.consumer(["default"], lease=15)
     consumer.extend()
     time.sleep(0.1)

@@ -22,6 +22,6 @@ def app(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Longboat]:
 @pytest.fixture
 def tasks(app: Longboat) -> Iterator[Any]:
     worker_tasks.calls.clear()
-    worker_tasks.gate.clear()
+    worker_tasks.limit.clear()
     yield worker_tasks.declare(app)
-    worker_tasks.gate.set()
+    worker_tasks.limit.set()

@@ -13,7 +13,7 @@ from typing import Any
 from longboat import Longboat, Stopped, current
 
 calls: list[Any] = []
-gate = threading.Event()
+limit = threading.Event()
 
 
 def declare(app: Longboat) -> Any:
@@ -82,7 +82,7 @@ def spin(marker: str) -> None:
 def hold() -> str:
     """Runs until the gate is opened."""
     calls.append("held")
-    gate.wait(30)
+    limit.wait(30)
     return "released"
 
 

@@ -69,6 +69,6 @@ def _of_flow(broker: Broker, query: Query, flow_id: str) -> Chosen:
     from longboat.cli.many import named
     from longboat.client.flows import members, plan
 
-    plan(broker.board, flow_id)
-    ids = [job_id for some in members(broker.board, flow_id) for job_id, _ in some]
+    plan(broker.kv, flow_id)
+    ids = [job_id for some in members(broker.kv, flow_id) for job_id, _ in some]
     return named(broker, query, ids[::-1])

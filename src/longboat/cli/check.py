@@ -31,7 +31,7 @@ def command(health_port: int | None, ready: bool, timeout: float, url: str | Non
     Exit status: 0 healthy, 5 unhealthy.
     """
     path = "/readyz" if ready else "/livez"
-    click.echo(_cards(url) if health_port is None else _page(health_port, path, timeout))
+    click.echo(_records(url) if health_port is None else _page(health_port, path, timeout))
     return DONE
 
 
@@ -54,7 +54,7 @@ def _page(port: int, path: str, timeout: float) -> str:
     return text
 
 
-def _cards(url: str | None) -> str:
+def _records(url: str | None) -> str:
     import socket
 
     from longboat.cli.address import opened
@@ -64,7 +64,7 @@ def _cards(url: str | None) -> str:
     host = socket.gethostname()
     try:
         with opened(url) as broker:
-            here = [card for card in workers(broker.board) if card.host == host]
+            here = [record for record in workers(broker.kv) if record.host == host]
     except BrokerError as error:
         raise CommandFailed(f"the broker fails: {error}", "`longboat doctor` looks into it.", UNHEALTHY) from None
     except CommandFailed as error:

@@ -13,7 +13,7 @@ SINGLE = "(single files)"
 """The package of modules that are in none."""
 
 
-class Row(msgspec.Struct):
+class PackageRow(msgspec.Struct):
     """The measures of a package's files, added up."""
 
     package: str
@@ -38,23 +38,23 @@ class Row(msgspec.Struct):
             self.longest, self.longest_lines = f"{name}:{measures.longest}", measures.longest_lines
 
 
-def reduce(measured: Mapping[str, Measures]) -> list[Row]:
+def reduce(measured: Mapping[str, Measures]) -> list[PackageRow]:
     """One row a package, the largest first, whatever the order of the files; `measured` goes by path within the library."""
-    rows: dict[str, Row] = {}
+    rows: dict[str, PackageRow] = {}
     for name, measures in sorted(measured.items()):
         package = PurePath(name).parts[0] if len(PurePath(name).parts) > 1 else SINGLE
-        rows.setdefault(package, Row(package)).add(name, measures)
+        rows.setdefault(package, PackageRow(package)).add(name, measures)
     return sorted(rows.values(), key=lambda row: (-row.lines, row.package))
 
 
-def total(measured: Mapping[str, Measures]) -> Row:
-    row = Row("all")
+def total(measured: Mapping[str, Measures]) -> PackageRow:
+    row = PackageRow("all")
     for name, measures in sorted(measured.items()):
         row.add(name, measures)
     return row
 
 
-def table(rows: list[Row], last: Row, shown: int) -> Iterator[str]:
+def table(rows: list[PackageRow], last: PackageRow, shown: int) -> Iterator[str]:
     """The lines of a table of the largest packages, one line for the others, and the sum."""
     yield f"{'package':<18}{'files':>7}{'lines':>10}{'functions':>11}{'classes':>9}{'branches':>10}  longest function"
     for row in rows[:shown]:
@@ -66,7 +66,7 @@ def table(rows: list[Row], last: Row, shown: int) -> Iterator[str]:
         yield f"{last.unparsed} of these files do not parse; of these only the lines are counted."
 
 
-def _line(row: Row) -> str:
+def _line(row: PackageRow) -> str:
     counts = f"{row.files:>7,}{row.lines:>10,}{row.functions:>11,}{row.classes:>9,}{row.branches:>10,}"
     longest = f"{row.longest} ({row.longest_lines})" if row.longest else "none"
     return f"{row.package:<18}{counts}  {longest}"

@@ -29,7 +29,7 @@ def command(as_json: bool, url: str | None) -> None:
     from longboat.observe.events import plain
     from longboat.observe.stream import Listening
 
-    with opened(url) as broker, Listening(broker.board) as events:
+    with opened(url) as broker, Listening(broker.kv) as events:
         for event in events:
             if as_json:
                 click.echo(show.as_json(plain(event)))

@@ -69,7 +69,7 @@ def _meant(broker: Broker, query: Query, most: int) -> Iterator[tuple[str, Plan,
     from longboat.client.flows import newest, status
     from longboat.operate.search import same, within
 
-    for flow_id, plan in newest(broker.board, most):
+    for flow_id, plan in newest(broker.kv, most):
         if (
             (query.flow and not same(query.flow, flow_id))
             or (query.task and not same(query.task, plan.name))
@@ -92,8 +92,8 @@ def show_(id: str, as_json: bool, url: str | None) -> None:
     from longboat.client.flows import members, plan
 
     with opened(url) as broker:
-        plan(broker.board, id)
-        for some in members(broker.board, id):
+        plan(broker.kv, id)
+        for some in members(broker.kv, id):
             views = broker.inspector.find([job_id for job_id, _ in some])
             if as_json:
                 for (job_id, task), view in zip(some, views, strict=True):

@@ -160,7 +160,7 @@ def _bulk(
     query, to = meant(action, words), queue_name(to) if action == "move" else ""
     with opened(url) as broker:
         if ACTIONS[action].packs:
-            broker.transit.packed()  # raises where the broker cannot
+            broker.transfer.unconfirmed()  # raises where the broker cannot
         chosen = many.choose(broker, query, to=to)
         return many.carry_out(broker, action, query, chosen, to=to, yes=yes, dry_run=dry_run, as_json=as_json)
 

@@ -36,13 +36,13 @@ def command(from_url: str, to_url: str, queues: tuple[str, ...], yes: bool, dry_
     """
     from longboat.cli.asking import agreed, jobs
     from longboat.client.progress_bar import bar
-    from longboat.operate.move import in_transit, label, movable, move, refuse_same
+    from longboat.operate.move import in_transfer, label, movable, move, refuse_same
 
     to = label(_absolute(to_url))
     with _source(from_url) as source, _destination(to_url) as destination:
         refuse_same(source, destination)
         found = movable(source, queues)
-        halfway = in_transit(source).get(to, 0)
+        halfway = in_transfer(source).get(to, 0)
         total = sum(found.values()) + halfway
         words = [f"{n:,} {state.value}" for state, n in found.items()] + ([f"{halfway:,} on their way"] if halfway else [])
         if as_json and dry_run:

@@ -40,9 +40,9 @@ def _change(queues: tuple[str, ...], tasks: tuple[str, ...], url: str | None, pa
 
     with opened(url) as broker:
         for queue in queues:
-            _say(f"queue {queue}", pause(broker.board, "queue", queue, paused), paused)
+            _say(f"queue {queue}", pause(broker.kv, "queue", queue, paused), paused)
         for task in tasks:
-            _say(f"task {task}", pause(broker.board, "task", task, paused), paused)
+            _say(f"task {task}", pause(broker.kv, "task", task, paused), paused)
 
 
 def _say(what: str, changed: bool, paused: bool) -> None:
@@ -56,7 +56,7 @@ def _list(url: str | None, as_json: bool) -> None:
     from longboat.operate.pauses import paused
 
     with opened(url) as broker:
-        found = paused(broker.board)
+        found = paused(broker.kv)
     if as_json:
         click.echo(show.as_json({"queues": sorted(found["queue"]), "tasks": sorted(found["task"])}))
     elif not any(found.values()):

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from longboat.app import Longboat
     from longboat.contract.broker import Broker
-    from longboat.core.constraints import Slots, Ties
+    from longboat.core.constraints import Constraints, Slots
     from longboat.core.job import JobView
     from longboat.tasks.current import Running
     from longboat.tasks.depends import Provider, Resources
@@ -84,15 +84,15 @@ def _task(app: Longboat, spec: str, view: JobView) -> Task[..., Any]:
 
 def _payload(broker: Broker, view: JobView) -> bytes:
     """The arguments, with the results of parents where the job is given such. Raises CommandFailed."""
-    ties = view.ties
-    if ties is None or not ties.into:
+    constraints = view.constraints
+    if constraints is None or not constraints.into:
         return view.payload
     from longboat.contract.broker import Lease
     from longboat.core.job import MESSAGE_VERSION, Job
     from longboat.worker.inputs import fill
 
-    job = Job(MESSAGE_VERSION, view.id, view.task, view.payload, ties=ties)
-    lease = Lease(job, max(1, view.attempts), 0, inputs=_inputs(broker, view, ties))
+    job = Job(MESSAGE_VERSION, view.id, view.task, view.payload, constraints=constraints)
+    lease = Lease(job, max(1, view.attempts), 0, inputs=_inputs(broker, view, constraints))
     try:
         fill(lease)
     except Undecodable as error:
@@ -100,19 +100,21 @@ def _payload(broker: Broker, view: JobView) -> bytes:
     return lease.job.payload
 
 
-def _inputs(broker: Broker, view: JobView, ties: Ties) -> list[bytes]:
+def _inputs(broker: Broker, view: JobView, constraints: Constraints) -> list[bytes]:
     """The parents' results, in the order of `after`; of those whose results are not asked for, nothing."""
     from longboat.core.job import State
 
-    wanted = {place: name for name, slots in ties.into.items() for place in _places(slots)}
-    if not all(0 <= place < len(ties.after) for place in wanted):
-        raise _misfit(view, Undecodable(f"it takes results of parents that it does not name ({len(ties.after)} are named)"))
-    ids = [ties.after[place] for place in sorted(wanted)]
+    wanted = {place: name for name, slots in constraints.into.items() for place in _places(slots)}
+    if not all(0 <= place < len(constraints.after) for place in wanted):
+        raise _misfit(
+            view, Undecodable(f"it takes results of parents that it does not name ({len(constraints.after)} are named)")
+        )
+    ids = [constraints.after[place] for place in sorted(wanted)]
     results = dict(zip(sorted(wanted), broker.results.get(ids), strict=True))
     for place, result in results.items():
         if result is None or result.state is not State.SUCCEEDED:
-            raise _no_result(broker, view, ties.after[place], wanted[place])
-    found = (results.get(place) for place in range(len(ties.after)))
+            raise _no_result(broker, view, constraints.after[place], wanted[place])
+    found = (results.get(place) for place in range(len(constraints.after)))
     return [b"" if result is None else result.value or b"" for result in found]
 
 

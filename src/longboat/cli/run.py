@@ -17,8 +17,8 @@ from longboat.observe.logs import LogFormat, listener, set_up
 from longboat.worker import channel
 from longboat.worker.channel import Channel
 from longboat.worker.notify import notify
-from longboat.worker.obeying import ORDERED
 from longboat.worker.options import WorkerOptions, options
+from longboat.worker.remote_commands import COMMANDED
 from longboat.worker.scaler import Scaler, bounds
 from longboat.worker.supervisor import EXIT_APP, EXIT_BROKER, EXIT_RECYCLE, Supervisor
 
@@ -123,7 +123,7 @@ def _worker(app: Any, settings: WorkerOptions) -> Worker:
     from longboat.connect import shown
     from longboat.worker.worker import Worker
 
-    enqueued = app.client.announcer.counts
+    enqueued = app.client.enqueue_events.counts
     return Worker(app.broker, app.registry, settings, app.bus, address=shown(app.url), enqueued=enqueued)
 
 
@@ -147,7 +147,7 @@ def _run(made: Worker, end: Channel, watcher: Any) -> str:
         if watcher is not None:
             watcher.start(lambda: made.finish("reload"))
         await asyncio.to_thread(made.finished.wait)
-        if made.reason == ORDERED:
+        if made.reason == COMMANDED:
             end.send(channel.LEAVING)
         await asyncio.to_thread(made.close, RETIREMENT if made.reason == "retire" else None)
 

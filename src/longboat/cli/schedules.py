@@ -47,8 +47,8 @@ def list_(words: tuple[str, ...], as_json: bool, url: str | None) -> None:
 
     query = filter_of(words, ("queue", "task"), "schedules")
     with opened(url) as broker:
-        found = [schedule for schedule in scheduler.schedules(broker.board) if _meant(query, schedule)]
-        fired = scheduler.last_fired(broker.board, [schedule.name for schedule in found])
+        found = [schedule for schedule in scheduler.schedules(broker.kv) if _meant(query, schedule)]
+        fired = scheduler.last_fired(broker.kv, [schedule.name for schedule in found])
     now = time.time()
     rows = []
     for schedule in found:
@@ -120,7 +120,7 @@ def add(
     made = Schedule(name=name or task, rule=rule, tz=tz, task=task, payload=payload, missed=missed, overlap=overlap)  # type: ignore[arg-type]
     made.queue = queue or made.queue
     with opened(url) as broker:
-        if not scheduler.add(broker.board, made):
+        if not scheduler.add(broker.kv, made):
             raise CommandFailed(f"there is a schedule {made.name!r} already", "Give this one another --name.")
     click.echo(f"{made.name}: {made.explain()}")
 
@@ -153,7 +153,7 @@ def run(name: str, url: str | None) -> None:
     from longboat.operate import scheduler
 
     with opened(url) as broker:
-        found = scheduler.get(broker.board, name)
+        found = scheduler.get(broker.kv, name)
         if found is None:
             raise _none(name)
         job = found.job(time.time())
@@ -171,7 +171,7 @@ def remove(name: str, url: str | None) -> None:
     from longboat.operate import scheduler
 
     with opened(url) as broker:
-        if not scheduler.remove(broker.board, name):
+        if not scheduler.remove(broker.kv, name):
             raise _none(name)
     click.echo(f"{name}: removed")
 
@@ -183,7 +183,7 @@ def _pause(name: str, url: str | None, paused: bool) -> None:
     from longboat.operate import scheduler
 
     with opened(url) as broker:
-        if not scheduler.pause(broker.board, name, paused, time.time()):
+        if not scheduler.pause(broker.kv, name, paused, time.time()):
             raise _none(name)
     click.echo(f"{name}: {'paused' if paused else 'goes on'}")
 

@@ -94,7 +94,7 @@ def plain(job: JobView) -> dict[str, Any]:
     found = {name: getattr(job, name) for name in job.__struct_fields__ if name not in ("payload", "result", "failures")}
     found["state"] = job.state.value
     found["args"] = decoded(job.payload)
-    found["ties"] = None if job.ties is None else msgspec.structs.asdict(job.ties)
+    found["constraints"] = None if job.constraints is None else msgspec.structs.asdict(job.constraints)
     found["result"] = None if job.result is None else decoded(job.result)
     found["failures"] = [msgspec.structs.asdict(failure) for failure in job.failures]
     return found

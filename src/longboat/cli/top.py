@@ -12,7 +12,7 @@ from longboat.cli.params import duration, url_option
 
 if TYPE_CHECKING:
     from longboat.contract.broker import Broker
-    from longboat.observe.history import Tally, WorkerCard
+    from longboat.observe.history import Tally, WorkerRecord
 
 WINDOW = 60.0
 """Seconds that rates and latencies are of."""
@@ -25,7 +25,7 @@ class Sight(NamedTuple):
 
     url: str
     queues: list[list[str]]
-    workers: list[WorkerCard]
+    workers: list[WorkerRecord]
     tasks: list[list[str]]
 
 
@@ -73,7 +73,7 @@ def look(broker: Broker, url: str) -> Sight:
         [queue, *(f"{counts.get((queue, state), 0):,}" for state in states)]
         for queue in sorted({name for name, _ in counts})
     ]
-    return Sight(url, queues, workers(broker.board), tasks(broker))
+    return Sight(url, queues, workers(broker.kv), tasks(broker))
 
 
 def tasks(broker: Broker) -> list[list[str]]:
@@ -86,7 +86,7 @@ def tasks(broker: Broker) -> list[list[str]]:
     until = time.time()
     since = (until - WINDOW) // grain.width * grain.width
     found: dict[str, Tally] = {}
-    for _, some in slices(broker.board, grain, since, until):
+    for _, some in slices(broker.kv, grain, since, until):
         for (_, task), tally in some.items():
             found.setdefault(task, Tally()).add(tally)
     return [row(task, tally, until - since) for task, tally in sorted(found.items(), key=lambda item: -item[1].ended)]
@@ -111,7 +111,7 @@ def _tables(sight: Sight) -> Iterator[tuple[str, tuple[str, ...], list[list[str]
     from longboat.cli import workers
 
     yield f"queues of {sight.url}", QUEUE_COLUMNS, sight.queues, 1
-    yield f"workers: {len(sight.workers)}", workers.COLUMNS, [workers.row(card) for card in sight.workers], 2
+    yield f"workers: {len(sight.workers)}", workers.COLUMNS, [workers.row(record) for record in sight.workers], 2
     yield "tasks, last minute", TASK_COLUMNS, sight.tasks, 1
 
 

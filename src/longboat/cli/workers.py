@@ -12,8 +12,8 @@ from longboat.cli.words import Listing
 
 if TYPE_CHECKING:
     from longboat.contract.broker import Broker
-    from longboat.observe.history import WorkerCard
-    from longboat.operate.orders import Order
+    from longboat.observe.history import WorkerRecord
+    from longboat.operate.commands import Command
     from longboat.operate.search import Query
 
 COLUMNS = ("name", "state", "queues", "running", "slots", "ended", "memory", "up", "version")
@@ -55,9 +55,9 @@ def quiet(names: tuple[str, ...], url: str | None) -> int:
 
     Exit status: 0 done, 1 some of the names are no worker's.
     """
-    from longboat.operate.orders import Order
+    from longboat.operate.commands import Command
 
-    return _tell(names, Order.QUIET, "takes no more jobs", url)
+    return _tell(names, Command.QUIET, "takes no more jobs", url)
 
 
 @command.command()
@@ -68,9 +68,9 @@ def resume(names: tuple[str, ...], url: str | None) -> int:
 
     Exit status: 0 done, 1 some of the names are no worker's.
     """
-    from longboat.operate.orders import Order
+    from longboat.operate.commands import Command
 
-    return _tell(names, Order.RESUME, "takes jobs again", url)
+    return _tell(names, Command.RESUME, "takes jobs again", url)
 
 
 @command.command()
@@ -86,24 +86,24 @@ def stop(names: tuple[str, ...], yes: bool, url: str | None) -> int:
     Exit status: 0 done, 1 some of the names are no worker's.
     """
     from longboat.cli.asking import agreed
-    from longboat.operate.orders import Order
+    from longboat.operate.commands import Command
 
     agreed(f"stop {', '.join(names)}", yes=yes, dry_run=False)
-    return _tell(names, Order.STOP, "stops", url)
+    return _tell(names, Command.STOP, "stops", url)
 
 
-def _tell(names: tuple[str, ...], order: Order, becomes: str, url: str | None) -> int:
+def _tell(names: tuple[str, ...], command: Command, becomes: str, url: str | None) -> int:
     from longboat.cli.address import opened
 
     with opened(url) as broker:
-        unknown = [name for name in names if not _told(broker, name, order, becomes)]
+        unknown = [name for name in names if not _told(broker, name, command, becomes)]
     return FAILED if unknown else DONE
 
 
-def _told(broker: Broker, name: str, order: Order, becomes: str) -> bool:
-    from longboat.operate.orders import give
+def _told(broker: Broker, name: str, command: Command, becomes: str) -> bool:
+    from longboat.operate.commands import give
 
-    told = give(broker.board, name, order)
+    told = give(broker.kv, name, command)
     click.echo(f"{name}  {becomes}" if told else f"{name}  no such worker", err=not told)
     return told
 
@@ -114,44 +114,46 @@ def _list(query: Query, as_json: bool, url: str | None) -> None:
     from longboat.observe.history import workers
 
     with opened(url) as broker:
-        cards = [card for card in workers(broker.board) if _meant(query, card)]
+        records = [record for record in workers(broker.kv) if _meant(query, record)]
     if as_json:
-        for card in cards:
-            click.echo(show.as_json(card))
-    elif cards:
-        show.table(COLUMNS, [row(card) for card in cards], right=frozenset({"running", "slots", "ended", "memory", "up"}))
+        for record in records:
+            click.echo(show.as_json(record))
+    elif records:
+        show.table(
+            COLUMNS, [row(record) for record in records], right=frozenset({"running", "slots", "ended", "memory", "up"})
+        )
     else:
         click.echo("no workers")
 
 
-def _meant(query: Query, card: WorkerCard) -> bool:
+def _meant(query: Query, record: WorkerRecord) -> bool:
     from longboat.operate.search import same, within
 
     return (
-        (not query.worker or same(query.worker, card.name))
-        and (not query.queue or not card.queues or any(same(query.queue, queue) for queue in card.queues))
-        and (not query.task or any(same(query.task, task) for _, task, _ in card.running))
-        and all(within(text, card.name) for text in query.texts)
+        (not query.worker or same(query.worker, record.name))
+        and (not query.queue or not record.queues or any(same(query.queue, queue) for queue in record.queues))
+        and (not query.task or any(same(query.task, task) for _, task, _ in record.running))
+        and all(within(text, record.name) for text in query.texts)
     )
 
 
-def row(card: WorkerCard) -> list[str]:
+def row(record: WorkerRecord) -> list[str]:
     """A worker as a row of COLUMNS."""
     import time
 
     from longboat.cli import show
 
-    queues = ",".join(card.queues) or "all"
-    up = show.span(time.time() - card.started)
-    memory = f"{card.memory / 1e6:.0f} MB"
+    queues = ",".join(record.queues) or "all"
+    up = show.span(time.time() - record.started)
+    memory = f"{record.memory / 1e6:.0f} MB"
     return [
-        card.name,
-        card.state,
+        record.name,
+        record.state,
         queues,
-        f"{len(card.running)}",
-        f"{sum(card.slots.values())}",
-        f"{card.ended:,}",
+        f"{len(record.running)}",
+        f"{sum(record.slots.values())}",
+        f"{record.ended:,}",
         memory,
         up,
-        card.version,
+        record.version,
     ]

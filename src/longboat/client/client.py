@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
-from longboat.client.announcer import Announcer
+from longboat.client.enqueue_events import EnqueueEvents
 from longboat.client.flows import Flows, failed_parent, note_members, waited
 from longboat.client.inbox import Inbox, not_found
 from longboat.client.outbox import Outbox
@@ -17,7 +17,7 @@ from longboat.client.unique import put_unique
 from longboat.contract.broker import Broker
 from longboat.core import codec
 from longboat.core.clock import SYSTEM, Duration, seconds
-from longboat.core.constraints import Ties
+from longboat.core.constraints import Constraints
 from longboat.core.job import Job, JobView, Result, State
 from longboat.errors import BrokerUnavailable, JobCancelled, JobFailed, JobNotFound, ResultTimeout, TooLarge, Unsupported
 from longboat.tasks.handle import LOGS, PROGRESS, Handle, LogLine, Progress
@@ -37,14 +37,14 @@ class Client:
 
     def __init__(self, broker: Broker) -> None:
         self.broker = broker
-        self.announcer = Announcer(broker.board)
-        self._outbox = Outbox(broker, self.announcer.stored)
+        self.enqueue_events = EnqueueEvents(broker.kv)
+        self._outbox = Outbox(broker, self.enqueue_events.stored)
         self._inbox = Inbox(broker)
         self.flows = Flows(self)
 
     def close(self) -> None:
         self._outbox.close()
-        self.announcer.close()
+        self.enqueue_events.close()
         self._inbox.close()
         self.broker.close()
 
@@ -124,9 +124,9 @@ class Client:
         """Under the header "parent", and as a member of the parent's flow, if it has one."""
         job.headers = {**job.headers, "parent": parent}
         view = self.broker.inspector.find([parent])[0]
-        if view is not None and view.ties is not None and view.ties.flow:
-            job.ties = msgspec.structs.replace(job.ties or Ties(), flow=view.ties.flow)
-            note_members(self.broker.board, view.ties.flow, [job])
+        if view is not None and view.constraints is not None and view.constraints.flow:
+            job.constraints = msgspec.structs.replace(job.constraints or Constraints(), flow=view.constraints.flow)
+            note_members(self.broker.kv, view.constraints.flow, [job])
         return self.enqueue(job, kind)
 
     def store(self, jobs: list[Job]) -> None:
@@ -225,12 +225,12 @@ class Client:
         return view
 
     def progress(self, job_id: str) -> Progress | None:
-        value = self.broker.board.read(PROGRESS, [job_id])[0]
+        value = self.broker.kv.read(PROGRESS, [job_id])[0]
         return None if value is None else msgspec.msgpack.decode(value, type=Progress)
 
     def logs(self, job_id: str) -> list[LogLine]:
         decoder = msgspec.msgpack.Decoder(LogLine)
-        return [decoder.decode(value) for _, value in self.broker.board.notes(LOGS + job_id, limit=100_000)]
+        return [decoder.decode(value) for _, value in self.broker.kv.entries(LOGS + job_id, limit=100_000)]
 
     def cancel(self, job_id: str) -> bool:
         return bool(self.broker.inspector.cancel([job_id]))

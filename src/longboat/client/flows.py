@@ -12,7 +12,7 @@ from typing import Any, Protocol, TypeVar, cast
 import msgspec
 
 from longboat.contract.broker import Broker
-from longboat.contract.kv import Board, Note
+from longboat.contract.kv import KV, Entry
 from longboat.core import codec
 from longboat.core.clock import SYSTEM, Duration, seconds
 from longboat.core.job import Job, JobView, Result, State, new_id
@@ -22,7 +22,7 @@ from longboat.tasks.handle import Handle
 
 R = TypeVar("R")
 
-SPACE = "flow"
+NAMESPACE = "flow"
 MEMBERS = "flow.jobs:"
 """The space of a flow's members is this and the flow's id; their notes are in the order in which they joined."""
 KEPT = 30 * 86400.0
@@ -36,41 +36,41 @@ Member = tuple[str, str]
 """A job's id and its task."""
 
 
-def note_members(board: Board, flow_id: str, jobs: Sequence[Job]) -> None:
+def note_members(kv: KV, flow_id: str, jobs: Sequence[Job]) -> None:
     """These jobs belong to the flow. Noted before they are stored, so that none is missed."""
     for start in range(0, len(jobs), TOGETHER):
         members: list[Member] = [(job.id, job.task) for job in jobs[start : start + TOGETHER]]
-        board.write(MEMBERS + flow_id, [Note(new_id(), msgspec.msgpack.encode(members), KEPT)])
+        kv.write(MEMBERS + flow_id, [Entry(new_id(), msgspec.msgpack.encode(members), KEPT)])
 
 
-def members(board: Board, flow_id: str) -> Iterator[list[Member]]:
+def members(kv: KV, flow_id: str) -> Iterator[list[Member]]:
     """The flow's jobs in the order in which they joined, some at a time. Raises Undecodable."""
     after = ""
-    while notes := board.notes(MEMBERS + flow_id, after=after, limit=20):
-        for _, value in notes:
+    while entries := kv.entries(MEMBERS + flow_id, after=after, limit=20):
+        for _, value in entries:
             yield codec.decode(value, list[Member])
-        after = notes[-1][0]
+        after = entries[-1][0]
 
 
-def plan(board: Board, flow_id: str) -> Plan:
+def plan(kv: KV, flow_id: str) -> Plan:
     """Raises JobNotFound, and Undecodable for one that cannot be read here."""
-    value = board.read(SPACE, [flow_id])[0]
+    value = kv.read(NAMESPACE, [flow_id])[0]
     if value is None:
         raise JobNotFound(f"no flow {flow_id!r}: it was never enqueued here, or it was forgotten since")
     found: Plan = codec.decode(value, Plan)
     return found
 
 
-def newest(board: Board, limit: int) -> list[tuple[str, Plan]]:
+def newest(kv: KV, limit: int) -> list[tuple[str, Plan]]:
     """The ids and plans of the newest flows, newest first. Looks at all that are known: their keys are in order of time.
 
     What another version wrote, or nobody can read, is left out.
     """
     found: list[tuple[str, bytes]] = []
     after = ""
-    while notes := board.notes(SPACE, after=after):
-        found = [*found, *notes][-limit:]
-        after = notes[-1][0]
+    while entries := kv.entries(NAMESPACE, after=after):
+        found = [*found, *entries][-limit:]
+        after = entries[-1][0]
     plans: list[tuple[str, Plan]] = []
     for flow_id, value in reversed(found):
         with contextlib.suppress(Undecodable):
@@ -80,10 +80,10 @@ def newest(board: Board, limit: int) -> list[tuple[str, Plan]]:
 
 def status(broker: Broker, flow_id: str) -> FlowStatus:
     """Raises JobNotFound."""
-    plan(broker.board, flow_id)
+    plan(broker.kv, flow_id)
     jobs: Counter[State] = Counter()
     failed: list[str] = []
-    for some in members(broker.board, flow_id):
+    for some in members(broker.kv, flow_id):
         for (job_id, _), view in zip(some, broker.inspector.find([job_id for job_id, _ in some]), strict=True):
             state = view.state if view else State.SUCCEEDED
             jobs[state] += 1
@@ -94,10 +94,10 @@ def status(broker: Broker, flow_id: str) -> FlowStatus:
 
 def cancel(broker: Broker, flow_id: str) -> int:
     """Last ones first, so that none starts meanwhile. Raises JobNotFound."""
-    plan(broker.board, flow_id)
+    plan(broker.kv, flow_id)
     return sum(
         len(broker.inspector.cancel([job_id for job_id, _ in reversed(some)]))
-        for some in reversed(list(members(broker.board, flow_id)))
+        for some in reversed(list(members(broker.kv, flow_id)))
     )
 
 
@@ -119,23 +119,23 @@ class Flows:
         self._client = client
 
     def enqueue(self, flow_id: str, jobs: list[Job], ends: Ends, kinds: list[Any]) -> Flow[Any]:
-        board = self._client.broker.board
+        kv = self._client.broker.kv
         last = {job.id: job.task for job in jobs}
         name = ", ".join(sorted({last[each] for each in end_ids(ends)}))
-        note_members(board, flow_id, jobs)
+        note_members(kv, flow_id, jobs)
         value = msgspec.msgpack.encode(Plan(name, SYSTEM.now(), ends, len(jobs)))
-        board.write(SPACE, [Note(flow_id, value, KEPT)])
+        kv.write(NAMESPACE, [Entry(flow_id, value, KEPT)])
         try:
             self._client.store(jobs)
         except BaseException:
             with contextlib.suppress(BrokerError):  # else it is listed for a while, without jobs
-                board.write(SPACE, [Note(flow_id, None)])
+                kv.write(NAMESPACE, [Entry(flow_id, None)])
             raise
         return Flow(self, flow_id, ends, kinds)
 
     def find(self, flow_id: str) -> Flow[Any]:
         """Raises JobNotFound."""
-        return Flow(self, flow_id, plan(self._client.broker.board, flow_id).ends)
+        return Flow(self, flow_id, plan(self._client.broker.kv, flow_id).ends)
 
     def flow_status(self, flow_id: str) -> FlowStatus:
         return status(self._client.broker, flow_id)
@@ -144,9 +144,9 @@ class Flows:
         return cancel(self._client.broker, flow_id)
 
     def flow_handles(self, flow_id: str) -> list[Handle[Any]]:
-        board = self._client.broker.board
-        plan(board, flow_id)
-        return [self._client.handle(*member) for some in members(board, flow_id) for member in some]
+        kv = self._client.broker.kv
+        plan(kv, flow_id)
+        return [self._client.handle(*member) for some in members(kv, flow_id) for member in some]
 
     # --- results
 
@@ -188,8 +188,8 @@ class _Watch:
         self._tell = tell
         self._lock = threading.Lock()
         self._failed: Handle[Any] | None = None
-        begun_with = plan(client.broker.board, flow.id).size
-        every = islice((each for some in members(client.broker.board, flow.id) for each in some), begun_with)
+        begun_with = plan(client.broker.kv, flow.id).size
+        every = islice((each for some in members(client.broker.kv, flow.id) for each in some), begun_with)
         ends = end_ids(flow.ends)
         kinds = dict(zip(ends, flow.kinds, strict=False))
         self._handles = {job_id: client.handle(job_id, task, kinds.get(job_id, Any)) for job_id, task in every}
@@ -237,7 +237,9 @@ def failed_parent(broker: Broker, job_id: str) -> JobView | None:
         for view in views:
             if view.id != job_id and view.state in (State.DEAD, State.CANCELLED):
                 return view
-        above = (parent for view in views if view.ties and view.state is State.WAITING for parent in view.ties.after)
+        above = (
+            parent for view in views if view.constraints and view.state is State.WAITING for parent in view.constraints.after
+        )
         some = some[TOGETHER:] + [parent for parent in dict.fromkeys(above) if parent not in seen]
         seen.update(some)
     return None

@@ -95,8 +95,8 @@ def gather(*handles: Handle[R]) -> Gathered[R]:
 
 
 def _subscribe(handles: Sequence[Handle[Any]], sink: Callable[[str], None]) -> Callable[[], None]:
-    desks = {id(handle.desk): handle.desk for handle in handles}
-    ends = [desk.subscribe([handle for handle in handles if handle.desk is desk], sink) for desk in desks.values()]
+    desks = {id(handle.client): handle.client for handle in handles}
+    ends = [client.subscribe([handle for handle in handles if handle.client is client], sink) for client in desks.values()]
 
     def end() -> None:
         for one in ends:

@@ -8,12 +8,12 @@ from collections.abc import Callable
 import msgspec
 
 from longboat.contract.broker import Broker
-from longboat.contract.kv import Note
+from longboat.contract.kv import Entry
 from longboat.core.clock import SYSTEM
 from longboat.core.job import Job, State
 from longboat.tasks.limits import Unique
 
-SPACE = "unique"
+NAMESPACE = "unique"
 KEPT = 30 * 86400.0
 """Seconds that a key is known for, where its rule names no time."""
 UNSTORED = 2.0
@@ -34,7 +34,7 @@ def put_unique(broker: Broker, job: Job, rule: Unique, key: str, put: Callable[[
     mine = msgspec.msgpack.encode(Holder(job.id, SYSTEM.now()))
     give_up: dict[str, float] = {}
     while True:
-        old = broker.board.read(SPACE, [key])[0]
+        old = broker.kv.read(NAMESPACE, [key])[0]
         if old is not None:
             holder = msgspec.msgpack.decode(old, type=Holder)
             if window is not None or _stands(broker, holder, rule, give_up):
@@ -42,7 +42,7 @@ def put_unique(broker: Broker, job: Job, rule: Unique, key: str, put: Callable[[
             if holder.id in give_up and time.monotonic() < give_up[holder.id]:
                 time.sleep(0.02)
                 continue
-        if broker.board.swap(SPACE, Note(key, mine, KEPT if window is None else window), old=old):
+        if broker.kv.compare_and_set(NAMESPACE, Entry(key, mine, KEPT if window is None else window), old=old):
             return job.id, put(job)
 
 

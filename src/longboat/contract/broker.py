@@ -40,9 +40,9 @@ from typing import Protocol
 import msgspec
 
 from longboat.contract.inspector import Inspector
-from longboat.contract.kv import Board
+from longboat.contract.kv import KV
 from longboat.contract.results import ResultStore
-from longboat.contract.transfer import Transit
+from longboat.contract.transfer import Transfer
 from longboat.core.job import Failure, Job, Outcome
 
 Token = tuple[str, int]
@@ -72,7 +72,7 @@ class Lease(msgspec.Struct, eq=False, gc=False):
     """The number of the attempt that this lease allows, from 1."""
     token: int
     """The fence: a lease settles only while the broker still knows this token for the job."""
-    returns: int = 0
+    worker_deaths: int = 0
     """How often a worker died while it held this job, since an attempt of it last ended."""
     failures: int = 0
     """How many failed attempts are recorded with the job."""
@@ -154,10 +154,10 @@ class Broker(Protocol):
     def inspector(self) -> Inspector: ...
 
     @property
-    def board(self) -> Board: ...
+    def kv(self) -> KV: ...
 
     @property
-    def transit(self) -> Transit: ...
+    def transfer(self) -> Transfer: ...
 
     def put(self, jobs: Sequence[Job], *, token: Token | None = None) -> list[str]:
         """Store jobs, durably on return, in one round trip and all or nothing; returns the ids that were new, in order.

@@ -23,7 +23,7 @@ class ConsumerView(msgspec.Struct):
     """Wall-clock time at which its jobs come back unless it is heard of before."""
 
 
-class GateView(msgspec.Struct):
+class LimitView(msgspec.Struct):
     """A limit's key as people look at it."""
 
     key: str
@@ -82,7 +82,7 @@ class Inspector(Protocol):
         """
         ...
 
-    def revive(self, ids: Sequence[str]) -> list[str]:
+    def retry(self, ids: Sequence[str]) -> list[str]:
         """Make dead jobs ready again, their attempts counted from none, their failures kept; returns those revived."""
         ...
 
@@ -93,7 +93,7 @@ class Inspector(Protocol):
         """
         ...
 
-    def gates(self, keys: Sequence[str]) -> list[GateView | None]:
+    def limits(self, keys: Sequence[str]) -> list[LimitView | None]:
         """The limits of these keys, in the order asked; None where nothing is held and nothing waits."""
         ...
 

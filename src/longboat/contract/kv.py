@@ -12,11 +12,11 @@ from typing import Protocol
 
 import msgspec
 
-NOTE_LIMIT = 1_000_000
+ENTRY_LIMIT = 1_000_000
 """Bytes of a note's value, at most."""
 
 
-class Note(msgspec.Struct, array_like=True):
+class Entry(msgspec.Struct, array_like=True):
     """A value to keep under a key."""
 
     key: str
@@ -27,25 +27,27 @@ class Note(msgspec.Struct, array_like=True):
     """Seconds until it is forgotten, counted anew at each write by the broker's clock; None: it stays."""
 
 
-class Board(Protocol):
+class KV(Protocol):
     """Notes by space and key. A note whose time is over is as if it were not there, from that moment on."""
 
-    def read(self, space: str, keys: Sequence[str]) -> list[bytes | None]:
+    def read(self, namespace: str, keys: Sequence[str]) -> list[bytes | None]:
         """The values, in the order asked; None where there is none."""
         ...
 
-    def notes(self, space: str, *, after: str = "", before: str | None = None, limit: int = 1000) -> list[tuple[str, bytes]]:
+    def entries(
+        self, namespace: str, *, after: str = "", before: str | None = None, limit: int = 1000
+    ) -> list[tuple[str, bytes]]:
         """Keys and values in the order of keys: those greater than `after` and smaller than `before`, at most `limit`."""
         ...
 
-    def write(self, space: str, notes: Sequence[Note]) -> None:
+    def write(self, namespace: str, entries: Sequence[Entry]) -> None:
         """Write them all, or none; a value of None deletes. Raises TooLarge for a value over NOTE_LIMIT."""
         ...
 
-    def add(self, space: str, notes: Sequence[Note]) -> list[bool]:
+    def put_if_absent(self, namespace: str, entries: Sequence[Entry]) -> list[bool]:
         """Write those whose key is not there (values must not be None); tells of each whether it was written. Atomic."""
         ...
 
-    def swap(self, space: str, note: Note, *, old: bytes | None) -> bool:
+    def compare_and_set(self, namespace: str, entry: Entry, *, old: bytes | None) -> bool:
         """Write this note if the value is `old` (None: there is none) at present; whether it was. Atomic."""
         ...

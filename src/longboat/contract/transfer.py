@@ -18,7 +18,7 @@ ROOM = 8_000_000
 """Bytes of messages and failures packed by one call, about: the rest of its ids are left where they are."""
 
 
-class Parcel(msgspec.Struct, array_like=True):
+class ExportedJob(msgspec.Struct, array_like=True):
     """All that a broker keeps of a job that has not ended, or is dead. Durations are what is left of them."""
 
     id: str
@@ -31,14 +31,14 @@ class Parcel(msgspec.Struct, array_like=True):
     expires: float | None = None
     """Below 0 when its time is over already."""
     attempts: int = 0
-    returns: int = 0
+    worker_deaths: int = 0
     failures: list[Failure] = []
 
 
-class Transit(Protocol):
+class Transfer(Protocol):
     """Takes jobs out of a broker whole, and in again. All calls may be made from several threads."""
 
-    def pack(self, name: str, ids: Sequence[str]) -> list[Parcel]:
+    def export_jobs(self, name: str, ids: Sequence[str]) -> list[ExportedJob]:
         """Take these jobs out, all in one transaction, and write them down under `name`; returns them in the order of `ids`.
 
         Left as they are: jobs that are leased, that have ended (but for the dead), that come after others or that others
@@ -48,11 +48,11 @@ class Transit(Protocol):
         """
         ...
 
-    def packed(self) -> list[str]:
+    def unconfirmed(self) -> list[str]:
         """The names that have parcels, in order."""
         ...
 
-    def unpack(self, name: str, parcels: Sequence[Parcel]) -> list[str]:
+    def import_jobs(self, name: str, exported_jobs: Sequence[ExportedJob]) -> list[str]:
         """Store these jobs as they were, durably and all or nothing; returns the ids that were new, in order.
 
         As with a put, an id known already has no effect, and the same name again makes no second job whatever became of the
@@ -61,6 +61,6 @@ class Transit(Protocol):
         """
         ...
 
-    def delivered(self, name: str) -> None:
+    def confirm(self, name: str) -> None:
         """Forget the parcels of this name. Idempotent."""
         ...

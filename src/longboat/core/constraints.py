@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 
-class Gate(msgspec.Struct, array_like=True, frozen=True):
+class JobLimit(msgspec.Struct, array_like=True, frozen=True):
     """One value of a limit's key. Jobs of the same key share it, whatever their task and queue."""
 
     key: str
@@ -22,16 +22,16 @@ Slots = int | list[Any]
 """Where a value comes from: the place of a parent in `after`, or a list of such places, nested as the value is."""
 
 
-class Ties(msgspec.Struct, array_like=True):
+class Constraints(msgspec.Struct, array_like=True):
     """How a job depends on other jobs. Fields are only ever added at the end, with a default."""
 
     flow: str = ""
     """The id of the flow it belongs to; brokers only carry it."""
     after: list[str] = []
     """Ids of the jobs, its parents, that must have succeeded before it is ready. Their results come with its lease."""
-    gates: list[Gate] = []
+    limits: list[JobLimit] = []
     """It is leased only while all of these are open."""
-    turn: str = ""
+    fairness_key: str = ""
     """Ready jobs of one queue and priority take turns by this key: one of each key, then the next of each. "": by age."""
     into: dict[str, Slots] = {}
     """By parameter of the task: whose results it is given. Brokers only carry it."""

@@ -10,7 +10,7 @@ import time
 
 import msgspec
 
-from longboat.core.constraints import Ties
+from longboat.core.constraints import Constraints
 
 DEFAULT_QUEUE = "default"
 DEFAULT_KEEP = 3600.0
@@ -69,7 +69,7 @@ class Job(msgspec.Struct, array_like=True, gc=False):
     enqueued: float = 0.0
     """Wall-clock time at the caller: shown to people, never used to decide."""
     headers: dict[str, str] = {}
-    ties: Ties | None = None
+    constraints: Constraints | None = None
     """None, as most are: it depends on no other job."""
 
 
@@ -104,7 +104,7 @@ class Dead(msgspec.Struct):
     """The job is dead; it stays findable with every attempt's failure, and can be revived."""
 
     failure: Failure
-    charged: bool = True
+    counted: bool = True
     """False: this attempt was not made; the job had none left."""
 
 
@@ -163,7 +163,7 @@ class JobView(msgspec.Struct):
     result: bytes | None = None
     failures: list[Failure] = []
     """Every failed attempt, oldest first, at most the newest FAILURES_KEPT."""
-    ties: Ties | None = None
+    constraints: Constraints | None = None
     headers: dict[str, str] = {}
 
 

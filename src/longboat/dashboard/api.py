@@ -52,14 +52,18 @@ def one_job(site: Site, ask: Ask) -> Data:
 def plain(view: JobView) -> dict[str, Any]:
     """A job as JSON can carry it, its secrets masked."""
     found: dict[str, Any] = {
-        name: getattr(view, name) for name in view.__struct_fields__ if name not in ("payload", "result", "failures", "ties")
+        name: getattr(view, name)
+        for name in view.__struct_fields__
+        if name not in ("payload", "result", "failures", "constraints")
     }
     found["args"], wrong = decoded(view.payload)
     if wrong:
         found["undecodable"] = wrong
     found["headers"] = masked(view.headers)
     found["result"] = None if view.result is None else decoded(view.result)[0]
-    found["ties"] = None if view.ties is None else msgspec.to_builtins(msgspec.structs.asdict(view.ties))
+    found["constraints"] = (
+        None if view.constraints is None else msgspec.to_builtins(msgspec.structs.asdict(view.constraints))
+    )
     found["failures"] = [
         {
             **msgspec.structs.asdict(failure),
@@ -89,7 +93,7 @@ def queue_list(site: Site, ask: Ask) -> Data:  # noqa: ARG001
 
 
 def worker_list(site: Site, ask: Ask) -> Data:  # noqa: ARG001
-    return as_json([msgspec.structs.asdict(card) for card in site.workers()])
+    return as_json([msgspec.structs.asdict(record) for record in site.workers()])
 
 
 def failure_list(site: Site, ask: Ask) -> Data:  # noqa: ARG001
@@ -98,9 +102,9 @@ def failure_list(site: Site, ask: Ask) -> Data:  # noqa: ARG001
 
 
 def schedule_list(site: Site, ask: Ask) -> Data:  # noqa: ARG001
-    board = site.broker.board
+    kv = site.broker.kv
     found = []
-    for schedule in scheduler.schedules(board):
+    for schedule in scheduler.schedules(kv):
         each = msgspec.structs.asdict(schedule)
         del each["payload"]
         due = schedules.told(schedule)[1]
@@ -111,7 +115,7 @@ def schedule_list(site: Site, ask: Ask) -> Data:  # noqa: ARG001
 
 def flow_list(site: Site, ask: Ask) -> Data:
     found = []
-    for flow_id, plan in flows.newest(site.broker.board, min(100, _limit(ask))):
+    for flow_id, plan in flows.newest(site.broker.kv, min(100, _limit(ask))):
         status = flows.status(site.broker, flow_id)
         jobs = {state.value: count for state, count in status.jobs.items()}
         found.append({"id": flow_id, "name": plan.name, "begun": plan.begun, "jobs": jobs, "failed": status.failed})
@@ -133,17 +137,17 @@ def scaling(site: Site, ask: Ask) -> Data:
     def total(state: State) -> int:
         return sum(count for (queue, its), count in counts.items() if its is state and (not names or queue in names))
 
-    cards = [card for card in site.workers() if not names or not card.queues or names & set(card.queues)]
+    records = [record for record in site.workers() if not names or not record.queues or names & set(record.queues)]
     ready, running = total(State.READY), total(State.RUNNING)
-    slots = sum(max(card.slots.values(), default=0) for card in cards)
+    slots = sum(max(record.slots.values(), default=0) for record in records)
     return as_json(
         {
             "ready": ready,
             "running": running,
             "jobs": ready + running,
-            "workers": len(cards),
+            "workers": len(records),
             "slots": slots,
-            "wanted": _wanted(ready, running, slots / len(cards) if cards else 0.0, _run_time(site, names)),
+            "wanted": _wanted(ready, running, slots / len(records) if records else 0.0, _run_time(site, names)),
         }
     )
 
@@ -181,7 +185,7 @@ def metrics_page(site: Site, ask: Ask) -> Data:  # noqa: ARG001
 
 
 def bulk_run(site: Site, ask: Ask) -> Data:
-    run = bulk.get(site.broker.board, ask.place["id"])
+    run = bulk.get(site.broker.kv, ask.place["id"])
     if run is None:
         raise Refused(404, "There is no such bulk action.")
     return as_json(msgspec.structs.asdict(run))

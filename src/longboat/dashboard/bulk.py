@@ -8,7 +8,7 @@ import threading
 import msgspec
 
 from longboat.contract.broker import Broker
-from longboat.contract.kv import Board, Note
+from longboat.contract.kv import KV, Entry
 from longboat.core.clock import SYSTEM
 from longboat.core.job import State, new_id
 from longboat.dashboard.ask import Refused, Role
@@ -19,7 +19,7 @@ from longboat.operate import bulk
 from longboat.operate.search import Query, search, written
 from longboat.tasks.template import checked_name
 
-SPACE = "bulk"
+NAMESPACE = "bulk"
 STOPS = "bulk.stop"
 KEPT = 7 * 86400.0
 MOST = 200_000
@@ -120,41 +120,41 @@ def start(broker: Broker, who: str, verb: str, text: str, role: Role, to: str = 
         raise Refused(429, f"{AT_ONCE} bulk actions run here already.", "Wait for one to end, or stop one.")
     now = SYSTEM.now()
     run = Run(new_id(), who, verb, written(query), now, now, to=to)
-    _keep(broker.board, run)
+    _keep(broker.kv, run)
     threading.Thread(target=_work, args=(broker, run, query), name=THREAD, daemon=True).start()
     return run
 
 
-def stop(board: Board, run_id: str) -> None:
-    board.write(STOPS, [Note(run_id, b"1", KEPT)])
+def stop(kv: KV, run_id: str) -> None:
+    kv.write(STOPS, [Entry(run_id, b"1", KEPT)])
 
 
-def get(board: Board, run_id: str) -> Run | None:
-    value = board.read(SPACE, [run_id])[0]
+def get(kv: KV, run_id: str) -> Run | None:
+    value = kv.read(NAMESPACE, [run_id])[0]
     return None if value is None else decoded(value, Run)
 
 
-def newest(board: Board, limit: int = 20) -> list[Run]:
+def newest(kv: KV, limit: int = 20) -> list[Run]:
     """The newest first."""
     found: list[bytes] = []
     after = ""
-    while notes := board.notes(SPACE, after=after):
-        found = [*found, *(value for _, value in notes)][-limit:]
-        after = notes[-1][0]
+    while entries := kv.entries(NAMESPACE, after=after):
+        found = [*found, *(value for _, value in entries)][-limit:]
+        after = entries[-1][0]
     return [run for value in reversed(found) if (run := decoded(value, Run)) is not None]
 
 
 def _work(broker: Broker, run: Run, query: Query) -> None:
     def look(more: int) -> None:
         run.total += more
-        _keep(broker.board, run)
+        _keep(broker.kv, run)
 
     def advance(done: bulk.Done, _: int) -> None:
         run.tried, run.done = done.tried, done.done
-        _keep(broker.board, run)
+        _keep(broker.kv, run)
 
     def stopped() -> bool:
-        return _stopped(broker.board, run)
+        return _stopped(broker.kv, run)
 
     try:
         chosen = bulk.choose(broker, query, to=run.to, most=MOST, look=look, stop=stopped)
@@ -167,15 +167,15 @@ def _work(broker: Broker, run: Run, query: Query) -> None:
         logging.getLogger("longboat.dashboard").exception("bulk action %s failed", run.id)
         run.state, run.error = "failed", repr(error)
     try:
-        _keep(broker.board, run)
+        _keep(broker.kv, run)
     except LongboatError:
         logging.getLogger("longboat.dashboard").warning("bulk action %s: its end could not be written down", run.id)
 
 
-def _stopped(board: Board, run: Run) -> bool:
-    return board.read(STOPS, [run.id])[0] is not None
+def _stopped(kv: KV, run: Run) -> bool:
+    return kv.read(STOPS, [run.id])[0] is not None
 
 
-def _keep(board: Board, run: Run) -> None:
+def _keep(kv: KV, run: Run) -> None:
     run.at = SYSTEM.now()
-    board.write(SPACE, [Note(run.id, msgspec.msgpack.encode(run), KEPT)])
+    kv.write(NAMESPACE, [Entry(run.id, msgspec.msgpack.encode(run), KEPT)])

@@ -11,7 +11,7 @@ import msgspec
 from longboat.client.client import check_size
 from longboat.core import codec
 from longboat.core.clock import SYSTEM, seconds
-from longboat.core.constraints import Ties
+from longboat.core.constraints import Constraints
 from longboat.core.job import DEFAULT_KEEP, DEFAULT_QUEUE, MESSAGE_VERSION, Job, new_id
 from longboat.dashboard.ask import Ask, Refused
 from longboat.dashboard.plain import MASK, unmasked
@@ -90,8 +90,8 @@ def edit(site: Site, ask: Ask) -> str:
             raise BadArguments(str(error)) from None
     job = Job(MESSAGE_VERSION, new_id(), view.task, payload, view.queue, view.priority, enqueued=SYSTEM.now())
     job.headers = {**view.headers, "edited": view.id}
-    if view.ties is not None and (view.ties.gates or view.ties.turn):
-        job.ties = Ties(gates=view.ties.gates, turn=view.ties.turn)
+    if view.constraints is not None and (view.constraints.limits or view.constraints.fairness_key):
+        job.constraints = Constraints(limits=view.constraints.limits, fairness_key=view.constraints.fairness_key)
     check_size(job)
     site.broker.put([job])
     return job.id

@@ -63,8 +63,8 @@ def _series(site: Site, span: Range, queue: str, task: str) -> dict[str, Any]:
     first = (now - span.length) // step * step
     count = int((now - first - LATE) // step) + 1
     tallies = [Tally() for _ in range(count)]
-    board = site.broker.board
-    for start, slice_ in history.slices(board, span.grain, first, now + 1):
+    kv = site.broker.kv
+    for start, slice_ in history.slices(kv, span.grain, first, now + 1):
         if start - first >= count * step:
             break
         for (of_queue, of_task), tally in slice_.items():
@@ -81,7 +81,7 @@ def _series(site: Site, span: Range, queue: str, task: str) -> dict[str, Any]:
 
 
 def _depth(site: Site, span: Range, first: float, queue: str) -> dict[str, Any]:
-    taken = depth.samples(site.broker.board, span.grain, first, queue)
+    taken = depth.samples(site.broker.kv, span.grain, first, queue)
     every = max(1, len(taken) // POINTS)
     kept = taken[::every]
     columns = {state.value: [row[place] for _, row in kept] for place, state in enumerate(depth.SHOWN)}

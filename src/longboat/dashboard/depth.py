@@ -8,7 +8,7 @@ from collections import Counter
 
 import msgspec
 
-from longboat.contract.kv import Board, Note
+from longboat.contract.kv import KV, Entry
 from longboat.core.clock import SYSTEM
 from longboat.core.job import State
 from longboat.dashboard.site import Site
@@ -42,7 +42,7 @@ class Sampler:
         while not self._over.is_set():
             now = SYSTEM.now()
             try:
-                keep(self._site.broker.board, self._site.counts(), now)
+                keep(self._site.broker.kv, self._site.counts(), now)
             except Unsupported:
                 return
             except BrokerError:
@@ -51,7 +51,7 @@ class Sampler:
             self._over.wait(width - now % width)
 
 
-def keep(board: Board, counts: dict[tuple[str, State], int], now: float) -> None:
+def keep(kv: KV, counts: dict[tuple[str, State], int], now: float) -> None:
     """Write a sample for this time, where none is."""
     sample: Sample = {}
     for (queue, state), count in counts.items():
@@ -60,23 +60,23 @@ def keep(board: Board, counts: dict[tuple[str, State], int], now: float) -> None
     fullest = Counter({queue: sum(row) for queue, row in sample.items()}).most_common(QUEUES)
     value = msgspec.msgpack.encode({queue: sample[queue] for queue, _ in fullest})
     for grain in GRAINS:
-        board.add(_space(grain), [Note(f"{int(now // grain.width * grain.width):012d}", value, grain.keep)])
+        kv.put_if_absent(_namespace(grain), [Entry(f"{int(now // grain.width * grain.width):012d}", value, grain.keep)])
 
 
-def samples(board: Board, grain: Grain, since: float, queue: str = "") -> list[tuple[float, list[int]]]:
+def samples(kv: KV, grain: Grain, since: float, queue: str = "") -> list[tuple[float, list[int]]]:
     """(time, how many in each state of SHOWN), of one queue or of all."""
     found = []
     after = f"{max(0, int(since)):012d}"
-    while notes := board.notes(_space(grain), after=after):
-        for key, value in notes:
+    while entries := kv.entries(_namespace(grain), after=after):
+        for key, value in entries:
             sample = decoded(value, Sample)
             if sample is None or any(len(row) != len(SHOWN) for row in sample.values()):
                 continue
             rows = [sample[queue]] if queue in sample else ([] if queue else list(sample.values()))
             found.append((float(key), [sum(column) for column in zip(*rows, strict=True)] or [0] * len(SHOWN)))
-        after = notes[-1][0]
+        after = entries[-1][0]
     return found
 
 
-def _space(grain: Grain) -> str:
-    return grain.space.replace("history", "depth")
+def _namespace(grain: Grain) -> str:
+    return grain.namespace.replace("history", "depth")

@@ -51,7 +51,7 @@ def graph(jobs: list[tuple[str, str, JobView | None]]) -> Graph:
     after: dict[str, list[str]] = {}
     known = {job_id for job_id, _, _ in jobs}
     for job_id, _, view in jobs:
-        parents = view.ties.after if view is not None and view.ties is not None else []
+        parents = view.constraints.after if view is not None and view.constraints is not None else []
         above = [parent for parent in parents if parent in known]
         if view is not None and (caller := view.headers.get("parent")) in known and caller is not None:
             above.append(caller)

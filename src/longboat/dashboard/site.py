@@ -14,7 +14,7 @@ from longboat.core.job import State
 from longboat.dashboard.plain import masked_text
 from longboat.errors import BrokerError, Unsupported
 from longboat.observe import history
-from longboat.observe.history import GRAINS, FailureGroup, Tally, WorkerCard
+from longboat.observe.history import GRAINS, FailureGroup, Tally, WorkerRecord
 from longboat.operate import pauses
 from longboat.operate.pauses import Kind
 from longboat.tasks.task import Registry
@@ -92,18 +92,18 @@ class Site:
             return True
 
     def _noted(self) -> bool:
-        self.broker.board.read(history.WORKERS, ["any"])
+        self.broker.kv.read(history.WORKERS, ["any"])
         return True
 
-    def workers(self) -> list[WorkerCard]:
-        return self.kept("workers", lambda: self.listed(lambda: history.workers(self.broker.board)))
+    def workers(self) -> list[WorkerRecord]:
+        return self.kept("workers", lambda: self.listed(lambda: history.workers(self.broker.kv)))
 
     def paused(self) -> dict[Kind, set[str]]:
         nothing: dict[Kind, set[str]] = {"queue": set(), "task": set()}
-        return self.kept("paused", lambda: self.if_there(lambda: pauses.paused(self.broker.board), nothing))
+        return self.kept("paused", lambda: self.if_there(lambda: pauses.paused(self.broker.kv), nothing))
 
     def failures(self) -> list[FailureGroup]:
-        return self.kept("failures", lambda: self.listed(lambda: history.failure_groups(self.broker.board)))
+        return self.kept("failures", lambda: self.listed(lambda: history.failure_groups(self.broker.kv)))
 
     def lately(self) -> dict[tuple[str, str], Tally]:
         """What became of attempts in the last RECENT seconds, by (queue, task)."""
@@ -112,7 +112,7 @@ class Site:
     def _lately(self) -> dict[tuple[str, str], Tally]:
         now = SYSTEM.now()
         found: dict[tuple[str, str], Tally] = {}
-        for _, slice_ in history.slices(self.broker.board, GRAINS[0], now - RECENT, now + 1):
+        for _, slice_ in history.slices(self.broker.kv, GRAINS[0], now - RECENT, now + 1):
             for name, tally in slice_.items():
                 found.setdefault(name, Tally()).add(tally)
         return found
@@ -120,15 +120,15 @@ class Site:
     def tasks(self) -> list[str]:
         """The names of all tasks that are known: by the code, if it is here, by workers, by what ran lately."""
         names = set(self.registry.tasks) | {task for _, task in self.lately()}
-        for card in self.workers():
-            names.update(card.tasks)
+        for record in self.workers():
+            names.update(record.tasks)
         return sorted(names)
 
     def queues(self) -> list[str]:
         """The names of all queues that are known."""
         names = {queue for queue, _ in self.counts()} | {queue for queue, _ in self.lately()} | self.paused()["queue"]
-        for card in self.workers():
-            names.update(card.queues)
+        for record in self.workers():
+            names.update(record.queues)
         return sorted(names)
 
     @staticmethod

@@ -14,8 +14,8 @@ from longboat.dashboard import bulk
 from longboat.dashboard.ask import Ask, Refused, Role
 from longboat.dashboard.calls import edit, enqueue
 from longboat.dashboard.site import Site
-from longboat.operate import orders, pauses, requeue, scheduler
-from longboat.operate.orders import Order
+from longboat.operate import commands, pauses, requeue, scheduler
+from longboat.operate.commands import Command
 from longboat.operate.pauses import Kind
 from longboat.tasks.template import checked_name
 
@@ -46,7 +46,7 @@ class Verb(msgspec.Struct, frozen=True):
 
 def retry(site: Site, ask: Ask) -> Outcome:
     ids = _ids(ask)
-    done = len(site.broker.inspector.revive(ids))
+    done = len(site.broker.inspector.retry(ids))
     return Outcome(f"{_jobs(done)} ready again{_of(done, ids)}", done)
 
 
@@ -66,7 +66,7 @@ def _pausing(paused: bool) -> Callable[[Site, Ask], Outcome]:
     def act(site: Site, ask: Ask) -> Outcome:
         kind: Kind = "task" if ask.field("kind") == "task" else "queue"
         name = checked_name(_needed(ask, "name"), kind)
-        changed = pauses.pause(site.broker.board, kind, name, paused)
+        changed = pauses.pause(site.broker.kv, kind, name, paused)
         word = "is paused" if paused else "goes on"
         return Outcome(f"{kind} {name} {word}{'' if changed else ' already'}", int(changed))
 
@@ -95,17 +95,17 @@ def _flow_cancel(site: Site, ask: Ask) -> Outcome:
 def _flow_retry(site: Site, ask: Ask) -> Outcome:
     broker: Broker = site.broker
     flow_id, done = _needed(ask, "id"), 0
-    flows.plan(broker.board, flow_id)
-    for some in flows.members(broker.board, flow_id):
+    flows.plan(broker.kv, flow_id)
+    for some in flows.members(broker.kv, flow_id):
         dead = [view.id for view in broker.inspector.find([each for each, _ in some]) if view and view.state is State.DEAD]
-        done += len(broker.inspector.revive(dead)) if dead else 0
+        done += len(broker.inspector.retry(dead)) if dead else 0
     return Outcome(f"{_jobs(done)} ready again: the flow goes on from there", done)
 
 
 def _schedule_pause(paused: bool) -> Callable[[Site, Ask], Outcome]:
     def act(site: Site, ask: Ask) -> Outcome:
         name = _needed(ask, "name")
-        if not scheduler.pause(site.broker.board, name, paused, SYSTEM.now()):
+        if not scheduler.pause(site.broker.kv, name, paused, SYSTEM.now()):
             raise Refused(404, f"There is no schedule {name!r}.")
         return Outcome(f"schedule {name} {'is paused' if paused else 'goes on'}")
 
@@ -114,7 +114,7 @@ def _schedule_pause(paused: bool) -> Callable[[Site, Ask], Outcome]:
 
 def _schedule_run(site: Site, ask: Ask) -> Outcome:
     name = _needed(ask, "name")
-    found = scheduler.get(site.broker.board, name)
+    found = scheduler.get(site.broker.kv, name)
     if found is None:
         raise Refused(404, f"There is no schedule {name!r}.")
     job = found.job(SYSTEM.now())
@@ -125,15 +125,15 @@ def _schedule_run(site: Site, ask: Ask) -> Outcome:
 
 def _schedule_remove(site: Site, ask: Ask) -> Outcome:
     name = _needed(ask, "name")
-    if not scheduler.remove(site.broker.board, name):
+    if not scheduler.remove(site.broker.kv, name):
         raise Refused(404, f"There is no schedule {name!r}.")
     return Outcome(f"schedule {name} removed", path="/schedules")
 
 
-def _telling(order: Order, becomes: str) -> Callable[[Site, Ask], Outcome]:
+def _telling(command: Command, becomes: str) -> Callable[[Site, Ask], Outcome]:
     def act(site: Site, ask: Ask) -> Outcome:
         name = _needed(ask, "name")
-        if not orders.give(site.broker.board, name, order):
+        if not commands.give(site.broker.kv, name, command):
             raise Refused(404, f"There is no worker {name!r} any more.")
         return Outcome(f"worker {name} {becomes}")
 
@@ -142,7 +142,7 @@ def _telling(order: Order, becomes: str) -> Callable[[Site, Ask], Outcome]:
 
 def _stop_question(site: Site, ask: Ask) -> str:
     name = _needed(ask, "name")
-    running = next((len(card.running) for card in site.workers() if card.name == name), 0)
+    running = next((len(record.running) for record in site.workers() if record.name == name), 0)
     rest = f"The {_jobs(running)} it runs may finish within its grace; what does not goes back." if running else ""
     return f"Stop worker {name}? {rest or 'It runs nothing now.'} It cannot be started again from here."
 
@@ -154,7 +154,7 @@ def _bulk(site: Site, ask: Ask) -> Outcome:
 
 
 def _bulk_stop(site: Site, ask: Ask) -> Outcome:
-    bulk.stop(site.broker.board, _needed(ask, "id"))
+    bulk.stop(site.broker.kv, _needed(ask, "id"))
     return Outcome("told to stop; what was done stays done")
 
 
@@ -235,9 +235,9 @@ VERBS: dict[str, Verb] = {
     "schedule-resume": Verb(Role.OPERATOR, _schedule_pause(False), _NAME),
     "schedule-run": Verb(Role.OPERATOR, _schedule_run, _NAME),
     "schedule-remove": Verb(Role.ADMIN, _schedule_remove, _NAME, lambda _, ask: f"Remove schedule {_needed(ask, 'name')}?"),
-    "worker-quiet": Verb(Role.OPERATOR, _telling(Order.QUIET, "takes no more jobs"), _WORKER),
-    "worker-resume": Verb(Role.OPERATOR, _telling(Order.RESUME, "takes jobs again"), _WORKER),
-    "worker-stop": Verb(Role.OPERATOR, _telling(Order.STOP, "stops"), _WORKER, _stop_question),
+    "worker-quiet": Verb(Role.OPERATOR, _telling(Command.QUIET, "takes no more jobs"), _WORKER),
+    "worker-resume": Verb(Role.OPERATOR, _telling(Command.RESUME, "takes jobs again"), _WORKER),
+    "worker-stop": Verb(Role.OPERATOR, _telling(Command.STOP, "stops"), _WORKER, _stop_question),
     "bulk": Verb(
         Role.OPERATOR,
         _bulk,

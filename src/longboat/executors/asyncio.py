@@ -10,9 +10,9 @@ from time import monotonic
 from typing import Any
 
 from longboat.executors import invoke
-from longboat.executors.contract import Call, Callback, Ending, Reply
+from longboat.executors.contract import Call, Callback, CallEnd, Reply
 from longboat.executors.ledger import Ledger
-from longboat.tasks.current import Running, Voice, running
+from longboat.tasks.current import JobChannel, Running, running
 from longboat.tasks.depends import Resources
 
 LAST_CHANCE = 0.25
@@ -27,12 +27,12 @@ class AsyncioExecutor:
         slots: int,
         done: Callback,
         loop: asyncio.AbstractEventLoop,
-        voice: Voice | None = None,
+        job_channel: JobChannel | None = None,
         resources: Resources | None = None,
     ) -> None:
         self.slots = slots
         self.worn = False
-        self._voice = voice
+        self._job_channel = job_channel
         self._resources = resources or Resources()
         self._loop = loop
         self._ledger = Ledger(slots, done)
@@ -57,7 +57,7 @@ class AsyncioExecutor:
         elif wake and not self._post(self._start):
             self._ledger.turn_away(call for call in calls if self._withdraw(call))
 
-    def stop(self, call: Call, why: Ending) -> None:
+    def stop(self, call: Call, why: CallEnd) -> None:
         if call.stopping is None:
             call.stopping = why
         if self._withdraw(call):
@@ -81,7 +81,7 @@ class AsyncioExecutor:
         if self._ledger.wait():
             return
         for call in tuple(self._running):
-            self.stop(call, Ending.UNSTARTED)
+            self.stop(call, CallEnd.UNSTARTED)
         if not self._ledger.wait(LAST_CHANCE):
             for call in tuple(self._running):
                 self.kill(call)
@@ -106,7 +106,7 @@ class AsyncioExecutor:
             return  # killed by another thread before its first step
         lease, task = call.lease, call.task
         job = lease.job
-        running.set(Running(job.id, job.task, job.queue, lease.attempt, self._voice, job.headers))
+        running.set(Running(job.id, job.task, job.queue, lease.attempt, self._job_channel, job.headers))
         try:
             args, kwargs = task.arguments.decode(job.payload)
         except BaseException as error:  # a model's validators are anybody's code

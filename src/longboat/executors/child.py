@@ -25,21 +25,23 @@ from longboat.core.memory import resident
 from longboat.core.retry import RetryPolicy
 from longboat.errors import Stopped
 from longboat.executors import invoke
-from longboat.executors.contract import Ending, Reply
+from longboat.executors.contract import CallEnd, Reply
+from longboat.executors.job_channel import SocketJobChannel
 from longboat.executors.joblogs import listen_to_logs
-from longboat.executors.voices import SocketVoice
-from longboat.executors.wire import HEADER, RECALLED, STARTED, STOP, Answer, Batch, Definition, Order, frame
+from longboat.executors.wire import HEADER, RECALLED, STARTED, STOP, Answer, CallBatch, ChildCall, Definition, frame
 from longboat.tasks.current import Running, running
 from longboat.tasks.depends import Resources
 from longboat.tasks.task import Settings, Task
 from longboat.tasks.template import Template
 
 
-def main(sock: socket.socket, words: Any, max_jobs: int | None, max_memory: int | None, voice: socket.socket | None) -> None:
+def main(
+    sock: socket.socket, words: Any, max_jobs: int | None, max_memory: int | None, job_channel: socket.socket | None
+) -> None:
     """The child's whole life. Returns when the parent closes the socket, or a limit is reached."""
     die_with_parent()
     shield(signal.SIGINT, signal.SIGTERM)
-    child = Child(sock, words, max_jobs, max_memory, voice)
+    child = Child(sock, words, max_jobs, max_memory, job_channel)
     signal.signal(signal.SIGUSR1, child.on_signal)
     try:
         child.serve()
@@ -49,7 +51,12 @@ def main(sock: socket.socket, words: Any, max_jobs: int | None, max_memory: int 
 
 class Child:
     def __init__(
-        self, sock: socket.socket, words: Any, max_jobs: int | None, max_memory: int | None, voice: socket.socket | None
+        self,
+        sock: socket.socket,
+        words: Any,
+        max_jobs: int | None,
+        max_memory: int | None,
+        job_channel: socket.socket | None,
     ) -> None:
         self._sock = sock
         self._words = words
@@ -64,29 +71,29 @@ class Child:
         self._stopped = 0
         """The seq that was interrupted: a function is interrupted once."""
         self._job = Running("", "", "", 0)
-        self._voice = None if voice is None else SocketVoice(voice, self._undisturbed)
-        if self._voice is not None:
+        self._job_channel = None if job_channel is None else SocketJobChannel(job_channel, self._undisturbed)
+        if self._job_channel is not None:
             listen_to_logs()
         self._resources = Resources()
 
     def serve(self) -> None:
-        decoder = msgspec.msgpack.Decoder(Batch)
+        decoder = msgspec.msgpack.Decoder(CallBatch)
         stream = self._sock.makefile("rb")
         self._send(Answer(0))
         while len(head := stream.read(HEADER.size)) == HEADER.size:
             batch = decoder.decode(stream.read(*HEADER.unpack(head)))
             self._definitions.update((definition.index, definition) for definition in batch.definitions)
-            for order in batch.orders:
-                self._words[STARTED] = order.seq
-                if order.seq <= self._words[RECALLED]:
-                    self._send(Answer(order.seq, Ending.UNSTARTED))
+            for child_call in batch.orders:
+                self._words[STARTED] = child_call.seq
+                if child_call.seq <= self._words[RECALLED]:
+                    self._send(Answer(child_call.seq, CallEnd.UNSTARTED))
                     continue
-                reply = Context().run(self._run, order)
+                reply = Context().run(self._run, child_call)
                 if os.getpid() != self._pid:
                     os._exit(0)  # the task forked, and its child came back here
                 leaving = self._spent()
                 # Sent before the next one begins: if that one kills this process, this answer must not die with it.
-                self._send(Answer(order.seq, reply.ending, reply.result, reply.failure, reply.again, leaving))
+                self._send(Answer(child_call.seq, reply.ending, reply.result, reply.failure, reply.again, leaving))
                 if leaving:
                     return
 
@@ -114,24 +121,26 @@ class Child:
         self._job.stopping = True
         raise Stopped("the time is up, or the job was cancelled")
 
-    def _run(self, order: Order) -> Reply:
-        task = self._tasks.get(order.task)
+    def _run(self, child_call: ChildCall) -> Reply:
+        task = self._tasks.get(child_call.task)
         if task is None:
             try:
-                task = self._tasks[order.task] = find(self._definitions[order.task])
+                task = self._tasks[child_call.task] = find(self._definitions[child_call.task])
             except BaseException as error:
-                return Reply(Ending.REFUSED, failure=_unknown(self._definitions[order.task], error), again=False)
-            self._send(Answer(order.seq))
+                return Reply(CallEnd.REFUSED, failure=_unknown(self._definitions[child_call.task], error), again=False)
+            self._send(Answer(child_call.seq))
         try:
-            args, kwargs = task.arguments.decode(order.payload)
+            args, kwargs = task.arguments.decode(child_call.payload)
         except BaseException as error:  # a model's validators are anybody's code
             return invoke.refused(error)
-        self._job = Running(order.id, task.name, order.queue, order.attempt, self._voice, order.headers)
+        self._job = Running(
+            child_call.id, task.name, child_call.queue, child_call.attempt, self._job_channel, child_call.headers
+        )
         running.set(self._job)
         try:
             try:
-                self._inside = order.seq
-                if self._words[STOP] == order.seq:  # the signal came before the function was
+                self._inside = child_call.seq
+                if self._words[STOP] == child_call.seq:  # the signal came before the function was
                     self._interrupt()
                 if task.needs:
                     kwargs.update(self._resources.get(task.needs))

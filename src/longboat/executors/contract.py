@@ -23,7 +23,7 @@ BAD_PAYLOAD = "longboat.BadArguments"
 BAD_RESULT = "longboat.BadResult"
 
 
-class Ending(enum.Enum):
+class CallEnd(enum.Enum):
     """How a call ended."""
 
     RETURNED = "returned"
@@ -42,7 +42,7 @@ class Ending(enum.Enum):
 class Reply(msgspec.Struct, eq=False, gc=False):
     """What became of a call. `result` with RETURNED only; `failure` with all but RETURNED and UNSTARTED."""
 
-    ending: Ending
+    ending: CallEnd
     result: bytes = b""
     failure: Failure | None = None
     again: bool = True
@@ -62,7 +62,7 @@ class Call:
         """The watch's: monotonic time of the next stop or kill; 0.0: none."""
         self.noted = False
         """The watch's: the broker knows that it started."""
-        self.stopping: Ending | None = None
+        self.stopping: CallEnd | None = None
         """Why `stop` was called, if it was."""
         self.handle: Any = None
         """The executor's own."""
@@ -87,7 +87,7 @@ class Executor(Protocol):
         """Run these, in order, as slots get free. Returns at once and never raises for what a task does."""
         ...
 
-    def stop(self, call: Call, why: Ending) -> None:
+    def stop(self, call: Call, why: CallEnd) -> None:
         """Ask the function to end, because of TIMEOUT or CANCELLED.
 
         It is told by CancelledError in a coroutine, Stopped in a child process, `current().stopping` in a thread.

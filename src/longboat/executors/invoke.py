@@ -10,7 +10,7 @@ from longboat.contract.broker import CANCELLED
 from longboat.core import codec
 from longboat.core.job import Failure
 from longboat.errors import TooLarge
-from longboat.executors.contract import BAD_PAYLOAD, BAD_RESULT, KILLED, TIMEOUT, Call, Ending, Reply
+from longboat.executors.contract import BAD_PAYLOAD, BAD_RESULT, KILLED, TIMEOUT, Call, CallEnd, Reply
 from longboat.tasks.task import Task
 
 TEXT_LIMIT = 32_000
@@ -25,32 +25,32 @@ def returned(task: Task[..., Any], value: Any) -> Reply:
         result = codec.encode(value)
     except BaseException as error:  # also whatever a model's own serialiser raises
         text = f"task {task.name!r} returned what cannot be stored: {_message(error)}"
-        return Reply(Ending.RAISED, failure=Failure(BAD_RESULT, clip(text)), again=_again(task, error))
+        return Reply(CallEnd.RAISED, failure=Failure(BAD_RESULT, clip(text)), again=_again(task, error))
     if len(result) > codec.MESSAGE_LIMIT:
         text = (
             f"the result of task {task.name!r} has {len(result):,} bytes, more than the limit of {codec.MESSAGE_LIMIT:,}; "
             "write big data to a file or store, and return its path"
         )
-        return Reply(Ending.RAISED, failure=Failure(BAD_RESULT, text), again=_again(task, TooLarge()))
-    return Reply(Ending.RETURNED, result)
+        return Reply(CallEnd.RAISED, failure=Failure(BAD_RESULT, text), again=_again(task, TooLarge()))
+    return Reply(CallEnd.RETURNED, result)
 
 
 def refused(error: BaseException) -> Reply:
     """The reply when the payload does not fit the task's parameters."""
-    return Reply(Ending.REFUSED, failure=Failure(BAD_PAYLOAD, clip(_message(error))), again=False)
+    return Reply(CallEnd.REFUSED, failure=Failure(BAD_PAYLOAD, clip(_message(error))), again=False)
 
 
 def raised(task: Task[..., Any], error: BaseException) -> Reply:
     """The reply of a function that raised."""
-    return Reply(Ending.RAISED, failure=failure(error), again=_again(task, error))
+    return Reply(CallEnd.RAISED, failure=failure(error), again=_again(task, error))
 
 
 def told(call: Call, reply: Reply) -> Reply:
     """The reply of a call that was asked to stop: what it raised since then came of that."""
-    if call.stopping is None or reply.ending not in (Ending.RAISED, Ending.KILLED):
+    if call.stopping is None or reply.ending not in (CallEnd.RAISED, CallEnd.KILLED):
         return reply
     said = reply.failure
-    if said is not None and reply.ending is Ending.KILLED:
+    if said is not None and reply.ending is CallEnd.KILLED:
         return stopped(call, f"; {said.message}")
     if said is None or said.type in ("asyncio.exceptions.CancelledError", "longboat.errors.Stopped"):
         return stopped(call, trace=said.traceback if said else "")
@@ -59,11 +59,11 @@ def told(call: Call, reply: Reply) -> Reply:
 
 def stopped(call: Call, more: str = "", trace: str = "") -> Reply:
     """The reply of a call that `stop` or `kill` ended; `more` is added to the reason."""
-    why = call.stopping or Ending.CANCELLED
-    if why is Ending.UNSTARTED:
+    why = call.stopping or CallEnd.CANCELLED
+    if why is CallEnd.UNSTARTED:
         return Reply(why)
     began = call.started > 0
-    if why is Ending.CANCELLED:
+    if why is CallEnd.CANCELLED:
         return Reply(
             why, failure=Failure(CANCELLED, clip(f"cancelled {'while it ran' if began else 'before it ran'}{more}"), trace)
         )
@@ -75,7 +75,7 @@ def stopped(call: Call, more: str = "", trace: str = "") -> Reply:
 
 def killed(call: Call, how: str) -> Reply:
     """The reply of a call whose process died under it."""
-    return told(call, Reply(Ending.KILLED, failure=Failure(KILLED, how)))
+    return told(call, Reply(CallEnd.KILLED, failure=Failure(KILLED, how)))
 
 
 def failure(error: BaseException) -> Failure:

@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Iterable
 
-from longboat.executors.contract import Call, Callback, Ending, Reply
+from longboat.executors.contract import Call, Callback, CallEnd, Reply
 
 
 class Ledger:
@@ -43,7 +43,7 @@ class Ledger:
     def turn_away(self, calls: Iterable[Call]) -> None:
         """Reply that these never ran."""
         for call in calls:
-            self.reply(call, Reply(Ending.UNSTARTED))
+            self.reply(call, Reply(CallEnd.UNSTARTED))
 
     def shut(self, grace: float) -> None:
         """Admit no more, and let `wait` end within `grace` seconds from now."""

@@ -15,7 +15,7 @@ import msgspec
 
 from longboat.executors import child
 from longboat.executors.contract import Call
-from longboat.executors.wire import HEADER, RECALLED, STARTED, STOP, WORDS, Answer, Batch, Definition, Order, frame
+from longboat.executors.wire import HEADER, RECALLED, STARTED, STOP, WORDS, Answer, CallBatch, ChildCall, Definition, frame
 from longboat.tasks.task import Task
 
 CHUNK = 1 << 18
@@ -23,16 +23,16 @@ CHUNK = 1 << 18
 _answers = msgspec.msgpack.Decoder(Answer)
 
 
-class Link:
+class ChildLink:
     """Belongs to one thread, which nothing here ever blocks for more than a millisecond."""
 
     def __init__(
-        self, context: BaseContext, max_jobs: int | None, max_memory: int | None, voice: socket.socket | None = None
+        self, context: BaseContext, max_jobs: int | None, max_memory: int | None, job_channel: socket.socket | None = None
     ) -> None:
         """Start the child. Raises OSError, EOFError and what else multiprocessing may when that fails."""
         self.sock, theirs = socket.socketpair()
         self.words: Any = RawArray(*WORDS)
-        arguments = (theirs, self.words, max_jobs, max_memory, voice)
+        arguments = (theirs, self.words, max_jobs, max_memory, job_channel)
         self.process = context.Process(target=child.main, args=arguments, name="longboat-child", daemon=False)  # type: ignore[attr-defined]
         try:
             self.process.start()
@@ -41,8 +41,8 @@ class Link:
             raise
         finally:
             theirs.close()
-            if voice is not None:
-                voice.close()
+            if job_channel is not None:
+                job_channel.close()
         self.sock.setblocking(False)
         self.born = time.monotonic()
         self.ready = False
@@ -65,7 +65,7 @@ class Link:
         self._sent = 0
         self._defined: dict[Task[..., Any], int] = {}
         self._definitions: list[Definition] = []
-        self._orders: list[Order] = []
+        self._orders: list[ChildCall] = []
         self._input = bytearray()
         self._output = bytearray()
 
@@ -80,7 +80,9 @@ class Link:
             self.begin()
         call.handle = self, self._sent
         job, attempt = call.lease.job, call.lease.attempt
-        self._orders.append(Order(self._sent, self._index(call.task), job.id, job.queue, attempt, job.payload, job.headers))
+        self._orders.append(
+            ChildCall(self._sent, self._index(call.task), job.id, job.queue, attempt, job.payload, job.headers)
+        )
 
     def begin(self) -> None:
         """The first of the flights has become so now."""
@@ -143,7 +145,7 @@ class Link:
     def flush(self) -> None:
         """Send what there is to send, as far as the socket takes it."""
         if self._orders:
-            self._output += frame(Batch(self._definitions, self._orders))
+            self._output += frame(CallBatch(self._definitions, self._orders))
             self._definitions, self._orders = [], []
         if self._output:
             try:

@@ -6,12 +6,12 @@ import atexit
 from collections.abc import Sequence
 from functools import partial
 
-from longboat.executors.contract import Call, Callback, Ending
-from longboat.executors.crew import Crew
+from longboat.executors.contract import Call, Callback, CallEnd
+from longboat.executors.job_channel import JobChannels
 from longboat.executors.ledger import Ledger
-from longboat.executors.nursery import Nursery
-from longboat.executors.voices import Switchboard
-from longboat.tasks.current import Voice
+from longboat.executors.process_pool import ProcessPool
+from longboat.executors.spawner import Spawner
+from longboat.tasks.current import JobChannel
 
 
 class ProcessExecutor:
@@ -28,13 +28,13 @@ class ProcessExecutor:
         *,
         max_jobs: int | None = None,
         max_memory: int | None = None,
-        voice: Voice | None = None,
+        job_channel: JobChannel | None = None,
     ) -> None:
         self.slots = slots
         self.worn = False
         self._ledger = Ledger(slots, done)
-        self._switchboard = None if voice is None else Switchboard(voice)
-        self._crew = Crew(slots, self._ledger, Nursery(max_jobs, max_memory, self._switchboard))
+        self._job_channels = None if job_channel is None else JobChannels(job_channel)
+        self._pool = ProcessPool(slots, self._ledger, Spawner(max_jobs, max_memory, self._job_channels))
         self._begun = False
 
     def free(self) -> int:
@@ -44,32 +44,32 @@ class ProcessExecutor:
         with self._ledger.lock:
             taken = self._ledger.admit(calls)
             if taken:
-                self._crew.post(partial(self._crew.take, tuple(calls)))
+                self._pool.post(partial(self._pool.take, tuple(calls)))
                 if not self._begun:
                     self._begun = True
                     atexit.register(self.close, 0.0)  # runs before multiprocessing's own, which waits for children
-                    self._crew.start()
+                    self._pool.start()
         if not taken:
             self._ledger.turn_away(calls)
 
-    def stop(self, call: Call, why: Ending) -> None:
+    def stop(self, call: Call, why: CallEnd) -> None:
         if call.stopping is None:
             call.stopping = why
-        self._crew.post(partial(self._crew.stop, call))
+        self._pool.post(partial(self._pool.stop, call))
 
     def kill(self, call: Call) -> None:
-        self._crew.post(partial(self._crew.kill, call))
+        self._pool.post(partial(self._pool.kill, call))
 
     def close(self, grace: float) -> None:
         self._ledger.shut(grace)
         if self._begun:
-            self._crew.post(self._crew.hand_back)
+            self._pool.post(self._pool.hand_back)
             if not self._ledger.wait():
-                self._crew.post(self._crew.kill_all)
-            self._crew.join()
+                self._pool.post(self._pool.kill_all)
+            self._pool.join()
             atexit.unregister(self.close)
-        if self._switchboard is not None:
-            self._switchboard.close()
-            self._switchboard = None
+        if self._job_channels is not None:
+            self._job_channels.close()
+            self._job_channels = None
         with self._ledger.lock:
-            self._crew.hush()
+            self._pool.hush()

@@ -9,9 +9,9 @@ from queue import SimpleQueue
 from time import monotonic
 
 from longboat.executors import invoke
-from longboat.executors.contract import Call, Callback, Ending, Reply
+from longboat.executors.contract import Call, Callback, CallEnd, Reply
 from longboat.executors.ledger import Ledger
-from longboat.tasks.current import Running, Voice, running
+from longboat.tasks.current import JobChannel, Running, running
 from longboat.tasks.depends import Resources
 
 
@@ -19,10 +19,12 @@ class ThreadExecutor:
     """Runs functions in up to `slots` daemon threads, started as they are needed. Replies come from those threads,
     or from whoever stops, kills or closes."""
 
-    def __init__(self, slots: int, done: Callback, voice: Voice | None = None, resources: Resources | None = None) -> None:
+    def __init__(
+        self, slots: int, done: Callback, job_channel: JobChannel | None = None, resources: Resources | None = None
+    ) -> None:
         self.slots = slots
         self.worn = False
-        self._voice = voice
+        self._job_channel = job_channel
         self._resources = resources or Resources()
         self._ledger = Ledger(slots, done)
         self._queue: SimpleQueue[Call | None] = SimpleQueue()
@@ -48,7 +50,7 @@ class ThreadExecutor:
         if not taken:
             self._ledger.turn_away(calls)
 
-    def stop(self, call: Call, why: Ending) -> None:
+    def stop(self, call: Call, why: CallEnd) -> None:
         if call.stopping is None:
             call.stopping = why
         if _take(self._waiting, call):
@@ -76,7 +78,7 @@ class ThreadExecutor:
                 self._ledger.turn_away([call])
         if not self._ledger.wait():
             for call in tuple(self._running):
-                self.stop(call, Ending.UNSTARTED)
+                self.stop(call, CallEnd.UNSTARTED)
                 self.kill(call)
             self._ledger.wait(float("inf"))
         with self._ledger.lock:
@@ -103,16 +105,16 @@ class ThreadExecutor:
             if not _take(self._waiting, call):
                 del self._running[call]  # stopped or handed back before it began
                 continue
-            reply = Context().run(_run, call, self._voice, self._resources)
+            reply = Context().run(_run, call, self._job_channel, self._resources)
             if self._running.pop(call, None) is None:
                 return  # abandoned: it has replied, and another thread has this one's place
             self._ledger.reply(call, invoke.told(call, reply))
             del call, reply
 
 
-def _run(call: Call, voice: Voice | None, resources: Resources) -> Reply:
+def _run(call: Call, job_channel: JobChannel | None, resources: Resources) -> Reply:
     lease, task, job = call.lease, call.task, call.lease.job
-    call.handle = here = Running(job.id, job.task, job.queue, lease.attempt, voice, job.headers)
+    call.handle = here = Running(job.id, job.task, job.queue, lease.attempt, job_channel, job.headers)
     here.stopping = call.stopping is not None
     running.set(here)
     try:

@@ -11,7 +11,7 @@ import struct
 import msgspec
 
 from longboat.core.job import Failure
-from longboat.executors.contract import Ending
+from longboat.executors.contract import CallEnd
 
 WORDS = "Q", 3
 STARTED = 0
@@ -37,7 +37,7 @@ class Definition(msgspec.Struct, array_like=True):
     """Module and qualified name of each exception class."""
 
 
-class Order(msgspec.Struct, array_like=True):
+class ChildCall(msgspec.Struct, array_like=True):
     seq: int
     task: int
     id: str
@@ -47,16 +47,16 @@ class Order(msgspec.Struct, array_like=True):
     headers: dict[str, str] = {}
 
 
-class Batch(msgspec.Struct, array_like=True):
+class CallBatch(msgspec.Struct, array_like=True):
     definitions: list[Definition]
-    orders: list[Order]
+    orders: list[ChildCall]
 
 
 class Answer(msgspec.Struct, array_like=True):
     """A reply. With seq 0: the child is ready. With no ending: its function was found only now, and begins."""
 
     seq: int
-    ending: Ending | None = None
+    ending: CallEnd | None = None
     result: bytes = b""
     failure: Failure | None = None
     again: bool = True
@@ -67,6 +67,6 @@ class Answer(msgspec.Struct, array_like=True):
 _encoder = msgspec.msgpack.Encoder()
 
 
-def frame(message: Batch | Answer) -> bytes:
+def frame(message: CallBatch | Answer) -> bytes:
     body = _encoder.encode(message)
     return HEADER.pack(len(body)) + body

@@ -15,7 +15,7 @@ from typing import TypeVar
 
 import msgspec
 
-from longboat.contract.kv import Board
+from longboat.contract.kv import KV
 from longboat.core.job import Failure
 
 EDGES = tuple(round(base * 10.0**power, 9) for power in range(-4, 5) for base in (1.0, 2.0, 5.0))
@@ -39,7 +39,7 @@ _READ = 1000
 class Grain(msgspec.Struct, frozen=True):
     """One resolution of the history."""
 
-    space: str
+    namespace: str
     width: float
     """Seconds of one bucket of time."""
     keep: float
@@ -81,7 +81,7 @@ Slice = dict[tuple[str, str], Tally]
 """By (queue, task): one bucket of time."""
 
 
-class WorkerCard(msgspec.Struct):
+class WorkerRecord(msgspec.Struct):
     """A worker as it shows itself, every other second."""
 
     name: str
@@ -145,30 +145,30 @@ def encoded(slice_: Slice) -> bytes:
     return msgspec.msgpack.encode([(queue, task, tally) for (queue, task), tally in slice_.items()])
 
 
-def pages(board: Board, space: str, after: str = "", before: str | None = None) -> Iterator[Sequence[tuple[str, bytes]]]:
+def pages(kv: KV, namespace: str, after: str = "", before: str | None = None) -> Iterator[Sequence[tuple[str, bytes]]]:
     """All notes of a space between two keys, a few hundred at a time."""
-    while notes := board.notes(space, after=after, before=before, limit=500):
-        yield notes
-        after = notes[-1][0]
+    while entries := kv.entries(namespace, after=after, before=before, limit=500):
+        yield entries
+        after = entries[-1][0]
 
 
-def noted(board: Board, space: str, since: float, until: float) -> Iterator[tuple[float, str, Slice]]:
+def noted(kv: KV, namespace: str, since: float, until: float) -> Iterator[tuple[float, str, Slice]]:
     """The notes of buckets of time that begin in [since, until), in their order: start, key and counts.
 
     What cannot be decoded, because another version wrote it, is passed over.
     """
     after = f"{math.ceil(since) - 1:012d}~" if since > 0 else ""
-    for notes in pages(board, space, after, f"{max(0, math.ceil(until)):012d}"):
-        for key, value in notes:
+    for entries in pages(kv, namespace, after, f"{max(0, math.ceil(until)):012d}"):
+        for key, value in entries:
             rows = decoded(value, list[tuple[str, str, Tally]])
             if rows is not None:
                 yield float(key.partition(":")[0]), key, {(queue, task): tally for queue, task, tally in rows}
 
 
-def slices(board: Board, grain: Grain, since: float, until: float) -> Iterator[tuple[float, Slice]]:
+def slices(kv: KV, grain: Grain, since: float, until: float) -> Iterator[tuple[float, Slice]]:
     """Buckets of time in order, each with what all workers did: those that begin in [since, until)."""
     current: tuple[float, Slice] | None = None
-    for start, _, slice_ in noted(board, grain.space, since, until):
+    for start, _, slice_ in noted(kv, grain.namespace, since, until):
         if current is None or current[0] != start:
             if current is not None:
                 yield current
@@ -183,14 +183,14 @@ def add_up(sums: Slice, more: Slice) -> None:
         sums.setdefault(name, Tally()).add(tally)
 
 
-def workers(board: Board) -> list[WorkerCard]:
+def workers(kv: KV) -> list[WorkerRecord]:
     """Those that showed themselves lately, by name."""
-    return _all(board, WORKERS, WorkerCard)
+    return _all(kv, WORKERS, WorkerRecord)
 
 
-def failure_groups(board: Board) -> list[FailureGroup]:
+def failure_groups(kv: KV) -> list[FailureGroup]:
     """The latest first."""
-    return sorted(_all(board, FAILURES, FailureGroup), key=lambda group: -group.last)
+    return sorted(_all(kv, FAILURES, FailureGroup), key=lambda group: -group.last)
 
 
 def decoded(value: bytes, kind: type[T]) -> T | None:
@@ -201,8 +201,8 @@ def decoded(value: bytes, kind: type[T]) -> T | None:
         return None
 
 
-def _all(board: Board, space: str, kind: type[T]) -> list[T]:
-    found = (decoded(value, kind) for notes in pages(board, space) for _, value in notes)
+def _all(kv: KV, namespace: str, kind: type[T]) -> list[T]:
+    found = (decoded(value, kind) for entries in pages(kv, namespace) for _, value in entries)
     return [each for each in found if each is not None]
 
 

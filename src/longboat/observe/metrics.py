@@ -81,7 +81,7 @@ def add_queues(page: Page, broker: Broker, now: float) -> None:
         for state in SHOWN:
             page.add("longboat_queue_depth", counts.get((queue, state), 0), ("queue", queue), ("state", state.value))
         page.add("longboat_queue_oldest_age_seconds", _age(broker, counts, queue, now), ("queue", queue))
-    page.add("longboat_workers", len(workers(broker.board)))
+    page.add("longboat_workers", len(workers(broker.kv)))
 
 
 def add_recent(page: Page, lately: Slice) -> None:

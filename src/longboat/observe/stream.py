@@ -18,7 +18,7 @@ from typing import Self
 
 import msgspec
 
-from longboat.contract.kv import Board, Note
+from longboat.contract.kv import KV, Entry
 from longboat.errors import BrokerError, BrokerUnavailable, Unsupported
 from longboat.observe.events import AnyEvent, Event, EventsDropped
 
@@ -53,11 +53,11 @@ _batches = msgspec.msgpack.Decoder(list[msgspec.Raw])
 _heads = msgspec.msgpack.Decoder(int)
 
 
-class Teller:
+class EventPublisher:
     """One process's way into the stream. `tell` may be called from any thread; `tend` belongs to one."""
 
-    def __init__(self, board: Board, who: str) -> None:
-        self._board = board
+    def __init__(self, kv: KV, who: str) -> None:
+        self._kv = kv
         self.who = who
         self._name = f"{who[:200]}:{os.urandom(6).hex()}"
         self.open = True
@@ -80,7 +80,7 @@ class Teller:
         else:
             self.dropped += 1
 
-    def tend(self, now: float) -> float:
+    def run(self, now: float) -> float:
         """Look whether somebody listens, and write what there is; returns when to call again. May raise BrokerError.
 
         `now`: seconds of a clock that never goes back.
@@ -88,7 +88,7 @@ class Teller:
         if now >= self._look_at or not self.open:
             self._look_at = now + LOOK
             try:
-                self.open = bool(self._board.notes(LISTENING, limit=1))
+                self.open = bool(self._kv.entries(LISTENING, limit=1))
             except Unsupported:
                 self.open = False
                 raise
@@ -110,13 +110,13 @@ class Teller:
         return now + BATCH_EVERY
 
     def _write(self, events: Sequence[Event]) -> None:
-        notes = []
+        entries = []
         for start in range(0, len(events), TOGETHER):
             self._number += 1
             value = _encoder.encode(events[start : start + TOGETHER])
-            notes.append(Note(_key(self._name, self._number), value, KEPT))
-        notes.append(Note(_HEAD + self._name, _encoder.encode(self._number), KEPT))
-        self._board.write(EVENTS, notes)
+            entries.append(Entry(_key(self._name, self._number), value, KEPT))
+        entries.append(Entry(_HEAD + self._name, _encoder.encode(self._number), KEPT))
+        self._kv.write(EVENTS, entries)
 
 
 class Listening:
@@ -127,8 +127,8 @@ class Listening:
     misses some, and so does who is behind by more than KEPT.
     """
 
-    def __init__(self, board: Board) -> None:
-        self._board = board
+    def __init__(self, kv: KV) -> None:
+        self._kv = kv
         self._id = os.urandom(8).hex()
         self._renew_at = 0.0
         self._heads: dict[str, int] | None = None
@@ -155,7 +155,7 @@ class Listening:
         told: dict[str, list[Event]] = {}
         for start in range(0, len(wanted), AT_ONCE):
             some = wanted[start : start + AT_ONCE]
-            for (name, _), value in zip(some, self._board.read(EVENTS, [_key(*each) for each in some]), strict=True):
+            for (name, _), value in zip(some, self._kv.read(EVENTS, [_key(*each) for each in some]), strict=True):
                 if value is not None:
                     told.setdefault(name, []).extend(_decoded(value))
         self._heads = {**self._heads, **heads} if len(self._heads) < NAMES else heads
@@ -165,7 +165,7 @@ class Listening:
         """Listen no more. May be called from any thread; the iterator ends."""
         self._closed.set()
         with contextlib.suppress(BrokerError):  # then its time runs out
-            self._board.write(LISTENING, [Note(self._id, None)])
+            self._kv.write(LISTENING, [Entry(self._id, None)])
 
     def __iter__(self) -> Self:
         return self
@@ -224,15 +224,15 @@ class Listening:
     def _renew(self) -> None:
         if time.monotonic() >= self._renew_at:
             self._renew_at = time.monotonic() + RENEW  # also where it fails: no event waits for a broker that is down
-            self._board.write(LISTENING, [Note(self._id, b"", LISTENING_KEPT)])
+            self._kv.write(LISTENING, [Entry(self._id, b"", LISTENING_KEPT)])
 
     def _read_heads(self) -> dict[str, int]:
         heads: dict[str, int] = {}
         after = _HEAD
-        while notes := self._board.notes(EVENTS, after=after, before=chr(ord(_HEAD) + 1), limit=PAGE):
-            heads.update((key[1:], _heads.decode(value)) for key, value in notes)
-            after = notes[-1][0]
-            if len(notes) < PAGE:
+        while entries := self._kv.entries(EVENTS, after=after, before=chr(ord(_HEAD) + 1), limit=PAGE):
+            heads.update((key[1:], _heads.decode(value)) for key, value in entries)
+            after = entries[-1][0]
+            if len(entries) < PAGE:
                 break
         return heads
 

@@ -31,7 +31,7 @@ class Action(msgspec.Struct, frozen=True):
 
 _IDLE = (State.SCHEDULED, State.WAITING, State.READY)
 ACTIONS = {
-    "retry": Action((State.DEAD,), lambda broker, ids, _: len(broker.inspector.revive(ids))),
+    "retry": Action((State.DEAD,), lambda broker, ids, _: len(broker.inspector.retry(ids))),
     "cancel": Action((*_IDLE, State.RUNNING), lambda broker, ids, _: len(broker.inspector.cancel(ids))),
     "discard": Action((*_IDLE, State.DEAD), lambda broker, ids, _: requeue.discard(broker, ids), packs=True),
     "move": Action((*_IDLE, State.DEAD), requeue.requeue, packs=True),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from longboat.contract.broker import Broker
-from longboat.contract.inspector import GateView
+from longboat.contract.inspector import LimitView
 from longboat.core.clock import SYSTEM
 from longboat.core.job import JobView, State
 from longboat.errors import Unsupported
@@ -50,7 +50,7 @@ def _waiting(broker: Broker, view: JobView) -> Iterator[str]:
             others = f" and {len(parents) - 1} more" if len(parents) > 1 else ""
             yield f"it waits for {parents[0].task} {parents[0].id} ({parents[0].state.value}){others}"
         return
-    shut = [_shut(gate) for gate in _gates(broker, view) if gate.waiting]
+    shut = [_shut(limit) for limit in _limits(broker, view) if limit.waiting]
     if shut:
         yield from shut
     elif view.task in _paused(broker)["task"]:
@@ -76,31 +76,31 @@ def _ready(broker: Broker, view: JobView) -> Iterator[str]:
         yield f"it is ready behind {ahead:,} of queue {view.queue}"
     elif serving and view.queue not in stopped["queue"]:
         yield "it is ready, and the next of its queue"
-    yield from (_shut(gate) for gate in _gates(broker, view) if gate.waiting)
+    yield from (_shut(limit) for limit in _limits(broker, view) if limit.waiting)
 
 
 def _unfinished(broker: Broker, view: JobView) -> Iterator[JobView]:
-    after = view.ties.after if view.ties else []
+    after = view.constraints.after if view.constraints else []
     for start in range(0, len(after), LOOKED_AT):
         for parent in broker.inspector.find(after[start : start + LOOKED_AT]):
             if parent is not None and parent.state is not State.SUCCEEDED:
                 yield parent
 
 
-def _gates(broker: Broker, view: JobView) -> Iterator[GateView]:
-    keys = [gate.key for gate in view.ties.gates] if view.ties else []
-    yield from (gate for gate in broker.inspector.gates(keys) if gate is not None) if keys else ()
+def _limits(broker: Broker, view: JobView) -> Iterator[LimitView]:
+    keys = [limit.key for limit in view.constraints.limits] if view.constraints else []
+    yield from (limit for limit in broker.inspector.limits(keys) if limit is not None) if keys else ()
 
 
-def _shut(gate: GateView) -> str:
-    held = f", held by {', '.join(gate.holders[:3])}{' …' if gate.running > 3 else ''}" if gate.holders else ""
-    opens = f", opens {_until(gate.opens).strip()}" if gate.opens is not None else ""
-    return f"limit {gate.key} lets no more in: {gate.running} running{held}{opens}, {gate.waiting} waiting"
+def _shut(limit: LimitView) -> str:
+    held = f", held by {', '.join(limit.holders[:3])}{' …' if limit.running > 3 else ''}" if limit.holders else ""
+    opens = f", opens {_until(limit.opens).strip()}" if limit.opens is not None else ""
+    return f"limit {limit.key} lets no more in: {limit.running} running{held}{opens}, {limit.waiting} waiting"
 
 
 def _paused(broker: Broker) -> dict[Kind, set[str]]:
     try:
-        return paused(broker.board)
+        return paused(broker.kv)
     except Unsupported:
         return {"queue": set(), "task": set()}
 

@@ -1,8 +1,8 @@
 """Moving jobs from one broker into another, whatever the two are, while producers and workers go on.
 
-Jobs go in batches, each in three steps: packed at the source, unpacked at the destination, delivered (see
-contract/transfer.py). A batch has a name that says where it goes, and by which the destination knows it again. So a move
-that was killed anywhere is finished by the next one to the same destination, which first takes up what was packed and not delivered.
+Jobs go in batches, each in three steps: exported at the source, imported at the destination, confirmed at the source (see
+contract/transfer.py). A batch's name says where it goes, and the destination knows it again by this name. So when a move
+was killed, the next move to the same destination finishes it: it starts with what was exported and not confirmed.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from urllib.parse import parse_qsl, urlencode, urlsplit
 import msgspec
 
 from longboat.contract.broker import FORGOTTEN_AFTER, Broker
-from longboat.contract.transfer import Parcel
+from longboat.contract.transfer import ExportedJob
 from longboat.core.clock import SYSTEM
 from longboat.core.job import DEFAULT_QUEUE, JobView, State, new_id, order_of
 from longboat.errors import BrokerError, ConfigError
@@ -82,12 +82,12 @@ def _pages(broker: Broker, state: State, queue: str | None) -> Iterator[list[Job
             return
 
 
-def in_transit(source: Broker) -> dict[str, int]:
+def in_transfer(source: Broker) -> dict[str, int]:
     """What killed moves (or those that go on now) have packed at the source: how many jobs by where they go."""
     found: dict[str, int] = {}
-    for name in source.transit.packed():
+    for name in source.transfer.unconfirmed():
         to = name.partition(" ")[2]
-        found[to] = found.get(to, 0) + len(source.transit.pack(name, []))
+        found[to] = found.get(to, 0) + len(source.transfer.export_jobs(name, []))
     return found
 
 
@@ -117,14 +117,14 @@ def move(
                     _send(source, destination, to, ids, done, advance)
         if done.moved + done.known == before:
             break
-    done.elsewhere = {where: n for where, n in in_transit(source).items() if where != to}
+    done.elsewhere = {where: n for where, n in in_transfer(source).items() if where != to}
     return done
 
 
 def refuse_same(source: Broker, destination: Broker) -> None:
     """Raises ConfigError if what is done to one is seen in the other; Unsupported for a broker that cannot take part."""
     for each in (source, destination):
-        each.transit.packed()
+        each.transfer.unconfirmed()
     consumer = source.consumer([DEFAULT_QUEUE], lease=_LEASE, name="longboat move")
     try:
         same = any(each.id == consumer.id for each in destination.inspector.consumers())
@@ -145,7 +145,11 @@ def _listed(source: Broker, state: State, queue: str | None, *, limits: bool) ->
         left = sum(n for (name, its), n in counts.items() if its is state and queue in (None, name))
     if left:
         for page in _pages(source, state, queue):
-            if ids := [job.id for job in page if limits or not (job.ties and (job.ties.gates or job.ties.turn))]:
+            if ids := [
+                job.id
+                for job in page
+                if limits or not (job.constraints and (job.constraints.limits or job.constraints.fairness_key))
+            ]:
                 yield ids
             left -= len(page)
             if left <= 0:
@@ -158,42 +162,42 @@ def _send(
     left = list(ids)
     while left:
         name = f"{new_id()} {to}"
-        parcels = source.transit.pack(name, left)
-        if not parcels:
+        exported_jobs = source.transfer.export_jobs(name, left)
+        if not exported_jobs:
             return
-        _deliver(source, destination, name, parcels, done, advance)
-        left = left[left.index(parcels[-1].id) + 1 :]  # there may have been more than go in one batch
+        _deliver(source, destination, name, exported_jobs, done, advance)
+        left = left[left.index(exported_jobs[-1].id) + 1 :]  # there may have been more than go in one batch
 
 
 def _deliver(
     source: Broker,
     destination: Broker,
     name: str,
-    parcels: Sequence[Parcel],
+    exported_jobs: Sequence[ExportedJob],
     done: Moved,
     advance: Callable[[int], None],
 ) -> None:
-    new = len(destination.transit.unpack(name, parcels))
-    source.transit.delivered(name)
+    new = len(destination.transfer.import_jobs(name, exported_jobs))
+    source.transfer.confirm(name)
     done.moved += new
-    done.known += len(parcels) - new
-    advance(len(parcels))
+    done.known += len(exported_jobs) - new
+    advance(len(exported_jobs))
 
 
 def _resume(source: Broker, destination: Broker, to: str, done: Moved, advance: Callable[[int], None]) -> None:
-    for name in source.transit.packed():
+    for name in source.transfer.unconfirmed():
         job_id, _, where = name.partition(" ")
         if where != to:
             continue
-        parcels = source.transit.pack(name, [])  # none: a move that goes on beside this one has delivered them
+        exported_jobs = source.transfer.export_jobs(name, [])  # none: a move that goes on beside this one has delivered them
         began = order_of(job_id)
         if began is None:
             raise BrokerError(f"{name!r} was not packed by a move of Longboat")
         age = max(0.0, SYSTEM.now() - (began >> 12) / 1e6)
-        for parcel in parcels:
-            parcel.delay = max(0.0, parcel.delay - age)
-            parcel.expires = None if parcel.expires is None else parcel.expires - age
-        done.resumed += len(parcels)
-        done.late += len(parcels) if age > FORGOTTEN_AFTER else 0
-        if parcels:
-            _deliver(source, destination, name, parcels, done, advance)
+        for exported in exported_jobs:
+            exported.delay = max(0.0, exported.delay - age)
+            exported.expires = None if exported.expires is None else exported.expires - age
+        done.resumed += len(exported_jobs)
+        done.late += len(exported_jobs) if age > FORGOTTEN_AFTER else 0
+        if exported_jobs:
+            _deliver(source, destination, name, exported_jobs, done, advance)

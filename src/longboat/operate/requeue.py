@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import msgspec
 
 from longboat.contract.broker import FORGOTTEN_AFTER, Broker
-from longboat.contract.transfer import Parcel
+from longboat.contract.transfer import ExportedJob
 from longboat.core import codec
 from longboat.core.clock import SYSTEM
 from longboat.core.job import Job, new_id, order_of
@@ -34,11 +34,11 @@ def requeue(broker: Broker, ids: Sequence[str], queue: str) -> int:
     total, left = 0, list(ids)
     while left:
         name = f"{new_id()} {_TO}{queue}"
-        parcels = broker.transit.pack(name, left)
-        if not parcels:
+        exported_jobs = broker.transfer.export_jobs(name, left)
+        if not exported_jobs:
             break
-        total += _put_in(broker, name, parcels, queue)
-        left = left[left.index(parcels[-1].id) + 1 :]  # there may have been more than go in one batch
+        total += _put_in(broker, name, exported_jobs, queue)
+        left = left[left.index(exported_jobs[-1].id) + 1 :]  # there may have been more than go in one batch
     return total
 
 
@@ -47,12 +47,12 @@ def discard(broker: Broker, ids: Sequence[str]) -> int:
     total, left = 0, list(ids)
     while left:
         name = f"{new_id()} {_DISCARDED}"
-        parcels = broker.transit.pack(name, left)
-        broker.transit.delivered(name)
-        total += len(parcels)
-        if not parcels:
+        exported_jobs = broker.transfer.export_jobs(name, left)
+        broker.transfer.confirm(name)
+        total += len(exported_jobs)
+        if not exported_jobs:
             break
-        left = left[left.index(parcels[-1].id) + 1 :]
+        left = left[left.index(exported_jobs[-1].id) + 1 :]
     return total
 
 
@@ -62,29 +62,29 @@ def resume(broker: Broker) -> int:
     Of those that were killed over a day ago, what had been put in and has run since may run once more: that is logged.
     """
     total = 0
-    for name in broker.transit.packed():
+    for name in broker.transfer.unconfirmed():
         began, _, to = name.partition(" ")
         if to == _DISCARDED:
-            broker.transit.delivered(name)
+            broker.transfer.confirm(name)
         elif to.startswith(_TO) and (order := order_of(began)) is not None:
-            parcels = broker.transit.pack(name, [])
+            exported_jobs = broker.transfer.export_jobs(name, [])
             age = max(0.0, SYSTEM.now() - (order >> 12) / 1e6)
-            if age > FORGOTTEN_AFTER and parcels:
+            if age > FORGOTTEN_AFTER and exported_jobs:
                 logging.getLogger("longboat").warning(
-                    "%d jobs were on their way to %s for over a day: any that ran may run again", len(parcels), to
+                    "%d jobs were on their way to %s for over a day: any that ran may run again", len(exported_jobs), to
                 )
-            for parcel in parcels:
-                parcel.delay = max(0.0, parcel.delay - age)
-                parcel.expires = None if parcel.expires is None else parcel.expires - age
-            total += _put_in(broker, name, parcels, to.removeprefix(_TO)) if parcels else 0
+            for exported in exported_jobs:
+                exported.delay = max(0.0, exported.delay - age)
+                exported.expires = None if exported.expires is None else exported.expires - age
+            total += _put_in(broker, name, exported_jobs, to.removeprefix(_TO)) if exported_jobs else 0
     return total
 
 
-def _put_in(broker: Broker, name: str, parcels: Sequence[Parcel], queue: str) -> int:
-    for parcel in parcels:
-        parcel.queue, parcel.message = queue, _redirected(parcel.message, queue)
-    new = broker.transit.unpack(name, parcels)
-    broker.transit.delivered(name)
+def _put_in(broker: Broker, name: str, exported_jobs: Sequence[ExportedJob], queue: str) -> int:
+    for exported in exported_jobs:
+        exported.queue, exported.message = queue, _redirected(exported.message, queue)
+    new = broker.transfer.import_jobs(name, exported_jobs)
+    broker.transfer.confirm(name)
     return len(new)
 
 

@@ -8,11 +8,11 @@ from contextlib import suppress
 import msgspec
 
 from longboat.contract.broker import Broker
-from longboat.contract.kv import Board, Note
+from longboat.contract.kv import KV, Entry
 from longboat.errors import ConfigError
 from longboat.tasks.schedule import Schedule, checked
 
-SPACE = "schedule"
+NAMESPACE = "schedule"
 STATE = "schedule.state"
 STATE_KEPT = 90 * 86400.0
 """Seconds after which a schedule that nobody fired has no past."""
@@ -45,16 +45,16 @@ class Scheduler:
         self._schedules: list[Schedule] = []
         self._look_at = 0.0
 
-    def tend(self, now: float) -> float:
+    def run(self, now: float) -> float:
         """Fire what is due at this wall-clock time; returns when something is due next, within LOOK. Raises BrokerError."""
         if not self._stored:
-            declare(self._broker.board, self._declared.values())
+            declare(self._broker.kv, self._declared.values())
             self._stored = True
         if now >= self._look_at:
-            self._schedules = [each for each in schedules(self._broker.board) if self._mine(each)]
+            self._schedules = [each for each in schedules(self._broker.kv) if self._mine(each)]
             self._look_at = now + (SOON if self._schedules else LOOK)
         active = [schedule for schedule in self._schedules if not schedule.paused]
-        states = self._broker.board.read(STATE, [schedule.name for schedule in active]) if active else []
+        states = self._broker.kv.read(STATE, [schedule.name for schedule in active]) if active else []
         wake = self._look_at
         for schedule, state in zip(active, states, strict=True):
             wake = min(wake, self._tend(schedule, state, now))
@@ -83,24 +83,24 @@ class Scheduler:
 
     def _keep(self, name: str, fired: Fired, old: bytes | None) -> None:
         """If another has kept more meanwhile, that stands: its jobs are these jobs."""
-        self._broker.board.swap(STATE, Note(name, msgspec.msgpack.encode(fired), STATE_KEPT), old=old)
+        self._broker.kv.compare_and_set(STATE, Entry(name, msgspec.msgpack.encode(fired), STATE_KEPT), old=old)
 
 
-def schedules(board: Board) -> list[Schedule]:
+def schedules(kv: KV) -> list[Schedule]:
     """All schedules, by name; one that another version wrote, or nobody can read, keeps none of the others from firing."""
     found: list[Schedule] = []
     after = ""
-    while notes := board.notes(SPACE, after=after):
-        for _, value in notes:
+    while entries := kv.entries(NAMESPACE, after=after):
+        for _, value in entries:
             with suppress(msgspec.MsgspecError, ValueError):
                 found.append(_schedules.decode(value))
-        after = notes[-1][0]
+        after = entries[-1][0]
     return found
 
 
-def declare(board: Board, declared: Collection[Schedule]) -> None:
+def declare(kv: KV, declared: Collection[Schedule]) -> None:
     """Write schedules of an app's code; whether they are paused stays as it was. Raises ConfigError for a name in use."""
-    known = board.read(SPACE, [schedule.name for schedule in declared]) if declared else []
+    known = kv.read(NAMESPACE, [schedule.name for schedule in declared]) if declared else []
     changed = []
     for schedule, value in zip(declared, known, strict=True):
         old = _schedules.decode(value) if value is not None else None
@@ -110,41 +110,41 @@ def declare(board: Board, declared: Collection[Schedule]) -> None:
             )
         new = msgspec.structs.replace(schedule, paused=old.paused if old else schedule.paused)
         if new != old:
-            changed.append(Note(schedule.name, msgspec.msgpack.encode(new)))
+            changed.append(Entry(schedule.name, msgspec.msgpack.encode(new)))
     if changed:
-        board.write(SPACE, changed)
+        kv.write(NAMESPACE, changed)
 
 
-def add(board: Board, schedule: Schedule) -> bool:
+def add(kv: KV, schedule: Schedule) -> bool:
     """Keep a new schedule; False if there is one of that name. Raises ConfigError for one that makes no sense."""
-    return board.add(SPACE, [Note(checked(schedule).name, msgspec.msgpack.encode(schedule))])[0]
+    return kv.put_if_absent(NAMESPACE, [Entry(checked(schedule).name, msgspec.msgpack.encode(schedule))])[0]
 
 
-def get(board: Board, name: str) -> Schedule | None:
-    value = board.read(SPACE, [name])[0]
+def get(kv: KV, name: str) -> Schedule | None:
+    value = kv.read(NAMESPACE, [name])[0]
     return None if value is None else _schedules.decode(value)
 
 
-def pause(board: Board, name: str, paused: bool, now: float) -> bool:
+def pause(kv: KV, name: str, paused: bool, now: float) -> bool:
     """False if there is no such schedule. Ticks that fall in a pause are not made up for."""
-    if not paused and (state := last_fired(board, [name]).get(name)):  # its past is over: nothing is made up for
-        board.write(STATE, [Note(name, msgspec.msgpack.encode(Fired(now, state.last)), STATE_KEPT)])
-    while (value := board.read(SPACE, [name])[0]) is not None:
+    if not paused and (state := last_fired(kv, [name]).get(name)):  # its past is over: nothing is made up for
+        kv.write(STATE, [Entry(name, msgspec.msgpack.encode(Fired(now, state.last)), STATE_KEPT)])
+    while (value := kv.read(NAMESPACE, [name])[0]) is not None:
         changed = msgspec.structs.replace(_schedules.decode(value), paused=paused)
-        if board.swap(SPACE, Note(name, msgspec.msgpack.encode(changed)), old=value):
+        if kv.compare_and_set(NAMESPACE, Entry(name, msgspec.msgpack.encode(changed)), old=value):
             return True
     return False
 
 
-def remove(board: Board, name: str) -> bool:
+def remove(kv: KV, name: str) -> bool:
     """False if there was none. One of an app's code is back when a worker with that code starts."""
-    there = board.read(SPACE, [name])[0] is not None
-    board.write(SPACE, [Note(name, None)])
-    board.write(STATE, [Note(name, None)])
+    there = kv.read(NAMESPACE, [name])[0] is not None
+    kv.write(NAMESPACE, [Entry(name, None)])
+    kv.write(STATE, [Entry(name, None)])
     return there
 
 
-def last_fired(board: Board, names: Collection[str]) -> dict[str, Fired]:
+def last_fired(kv: KV, names: Collection[str]) -> dict[str, Fired]:
     """How far these have been seen to, where they have."""
-    values = board.read(STATE, list(names)) if names else []
+    values = kv.read(STATE, list(names)) if names else []
     return {name: _fired.decode(value) for name, value in zip(names, values, strict=True) if value is not None}

@@ -203,7 +203,7 @@ def matches(query: Query, job: JobView) -> bool:
         and (not query.queue or same(query.queue, job.queue))
         and (not query.task or same(query.task, job.task))
         and (not query.worker or same(query.worker, job.worker or (last.worker if last else "")))
-        and (not query.flow or (job.ties is not None and job.ties.flow == query.flow))
+        and (not query.flow or (job.constraints is not None and job.constraints.flow == query.flow))
         and (not query.error or within(query.error, said))
         and (not query.failure or (last is not None and fingerprint(job.task, last) == query.failure))
         and all(any(within(text, place) for place in (job.id, job.task, said)) for text in query.texts)

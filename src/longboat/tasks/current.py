@@ -24,7 +24,7 @@ STEPS_KEPT = 7 * 86400.0
 NO_HEADERS: Mapping[str, str] = MappingProxyType({})
 
 
-class Voice(Protocol):
+class JobChannel(Protocol):
     """How a running job is heard: by the worker, or over a socket to it."""
 
     def progress(self, job_id: str, progress: Progress) -> None:
@@ -52,7 +52,7 @@ def carried(text: object) -> str:
 class Running:
     """The attempt that is running. `stopping` turns true when its time is up or it was cancelled."""
 
-    __slots__ = ("_steps", "_voice", "attempt", "headers", "id", "queue", "stopping", "task")
+    __slots__ = ("_job_channel", "_steps", "attempt", "headers", "id", "queue", "stopping", "task")
 
     def __init__(
         self,
@@ -60,7 +60,7 @@ class Running:
         task: str,
         queue: str,
         attempt: int,
-        voice: Voice | None = None,
+        job_channel: JobChannel | None = None,
         headers: Mapping[str, str] = NO_HEADERS,
     ) -> None:
         self.id = id
@@ -70,7 +70,7 @@ class Running:
         self.headers = headers
         """What came with the job; not to be changed."""
         self.stopping = False
-        self._voice = voice
+        self._job_channel = job_channel
         self._steps: dict[str, bytes] | None = None
 
     @property
@@ -80,14 +80,14 @@ class Running:
 
     def progress(self, done: float, total: float | None = None, text: str = "") -> None:
         """Say how far it is: `job.progress(30, 100, "reading")`, as often as you like: a few a second are written."""
-        if self._voice is not None:
+        if self._job_channel is not None:
             of = None if total is None else float(total)
-            self._voice.progress(self.id, Progress(float(done), of, carried(text), SYSTEM.now()))
+            self._job_channel.progress(self.id, Progress(float(done), of, carried(text), SYSTEM.now()))
 
     def log(self, text: str, level: str = "INFO") -> None:
         """Keep a line with this attempt. Records of `logging` are kept too, as far as their loggers let them pass."""
-        if self._voice is not None:
-            self._voice.log(self.id, LogLine(SYSTEM.now(), level, carried(text), self.attempt))
+        if self._job_channel is not None:
+            self._job_channel.log(self.id, LogLine(SYSTEM.now(), level, carried(text), self.attempt))
 
     @overload
     def step(
@@ -121,12 +121,12 @@ class Running:
 
     def _found(self, name: str) -> bytes | None:
         if self._steps is None:
-            self._steps = self._voice.steps(self.id) if self._voice is not None and self.attempt > 0 else {}
+            self._steps = self._job_channel.steps(self.id) if self._job_channel is not None and self.attempt > 0 else {}
         return self._steps.get(name)
 
     def _keep(self, name: str, result: bytes) -> None:
-        if self._voice is not None:
-            self._voice.finish(self.id, name, result)
+        if self._job_channel is not None:
+            self._job_channel.finish(self.id, name, result)
         self._steps = {**(self._steps or {}), name: result}
 
     def enqueue(self, task: Callable[P, Any], /, *args: P.args, **kwargs: P.kwargs) -> Handle[Any]:

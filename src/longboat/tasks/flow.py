@@ -48,7 +48,7 @@ class FlowStatus(msgspec.Struct):
         return all(state.ended for state, count in self.jobs.items() if count)
 
 
-class FlowDesk(Protocol):
+class FlowClient(Protocol):
     """Where a flow asks: the app's client."""
 
     def flow_result(self, flow: Flow[R], timeout: Duration | None) -> R: ...
@@ -61,12 +61,12 @@ class FlowDesk(Protocol):
 class Flow(Generic[R]):
     """Jobs that depend on each other, enqueued together. It may be awaited, also several times."""
 
-    def __init__(self, desk: FlowDesk, id: str, ends: Ends, kinds: Sequence[Any] = ()) -> None:
+    def __init__(self, client: FlowClient, id: str, ends: Ends, kinds: Sequence[Any] = ()) -> None:
         self.id = id
         self.ends = ends
         self.kinds = kinds
         """What the results of the ends are converted to, in the order in which they stand there."""
-        self._desk = desk
+        self._desk = client
 
     def result(self, timeout: Duration | None = None) -> R:
         """The result of the flow's last job (of a group: a list), waited for at most `timeout`.

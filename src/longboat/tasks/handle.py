@@ -38,7 +38,7 @@ class LogLine(msgspec.Struct, array_like=True):
     attempt: int = 0
 
 
-class Desk(Protocol):
+class HandleClient(Protocol):
     """Where a handle asks: the app's client."""
 
     def result(self, handle: Handle[R], timeout: Duration | None) -> R: ...
@@ -55,7 +55,7 @@ class Handle(msgspec.Struct, Generic[R], eq=False, gc=False):
 
     # gc=False: the garbage collector took a quarter of the time of enqueueing many. No handle is part of a cycle for long.
 
-    desk: Desk
+    client: HandleClient
     id: str
     task: str
     """The task's name; empty where only the id is known."""
@@ -75,11 +75,11 @@ class Handle(msgspec.Struct, Generic[R], eq=False, gc=False):
         ended in time, JobNotFound when nothing is known of it (or its task keeps no result). Blocks the thread: in a
         coroutine, await the handle instead.
         """
-        return self.desk.result(self, timeout)
+        return self.client.result(self, timeout)
 
     def __await__(self) -> Generator[Any, None, R]:
         """As `result`, without blocking the event loop. Use asyncio.timeout to bound it."""
-        return self.desk.aresult(self).__await__()
+        return self.client.aresult(self).__await__()
 
     def status(self) -> State:
         """The job's state now. Raises JobNotFound."""
@@ -87,19 +87,19 @@ class Handle(msgspec.Struct, Generic[R], eq=False, gc=False):
 
     def view(self) -> JobView:
         """All that the broker knows of the job: attempts, failures, times. Raises JobNotFound."""
-        return self.desk.view(self.id)
+        return self.client.view(self.id)
 
     def progress(self) -> Progress | None:
         """What the job said last of how far it is, half a second late at most; None if it said nothing, or a day ago."""
-        return self.desk.progress(self.id)
+        return self.client.progress(self.id)
 
     def logs(self) -> list[LogLine]:
         """What it logged, every attempt: at most 1,000 lines each, kept for a day; of a worker process the newest 50,000."""
-        return self.desk.logs(self.id)
+        return self.client.logs(self.id)
 
     def cancel(self) -> bool:
         """Cancel the job, also while it runs (within about a second). False: it had ended already."""
-        return self.desk.cancel(self.id)
+        return self.client.cancel(self.id)
 
     def __repr__(self) -> str:
         return f"<Handle {self.task or 'job'} {self.id}>"

@@ -12,7 +12,7 @@ from typing import Any, Literal
 import msgspec
 
 from longboat.core.clock import Duration, seconds
-from longboat.core.constraints import Gate
+from longboat.core.constraints import JobLimit
 from longboat.errors import BadArguments, ConfigError
 
 LONGEST_KEY = 200
@@ -34,9 +34,9 @@ class Limit(msgspec.Struct, frozen=True, kw_only=True):
     rate: str | None = None
     name: str = ""
 
-    def gate(self, task: str, arguments: Mapping[str, Any]) -> Gate:
+    def for_arguments(self, task: str, arguments: Mapping[str, Any]) -> JobLimit:
         starts, per = _parsed(self.rate) if self.rate is not None else (None, 0.0)
-        return Gate(short(f"{self.name or task}:{rendered(self.key, task, arguments)}"), self.running, starts, per)
+        return JobLimit(short(f"{self.name or task}:{rendered(self.key, task, arguments)}"), self.running, starts, per)
 
 
 class Unique(msgspec.Struct, frozen=True, kw_only=True):

@@ -12,7 +12,7 @@ import msgspec
 from cronsim import CronSim, CronSimError
 
 from longboat.core.clock import Duration, seconds
-from longboat.core.constraints import Gate, Ties
+from longboat.core.constraints import Constraints, JobLimit
 from longboat.core.job import DEFAULT_KEEP, DEFAULT_QUEUE, MESSAGE_VERSION, Job
 from longboat.errors import ConfigError
 from longboat.tasks.template import checked_name
@@ -53,7 +53,7 @@ class Schedule(msgspec.Struct, kw_only=True):
         job.expires, job.keep, job.enqueued = self.expires, self.keep, tick
         job.headers = {"schedule": self.name}
         if self.overlap == "wait":
-            job.ties = Ties(gates=[Gate(f"schedule:{self.name}", running=1)])
+            job.constraints = Constraints(limits=[JobLimit(f"schedule:{self.name}", running=1)])
         return job
 
     def ticks(self, after: float, until: float) -> list[float]:

@@ -26,10 +26,10 @@ class Callee(Protocol):
     @property
     def kind(self) -> Any: ...
     def flow_job(self, args: Sequence[Any], kwargs: Mapping[str, Any], flow: str, after: list[str]) -> Job: ...
-    def flow_door(self) -> FlowDoor: ...
+    def flow_enqueuer(self) -> FlowEnqueuer: ...
 
 
-class FlowDoor(Protocol):
+class FlowEnqueuer(Protocol):
     """The way out of a signature: the app's client."""
 
     def enqueue_flow(self, flow_id: str, jobs: list[Job], ends: Ends, kinds: list[Any]) -> Flow[Any]: ...
@@ -62,13 +62,13 @@ class Signature(Generic[R]):
 
     def enqueue(self) -> Flow[R]:
         """Ask for all these jobs, together or not at all. Raises as `task.enqueue` does."""
-        flow_id, jobs, ends, kinds, door = _planned(self)
-        return door.enqueue_flow(flow_id, jobs, ends, kinds)
+        flow_id, jobs, ends, kinds, enqueuer = _planned(self)
+        return enqueuer.enqueue_flow(flow_id, jobs, ends, kinds)
 
     async def aenqueue(self) -> Flow[R]:
         """As `enqueue`, without blocking the event loop."""
-        flow_id, jobs, ends, kinds, door = _planned(self)
-        return await door.aenqueue_flow(flow_id, jobs, ends, kinds)
+        flow_id, jobs, ends, kinds, enqueuer = _planned(self)
+        return await enqueuer.aenqueue_flow(flow_id, jobs, ends, kinds)
 
     def needs(self) -> Iterator[Signature[Any]]:
         """The signatures whose results it is given."""
@@ -141,7 +141,7 @@ def _callee(task: object) -> Callee:
     return cast(Callee, task)
 
 
-def _planned(last: Signature[Any]) -> tuple[str, list[Job], Ends, list[Any], FlowDoor]:
+def _planned(last: Signature[Any]) -> tuple[str, list[Job], Ends, list[Any], FlowEnqueuer]:
     """The flow's id, its jobs (parents first), whose results are its result, and what those are converted to."""
     flow_id = new_id()
     calls = _calls(last)
@@ -156,7 +156,7 @@ def _planned(last: Signature[Any]) -> tuple[str, list[Job], Ends, list[Any], Flo
         jobs.append(job)
         ids[id(call)], kinds[job.id] = job.id, call.task.kind
     ends = _ends(last, ids)
-    return flow_id, jobs, ends, [kinds[each] for each in end_ids(ends)], calls[-1].task.flow_door()
+    return flow_id, jobs, ends, [kinds[each] for each in end_ids(ends)], calls[-1].task.flow_enqueuer()
 
 
 def _calls(last: Signature[Any]) -> list[Call[Any]]:

@@ -11,7 +11,7 @@ from typing import Any, Generic, Literal, ParamSpec, Protocol, Self, TypeVar, Un
 import msgspec
 
 from longboat.core.clock import Duration, seconds
-from longboat.core.constraints import Ties
+from longboat.core.constraints import Constraints
 from longboat.core.job import Job
 from longboat.core.retry import Backoff, RetryPolicy, policy
 from longboat.errors import BadArguments, ConfigError
@@ -20,7 +20,7 @@ from longboat.tasks.depends import Provider, needs_of
 from longboat.tasks.handle import Handle
 from longboat.tasks.limits import Unique
 from longboat.tasks.schedule import Schedule
-from longboat.tasks.signature import Call, FlowDoor, Signature
+from longboat.tasks.signature import Call, FlowEnqueuer, Signature
 from longboat.tasks.template import Options, Template
 
 P = ParamSpec("P")
@@ -43,7 +43,7 @@ class Settings(msgspec.Struct, frozen=True):
     """Seconds that one attempt may take."""
 
 
-class Door(FlowDoor, Protocol):
+class Enqueuer(FlowEnqueuer, Protocol):
     """The way out of a task: the app's client."""
 
     def enqueue(self, job: Job, kind: Any) -> Handle[Any]: ...
@@ -66,7 +66,9 @@ class Task(Generic[P, R]):
     Made by `app.task`; safe to use from any thread, and from any coroutine by the methods that begin with "a".
     """
 
-    def __init__(self, fn: Callable[..., Any], name: str, settings: Settings, template: Template, door: Door | None) -> None:
+    def __init__(
+        self, fn: Callable[..., Any], name: str, settings: Settings, template: Template, enqueuer: Enqueuer | None
+    ) -> None:
         self.fn = fn
         self.body = fn
         """What workers run: the function, within the app's middlewares."""
@@ -76,7 +78,7 @@ class Task(Generic[P, R]):
         """By parameter: what the worker gives."""
         self.arguments = Arguments(name, fn, self.needs)
         self.template = template
-        self._door = door
+        self._enqueuer = enqueuer
         self._kind: Any = None
         self.__doc__ = fn.__doc__
         self.__wrapped__ = fn
@@ -149,18 +151,20 @@ class Task(Generic[P, R]):
     def flow_job(self, args: Sequence[Any], kwargs: Mapping[str, Any], flow: str, after: list[str]) -> Job:
         """One job of a flow. Where an argument is a Hole, results of the jobs `after` fill it."""
         payload, into = self.arguments.encode_with_holes(args, kwargs)
-        ties = self.template.ties(self.name, self.arguments.bound(args, kwargs)) or Ties()
-        ties.flow, ties.after, ties.into = flow, after, into
-        return self.template.job(self.name, payload, ties)
+        constraints = self.template.constraints(self.name, self.arguments.bound(args, kwargs)) or Constraints()
+        constraints.flow, constraints.after, constraints.into = flow, after, into
+        return self.template.job(self.name, payload, constraints)
 
-    def flow_door(self) -> FlowDoor:
+    def flow_enqueuer(self) -> FlowEnqueuer:
         return self._way()
 
     def _job(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Job:
         payload = self.arguments.encode(args, kwargs)
-        if not self.template.tied:
+        if not self.template.constrained:
             return self.template.job(self.name, payload)
-        return self.template.job(self.name, payload, self.template.ties(self.name, self.arguments.bound(args, kwargs)))
+        return self.template.job(
+            self.name, payload, self.template.constraints(self.name, self.arguments.bound(args, kwargs))
+        )
 
     def _unique_key(self, args: Sequence[Any], kwargs: Mapping[str, Any], job: Job) -> str:
         assert self.template.unique is not None
@@ -168,9 +172,9 @@ class Task(Generic[P, R]):
         return self.template.unique.key(self.name, arguments, job.payload)
 
     def _batches(self, calls: Iterable[tuple[Any, ...] | Mapping[str, Any]]) -> Iterator[list[Job]]:
-        if self.template.tied:
-            tied = self._each(calls, self._job)
-            while jobs := list(islice(tied, BATCH)):
+        if self.template.constrained:
+            constrained = self._each(calls, self._job)
+            while jobs := list(islice(constrained, BATCH)):
                 yield jobs
             return
         payloads = self._each(calls, self.arguments.encode)
@@ -195,10 +199,10 @@ class Task(Generic[P, R]):
             except BadArguments as error:
                 raise BadArguments(f"item {place}: {error}") from None
 
-    def _way(self) -> Door:
-        if self._door is None:
+    def _way(self) -> Enqueuer:
+        if self._enqueuer is None:
             raise ConfigError(f"task {self.name!r} belongs to no app here: it can be called, not enqueued")
-        return self._door
+        return self._enqueuer
 
     def _single_id(self, method: str) -> None:
         if self.template.unique is not None:

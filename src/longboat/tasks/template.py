@@ -10,7 +10,7 @@ from typing import Any, TypedDict
 import msgspec
 
 from longboat.core.clock import SYSTEM, Duration, seconds
-from longboat.core.constraints import Ties
+from longboat.core.constraints import Constraints
 from longboat.core.job import DEFAULT_KEEP, DEFAULT_QUEUE, MESSAGE_VERSION, Job, new_id, new_ids
 from longboat.errors import ConfigError
 from longboat.tasks.limits import Limit, Unique, check_limit, check_template, check_unique, rendered, short
@@ -58,23 +58,23 @@ class Template(msgspec.Struct):
     unique: Unique | None = None
 
     @property
-    def tied(self) -> bool:
+    def constrained(self) -> bool:
         """Whether jobs depend on their arguments beyond their payload."""
         return bool(self.limits or self.fair_by)
 
-    def ties(self, task: str, arguments: Mapping[str, Any]) -> Ties | None:
+    def constraints(self, task: str, arguments: Mapping[str, Any]) -> Constraints | None:
         """What ties a job with these arguments to others."""
-        if not self.tied:
+        if not self.constrained:
             return None
-        turn = short(rendered(self.fair_by, task, arguments)) if self.fair_by else ""
-        return Ties(gates=[limit.gate(task, arguments) for limit in self.limits], turn=turn)
+        fairness_key = short(rendered(self.fair_by, task, arguments)) if self.fair_by else ""
+        return Constraints(limits=[limit.for_arguments(task, arguments) for limit in self.limits], fairness_key=fairness_key)
 
-    def job(self, task: str, payload: bytes, ties: Ties | None = None) -> Job:
+    def job(self, task: str, payload: bytes, constraints: Constraints | None = None) -> Job:
         now = SYSTEM.now()
         delay = self.delay if self.run_at is None else max(0.0, self.run_at - now)
         name = self.id or new_id()
         job = Job(MESSAGE_VERSION, name, task, payload, self.queue, self.priority, delay, self.expires, self.keep, now)
-        job.ties = ties
+        job.constraints = constraints
         return job
 
     def jobs(self, task: str, payloads: Sequence[bytes]) -> list[Job]:

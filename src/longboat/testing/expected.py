@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from longboat.contract.broker import DEAD_KEPT, FORGOTTEN_AFTER, Consumer, Lease
-from longboat.core.constraints import Gate
+from longboat.core.constraints import JobLimit
 from longboat.core.job import (
     DEFAULT_KEEP,
     ENDED,
@@ -36,7 +36,7 @@ class Known:
     due: float = 0.0
     attempts: int = 0
     failures: int = 0
-    returns: int = 0
+    worker_deaths: int = 0
     ended: float = 0.0
     holder: Worker | None = None
     noted: bool = False
@@ -45,7 +45,7 @@ class Known:
     pending: set[str] = field(default_factory=set)
     """Parents that have not succeeded."""
     inputs: dict[str, bytes] = field(default_factory=dict)
-    shut_out: bool = False
+    blocked: bool = False
     """It waits for a limit."""
     spot: int | None = None
     """Where it stands, as the broker says, if turns decide that."""
@@ -59,11 +59,11 @@ class Known:
 
     @property
     def parked(self) -> bool:
-        return self.state is State.WAITING and not self.pending and not self.shut_out
+        return self.state is State.WAITING and not self.pending and not self.blocked
 
     @property
-    def gates(self) -> list[Gate]:
-        return self.job.ties.gates if self.job.ties else []
+    def limits(self) -> list[JobLimit]:
+        return self.job.constraints.limits if self.job.constraints else []
 
 
 @dataclass(eq=False, repr=False)
@@ -100,7 +100,7 @@ class Expected:
             self.places += 1
             expires = math.inf if job.expires is None else now + job.expires
             self.jobs[job.id] = known = Known(job, self.places, expires)
-            for parent in job.ties.after if job.ties else ():
+            for parent in job.constraints.after if job.constraints else ():
                 if self.jobs[parent].state is State.SUCCEEDED:
                     known.inputs[parent] = self.jobs[parent].result
                 else:
@@ -132,16 +132,16 @@ class Expected:
         known.holder = None
         match outcome:
             case Done(result):
-                self.charge(known)
+                self.count_attempt(known)
                 known.result = result
                 self.end(known, State.SUCCEEDED)
             case Retry(delay):
-                self.charge(known, failed=True)
-                known.returns = 0
+                self.count_attempt(known, failed=True)
+                known.worker_deaths = 0
                 self.place(known, delay)
-            case Dead(_, charged):
-                if charged:
-                    self.charge(known)
+            case Dead(_, counted):
+                if counted:
+                    self.count_attempt(known)
                 self.end(known, State.DEAD, failed=True)
             case Cancelled():
                 self.end(known, State.CANCELLED, failed=True)
@@ -152,7 +152,7 @@ class Expected:
                 if known.state is State.READY:
                     known.state, known.due = State.WAITING, self.clock.now() + patience
 
-    def charge(self, known: Known, failed: bool = False) -> None:
+    def count_attempt(self, known: Known, failed: bool = False) -> None:
         known.attempts += 1
         known.failures += failed
         known.expires = math.inf
@@ -162,15 +162,15 @@ class Expected:
         for lease, known in worker.held.items():
             self.stale.append((worker, lease))
             if died and known.noted:
-                self.charge(known, failed=True)
-            known.returns += died
+                self.count_attempt(known, failed=True)
+            known.worker_deaths += died
             self.place(known, 0.0)
         worker.held = {}
 
     def end(self, known: Known, state: State, failed: bool = False) -> None:
         known.state, known.ended, known.holder, known.unwanted = state, self.clock.now(), None, False
         known.failures += failed
-        known.shut_out = False
+        known.blocked = False
         if state is State.SUCCEEDED:
             self.let_go_of_followers(known)
             if known.job.keep == 0:

@@ -34,7 +34,7 @@ class NewMemory:
         return self.broker
 
     def inject(self, raw: bytes, queue: str) -> None:
-        with self.broker._store.turn() as now:
+        with self.broker._store.locked() as now:
             self.broker._store.add(Job(MESSAGE_VERSION, new_id(), "", b"", queue), raw, now)
 
 

@@ -77,9 +77,9 @@ class BrokerMachine(RuleBasedStateMachine):
     def begin(self, many: list[dict[str, Any]]) -> None:
         for fields in many:
             self.put(1, fields)
-        self._hire("a", TASKS)
+        self._register("a", TASKS)
         for queue in QUEUES:
-            self._hire(queue, ["known"])
+            self._register(queue, ["known"])
 
     @rule(n=st.integers(1, 4), fields=FIELDS)
     def put(self, n: int, fields: dict[str, Any]) -> None:
@@ -111,9 +111,9 @@ class BrokerMachine(RuleBasedStateMachine):
     # --- workers
 
     @rule(queue=st.sampled_from(QUEUES), tasks=st.sets(st.sampled_from(TASKS)))
-    def hire(self, queue: str, tasks: set[str]) -> None:
+    def register(self, queue: str, tasks: set[str]) -> None:
         if len(self.expected.workers) < 6:
-            self._hire(queue, tasks)
+            self._register(queue, tasks)
 
     @rule(data=st.data(), n=st.integers(1, 4))
     def receive(self, data: st.DataObject, n: int) -> None:
@@ -138,8 +138,8 @@ class BrokerMachine(RuleBasedStateMachine):
             self._hold(worker, lease, known)
 
     def _hold(self, worker: Worker, lease: Lease, known: Known) -> None:
-        facts = known.attempts + 1, known.returns, known.failures
-        assert (lease.attempt, lease.returns, lease.failures) == facts
+        facts = known.attempts + 1, known.worker_deaths, known.failures
+        assert (lease.attempt, lease.worker_deaths, lease.failures) == facts
         known.state, known.holder, known.noted = State.RUNNING, worker, False
         worker.held[lease] = known
 
@@ -254,12 +254,12 @@ class BrokerMachine(RuleBasedStateMachine):
 
     @precondition(lambda self: self.expected.jobs)
     @rule(data=st.data())
-    def revive(self, data: st.DataObject) -> None:
+    def retry(self, data: st.DataObject) -> None:
         known = self._a_job(data, State.DEAD)
         dead = known.state is State.DEAD
-        assert self.broker.inspector.revive([known.job.id]) == [known.job.id] * dead
+        assert self.broker.inspector.retry([known.job.id]) == [known.job.id] * dead
         if dead:
-            known.state, known.attempts, known.returns, known.expires = State.READY, 0, 0, math.inf
+            known.state, known.attempts, known.worker_deaths, known.expires = State.READY, 0, 0, math.inf
 
     @rule(state=st.sampled_from(State), queue=st.sampled_from((*QUEUES, None)), rare=st.integers(0, 3))
     def purge_or_prune(self, state: State, queue: str | None, rare: int) -> None:
@@ -324,14 +324,14 @@ class BrokerMachine(RuleBasedStateMachine):
 
     # --- drawing
 
-    def _hire(self, queue: str, tasks: Iterable[str]) -> None:
+    def _register(self, queue: str, tasks: Iterable[str]) -> None:
         known = frozenset(tasks)
         consumer = self.broker.consumer([queue], lease=LEASE, tasks=known, name="w")
         self.expected.workers.append(Worker(consumer, queue, known, self.clock.now()))
 
     def _a_worker(self, data: st.DataObject, rather: Callable[[Worker], bool] | None = None) -> Worker:
         if not self.expected.workers:
-            self._hire("a", ["known"])
+            self._register("a", ["known"])
         return data.draw(
             st.sampled_from([each for each in self.expected.workers if rather and rather(each)] or self.expected.workers)
         )

@@ -13,20 +13,20 @@ from hypothesis import strategies as st
 from hypothesis.stateful import initialize, rule
 
 from longboat.contract.broker import Lease, Settlement
-from longboat.core.constraints import Gate, Ties
+from longboat.core.constraints import Constraints, JobLimit
 from longboat.core.job import ENDED, Done, Job, Outcome, Park, Release, State
 from longboat.errors import UnknownParent
 from longboat.testing.expected import Known, Worker
 from longboat.testing.model import FIELDS, TASKS, BrokerMachine
 
-GATES = {gate.key: gate for gate in (Gate("one", 1), Gate("two", 2), Gate("rate", starts=2, per=70.0))}
+GATES = {limit.key: limit for limit in (JobLimit("one", 1), JobLimit("two", 2), JobLimit("rate", starts=2, per=70.0))}
 TURNS = "turns"
 """The queue of jobs that take turns."""
 PROMPTLY = 2.0
 """Seconds after which a job is back in its queue, whatever made room for it."""
 
 
-class TiedMachine(BrokerMachine):
+class ConstrainedMachine(BrokerMachine):
     """As BrokerMachine, with ties."""
 
     def __init__(self) -> None:
@@ -35,7 +35,7 @@ class TiedMachine(BrokerMachine):
 
     @initialize()
     def begin_turns(self) -> None:
-        self._hire(TURNS, [])
+        self._register(TURNS, [])
 
     # --- callers
 
@@ -43,26 +43,26 @@ class TiedMachine(BrokerMachine):
         data=st.data(),
         n=st.integers(1, 3),
         fields=FIELDS,
-        gates=st.lists(st.sampled_from(list(GATES)), unique=True, max_size=2),
+        limits=st.lists(st.sampled_from(list(GATES)), unique=True, max_size=2),
         few=st.booleans(),
     )
-    def put_tied(self, data: st.DataObject, n: int, fields: dict[str, Any], gates: list[str], few: bool) -> None:
+    def put_constrained(self, data: st.DataObject, n: int, fields: dict[str, Any], limits: list[str], few: bool) -> None:
         jobs: list[Job] = []
         for _ in range(n):
             parents = [job.id for job in jobs] + [known.job.id for known in self._possible_parents()]
             after = data.draw(st.lists(st.sampled_from(parents), max_size=2)) if parents and few else []
-            jobs.append(self._job(**fields, ties=Ties("flow", after, [GATES[key] for key in gates])))
+            jobs.append(self._job(**fields, constraints=Constraints("flow", after, [GATES[key] for key in limits])))
         self._put(jobs)
 
     @rule(fields=FIELDS, turns=st.lists(st.sampled_from(("x", "y", "z", "")), min_size=1, max_size=5))
     def put_turns(self, fields: dict[str, Any], turns: list[str]) -> None:
         fields = fields | {"queue": TURNS}
-        self._put([self._job(**fields, ties=Ties(turn=turn)) for turn in turns])
+        self._put([self._job(**fields, constraints=Constraints(fairness_key=fairness_key)) for fairness_key in turns])
 
     @rule(fields=FIELDS)
     def put_after_a_stranger(self, fields: dict[str, Any]) -> None:
         first, stranger = self._job(**fields), self._job(**fields)
-        child = self._job(**fields, ties=Ties(after=[first.id, stranger.id]))
+        child = self._job(**fields, constraints=Constraints(after=[first.id, stranger.id]))
         try:
             self.broker.put([first, child, stranger], token=("client", self.number + 1))
         except UnknownParent:
@@ -70,16 +70,16 @@ class TiedMachine(BrokerMachine):
         else:
             raise AssertionError("a job after one put later was taken")
 
-    def _job(self, *, ties: Ties | None = None, **fields: Any) -> Job:
-        return super()._job(ties=ties or self._ties(fields["tie"]), **fields)
+    def _job(self, *, constraints: Constraints | None = None, **fields: Any) -> Job:
+        return super()._job(constraints=constraints or self._constraints(fields["tie"]), **fields)
 
-    def _ties(self, tie: int) -> Ties | None:
+    def _constraints(self, tie: int) -> Constraints | None:
         """Those that jobs have wherever the machine needs some; most have none."""
         parents = [known for known in self._possible_parents() if known.state not in (State.DEAD, State.CANCELLED)]
         parents.sort(key=lambda known: known.state in (State.RUNNING, State.SUCCEEDED))
-        gates = {4: ["one"], 5: ["one"], 6: ["two"], 7: ["rate"], 8: ["two", "one"]}.get(tie, [])
+        limits = {4: ["one"], 5: ["one"], 6: ["two"], 7: ["rate"], 8: ["two", "one"]}.get(tie, [])
         after = [known.job.id for known in parents[-2:]] if tie in (8, 9) else []
-        return Ties(after=after, gates=[GATES[key] for key in gates]) if gates or after else None
+        return Constraints(after=after, limits=[GATES[key] for key in limits]) if limits or after else None
 
     def _possible_parents(self) -> list[Known]:
         """All but those that the broker may have forgotten already."""
@@ -99,7 +99,7 @@ class TiedMachine(BrokerMachine):
     def take_turns(self, data: st.DataObject, n: int) -> None:
         workers = [worker for worker in self.expected.workers if worker.queue == TURNS]
         if not workers and len(self.expected.workers) < 6:
-            self._hire(TURNS, [])
+            self._register(TURNS, [])
         elif workers:
             self._receive(data.draw(st.sampled_from(workers)), n)
 
@@ -116,7 +116,7 @@ class TiedMachine(BrokerMachine):
     def _receive(self, worker: Worker, n: int) -> None:
         self._follow()
         line = self.expected.next(worker, len(self.expected.jobs))
-        leases = self._received(worker, n, any(known.gates for known in line))
+        leases = self._received(worker, n, any(known.limits for known in line))
         for lease in leases:
             known = self.expected.jobs[lease.job.id]
             assert lease.job == known.job
@@ -125,7 +125,7 @@ class TiedMachine(BrokerMachine):
                 self._are_shut(line[:at], "passed over")
                 line = line[at + 1 :]
             else:
-                assert known.shut_out, f"{known} was received"
+                assert known.blocked, f"{known} was received"
                 assert not worker.paused
                 assert known.job.queue == worker.queue
             assert self._is_open(known), f"{known} was received though it is shut out"
@@ -147,34 +147,34 @@ class TiedMachine(BrokerMachine):
 
     def _hold(self, worker: Worker, lease: Lease, known: Known) -> None:
         super()._hold(worker, lease, known)
-        parents = known.job.ties.after if known.job.ties else []
+        parents = known.job.constraints.after if known.job.constraints else []
         assert list(lease.inputs) == [known.inputs[parent] for parent in parents]
-        known.shut_out, known.spot = False, None
-        for gate in known.gates:
-            self.starts[gate.key].append(self.clock.now())
+        known.blocked, known.spot = False, None
+        for limit in known.limits:
+            self.starts[limit.key].append(self.clock.now())
 
     def _an_outcome(self, data: st.DataObject, job: Job) -> Outcome:
         """What is parked and held back besides may be either: the contract does not say."""
         outcome = super()._an_outcome(data, job)
-        return Release() if isinstance(outcome, Park) and job.ties else outcome
+        return Release() if isinstance(outcome, Park) and job.constraints else outcome
 
     # --- limits
 
-    def _room(self, gate: Gate) -> int:
-        running = len(self._holders(gate.key))
-        started = self._started(gate)
-        rooms = [gate.running - running] if gate.running is not None else []
-        return max(0, min(rooms + ([gate.starts - started] if gate.starts is not None else [])))
+    def _room(self, limit: JobLimit) -> int:
+        running = len(self._holders(limit.key))
+        started = self._started(limit)
+        rooms = [limit.running - running] if limit.running is not None else []
+        return max(0, min(rooms + ([limit.starts - started] if limit.starts is not None else [])))
 
     def _holders(self, key: str) -> set[str]:
         jobs = self.expected.jobs.items()
         return {job_id for job_id, known in jobs if known.state is State.RUNNING and key in _keys(known)}
 
-    def _started(self, gate: Gate) -> int:
-        return sum(at > self.clock.now() - gate.per for at in self.starts[gate.key])
+    def _started(self, limit: JobLimit) -> int:
+        return sum(at > self.clock.now() - limit.per for at in self.starts[limit.key])
 
     def _is_open(self, known: Known) -> bool:
-        return all(self._room(gate) for gate in known.gates)
+        return all(self._room(limit) for limit in known.limits)
 
     def _are_shut(self, these: Iterable[Known], what: str) -> None:
         for known in these:
@@ -182,14 +182,14 @@ class TiedMachine(BrokerMachine):
 
     def _stuck(self) -> set[str]:
         """Jobs that wait for a limit although there is room for them, and nobody in their queue stands for it."""
-        return {job_id for job_id, known in self.expected.jobs.items() if known.shut_out and self._is_free(known)}
+        return {job_id for job_id, known in self.expected.jobs.items() if known.blocked and self._is_free(known)}
 
     def _is_free(self, waiting: Known) -> bool:
-        def stands_for(known: Known, gate: Gate) -> bool:
-            return known.state is State.READY and known.job.queue == waiting.job.queue and gate.key in _keys(known)
+        def stands_for(known: Known, limit: JobLimit) -> bool:
+            return known.state is State.READY and known.job.queue == waiting.job.queue and limit.key in _keys(known)
 
         jobs = self.expected.jobs.values()
-        return all(self._room(gate) > sum(stands_for(known, gate) for known in jobs) for gate in waiting.gates)
+        return all(self._room(limit) > sum(stands_for(known, limit) for known in jobs) for limit in waiting.limits)
 
     def _advance(self, seconds: float) -> None:
         self._follow()
@@ -205,15 +205,15 @@ class TiedMachine(BrokerMachine):
     def _follow(self) -> None:
         super()._follow()
         queued = [
-            known for known in self.expected.jobs.values() if known.gates and (known.state is State.READY or known.shut_out)
+            known for known in self.expected.jobs.values() if known.limits and (known.state is State.READY or known.blocked)
         ]
         for known, view in zip(queued, self.broker.inspector.find([known.job.id for known in queued]), strict=True):
             assert view is not None, f"{known} is lost"
             if view.state is State.WAITING:
-                assert known.shut_out or not self._is_open(known), f"{known} waits though nothing shuts it out"
-                known.state, known.shut_out = State.WAITING, True
+                assert known.blocked or not self._is_open(known), f"{known} waits though nothing shuts it out"
+                known.state, known.blocked = State.WAITING, True
             elif view.state is State.READY:
-                known.state, known.shut_out = State.READY, False
+                known.state, known.blocked = State.READY, False
         for spot, view in enumerate(self.broker.inspector.jobs(State.READY, queue=TURNS, limit=1000).jobs):
             self.expected.jobs[view.id].spot = spot
 
@@ -228,19 +228,19 @@ class TiedMachine(BrokerMachine):
         assert [known.job.priority for known in line] == sorted((known.job.priority for known in line), reverse=True)
         kinds: dict[tuple[int, str], list[int]] = {}
         for known in line:
-            turn = known.job.ties.turn if known.job.ties else ""
-            kinds.setdefault((known.job.priority, turn), []).append(known.place)
+            fairness_key = known.job.constraints.fairness_key if known.job.constraints else ""
+            kinds.setdefault((known.job.priority, fairness_key), []).append(known.place)
         assert all(places == sorted(places) for places in kinds.values()), f"not by age: {line}"
 
     def _limits_are_told_as_they_are(self) -> None:
-        views = dict(zip(GATES, self.broker.inspector.gates(list(GATES)), strict=True))
+        views = dict(zip(GATES, self.broker.inspector.limits(list(GATES)), strict=True))
         for key, view in views.items():
             running, holders, started = (view.running, set(view.holders), view.started) if view else (0, set(), None)
             assert (running, holders) == (len(self._holders(key)), self._holders(key))
             assert started is None or GATES[key].starts is None or started == self._started(GATES[key])
-        waiting = sum(known.shut_out for known in self.expected.jobs.values())
+        waiting = sum(known.blocked for known in self.expected.jobs.values())
         assert sum(view.waiting for view in views.values() if view) == waiting
 
 
 def _keys(known: Known) -> list[str]:
-    return [gate.key for gate in known.gates]
+    return [limit.key for limit in known.limits]

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from longboat.contract.kv import Board, Note
+from longboat.contract.kv import KV, Entry
 from longboat.core.clock import SYSTEM
 from longboat.core.job import Failure, Job
 from longboat.errors import BrokerError
@@ -41,8 +41,8 @@ class _Seen(NamedTuple):
 class Failures:
     """`add` may be called from any thread; `write` belongs to one."""
 
-    def __init__(self, board: Board) -> None:
-        self._board = board
+    def __init__(self, kv: KV) -> None:
+        self._kv = kv
         self._lock = threading.Lock()
         self._waiting: dict[str, _Seen] = {}
         """By fingerprint."""
@@ -71,13 +71,13 @@ class Failures:
 
     def _write(self, waiting: dict[str, _Seen]) -> None:
         """Takes out of `waiting` what is written."""
-        values = self._board.read(FAILURES, list(waiting))
+        values = self._kv.read(FAILURES, list(waiting))
         for (name, seen), value in zip(list(waiting.items()), values, strict=True):
-            while not self._swap(name, seen, value):
-                value = self._board.read(FAILURES, [name])[0]
+            while not self._compare_and_set(name, seen, value):
+                value = self._kv.read(FAILURES, [name])[0]
             del waiting[name]
 
-    def _swap(self, name: str, seen: _Seen, old: bytes | None) -> bool:
+    def _compare_and_set(self, name: str, seen: _Seen, old: bytes | None) -> bool:
         group = None if old is None else decoded(old, FailureGroup)
         failure = seen.failure
         if group is None:
@@ -85,14 +85,14 @@ class Failures:
             group = FailureGroup(name, failure.type, "", seen.task, 0, failure.at, failure.at, seen.job)
         group.message, group.last, group.job = failure.message[:LONGEST], failure.at, seen.job
         group.count += seen.times
-        return self._board.swap(FAILURES, Note(name, msgspec.msgpack.encode(group), FAILURES_KEPT), old=old)
+        return self._kv.compare_and_set(FAILURES, Entry(name, msgspec.msgpack.encode(group), FAILURES_KEPT), old=old)
 
     def _prune(self) -> None:
         """Several workers may do it at the same time: they find the same ones too many."""
         self._prune_at = SYSTEM.monotonic() + PRUNE_EVERY
-        surplus = failure_groups(self._board)[FAILURES_MOST:]
+        surplus = failure_groups(self._kv)[FAILURES_MOST:]
         if surplus:
-            self._board.write(FAILURES, [Note(group.fingerprint, None) for group in surplus])
+            self._kv.write(FAILURES, [Entry(group.fingerprint, None) for group in surplus])
         self._any_new = False
 
     def _take_back(self, waiting: Mapping[str, _Seen]) -> None:

@@ -10,7 +10,7 @@ from longboat.contract.broker import Consumer, Lease, Settlement
 from longboat.core.job import Release
 from longboat.executors.contract import Executor
 from longboat.worker.leases import Leases
-from longboat.worker.link import Link
+from longboat.worker.link import BrokerLink
 from longboat.worker.runner import Runner
 
 AHEAD = 0.1
@@ -93,7 +93,7 @@ class Fetcher:
 
     def __init__(
         self,
-        link: Link,
+        link: BrokerLink,
         runner: Runner,
         leases: Leases,
         room: Room,

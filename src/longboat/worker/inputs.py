@@ -15,14 +15,14 @@ from longboat.errors import Undecodable
 
 def fill(lease: Lease) -> None:
     """The lease's job gets its payload with its parents' results in it. Raises Undecodable for a payload that is no map."""
-    ties = lease.job.ties
-    if ties is None or not ties.into:
+    constraints = lease.job.constraints
+    if constraints is None or not constraints.into:
         return
     try:
         named: dict[str, Any] = msgspec.msgpack.decode(lease.job.payload, type=dict[str, msgspec.Raw])
     except (msgspec.MsgspecError, ValueError) as error:
         raise Undecodable(f"the arguments cannot be read: {error}") from None
-    for name, slots in ties.into.items():
+    for name, slots in constraints.into.items():
         named[name] = _value(slots, lease.inputs)
     lease.job = msgspec.structs.replace(lease.job, payload=codec.encode(named))
 

@@ -12,9 +12,9 @@ from time import monotonic
 
 from longboat.contract.broker import Consumer, Pulse
 from longboat.errors import BrokerError
-from longboat.executors.contract import Call, Ending
+from longboat.executors.contract import Call, CallEnd
 from longboat.observe.events import Bus, JobsLost
-from longboat.worker.link import Link
+from longboat.worker.link import BrokerLink
 from longboat.worker.runner import Runner
 
 BEAT = 1.0
@@ -29,7 +29,7 @@ KILL_AFTER = 5.0
 class Leases:
     """`nudge` and `beat_soon` may be called from any thread."""
 
-    def __init__(self, link: Link, runner: Runner, bus: Bus, name: str, beaten: Callable[[], None]) -> None:
+    def __init__(self, link: BrokerLink, runner: Runner, bus: Bus, name: str, beaten: Callable[[], None]) -> None:
         self._link = link
         self._runner = runner
         self._bus = bus
@@ -68,7 +68,7 @@ class Leases:
             now = monotonic()
             if calls or self._doomed:
                 self._keep_time(calls, now)
-                self._note(calls, now)
+                self._entry(calls, now)
             if now >= self._beat_at:
                 self._beat_at = now + BEAT
                 self._beaten()
@@ -93,12 +93,12 @@ class Leases:
     def _end(self, call: Call, now: float) -> None:
         if call.stopping is None:
             call.deadline = now + KILL_AFTER
-            self._runner.stop(call, Ending.TIMEOUT)
+            self._runner.stop(call, CallEnd.TIMEOUT)
         else:
             call.deadline = float("inf")
             self._runner.kill(call)
 
-    def _note(self, calls: list[Call], now: float) -> None:
+    def _entry(self, calls: list[Call], now: float) -> None:
         fresh = [call for call in calls if call.started and not call.noted and now - call.started >= NOTE_AFTER]
         if fresh:
             try:
@@ -131,4 +131,4 @@ class Leases:
             for call in list(self._runner.calls):
                 if call.lease.job.id in wanted and call.stopping is None:
                     call.deadline = now + KILL_AFTER
-                    self._runner.stop(call, Ending.CANCELLED)
+                    self._runner.stop(call, CallEnd.CANCELLED)

@@ -18,7 +18,7 @@ PAUSES = (0.05, 0.1, 0.2, 0.5, 1.0)
 """Seconds between tries while the broker fails; the last one repeated, so that it is found again within 1 s."""
 
 
-class Link:
+class BrokerLink:
     """The present consumer. Every call to the broker goes through `attempt`, which waits for a broker that fails."""
 
     def __init__(self, broker: Broker, options: WorkerOptions, tasks: Collection[str], name: str, bus: Bus) -> None:

@@ -31,7 +31,7 @@ class LoadReport:
         self._at: float | None = None
         self._rate = 0.0
 
-    def tend(self, now: float) -> float:
+    def run(self, now: float) -> float:
         ended = self._ended()
         if self._at is not None and now > self._at:
             self._rate = (self._rate + (ended - self._before) / (now - self._at)) / 2

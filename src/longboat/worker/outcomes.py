@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from longboat.contract.broker import LOST, Lease
 from longboat.core.job import Cancelled, Dead, Done, Failure, Outcome, Release, Retry
-from longboat.executors.contract import Ending, Reply
+from longboat.executors.contract import CallEnd, Reply
 from longboat.tasks.task import Settings
 
 CRASHES = 3
@@ -14,18 +14,18 @@ CRASHES = 3
 def outcome_of(lease: Lease, settings: Settings, reply: Reply, chance: float) -> Outcome:
     """`chance` in [0, 1) spreads the retries."""
     ending = reply.ending
-    if ending is Ending.RETURNED:
+    if ending is CallEnd.RETURNED:
         return Done(reply.result)
-    if ending is Ending.UNSTARTED:
+    if ending is CallEnd.UNSTARTED:
         return Release()
     failure = reply.failure or Failure(f"longboat.{ending.value.title()}", "")
-    if ending is Ending.CANCELLED:
+    if ending is CallEnd.CANCELLED:
         return Cancelled(failure)
     delay = None
-    if ending is Ending.KILLED:
+    if ending is CallEnd.KILLED:
         if lease.attempt < limit(settings):
             delay = settings.policy.delay(1, chance) or chance
-    elif ending is not Ending.REFUSED and reply.again:
+    elif ending is not CallEnd.REFUSED and reply.again:
         delay = settings.policy.delay(lease.attempt, chance)
     return Dead(failure) if delay is None else Retry(delay, failure)
 
@@ -40,4 +40,4 @@ def spent(lease: Lease, settings: Settings) -> Outcome | None:
     if lease.attempt <= limit(settings):
         return None
     made = lease.attempt - 1
-    return Dead(Failure(LOST, f"its worker died while it ran, again and again: {made} attempts were made"), charged=False)
+    return Dead(Failure(LOST, f"its worker died while it ran, again and again: {made} attempts were made"), counted=False)

@@ -25,8 +25,8 @@ GROUP = 32
 class Quarantine:
     """Holds suspects. Its thread lives only while there are some."""
 
-    def __init__(self, note: Callable[[Sequence[Lease]], None], submit: Callable[[Call], None]) -> None:
-        self._note = note
+    def __init__(self, entry: Callable[[Sequence[Lease]], None], submit: Callable[[Call], None]) -> None:
+        self._entry = entry
         self._submit = submit
         self._lock = threading.Lock()
         self._waiting: deque[Call] = deque()
@@ -73,7 +73,7 @@ class Quarantine:
                 group = self._next()
                 self._over.clear()
                 self._current = {call.lease for call in group}
-            self._note([call.lease for call in group])
+            self._entry([call.lease for call in group])
             for call in group:
                 call.noted = True
                 self._submit(call)
@@ -81,7 +81,7 @@ class Quarantine:
 
     def _next(self) -> list[Call]:
         group = [self._waiting.popleft()]
-        if group[0].lease.returns == 1:
-            while self._waiting and self._waiting[0].lease.returns == 1 and len(group) < GROUP:
+        if group[0].lease.worker_deaths == 1:
+            while self._waiting and self._waiting[0].lease.worker_deaths == 1 and len(group) < GROUP:
                 group.append(self._waiting.popleft())
         return group

@@ -8,9 +8,9 @@ from collections import deque
 from collections.abc import Sequence
 from time import monotonic
 
-from longboat.client.announcer import NAMES, OTHERS
+from longboat.client.enqueue_events import NAMES, OTHERS
 from longboat.contract.broker import Settlement
-from longboat.contract.kv import Board, Note
+from longboat.contract.kv import KV, Entry
 from longboat.core.clock import SYSTEM
 from longboat.core.job import Cancelled, Dead, Done, Failure, Job, Retry
 from longboat.executors.contract import Call
@@ -43,8 +43,8 @@ class _Bucket:
 class Recorder:
     """A chore of the steward's. `settled` belongs to who holds the settler's turn, `sample` to any thread."""
 
-    def __init__(self, board: Board, worker: str) -> None:
-        self._board = board
+    def __init__(self, kv: KV, worker: str) -> None:
+        self._kv = kv
         self._writer = f"{worker[:200]}:{os.urandom(6).hex()}"
         """Of its own: another process may have the same name, as one that was restarted has."""
         self._opened = 0
@@ -56,8 +56,8 @@ class Recorder:
         self._names: set[tuple[str, str]] = set()
         self._open: dict[Grain, _Bucket] = {}
         self._unwritten: dict[_Bucket, None] = {}
-        self._failures = Failures(board)
-        self._rollup = Rollup(board)
+        self._failures = Failures(kv)
+        self._rollup = Rollup(kv)
         self.seen = 0
         """Calls that have replied. Several threads add to it without a lock: it only decides which are sampled."""
         self.next_sample = 0
@@ -145,7 +145,7 @@ class Recorder:
 
     # --- the chore
 
-    def tend(self, now: float) -> float:
+    def run(self, now: float) -> float:
         with self._lock:
             self._take_samples()
             fresh, self._fresh = self._fresh, {}
@@ -154,10 +154,10 @@ class Recorder:
             for grain in GRAINS:
                 self._add(grain, fresh, now)
         for bucket in list(self._unwritten):
-            self._board.write(bucket.grain.space, [Note(bucket.key, encoded(bucket.slice), bucket.grain.keep)])
+            self._kv.write(bucket.grain.namespace, [Entry(bucket.key, encoded(bucket.slice), bucket.grain.keep)])
             del self._unwritten[bucket]
         self._failures.write()
-        self._rollup.tend(now)
+        self._rollup.run(now)
         return now + EVERY
 
     def _add(self, grain: Grain, fresh: Slice, now: float) -> None:

@@ -10,15 +10,15 @@ from longboat.contract.broker import CANCELLED, UNKNOWN_TASK, Lease, Settlement
 from longboat.core.clock import SYSTEM
 from longboat.core.job import Cancelled, Dead, Done, Failure, Outcome, Park, Retry
 from longboat.errors import Undecodable
-from longboat.executors.contract import BAD_PAYLOAD, Call, Ending, Executor, Reply
+from longboat.executors.contract import BAD_PAYLOAD, Call, CallEnd, Executor, Reply
 from longboat.observe.events import JobCancelled, JobDied, JobParked, JobRetried, JobSucceeded
 from longboat.tasks.task import ExecutorName, Registry
-from longboat.worker.feed import Feed
-from longboat.worker.heeding import Heeding
 from longboat.worker.inputs import fill
 from longboat.worker.outcomes import outcome_of, spent
+from longboat.worker.pause_filter import PauseFilter
 from longboat.worker.quarantine import Quarantine
 from longboat.worker.recorder import Recorder
+from longboat.worker.worker_events import WorkerEvents
 
 NAMES: tuple[ExecutorName, ...] = ("async", "thread", "process")
 
@@ -32,8 +32,8 @@ class Runner:
         executor: Callable[[str], Executor],
         settle: Callable[[Settlement], None],
         quarantine: Quarantine,
-        feed: Feed,
-        heeding: Heeding,
+        worker_events: WorkerEvents,
+        pause_filter: PauseFilter,
         recorder: Recorder,
         *,
         name: str,
@@ -43,8 +43,8 @@ class Runner:
         self._executor = executor
         self._settle = settle
         self._quarantine = quarantine
-        self._feed = feed
-        self._heeding = heeding
+        self._feed = worker_events
+        self._pause_filter = pause_filter
         self._recorder = recorder
         self._name = name
         self._patience = patience
@@ -62,10 +62,10 @@ class Runner:
             if task is None:
                 self._park(lease)
                 continue
-            if task.name in self._heeding.tasks:
-                self._settle(Settlement(lease, self._heeding.park(lease)))
+            if task.name in self._pause_filter.tasks:
+                self._settle(Settlement(lease, self._pause_filter.park(lease)))
                 continue
-            if lease.returns or lease.attempt > 1:
+            if lease.worker_deaths or lease.attempt > 1:
                 verdict = spent(lease, task.settings)
                 if verdict is not None:
                     self._give(lease, verdict)
@@ -73,7 +73,7 @@ class Runner:
             if lease.inputs and not self._filled(lease):
                 continue
             call = Call(lease, task)
-            if lease.returns:
+            if lease.worker_deaths:
                 suspects.append(call)
             else:
                 batches.setdefault(task.settings.executor, []).append(call)
@@ -106,13 +106,13 @@ class Runner:
         recorder.seen += 1
         if recorder.seen >= recorder.next_sample and call.started:
             recorder.sample(call)
-        feed = self._feed
-        if feed.every_job:
-            feed.ending(call)
-        if reply.ending is Ending.RETURNED:
-            if feed.every_job:
+        worker_events = self._feed
+        if worker_events.every_job:
+            worker_events.ending(call)
+        if reply.ending is CallEnd.RETURNED:
+            if worker_events.every_job:
                 job, seconds = lease.job, monotonic() - call.started
-                feed.emit(JobSucceeded(self._name, job.id, job.task, job.queue, lease.attempt, seconds))
+                worker_events.emit(JobSucceeded(self._name, job.id, job.task, job.queue, lease.attempt, seconds))
             self._settle(Settlement(lease, Done(reply.result)))
             return
         self._give(lease, outcome_of(lease, call.task.settings, reply, random.random()))
@@ -122,10 +122,10 @@ class Runner:
         calls = list(self.calls)
         self.calls.clear()
         for call in calls:
-            self.stop(call, Ending.CANCELLED)
+            self.stop(call, CallEnd.CANCELLED)
         return calls
 
-    def stop(self, call: Call, why: Ending) -> None:
+    def stop(self, call: Call, why: CallEnd) -> None:
         if self._quarantine.withdraw(call):
             self.done(call, Reply(why, failure=Failure(CANCELLED, "cancelled before it started")))
         else:
@@ -145,7 +145,7 @@ class Runner:
         if isinstance(outcome, Retry | Dead | Cancelled):
             failure = outcome.failure
             failure.attempt, failure.at, failure.worker = lease.attempt, SYSTEM.now(), self._name
-            if isinstance(outcome, Dead) and not outcome.charged:
+            if isinstance(outcome, Dead) and not outcome.counted:
                 failure.attempt -= 1
         self._settle(Settlement(lease, outcome))
         job = lease.job

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 
 from longboat.contract.broker import Consumer, Lease, Settlement
 from longboat.errors import BrokerError
-from longboat.worker.link import Link
+from longboat.worker.link import BrokerLink
 
 LOADED = 64
 """Outcomes in one batch that tell a loaded worker, for which waiting a little saves commits."""
@@ -22,7 +22,7 @@ class Settler:
 
     def __init__(
         self,
-        link: Link,
+        link: BrokerLink,
         suspect_settled: Callable[[Lease], None],
         record: Callable[[Sequence[Settlement]], None] = lambda _: None,
     ) -> None:
@@ -112,7 +112,7 @@ class Settler:
         self._settling = 0
         self._record(batch)
         for settlement in batch:
-            if settlement.lease.returns:
+            if settlement.lease.worker_deaths:
                 self._suspect_settled(settlement.lease)
 
     def _take(self) -> list[Settlement]:

@@ -16,31 +16,31 @@ from longboat.contract.broker import Broker, Lease
 from longboat.core.clock import SYSTEM
 from longboat.core.memory import resident
 from longboat.errors import BrokerError
-from longboat.executors.contract import Call, Ending, Executor, Reply
+from longboat.executors.contract import Call, CallEnd, Executor, Reply
 from longboat.executors.joblogs import listen_to_logs
 from longboat.observe.events import Bus, WorkerStarted, WorkerStopped, WorkerStopping
 from longboat.observe.metrics import Page, Sight, of_worker
-from longboat.observe.stream import Teller
-from longboat.operate.orders import Order
+from longboat.observe.stream import EventPublisher
+from longboat.operate.commands import Command
 from longboat.operate.scheduler import Scheduler
 from longboat.tasks.depends import Resources
 from longboat.tasks.task import Registry
-from longboat.worker.feed import Feed
 from longboat.worker.fetcher import Fetcher, Room
 from longboat.worker.health import Health
-from longboat.worker.heeding import Heeding
 from longboat.worker.leases import Leases
-from longboat.worker.link import Link
+from longboat.worker.link import BrokerLink
 from longboat.worker.load import LoadReport
-from longboat.worker.notebook import Notebook
-from longboat.worker.obeying import ORDERED, WORDS, Obeying
+from longboat.worker.maintenance import MaintenanceLoop, MaintenanceTask
 from longboat.worker.options import WorkerOptions
-from longboat.worker.presence import Presence
+from longboat.worker.pause_filter import PauseFilter
+from longboat.worker.progress_writer import ProgressWriter
 from longboat.worker.quarantine import Quarantine
+from longboat.worker.record_writer import WorkerRecordWriter
 from longboat.worker.recorder import Recorder
+from longboat.worker.remote_commands import COMMANDED, WORDS, RemoteCommands
 from longboat.worker.runner import Runner
 from longboat.worker.settler import Settler
-from longboat.worker.steward import Chore, Steward
+from longboat.worker.worker_events import WorkerEvents
 
 LAST_SECONDS = 1.0
 """Seconds that what was opened gets to close, at least."""
@@ -88,36 +88,44 @@ class Worker:
         self._closed = False
         self._inside = False
         self._resources = Resources()
-        self.feed = Feed(bus, Teller(broker.board, self.name), self.name)
-        self.link = Link(broker, options, registry.tasks.keys(), self.name, self.feed)
-        self.recorder = Recorder(broker.board, self.name)
-        self._notebook = Notebook(broker.board, self.feed.progressed)
+        self.worker_events = WorkerEvents(bus, EventPublisher(broker.kv, self.name), self.name)
+        self.link = BrokerLink(broker, options, registry.tasks.keys(), self.name, self.worker_events)
+        self.recorder = Recorder(broker.kv, self.name)
+        self._progress_writer = ProgressWriter(broker.kv, self.worker_events.progressed)
         self._wire()
 
     def _wire(self) -> None:
         """Make the services, each with those that it needs."""
-        board = self._broker.board
+        kv = self._broker.kv
         self._settler = Settler(self.link, lambda lease: self._quarantine.settled(lease), self.recorder.settled)
         self._quarantine = Quarantine(self._settler.started, lambda call: self._runner.submit(call))
-        heeding = Heeding(board, self.link, self.name)
+        pause_filter = PauseFilter(kv, self.link, self.name)
         self._runner = Runner(
             self._registry,
             self._executor,
             self._settler.add,
             self._quarantine,
-            self.feed,
-            heeding,
+            self.worker_events,
+            pause_filter,
             self.recorder,
             name=self.name,
             patience=self._options.patience,
         )
-        self.feed.calls, self.feed.ended = self._runner.calls, self.ended
-        self._presence = self._make_presence()
+        self.worker_events.calls, self.worker_events.ended = self._runner.calls, self.ended
+        self._record_writer = self._make_record_writer()
         scheduler = Scheduler(self._broker, self._registry.schedules)
-        obeying = Obeying(board, self.name, self._obey)
-        chores: list[Chore] = [heeding, obeying, scheduler, self._notebook, self.recorder, self._presence, self.feed]
-        self._steward = Steward(chores)
-        self._leases = Leases(self.link, self._runner, self.feed, self.name, self._after_beat)
+        remote_commands = RemoteCommands(kv, self.name, self._execute)
+        chores: list[MaintenanceTask] = [
+            pause_filter,
+            remote_commands,
+            scheduler,
+            self._progress_writer,
+            self.recorder,
+            self._record_writer,
+            self.worker_events,
+        ]
+        self._maintenance = MaintenanceLoop(chores)
+        self._leases = Leases(self.link, self._runner, self.worker_events, self.name, self._after_beat)
         self._fetcher = Fetcher(
             self.link,
             self._runner,
@@ -136,9 +144,9 @@ class Worker:
         """Calls that have replied."""
         return sum(self._runner.ended.values())
 
-    def _make_presence(self) -> Presence:
-        return Presence(
-            self._broker.board,
+    def _make_record_writer(self) -> WorkerRecordWriter:
+        return WorkerRecordWriter(
+            self._broker.kv,
             self.name,
             list(self._options.queues),
             sorted(self._registry.tasks),
@@ -169,13 +177,13 @@ class Worker:
         self.link.consumer()
         self._settler.start()
         self._leases.start()
-        self._steward.start()
+        self._maintenance.start()
         self._fetcher.start()
         if self._options.health_port is not None:
             self.health = self._make_health(self._options.health_port)
             self.health.start()
         queues = list(self._options.queues)
-        self.feed.emit(WorkerStarted(self.name, self._address, queues, len(self._registry.tasks)))
+        self.worker_events.emit(WorkerStarted(self.name, self._address, queues, len(self._registry.tasks)))
 
     def finish(self, reason: str) -> None:
         """Say that this worker has nothing more to do; the first reason stays. Returns at once."""
@@ -183,16 +191,16 @@ class Worker:
             self.reason = reason
             self.finished.set()
 
-    def _obey(self, order: Order) -> None:
-        logging.getLogger("longboat").warning("worker %s is told to %s", self.name, WORDS[order])
-        if order is Order.STOP:
+    def _execute(self, command: Command) -> None:
+        logging.getLogger("longboat").warning("worker %s is told to %s", self.name, WORDS[command])
+        if command is Command.STOP:
             self._fetcher.hush(True)
-            self.finish(ORDERED)
+            self.finish(COMMANDED)
             if self._inside:  # whoever entered the block need not have asked whether it has finished
                 threading.Thread(target=self.close, name="longboat-stop", daemon=True).start()
         elif not self.finished.is_set():
-            self._fetcher.hush(order is Order.QUIET)
-        self._presence.tend(SYSTEM.now())
+            self._fetcher.hush(command is Command.QUIET)
+        self._record_writer.run(SYSTEM.now())
 
     def _state(self) -> str:
         if self.finished.is_set():
@@ -221,14 +229,14 @@ class Worker:
         """Senders end before receivers: fetcher, executors, settler; the heartbeat last, as long jobs are waited for."""
         self.finish("closed")
         if self._runner.calls:
-            self.feed.emit(WorkerStopping(self.name, len(self._runner.calls), grace))
+            self.worker_events.emit(WorkerStopping(self.name, len(self._runner.calls), grace))
         # A broker that is down must not hold up the end: its calls are given up once the grace is over.
         deadline = threading.Timer(grace, self.link.closing.set)
         deadline.daemon = True
         deadline.start()
         self._fetcher.close()
         for call in self._quarantine.empty():
-            self._runner.done(call, Reply(Ending.UNSTARTED))
+            self._runner.done(call, Reply(CallEnd.UNSTARTED))
         closers = [threading.Thread(target=one.close, args=(grace,)) for one in list(self._executors.values())]
         for closer in closers:
             closer.start()
@@ -236,20 +244,20 @@ class Worker:
             closer.join()
         self._settler.close()
         self._close_resources(grace)
-        answers = self._steward.close()
+        answers = self._maintenance.close()
         if answers:
             self._leave()
         self._leases.close()
         deadline.cancel()
         self.link.close()
-        self.feed.emit(WorkerStopped(self.name, self.ended()))
-        self.feed.leave(LAST_SECONDS, answers=answers)
+        self.worker_events.emit(WorkerStopped(self.name, self.ended()))
+        self.worker_events.leave(LAST_SECONDS, answers=answers)
         if self.health is not None:
             self.health.close()
 
     def _leave(self) -> None:
         with contextlib.suppress(BrokerError):  # then its card is believed for some seconds more
-            self._presence.leave()
+            self._record_writer.leave()
 
     def _close_resources(self, grace: float) -> None:
         if self._loop is None or self._loop.is_closed():
@@ -263,7 +271,7 @@ class Worker:
     def report_load(self, tell: Callable[[str], None]) -> None:
         """Tell each second how much there is to do here and how busy this worker is; before it is opened."""
         report = LoadReport(self._broker, self._options.queues, self.ended, self._busy, tell)
-        self._steward.add(report)
+        self._maintenance.add(report)
 
     def _busy(self) -> float:
         """The part of the slots in use, of the executor that is busiest."""
@@ -338,16 +346,16 @@ class Worker:
         if name == "thread":
             from longboat.executors.threads import ThreadExecutor
 
-            return ThreadExecutor(self._options.threads, self._done, self._notebook, self._resources)
+            return ThreadExecutor(self._options.threads, self._done, self._progress_writer, self._resources)
         if name == "process":
             from longboat.executors.processes import ProcessExecutor
 
             memory = self._options.max_memory
-            return ProcessExecutor(self._options.processes, self._done, max_memory=memory, voice=self._notebook)
+            return ProcessExecutor(self._options.processes, self._done, max_memory=memory, job_channel=self._progress_writer)
         from longboat.executors.asyncio import AsyncioExecutor
 
         assert self._loop is not None
-        return AsyncioExecutor(self._options.concurrency, self._done, self._loop, self._notebook, self._resources)
+        return AsyncioExecutor(self._options.concurrency, self._done, self._loop, self._progress_writer, self._resources)
 
     def _done(self, call: Call, reply: Reply) -> None:
         self._runner.done(call, reply)

@@ -14,7 +14,7 @@ import pytest
 from executor_rig import Rig, rigged, running_loop, until
 
 from longboat.executors.asyncio import AsyncioExecutor
-from longboat.executors.contract import Ending
+from longboat.executors.contract import CallEnd
 
 
 async def cancel_oneself() -> None:
@@ -33,7 +33,7 @@ async def block(begun: str, release: str) -> str:
 def test_a_cancellation_that_nobody_asked_for_is_a_failure() -> None:
     with rigged("async") as rig:
         reply = rig.run(cancel_oneself)
-        assert reply.ending is Ending.RAISED
+        assert reply.ending is CallEnd.RAISED
         assert reply.failure is not None
         assert reply.failure.type == "asyncio.exceptions.CancelledError"
 
@@ -42,12 +42,12 @@ def test_a_call_in_a_loop_that_is_blocked_is_killed_promptly(tmp_path: Path) -> 
     with rigged("async") as rig:
         call = rig.begin(block, tmp_path / "begun", str(tmp_path / "release"))
         waiting = rig.submit(tasks.add, 1, 2)
-        rig.executor.stop(call, Ending.TIMEOUT)
+        rig.executor.stop(call, CallEnd.TIMEOUT)
         rig.executor.kill(call)
-        assert rig.reply(call, 1).ending is Ending.TIMEOUT
-        rig.executor.stop(waiting, Ending.CANCELLED)
+        assert rig.reply(call, 1).ending is CallEnd.TIMEOUT
+        rig.executor.stop(waiting, CallEnd.CANCELLED)
         rig.executor.kill(waiting)
-        assert rig.reply(waiting, 1).ending is Ending.CANCELLED
+        assert rig.reply(waiting, 1).ending is CallEnd.CANCELLED
         (tmp_path / "release").touch()
         assert rig.result(rig.submit(tasks.add, 1, 2)) == 3
         assert waiting.started == 0.0
@@ -58,11 +58,11 @@ def test_a_call_that_is_stopped_before_its_first_step_never_runs(tmp_path: Path)
         first = rig.begin(block, tmp_path / "begun", str(tmp_path / "release"))
         second = rig.submit(tasks.log, str(tmp_path / "log"), "ran")
         loop: asyncio.AbstractEventLoop = rig.executor._loop  # type: ignore[attr-defined]
-        loop.call_soon_threadsafe(lambda: rig.executor.stop(second, Ending.CANCELLED))
+        loop.call_soon_threadsafe(lambda: rig.executor.stop(second, CallEnd.CANCELLED))
         loop.call_soon_threadsafe(lambda: rig.executor._cancel(second))  # type: ignore[attr-defined]
         (tmp_path / "release").touch()
         assert rig.result(first) == "released"
-        assert rig.reply(second).ending is Ending.CANCELLED
+        assert rig.reply(second).ending is CallEnd.CANCELLED
         assert not (tmp_path / "log").exists()
 
 
@@ -93,9 +93,9 @@ def test_it_runs_on_uvloop(tmp_path: Path) -> None:
         rig.executor.submit([rig.call(tasks.add, n, 1) for n in range(1000)])
         rig.wait(1000)
         call = rig.begin(tasks.hold, tmp_path / "begun", str(tmp_path / "release"))
-        rig.executor.stop(call, Ending.TIMEOUT)
-        assert rig.reply(call).ending is Ending.TIMEOUT
-        assert rig.run(tasks.blow, "exit").ending is Ending.RAISED
+        rig.executor.stop(call, CallEnd.TIMEOUT)
+        assert rig.reply(call).ending is CallEnd.TIMEOUT
+        assert rig.run(tasks.blow, "exit").ending is CallEnd.RAISED
         rig.executor.close(1)
 
 
@@ -104,7 +104,7 @@ def test_a_loop_that_was_closed_takes_nothing() -> None:
     loop.close()
     rig = Rig("async")
     rig.executor = AsyncioExecutor(2, rig.done, loop)
-    assert rig.run(tasks.add, 1, 2).ending is Ending.UNSTARTED
+    assert rig.run(tasks.add, 1, 2).ending is CallEnd.UNSTARTED
     rig.executor.close(1)
 
 

@@ -15,7 +15,7 @@ from executor_rig import KINDS, Rig, rigged, until
 from longboat.contract import broker
 from longboat.core import codec
 from longboat.core.job import Failure
-from longboat.executors.contract import BAD_PAYLOAD, BAD_RESULT, TIMEOUT, Ending
+from longboat.executors.contract import BAD_PAYLOAD, BAD_RESULT, TIMEOUT, CallEnd
 from longboat.tasks.task import ExecutorName
 
 
@@ -39,7 +39,7 @@ def single(kind: ExecutorName) -> Iterator[Rig]:
 
 def failure_of(rig: Rig, *call: object) -> Failure:
     reply = rig.run(*call)  # type: ignore[arg-type]
-    assert reply.ending is Ending.RAISED
+    assert reply.ending is CallEnd.RAISED
     assert reply.failure is not None
     assert codec.decode_failures(codec.encode_failures([reply.failure])) == [reply.failure]
     assert len(reply.failure.message) < 40_000
@@ -58,7 +58,7 @@ def test_each_call_replies_once_with_its_result(rig: Rig) -> None:
     rig.wait(1000)
     assert [rig.result(call) for call in calls[::100]] == list(range(1, 1001, 100))
     assert len(rig.replies) == 1000
-    assert all(reply.ending is Ending.RETURNED and reply.failure is None for _, reply in rig.replies)
+    assert all(reply.ending is CallEnd.RETURNED and reply.failure is None for _, reply in rig.replies)
 
 
 def test_calls_start_in_order(single: Rig, tmp_path: Path) -> None:
@@ -158,7 +158,7 @@ def test_a_payload_that_does_not_fit_is_refused(rig: Rig, payload: bytes) -> Non
     call = rig.call(tasks.add, payload=payload)
     rig.executor.submit([call])
     reply = rig.reply(call)
-    assert reply.ending is Ending.REFUSED
+    assert reply.ending is CallEnd.REFUSED
     assert reply.failure is not None
     assert reply.failure.type == BAD_PAYLOAD
     assert reply.failure.message
@@ -178,8 +178,8 @@ def test_a_result_that_cannot_be_stored_is_that_attempts_failure(rig: Rig, what:
 # --- stopping
 
 
-@pytest.mark.parametrize(("why", "type"), [(Ending.TIMEOUT, TIMEOUT), (Ending.CANCELLED, broker.CANCELLED)])
-def test_a_running_call_that_is_stopped_ends_with_the_reason(rig: Rig, tmp_path: Path, why: Ending, type: str) -> None:
+@pytest.mark.parametrize(("why", "type"), [(CallEnd.TIMEOUT, TIMEOUT), (CallEnd.CANCELLED, broker.CANCELLED)])
+def test_a_running_call_that_is_stopped_ends_with_the_reason(rig: Rig, tmp_path: Path, why: CallEnd, type: str) -> None:
     task = rig.task(tasks.hold, timeout=1.5, retry_on=())
     call = rig.begin(task, tmp_path / "begun", str(tmp_path / "never"))
     rig.executor.stop(call, why)
@@ -189,21 +189,21 @@ def test_a_running_call_that_is_stopped_ends_with_the_reason(rig: Rig, tmp_path:
     assert reply.failure is not None
     assert reply.failure.type == type
     assert "hold" in reply.failure.traceback
-    assert ("timeout of 1.5 s" in reply.failure.message) == (why is Ending.TIMEOUT)
+    assert ("timeout of 1.5 s" in reply.failure.message) == (why is CallEnd.TIMEOUT)
 
 
 def test_a_result_counts_though_the_call_was_stopped(rig: Rig, tmp_path: Path) -> None:
     call = rig.begin(tasks.polite, tmp_path / "begun")
-    rig.executor.stop(call, Ending.TIMEOUT)
-    assert rig.reply(call).ending is Ending.RETURNED
+    rig.executor.stop(call, CallEnd.TIMEOUT)
+    assert rig.reply(call).ending is CallEnd.RETURNED
     assert rig.result(call) == "returned all the same"
 
 
 def test_what_a_stopped_call_raises_is_told_with_the_reason(rig: Rig, tmp_path: Path) -> None:
     call = rig.begin(tasks.clumsy, tmp_path / "begun")
-    rig.executor.stop(call, Ending.CANCELLED)
+    rig.executor.stop(call, CallEnd.CANCELLED)
     reply = rig.reply(call)
-    assert reply.ending is Ending.CANCELLED
+    assert reply.ending is CallEnd.CANCELLED
     assert reply.failure is not None
     assert "KeyError: 'while cleaning up'" in reply.failure.message
     assert "clumsy" in reply.failure.traceback
@@ -213,15 +213,15 @@ def test_what_a_stopped_call_raises_is_told_with_the_reason(rig: Rig, tmp_path: 
 def test_a_waiting_call_that_is_stopped_ends_at_once_and_never_runs(single: Rig, tmp_path: Path, hard: bool) -> None:
     first = single.begin(tasks.hold, tmp_path / "begun", str(tmp_path / "release"))
     waiting = [single.submit(tasks.log, str(tmp_path / "log"), str(n)) for n in range(3)]
-    single.executor.stop(waiting[1], Ending.TIMEOUT)
+    single.executor.stop(waiting[1], CallEnd.TIMEOUT)
     if hard:
         single.executor.kill(waiting[1])
     reply = single.reply(waiting[1])
-    assert reply.ending is Ending.TIMEOUT
+    assert reply.ending is CallEnd.TIMEOUT
     assert reply.failure is not None
     assert waiting[1].started == 0.0
     (tmp_path / "release").touch()
-    assert [single.reply(call).ending for call in (first, waiting[0], waiting[2])] == [Ending.RETURNED] * 3
+    assert [single.reply(call).ending for call in (first, waiting[0], waiting[2])] == [CallEnd.RETURNED] * 3
     assert (tmp_path / "log").read_text().split() == ["0", "2"]
 
 
@@ -229,12 +229,12 @@ def test_a_call_that_does_not_stop_is_killed_and_its_slot_is_of_use_again(single
     begun, release = tmp_path / "begun", tmp_path / "release"
     call = single.begin(tasks.stubborn, begun, str(release))
     after = single.submit(tasks.add, 1, 2)
-    single.executor.stop(call, Ending.TIMEOUT)
+    single.executor.stop(call, CallEnd.TIMEOUT)
     if single.kind != "thread":
         until(Path(f"{begun}.told").exists)
     single.executor.kill(call)
     reply = single.reply(call, 2)
-    assert reply.ending is Ending.TIMEOUT
+    assert reply.ending is CallEnd.TIMEOUT
     assert reply.failure is not None
     assert reply.failure.type == TIMEOUT
     assert "asked to" in reply.failure.message or "cancelled" in reply.failure.message
@@ -248,16 +248,16 @@ def test_a_call_that_does_not_stop_is_killed_and_its_slot_is_of_use_again(single
 def test_a_kill_without_a_stop_is_a_cancellation(single: Rig, tmp_path: Path) -> None:
     call = single.begin(tasks.stubborn, tmp_path / "begun", str(tmp_path / "release"))
     single.executor.kill(call)
-    assert single.reply(call).ending is Ending.CANCELLED
+    assert single.reply(call).ending is CallEnd.CANCELLED
     (tmp_path / "release").touch()
 
 
 def test_stop_and_kill_of_what_has_ended_do_nothing(rig: Rig) -> None:
     call = rig.submit(tasks.add, 1, 2)
     assert rig.result(call) == 3
-    rig.executor.stop(call, Ending.TIMEOUT)
+    rig.executor.stop(call, CallEnd.TIMEOUT)
     rig.executor.kill(call)
-    rig.executor.stop(rig.call(tasks.add, 1, 2), Ending.TIMEOUT)  # one that was never submitted
+    rig.executor.stop(rig.call(tasks.add, 1, 2), CallEnd.TIMEOUT)  # one that was never submitted
     assert [rig.result(rig.submit(tasks.add, n, 1)) for n in range(5)] == [1, 2, 3, 4, 5]
     assert len(rig.replies) == 6
     assert not rig.executor.worn
@@ -268,10 +268,10 @@ def test_stops_at_any_moment_hurt_nobody_else(rig: Rig) -> None:
         calls = [rig.call(tasks.span, 0.0) for _ in range(50)]
         rig.executor.submit(calls)
         for call in calls[::3]:
-            rig.executor.stop(call, Ending.CANCELLED)
+            rig.executor.stop(call, CallEnd.CANCELLED)
         for place, call in enumerate(calls):
             ending = rig.reply(call).ending
-            assert ending is Ending.RETURNED or (place % 3 == 0 and ending is Ending.CANCELLED), (place, rig.reply(call))
+            assert ending is CallEnd.RETURNED or (place % 3 == 0 and ending is CallEnd.CANCELLED), (place, rig.reply(call))
 
 
 # --- closing
@@ -284,13 +284,13 @@ def test_close_hands_back_what_waits_and_lets_the_rest_end(kind: ExecutorName, t
         rig.executor.submit(waiting)
         closing = threading.Thread(target=rig.executor.close, args=(60,))
         closing.start()
-        assert {rig.reply(call).ending for call in waiting} == {Ending.UNSTARTED}
+        assert {rig.reply(call).ending for call in waiting} == {CallEnd.UNSTARTED}
         assert all(rig.reply(call).failure is None for call in waiting)
         late = rig.submit(tasks.add, 1, 2)
-        assert rig.reply(late).ending is Ending.UNSTARTED
+        assert rig.reply(late).ending is CallEnd.UNSTARTED
         assert closing.is_alive()
         (tmp_path / "release").touch()
-        assert rig.reply(first).ending is Ending.RETURNED
+        assert rig.reply(first).ending is CallEnd.RETURNED
         closing.join(10)
         assert not closing.is_alive()
         assert not (tmp_path / "log").exists()
@@ -304,7 +304,7 @@ def test_what_outlives_the_grace_is_handed_back(kind: ExecutorName, tmp_path: Pa
         rig.executor.close(0.2)
         assert 0.2 <= time.monotonic() - before < 2.5
         assert [one for one, _ in rig.replies] == [call]
-        assert rig.reply(call).ending is Ending.UNSTARTED
+        assert rig.reply(call).ending is CallEnd.UNSTARTED
         assert rig.reply(call).failure is None
         (tmp_path / "release").touch()
 
@@ -314,20 +314,20 @@ def test_a_second_close_shortens_the_first(kind: ExecutorName, tmp_path: Path) -
         call = rig.begin(tasks.stubborn, tmp_path / "begun", str(tmp_path / "release"))
         closing = threading.Thread(target=rig.executor.close, args=(600,))
         closing.start()
-        until(lambda: rig.reply(rig.submit(tasks.add, 1, 2)).ending is Ending.UNSTARTED)
+        until(lambda: rig.reply(rig.submit(tasks.add, 1, 2)).ending is CallEnd.UNSTARTED)
         rig.executor.close(0.1)
         closing.join(5)
         assert not closing.is_alive()
-        assert rig.reply(call).ending is Ending.UNSTARTED
+        assert rig.reply(call).ending is CallEnd.UNSTARTED
         (tmp_path / "release").touch()
 
 
 def test_a_call_that_was_stopped_keeps_that_reason_when_close_kills_it(kind: ExecutorName, tmp_path: Path) -> None:
     with rigged(kind) as rig:
         call = rig.begin(tasks.stubborn, tmp_path / "begun", str(tmp_path / "release"))
-        rig.executor.stop(call, Ending.CANCELLED)
+        rig.executor.stop(call, CallEnd.CANCELLED)
         rig.executor.close(0)
-        assert rig.reply(call).ending is Ending.CANCELLED
+        assert rig.reply(call).ending is CallEnd.CANCELLED
         (tmp_path / "release").touch()
 
 
@@ -335,7 +335,7 @@ def test_closing_unused_and_twice_is_harmless(kind: ExecutorName) -> None:
     with rigged(kind) as rig:
         rig.executor.close(5)
         rig.executor.close(0)
-        assert rig.run(tasks.add, 1, 2).ending is Ending.UNSTARTED
+        assert rig.run(tasks.add, 1, 2).ending is CallEnd.UNSTARTED
 
 
 def test_close_leaves_no_thread_behind(kind: ExecutorName) -> None:

@@ -18,8 +18,8 @@ from executor_rig import Rig, rigged, until
 
 from longboat.contract.broker import UNKNOWN_TASK
 from longboat.core.job import Failure
-from longboat.executors import crew
-from longboat.executors.contract import KILLED, TIMEOUT, Call, Ending
+from longboat.executors import process_pool
+from longboat.executors.contract import KILLED, TIMEOUT, Call, CallEnd
 from longboat.tasks.task import Task
 
 
@@ -48,7 +48,7 @@ def pids(rig: Rig, count: int = 2) -> set[int]:
 
 def killed(rig: Rig, call: Call) -> Failure:
     reply = rig.reply(call)
-    assert (reply.ending, reply.again) == (Ending.KILLED, True)
+    assert (reply.ending, reply.again) == (CallEnd.KILLED, True)
     assert reply.failure is not None
     assert reply.failure.type == KILLED
     return reply.failure
@@ -76,7 +76,7 @@ def test_a_deaths_neighbours_run_once_and_are_not_blamed(rig: Rig, tmp_path: Pat
     rig.executor.submit([call for n in range(8) for call in [*calls[n * 50 : n * 50 + 50], pills[n]]])
     for pill in pills:
         killed(rig, pill)
-    assert {rig.reply(call).ending for call in calls} == {Ending.RETURNED}
+    assert {rig.reply(call).ending for call in calls} == {CallEnd.RETURNED}
     lines = [line for line in Path(path).read_text().split() if line != "warm"]
     assert sorted(map(int, lines)) == list(range(400))
 
@@ -117,7 +117,7 @@ def test_a_task_that_closes_every_descriptor_costs_its_own_child_only(rig: Rig) 
 
 def test_a_task_that_closes_the_standard_streams_hurts_nobody(single: Rig) -> None:
     for _ in range(2):
-        assert single.run(tasks.close_standard).ending in (Ending.RETURNED, Ending.RAISED)
+        assert single.run(tasks.close_standard).ending in (CallEnd.RETURNED, CallEnd.RAISED)
     assert single.result(single.submit(tasks.add, 1, 2)) == 3
 
 
@@ -152,7 +152,7 @@ def test_what_tasks_start_can_be_terminated(rig: Rig) -> None:
 def test_a_stop_does_not_change_the_child(single: Rig, tmp_path: Path) -> None:
     before = pids(single, 1)
     call = single.begin(tasks.swallow, tmp_path / "begun")
-    single.executor.stop(call, Ending.TIMEOUT)
+    single.executor.stop(call, CallEnd.TIMEOUT)
     assert single.result(call) == "caught"
     assert pids(single, 1) == before
 
@@ -160,10 +160,10 @@ def test_a_stop_does_not_change_the_child(single: Rig, tmp_path: Path) -> None:
 def test_c_code_that_holds_the_gil_is_killed(single: Rig, tmp_path: Path) -> None:
     call = single.begin(single.task(tasks.bury_in_c, timeout=1), tmp_path / "begun")
     after = single.submit(tasks.add, 1, 2)
-    single.executor.stop(call, Ending.TIMEOUT)
+    single.executor.stop(call, CallEnd.TIMEOUT)
     single.executor.kill(call)
     reply = single.reply(call, 3)
-    assert reply.ending is Ending.TIMEOUT
+    assert reply.ending is CallEnd.TIMEOUT
     assert reply.failure is not None
     assert reply.failure.type == TIMEOUT
     assert "timeout of 1 s; it was still running" in reply.failure.message
@@ -177,7 +177,7 @@ def test_no_call_waits_behind_a_slow_one_while_a_child_idles(rig: Rig, tmp_path:
     slow = rig.call(tasks.nap, str(tmp_path / "release"))
     quick = [rig.call(tasks.nap, "") for _ in range(100)]
     rig.executor.submit([slow, *quick])
-    assert {rig.reply(call).ending for call in quick} == {Ending.RETURNED}
+    assert {rig.reply(call).ending for call in quick} == {CallEnd.RETURNED}
     assert slow not in [call for call, _ in rig.replies]
     (tmp_path / "release").touch()
     rig.reply(slow)
@@ -226,7 +226,7 @@ def test_a_function_that_cannot_be_found_in_a_child_is_refused(rig: Rig) -> None
 
     local.__module__ = "no.such.module"
     reply = rig.run(tasks.make_task(local, "process"))
-    assert (reply.ending, reply.again) == (Ending.REFUSED, False)
+    assert (reply.ending, reply.again) == (CallEnd.REFUSED, False)
     assert reply.failure is not None
     assert reply.failure.type == UNKNOWN_TASK
     assert "No module named 'no'" in reply.failure.message
@@ -301,7 +301,7 @@ executor.close(1)
 """
     done = subprocess.run(script(tmp_path, text), capture_output=True, text=True, timeout=60, check=False)
     first, message = done.stdout.splitlines()
-    assert first == f"('refused', '{crew.NO_CHILD}', False)"
+    assert first == f"('refused', '{process_pool.NO_CHILD}', False)"
     assert "__main__" in message
     assert 3 <= done.stderr.count("RuntimeError: not here") < 10
 
@@ -310,7 +310,7 @@ def test_a_program_that_forgets_to_close_ends_all_the_same(tmp_path: Path) -> No
     text = """
 if __name__ == "__main__":
     executor, replies = run(1, 2)
-    print(*sorted(link.process.pid for link in executor._crew._links))
+    print(*sorted(link.process.pid for link in executor._pool._links))
 """
     done = subprocess.run(script(tmp_path, text), capture_output=True, text=True, timeout=30, check=True)
     assert done.stderr == ""

@@ -8,7 +8,7 @@ from pathlib import Path
 import executor_tasks as tasks
 from executor_rig import rigged, until
 
-from longboat.executors.contract import Ending
+from longboat.executors.contract import CallEnd
 
 
 def threads() -> list[threading.Thread]:
@@ -38,9 +38,9 @@ def test_an_abandoned_thread_is_replaced_and_ends_with_its_call(tmp_path: Path) 
         calls = [rig.begin(tasks.stubborn, tmp_path / f"begun{n}", release) for n in range(2)]
         assert not rig.executor.worn
         for call in calls:
-            rig.executor.stop(call, Ending.TIMEOUT)
+            rig.executor.stop(call, CallEnd.TIMEOUT)
             rig.executor.kill(call)
-        assert [rig.reply(call, 1).ending for call in calls] == [Ending.TIMEOUT] * 2
+        assert [rig.reply(call, 1).ending for call in calls] == [CallEnd.TIMEOUT] * 2
         assert rig.executor.worn
         spans = [rig.result(call) for call in [rig.submit(tasks.span, 0.5) for _ in range(2)]]
         assert max(began for began, _ in spans) < min(ended for _, ended in spans)  # both slots are there
@@ -53,8 +53,8 @@ def test_an_abandoned_thread_is_replaced_and_ends_with_its_call(tmp_path: Path) 
 def test_stop_sets_a_flag_and_nothing_else(tmp_path: Path) -> None:
     with rigged("thread", slots=1) as rig:
         call = rig.begin(tasks.stubborn, tmp_path / "begun", str(tmp_path / "release"))
-        rig.executor.stop(call, Ending.CANCELLED)
+        rig.executor.stop(call, CallEnd.CANCELLED)
         assert call.handle.stopping
         (tmp_path / "release").touch()
-        assert rig.reply(call).ending is Ending.RETURNED
+        assert rig.reply(call).ending is CallEnd.RETURNED
         assert not rig.executor.worn

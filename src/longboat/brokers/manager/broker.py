@@ -7,12 +7,12 @@ import os
 from collections.abc import Collection, Iterator, Sequence
 
 from longboat.brokers.manager import wire
-from longboat.brokers.manager.board import ManagerBoard
 from longboat.brokers.manager.calls import Calls
 from longboat.brokers.manager.consumer import ManagerConsumer
 from longboat.brokers.manager.inspector import ManagerInspector
+from longboat.brokers.manager.kv import ManagerKV
 from longboat.brokers.manager.results import ManagerResults
-from longboat.brokers.manager.transit import ManagerTransit
+from longboat.brokers.manager.transfer import ManagerTransfer
 from longboat.contract.broker import Token
 from longboat.core.job import Failure, Job
 
@@ -32,8 +32,8 @@ class ManagerBroker:
         self._tokens = _tokens()
         self.results = ManagerResults(self._calls)
         self.inspector = ManagerInspector(self._calls)
-        self.transit = ManagerTransit(self._calls)
-        self.board = ManagerBoard(self._calls)
+        self.transfer = ManagerTransfer(self._calls)
+        self.kv = ManagerKV(self._calls)
 
     def put(self, jobs: Sequence[Job], *, token: Token | None = None) -> list[str]:
         if not jobs:
@@ -48,7 +48,7 @@ class ManagerBroker:
     def consumer(
         self, queues: Sequence[str], *, lease: float, tasks: Collection[str] = (), name: str = ""
     ) -> ManagerConsumer:
-        return ManagerConsumer(self._calls, self._calls.call(wire.HIRE, list(queues), lease, list(tasks), name))
+        return ManagerConsumer(self._calls, self._calls.call(wire.REGISTER, list(queues), lease, list(tasks), name))
 
     def evict(self, consumer: str, failure: Failure) -> int:
         return self._calls.call(wire.EVICT, consumer, failure)

@@ -33,7 +33,7 @@ class Calls:
         self.timeout = timeout
         self.where = where
         self._idle: list[Connection] = []
-        self.lines: weakref.WeakSet[Line] = weakref.WeakSet()
+        self.lines: weakref.WeakSet[CallConnection] = weakref.WeakSet()
         """Closed with the broker."""
         self._lock = threading.Lock()
         self._closed = False
@@ -133,7 +133,7 @@ class Calls:
             connection.close()
 
 
-class Line:
+class CallConnection:
     """A connection of its own, for who waits on it. One thread at a time uses it."""
 
     def __init__(self, calls: Calls) -> None:

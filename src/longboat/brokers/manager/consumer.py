@@ -7,7 +7,7 @@ import threading
 from collections.abc import Collection, Sequence
 
 from longboat.brokers.manager import wire
-from longboat.brokers.manager.calls import Calls, Line
+from longboat.brokers.manager.calls import CallConnection, Calls
 from longboat.brokers.manager.counter import without
 from longboat.contract.broker import Lease, Pulse, Settlement
 from longboat.core.clock import SYSTEM
@@ -23,7 +23,7 @@ class ManagerConsumer:
     def __init__(self, calls: Calls, id: str) -> None:
         self.id = id
         self._calls = calls
-        self._line = Line(calls)
+        self._line = CallConnection(calls)
         self._receiving = threading.Lock()
         self._slice = min(SLICE, calls.timeout / 2)
         self._number = 0
@@ -125,7 +125,7 @@ class ManagerConsumer:
         self._woken = True
         lost, self._over = self._over, True
         try:
-            self._calls.call(wire.DISMISS, self.id)
+            self._calls.call(wire.UNREGISTER, self.id)
         except BrokerError:
             if not lost:
                 raise

@@ -52,7 +52,7 @@ class Guest:
         leases, self._spare = leases[:count], leases[count:]
         if not leases:
             return Received([], early=SYSTEM.monotonic() - began < wait - _EARLY)
-        given = [Leased(next(_numbers), each.job, each.attempt, each.returns, each.failures) for each in leases]
+        given = [Leased(next(_numbers), each.job, each.attempt, each.worker_deaths, each.failures) for each in leases]
         for leased, each in zip(given, leases, strict=True):
             if each.inputs:
                 _add_inputs(leased, each.inputs)

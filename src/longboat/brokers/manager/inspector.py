@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 from longboat.brokers.manager import wire
 from longboat.brokers.manager.calls import Calls
 from longboat.brokers.manager.halves import in_halves
-from longboat.contract.inspector import ConsumerView, GateView, Page
+from longboat.contract.inspector import ConsumerView, LimitView, Page
 from longboat.core.job import JobView, State
 from longboat.errors import TooLarge
 
@@ -40,14 +40,14 @@ class ManagerInspector:
     def cancel(self, ids: Sequence[str]) -> list[str]:
         return self._calls.call(wire.CANCEL, ids)
 
-    def revive(self, ids: Sequence[str]) -> list[str]:
-        return self._calls.call(wire.REVIVE, ids)
+    def retry(self, ids: Sequence[str]) -> list[str]:
+        return self._calls.call(wire.RETRY, ids)
 
     def purge(self, states: Collection[State], *, queue: str | None = None, limit: int = 1000) -> int:
         return self._calls.call(wire.PURGE, list(states), queue, limit)
 
-    def gates(self, keys: Sequence[str]) -> list[GateView | None]:
-        return in_halves(lambda part: self._calls.call(wire.GATES, part), keys)
+    def limits(self, keys: Sequence[str]) -> list[LimitView | None]:
+        return in_halves(lambda part: self._calls.call(wire.LIMITS, part), keys)
 
     def prune(self, *, limit: int = 1000) -> int:
         return self._calls.call(wire.PRUNE, limit)

@@ -8,7 +8,7 @@ import threading
 from collections.abc import Sequence
 
 from longboat.brokers.manager import wire
-from longboat.brokers.manager.calls import Calls, Line
+from longboat.brokers.manager.calls import CallConnection, Calls
 from longboat.brokers.manager.consumer import SLICE
 from longboat.brokers.manager.halves import in_halves
 from longboat.core.clock import SYSTEM
@@ -35,7 +35,7 @@ class ManagerListener:
     def __init__(self, calls: Calls) -> None:
         self._calls = calls
         self._id = os.urandom(8).hex()
-        self._line = Line(calls)
+        self._line = CallConnection(calls)
         self._slice = min(SLICE, calls.timeout / 2)
         self._turn = threading.Lock()
         self._watched: set[str] = set()

@@ -8,7 +8,7 @@ import threading
 from multiprocessing import AuthenticationError, managers
 from typing import TYPE_CHECKING, Any, Self, cast
 
-from longboat.brokers.manager.desk import Desk
+from longboat.brokers.manager.dispatcher import Dispatcher
 from longboat.brokers.manager.door import SERIALIZER, Address, Door
 from longboat.brokers.manager.frames import Connection
 from longboat.contract.broker import Broker
@@ -82,13 +82,13 @@ class PlainServer(StandardServer):
                 thread.join(_ENDING)
 
 
-class DeskServer(PlainServer):
+class DispatcherServer(PlainServer):
     """Serves one object, that is there from the beginning; clients can neither make others nor end the server."""
 
     public = ["accept_connection", "dummy"]  # noqa: RUF012  # as the standard library has it
 
-    def publish(self, desk: Desk) -> None:
-        self.id_to_obj[DESK] = (desk, {"call"}, {})
+    def publish(self, dispatcher: Dispatcher) -> None:
+        self.id_to_obj[DESK] = (dispatcher, {"call"}, {})
 
 
 class PlainManager(managers.BaseManager):
@@ -115,9 +115,9 @@ class Server:
 
     def __init__(self, broker: Broker, address: Address, authkey: bytes) -> None:
         self._broker = broker
-        self._desk = Desk(broker)
-        self._server = DeskServer({}, address, authkey, SERIALIZER)
-        self._server.publish(self._desk)
+        self._dispatcher = Dispatcher(broker)
+        self._server = DispatcherServer({}, address, authkey, SERIALIZER)
+        self._server.publish(self._dispatcher)
         self.address: Address = self._server.door.address
         self._thread = threading.Thread(target=self._server.accepter, name="longboat-door", daemon=True)
 
@@ -133,7 +133,7 @@ class Server:
 
     def close(self) -> None:
         """What clients hold comes back, uncharged; they are told at their next call."""
-        self._desk.close()
+        self._dispatcher.close()
         self._server.end()
         if self._thread.ident is not None:
             self._thread.join(_ENDING)

@@ -8,9 +8,9 @@ from typing import Any, Generic, TypeVar
 import msgspec
 
 from longboat.contract.broker import Lease, Pulse, Settlement
-from longboat.contract.inspector import ConsumerView, GateView, Page
-from longboat.contract.kv import Note
-from longboat.contract.transfer import Parcel
+from longboat.contract.inspector import ConsumerView, LimitView, Page
+from longboat.contract.kv import Entry
+from longboat.contract.transfer import ExportedJob
 from longboat.core.codec import decoder
 from longboat.core.job import Cancelled, Dead, Done, Failure, Job, JobView, Outcome, Park, Release, Result, Retry, State
 
@@ -26,14 +26,14 @@ class Leased(msgspec.Struct, array_like=True, gc=False):
     number: int
     job: Job
     attempt: int
-    returns: int
+    worker_deaths: int
     failures: int
     inputs: list[bytes] | None = None
     apart: int = 0
     """So many inputs, too large for a message with others, are to be asked for: see INPUTS."""
 
     def lease(self) -> Lease:
-        return Lease(self.job, self.attempt, self.number, self.returns, self.failures, self.inputs or ())
+        return Lease(self.job, self.attempt, self.number, self.worker_deaths, self.failures, self.inputs or ())
 
 
 class Received(msgspec.Struct, array_like=True):
@@ -54,13 +54,13 @@ class Settled(msgspec.Struct, array_like=True, gc=False):
     value: bytes = b""
     delay: float = 0.0
     failure: Failure | None = None
-    charged: bool = True
+    counted: bool = True
 
 
-class Noted(msgspec.Struct, array_like=True):
+class EntryPage(msgspec.Struct, array_like=True):
     """Notes of the board, in order."""
 
-    notes: list[tuple[str, bytes]]
+    entries: list[tuple[str, bytes]]
     more: bool = False
     """There are others behind these, for which there was no room."""
 
@@ -82,14 +82,14 @@ encode = msgspec.msgpack.Encoder().encode
 
 _Ids = list[str]
 PUT = Verb[_Ids]("put", tuple[list[Job], str, int], _Ids)
-HIRE = Verb[str]("hire", tuple[_Ids, float, _Ids, str], str)
+REGISTER = Verb[str]("register", tuple[_Ids, float, _Ids, str], str)
 RECEIVE = Verb[Received]("receive", tuple[str, int, int, float], Received)
 INPUTS = Verb["list[bytes] | None"]("inputs", tuple[str, int, int], list[bytes] | None)
 SETTLE = Verb[list[int]]("settle", tuple[str, list[Settled], list[int]], list[int])
 EXTEND = Verb[Pulse]("extend", tuple[str], Pulse)
 PAUSE = Verb[None]("pause", tuple[str, _Ids, _Ids], None)
 WAKE = Verb[None]("wake", tuple[str], None)
-DISMISS = Verb[None]("dismiss", tuple[str], None)
+UNREGISTER = Verb[None]("unregister", tuple[str], None)
 EVICT = Verb[int]("evict", tuple[str, Failure], int)
 GET = Verb["list[Result | None]"]("get", tuple[_Ids], list[Result | None])
 WATCH = Verb[bool]("watch", tuple[str, _Ids], bool)
@@ -102,19 +102,19 @@ FIND = Verb["list[JobView | None]"]("find", tuple[_Ids], list[JobView | None])
 JOBS = Verb[Page]("jobs", tuple[State, str | None, str | None, str | None, int], Page)
 CONSUMERS = Verb[list[ConsumerView]]("consumers", tuple[()], list[ConsumerView])
 CANCEL = Verb[_Ids]("cancel", tuple[_Ids], _Ids)
-REVIVE = Verb[_Ids]("revive", tuple[_Ids], _Ids)
+RETRY = Verb[_Ids]("retry", tuple[_Ids], _Ids)
 PURGE = Verb[int]("purge", tuple[list[State], str | None, int], int)
 PRUNE = Verb[int]("prune", tuple[int], int)
-GATES = Verb["list[GateView | None]"]("gates", tuple[_Ids], list[GateView | None])
+LIMITS = Verb["list[LimitView | None]"]("limits", tuple[_Ids], list[LimitView | None])
 READ = Verb["list[bytes | None]"]("read", tuple[str, _Ids], list[bytes | None])
-NOTES = Verb[Noted]("notes", tuple[str, str, str | None, int], Noted)
-WRITE = Verb[None]("write", tuple[str, list[Note]], None)
-ADD = Verb["list[bool]"]("add", tuple[str, list[Note]], list[bool])
-SWAP = Verb[bool]("swap", tuple[str, Note, bytes | None], bool)
-PACK = Verb[list[Parcel]]("pack", tuple[str, _Ids], list[Parcel])
-PACKED = Verb[_Ids]("packed", tuple[()], _Ids)
-UNPACK = Verb[_Ids]("unpack", tuple[str, list[Parcel]], _Ids)
-DELIVERED = Verb[None]("delivered", tuple[str], None)
+ENTRIES = Verb[EntryPage]("entries", tuple[str, str, str | None, int], EntryPage)
+WRITE = Verb[None]("write", tuple[str, list[Entry]], None)
+PUT_IF_ABSENT = Verb["list[bool]"]("put_if_absent", tuple[str, list[Entry]], list[bool])
+COMPARE_AND_SET = Verb[bool]("compare_and_set", tuple[str, Entry, bytes | None], bool)
+EXPORT = Verb[list[ExportedJob]]("export_jobs", tuple[str, _Ids], list[ExportedJob])
+UNCONFIRMED = Verb[_Ids]("unconfirmed", tuple[()], _Ids)
+IMPORT = Verb[_Ids]("import_jobs", tuple[str, list[ExportedJob]], _Ids)
+CONFIRM = Verb[None]("confirm", tuple[str], None)
 MISSING = Verb[_Ids]("missing", tuple[()], _Ids)
 VERBS = {each.name: each for each in list(globals().values()) if isinstance(each, Verb)}
 
@@ -126,8 +126,8 @@ def settled(settlement: Settlement) -> Settled:
             return Settled(number, "done", result)
         case Retry(delay, failure):
             return Settled(number, "retry", delay=delay, failure=failure)
-        case Dead(failure, charged):
-            return Settled(number, "dead", failure=failure, charged=charged)
+        case Dead(failure, counted):
+            return Settled(number, "dead", failure=failure, counted=counted)
         case Cancelled(failure):
             return Settled(number, "cancelled", failure=failure)
         case Release(delay):
@@ -145,7 +145,7 @@ def outcome(said: Settled) -> Outcome:
         case "retry":
             return Retry(said.delay, failure)
         case "dead":
-            return Dead(failure, said.charged)
+            return Dead(failure, said.counted)
         case "cancelled":
             return Cancelled(failure)
         case "release":

@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from longboat.brokers.memory.gate import Doorway
-from longboat.core.constraints import Gate, Ties
+from longboat.brokers.memory.limit import LimitUsage
+from longboat.core.constraints import Constraints, JobLimit
 from longboat.core.job import Job, State
 from longboat.errors import UnknownParent
 
 if TYPE_CHECKING:
     from longboat.brokers.memory.store import Record, Store
 
-NO_TIES = Ties()
+NO_TIES = Constraints()
 TURNS_KEPT = 10_000
 """Turn keys whose last place is known, about: one that is forgotten has its next turn a little sooner."""
 
@@ -25,7 +25,7 @@ class Bonds:
         """By parent: the jobs that wait for it."""
         self._turns: dict[tuple[str, int, str], float] = {}
         """By queue, priority and turn key: the place of the last one put."""
-        self.doorways: dict[str, Doorway] = {}
+        self.usages: dict[str, LimitUsage] = {}
 
     # --- parents and turns
 
@@ -33,17 +33,17 @@ class Bonds:
         """Raises UnknownParent for a new job after one that is neither here nor before it."""
         before: set[str] = set()
         for job in jobs:
-            if job.ties and job.ties.after and not self._store.known(job.id, now):
-                for parent in job.ties.after:
+            if job.constraints and job.constraints.after and not self._store.known(job.id, now):
+                for parent in job.constraints.after:
                     if parent not in self._store.jobs and parent not in before:
                         raise UnknownParent(f"job {job.id} comes after {parent}, which is not known here")
             before.add(job.id)
 
     def tie(self, record: Record) -> None:
         """A new job: what it waits for, and its place."""
-        if record.ties.after:
+        if record.constraints.after:
             record.pending, record.inputs = set(), {}
-        for name in record.ties.after:
+        for name in record.constraints.after:
             assert record.pending is not None
             assert record.inputs is not None
             parent = self._store.jobs[name]
@@ -52,7 +52,7 @@ class Bonds:
             elif name not in record.pending:
                 record.pending.add(name)
                 self._followers.setdefault(name, []).append(record)
-        if record.ties.turn:
+        if record.constraints.fairness_key:
             record.place = self._turn(record)
 
     def _turn(self, record: Record) -> float:
@@ -60,7 +60,7 @@ class Bonds:
         shelf = self._store.shelves.get((record.queue, State.READY))
         first = next(shelf.above((-record.priority,)), None) if shelf else None
         here = first[1] if first and first[0] == -record.priority else record.serial
-        name = (record.queue, record.priority, record.ties.turn)
+        name = (record.queue, record.priority, record.constraints.fairness_key)
         self._turns[name] = place = max(here, self._turns.get(name, 0.0) + 1)
         return place
 
@@ -84,62 +84,62 @@ class Bonds:
             if not self._followers[parent]:
                 del self._followers[parent]
         record.pending = None
-        for gate in record.ties.gates:
-            if doorway := self.doorways.get(gate.key):
-                self.let_in(doorway, self._store.clock.now())
+        for limit in record.constraints.limits:
+            if usage := self.usages.get(limit.key):
+                self.unblock(usage, self._store.clock.now())
 
     # --- limits
 
     def keep_out(self, record: Record, now: float) -> bool:
         """Whether a limit holds it back; then it waits in that limit's line."""
-        for gate in record.ties.gates:
-            doorway = self.doorways.setdefault(gate.key, Doorway(gate.key))
-            if not doorway.room(gate, now):
+        for limit in record.constraints.limits:
+            usage = self.usages.setdefault(limit.key, LimitUsage(limit.key))
+            if not usage.room(limit, now):
                 self._store.take(record)
-                record.parked, record.shut_out = None, doorway
+                record.parked, record.blocked = None, usage
                 self._store.move(record, State.WAITING)
-                self._ring_when_it_opens(doorway, now)
+                self._ring_when_it_opens(usage, now)
                 return True
         return False
 
     def enter(self, record: Record, now: float) -> None:
-        for gate in record.ties.gates:
-            self.doorways[gate.key].enter(gate, record.token, record, now)
+        for limit in record.constraints.limits:
+            self.usages[limit.key].enter(limit, record.token, record, now)
 
     def leave(self, record: Record) -> None:
-        for gate in record.ties.gates:
-            doorway = self.doorways[gate.key]
-            doorway.held.pop(record.token, None)
-            self.let_in(doorway, self._store.clock.now())
+        for limit in record.constraints.limits:
+            usage = self.usages[limit.key]
+            usage.held.pop(record.token, None)
+            self.unblock(usage, self._store.clock.now())
 
-    def let_in(self, doorway: Doorway, now: float) -> None:
+    def unblock(self, usage: LimitUsage, now: float) -> None:
         """There may be room: who waits in front goes back to its queue. What is too many lines up again."""
-        for head in doorway.heads():
-            for record in doorway.first(head, doorway.room(_gate(head, doorway), now)):
+        for head in usage.heads():
+            for record in usage.first(head, usage.room(_limit(head, usage), now)):
                 self._store.move(record, State.READY)
-        if doorway.idle:
-            self.doorways.pop(doorway.key, None)
+        if usage.idle:
+            self.usages.pop(usage.key, None)
         else:
-            self._ring_when_it_opens(doorway, now)
+            self._ring_when_it_opens(usage, now)
 
-    def _ring_when_it_opens(self, doorway: Doorway, now: float) -> None:
-        opens = self.opens(doorway, now)
-        if opens is not None and opens != doorway.rings:
-            doorway.rings = opens
-            self._store.alarms.add((opens, next(self._store.serials), doorway))
+    def _ring_when_it_opens(self, usage: LimitUsage, now: float) -> None:
+        opens = self.opens(usage, now)
+        if opens is not None and opens != usage.rings:
+            usage.rings = opens
+            self._store.alarms.add((opens, next(self._store.serials), usage))
 
-    def opens(self, doorway: Doorway, now: float) -> float | None:
+    def opens(self, usage: LimitUsage, now: float) -> float | None:
         """When it opens for the first of those who wait, if it is time that shuts it."""
-        times = [doorway.opens(_gate(head, doorway), now) for head in doorway.heads()]
+        times = [usage.opens(_limit(head, usage), now) for head in usage.heads()]
         return min((at for at in times if at is not None), default=None)
 
     def tidy(self, now: float) -> None:
-        for doorway in list(self.doorways.values()):
-            doorway.room(Gate(""), now)  # what started long ago matters no more
-            self.let_in(doorway, now)
+        for usage in list(self.usages.values()):
+            usage.room(JobLimit(""), now)  # what started long ago matters no more
+            self.unblock(usage, now)
         if len(self._turns) > TURNS_KEPT:
             self._turns.clear()
 
 
-def _gate(record: Record, doorway: Doorway) -> Gate:
-    return next(gate for gate in record.ties.gates if gate.key == doorway.key)
+def _limit(record: Record, usage: LimitUsage) -> JobLimit:
+    return next(limit for limit in record.constraints.limits if limit.key == usage.key)

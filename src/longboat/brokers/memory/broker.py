@@ -8,12 +8,12 @@ from collections.abc import Collection, Iterable, Sequence
 from longboat.brokers.memory.look import MemoryInspector, MemoryResults
 from longboat.brokers.memory.shelf import Shelf
 from longboat.brokers.memory.store import Holder, Record, Store
-from longboat.brokers.memory.transit import MemoryTransit
+from longboat.brokers.memory.transfer import MemoryTransfer
 from longboat.contract.broker import UNDECODABLE, Lease, Pulse, Settlement, Token
 from longboat.contract.inspector import Inspector
-from longboat.contract.kv import Board
+from longboat.contract.kv import KV
 from longboat.contract.results import ResultStore
-from longboat.contract.transfer import Transit
+from longboat.contract.transfer import Transfer
 from longboat.core.clock import SYSTEM, Clock
 from longboat.core.codec import decode_job, encode_job
 from longboat.core.job import Cancelled, Dead, Done, Failure, Job, Outcome, Park, Release, Retry, State, new_id
@@ -32,13 +32,13 @@ class MemoryBroker:
         self._store = Store(clock)
         self.results: ResultStore = MemoryResults(self._store)
         self.inspector: Inspector = MemoryInspector(self._store)
-        self.board: Board = self._store.board
-        self.transit: Transit = MemoryTransit(self._store)
+        self.kv: KV = self._store.kv
+        self.transfer: Transfer = MemoryTransfer(self._store)
 
     def put(self, jobs: Sequence[Job], *, token: Token | None = None) -> list[str]:
         store = self._store
         messages = [encode_job(job) for job in jobs]  # what cannot be encoded raises before anything is stored
-        with store.turn() as now:
+        with store.locked() as now:
             if token is not None and store.repeated(token, now):
                 return [job.id for job in jobs]
             store.bonds.check_parents(jobs, now)
@@ -54,7 +54,7 @@ class MemoryBroker:
     def consumer(
         self, queues: Sequence[str], *, lease: float, tasks: Collection[str] = (), name: str = ""
     ) -> MemoryConsumer:
-        with self._store.turn() as now:
+        with self._store.locked() as now:
             holder = Holder(new_id(), name, list(queues), frozenset(tasks), lease, now + lease)
             self._store.holders[holder.id] = holder
             self._store.alarms.add((holder.deadline, next(self._store.serials), holder))
@@ -62,7 +62,7 @@ class MemoryBroker:
             return MemoryConsumer(self._store, holder)
 
     def evict(self, consumer: str, failure: Failure) -> int:
-        with self._store.turn() as now:
+        with self._store.locked() as now:
             holder = self._store.holders.get(consumer)
             return self._store.evict(holder, failure, now) if holder else 0
 
@@ -81,7 +81,7 @@ class MemoryConsumer:
         store, holder = self._store, self._holder
         end = store.clock.monotonic() + wait
         while True:
-            with store.turn() as now:
+            with store.locked() as now:
                 leases = self._claim(n, now)
                 left = end - store.clock.monotonic()
                 if leases or holder.nudged or not holder.alive or left <= 0:
@@ -101,12 +101,12 @@ class MemoryConsumer:
                 except Undecodable as error:
                     self._store.end(record, State.DEAD, now, Failure(UNDECODABLE, str(error), at=now))
                     continue
-                if record.ties.gates and self._store.bonds.keep_out(record, now):
+                if record.constraints.limits and self._store.bonds.keep_out(record, now):
                     continue
                 self._store.lease(record, self._holder, now)
-                inputs = [record.inputs[parent] for parent in record.ties.after] if record.inputs else ()
+                inputs = [record.inputs[parent] for parent in record.constraints.after] if record.inputs else ()
                 attempt = record.attempts + 1
-                leases.append(Lease(job, attempt, record.token, record.returns, len(record.failures), inputs))
+                leases.append(Lease(job, attempt, record.token, record.worker_deaths, len(record.failures), inputs))
         return leases
 
     def _queues(self) -> Iterable[str]:
@@ -127,7 +127,7 @@ class MemoryConsumer:
 
     def settle(self, settlements: Sequence[Settlement], *, started: Sequence[Lease] = ()) -> list[Lease]:
         refused: list[Lease] = []
-        with self._store.turn() as now:
+        with self._store.locked() as now:
             for lease in started:
                 if (record := self._holder.held.get(lease.token)) is None:
                     refused.append(lease)
@@ -144,16 +144,16 @@ class MemoryConsumer:
         store = self._store
         match outcome:
             case Done(result):
-                store.charge(record)
+                store.count_attempt(record)
                 record.result = result
                 store.end(record, State.SUCCEEDED, now)
             case Retry(delay, failure):
-                store.charge(record, failure)
-                record.returns = 0
+                store.count_attempt(record, failure)
+                record.worker_deaths = 0
                 store.come_back(record, delay, now)
-            case Dead(failure, charged):
-                if charged:
-                    store.charge(record)
+            case Dead(failure, counted):
+                if counted:
+                    store.count_attempt(record)
                 store.end(record, State.DEAD, now, failure)
             case Cancelled(failure):
                 store.end(record, State.CANCELLED, now, failure)
@@ -167,7 +167,7 @@ class MemoryConsumer:
                 store.come_back(record, 0.0, now)
 
     def extend(self) -> Pulse:
-        with self._store.turn() as now:
+        with self._store.locked() as now:
             self._store.prune(PRUNED_AT_ONCE, now)
             holder = self._holder
             if not holder.alive:
@@ -176,7 +176,7 @@ class MemoryConsumer:
             return Pulse(True, [record.id for record in holder.held.values() if record.unwanted])
 
     def pause(self, queues: Collection[str], tasks: Collection[str]) -> None:
-        with self._store.turn():
+        with self._store.locked():
             self._holder.paused_queues, self._holder.paused_tasks = frozenset(queues), frozenset(tasks)
             self._store.changed.notify_all()
 
@@ -186,7 +186,7 @@ class MemoryConsumer:
             self._store.changed.notify_all()
 
     def close(self) -> None:
-        with self._store.turn() as now:
+        with self._store.locked() as now:
             self._holder.alive = False
             self._store.holders.pop(self.id, None)
             for record in list(self._holder.held.values()):

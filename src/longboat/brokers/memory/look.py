@@ -8,12 +8,12 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import chain, islice
 
 from longboat.brokers.memory.bonds import NO_TIES, Bonds
-from longboat.brokers.memory.gate import Doorway
+from longboat.brokers.memory.limit import LimitUsage
 from longboat.brokers.memory.shelf import Key
 from longboat.brokers.memory.store import Record, Store
-from longboat.contract.inspector import ConsumerView, GateView, Page
+from longboat.contract.inspector import ConsumerView, LimitView, Page
 from longboat.core.codec import decode_job
-from longboat.core.constraints import Gate
+from longboat.core.constraints import JobLimit
 from longboat.core.job import ENDED, JobView, Result, State
 from longboat.errors import ConfigError, Undecodable
 
@@ -26,7 +26,7 @@ class MemoryResults:
         self._store = store
 
     def get(self, ids: Sequence[str]) -> list[Result | None]:
-        with self._store.turn():
+        with self._store.locked():
             return [_result(self._store, job_id) for job_id in ids]
 
     def listen(self) -> MemoryListener:
@@ -46,7 +46,7 @@ class MemoryListener:
         self._told[result.id] = result
 
     def watch(self, ids: Sequence[str]) -> None:
-        with self._store.turn():
+        with self._store.locked():
             for job_id in ids:
                 if result := _result(self._store, job_id):
                     self.tell(result)
@@ -56,7 +56,7 @@ class MemoryListener:
             self._store.changed.notify_all()
 
     def forget(self, ids: Sequence[str]) -> None:
-        with self._store.turn():
+        with self._store.locked():
             for job_id in ids:
                 self._told.pop(job_id, None)
                 self._watched.discard(job_id)
@@ -69,7 +69,7 @@ class MemoryListener:
         store = self._store
         end = store.clock.monotonic() + timeout
         while True:
-            with store.turn() as now:
+            with store.locked() as now:
                 left = end - store.clock.monotonic()
                 if self._told or self._woken or self._closed or left <= 0:
                     self._woken = False
@@ -95,17 +95,17 @@ class MemoryInspector:
         self._store = store
 
     def counts(self) -> Mapping[tuple[str, State], int]:
-        with self._store.turn():
+        with self._store.locked():
             return {place: len(shelf) for place, shelf in self._store.shelves.items()}
 
     def find(self, ids: Sequence[str]) -> list[JobView | None]:
-        with self._store.turn():
+        with self._store.locked():
             return [_view(record) if (record := self._store.jobs.get(job_id)) else None for job_id in ids]
 
     def jobs(
         self, state: State, *, queue: str | None = None, task: str | None = None, after: str | None = None, limit: int = 100
     ) -> Page:
-        with self._store.turn():
+        with self._store.locked():
             looked_at = limit if task is None else max(limit, LOOKED_AT)
             found: list[Record] = []
             last: Record | None = None
@@ -135,20 +135,20 @@ class MemoryInspector:
         return (key[-1] for key in runs)
 
     def consumers(self) -> list[ConsumerView]:
-        with self._store.turn():
+        with self._store.locked():
             return [
                 ConsumerView(each.id, each.name, each.queues, len(each.held), each.deadline)
                 for each in self._store.holders.values()
             ]
 
-    def gates(self, keys: Sequence[str]) -> list[GateView | None]:
-        with self._store.turn() as now:
+    def limits(self, keys: Sequence[str]) -> list[LimitView | None]:
+        with self._store.locked() as now:
             bonds = self._store.bonds
-            return [_gate_view(bonds, doorway, now) if (doorway := bonds.doorways.get(key)) else None for key in keys]
+            return [_limit_view(bonds, usage, now) if (usage := bonds.usages.get(key)) else None for key in keys]
 
     def cancel(self, ids: Sequence[str]) -> list[str]:
         cancelled = []
-        with self._store.turn() as now:
+        with self._store.locked() as now:
             for job_id in ids:
                 record = self._store.jobs.get(job_id)
                 if record is None or record.state.ended or record.unwanted:
@@ -161,21 +161,21 @@ class MemoryInspector:
             self._store.changed.notify_all()
         return cancelled
 
-    def revive(self, ids: Sequence[str]) -> list[str]:
-        revived = []
-        with self._store.turn() as now:
+    def retry(self, ids: Sequence[str]) -> list[str]:
+        retried = []
+        with self._store.locked() as now:
             for job_id in ids:
                 record = self._store.jobs.get(job_id)
                 if record is not None and record.state is State.DEAD:
-                    record.attempts = record.returns = 0
+                    record.attempts = record.worker_deaths = 0
                     record.expires = float("inf")
                     self._store.place(record, 0.0, now)
                     record.ended = 0.0
-                    revived.append(job_id)
-        return revived
+                    retried.append(job_id)
+        return retried
 
     def purge(self, states: Collection[State], *, queue: str | None = None, limit: int = 1000) -> int:
-        with self._store.turn() as now:
+        with self._store.locked() as now:
             records: list[Record] = []
             for (name, state), shelf in self._store.shelves.items():
                 if state in states and state is not State.RUNNING and queue in (None, name):
@@ -185,7 +185,7 @@ class MemoryInspector:
             return len(records)
 
     def prune(self, *, limit: int = 1000) -> int:
-        with self._store.turn() as now:
+        with self._store.locked() as now:
             return self._store.prune(limit, now)
 
 
@@ -241,15 +241,15 @@ def _view(record: Record) -> JobView:
         worker=(record.holder.name or record.holder.id) if record.holder else None,
         result=record.result,
         failures=list(record.failures),
-        ties=None if record.ties is NO_TIES else record.ties,
+        constraints=None if record.constraints is NO_TIES else record.constraints,
         headers=headers,
     )
 
 
-def _gate_view(bonds: Bonds, doorway: Doorway, now: float) -> GateView | None:
-    doorway.room(Gate(""), now)
-    if doorway.idle:
+def _limit_view(bonds: Bonds, usage: LimitUsage, now: float) -> LimitView | None:
+    usage.room(JobLimit(""), now)
+    if usage.idle:
         return None
-    holders = [record.id for record in islice(doorway.held.values(), 10)]
-    waiting = sum(len(line) for line in doorway.lines.values())
-    return GateView(doorway.key, len(doorway.held), holders, waiting, len(doorway.starts), bonds.opens(doorway, now))
+    holders = [record.id for record in islice(usage.held.values(), 10)]
+    waiting = sum(len(line) for line in usage.lines.values())
+    return LimitView(usage.key, len(usage.held), holders, waiting, len(usage.starts), bonds.opens(usage, now))

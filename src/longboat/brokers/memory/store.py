@@ -12,13 +12,13 @@ from typing import Protocol, TypeVar
 
 from msgspec import structs
 
-from longboat.brokers.memory.board import MemoryBoard
 from longboat.brokers.memory.bonds import NO_TIES, Bonds
-from longboat.brokers.memory.gate import Doorway
+from longboat.brokers.memory.kv import MemoryKV
+from longboat.brokers.memory.limit import LimitUsage
 from longboat.brokers.memory.shelf import Key, Shelf
 from longboat.contract.broker import CANCELLED, DEAD_KEPT, ENDED_KEPT, EXPIRED, FORGOTTEN_AFTER, LOST, Token
 from longboat.core.clock import Clock
-from longboat.core.constraints import Ties
+from longboat.core.constraints import Constraints
 from longboat.core.job import DEFAULT_KEEP, DEFAULT_QUEUE, FAILURES_KEPT, Failure, Job, Result, State, order_of
 
 T = TypeVar("T")
@@ -77,18 +77,18 @@ class Record:
     token: int = 0
     noted: bool = False
     """Its consumer said that it has started."""
-    returns: int = 0
+    worker_deaths: int = 0
     unwanted: bool = False
     """Its cancellation was asked for while it was leased."""
     parked: Failure | None = None
-    ties: Ties = NO_TIES
+    constraints: Constraints = NO_TIES
     place: float = 0.0
     """Where it stands among those of its priority; of equal ones the one with the lower serial is first."""
     delay: float = 0.0
     pending: set[str] | None = None
     """Parents that have not succeeded yet."""
     inputs: dict[str, bytes] | None = None
-    shut_out: Doorway | None = None
+    blocked: LimitUsage | None = None
     """In whose line it waits."""
 
     def outcome(self) -> Result:
@@ -118,10 +118,10 @@ class Store:
         """For each client the number of its last put, and until when that is remembered."""
         self.serials = itertools.count(1)
         self.bonds = Bonds(self)
-        self.board = MemoryBoard(clock)
+        self.kv = MemoryKV(clock)
 
     @contextlib.contextmanager
-    def turn(self) -> Iterator[float]:
+    def locked(self) -> Iterator[float]:
         """Have the store to oneself, with what is due done. Gives the time."""
         with self.changed:
             now = self.clock.now()
@@ -130,8 +130,8 @@ class Store:
                 thing = first[2]
                 if isinstance(thing, Holder):
                     self._hear(thing, first[1], now)
-                elif isinstance(thing, Doorway):
-                    self.bonds.let_in(thing, now)
+                elif isinstance(thing, LimitUsage):
+                    self.bonds.unblock(thing, now)
                 else:
                     thing.alarm = ()
                     self._ring(thing, now)
@@ -172,7 +172,7 @@ class Store:
 
     def add(self, job: Job, message: bytes, now: float) -> None:
         record = Record(job.id, message, next(self.serials), job.queue, job.task, job.priority, job.keep)
-        record.place, record.delay, record.ties = record.serial, job.delay, job.ties or record.ties
+        record.place, record.delay, record.constraints = record.serial, job.delay, job.constraints or record.constraints
         if job.expires is not None:
             record.expires = now + job.expires
         self.jobs[job.id] = record
@@ -198,9 +198,9 @@ class Store:
         self.shelves.setdefault((record.queue, state), Shelf()).add(record.key)
         if state is State.WAITING and record.parked is not None:
             self.parked.setdefault((record.queue, record.task), Shelf()).add(ready_key(record))
-        elif state is State.WAITING and record.shut_out is not None:
+        elif state is State.WAITING and record.blocked is not None:
             record.due = math.inf
-            record.shut_out.line_up(record.queue, ready_key(record))
+            record.blocked.line_up(record.queue, ready_key(record))
         if state.ended:
             self.over.add((self._kept_until(record), record.serial, record))
         elif state is not State.RUNNING:
@@ -217,9 +217,9 @@ class Store:
         record.key = ()
         if record.state is State.WAITING and record.parked is not None:
             _drop(self.parked, (record.queue, record.task), ready_key(record))
-        elif record.state is State.WAITING and record.shut_out is not None:
-            record.shut_out.leave_line(record.queue, ready_key(record))
-            record.shut_out = None
+        elif record.state is State.WAITING and record.blocked is not None:
+            record.blocked.leave_line(record.queue, ready_key(record))
+            record.blocked = None
         if record.state.ended:
             self.over.remove((self._kept_until(record), record.serial, record))
         if record.alarm:
@@ -247,7 +247,7 @@ class Store:
         record.holder = None
         self.bonds.leave(record)
 
-    def charge(self, record: Record, failure: Failure | None = None) -> None:
+    def count_attempt(self, record: Record, failure: Failure | None = None) -> None:
         record.attempts += 1
         record.expires = math.inf
         if failure is not None:
@@ -294,8 +294,8 @@ class Store:
         records = list(holder.held.values())
         for record in records:
             if record.noted:
-                self.charge(record, structs.replace(failure, attempt=record.attempts + 1))
-            record.returns += 1
+                self.count_attempt(record, structs.replace(failure, attempt=record.attempts + 1))
+            record.worker_deaths += 1
             self.come_back(record, 0.0, now)
         self.changed.notify_all()
         return len(records)
@@ -322,7 +322,7 @@ class Store:
             del self.tokens[client]
             pruned += 1
         self.bonds.tidy(now)
-        self.board.prune(now)
+        self.kv.prune(now)
         return pruned
 
 

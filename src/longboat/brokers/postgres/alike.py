@@ -54,7 +54,7 @@ def values_of(jobs: Sequence[Job]) -> dict[str, Any] | None:
             or job.queue != first.queue
             or job.priority != first.priority
             or job.expires != first.expires
-            or job.ties is not None
+            or job.constraints is not None
             or order_of(job.id) is None
         ):
             return None

@@ -10,15 +10,15 @@ import psycopg
 import psycopg.conninfo
 
 from longboat.brokers.postgres import put, sweep
-from longboat.brokers.postgres.board import PostgresBoard
 from longboat.brokers.postgres.consumer import PostgresConsumer
 from longboat.brokers.postgres.inspector import PostgresInspector
+from longboat.brokers.postgres.kv import PostgresKV
 from longboat.brokers.postgres.migration import Migrations
 from longboat.brokers.postgres.names import raw
 from longboat.brokers.postgres.results import PostgresResults
 from longboat.brokers.postgres.store import Store
 from longboat.brokers.postgres.transaction import NOW
-from longboat.brokers.postgres.transit import PostgresTransit
+from longboat.brokers.postgres.transfer import PostgresTransfer
 from longboat.brokers.postgres.within import driver_connection
 from longboat.contract.broker import Token
 from longboat.core.clock import Clock
@@ -52,8 +52,8 @@ class PostgresBroker:
         self.migrations = Migrations(self._store.bare, schema)
         self.results = PostgresResults(self._store)
         self.inspector = PostgresInspector(self._store)
-        self.board = PostgresBoard(self._store)
-        self.transit = PostgresTransit(self._store)
+        self.kv = PostgresKV(self._store)
+        self.transfer = PostgresTransfer(self._store)
 
     @staticmethod
     def check(url: str) -> None:

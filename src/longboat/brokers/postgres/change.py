@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Sequence
 from typing import NamedTuple
 
 from longboat.brokers.postgres import prune, views
-from longboat.brokers.postgres.ending import Ending, appended, cancelled_kept, end, forget
+from longboat.brokers.postgres.ending import EndedJob, appended, cancelled_kept, end, forget
 from longboat.brokers.postgres.moving import make_ready
 from longboat.brokers.postgres.names import name_of
 from longboat.brokers.postgres.sweep import remove
@@ -33,7 +33,7 @@ def cancel(tx: Transaction, ids: Sequence[str]) -> set[str]:
     affected: set[str] = set()
     left = set(ids)
     for _ in range(_LOOKS):
-        by_table: defaultdict[tuple[str, State], list[views.Row]] = defaultdict(list)
+        by_table: defaultdict[tuple[str, State], list[views.JobRow]] = defaultdict(list)
         for row in views.find(tx, sorted(left)).values():
             by_table[row.table, State(row.state)].append(row)
         for (table, state), rows in by_table.items():
@@ -46,7 +46,7 @@ def cancel(tx: Transaction, ids: Sequence[str]) -> set[str]:
     return affected
 
 
-def _cancel(tx: Transaction, table: str, state: State, rows: Sequence[views.Row]) -> tuple[set[str], set[str]]:
+def _cancel(tx: Transaction, table: str, state: State, rows: Sequence[views.JobRow]) -> tuple[set[str], set[str]]:
     """(ids of those that were still there, of those on which it had an effect)"""
     if state.ended:
         return _ids(rows), set()
@@ -60,12 +60,12 @@ def _cancel(tx: Transaction, table: str, state: State, rows: Sequence[views.Row]
         job = views.decoded(row.body)
         failure = Failure(CANCELLED, "the job was cancelled before it started", "", row.attempts, tx.now)
         keep = cancelled_kept(job.keep if job else 0)
-        endings.append(Ending(row.place, row.queue, None, row.attempts, appended(row.failures, failure), keep))
+        endings.append(EndedJob(row.place, row.queue, None, row.attempts, appended(row.failures, failure), keep))
     end(tx, State.CANCELLED, endings)
     return _ids(gone), _ids(gone)
 
 
-def _ask(tx: Transaction, rows: Sequence[views.Row]) -> tuple[set[str], set[str]]:
+def _ask(tx: Transaction, rows: Sequence[views.JobRow]) -> tuple[set[str], set[str]]:
     """Of running jobs the cancellation is asked for. As `_cancel`."""
     by_token = {row.key: row for row in rows}
     asked = tx.run(
@@ -78,11 +78,11 @@ def _ask(tx: Transaction, rows: Sequence[views.Row]) -> tuple[set[str], set[str]
     return _ids(by_token[token] for token, _ in asked), _ids(by_token[token] for token, was in asked if not was)
 
 
-def _ids(rows: Iterable[views.Row]) -> set[str]:
+def _ids(rows: Iterable[views.JobRow]) -> set[str]:
     return {name_of(row.id or b"") for row in rows}
 
 
-class _Revived(NamedTuple):
+class _Retried(NamedTuple):
     """A row of `ready`."""
 
     place: int
@@ -90,11 +90,11 @@ class _Revived(NamedTuple):
     rank: int
     failures: bytes | None
     attempts: int = 0
-    returns: int = 0
+    worker_deaths: int = 0
     expires_at: float | None = None
 
 
-def revive(tx: Transaction, ids: Sequence[str]) -> set[str]:
+def retry(tx: Transaction, ids: Sequence[str]) -> set[str]:
     """The ids of those that were dead, and are ready now."""
     rows = tx.run(
         "WITH gone AS MATERIALIZED (DELETE FROM @.ended WHERE ctid = ANY (ARRAY(SELECT ctid FROM @.ended "
@@ -103,7 +103,7 @@ def revive(tx: Transaction, ids: Sequence[str]) -> set[str]:
         "CROSS JOIN LATERAL (SELECT id, queue, rank FROM @.jobs WHERE place = g.place OFFSET 0) AS j ORDER BY g.place",
         places=[row.place for row in views.find(tx, ids).values() if row.state == State.DEAD.value],
     ).fetchall()
-    back = [_Revived(*row) for _, *row in rows]
+    back = [_Retried(*row) for _, *row in rows]
     for row in back:
         tx.count(row.queue, State.DEAD, -1)
     make_ready(tx, back)

@@ -8,10 +8,10 @@ from typing import NamedTuple
 
 import msgspec
 
-from longboat.brokers.postgres import gates
-from longboat.brokers.postgres.ending import Ending, appended, end
+from longboat.brokers.postgres import limits
+from longboat.brokers.postgres.ending import EndedJob, appended, end
 from longboat.brokers.postgres.following import with_inputs
-from longboat.brokers.postgres.gated import decoded
+from longboat.brokers.postgres.limited import decoded
 from longboat.brokers.postgres.moving import FIELDS
 from longboat.brokers.postgres.names import raw
 from longboat.brokers.postgres.store import Store
@@ -61,10 +61,10 @@ _ARRAY = 0xDD
 """What begins a msgpack array of up to 2**32 values: messages in a row become one list of jobs."""
 
 
-class _Row(NamedTuple):
+class _ReadyRow(NamedTuple):
     token: int
     attempts: int
-    returns: int
+    worker_deaths: int
     failures: bytes | None
     id: bytes | None
     body: bytes | None
@@ -98,7 +98,7 @@ def _together(rows: Sequence[tuple[object, ...]], queue: bytes) -> Claimed | Non
     """All at once; None where something is wrong with one of them."""
     if not rows:
         return Claimed([], [])
-    tokens, attempts, returns, failures, ids, bodies = zip(*rows, strict=True)
+    tokens, attempts, worker_deaths, failures, ids, bodies = zip(*rows, strict=True)
     try:
         jobs = _jobs.decode(_ARRAY_OF(_ARRAY, len(rows)) + b"".join(bodies))
     except (TypeError, msgspec.MsgspecError, ValueError, RecursionError):
@@ -106,21 +106,23 @@ def _together(rows: Sequence[tuple[object, ...]], queue: bytes) -> Claimed | Non
     for job, its in zip(jobs, ids, strict=True):
         if raw(job.id) != its or job.v != MESSAGE_VERSION or raw(job.queue) != queue:
             return None
-    if not any(attempts) and not any(returns) and not any(failures):
+    if not any(attempts) and not any(worker_deaths) and not any(failures):
         return Claimed([Lease(job, 1, token) for job, token in zip(jobs, tokens, strict=True)], [])
-    history = zip(jobs, attempts, tokens, returns, failures, strict=True)
+    history = zip(jobs, attempts, tokens, worker_deaths, failures, strict=True)
     return Claimed([Lease(job, a + 1, token, r, len(codec.decode_failures(f))) for job, a, token, r, f in history], [])
 
 
 def _separate(rows: Sequence[tuple[object, ...]], queue: bytes) -> Claimed:
     claimed = Claimed([], [])
-    for row in (_Row(*row) for row in rows):  # type: ignore[arg-type]
+    for row in (_ReadyRow(*row) for row in rows):  # type: ignore[arg-type]
         try:
             job = decoded(row.id, row.body, queue)
         except Undecodable as error:
             claimed.bad.append((row.token, str(error)))
             continue
-        claimed.leases.append(Lease(job, row.attempts + 1, row.token, row.returns, len(codec.decode_failures(row.failures))))
+        claimed.leases.append(
+            Lease(job, row.attempts + 1, row.token, row.worker_deaths, len(codec.decode_failures(row.failures)))
+        )
     return claimed
 
 
@@ -137,5 +139,5 @@ def bury(tx: Transaction, consumer: int, bad: Sequence[tuple[int, str]]) -> None
             place, queue, attempts, failures = row
             failure = Failure(UNDECODABLE, why, attempt=attempts, at=tx.now)
             tx.count(queue, State.RUNNING, -1)
-            gates.leave(tx, [token])
-            end(tx, State.DEAD, [Ending(place, queue, None, attempts, appended(failures, failure), DEAD_KEPT)])
+            limits.leave(tx, [token])
+            end(tx, State.DEAD, [EndedJob(place, queue, None, attempts, appended(failures, failure), DEAD_KEPT)])

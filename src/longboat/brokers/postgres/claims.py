@@ -8,8 +8,8 @@ import psycopg
 
 from longboat.brokers.postgres import sweep
 from longboat.brokers.postgres.claim import Claimed, bury, claim
-from longboat.brokers.postgres.gated import AT_ONCE, Claim, claim_round
-from longboat.brokers.postgres.link import Link
+from longboat.brokers.postgres.limited import AT_ONCE, Claim, claim_round
+from longboat.brokers.postgres.link import TimedConnection
 from longboat.brokers.postgres.look import Look, Looker
 from longboat.brokers.postgres.store import Store
 from longboat.brokers.postgres.transaction import Connection, Transaction
@@ -40,15 +40,15 @@ class Claims:
     def look(self, link: Connection) -> Look:
         return self._looker.look(lambda sql, **values: self._store.run(link, sql, values), self._last_queue)
 
-    def ready(self, link: Link, queues: Sequence[bytes], n: int, gated: bool) -> list[Lease]:
+    def ready(self, link: TimedConnection, queues: Sequence[bytes], n: int, limited: bool) -> list[Lease]:
         """Lease up to `n` ready jobs of these queues, in order. `gated`: some ready jobs have limits."""
         claimed = Claimed([], [])
         self.is_busy = self.is_passing = False
-        if not gated:
+        if not limited:
             self.limited.clear()
         try:
             for queue in queues:
-                self._claim(link, queue, n, gated, claimed)
+                self._claim(link, queue, n, limited, claimed)
                 if len(claimed.leases) >= n:
                     self.is_busy = True
                     break
@@ -58,7 +58,7 @@ class Claims:
         self._bury(claimed.bad)
         return claimed.leases
 
-    def parked(self, link: Link, n: int) -> list[Lease]:
+    def parked(self, link: TimedConnection, n: int) -> list[Lease]:
         """The same with the parked jobs that this consumer knows among the ready ones."""
         self.made += 1
         self.is_busy = self.is_passing = False
@@ -74,7 +74,7 @@ class Claims:
         self._bury(claimed.bad)
         return claimed.leases
 
-    def recover(self, link: Link) -> bool:
+    def recover(self, link: TimedConnection) -> bool:
         """Hand back what was leased by claims whose answers were lost; one that is still under way finds nothing.
 
         Returns whether the consumer lives.
@@ -93,13 +93,13 @@ class Claims:
         self.heard = last
         return lives
 
-    def _claim(self, link: Link, queue: bytes, n: int, gated: bool, claimed: Claimed) -> None:
+    def _claim(self, link: TimedConnection, queue: bytes, n: int, limited: bool, claimed: Claimed) -> None:
         """Add to what was claimed, up to `n` leases."""
         if queue not in self.limited:
             wanted = n - len(claimed.leases)
-            found = Store.again(link, lambda link: self._claim_plain(link, queue, wanted, gated))
+            found = Store.again(link, lambda link: self._claim_plain(link, queue, wanted, limited))
             self._add(queue, found, claimed)
-            if found.size or not gated:
+            if found.size or not limited:
                 return
         size = n - len(claimed.leases)
         self.limited.discard(queue)
@@ -109,13 +109,13 @@ class Claims:
             size = AT_ONCE
         self.is_passing = True
 
-    def _claim_plain(self, link: Link, queue: bytes, n: int, gated: bool) -> Claimed:
+    def _claim_plain(self, link: TimedConnection, queue: bytes, n: int, limited: bool) -> Claimed:
         self.made += 1
-        found = claim(self._store, link, self._consumer, self.made, queue, n, beside=gated)
+        found = claim(self._store, link, self._consumer, self.made, queue, n, beside=limited)
         self.heard = self.made
         return found
 
-    def _claim_round(self, link: Link, queue: bytes, n: int, size: int, claimed: Claimed) -> bool:
+    def _claim_round(self, link: TimedConnection, queue: bytes, n: int, size: int, claimed: Claimed) -> bool:
         """Whether that was all that can be had."""
         self.made += 1
         its, wanted = Claim(self._consumer, self.made, queue), n - len(claimed.leases)
@@ -131,9 +131,9 @@ class Claims:
         look = self.look(tx.link)
         for queue in look.queues:
             wanted = n - len(claimed.leases)
-            found = claim(self._store, tx.link, self._consumer, self.made, queue, wanted, beside=look.gated)
+            found = claim(self._store, tx.link, self._consumer, self.made, queue, wanted, beside=look.limited)
             self._add(queue, found, claimed)
-            if look.gated and not found.size:
+            if look.limited and not found.size:
                 its = Claim(self._consumer, self.made, queue)
                 limited = claim_round(tx, its, wanted, max(wanted, AT_ONCE))
                 self._add(queue, Claimed(limited.leases, limited.bad), claimed)

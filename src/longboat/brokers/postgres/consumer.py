@@ -9,7 +9,7 @@ from collections.abc import Collection, Sequence
 
 from longboat.brokers.postgres import prune, settle, sweep
 from longboat.brokers.postgres.claims import Claims
-from longboat.brokers.postgres.line import Line
+from longboat.brokers.postgres.line import ListenConnection
 from longboat.brokers.postgres.look import Look, Looker
 from longboat.brokers.postgres.names import name_of, raw
 from longboat.brokers.postgres.store import Store
@@ -32,7 +32,7 @@ class PostgresConsumer:
         self._n = n
         self._lease = lease
         self._looker = Looker(n, [raw(name) for name in queues], [raw(name) for name in tasks])
-        self._line = Line(store)
+        self._line = ListenConnection(store)
         self._bell = Bell()
         self._receiving = threading.Lock()
         self._claims = Claims(store, n, self._looker)
@@ -147,7 +147,7 @@ class PostgresConsumer:
             return [], look
         if look.parked:
             return self._claims.parked(link, n), look
-        return self._claims.ready(link, look.queues, n, look.gated), look
+        return self._claims.ready(link, look.queues, n, look.limited), look
 
     def _mark(self) -> bool:
         """Have the server notify this consumer; whether it did not before."""

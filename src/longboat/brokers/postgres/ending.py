@@ -17,7 +17,7 @@ _PER_PAYLOAD = 400
 """Places told in one notification: PostgreSQL allows 8000 bytes."""
 
 
-class Ending(NamedTuple):
+class EndedJob(NamedTuple):
     """A job on its way into `ended`, its row in another table gone already."""
 
     place: int
@@ -29,8 +29,8 @@ class Ending(NamedTuple):
     result: bytes | None = None
 
 
-def end(tx: Transaction, state: State, endings: Iterable[Ending]) -> None:
-    groups: defaultdict[tuple[bytes, float], list[Ending]] = defaultdict(list)
+def end(tx: Transaction, state: State, endings: Iterable[EndedJob]) -> None:
+    groups: defaultdict[tuple[bytes, float], list[EndedJob]] = defaultdict(list)
     for ending in endings:
         groups[ending.queue, ending.keep].append(ending)
     if state is not State.DEAD:  # those may be revived

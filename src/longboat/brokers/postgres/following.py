@@ -34,10 +34,10 @@ def tie(tx: Transaction, jobs: Sequence[Job], new: Mapping[str, int]) -> dict[in
     Those they come after can neither start nor end until this transaction has. Raises UnknownParent.
     """
     order = {job.id: at for at, job in enumerate(jobs)}
-    children = [job for job in jobs if job.ties and job.ties.after and job.id in new]
+    children = [job for job in jobs if job.constraints and job.constraints.after and job.id in new]
     stored: dict[str, Job] = {}
     for child in children:
-        for parent in child.ties.after if child.ties else ():
+        for parent in child.constraints.after if child.constraints else ():
             if parent not in new:
                 stored[parent] = child
             elif order[parent] >= order[child.id]:
@@ -50,7 +50,7 @@ def tie(tx: Transaction, jobs: Sequence[Job], new: Mapping[str, int]) -> dict[in
     missing: Counter[int] = Counter()
     for child in children:
         place = new[child.id]
-        for n, parent in enumerate(dict.fromkeys(child.ties.after if child.ties else ())):
+        for n, parent in enumerate(dict.fromkeys(child.constraints.after if child.constraints else ())):
             edges.append((place, n, places[parent], results.get(parent)))
             missing[place] += parent not in results
     if edges:
@@ -144,7 +144,7 @@ class _Child(NamedTuple):
     queue: bytes
     rank: int
     attempts: int
-    returns: int
+    worker_deaths: int
     expires_at: float | None
     failures: bytes | None
 
@@ -198,19 +198,19 @@ def _place(tx: Transaction, rows: Sequence[_Child]) -> None:
 def with_inputs(run: Callable[..., Any], leases: Iterable[Lease]) -> list[Lease]:
     """The same with the results of the jobs they come after, without those that were lost meanwhile."""
     leases = list(leases)
-    tied = {lease.token: lease for lease in leases if lease.job.ties and lease.job.ties.after}
-    if not tied:
+    constrained = {lease.token: lease for lease in leases if lease.job.constraints and lease.job.constraints.after}
+    if not constrained:
         return leases
     found: defaultdict[int, dict[int, bytes]] = defaultdict(dict)
     for token, n, result in run(
         "SELECT l.token, e.n, e.result FROM @.leased AS l CROSS JOIN LATERAL (SELECT n, result FROM @.edges "
         "WHERE child = l.place OFFSET 0) AS e WHERE l.token = ANY (%(tokens)b::bigint[])",
-        tokens=list(tied),
+        tokens=list(constrained),
     ).fetchall():
         found[token][n] = result
     given: list[Lease] = []
     for lease in leases:
-        after = lease.job.ties.after if lease.job.ties else []
+        after = lease.job.constraints.after if lease.job.constraints else []
         order = {parent: n for n, parent in enumerate(dict.fromkeys(after))}
         results = found[lease.token]
         if len(results) == len(order):

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 
-from longboat.brokers.postgres import change, gates, prune, views
+from longboat.brokers.postgres import change, limits, prune, views
 from longboat.brokers.postgres.names import name_of
 from longboat.brokers.postgres.store import Store
 from longboat.brokers.postgres.transaction import NOW
-from longboat.contract.inspector import ConsumerView, GateView, Page
+from longboat.contract.inspector import ConsumerView, LimitView, Page
 from longboat.core.job import JobView, State
 
 _CHUNK = 500
@@ -26,7 +26,7 @@ class PostgresInspector:
         return {(name_of(queue), State(state)): n for queue, state, n in rows if n > 0}
 
     def find(self, ids: Sequence[str]) -> list[JobView | None]:
-        found: dict[str, views.Row] = {}
+        found: dict[str, views.JobRow] = {}
         for start in range(0, len(ids), _CHUNK):
             part = ids[start : start + _CHUNK]
             found.update(self._store.read(lambda tx, part=part: views.find(tx, part)))  # type: ignore[misc]
@@ -54,18 +54,18 @@ class PostgresInspector:
             affected.update(self._store.write(lambda tx, part=part: change.cancel(tx, part)))  # type: ignore[misc]
         return [job_id for job_id in dict.fromkeys(ids) if job_id in affected]
 
-    def revive(self, ids: Sequence[str]) -> list[str]:
-        revived: set[str] = set()
+    def retry(self, ids: Sequence[str]) -> list[str]:
+        retried: set[str] = set()
         for start in range(0, len(ids), _CHUNK):
             part = ids[start : start + _CHUNK]
-            revived.update(self._store.write(lambda tx, part=part: change.revive(tx, part)))  # type: ignore[misc]
-        return [job_id for job_id in dict.fromkeys(ids) if job_id in revived]
+            retried.update(self._store.write(lambda tx, part=part: change.retry(tx, part)))  # type: ignore[misc]
+        return [job_id for job_id in dict.fromkeys(ids) if job_id in retried]
 
     def purge(self, states: Collection[State], *, queue: str | None = None, limit: int = 1000) -> int:
         return self._store.write(lambda tx: change.purge(tx, states, queue, limit))
 
-    def gates(self, keys: Sequence[str]) -> list[GateView | None]:
-        return self._store.read(lambda tx: gates.views(tx, keys)) if keys else []
+    def limits(self, keys: Sequence[str]) -> list[LimitView | None]:
+        return self._store.read(lambda tx: limits.views(tx, keys)) if keys else []
 
     def prune(self, *, limit: int = 1000) -> int:
         return self._store.write(lambda tx: prune.prune(tx, limit))

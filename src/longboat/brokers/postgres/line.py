@@ -5,17 +5,17 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from longboat.brokers.postgres.link import Link
+from longboat.brokers.postgres.link import TimedConnection
 from longboat.brokers.postgres.pool import leave_alone
 from longboat.brokers.postgres.store import Store
 
 
-class Line:
+class ListenConnection:
     """One thread at a time uses it. Opened late, and again when it broke or after a fork."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._link: Link | None = None
+        self._link: TimedConnection | None = None
         self._pid = -1
         self._heard: list[str] = []
         self.is_deaf = store.pgbouncer
@@ -23,7 +23,7 @@ class Line:
         self.fresh = False
         """It was opened since somebody set this to False: notifications may have been missed."""
 
-    def link(self) -> Link:
+    def link(self) -> TimedConnection:
         """The connection, which hears notifications."""
         if self._link is not None and (self._pid != os.getpid() or self._link.closed):
             self.drop()

@@ -15,7 +15,7 @@ _CONNECT_AT_LEAST = 2
 """libpq knows no shorter limit for connecting."""
 
 
-class Link(psycopg.Connection[Any]):
+class TimedConnection(psycopg.Connection[Any]):
     """In autocommit. Not safe to use from several threads at once."""
 
     patience: float = 2.0
@@ -71,9 +71,9 @@ class Link(psycopg.Connection[Any]):
             self.pgconn.finish()
 
 
-def open_link(conninfo: str, patience: float, *, prepare: bool) -> Link:
+def open_link(conninfo: str, patience: float, *, prepare: bool) -> TimedConnection:
     """A new connection; errors as of psycopg."""
-    link = Link.connect(
+    link = TimedConnection.connect(
         conninfo,
         autocommit=True,
         prepare_threshold=3 if prepare else None,

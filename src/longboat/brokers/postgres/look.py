@@ -54,7 +54,7 @@ class Look(NamedTuple):
     queues: list[bytes]
     """Those of its queues that have ready jobs, in the order they are asked."""
     parked: bool
-    gated: bool
+    limited: bool
     """Among the ready jobs are some that have limits."""
     next: float
     """Seconds until something becomes due: a delay, an expiry, a limit's opening, another consumer's end."""
@@ -77,11 +77,11 @@ class Looker:
         self._paused = queues
 
     def look(self, run: Callable[..., Any], last_queue: bytes = b"") -> Look:
-        alive, cancelled, queues, parked, gated, following = run(self._sql, **self._values).fetchone()
+        alive, cancelled, queues, parked, limited, following = run(self._sql, **self._values).fetchone()
         queues = [name for name in queues if name not in self._paused]
         if self._every:  # in turn: those after the last one first
             queues = [name for name in queues if name > last_queue] + [name for name in queues if name <= last_queue]
-        return Look(alive, cancelled, queues, parked, gated, math.inf if following is None else following)
+        return Look(alive, cancelled, queues, parked, limited, math.inf if following is None else following)
 
     def unpark(self, tx: Transaction, n: int) -> list[Parked]:
         """Put up to `n` parked jobs that this consumer knows among the ready ones: a claim takes them in their order."""

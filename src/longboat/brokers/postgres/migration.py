@@ -9,7 +9,7 @@ from typing import Any
 
 from psycopg import sql
 
-from longboat.brokers.postgres.link import Link
+from longboat.brokers.postgres.link import TimedConnection
 from longboat.errors import BrokerError, StoreTooNew
 
 
@@ -17,7 +17,7 @@ def _read(name: str) -> str:
     return files("longboat.brokers.postgres").joinpath(name).read_text("utf-8")
 
 
-STEPS: Sequence[str] = (_read("schema.sql"), _read("ties.sql"))
+STEPS: Sequence[str] = (_read("schema.sql"), _read("constraints.sql"))
 """The SQL that leads from each version to the next; the length is the newest version. A released step never changes."""
 
 
@@ -26,7 +26,7 @@ def quoted(schema: str) -> str:
     return sql.Identifier(schema).as_string(None)
 
 
-def version(link: Link, schema: str) -> int:
+def version(link: TimedConnection, schema: str) -> int:
     """0: there is no store. Raises StoreTooNew, or BrokerError for a schema that is somebody else's."""
     # Not by to_regclass, which may remember that there was none before another process made it.
     found = link.execute(
@@ -59,7 +59,7 @@ def script(schema: str, its: int) -> str:
 class Migrations:
     """What `longboat migrate` needs of a store."""
 
-    def __init__(self, bare: Callable[[Callable[[Link], Any]], Any], schema: str) -> None:
+    def __init__(self, bare: Callable[[Callable[[TimedConnection], Any]], Any], schema: str) -> None:
         self._bare = bare
         self._schema = schema
 
@@ -72,7 +72,7 @@ class Migrations:
         self._bare(lambda link: migrate(link, self._schema))
 
 
-def migrate(link: Link, schema: str) -> None:
+def migrate(link: TimedConnection, schema: str) -> None:
     """Bring the schema up to date; all or nothing, one process at a time."""
     if version(link, schema) == len(STEPS):
         return

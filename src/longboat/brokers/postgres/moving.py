@@ -12,7 +12,7 @@ FIELDS = "place, queue, rank, attempts, returns, expires_at, failures"
 """What the tables that jobs wait in have in common."""
 
 _LISTS = (
-    "%(places)b::bigint[], %(queues)b::bytea[], %(ranks)b::bigint[], %(attempts)b::int[], %(returns)b::int[], "
+    "%(places)b::bigint[], %(queues)b::bytea[], %(ranks)b::bigint[], %(attempts)b::int[], %(worker_deaths)b::int[], "
     "%(expires)b::float8[], %(failures)b::bytea[]"
 )
 ROWS = f"unnest({_LISTS}) AS r ({FIELDS})"
@@ -27,7 +27,7 @@ def columns(rows: Iterable[Any]) -> dict[str, list[Any]]:
         "queues": [row.queue for row in rows],
         "ranks": [row.rank for row in rows],
         "attempts": [row.attempts for row in rows],
-        "returns": [row.returns for row in rows],
+        "worker_deaths": [row.worker_deaths for row in rows],
         "expires": [row.expires_at for row in rows],
         "failures": [row.failures for row in rows],
     }

@@ -14,7 +14,7 @@ from psycopg import conninfo
 
 from longboat.brokers.postgres import migration
 from longboat.brokers.postgres.faults import translated
-from longboat.brokers.postgres.link import Link, open_link
+from longboat.brokers.postgres.link import TimedConnection, open_link
 from longboat.errors import BrokerUnavailable
 
 HEADROOM = 0.95
@@ -40,12 +40,12 @@ class Pool:
         """This process knows that the store is up to date."""
         self._url = url
         self._schema = schema
-        self._idle: list[Link] = []
+        self._idle: list[TimedConnection] = []
         self._lock = threading.Lock()
         self._closed = False
         _pools.add(self)
 
-    def open(self) -> Link:
+    def open(self) -> TimedConnection:
         """A new connection, whatever the store is like."""
         if self._closed:
             raise BrokerUnavailable(f"{self.where}: this broker was closed")
@@ -56,7 +56,7 @@ class Pool:
         options.setdefault("application_name", "longboat")
         return open_link(conninfo.make_conninfo(**options), self.timeout * HEADROOM, prepare=not self.pgbouncer)
 
-    def connect(self) -> Link:
+    def connect(self) -> TimedConnection:
         """A new connection, to a store that is up to date."""
         link = self.open()
         try:
@@ -68,7 +68,7 @@ class Pool:
             raise
         return link
 
-    def take(self) -> Link:
+    def take(self) -> TimedConnection:
         while True:
             with self._lock:
                 link = self._idle.pop() if self._idle and not self._closed else None
@@ -78,7 +78,7 @@ class Pool:
                 return link
             link.let_go()
 
-    def put_back(self, link: Link) -> None:
+    def put_back(self, link: TimedConnection) -> None:
         if not link.is_dead():
             with self._lock:
                 if not self._closed and len(self._idle) < _IDLE:
@@ -113,13 +113,13 @@ class Pool:
         self._lock = threading.Lock()
 
 
-def leave_alone(link: Link) -> None:
+def leave_alone(link: TimedConnection) -> None:
     """It is another process's: it must be neither used nor closed here."""
     _left_alone.append(link)
 
 
 _pools: weakref.WeakSet[Pool] = weakref.WeakSet()
-_left_alone: list[Link] = []
+_left_alone: list[TimedConnection] = []
 
 
 def _after_fork() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from longboat.brokers.postgres import board, gates, turns
+from longboat.brokers.postgres import fairness, kv, limits
 from longboat.brokers.postgres.ending import forget
 from longboat.brokers.postgres.store import Store
 from longboat.brokers.postgres.transaction import Transaction
@@ -33,8 +33,8 @@ _SUM_UP = """
 
 def housekeep(store: Store) -> None:
     """Prune, if this process has not for a while. Each chunk is a transaction of its own."""
-    if store.due("gates", gates.EVERY):
-        store.write(gates.with_room)
+    if store.due("gates", limits.EVERY):
+        store.write(limits.with_room)
     if not store.due("prune", EVERY):
         return
     rows = store.call(f"SELECT count(*) FROM (SELECT 1 FROM @.counts LIMIT {_ROWS}) AS c")
@@ -47,8 +47,8 @@ def housekeep(store: Store) -> None:
 
 
 def _tidy(tx: Transaction) -> None:
-    gates.tidy(tx)
-    turns.forget(tx, _CHUNK)
+    limits.tidy(tx)
+    fairness.forget(tx, _CHUNK)
 
 
 def prune(tx: Transaction, limit: int) -> int:
@@ -71,7 +71,7 @@ def prune(tx: Transaction, limit: int) -> int:
             limit=limit - count,
         ).rowcount
     if count < limit:
-        count += board.prune(tx, limit - count)
+        count += kv.prune(tx, limit - count)
     tx.run("DELETE FROM @.watchers WHERE until < extract(epoch FROM clock_timestamp()) - 60")
     return count
 

@@ -9,10 +9,10 @@ from typing import Any
 import psycopg
 import psycopg.errors
 
-from longboat.brokers.postgres import tied
+from longboat.brokers.postgres import constrained
 from longboat.brokers.postgres.alike import ALIKE, ALIKE_ONCE, FRESH, values_of
 from longboat.brokers.postgres.guest import Guest
-from longboat.brokers.postgres.link import Link
+from longboat.brokers.postgres.link import TimedConnection
 from longboat.brokers.postgres.names import name_of, raw
 from longboat.brokers.postgres.store import Store
 from longboat.brokers.postgres.transaction import NOW
@@ -62,10 +62,10 @@ def put(store: Store, jobs: Sequence[Job], token: Token | None) -> list[str]:
     alike = values_of(jobs)
     if alike is not None:
         alike |= _about(store, token)
-    elif any(tied.is_tied(job) for job in jobs):
-        return _put_tied(store, jobs, token)
+    elif any(constrained.is_constrained(job) for job in jobs):
+        return _put_constrained(store, jobs, token)
 
-    def putting(link: Link) -> Any:
+    def putting(link: TimedConnection) -> Any:
         if alike is not None:
             with contextlib.suppress(psycopg.errors.UniqueViolation):  # one of the ids is known: look which
                 return store.run(link, ALIKE if token is None else ALIKE_ONCE, alike).fetchone()
@@ -74,28 +74,28 @@ def put(store: Store, jobs: Sequence[Job], token: Token | None) -> list[str]:
     return _new(jobs, store.use(putting))
 
 
-def _put_tied(store: Store, jobs: Sequence[Job], token: Token | None) -> list[str]:
-    def putting(link: Link) -> list[str]:
+def _put_constrained(store: Store, jobs: Sequence[Job], token: Token | None) -> list[str]:
+    def putting(link: TimedConnection) -> list[str]:
         with contextlib.suppress(psycopg.errors.UniqueViolation):  # another has just taken the very place of one: look anew
-            return store.write_on(link, lambda tx: tied.put(tx, jobs, token))
-        return store.write_on(link, lambda tx: tied.put(tx, jobs, token))
+            return store.write_on(link, lambda tx: constrained.put(tx, jobs, token))
+        return store.write_on(link, lambda tx: constrained.put(tx, jobs, token))
 
     return store.use(putting)
 
 
-def _put_tied_within(store: Store, connection: Any, jobs: Sequence[Job]) -> list[str]:
+def _put_constrained_within(store: Store, connection: Any, jobs: Sequence[Job]) -> list[str]:
     with store.told_well():
         tx = store.guest(connection)
         with connection.transaction():  # a part of the caller's, which `guest` has begun: what is refused leaves nothing
-            new = tied.put(tx, jobs, None)
+            new = constrained.put(tx, jobs, None)
             tx.flush()
     return new
 
 
 def put_within(store: Store, connection: Any, jobs: Sequence[Job]) -> list[str]:
     """The same within the transaction that a connection of psycopg is in, whose owner ends it."""
-    if any(tied.is_tied(job) for job in jobs):
-        return _put_tied_within(store, connection, jobs)
+    if any(constrained.is_constrained(job) for job in jobs):
+        return _put_constrained_within(store, connection, jobs)
     values = {**_values(store, jobs, None), "always": True}
     with store.told_well():
         return _new(jobs, store.run(Guest(connection), _PUT, values).fetchone())

@@ -9,7 +9,7 @@ from collections.abc import Collection, Sequence
 from typing import Any
 
 from longboat.brokers.postgres.ending import WALL
-from longboat.brokers.postgres.line import Line
+from longboat.brokers.postgres.line import ListenConnection
 from longboat.brokers.postgres.names import name_of, raw
 from longboat.brokers.postgres.store import Store
 from longboat.brokers.postgres.sweep import sweep
@@ -60,7 +60,7 @@ class PostgresListener:
     def __init__(self, store: Store) -> None:
         self._store = store
         self._id = os.urandom(8).hex()
-        self._line = Line(store)
+        self._line = ListenConnection(store)
         self._bell = Bell()
         self._watch = Watch()
         self._lock = threading.Lock()

@@ -6,13 +6,13 @@ from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from longboat.brokers.postgres import gates
-from longboat.brokers.postgres.ending import WALL, Ending, appended, cancelled_kept, end, forget
+from longboat.brokers.postgres import limits
+from longboat.brokers.postgres.constrained import is_constrained
+from longboat.brokers.postgres.ending import WALL, EndedJob, appended, cancelled_kept, end, forget
 from longboat.brokers.postgres.following import NONE_AWAITED, NOT_AWAITED, let_go
 from longboat.brokers.postgres.moving import ROWS, columns, make_ready, make_scheduled
 from longboat.brokers.postgres.names import raw
 from longboat.brokers.postgres.store import Store
-from longboat.brokers.postgres.tied import is_tied
 from longboat.brokers.postgres.transaction import NOW, Connection, Transaction
 from longboat.contract.broker import CANCELLED, DEAD_KEPT, FORGOTTEN_AFTER, Lease, Settlement
 from longboat.core.codec import encode_failures
@@ -76,7 +76,7 @@ _PLAIN_AGAIN = 0.5
 """Seconds between tries of the quicker statement while it is of no use."""
 
 
-class _Row(NamedTuple):
+class _LeasedRow(NamedTuple):
     """A lease that is settled, as the server knew it."""
 
     token: int
@@ -85,7 +85,7 @@ class _Row(NamedTuple):
     rank: int
     since: float
     attempts: int
-    returns: int
+    worker_deaths: int
     expires_at: float | None
     failures: bytes | None
     cancel: bool
@@ -102,7 +102,7 @@ def settle(store: Store, consumer: int, settlements: Sequence[Settlement], start
     others: dict[int, Settlement] = {}
     for token, settlement in ours.items():
         job = settlement.lease.job
-        if type(settlement.outcome) is Done and (job.ties is None or not is_tied(job)):
+        if type(settlement.outcome) is Done and (job.constraints is None or not is_constrained(job)):
             done[job.queue, job.keep][token] = settlement.outcome.result
         else:
             others[token] = settlement
@@ -110,16 +110,16 @@ def settle(store: Store, consumer: int, settlements: Sequence[Settlement], start
         ((queue, keep), results) = next(iter(done.items()))
         held = store.use(lambda link: _succeed(store, link, consumer, queue, keep, results))
         if left := {token: settlement for token, settlement in ours.items() if token not in held}:
-            held |= store.write(lambda tx: _Batch(tx, consumer).settle(left))
+            held |= store.write(lambda tx: _SettleBatch(tx, consumer).settle(left))
         return refused + [settlement.lease for token, settlement in ours.items() if token not in held]
 
     def all_of_it(tx: Transaction) -> list[Lease]:
-        noted = _note(tx, consumer, started)
+        noted = _entry(tx, consumer, started)
         held: set[int] = set()
         for (queue, keep), results in done.items():
             held |= _succeed(store, tx.link, consumer, queue, keep, results)
         if left := {token: settlement for token, settlement in ours.items() if token not in held}:
-            held |= _Batch(tx, consumer).settle(left)
+            held |= _SettleBatch(tx, consumer).settle(left)
         lost = [settlement.lease for token, settlement in ours.items() if token not in held]
         return refused + lost + [lease for lease in started if lease.token not in noted]
 
@@ -146,7 +146,7 @@ def _succeed(store: Store, link: Connection, consumer: int, queue: str, keep: fl
     return set(held)
 
 
-def _note(tx: Transaction, consumer: int, started: Sequence[Lease]) -> set[int]:
+def _entry(tx: Transaction, consumer: int, started: Sequence[Lease]) -> set[int]:
     """Returns the tokens of those that are the consumer's."""
     if not started:
         return set()
@@ -159,16 +159,16 @@ def _note(tx: Transaction, consumer: int, started: Sequence[Lease]) -> set[int]:
     return {token for (token,) in rows.fetchall()}
 
 
-class _Batch:
+class _SettleBatch:
     """Leases sorted by what becomes of them, so that each kind is one statement."""
 
     def __init__(self, tx: Transaction, consumer: int) -> None:
         self._tx = tx
         self._consumer = consumer
-        self._ended: defaultdict[State, list[Ending]] = defaultdict(list)
-        self._ready: list[_Row] = []
-        self._delayed: list[tuple[float, _Row]] = []
-        self._parked: list[tuple[bytes, float, bytes, _Row]] = []
+        self._ended: defaultdict[State, list[EndedJob]] = defaultdict(list)
+        self._ready: list[_LeasedRow] = []
+        self._delayed: list[tuple[float, _LeasedRow]] = []
+        self._parked: list[tuple[bytes, float, bytes, _LeasedRow]] = []
         self._results: dict[int, bytes] = {}
         """Of those that succeeded, by place."""
         self._forgotten: list[int] = []
@@ -180,7 +180,7 @@ class _Batch:
             tokens=list(settlements),
         ).fetchall()
         held: set[int] = set()
-        for row in (_Row(*row) for row in rows):
+        for row in (_LeasedRow(*row) for row in rows):
             held.add(row.token)
             self._tx.count(row.queue, State.RUNNING, -1)
             self._sort(row, settlements[row.token])
@@ -192,22 +192,22 @@ class _Batch:
         make_ready(self._tx, self._ready)
         make_scheduled(self._tx, self._delayed)
         self._park()
-        gates.leave(self._tx, sorted(held))
+        limits.leave(self._tx, sorted(held))
         return held
 
-    def _sort(self, row: _Row, settlement: Settlement) -> None:
+    def _sort(self, row: _LeasedRow, settlement: Settlement) -> None:
         job, outcome, failures, now = settlement.lease.job, settlement.outcome, row.failures, self._tx.now
         kept = cancelled_kept(job.keep)
         match outcome:
             case Done(result):
                 self._results[row.place] = result
                 if job.keep > 0:
-                    made = Ending(row.place, row.queue, row.since, row.attempts + 1, failures, job.keep, result)
+                    made = EndedJob(row.place, row.queue, row.since, row.attempts + 1, failures, job.keep, result)
                     self._ended[State.SUCCEEDED].append(made)
                 else:
                     self._forgotten.append(row.place)
-            case Dead(failure, charged):
-                self._end(State.DEAD, row, charged, appended(failures, failure), DEAD_KEPT)
+            case Dead(failure, counted):
+                self._end(State.DEAD, row, counted, appended(failures, failure), DEAD_KEPT)
             case Cancelled(failure):
                 self._end(State.CANCELLED, row, False, appended(failures, failure), kept)
             case Retry(delay, failure):
@@ -215,7 +215,7 @@ class _Batch:
                 if row.cancel:
                     self._end(State.CANCELLED, row, True, appended(failures, asked_for(now)), kept)
                 else:
-                    row = row._replace(attempts=row.attempts + 1, returns=0, expires_at=None, failures=failures)
+                    row = row._replace(attempts=row.attempts + 1, worker_deaths=0, expires_at=None, failures=failures)
                     self._come_back(row, delay)
             case _ if row.cancel:
                 self._end(State.CANCELLED, row, False, appended(failures, asked_for(now)), kept)
@@ -224,10 +224,10 @@ class _Batch:
             case Park(patience, failure):
                 self._parked.append((raw(job.task), now + patience, encode_failures([failure]), row))
 
-    def _end(self, state: State, row: _Row, charge: bool, failures: bytes, keep: float) -> None:
-        self._ended[state].append(Ending(row.place, row.queue, row.since, row.attempts + charge, failures, keep))
+    def _end(self, state: State, row: _LeasedRow, count_attempt: bool, failures: bytes, keep: float) -> None:
+        self._ended[state].append(EndedJob(row.place, row.queue, row.since, row.attempts + count_attempt, failures, keep))
 
-    def _come_back(self, row: _Row, delay: float) -> None:
+    def _come_back(self, row: _LeasedRow, delay: float) -> None:
         if delay > 0:
             self._delayed.append((self._tx.now + delay, row))
         else:

@@ -10,10 +10,10 @@ from typing import Any, TypeVar
 
 import psycopg
 
-from longboat.brokers.postgres import gates
+from longboat.brokers.postgres import limits
 from longboat.brokers.postgres.faults import AGAIN
 from longboat.brokers.postgres.guest import Guest
-from longboat.brokers.postgres.link import Link
+from longboat.brokers.postgres.link import TimedConnection
 from longboat.brokers.postgres.pool import HEADROOM, Pool
 from longboat.brokers.postgres.transaction import Connection, Statements, Transaction, Values
 from longboat.core.clock import Clock
@@ -55,12 +55,12 @@ class Store:
         """Do it in one transaction, again if it was rolled back for the sake of another."""
         return self.use(lambda link: self.write_on(link, do))
 
-    def write_on(self, link: Link, do: Callable[[Transaction], T]) -> T:
+    def write_on(self, link: TimedConnection, do: Callable[[Transaction], T]) -> T:
         with link.transaction():
             tx = Transaction(self._statements, link)
             answer = do(tx)
             if tx.freed:
-                gates.let_in(tx)
+                limits.unblock(tx)
             tx.flush()
         return answer
 
@@ -71,14 +71,14 @@ class Store:
     def read(self, do: Callable[[Transaction], T]) -> T:
         """Several statements that see the same state."""
 
-        def reading(link: Link) -> T:
+        def reading(link: TimedConnection) -> T:
             with link.transaction():
                 link.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
                 return do(Transaction(self._statements, link))
 
         return self.use(reading)
 
-    def use(self, do: Callable[[Link], T]) -> T:
+    def use(self, do: Callable[[TimedConnection], T]) -> T:
         """With a connection of the pool. `do` is done again after a deadlock or a serialization failure."""
         with self.told_well():
             until = time.monotonic() + self.timeout * HEADROOM
@@ -91,7 +91,7 @@ class Store:
                 self._pool.put_back(link)
 
     @staticmethod
-    def again(link: Link, do: Callable[[Link], T]) -> T:
+    def again(link: TimedConnection, do: Callable[[TimedConnection], T]) -> T:
         """Do it again, for as long as one call may take, if it was rolled back for the sake of another."""
         end = time.monotonic() + link.patience if link.until is None else link.until
         longest = _PAUSE
@@ -109,7 +109,7 @@ class Store:
         if not self._pool.is_checked:
             self.use(lambda _: None)
 
-    def bare(self, do: Callable[[Link], T]) -> T:
+    def bare(self, do: Callable[[TimedConnection], T]) -> T:
         """With a new connection, whatever the store is like."""
         with self.told_well():
             link = self._pool.open()
@@ -118,7 +118,7 @@ class Store:
             finally:
                 link.let_go()
 
-    def connect(self) -> Link:
+    def connect(self) -> TimedConnection:
         """A new connection, to a store that is up to date. The caller closes it. Errors as of psycopg."""
         return self._pool.connect()
 

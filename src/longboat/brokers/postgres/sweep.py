@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from longboat.brokers.postgres import gates
-from longboat.brokers.postgres.ending import Ending, appended, end, keeps
+from longboat.brokers.postgres import limits
+from longboat.brokers.postgres.ending import EndedJob, appended, end, keeps
 from longboat.brokers.postgres.moving import FIELDS, make_ready
 from longboat.brokers.postgres.names import name_of
 from longboat.brokers.postgres.settle import asked_for
@@ -21,14 +21,14 @@ CHUNK = 500
 """Rows moved in one transaction, at most."""
 
 
-class _Row(NamedTuple):
+class _ReturningRow(NamedTuple):
     """What the tables that jobs wait in have in common."""
 
     place: int
     queue: bytes
     rank: int
     attempts: int
-    returns: int
+    worker_deaths: int
     expires_at: float | None
     failures: bytes | None
 
@@ -38,7 +38,7 @@ class _Held(NamedTuple):
     queue: bytes
     rank: int
     attempts: int
-    returns: int
+    worker_deaths: int
     expires_at: float | None
     failures: bytes | None
     started: bool
@@ -57,7 +57,7 @@ def sweep(tx: Transaction, besides: int = 0) -> bool:
     ).fetchall():
         worker = name_of(name) or consumer_id
         end_consumer(tx, n, Failure(LOST, f"worker {worker} was not heard of in time", at=tx.now, worker=worker))
-    gates.due(tx)
+    limits.due(tx)
     most = max(_due(tx), *(_expire(tx, table, state) for table, state in _EXPIRING), _lose_patience(tx))
     return most >= CHUNK
 
@@ -80,7 +80,7 @@ def give_back(tx: Transaction, which: str, failure: Failure | None, **values: An
     for row in rows:
         tx.count(row.queue, State.RUNNING, -1)
         if failure is not None:
-            row = _charged(row, failure)
+            row = _counted(row, failure)
         (cancelled if row.cancel else back).append(row)
     make_ready(tx, back)
     kept = keeps(tx, [row.place for row in cancelled])
@@ -88,18 +88,18 @@ def give_back(tx: Transaction, which: str, failure: Failure | None, **values: An
     for row in cancelled:
         failures = appended(row.failures, asked_for(tx.now))
         keep = kept.get(row.place, DEFAULT_KEEP)
-        endings.append(Ending(row.place, row.queue, row.since, row.attempts, failures, keep))
+        endings.append(EndedJob(row.place, row.queue, row.since, row.attempts, failures, keep))
     end(tx, State.CANCELLED, endings)
-    gates.leave(tx, [row.token for row in rows])
+    limits.leave(tx, [row.token for row in rows])
     return len(rows)
 
 
-def _charged(row: _Held, failure: Failure) -> _Held:
+def _counted(row: _Held, failure: Failure) -> _Held:
     if not row.started:
-        return row._replace(returns=row.returns + 1)
+        return row._replace(worker_deaths=row.worker_deaths + 1)
     attempts = row.attempts + 1
     failures = appended(row.failures, msgspec.structs.replace(failure, attempt=attempts))
-    return row._replace(attempts=attempts, returns=row.returns + 1, expires_at=None, failures=failures)
+    return row._replace(attempts=attempts, worker_deaths=row.worker_deaths + 1, expires_at=None, failures=failures)
 
 
 def _taken(tx: Transaction, table: str, due: str, more: str = "") -> list[tuple[Any, ...]]:
@@ -114,7 +114,7 @@ def _taken(tx: Transaction, table: str, due: str, more: str = "") -> list[tuple[
 
 def _due(tx: Transaction) -> int:
     """Delays that are over. Returns how many."""
-    rows = [_Row(*row) for row in _taken(tx, "delayed", "due")]
+    rows = [_ReturningRow(*row) for row in _taken(tx, "delayed", "due")]
     for row in rows:
         tx.count(row.queue, State.SCHEDULED, -1)
     make_ready(tx, rows)
@@ -131,14 +131,14 @@ _EXPIRING = (
 
 
 def _expire(tx: Transaction, table: str, state: State) -> int:
-    rows = [_Row(*row) for row in _taken(tx, table, "expires_at")]
+    rows = [_ReturningRow(*row) for row in _taken(tx, table, "expires_at")]
     kept = keeps(tx, [row.place for row in rows])
     endings = []
     for row in rows:
         tx.count(row.queue, state, -1)
         failure = Failure(EXPIRED, "the job expired before it started", "", row.attempts, tx.now)
         keep = kept.get(row.place, DEFAULT_KEEP)
-        endings.append(Ending(row.place, row.queue, None, row.attempts, appended(row.failures, failure), keep))
+        endings.append(EndedJob(row.place, row.queue, None, row.attempts, appended(row.failures, failure), keep))
     end(tx, State.CANCELLED, endings)
     return len(rows)
 
@@ -147,9 +147,9 @@ def _lose_patience(tx: Transaction) -> int:
     rows = _taken(tx, "parked", "dead_at", ", reason")
     endings = []
     for *fields, reason in rows:
-        row = _Row(*fields)
+        row = _ReturningRow(*fields)
         tx.count(row.queue, State.WAITING, -1)
-        endings.append(Ending(row.place, row.queue, None, row.attempts, _all(row.failures, reason), DEAD_KEPT))
+        endings.append(EndedJob(row.place, row.queue, None, row.attempts, _all(row.failures, reason), DEAD_KEPT))
     end(tx, State.DEAD, endings)
     return len(rows)
 
@@ -160,7 +160,7 @@ def _all(failures: bytes | None, reason: bytes) -> bytes | None:
     return failures
 
 
-def remove(tx: Transaction, table: str, rows: Sequence[Any]) -> list[_Row]:
+def remove(tx: Transaction, table: str, rows: Sequence[Any]) -> list[_ReturningRow]:
     """Take these jobs' rows (place, queue, rank) out of the table where they wait: those that are still there."""
     if table == "ready":
         found = (
@@ -176,4 +176,4 @@ def remove(tx: Transaction, table: str, rows: Sequence[Any]) -> list[_Row]:
         queues=[row.queue for row in rows],
         ranks=[row.rank for row in rows],
     ).fetchall()
-    return [_Row(*row) for row in gone]
+    return [_ReturningRow(*row) for row in gone]

@@ -9,12 +9,12 @@ from typing import Any
 
 from longboat.brokers.postgres import migration
 from longboat.brokers.postgres.guest import Guest
-from longboat.brokers.postgres.link import Link
+from longboat.brokers.postgres.link import TimedConnection
 from longboat.core.clock import Clock
 from longboat.core.job import State
 
 Values = Mapping[str, Any]
-Connection = Link | Guest
+Connection = TimedConnection | Guest
 
 NOW = "coalesce(%(now)s::float8, extract(epoch FROM clock_timestamp())::float8)"
 """SQL: the time; the server's own unless a clock was given."""

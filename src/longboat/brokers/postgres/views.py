@@ -19,7 +19,7 @@ _LOOKED_AT = 1000
 """Rows that one page of a single task looks at, at most."""
 
 
-class Row(NamedTuple):
+class JobRow(NamedTuple):
     """A job's row in whichever table it is."""
 
     state: str
@@ -75,7 +75,7 @@ _ENDED = _select(
 )
 
 
-def find(tx: Transaction, ids: Sequence[str]) -> dict[str, Row]:
+def find(tx: Transaction, ids: Sequence[str]) -> dict[str, JobRow]:
     """Where the jobs with these ids are. Within one snapshot, or a job on its way between two tables is missed."""
     rows = tx.run(
         "SELECT place, id, queue, rank FROM @.jobs WHERE id = ANY (%(ids)b::bytea[]) AND body IS NOT NULL",
@@ -84,15 +84,15 @@ def find(tx: Transaction, ids: Sequence[str]) -> dict[str, Row]:
     if not rows:
         return {}
     values: dict[str, Any] = {"places": [row[0] for row in rows]}
-    found: dict[str, Row] = {}
+    found: dict[str, JobRow] = {}
     for select in (_LEASED, _ENDED, _DELAYED, _WAITING):
         for row in tx.run(f"{select} WHERE t.place = ANY (%(places)b::bigint[])", **values).fetchall():
-            found[name_of(row[2])] = Row(*row)
+            found[name_of(row[2])] = JobRow(*row)
     rest = [row for row in rows if name_of(row[1]) not in found]
     if rest:
         places, _, queues, ranks = (list(each) for each in zip(*rest, strict=True))
         for row in tx.run(_READY_AT, places=places, queues=queues, ranks=ranks).fetchall():
-            found[name_of(row[2])] = Row(*row)
+            found[name_of(row[2])] = JobRow(*row)
     return found
 
 
@@ -103,7 +103,7 @@ def decoded(body: bytes | None) -> Job | None:
         return None
 
 
-def view(row: Row) -> JobView:
+def view(row: JobRow) -> JobView:
     job = decoded(row.body)
     return JobView(
         id=name_of(row.id or b""),
@@ -120,7 +120,7 @@ def view(row: Row) -> JobView:
         worker=None if row.worker is None else name_of(row.worker),
         result=row.result,
         failures=codec.decode_failures(row.failures),
-        ties=job.ties if job else None,
+        constraints=job.constraints if job else None,
         headers=job.headers if job else {},
     )
 
@@ -159,7 +159,7 @@ def page(tx: Transaction, state: State, queue: str | None, task: str | None, aft
     return Page(views, _cursor(state, rows[window - 1]) if len(rows) > window else None)
 
 
-def _rows(tx: Transaction, state: State, queue: bytes | None, key: list[Any] | None, limit: int) -> list[Row]:
+def _rows(tx: Transaction, state: State, queue: bytes | None, key: list[Any] | None, limit: int) -> list[JobRow]:
     order = _ORDERS[state]
     conditions = ["TRUE"]
     values: dict[str, Any] = {"limit": limit}
@@ -175,10 +175,10 @@ def _rows(tx: Transaction, state: State, queue: bytes | None, key: list[Any] | N
         if "queue" in order.fields:
             values["queue"] = bytes.fromhex(key[0])
     sql = f"{order.select} WHERE {' AND '.join(conditions)} ORDER BY {order.columns} LIMIT %(limit)s"
-    return [Row(*row) for row in tx.run(sql, **values).fetchall()]
+    return [JobRow(*row) for row in tx.run(sql, **values).fetchall()]
 
 
-def _ended(tx: Transaction, state: State, queue: bytes | None, key: list[Any] | None, limit: int) -> list[Row]:
+def _ended(tx: Transaction, state: State, queue: bytes | None, key: list[Any] | None, limit: int) -> list[JobRow]:
     """The newest first; of all queues the newest of each, merged."""
     queues = [queue]
     if queue is None:
@@ -194,11 +194,11 @@ def _ended(tx: Transaction, state: State, queue: bytes | None, key: list[Any] | 
     newest = sorted(places, reverse=True)[:limit]
     chosen = [place for _, place, _ in newest]
     rows = tx.run(f"{_ENDED} WHERE t.place = ANY (%(places)b::bigint[])", places=chosen).fetchall()
-    by_place = {row[1]: Row(*row) for row in rows}
+    by_place = {row[1]: JobRow(*row) for row in rows}
     return [by_place[place] for place in chosen]
 
 
-def _cursor(state: State, row: Row) -> str:
+def _cursor(state: State, row: JobRow) -> str:
     if state.ended:
         return msgspec.json.encode([row.key, row.place]).decode()
     values = [getattr(row, field) for field in _ORDERS[state].fields]

@@ -8,7 +8,7 @@ import select
 import threading
 import time
 
-from longboat.brokers.postgres.line import Line
+from longboat.brokers.postgres.line import ListenConnection
 
 LOOK_ANYWAY = 1.0
 """Seconds between looks while nothing happens: heals a wake-up that was missed, and tells that the server is there."""
@@ -52,7 +52,7 @@ class Bell:
             if self._write >= 0:
                 os.write(self._write, b"\0")
 
-    def wait(self, line: Line, seconds: float) -> list[str]:
+    def wait(self, line: ListenConnection, seconds: float) -> list[str]:
         """Until rung or notified, at most so long; what was notified. Errors as of psycopg."""
         if told := line.told():
             return told

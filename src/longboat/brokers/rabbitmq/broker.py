@@ -12,26 +12,26 @@ from collections.abc import Callable, Collection, Sequence
 
 import pika  # type: ignore[import-untyped]
 
-from longboat.brokers.rabbitmq import letter
-from longboat.brokers.rabbitmq.claimant import Claimant
+from longboat.brokers.rabbitmq import envelope
 from longboat.brokers.rabbitmq.consumer import RabbitmqConsumer
 from longboat.brokers.rabbitmq.holding import evict
 from longboat.brokers.rabbitmq.inspector import RabbitmqInspector
 from longboat.brokers.rabbitmq.link import Link, Message, Unroutable
 from longboat.brokers.rabbitmq.lookup import StoredInspector
 from longboat.brokers.rabbitmq.management import Depths, Management
-from longboat.brokers.rabbitmq.missing import MISSING, NoBoard, NoResults, unsupported
+from longboat.brokers.rabbitmq.missing import MISSING, NoKV, NoResults, unsupported
 from longboat.brokers.rabbitmq.missing_stored import MISSING_WITH_STORE
 from longboat.brokers.rabbitmq.names import LONGEST, Names, units_of
 from longboat.brokers.rabbitmq.results import RabbitmqResults
 from longboat.brokers.rabbitmq.stored import Stored
+from longboat.brokers.rabbitmq.stored_consumer import StoredConsumer
 from longboat.brokers.rabbitmq.topology import Topology
-from longboat.brokers.rabbitmq.transit import RabbitmqTransit
+from longboat.brokers.rabbitmq.transfer import RabbitmqTransfer
 from longboat.contract.broker import Broker, Token
 from longboat.contract.inspector import Inspector
-from longboat.contract.kv import Board
+from longboat.contract.kv import KV
 from longboat.contract.results import ResultStore
-from longboat.contract.transfer import Transit
+from longboat.contract.transfer import Transfer
 from longboat.core.clock import SYSTEM
 from longboat.core.codec import encode_job
 from longboat.core.job import DEFAULT_QUEUE, Failure, Job
@@ -86,20 +86,20 @@ class RabbitmqBroker:
         """Those that this client has used, and the usual one: a server tells nobody but its managers what queues it has."""
         self._management = None if management is None else self._manager(management)
         self.results: ResultStore = NoResults()
-        self.board: Board = NoBoard()
+        self.kv: KV = NoKV()
         self.inspector: Inspector = RabbitmqInspector(self)
         self._stored: Stored | None = None
         if store is not None:
             self._stored = stored = Stored(self, store)
             self.missing = MISSING_WITH_STORE
-            self.results, self.board = RabbitmqResults(self, stored), store.board
+            self.results, self.kv = RabbitmqResults(self, stored), store.kv
             self.inspector = StoredInspector(self, stored)
 
     @property
-    def transit(self) -> Transit:
+    def transfer(self) -> Transfer:
         if self._stored is None:
             raise unsupported("moving jobs from and to other brokers (it needs a store: give results=)")
-        return RabbitmqTransit(self, self._stored)
+        return RabbitmqTransfer(self, self._stored)
 
     def _manager(self, url: str) -> Management:
         login, vhost = self._parameters.credentials, self._parameters.virtual_host
@@ -151,7 +151,7 @@ class RabbitmqBroker:
         if not unique:
             return []
         bodies = {job.id: encode_job(job) for job in unique.values()}
-        self._check_ties(unique.values())
+        self._check_constraints(unique.values())
         longest = max(job.delay for job in unique.values())
         if longest > LONGEST:
             raise unsupported(f"a delay above {LONGEST:.0f} s")
@@ -159,19 +159,19 @@ class RabbitmqBroker:
             self.prepare(queue, longest)  # its time runs from the put, not from when its queues were made
         if self._stored is not None:
             return self._stored.intake.put(unique, bodies, token)
-        blank, dated = letter.Letter(), letter.Letter(put=SYSTEM.now())
+        blank, dated = envelope.Envelope(), envelope.Envelope(put=SYSTEM.now())
         messages = [
-            letter.ready(self.names, job, blank if job.expires is None else dated, job.delay, bodies[job.id])
+            envelope.ready(self.names, job, blank if job.expires is None else dated, job.delay, bodies[job.id])
             for job in unique.values()
         ]
         self.send(messages, {job.queue for job in jobs}, longest)
         return list(unique)
 
-    def _check_ties(self, jobs: Collection[Job]) -> None:
-        for ties in filter(None, (job.ties for job in jobs)):
-            if ties.gates or ties.turn:
+    def _check_constraints(self, jobs: Collection[Job]) -> None:
+        for constraints in filter(None, (job.constraints for job in jobs)):
+            if constraints.limits or constraints.fairness_key:
                 raise unsupported("a job that has limits or turns")
-            if ties.after and self._stored is None:
+            if constraints.after and self._stored is None:
                 raise unsupported("a job that comes after others (it needs a store: ?results=redis://…)")
 
     def tell(self, exchange: str, key: str, body: bytes) -> None:
@@ -209,7 +209,7 @@ class RabbitmqBroker:
                 topology.ready(queue)
             mine = list(dict.fromkeys(queues))
             if self._stored is not None:
-                return Claimant(self, self._stored, link, mine, frozenset(tasks), lease, name)
+                return StoredConsumer(self, self._stored, link, mine, frozenset(tasks), lease, name)
             return RabbitmqConsumer(self, link, mine, frozenset(tasks), lease, name)
         except BaseException:
             link.close()

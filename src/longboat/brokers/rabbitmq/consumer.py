@@ -7,7 +7,7 @@ import time
 from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Any
 
-from longboat.brokers.rabbitmq import letter as letters
+from longboat.brokers.rabbitmq import envelope as envelopes
 from longboat.brokers.rabbitmq.held import Hands, Held
 from longboat.brokers.rabbitmq.holding import Holding
 from longboat.brokers.rabbitmq.link import Link, Message
@@ -128,11 +128,11 @@ class RabbitmqConsumer:
 
     def _arrive(self, at: int, queue: str, _channel: Any, method: Any, properties: Any, body: bytes) -> None:
         headers = properties.headers
-        letter = letters.opened(headers, redelivered=method.redelivered)
+        envelope = envelopes.opened(headers, redelivered=method.redelivered)
         with self._changed:
-            held = self._hands.arrived(queue, body, letter, method.delivery_tag)
+            held = self._hands.arrived(queue, body, envelope, method.delivery_tag)
             if headers:
-                held.letter = letters.given_up(letter)
+                held.envelope = envelopes.given_up(envelope)
                 held.worn = headers.get("x-delivery-count", 0) >= WORN
             self._incoming.arrived[at].append(held)
             if self._incoming.receiving and not self._telling:
@@ -176,7 +176,7 @@ class RabbitmqConsumer:
             while arrived and len(leases) < n:
                 held = arrived.popleft()
                 try:
-                    held.lease = letters.lease_of(held.body, held.letter, held.tag)
+                    held.lease = envelopes.lease_of(held.body, held.envelope, held.tag)
                 except Undecodable:
                     others.append(held)
                     continue
@@ -188,28 +188,28 @@ class RabbitmqConsumer:
         return leases, others
 
     def _is_for_here(self, held: Held, lease: Lease) -> bool:
-        if held.letter.parked and lease.job.task not in self._tasks:
+        if held.envelope.parked and lease.job.task not in self._tasks:
             return False
         expires = lease.job.expires
-        return expires is None or held.letter.attempts > 0 or time.time() < held.letter.put + expires
+        return expires is None or held.envelope.attempts > 0 or time.time() < held.envelope.put + expires
 
     def _put_aside(self, held: Held) -> None:
         """The undecodable becomes dead, what is parked waits on, what is worn is made anew, what has expired is over."""
-        names, letter, now = self._broker.names, held.letter, time.time()
+        names, envelope, now = self._broker.names, held.envelope, time.time()
         if held.lease is None:
-            letter.failures = letter.failed(undecodable(held))
-            self._broker.send([letters.dead(names, held.queue, new_id(), held.body, letter)], (), 0.0, [held.queue])
-        elif letter.parked and held.lease.job.task not in self._tasks:
+            envelope.failures = envelope.failed(undecodable(held))
+            self._broker.send([envelopes.dead(names, held.queue, new_id(), held.body, envelope)], (), 0.0, [held.queue])
+        elif envelope.parked and held.lease.job.task not in self._tasks:
             job = held.lease.job
-            if now >= letter.parked:
-                letter.failures = letter.failed(decode_failures(letter.why)[0])
-                self._broker.send([letters.dead(names, job.queue, job.id, held.body, letter)], (), 0.0, [job.queue])
+            if now >= envelope.parked:
+                envelope.failures = envelope.failed(decode_failures(envelope.why)[0])
+                self._broker.send([envelopes.dead(names, job.queue, job.id, held.body, envelope)], (), 0.0, [job.queue])
             else:
-                pause = min(PARK_PAUSE, letter.parked - now)
-                self._broker.send([letters.ready(names, job, letter, pause, held.body)], [job.queue], pause)
+                pause = min(PARK_PAUSE, envelope.parked - now)
+                self._broker.send([envelopes.ready(names, job, envelope, pause, held.body)], [job.queue], pause)
         elif held.worn and self._is_for_here(held, held.lease):
             job = held.lease.job
-            self._broker.send([letters.ready(names, job, letter, 0.0, held.body)], [job.queue], 0.0)
+            self._broker.send([envelopes.ready(names, job, envelope, 0.0, held.body)], [job.queue], 0.0)
         self._finish([held])
 
     def settle(self, settlements: Sequence[Settlement], *, started: Sequence[Lease] = ()) -> list[Lease]:
@@ -244,7 +244,7 @@ class RabbitmqConsumer:
 
     def _record(self, applied: Sequence[tuple[Held, Settlement]], started: Sequence[Held]) -> list[Lease]:
         """Store what the acknowledgements that follow do not say; returns leases whose jobs have ended otherwise."""
-        self._holding.keep([held for held in started if held.lease and held.lease.returns], noted=True)
+        self._holding.keep([held for held in started if held.lease and held.lease.worker_deaths], noted=True)
         messages = [self._again(held, each.lease, each.outcome) for held, each in applied if type(each.outcome) not in OVER]
         if messages:
             self._send(messages, applied)
@@ -259,10 +259,10 @@ class RabbitmqConsumer:
     def _again(self, held: Held, lease: Lease, outcome: Outcome) -> Message:
         """The message that carries the job on."""
         names, job = self._broker.names, lease.job
-        new = letters.after(held.letter, lease.attempt, outcome)
+        new = envelopes.after(held.envelope, lease.attempt, outcome)
         if isinstance(outcome, Dead):
-            return letters.dead(names, job.queue, job.id, held.body, new)
-        return letters.ready(names, job, new, delay_of(outcome), held.body)
+            return envelopes.dead(names, job.queue, job.id, held.body, new)
+        return envelopes.ready(names, job, new, delay_of(outcome), held.body)
 
     def _finish(self, helds: list[Held]) -> None:
         """Acknowledged: joined as far as all before a tag is over too; the others one by one."""
@@ -326,7 +326,7 @@ class RabbitmqConsumer:
 def undecodable(held: Held) -> Failure:
     why = ""
     try:
-        letters.lease_of(held.body, held.letter, held.tag)
+        envelopes.lease_of(held.body, held.envelope, held.tag)
     except Undecodable as error:
         why = str(error)
     return Failure(UNDECODABLE, why, at=time.time())

@@ -11,14 +11,14 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import msgspec
 
+from longboat.brokers.rabbitmq.entries import Edge, End, children, dependency_edges, key, pair
+from longboat.brokers.rabbitmq.envelope import Envelope
 from longboat.brokers.rabbitmq.ledger import Ledger, encode
-from longboat.brokers.rabbitmq.letter import Letter
-from longboat.brokers.rabbitmq.notes import Edge, End, children, key, pair, ties_after
-from longboat.contract.kv import Note
+from longboat.contract.kv import Entry
 from longboat.core.codec import decode_job
 from longboat.core.job import Job, State, new_id
 
-Publish = Callable[[Sequence[tuple[Job, Letter, float, bytes]]], None]
+Publish = Callable[[Sequence[tuple[Job, Envelope, float, bytes]]], None]
 """(job, letter, delay, message) of each."""
 
 
@@ -28,22 +28,22 @@ class Followers:
         self._publish = publish
         self._prepare = prepare
 
-    def edges(self, job: Job) -> list[Note]:
+    def edges(self, job: Job) -> list[Entry]:
         """What is to be written with a job that comes after others."""
-        parents = ties_after(job.ties)
+        parents = dependency_edges(job.constraints)
         edge = encode(Edge(job.id, len(parents) == 1))
-        notes: list[Note] = []
+        entries: list[Entry] = []
         for parent in parents:
-            notes += [
-                Note(pair("d", parent, job.id), edge),
-                Note(pair("w", job.id, parent), b""),
-                Note(key("f", parent), b"1"),
+            entries += [
+                Entry(pair("d", parent, job.id), edge),
+                Entry(pair("w", job.id, parent), b""),
+                Entry(key("f", parent), b"1"),
             ]
-        return notes
+        return entries
 
     def inputs(self, jobs: Sequence[Job]) -> dict[str, list[bytes]]:
         """The results of the parents of these jobs, by id."""
-        wanted = {job.id: [pair("i", job.id, parent) for parent in job.ties.after] for job in jobs if job.ties}
+        wanted = {job.id: [pair("i", job.id, parent) for parent in job.constraints.after] for job in jobs if job.constraints}
         keys = list(dict.fromkeys(each for keys in wanted.values() for each in keys))
         there = dict(zip(keys, self._ledger.read(keys), strict=True))
         return {name: [there[each] or b"" for each in keys] for name, keys in wanted.items()}
@@ -58,45 +58,45 @@ class Followers:
     def succeeded(self, results: Mapping[str, bytes]) -> None:
         """These have, and may have followers."""
         waiting: dict[str, list[tuple[str, bool]]] = {}
-        over: list[Note] = []
+        over: list[Entry] = []
         for parent in results:
-            over.append(Note(key("f", parent), None))
+            over.append(Entry(key("f", parent), None))
             for name, raw in self._ledger.between(*children("d", parent)):
                 edge = msgspec.msgpack.decode(raw, type=Edge)
                 waiting.setdefault(edge.job, []).append((parent, edge.sole))
-                over.append(Note(name, None))
+                over.append(Entry(name, None))
         if not waiting:
             return
-        notes: list[Note] = []
+        entries: list[Entry] = []
         free: list[str] = []
         for seen in self._ledger.look(list(waiting)):
-            if seen.end is None and seen.claim is None and seen.entry is not None and not seen.entry.over:
+            if seen.end is None and seen.claim is None and seen.put_record is not None and not seen.put_record.over:
                 free.append(seen.id)
                 for parent, _ in waiting[seen.id]:
-                    notes += [Note(pair("i", seen.id, parent), results[parent]), Note(pair("w", seen.id, parent), None)]
-        self._ledger.write(notes)
-        board, space = self._ledger.board, self._ledger.space
+                    entries += [Entry(pair("i", seen.id, parent), results[parent]), Entry(pair("w", seen.id, parent), None)]
+        self._ledger.write(entries)
+        kv, namespace = self._ledger.kv, self._ledger.namespace
         for name in free:
             after, before = children("w", name)
-            if waiting[name][0][1] or not board.notes(space, after=after, before=before, limit=1):
+            if waiting[name][0][1] or not kv.entries(namespace, after=after, before=before, limit=1):
                 self._set_free(name)
         self._ledger.write(over)
 
     def _set_free(self, name: str) -> None:
         while True:
             (seen,) = self._ledger.look([name])
-            entry = seen.entry
-            if entry is None or entry.over or seen.end is not None or seen.claim is not None:
+            put_record = seen.put_record
+            if put_record is None or put_record.over or seen.end is not None or seen.claim is not None:
                 return
             message = self._ledger.message(seen)
             job = decode_job(message)
             self._prepare(job.queue, job.delay)
             now = time.time()
-            if not entry.waits:
+            if not put_record.waits:
                 break  # whoever did this may have died before the publish
-            new = msgspec.structs.replace(entry, waits=False, due=now + job.delay, sure=True)
-            if self._ledger.swap(Note(key("m", name), encode(new)), seen.entry_raw):
-                entry = new
+            new = msgspec.structs.replace(put_record, waits=False, due=now + job.delay, sure=True)
+            if self._ledger.compare_and_set(Entry(key("m", name), encode(new)), seen.put_raw):
+                put_record = new
                 break
-        put = entry.put if job.expires is not None else 0.0
-        self._publish([(job, Letter(put=put, copy=new_id(), again=True), max(0.0, entry.due - now), message)])
+        put = put_record.put if job.expires is not None else 0.0
+        self._publish([(job, Envelope(put=put, copy=new_id(), again=True), max(0.0, put_record.due - now), message)])

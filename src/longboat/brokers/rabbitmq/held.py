@@ -6,7 +6,7 @@ import time
 
 import msgspec
 
-from longboat.brokers.rabbitmq.letter import Letter
+from longboat.brokers.rabbitmq.envelope import Envelope
 from longboat.contract.broker import Lease
 
 
@@ -15,7 +15,7 @@ class Held(msgspec.Struct, eq=False, gc=False):
 
     queue: str
     body: bytes
-    letter: Letter
+    envelope: Envelope
     tag: int
     """Of the delivery that stands for it now."""
     since: float
@@ -41,8 +41,8 @@ class Hands:
         self.leased = 0
         """Leases that count against the present subscription."""
 
-    def arrived(self, queue: str, body: bytes, letter: Letter, tag: int) -> Held:
-        held = Held(queue, body, letter, tag, time.monotonic())
+    def arrived(self, queue: str, body: bytes, envelope: Envelope, tag: int) -> Held:
+        held = Held(queue, body, envelope, tag, time.monotonic())
         self._by_tag[tag] = held
         return held
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from pika.spec import Basic  # type: ignore[import-untyped]
 
-from longboat.brokers.rabbitmq import letter as letters
+from longboat.brokers.rabbitmq import envelope as envelopes
 from longboat.brokers.rabbitmq.held import Held
 from longboat.brokers.rabbitmq.link import Link, Message
 from longboat.core.codec import decode_job
@@ -61,8 +61,8 @@ class Holding:
             if held.lease is None:
                 continue
             started = held.lease.attempt if noted or held.noted else 0
-            new = msgspec.structs.replace(held.letter, token=held.lease.token, started=started, worker=self._name)
-            messages.append(letters.kept(self._broker.names, self._consumer, held.lease.job, new, held.body))
+            new = msgspec.structs.replace(held.envelope, token=held.lease.token, started=started, worker=self._name)
+            messages.append(envelopes.kept(self._broker.names, self._consumer, held.lease.job, new, held.body))
         if not messages:
             return
         self._begin()
@@ -79,7 +79,7 @@ class Holding:
         names = self._broker.names
         helds, busy = own()
         jobs: list[tuple[Held, Job]] = [(held, held.lease.job) for held in helds if held.lease]
-        messages = [letters.ready(names, job, held.letter, 0.0, held.body) for held, job in jobs]
+        messages = [envelopes.ready(names, job, held.envelope, 0.0, held.body) for held, job in jobs]
         if messages:
             self._broker.send(messages, {job.queue for _, job in jobs}, 0.0)
         if not busy:
@@ -99,8 +99,8 @@ class Holding:
             self._open = True
 
     def _arrive(self, channel: Any, method: Any, properties: Any, _body: bytes) -> None:
-        letter = letters.opened(properties.headers, redelivered=False)
-        old = self._came(letter.token, method.delivery_tag)
+        envelope = envelopes.opened(properties.headers, redelivered=False)
+        old = self._came(envelope.token, method.delivery_tag)
         channel.basic_ack(method.delivery_tag if old is None else old)
 
 
@@ -121,9 +121,9 @@ def evict(broker: RabbitmqBroker, link: Link, consumer: str, failure: Failure) -
             continue
         method, properties, body = got
         headers = {key: value for key, value in properties.headers.items() if key != "x-delivery-count"}
-        letter = letters.given_up(letters.opened(headers, redelivered=False), failure)
+        envelope = envelopes.given_up(envelopes.opened(headers, redelivered=False), failure)
         job = decode_job(body)
-        broker.send([letters.ready(broker.names, job, letter, 0.0, body)], [job.queue], 0.0)
+        broker.send([envelopes.ready(broker.names, job, envelope, 0.0, body)], [job.queue], 0.0)
         link.ack(method.delivery_tag)
         back, looks = back + 1, 1
     return back

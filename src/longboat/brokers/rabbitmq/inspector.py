@@ -12,13 +12,13 @@ import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from longboat.brokers.rabbitmq import letter as letters
+from longboat.brokers.rabbitmq import envelope as envelopes
+from longboat.brokers.rabbitmq.envelope import Envelope
 from longboat.brokers.rabbitmq.holding import get
-from longboat.brokers.rabbitmq.letter import Letter
 from longboat.brokers.rabbitmq.link import Link
 from longboat.brokers.rabbitmq.missing import unsupported
 from longboat.brokers.rabbitmq.names import LEVELS
-from longboat.contract.inspector import ConsumerView, GateView, Page
+from longboat.contract.inspector import ConsumerView, LimitView, Page
 from longboat.core.codec import decode_failures, decode_job
 from longboat.core.job import JobView, State
 from longboat.errors import Undecodable
@@ -71,8 +71,8 @@ class RabbitmqInspector:
         views: list[JobView] = []
         with self._link() as link:
             for name in self._queues(queue):
-                for _tag, body, letter in self._dead(link, name):
-                    view = self._view(name, body, letter)
+                for _tag, body, envelope in self._dead(link, name):
+                    view = self._view(name, body, envelope)
                     if task in (None, view.task):
                         views.append(view)
         return Page(sorted(views, key=lambda view: -(view.ended or 0.0))[:limit], None)
@@ -83,21 +83,21 @@ class RabbitmqInspector:
     def cancel(self, ids: Sequence[str]) -> list[str]:
         raise unsupported("cancelling a job that is queued")
 
-    def revive(self, ids: Sequence[str]) -> list[str]:
+    def retry(self, ids: Sequence[str]) -> list[str]:
         """Of the dead jobs in queues that this client has used; of all queues with the management plugin."""
-        wanted, revived = set(ids), []
+        wanted, retried = set(ids), []
         with self._link() as link:
             for queue in self._queues(None):
-                for tag, body, letter in self._dead(link, queue):
-                    view = self._view(queue, body, letter)
+                for tag, body, envelope in self._dead(link, queue):
+                    view = self._view(queue, body, envelope)
                     if view.id in wanted:
-                        again = Letter(failures=letter.failures, put=float("1e10"))
+                        again = Envelope(failures=envelope.failures, put=float("1e10"))
                         self._broker.send(
-                            [letters.ready(self._broker.names, decode_job(body), again, 0.0, body)], [queue], 0.0
+                            [envelopes.ready(self._broker.names, decode_job(body), again, 0.0, body)], [queue], 0.0
                         )
                         self._ack(link, tag)
-                        revived.append(view.id)
-        return revived
+                        retried.append(view.id)
+        return retried
 
     def purge(self, states: Collection[State], *, queue: str | None = None, limit: int = 1000) -> int:
         """Dead jobs only."""
@@ -106,13 +106,13 @@ class RabbitmqInspector:
         purged = 0
         with self._link() as link:
             for name in self._queues(queue):
-                for tag, _body, _letter in self._dead(link, name):
+                for tag, _body, _envelope in self._dead(link, name):
                     if purged < limit:
                         self._ack(link, tag)
                         purged += 1
         return purged
 
-    def gates(self, keys: Sequence[str]) -> list[GateView | None]:
+    def limits(self, keys: Sequence[str]) -> list[LimitView | None]:
         raise unsupported("limits")
 
     def prune(self, *, limit: int = 1000) -> int:
@@ -127,8 +127,8 @@ class RabbitmqInspector:
         finally:
             link.close()
 
-    def _view(self, queue: str, body: bytes, letter: Letter) -> JobView:
-        return _view(queue, body, letter)
+    def _view(self, queue: str, body: bytes, envelope: Envelope) -> JobView:
+        return _view(queue, body, envelope)
 
     def _queues(self, queue: str | None) -> list[str]:
         if queue is not None:
@@ -146,7 +146,7 @@ class RabbitmqInspector:
     def _ack(self, link: Link, tag: int) -> None:
         link.do(lambda channel, answered: (channel.basic_ack(tag), channel.basic_qos(prefetch_count=0, callback=answered)))
 
-    def _dead(self, link: Link, queue: str) -> Iterator[tuple[int, bytes, Letter]]:
+    def _dead(self, link: Link, queue: str) -> Iterator[tuple[int, bytes, Envelope]]:
         name = self._broker.names.dead(queue)
         self._broker.topology(link).dead(queue)
         for _ in range(LOOKED_AT):
@@ -157,24 +157,24 @@ class RabbitmqInspector:
             if got is None:
                 return
             method, properties, body = got
-            yield method.delivery_tag, body, letters.opened(properties.headers, redelivered=False)
+            yield method.delivery_tag, body, envelopes.opened(properties.headers, redelivered=False)
 
 
-def _view(queue: str, body: bytes, letter: Letter) -> JobView:
-    failures = decode_failures(letter.failures)
+def _view(queue: str, body: bytes, envelope: Envelope) -> JobView:
+    failures = decode_failures(envelope.failures)
     try:
         job = decode_job(body)
     except Undecodable:
-        return JobView("", State.DEAD, queue, "", 0, letter.attempts, body, ended=letter.ended, failures=failures)
+        return JobView("", State.DEAD, queue, "", 0, envelope.attempts, body, ended=envelope.ended, failures=failures)
     return JobView(
         job.id,
         State.DEAD,
         queue,
         job.task,
         job.priority,
-        letter.attempts,
+        envelope.attempts,
         job.payload,
         enqueued=job.enqueued,
-        ended=letter.ended,
+        ended=envelope.ended,
         failures=failures,
     )

@@ -9,13 +9,13 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 
+from longboat.brokers.rabbitmq.entries import BACK, OVER, Claim, End, PutRecord, dependency_edges, hashed, key, timed
+from longboat.brokers.rabbitmq.envelope import Envelope
 from longboat.brokers.rabbitmq.followers import Followers, Publish
 from longboat.brokers.rabbitmq.ledger import Ledger, encode
-from longboat.brokers.rabbitmq.letter import Letter
-from longboat.brokers.rabbitmq.notes import BACK, OVER, Claim, End, Entry, hashed, key, ties_after, timed
 from longboat.brokers.rabbitmq.packing import marked
 from longboat.contract.broker import FORGOTTEN_AFTER, Token
-from longboat.contract.kv import Note
+from longboat.contract.kv import Entry
 from longboat.core.codec import decode_job
 from longboat.core.job import Job, State, new_id, order_of
 from longboat.errors import UnknownParent
@@ -42,16 +42,16 @@ class Intake:
             return list(jobs)
         self._check_parents(jobs)
         now = time.time()
-        notes: list[Note] = []
+        entries: list[Entry] = []
         places: list[int] = []
         for job in jobs.values():
-            places.append(len(notes))
-            notes += [*self._ledger.entered(job, bodies[job.id], now), *self._followers.edges(job)]
+            places.append(len(entries))
+            entries += [*self._ledger.entered(job, bodies[job.id], now), *self._followers.edges(job)]
             if job.expires is not None:
-                notes.append(Note(timed(now + job.expires, job.id), job.id.encode()))
+                entries.append(Entry(timed(now + job.expires, job.id), job.id.encode()))
         if token is not None:
-            notes.append(Note(_name(token), b"", FORGOTTEN_AFTER))
-        added = self._ledger.add(notes)
+            entries.append(Entry(_name(token), b"", FORGOTTEN_AFTER))
+        added = self._ledger.put_if_absent(entries)
         new = {name: job for at, (name, job) in zip(places, jobs.items(), strict=True) if added[at]}
         self._send(new, bodies, now)
         if len(new) < len(jobs):
@@ -60,20 +60,20 @@ class Intake:
         return list(jobs) if token is not None and not added[-1] else list(new)
 
     def _send(self, new: Mapping[str, Job], bodies: Mapping[str, bytes], now: float) -> None:
-        messages: list[tuple[Job, Letter, float, bytes]] = []
+        messages: list[tuple[Job, Envelope, float, bytes]] = []
         waiting: list[Job] = []
-        blank, dated = Letter(), Letter(put=now)
+        blank, dated = Envelope(), Envelope(put=now)
         copies = self._copies(new)
         for job in new.values():
-            if ties_after(job.ties):
+            if dependency_edges(job.constraints):
                 waiting.append(job)
                 continue
-            letter = blank if job.expires is None else dated
+            envelope = blank if job.expires is None else dated
             if job.id in copies:
-                letter = Letter(put=letter.put, copy=copies[job.id])
-            messages.append((job, letter, job.delay, bodies[job.id]))
+                envelope = Envelope(put=envelope.put, copy=copies[job.id])
+            messages.append((job, envelope, job.delay, bodies[job.id]))
         self._publish(messages)
-        parents = {parent for job in waiting for parent in ties_after(job.ties)}
+        parents = {parent for job in waiting for parent in dependency_edges(job.constraints)}
         if outside := parents - new.keys():
             self._followers.catch_up(outside)
 
@@ -86,36 +86,36 @@ class Intake:
         for seen in self._ledger.look([name for name in names if order_of(name) is None]):
             if seen.claim is not None and seen.claim.kind == OVER and not marked(seen.claim) and seen.end is None:
                 copy = new_id()
-                if self._ledger.swap(Note(key("c", seen.id), encode(Claim(BACK, [copy]))), seen.claim_raw):
+                if self._ledger.compare_and_set(Entry(key("c", seen.id), encode(Claim(BACK, [copy]))), seen.claim_raw):
                     copies[seen.id] = copy
         return copies
 
     def again(self, names: Sequence[str]) -> None:
         """Publish those known that nobody has claimed and nobody has published again."""
         now = time.time()
-        messages: list[tuple[Job, Letter, float, bytes]] = []
-        sure: list[tuple[Note, bytes | None]] = []
+        messages: list[tuple[Job, Envelope, float, bytes]] = []
+        sure: list[tuple[Entry, bytes | None]] = []
         waiting: set[str] = set()
         for seen in self._ledger.look(names):
-            entry = seen.entry
-            if entry is None or entry.over or entry.sure or seen.end is not None:
+            put_record = seen.put_record
+            if put_record is None or put_record.over or put_record.sure or seen.end is not None:
                 continue
             copy = new_id() if seen.claim is None else self._copies([seen.id]).get(seen.id)
             if copy is None:
                 continue
             message = self._ledger.message(seen)
             job = decode_job(message)
-            if entry.waits:
-                waiting.update(ties_after(job.ties))
+            if put_record.waits:
+                waiting.update(dependency_edges(job.constraints))
                 continue
-            letter = Letter(put=entry.put if job.expires is not None else 0.0, copy=copy, again=True)
-            messages.append((job, letter, max(0.0, entry.due - now), message))
-            new = msgspec.structs.replace(entry, sure=True)
-            sure.append((Note(key("m", seen.id), encode(new)), seen.entry_raw))
+            envelope = Envelope(put=put_record.put if job.expires is not None else 0.0, copy=copy, again=True)
+            messages.append((job, envelope, max(0.0, put_record.due - now), message))
+            new = msgspec.structs.replace(put_record, sure=True)
+            sure.append((Entry(key("m", seen.id), encode(new)), seen.put_raw))
         if messages:
             self._publish(messages)
-        for note, old in sure:
-            self._ledger.swap(note, old)
+        for entry, old in sure:
+            self._ledger.compare_and_set(entry, old)
         if waiting:
             self._followers.catch_up(waiting)
 
@@ -123,7 +123,7 @@ class Intake:
         before: set[str] = set()
         wanted: dict[str, list[str]] = {}
         for job in jobs.values():
-            if strangers := [parent for parent in ties_after(job.ties) if parent not in before]:
+            if strangers := [parent for parent in dependency_edges(job.constraints) if parent not in before]:
                 wanted[job.id] = strangers
             before.add(job.id)
         if not wanted:
@@ -132,12 +132,12 @@ class Intake:
         now = time.time()
         there: dict[str, bool] = {}
         known: set[str] = set()
-        entries = self._ledger.read_as(Entry, [key("m", name) for name in names])
+        put_records = self._ledger.read_as(PutRecord, [key("m", name) for name in names])
         ends = self._ledger.read_as(End, [key("e", name) for name in names])
-        for name, entry, end in zip(names, entries, ends, strict=True):
+        for name, put_record, end in zip(names, put_records, ends, strict=True):
             kept = end is not None and (end.state is not State.SUCCEEDED or now < end.ended + end.keep)
-            there[name] = kept or (entry is not None and not entry.over)
-            if entry is not None:
+            there[name] = kept or (put_record is not None and not put_record.over)
+            if put_record is not None:
                 known.add(name)
         for name, parents in wanted.items():
             for parent in parents:
@@ -152,10 +152,10 @@ class Intake:
         with self._lock:
             last = self._last.get(client)
         if last is None:
-            board, space = self._ledger.board, self._ledger.space
+            kv, namespace = self._ledger.kv, self._ledger.namespace
             after, before = _name((client, number - 1)), f"t/{hashed(client)}0"
             last = number - 1
-            if board.notes(space, after=after, before=before, limit=1):
+            if kv.entries(namespace, after=after, before=before, limit=1):
                 with self._lock:
                     self._last.setdefault(client, last)
                 return True
@@ -175,7 +175,7 @@ class Intake:
             if old:
                 del self._written[client]
                 self._written[client] = [_name((client, self._last[client]))]
-        self._ledger.write([Note(each, None) for each in old])
+        self._ledger.write([Entry(each, None) for each in old])
 
 
 def _name(token: Token) -> str:

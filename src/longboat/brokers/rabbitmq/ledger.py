@@ -8,23 +8,23 @@ from typing import TypeVar
 
 import msgspec
 
-from longboat.brokers.rabbitmq.letter import Letter
-from longboat.brokers.rabbitmq.notes import (
+from longboat.brokers.rabbitmq.entries import (
     BACK,
     HELD,
     OVER,
     Claim,
     End,
-    Entry,
-    Presence,
+    PutRecord,
+    WorkerPresence,
     children,
+    dependency_edges,
     hashed,
     key,
     pair,
-    ties_after,
 )
+from longboat.brokers.rabbitmq.envelope import Envelope
 from longboat.contract.broker import DEAD_KEPT, FORGOTTEN_AFTER
-from longboat.contract.kv import NOTE_LIMIT, Board, Note
+from longboat.contract.kv import ENTRY_LIMIT, KV, Entry
 from longboat.core.codec import decode_failures, decode_job
 from longboat.core.job import DEFAULT_KEEP, Failure, Job, JobView, Result, State, order_of
 from longboat.errors import Undecodable
@@ -44,10 +44,10 @@ class Seen(msgspec.Struct):
     """All that is known of a job at a look."""
 
     id: str
-    entry: Entry | None
+    put_record: PutRecord | None
     claim: Claim | None
     end: End | None
-    entry_raw: bytes | None = None
+    put_raw: bytes | None = None
     claim_raw: bytes | None = None
     alive: bool = False
     """Whether the heart of who holds it beats."""
@@ -58,51 +58,51 @@ class Seen(msgspec.Struct):
 
     def state(self, now: float) -> State | None:
         """None: it is gone, or was never here."""
-        entry, claim, end = self.entry, self.claim, self.end
+        put_record, claim, end = self.put_record, self.claim, self.end
         if end is not None:
             return end.state if now < end.ended + end.keep else None
-        if entry is None or entry.over or (claim and claim.kind == OVER):
+        if put_record is None or put_record.over or (claim and claim.kind == OVER):
             return None
         if claim is not None and claim.kind == HELD:
             return State.RUNNING if self.alive or self.asked else State.READY
-        due = claim.due if claim else entry.due
-        if entry.waits or (claim and claim.parked > now):
+        due = claim.due if claim else put_record.due
+        if put_record.waits or (claim and claim.parked > now):
             return State.WAITING
         return State.SCHEDULED if due > now else State.READY
 
 
 class Ledger:
-    def __init__(self, board: Board, prefix: str) -> None:
-        self.board = board
-        self.space = f"rabbitmq {prefix}"
+    def __init__(self, kv: KV, prefix: str) -> None:
+        self.kv = kv
+        self.namespace = f"rabbitmq {prefix}"
 
     def read(self, keys: Sequence[str]) -> list[bytes | None]:
-        return self.board.read(self.space, keys) if keys else []
+        return self.kv.read(self.namespace, keys) if keys else []
 
     def read_as(self, kind: type[T], keys: Sequence[str]) -> list[T | None]:
         return [opened(kind, raw) for raw in self.read(keys)]
 
-    def write(self, notes: Sequence[Note]) -> None:
-        if notes:
-            self.board.write(self.space, notes)
+    def write(self, entries: Sequence[Entry]) -> None:
+        if entries:
+            self.kv.write(self.namespace, entries)
 
-    def add(self, notes: Sequence[Note]) -> list[bool]:
-        return self.board.add(self.space, notes) if notes else []
+    def put_if_absent(self, entries: Sequence[Entry]) -> list[bool]:
+        return self.kv.put_if_absent(self.namespace, entries) if entries else []
 
-    def swap(self, note: Note, old: bytes | None) -> bool:
-        return self.board.swap(self.space, note, old=old)
+    def compare_and_set(self, entry: Entry, old: bytes | None) -> bool:
+        return self.kv.compare_and_set(self.namespace, entry, old=old)
 
     def between(self, after: str, before: str) -> Iterator[tuple[str, bytes]]:
-        while found := self.board.notes(self.space, after=after, before=before):
+        while found := self.kv.entries(self.namespace, after=after, before=before):
             yield from found
             after = found[-1][0]
 
-    def split(self, kind: str, name: str, data: bytes, keep: float | None = None) -> tuple[bytes, list[Note]]:
+    def split(self, kind: str, name: str, data: bytes, keep: float | None = None) -> tuple[bytes, list[Entry]]:
         """What stands within a note, and the notes for what is too large for that."""
         if len(data) <= INLINE:
             return data, []
-        cuts = range(0, len(data), NOTE_LIMIT)
-        return b"", [Note(f"{kind}/{hashed(name)}/{n}", data[at : at + NOTE_LIMIT], keep) for n, at in enumerate(cuts)]
+        cuts = range(0, len(data), ENTRY_LIMIT)
+        return b"", [Entry(f"{kind}/{hashed(name)}/{n}", data[at : at + ENTRY_LIMIT], keep) for n, at in enumerate(cuts)]
 
     def whole(self, kind: str, name: str, inline: bytes, pieces: int) -> bytes:
         if not pieces:
@@ -116,8 +116,8 @@ class Ledger:
         raws = iter(self.read(keys))
         seen = []
         for each in ids:
-            entry, claim, end = next(raws), next(raws), next(raws)
-            seen.append(Seen(each, opened(Entry, entry), opened(Claim, claim), opened(End, end), entry, claim))
+            put_record, claim, end = next(raws), next(raws), next(raws)
+            seen.append(Seen(each, opened(PutRecord, put_record), opened(Claim, claim), opened(End, end), put_record, claim))
         held = [(each, each.claim) for each in seen if each.claim and each.claim.kind == HELD and not each.end]
         if held:
             told = iter(
@@ -141,8 +141,8 @@ class Ledger:
         """The job as it was put; b"" where it is gone."""
         if seen.end is not None:
             return self.whole("g", seen.id, seen.end.message, seen.end.pieces)
-        if seen.entry is not None:
-            return self.whole("g", seen.id, seen.entry.message, seen.entry.pieces)
+        if seen.put_record is not None:
+            return self.whole("g", seen.id, seen.put_record.message, seen.put_record.pieces)
         return b""
 
     def view(self, seen: Seen, now: float) -> JobView | None:
@@ -155,9 +155,9 @@ class Ledger:
         except Undecodable:
             raw = seen.end or End(seen.id, state, "", now, 0.0)
             return JobView(seen.id, state, raw.queue, "", 0, 0, message, ended=raw.ended, failures=raw.failures)
-        claim, end, entry = seen.claim, seen.end, seen.entry
+        claim, end, put_record = seen.claim, seen.end, seen.put_record
         view = JobView(seen.id, state, job.queue, job.task, job.priority, claim.attempts if claim else 0, job.payload)
-        view.enqueued, view.ties, view.headers = job.enqueued, job.ties, job.headers
+        view.enqueued, view.constraints, view.headers = job.enqueued, job.constraints, job.headers
         if end is not None:
             view.attempts, view.started, view.ended, view.failures = end.attempts, end.started, end.ended, end.failures
             view.result = self.result(end)
@@ -167,7 +167,7 @@ class Ledger:
         if state is State.RUNNING and claim is not None:
             view.started, view.worker = claim.at, claim.worker
         if state is State.SCHEDULED:
-            view.due = claim.due if claim else entry.due if entry else None
+            view.due = claim.due if claim else put_record.due if put_record else None
         return view
 
     def result(self, end: End) -> bytes | None:
@@ -187,7 +187,7 @@ class Ledger:
 
     def finish(self, ends: Sequence[tuple[End, bytes]]) -> tuple[list[bool], list[bool]]:
         """Have these jobs end, of which these are the messages. Tells which of the ends hold, and which have followers."""
-        notes: list[Note] = []
+        entries: list[Entry] = []
         places = []
         for end, message in ends:
             keep = end.keep if end.keep > 0 else TWICE / 10
@@ -197,46 +197,48 @@ class Ledger:
                 end.result, parts = self.split("q", end.id, end.result, keep)
                 end.result_pieces = len(parts)
                 large += parts
-            places.append(len(notes))
-            notes += [Note(key("e", end.id), encode(end), keep), Note(key("f", end.id), b"", keep), *large]
-        added = self.add(notes)
+            places.append(len(entries))
+            entries += [Entry(key("e", end.id), encode(end), keep), Entry(key("f", end.id), b"", keep), *large]
+        added = self.put_if_absent(entries)
         hold = [added[at] for at in places]
         if not all(hold):
             there = self.read_as(End, [key("e", end.id) for end, _ in ends])
             hold = [kept is not None and kept.by == end.by for kept, (end, _) in zip(there, ends, strict=True)]
         return hold, [not added[at + 1] for at in places]
 
-    def entered(self, job: Job, message: bytes, now: float) -> list[Note]:
+    def entered(self, job: Job, message: bytes, now: float) -> list[Entry]:
         """The notes of a job that is put."""
         inline, large = self.split("g", job.id, message)
-        entry = Entry(job.id, job.queue, inline, len(large), now, now + job.delay, bool(ties_after(job.ties)))
-        return [Note(key("m", job.id), encode(entry)), *large]
+        put_record = PutRecord(
+            job.id, job.queue, inline, len(large), now, now + job.delay, bool(dependency_edges(job.constraints))
+        )
+        return [Entry(key("m", job.id), encode(put_record)), *large]
 
-    def forget(self, job: Job, end: End | None, *, queued: bool = False, pieces: int = 0) -> list[Note]:
+    def forget(self, job: Job, end: End | None, *, queued: bool = False, pieces: int = 0) -> list[Entry]:
         """The notes by which its id stays known for as long as it must, and all else about it goes.
 
         `queued`: its message is still in a queue, and is to be dropped when it comes.
         """
         keep = end.keep if end else 0.0
         late = max(0.0, job.delay) + DEAD_KEPT if queued else TWICE
-        notes = [Note(key("c", job.id), encode(Claim(OVER, [])), max(keep, late))]
+        entries = [Entry(key("c", job.id), encode(Claim(OVER, [])), max(keep, late))]
         if end is None or end.state is not State.DEAD:  # the dead may be revived, and their followers wait on
-            notes.append(Note(key("f", job.id), None))
+            entries.append(Entry(key("f", job.id), None))
         known = max(keep, FORGOTTEN_AFTER) if order_of(job.id) is None else keep
-        entry = encode(Entry(job.id, job.queue, over=True)) if known > 0 else None
-        notes.append(Note(key("m", job.id), entry, known if known > 0 else None))
+        put_record = encode(PutRecord(job.id, job.queue, over=True)) if known > 0 else None
+        entries.append(Entry(key("m", job.id), put_record, known if known > 0 else None))
         if end is None or end.state is not State.DEAD:
-            for parent in ties_after(job.ties):
-                notes += [Note(pair("i", job.id, parent), None), Note(pair("w", job.id, parent), None)]
+            for parent in dependency_edges(job.constraints):
+                entries += [Entry(pair("i", job.id, parent), None), Entry(pair("w", job.id, parent), None)]
         if end is None and pieces:
-            notes += [Note(f"g/{hashed(job.id)}/{n}", None) for n in range(pieces)]
-        return notes
+            entries += [Entry(f"g/{hashed(job.id)}/{n}", None) for n in range(pieces)]
+        return entries
 
-    def consumers(self) -> Iterator[tuple[str, Presence]]:
+    def consumers(self) -> Iterator[tuple[str, WorkerPresence]]:
         for name, raw in self.between("p/", "p0"):
-            presence = opened(Presence, raw)
-            if presence is not None and presence.deadline > time.time():
-                yield name[2:], presence
+            worker_presence = opened(WorkerPresence, raw)
+            if worker_presence is not None and worker_presence.deadline > time.time():
+                yield name[2:], worker_presence
 
     def holdings(self, consumer: str) -> list[Seen]:
         """The jobs that this consumer has claimed and not given up."""
@@ -257,10 +259,10 @@ def holds(seen: Seen, consumer: str) -> bool:
 
 def back(claim: Claim, failure: Failure, *, started: bool) -> Claim:
     """What a dead consumer held: one more return, and charged if it had started."""
-    new = msgspec.structs.replace(claim, kind=BACK, returns=claim.returns + 1, due=0.0, parked=0.0)
+    new = msgspec.structs.replace(claim, kind=BACK, worker_deaths=claim.worker_deaths + 1, due=0.0, parked=0.0)
     if started:
         new.attempts += 1
-        new.failures = Letter(failures=claim.failures).failed(msgspec.structs.replace(failure, attempt=new.attempts))
+        new.failures = Envelope(failures=claim.failures).failed(msgspec.structs.replace(failure, attempt=new.attempts))
     return new
 
 

@@ -45,7 +45,7 @@ class Unroutable(BrokerError):
         self.messages = messages
 
 
-class _Batch:
+class _PublishBatch:
     def __init__(self, messages: Sequence[Message]) -> None:
         self.messages = messages
         self.left = len(messages)
@@ -84,7 +84,7 @@ class Link:
         self.on_lost: Callable[[], None] = lambda: None
         self._ready = threading.Event()
         self._waiting: set[threading.Event] = set()
-        self._batches: dict[int, _Batch] = {}
+        self._batches: dict[int, _PublishBatch] = {}
         self._oldest = 1
         self._published = 0
         self.channel: Any = None
@@ -220,7 +220,7 @@ class Link:
         """All confirmed on return. Raises BrokerFull, Unroutable or BrokerUnavailable: some may be stored then."""
         if self.blocked:
             raise BrokerUnavailable(f"{self.where}: the server blocks publishers: its memory or disk alarm")
-        batch = _Batch(messages)
+        batch = _PublishBatch(messages)
 
         def run() -> None:
             try:

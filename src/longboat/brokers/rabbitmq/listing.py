@@ -6,8 +6,8 @@ import heapq
 import time
 from collections.abc import Iterator
 
+from longboat.brokers.rabbitmq.entries import PutRecord
 from longboat.brokers.rabbitmq.ledger import Ledger, Seen, opened
-from longboat.brokers.rabbitmq.notes import Entry
 from longboat.contract.inspector import Page
 from longboat.core.job import State
 
@@ -59,11 +59,11 @@ def _age(seen: Seen) -> tuple[float, str]:
 
 
 def _queue(seen: Seen) -> str:
-    return seen.end.queue if seen.end else seen.entry.queue if seen.entry else ""
+    return seen.end.queue if seen.end else seen.put_record.queue if seen.put_record else ""
 
 
 def _walk(ledger: Ledger, after: str) -> Iterator[tuple[str, Seen]]:
-    while some := ledger.board.notes(ledger.space, after=after, before=END, limit=TOGETHER):
+    while some := ledger.kv.entries(ledger.namespace, after=after, before=END, limit=TOGETHER):
         after = some[-1][0]
-        entries = [(key, entry.id) for key, raw in some if (entry := opened(Entry, raw))]
-        yield from zip((key for key, _ in entries), ledger.look([name for _, name in entries]), strict=True)
+        put_records = [(key, put_record.id) for key, raw in some if (put_record := opened(PutRecord, raw))]
+        yield from zip((key for key, _ in put_records), ledger.look([name for _, name in put_records]), strict=True)

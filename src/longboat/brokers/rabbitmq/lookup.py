@@ -8,15 +8,15 @@ from itertools import islice
 from typing import TYPE_CHECKING
 
 from longboat.brokers.rabbitmq import listing
+from longboat.brokers.rabbitmq.entries import HELD, OVER, Claim, PutRecord, key, pair
+from longboat.brokers.rabbitmq.envelope import Envelope
 from longboat.brokers.rabbitmq.inspector import RabbitmqInspector
 from longboat.brokers.rabbitmq.ledger import Seen, back, encode, opened
-from longboat.brokers.rabbitmq.letter import Letter
-from longboat.brokers.rabbitmq.notes import HELD, OVER, Claim, Entry, key, pair
 from longboat.brokers.rabbitmq.packing import away
 from longboat.brokers.rabbitmq.stored import Stored
 from longboat.contract.broker import DEAD_KEPT, LOST
 from longboat.contract.inspector import ConsumerView, Page
-from longboat.contract.kv import Note
+from longboat.contract.kv import Entry
 from longboat.core.codec import decode_job
 from longboat.core.job import Failure, JobView, State
 from longboat.errors import Undecodable
@@ -39,10 +39,10 @@ class StoredInspector(RabbitmqInspector):
     def counts(self) -> Mapping[tuple[str, State], int]:
         """Of up to COUNTED jobs, counted one by one; beyond, what the server tells."""
         found: dict[tuple[str, State], int] = {}
-        entries = list(islice(self._entries(), COUNTED + 1))
-        if len(entries) > COUNTED:
+        put_records = list(islice(self._put_records(), COUNTED + 1))
+        if len(put_records) > COUNTED:
             return super().counts()
-        for place in self._states(entries):
+        for place in self._states(put_records):
             found[place[1:]] = found.get(place[1:], 0) + 1
         return found
 
@@ -100,7 +100,7 @@ class StoredInspector(RabbitmqInspector):
         return [each for each in ids if each in cancelled]
 
     def _ask(self, name: str, holder: str) -> bool:
-        (new,) = self._ledger.add([Note(pair("a", holder, name), name.encode(), DEAD_KEPT)])
+        (new,) = self._ledger.put_if_absent([Entry(pair("a", holder, name), name.encode(), DEAD_KEPT)])
         if new:
             self._broker.tell("", self._broker.names.ear(holder), b"asked")
         return new
@@ -118,29 +118,31 @@ class StoredInspector(RabbitmqInspector):
             endings.append(self._stored.cancelled(job, message, by, attempts=claim.attempts, failures=claim.failures))
         self._stored.end(endings, queued=True)
 
-    def revive(self, ids: Sequence[str]) -> list[str]:
+    def retry(self, ids: Sequence[str]) -> list[str]:
         found = {each.id: each for each in self._ledger.look(list(dict.fromkeys(ids)))}
-        revived: list[str] = []
+        retried: list[str] = []
         for name, seen in found.items():
-            if (message := self._ledger.message(seen)) and self._revive(seen, message):
-                revived.append(name)
-        queues = {seen.end.queue if seen.end else seen.entry.queue if seen.entry else "" for seen in found.values()}
+            if (message := self._ledger.message(seen)) and self._retry(seen, message):
+                retried.append(name)
+        queues = {
+            seen.end.queue if seen.end else seen.put_record.queue if seen.put_record else "" for seen in found.values()
+        }
         with self._link() as link:  # what stands for it among the dead goes
-            for queue in sorted(queues - {""}) if revived else ():
-                for tag, body, letter in self._dead(link, queue):
-                    if self._view(queue, body, letter).id in found:
+            for queue in sorted(queues - {""}) if retried else ():
+                for tag, body, envelope in self._dead(link, queue):
+                    if self._view(queue, body, envelope).id in found:
                         self._ack(link, tag)
-        return revived
+        return retried
 
-    def _revive(self, seen: Seen, message: bytes) -> bool:
+    def _retry(self, seen: Seen, message: bytes) -> bool:
         try:
-            return self._stored.revive(decode_job(message), message, seen)
+            return self._stored.retry(decode_job(message), message, seen)
         except Undecodable:
             return False
 
-    def _view(self, queue: str, body: bytes, letter: Letter) -> JobView:
-        view = super()._view(queue, body, letter)
-        view.id = view.id or letter.copy  # what cannot be decoded was given an id when it was found
+    def _view(self, queue: str, body: bytes, envelope: Envelope) -> JobView:
+        view = super()._view(queue, body, envelope)
+        view.id = view.id or envelope.copy  # what cannot be decoded was given an id when it was found
         return view
 
     def purge(self, states: Collection[State], *, queue: str | None = None, limit: int = 1000) -> int:
@@ -149,10 +151,10 @@ class StoredInspector(RabbitmqInspector):
         unread = 0
         if State.DEAD in states:
             unread = self._purge_dead(queue, limit)
-        for entries in _chunks(self._entries()):
-            for seen in self._ledger.look([entry.id for entry in entries]):
+        for put_records in _chunks(self._put_records()):
+            for seen in self._ledger.look([put_record.id for put_record in put_records]):
                 state = seen.state(now)
-                its = seen.entry.queue if seen.entry else seen.end.queue if seen.end else ""
+                its = seen.put_record.queue if seen.put_record else seen.end.queue if seen.end else ""
                 if state in states and state is not State.RUNNING and queue in (None, its) and state is not State.DEAD:
                     doomed.append(seen)
             if len(doomed) + unread >= limit:
@@ -163,10 +165,10 @@ class StoredInspector(RabbitmqInspector):
         purged = 0
         with self._link() as link:
             for name in self._queues(queue):
-                for tag, body, letter in self._dead(link, name):
+                for tag, body, envelope in self._dead(link, name):
                     if purged == limit:
                         return purged
-                    job_id = self._view(name, body, letter).id
+                    job_id = self._view(name, body, envelope).id
                     (seen,) = self._ledger.look([job_id])
                     if seen.state(time.time()) in (None, State.DEAD) and not away(seen.claim):
                         self._ledger.write(self._unwritten(job_id, body))  # else it has left the dead, and may live
@@ -174,42 +176,44 @@ class StoredInspector(RabbitmqInspector):
                     purged += 1
         return purged
 
-    def _unwritten(self, name: str, message: bytes) -> list[Note]:
-        over = [Note(key("e", name), None)] if name else []
+    def _unwritten(self, name: str, message: bytes) -> list[Entry]:
+        over = [Entry(key("e", name), None)] if name else []
         try:
             return [*self._ledger.forget(decode_job(message), None), *over]
         except Undecodable:
-            return [Note(key("m", name), None), *over] if name else []
+            return [Entry(key("m", name), None), *over] if name else []
 
     def _delete(self, doomed: Sequence[Seen]) -> int:
-        notes: list[Note] = []
+        entries: list[Entry] = []
         gone = 0
         for seen in doomed:
-            if seen.end is None and not self._ledger.swap(Note(key("c", seen.id), encode(Claim(OVER, []))), seen.claim_raw):
+            if seen.end is None and not self._ledger.compare_and_set(
+                Entry(key("c", seen.id), encode(Claim(OVER, []))), seen.claim_raw
+            ):
                 continue
             gone += 1
-            pieces = seen.entry.pieces if seen.entry else 0
+            pieces = seen.put_record.pieces if seen.put_record else 0
             job = decode_job(self._ledger.message(seen))
-            notes += [*self._ledger.forget(job, None, queued=True, pieces=pieces), Note(key("e", seen.id), None)]
-        self._ledger.write(notes)
+            entries += [*self._ledger.forget(job, None, queued=True, pieces=pieces), Entry(key("e", seen.id), None)]
+        self._ledger.write(entries)
         return gone
 
     def prune(self, *, limit: int = 1000) -> int:
         return self._stored.store.inspector.prune(limit=limit)
 
-    def _entries(self) -> Iterator[Entry]:
+    def _put_records(self) -> Iterator[PutRecord]:
         for _, raw in self._ledger.between("m/", "m0"):
-            if entry := opened(Entry, raw):
-                yield entry
+            if put_record := opened(PutRecord, raw):
+                yield put_record
 
-    def _states(self, entries: Sequence[Entry]) -> Iterator[tuple[str, str, State]]:
+    def _states(self, put_records: Sequence[PutRecord]) -> Iterator[tuple[str, str, State]]:
         now = time.time()
-        for some in _chunks(iter(entries)):
-            for entry, seen in zip(some, self._ledger.look([each.id for each in some]), strict=True):
+        for some in _chunks(iter(put_records)):
+            for put_record, seen in zip(some, self._ledger.look([each.id for each in some]), strict=True):
                 if state := seen.state(now):
-                    yield entry.id, entry.queue, state
+                    yield put_record.id, put_record.queue, state
 
 
-def _chunks(entries: Iterator[Entry]) -> Iterator[list[Entry]]:
-    while some := list(islice(entries, TOGETHER)):
+def _chunks(put_records: Iterator[PutRecord]) -> Iterator[list[PutRecord]]:
+    while some := list(islice(put_records, TOGETHER)):
         yield some

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from longboat.contract.kv import Note
+from longboat.contract.kv import Entry
 from longboat.contract.results import Listener
 from longboat.core.job import Result
 from longboat.errors import Unsupported
@@ -187,22 +187,24 @@ def unsupported(what: str) -> Unsupported:
     return Unsupported(f"{what}: RabbitMQ cannot do this. Brokers that can: Redis, PostgreSQL, SQLite")
 
 
-class NoBoard:
+class NoKV:
     """RabbitMQ has no place for notes."""
 
-    def read(self, space: str, keys: Sequence[str]) -> list[bytes | None]:
+    def read(self, namespace: str, keys: Sequence[str]) -> list[bytes | None]:
         raise unsupported("reading a note")
 
-    def notes(self, space: str, *, after: str = "", before: str | None = None, limit: int = 1000) -> list[tuple[str, bytes]]:
+    def entries(
+        self, namespace: str, *, after: str = "", before: str | None = None, limit: int = 1000
+    ) -> list[tuple[str, bytes]]:
         raise unsupported("listing notes")
 
-    def write(self, space: str, notes: Sequence[Note]) -> None:
+    def write(self, namespace: str, entries: Sequence[Entry]) -> None:
         raise unsupported("writing a note")
 
-    def add(self, space: str, notes: Sequence[Note]) -> list[bool]:
+    def put_if_absent(self, namespace: str, entries: Sequence[Entry]) -> list[bool]:
         raise unsupported("adding a note")
 
-    def swap(self, space: str, note: Note, *, old: bytes | None) -> bool:
+    def compare_and_set(self, namespace: str, entry: Entry, *, old: bytes | None) -> bool:
         raise unsupported("swapping a note")
 
 

@@ -12,11 +12,11 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 
+from longboat.brokers.rabbitmq.entries import BACK, HELD, OVER, Claim, PutRecord, dependency_edges, hashed, key
 from longboat.brokers.rabbitmq.ledger import Ledger, Seen, back, encode, opened
-from longboat.brokers.rabbitmq.notes import BACK, HELD, OVER, Claim, Entry, hashed, key, ties_after
 from longboat.contract.broker import DEAD_KEPT, LOST
-from longboat.contract.kv import Note
-from longboat.contract.transfer import ROOM, Parcel
+from longboat.contract.kv import Entry
+from longboat.contract.transfer import ROOM, ExportedJob
 from longboat.core.codec import decode_failures, decode_job
 from longboat.core.job import Failure, Job, State, new_id, order_of
 from longboat.errors import Undecodable
@@ -36,7 +36,7 @@ _PAUSE = 0.005
 OPEN, SEALED, GIVEN_UP = range(3)
 
 
-class Batch(msgspec.Struct, array_like=True):
+class ExportBatch(msgspec.Struct, array_like=True):
     name: str
     mark: str
     ids: list[str]
@@ -44,7 +44,7 @@ class Batch(msgspec.Struct, array_like=True):
     stage: int = OPEN
     taken: list[str] = []
     """Once it is sealed, those of its parcels."""
-    parcels: bytes = b""
+    exported_jobs: bytes = b""
     pieces: int = 0
 
 
@@ -54,7 +54,7 @@ class Choice(msgspec.Struct):
     seen: Seen
     claim: Claim | None
     """As it is put back if the job does not leave after all."""
-    parcel: Parcel
+    exported: ExportedJob
 
 
 def marked(claim: Claim | None) -> bool:
@@ -74,7 +74,7 @@ def left_alone(ledger: Ledger, name: str) -> Seen:
         if claim is None or not marked(claim):
             return seen
         (raw,) = ledger.read([batch_key(claim.holder)])
-        batch = opened(Batch, raw)
+        batch = opened(ExportBatch, raw)
         if batch is not None and batch.mark in claim.copies and name in batch.taken:
             return seen
         if batch is None or batch.mark not in claim.copies or batch.stage != OPEN:
@@ -85,15 +85,15 @@ def left_alone(ledger: Ledger, name: str) -> Seen:
             give_up(ledger, batch, raw)
 
 
-def give_up(ledger: Ledger, batch: Batch, raw: bytes | None) -> None:
+def give_up(ledger: Ledger, batch: ExportBatch, raw: bytes | None) -> None:
     """A batch that is not sealed, and whose note is `raw`: its jobs are as before. Harmless for one sealed meanwhile."""
     if batch.stage == OPEN:
         over = encode(msgspec.structs.replace(batch, stage=GIVEN_UP))
-        if not ledger.swap(Note(batch_key(batch.name), over), raw):
+        if not ledger.compare_and_set(Entry(batch_key(batch.name), over), raw):
             return
         raw = over
     put_back(ledger, batch.mark, batch.ids)
-    ledger.swap(Note(batch_key(batch.name), None), raw)
+    ledger.compare_and_set(Entry(batch_key(batch.name), None), raw)
 
 
 def put_back(ledger: Ledger, mark: str, ids: Iterable[str]) -> None:
@@ -107,7 +107,7 @@ def _put_back(ledger: Ledger, seen: Seen) -> None:
     if seen.claim is not None:
         before = seen.claim.why or None
         keep = DEAD_KEPT if seen.end is not None else None
-        ledger.swap(Note(key("c", seen.id), before, keep), seen.claim_raw)
+        ledger.compare_and_set(Entry(key("c", seen.id), before, keep), seen.claim_raw)
 
 
 def batch_key(name: str) -> str:
@@ -129,38 +129,38 @@ class Packing:
         self._name = name
         self._mark = new_id()
 
-    def seal(self, choices: Sequence[Choice]) -> Batch | None:
+    def seal(self, choices: Sequence[Choice]) -> ExportBatch | None:
         """Take these jobs, those that nobody has meanwhile; None: another gave the batch up, or began one of its name."""
-        batch = Batch(self._name, self._mark, [each.seen.id for each in choices])
+        batch = ExportBatch(self._name, self._mark, [each.seen.id for each in choices])
         opening = encode(batch)
         fresh = [each for each in choices if each.seen.claim_raw is None]
         marks = [self._marking(each) for each in fresh]
-        began, *added = self._ledger.add([Note(batch_key(self._name), opening), *marks])
+        began, *added = self._ledger.put_if_absent([Entry(batch_key(self._name), opening), *marks])
         taken = {each.seen.id for each, mine in zip(fresh, added, strict=True) if mine}
         if not began:
             put_back(self._ledger, self._mark, taken)
             return None
         for each in choices:
-            if each.seen.claim_raw is not None and self._ledger.swap(self._marking(each), each.seen.claim_raw):
+            if each.seen.claim_raw is not None and self._ledger.compare_and_set(self._marking(each), each.seen.claim_raw):
                 taken.add(each.seen.id)
         followed = self._followed(taken)
-        parcels = [each.parcel for each in choices if each.seen.id in taken - followed]
-        if not parcels:
+        exported_jobs = [each.exported for each in choices if each.seen.id in taken - followed]
+        if not exported_jobs:
             give_up(self._ledger, batch, opening)
             return batch
-        batch.stage, batch.taken = SEALED, [parcel.id for parcel in parcels]
-        batch.parcels, large = self._ledger.split("y", self._mark, encode(parcels))
+        batch.stage, batch.taken = SEALED, [exported.id for exported in exported_jobs]
+        batch.exported_jobs, large = self._ledger.split("y", self._mark, encode(exported_jobs))
         batch.pieces = len(large)
         self._ledger.write(large)
-        if not self._ledger.swap(Note(batch_key(self._name), encode(batch)), opening):
-            self._ledger.write([Note(note.key, None) for note in large])
+        if not self._ledger.compare_and_set(Entry(batch_key(self._name), encode(batch)), opening):
+            self._ledger.write([Entry(entry.key, None) for entry in large])
             put_back(self._ledger, self._mark, taken)
             return None
         return batch
 
-    def _marking(self, choice: Choice) -> Note:
+    def _marking(self, choice: Choice) -> Entry:
         before = encode(choice.claim) if choice.claim is not None else b""
-        return Note(key("c", choice.seen.id), encode(Claim(OVER, [self._mark], self._name, PACKED, why=before)))
+        return Entry(key("c", choice.seen.id), encode(Claim(OVER, [self._mark], self._name, PACKED, why=before)))
 
     def _followed(self, ids: Iterable[str]) -> set[str]:
         """Others wait for these."""
@@ -179,62 +179,62 @@ def choices_of(ledger: Ledger, ids: Sequence[str], gone: Mapping[str, bool]) -> 
             continue
         message = ledger.message(seen)
         job = decoded(message)
-        if (job is None and seen.end is None) or (job is not None and ties_after(job.ties)):
+        if (job is None and seen.end is None) or (job is not None and dependency_edges(job.constraints)):
             continue
         claim = seen.claim
         if claim is not None and claim.kind == HELD:
             why = Failure(LOST, f"{claim.worker} died while it ran this", at=now, worker=claim.worker)
             claim = back(claim, why, started=seen.started)
-        parcel = _dead(seen, job, message) if seen.end else _parcel(seen, claim, job, message, now)
-        room -= len(message) + sum(len(each.message) + len(each.traceback) for each in parcel.failures)
+        exported = _dead(seen, job, message) if seen.end else _exported(seen, claim, job, message, now)
+        room -= len(message) + sum(len(each.message) + len(each.traceback) for each in exported.failures)
         if room < 0 and found:
             break
-        found.append(Choice(seen, claim, parcel))
+        found.append(Choice(seen, claim, exported))
     return found
 
 
 def _may_leave(seen: Seen, gone: Mapping[str, bool]) -> bool:
-    claim, entry = seen.claim, seen.entry
+    claim, put_record = seen.claim, seen.put_record
     if seen.end is not None:  # of the dead, those whose end is written to the last note
         return seen.end.state is State.DEAD and (claim is None or (claim.kind == OVER and not claim.worker))
-    if entry is None or entry.over or entry.waits:
+    if put_record is None or put_record.over or put_record.waits:
         return False
     if claim is not None and claim.kind == HELD:
         return not seen.alive and not seen.asked and gone.get(claim.holder, False)
     return claim is None or claim.kind == BACK
 
 
-def _dead(seen: Seen, job: Job | None, message: bytes) -> Parcel:
+def _dead(seen: Seen, job: Job | None, message: bytes) -> ExportedJob:
     assert seen.end is not None
     end = seen.end
     priority = job.priority if job else 0
-    return Parcel(seen.id, message, end.queue, priority, dead=True, attempts=end.attempts, failures=end.failures)
+    return ExportedJob(seen.id, message, end.queue, priority, dead=True, attempts=end.attempts, failures=end.failures)
 
 
-def _parcel(seen: Seen, claim: Claim | None, job: Job | None, message: bytes, now: float) -> Parcel:
-    assert seen.entry is not None
+def _exported(seen: Seen, claim: Claim | None, job: Job | None, message: bytes, now: float) -> ExportedJob:
+    assert seen.put_record is not None
     assert job is not None
-    parcel = Parcel(seen.id, message, job.queue, job.priority)
-    due = claim.due if claim else seen.entry.due
-    parcel.delay = max(0.0, due - now)
+    exported = ExportedJob(seen.id, message, job.queue, job.priority)
+    due = claim.due if claim else seen.put_record.due
+    exported.delay = max(0.0, due - now)
     if claim is not None:
-        parcel.attempts, parcel.returns = claim.attempts, claim.returns
-        parcel.failures = decode_failures(claim.failures)
-    revived = claim is not None and claim.at > 0 and not claim.holder
-    if job.expires is not None and seen.entry.put < NEVER and not parcel.attempts and not revived:
-        parcel.expires = seen.entry.put + job.expires - now
-    return parcel
+        exported.attempts, exported.worker_deaths = claim.attempts, claim.worker_deaths
+        exported.failures = decode_failures(claim.failures)
+    retried = claim is not None and claim.at > 0 and not claim.holder
+    if job.expires is not None and seen.put_record.put < NEVER and not exported.attempts and not retried:
+        exported.expires = seen.put_record.put + job.expires - now
+    return exported
 
 
-def farewell(seen: Seen, parcel: Parcel) -> list[Note]:
+def farewell(seen: Seen, exported: ExportedJob) -> list[Entry]:
     """The notes by which a job that was taken is gone: its messages are dropped, its id is known, and may come back."""
-    keep = parcel.delay + DEAD_KEPT
-    entry = encode(Entry(seen.id, parcel.queue, over=True)) if order_of(seen.id) is None else None
-    pieces = max(seen.entry.pieces if seen.entry else 0, seen.end.pieces if seen.end else 0)
+    keep = exported.delay + DEAD_KEPT
+    put_record = encode(PutRecord(seen.id, exported.queue, over=True)) if order_of(seen.id) is None else None
+    pieces = max(seen.put_record.pieces if seen.put_record else 0, seen.end.pieces if seen.end else 0)
     return [
-        Note(key("c", seen.id), encode(Claim(OVER, [], worker=AWAY)), keep),
-        Note(key("m", seen.id), entry, keep if entry else None),
-        Note(key("e", seen.id), None),
-        Note(key("f", seen.id), None),
-        *(Note(f"g/{hashed(seen.id)}/{n}", None) for n in range(pieces)),
+        Entry(key("c", seen.id), encode(Claim(OVER, [], worker=AWAY)), keep),
+        Entry(key("m", seen.id), put_record, keep if put_record else None),
+        Entry(key("e", seen.id), None),
+        Entry(key("f", seen.id), None),
+        *(Entry(f"g/{hashed(seen.id)}/{n}", None) for n in range(pieces)),
     ]

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from longboat.brokers.rabbitmq.entries import End, key
 from longboat.brokers.rabbitmq.link import Link
-from longboat.brokers.rabbitmq.notes import End, key
 from longboat.brokers.rabbitmq.stored import Stored
 from longboat.contract.results import Listener
 from longboat.core.job import Result, new_id

@@ -9,14 +9,14 @@ from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
 from longboat.brokers.redis.address import address_of
-from longboat.brokers.redis.board import RedisBoard
+from longboat.brokers.redis.constrained import constraint_values, is_constrained
 from longboat.brokers.redis.consumer import RedisConsumer
 from longboat.brokers.redis.inspector import RedisInspector
 from longboat.brokers.redis.keys import SIZE, key_of
+from longboat.brokers.redis.kv import RedisKV
 from longboat.brokers.redis.results import RedisResults
 from longboat.brokers.redis.server import Server, Value
-from longboat.brokers.redis.tied import is_tied, tied_values
-from longboat.brokers.redis.transit import RedisTransit
+from longboat.brokers.redis.transfer import RedisTransfer
 from longboat.contract.broker import Token
 from longboat.core import codec
 from longboat.core.clock import Clock
@@ -32,7 +32,7 @@ class _Group(NamedTuple):
     """Jobs in a row that are put alike, their keys growing: they may share a place, which goes by the order given."""
 
     first: Job
-    tied: bool
+    constrained: bool
     members: list[Value]
 
 
@@ -62,8 +62,8 @@ class RedisBroker:
         self._numbers = itertools.count(1)
         self.results = RedisResults(self._server)
         self.inspector = RedisInspector(self._server)
-        self.board = RedisBoard(self._server)
-        self.transit = RedisTransit(self._server)
+        self.kv = RedisKV(self._server)
+        self.transfer = RedisTransfer(self._server)
 
     def put(self, jobs: Sequence[Job], *, token: Token | None = None) -> list[str]:
         if not jobs:
@@ -80,21 +80,29 @@ class RedisBroker:
             if its in ids:
                 continue
             ids[its] = job.id
-            ties = job.ties
-            tied = ties is not None and is_tied(ties)
-            if kind != (kind := (job.queue, job.priority, job.delay, job.expires, tied)) or its <= before:
-                groups.append(_Group(job, tied, members := []))
+            constraints = job.constraints
+            constrained = constraints is not None and is_constrained(constraints)
+            if kind != (kind := (job.queue, job.priority, job.delay, job.expires, constrained)) or its <= before:
+                groups.append(_Group(job, constrained, members := []))
             before = its
             members.append(its)
             members.append(encode(job))
-            if tied and ties:
-                members += tied_values(ties)
-                after = after or bool(ties.after)
+            if constrained and constraints:
+                members += constraint_values(constraints)
+                after = after or bool(constraints.after)
         values: list[Value] = []
-        for first, tied, members in groups:
+        for first, constrained, members in groups:
             expires = "" if first.expires is None else repr(first.expires)
-            count = len(members) // (5 if tied else 2)
-            values += (first.queue, first.priority, repr(first.delay), expires, "tied" if tied else "", count, *members)
+            count = len(members) // (5 if constrained else 2)
+            values += (
+                first.queue,
+                first.priority,
+                repr(first.delay),
+                expires,
+                "tied" if constrained else "",
+                count,
+                *members,
+            )
         # A put without a token gets one, since it is made again when a connection turns out to be dead.
         client, number = token or (self._server.client, next(self._numbers))
         known = self._server.call("put", client, number, "after" if after else "", len(groups), *values)
@@ -123,5 +131,5 @@ class RedisBroker:
 def _unknown_parent(jobs: Sequence[Job], found: bytes) -> UnknownParent:
     """The error for a job and a parent, said by their keys."""
     child = next(job for job in jobs if key_of(job.id) == found[:SIZE])
-    parent = next(name for name in (child.ties.after if child.ties else ()) if key_of(name) == found[SIZE:])
+    parent = next(name for name in (child.constraints.after if child.constraints else ()) if key_of(name) == found[SIZE:])
     return UnknownParent(f"job {child.id} comes after {parent}, which is not known here")

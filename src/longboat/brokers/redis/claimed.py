@@ -89,8 +89,8 @@ class Claimed:
         raw = self._histories[index] if self._histories is not None else None
         if raw is None:
             return Lease(job, 1, token)
-        attempts, returns, failures = _history.decode(raw)
-        return Lease(job, attempts + 1, token, returns, len(failures))
+        attempts, worker_deaths, failures = _history.decode(raw)
+        return Lease(job, attempts + 1, token, worker_deaths, len(failures))
 
 
 assert SIZE == 12, "the fast way of _are_these knows how generated ids become keys"

@@ -11,8 +11,8 @@ from hashlib import blake2b
 
 from longboat.brokers.redis.claimed import Claimed
 from longboat.brokers.redis.keys import key_of
-from longboat.brokers.redis.server import Line, Server, Value
-from longboat.brokers.redis.settling import Batch, Held
+from longboat.brokers.redis.server import Server, Value, WaitingConnection
+from longboat.brokers.redis.settling import Held, SettleBatch
 from longboat.contract.broker import UNDECODABLE, Lease, Pulse, Settlement
 from longboat.core import codec
 from longboat.core.clock import SYSTEM
@@ -35,7 +35,7 @@ class RedisConsumer:
         self._server = server
         self._queues = list(queues)
         self._lease = lease
-        self._line = Line()
+        self._line = WaitingConnection()
         self._receiving = threading.Lock()
         self._held: Held = {}
         # Begun at random, so that no lease of another consumer has a token that is used here.
@@ -127,9 +127,9 @@ class RedisConsumer:
         leases, bad = claimed.separately(messages)
         self._held.update((lease.token, claimed.key_of(lease.token)) for lease in leases)
         if bad:
-            batch = Batch(self._held)
+            batch = SettleBatch(self._held)
             for token, why in bad:
-                batch.bury(claimed.key_of(token), token, Dead(Failure(UNDECODABLE, why, at=SYSTEM.now()), charged=False))
+                batch.bury(claimed.key_of(token), token, Dead(Failure(UNDECODABLE, why, at=SYSTEM.now()), counted=False))
             self._server.call("settle", self.id, *batch.values())
         return leases
 
@@ -137,9 +137,9 @@ class RedisConsumer:
         """Those that came after others are told their results."""
         fields: list[bytes] = []
         for lease in leases:
-            if lease.job.ties is not None and lease.job.ties.after:
+            if lease.job.constraints is not None and lease.job.constraints.after:
                 key = key_of(lease.job.id)
-                fields += [key + key_of(parent) for parent in lease.job.ties.after]
+                fields += [key + key_of(parent) for parent in lease.job.constraints.after]
         if not fields:
             return leases
         inputs: list[bytes] = []
@@ -149,13 +149,13 @@ class RedisConsumer:
             inputs += [value or b"" for value in found]  # none: of a lease that is lost by now
         at = 0
         for lease in leases:
-            if lease.job.ties is not None:
-                lease.inputs = inputs[at : (at := at + len(lease.job.ties.after))]
+            if lease.job.constraints is not None:
+                lease.inputs = inputs[at : (at := at + len(lease.job.constraints.after))]
         return leases
 
     def settle(self, settlements: Sequence[Settlement], *, started: Sequence[Lease] = ()) -> list[Lease]:
-        batch = Batch(self._held)
-        batch.note(started)
+        batch = SettleBatch(self._held)
+        batch.entry(started)
         for settlement in settlements:
             batch.add(settlement)
         if batch.size:

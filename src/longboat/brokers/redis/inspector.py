@@ -9,7 +9,7 @@ from typing import Any
 from longboat.brokers.redis.keys import key_of
 from longboat.brokers.redis.server import Server
 from longboat.brokers.redis.views import view
-from longboat.contract.inspector import ConsumerView, GateView, Page
+from longboat.contract.inspector import ConsumerView, LimitView, Page
 from longboat.core.job import JobView, State
 from longboat.errors import ConfigError
 
@@ -102,7 +102,7 @@ class RedisInspector:
     def cancel(self, ids: Sequence[str]) -> list[str]:
         return self._change("cancel", ids)
 
-    def revive(self, ids: Sequence[str]) -> list[str]:
+    def retry(self, ids: Sequence[str]) -> list[str]:
         return self._change("revive", ids)
 
     def _change(self, what: str, ids: Sequence[str]) -> list[str]:
@@ -122,11 +122,11 @@ class RedisInspector:
                 gone += count
         return gone
 
-    def gates(self, keys: Sequence[str]) -> list[GateView | None]:
-        views: list[GateView | None] = []
+    def limits(self, keys: Sequence[str]) -> list[LimitView | None]:
+        views: list[LimitView | None] = []
         for start in range(0, len(keys), _BATCH):
             part = keys[start : start + _BATCH]
-            views += [_gate(*pair) for pair in zip(part, self._server.call("gate_views", *part), strict=True)]
+            views += [_limit(*pair) for pair in zip(part, self._server.call("gate_views", *part), strict=True)]
         return views
 
     def prune(self, *, limit: int = 1000) -> int:
@@ -134,12 +134,12 @@ class RedisInspector:
         return pruned
 
 
-def _gate(key: str, answer: Sequence[Any] | None) -> GateView | None:
+def _limit(key: str, answer: Sequence[Any] | None) -> LimitView | None:
     if not answer:
         return None
     running, waiting, started, opens, ids = answer
     holders = [each.decode(errors="surrogateescape") for each in ids]
-    return GateView(key, running, holders, waiting, started, float(opens) if opens else None)
+    return LimitView(key, running, holders, waiting, started, float(opens) if opens else None)
 
 
 class _Place:

@@ -9,7 +9,7 @@ import threading
 from collections.abc import Sequence
 
 from longboat.brokers.redis.keys import SIZE, key_of
-from longboat.brokers.redis.server import Line, Server
+from longboat.brokers.redis.server import Server, WaitingConnection
 from longboat.brokers.redis.views import Ended, job_or_none, last_failure
 from longboat.core import codec
 from longboat.core.clock import SYSTEM
@@ -47,7 +47,7 @@ class RedisListener:
         self._server = server
         self._id = os.urandom(8).hex()
         self._inbox = server.key(f"inbox:{self._id}")
-        self._line = Line()
+        self._line = WaitingConnection()
         self._waiting = threading.Lock()
         self._lock = threading.Lock()
         self._watched: dict[bytes, str] = {}

@@ -52,12 +52,12 @@ class Server:
         """Send one command; its answer."""
         return self._any(lambda connection: _ask(connection, words), again=True)
 
-    def call_on(self, line: Line, name: str, *values: Value) -> Any:
+    def call_on(self, line: WaitingConnection, name: str, *values: Value) -> Any:
         """As `call`, on a connection of the caller's own, and never a second time."""
         with self._told_well():
             return line.use(self, lambda connection: self._run(connection, name, values))
 
-    def command_on(self, line: Line, *words: Value) -> Any:
+    def command_on(self, line: WaitingConnection, *words: Value) -> Any:
         with self._told_well():
             return line.use(self, lambda connection: _ask(connection, words))
 
@@ -157,7 +157,7 @@ class Server:
             raise translated(error, self.where, self.prefix) from error
 
 
-class Line:
+class WaitingConnection:
     """A connection of its own, for who waits on it. One thread at a time uses it."""
 
     def __init__(self) -> None:

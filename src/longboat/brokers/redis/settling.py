@@ -27,7 +27,7 @@ class _Successes:
         self.alike = True
 
 
-class Batch:
+class SettleBatch:
     """One call's settlements. Those of leases that are not held are refused at once."""
 
     def __init__(self, held: Held) -> None:
@@ -43,7 +43,7 @@ class Batch:
         self._claim = -1
         self._claim_bytes = b""
 
-    def note(self, started: Sequence[Lease]) -> None:
+    def entry(self, started: Sequence[Lease]) -> None:
         keys: list[Value] = []
         claims = []
         for lease in started:
@@ -107,9 +107,9 @@ class Batch:
             self._held.pop(self._order[ordinal].token, None)
 
     def _one(self, key: bytes, token: int, outcome: Outcome) -> None:
-        letter, number, failure = _said(outcome)
+        envelope, number, failure = _said(outcome)
         why = encode_failures([failure])[1:] if failure else b""
-        self._groups += ("O", letter, key, self._claim_of(token), repr(number), why)
+        self._groups += ("O", envelope, key, self._claim_of(token), repr(number), why)
         self._count += 1
 
     def _claim_of(self, token: int) -> bytes:
@@ -127,8 +127,8 @@ def _said(outcome: Outcome) -> tuple[str, float, Failure | None]:
     match outcome:
         case Retry(delay, failure):
             return "R", delay, failure
-        case Dead(failure, charged):
-            return "D" if charged else "U", 0.0, failure
+        case Dead(failure, counted):
+            return "D" if counted else "U", 0.0, failure
         case Cancelled(failure):
             return "C", 0.0, failure
         case Release(delay):

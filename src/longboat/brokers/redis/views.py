@@ -47,7 +47,7 @@ def view(key: bytes, answer: Sequence[Any] | None, queue: str = "") -> JobView |
         payload=job.payload if job else message,
         enqueued=job.enqueued if job else None,
         failures=failures,
-        ties=job.ties if job else None,
+        constraints=job.constraints if job else None,
         headers=job.headers if job else {},
     )
     if seen.state.ended:

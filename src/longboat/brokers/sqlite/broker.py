@@ -6,13 +6,13 @@ import os
 from collections.abc import Collection, Sequence
 
 from longboat.brokers.sqlite import put, sweep
-from longboat.brokers.sqlite.board import SqliteBoard
 from longboat.brokers.sqlite.consumer import SqliteConsumer
 from longboat.brokers.sqlite.inspector import SqliteInspector
+from longboat.brokers.sqlite.kv import SqliteKV
 from longboat.brokers.sqlite.packing import as_json
 from longboat.brokers.sqlite.results import SqliteResults
 from longboat.brokers.sqlite.store import Store, Synchronous
-from longboat.brokers.sqlite.transit import SqliteTransit
+from longboat.brokers.sqlite.transfer import SqliteTransfer
 from longboat.brokers.sqlite.wake import CONSUMER, LISTENER, Ringer
 from longboat.contract.broker import Token
 from longboat.core.clock import SYSTEM, Clock
@@ -42,8 +42,8 @@ class SqliteBroker:
         self._ringer = Ringer(self._wake)
         self.results = SqliteResults(self._store, self._wake)
         self.inspector = SqliteInspector(self._store, self._ringer)
-        self.board = SqliteBoard(self._store)
-        self.transit = SqliteTransit(self._store, self._ringer)
+        self.kv = SqliteKV(self._store)
+        self.transfer = SqliteTransfer(self._store, self._ringer)
 
     def put(self, jobs: Sequence[Job], *, token: Token | None = None) -> list[str]:
         if not jobs:

@@ -9,11 +9,11 @@ import msgspec
 
 from longboat.brokers.sqlite.ending import appended, number
 from longboat.brokers.sqlite.following import give_inputs
-from longboat.brokers.sqlite.gates import let_in_or_shut_out
+from longboat.brokers.sqlite.limits import admit_or_block
 from longboat.brokers.sqlite.store import Transaction
 from longboat.contract.broker import DEAD_KEPT, UNDECODABLE, Lease
 from longboat.core import codec
-from longboat.core.constraints import Gate
+from longboat.core.constraints import JobLimit
 from longboat.core.job import MESSAGE_VERSION, Failure, Job, State
 from longboat.errors import Undecodable
 
@@ -60,7 +60,7 @@ class Claimed(NamedTuple):
 def claim(tx: Transaction, consumer: int, queue: str, n: int) -> Claimed:
     """Lease up to `n` ready jobs of the queue to the consumer, in order. What is no job dies."""
     leases: list[Lease] = []
-    shut: set[Gate] = set()
+    shut: set[JobLimit] = set()
     looked_at = 0
     while len(leases) < n:
         if looked_at >= n + SHUT_OUT:
@@ -74,8 +74,8 @@ def claim(tx: Transaction, consumer: int, queue: str, n: int) -> Claimed:
         tx.count(queue, State.READY, -count)
         tx.count(queue, State.RUNNING, count)
         found = _leases(tx, queue, last - count + 1, last)
-        if any(lease.job.ties is not None for lease in found):
-            found = let_in_or_shut_out(tx, queue, found, shut)
+        if any(lease.job.constraints is not None for lease in found):
+            found = admit_or_block(tx, queue, found, shut)
             give_inputs(tx, found)
         leases += found
         looked_at += count
@@ -92,8 +92,8 @@ def _leases(tx: Transaction, queue: str, first: int, last: int) -> list[Lease]:
         return [Lease(job, 1, token) for token, job in enumerate(together.jobs, first)]
     history = tx.run(_HISTORY, (first, last)).fetchall()
     return [
-        Lease(job, attempts + 1, token, returns, len(codec.decode_failures(failures)))
-        for token, (job, (attempts, returns, failures)) in enumerate(zip(together.jobs, history, strict=True), first)
+        Lease(job, attempts + 1, token, worker_deaths, len(codec.decode_failures(failures)))
+        for token, (job, (attempts, worker_deaths, failures)) in enumerate(zip(together.jobs, history, strict=True), first)
     ]
 
 
@@ -113,13 +113,13 @@ def _together(tx: Transaction, queue: str, first: int, last: int) -> _Together |
 
 def _separate(tx: Transaction, queue: str, first: int, last: int) -> list[Lease]:
     leases = []
-    for token, raw_id, attempts, returns, failures, body in tx.run(_ONE_BY_ONE, (first, last)).fetchall():
+    for token, raw_id, attempts, worker_deaths, failures, body in tx.run(_ONE_BY_ONE, (first, last)).fetchall():
         try:
             job = _job(body, raw_id, queue)
         except Undecodable as error:
             _bury(tx, queue, token, error)
             continue
-        leases.append(Lease(job, attempts + 1, token, returns, len(codec.decode_failures(failures))))
+        leases.append(Lease(job, attempts + 1, token, worker_deaths, len(codec.decode_failures(failures))))
     return leases
 
 

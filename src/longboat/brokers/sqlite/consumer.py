@@ -155,7 +155,7 @@ class SqliteConsumer:
             if leases or chores is None or not chores.more:
                 return leases, look
 
-    def _claim(self, tx: Transaction, n: int) -> tuple[list[Lease], Look, sweep.Chores | None]:
+    def _claim(self, tx: Transaction, n: int) -> tuple[list[Lease], Look, sweep.SweepNeeds | None]:
         look = self._looker.look(tx.db)
         if not look.alive:
             self._over = True

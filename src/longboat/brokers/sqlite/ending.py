@@ -14,7 +14,7 @@ from longboat.core.job import DEFAULT_KEEP, FAILURES_KEPT, Failure, State
 from longboat.errors import Undecodable
 
 
-class Ending(NamedTuple):
+class EndedJob(NamedTuple):
     """A job on its way into `ended`, its row in another table gone already."""
 
     queue: str
@@ -26,8 +26,8 @@ class Ending(NamedTuple):
     keep: float
 
 
-def end(tx: Transaction, state: State, endings: Iterable[Ending]) -> None:
-    groups: defaultdict[tuple[str, float], list[Ending]] = defaultdict(list)
+def end(tx: Transaction, state: State, endings: Iterable[EndedJob]) -> None:
+    groups: defaultdict[tuple[str, float], list[EndedJob]] = defaultdict(list)
     for ending in endings:
         groups[ending.queue, ending.keep].append(ending)
     for (queue, keep), group in groups.items():

@@ -24,10 +24,10 @@ _THEIRS = "e.parent_seq = l.seq AND e.parent = l.id"
 
 def follow(tx: Transaction, job: Job, seq: int) -> int:
     """Store the edges of a new job; returns how many parents have not succeeded yet. Raises UnknownParent."""
-    assert job.ties is not None
+    assert job.constraints is not None
     waiting = 0
-    found = places(tx.db, job.ties.after)
-    for parent in dict.fromkeys(job.ties.after):
+    found = places(tx.db, job.constraints.after)
+    for parent in dict.fromkeys(job.constraints.after):
         place = found.get(parent)
         if place is None or not is_here(tx, place, parent):
             raise UnknownParent(f"job {job.id} comes after {parent}, which is not known here")
@@ -107,8 +107,8 @@ def _let_go(tx: Transaction) -> bool:
 def give_inputs(tx: Transaction, leases: Iterable[Lease]) -> None:
     """The results of the parents, for those that have some."""
     for lease in leases:
-        ties = lease.job.ties
-        if ties is None or not ties.after:
+        constraints = lease.job.constraints
+        if constraints is None or not constraints.after:
             continue
         rows = tx.run(
             "SELECT i.parent, i.result FROM leased AS l CROSS JOIN inputs AS i ON i.child_seq = l.seq AND i.child = l.id "
@@ -116,7 +116,7 @@ def give_inputs(tx: Transaction, leases: Iterable[Lease]) -> None:
             (lease.token,),
         )
         found: dict[str, bytes] = dict(rows)
-        lease.inputs = [found.get(parent, b"") for parent in ties.after]
+        lease.inputs = [found.get(parent, b"") for parent in constraints.after]
 
 
 def unfollow(tx: Transaction, chosen: str, values: Mapping[str, Any]) -> None:
@@ -140,7 +140,9 @@ def parents_behind(jobs: Sequence[Job]) -> dict[str, list[str]]:
         first.setdefault(job.id, place)
     behind = {}
     for job in jobs:
-        late = [parent for parent in (job.ties.after if job.ties else ()) if first.get(parent, -1) >= first[job.id]]
+        late = [
+            parent for parent in (job.constraints.after if job.constraints else ()) if first.get(parent, -1) >= first[job.id]
+        ]
         if late:
             behind[job.id] = late
     return behind

@@ -22,7 +22,7 @@ class Visits:
         os.register_at_fork(before=self._hold, after_in_parent=self._let_go, after_in_child=self._renew)
 
     def __enter__(self) -> None:
-        with self._door, self._lock:
+        with self._enqueuer, self._lock:
             self._inside += 1
 
     def __exit__(self, *_: object) -> None:
@@ -30,18 +30,18 @@ class Visits:
             self._inside -= 1
 
     def _renew(self) -> None:
-        self._door = threading.Lock()
+        self._enqueuer = threading.Lock()
         self._lock = threading.Lock()
         self._inside = 0
 
     def _hold(self) -> None:
-        self._door.acquire()
+        self._enqueuer.acquire()
         until = time.monotonic() + PATIENCE
         while self._inside and time.monotonic() < until:
             time.sleep(PAUSE)
 
     def _let_go(self) -> None:
-        self._door.release()
+        self._enqueuer.release()
 
 
 VISITS = Visits()

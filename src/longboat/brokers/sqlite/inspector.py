@@ -6,13 +6,13 @@ from collections.abc import Collection, Mapping, Sequence
 
 import msgspec
 
-from longboat.brokers.sqlite import gates, prune, views
-from longboat.brokers.sqlite.ending import Ending, appended, cancelled_kept, end, forget
+from longboat.brokers.sqlite import limits, prune, views
+from longboat.brokers.sqlite.ending import EndedJob, appended, cancelled_kept, end, forget
 from longboat.brokers.sqlite.store import Store, Transaction
 from longboat.brokers.sqlite.sweep import remove
 from longboat.brokers.sqlite.wake import CONSUMER, LISTENER, Ringer
 from longboat.contract.broker import CANCELLED
-from longboat.contract.inspector import ConsumerView, GateView, Page
+from longboat.contract.inspector import ConsumerView, LimitView, Page
 from longboat.core.job import Failure, JobView, State
 
 _CHUNK = 200
@@ -34,7 +34,7 @@ class SqliteInspector:
         return {(queue, State(state)): n for queue, state, n in rows}
 
     def find(self, ids: Sequence[str]) -> list[JobView | None]:
-        found: dict[str, views.Row] = {}
+        found: dict[str, views.JobRow] = {}
         for start in range(0, len(ids), _CHUNK):
             with self._store.read() as db:
                 db.execute("BEGIN")
@@ -72,17 +72,17 @@ class SqliteInspector:
             self._ringer.ring(LISTENER)
         return [job_id for job_id in dict.fromkeys(ids) if job_id in affected]
 
-    def revive(self, ids: Sequence[str]) -> list[str]:
-        revived: set[str] = set()
+    def retry(self, ids: Sequence[str]) -> list[str]:
+        retried: set[str] = set()
         for start in range(0, len(ids), _CHUNK):
             with self._store.write() as tx:
                 for row in views.find(tx.db, ids[start : start + _CHUNK]).values():
                     if row.state == State.DEAD.value:
-                        _revive(tx, row)
-                        revived.add(row.id)
-        if revived:
+                        _retry(tx, row)
+                        retried.add(row.id)
+        if retried:
             self._ringer.ring(CONSUMER)
-        return [job_id for job_id in dict.fromkeys(ids) if job_id in revived]
+        return [job_id for job_id in dict.fromkeys(ids) if job_id in retried]
 
     def purge(self, states: Collection[State], *, queue: str | None = None, limit: int = 1000) -> int:
         count = 0
@@ -93,17 +93,17 @@ class SqliteInspector:
                     count += _purge(tx, State(state), name, limit - count)
         return count
 
-    def gates(self, keys: Sequence[str]) -> list[GateView | None]:
+    def limits(self, keys: Sequence[str]) -> list[LimitView | None]:
         with self._store.read() as db:
             db.execute("BEGIN")
-            return gates.views(db, self._store.clock.now(), keys)
+            return limits.views(db, self._store.clock.now(), keys)
 
     def prune(self, *, limit: int = 1000) -> int:
         with self._store.write() as tx:
             return prune.prune(tx, limit)
 
 
-def _cancel(tx: Transaction, row: views.Row) -> bool:
+def _cancel(tx: Transaction, row: views.JobRow) -> bool:
     state = State(row.state)
     if state.ended:
         return False
@@ -117,12 +117,12 @@ def _cancel(tx: Transaction, row: views.Row) -> bool:
     end(
         tx,
         State.CANCELLED,
-        [Ending(row.queue, row.seq, row.id, None, row.attempts, appended(row.failures, failure), keep)],
+        [EndedJob(row.queue, row.seq, row.id, None, row.attempts, appended(row.failures, failure), keep)],
     )
     return True
 
 
-def _revive(tx: Transaction, row: views.Row) -> None:
+def _retry(tx: Transaction, row: views.JobRow) -> None:
     tx.run("DELETE FROM ended WHERE state = ? AND queue = ? AND n = ?", (row.state, row.queue, row.key))
     tx.count(row.queue, State.DEAD, -1)
     job = views.decoded(row.body)

@@ -15,10 +15,10 @@ _ROUND = 1 << 14
 def places(db: sqlite3.Connection, ids: Iterable[str]) -> dict[str, int]:
     """The places of the jobs with these ids; those chosen by callers, and those that take turns, are known by name."""
     found = {}
-    turns = bool(db.execute("SELECT EXISTS (SELECT 1 FROM turns)").fetchone()[0])
+    fairness = bool(db.execute("SELECT EXISTS (SELECT 1 FROM turns)").fetchone()[0])
     for job_id in ids:
         seq = order_of(job_id)
-        if seq is None or turns:
+        if seq is None or fairness:
             row = db.execute("SELECT seq FROM names WHERE id = ?", (job_id,)).fetchone()
             seq = row[0] if row else seq
         if seq is not None:
@@ -36,13 +36,13 @@ def is_remembered(tx: Transaction, id: str) -> bool:
     return row is not None and (row[0] is None or row[0] > tx.now)
 
 
-def new_place(tx: Transaction, id: str, queue: str, rank: int, turn: str) -> int:
+def new_place(tx: Transaction, id: str, queue: str, rank: int, fairness_key: str) -> int:
     """The place of a new job, remembered under its id where that does not tell it."""
     generated = order_of(id)
     place = order_of(new_id()) if generated is None else generated
     assert place is not None
-    if turn:
-        place = _turn(tx, place, (queue, rank, turn))
+    if fairness_key:
+        place = _turn(tx, place, (queue, rank, fairness_key))
     if place != generated:
         tx.run("INSERT OR REPLACE INTO names VALUES (?, ?, NULL)", (id, place))
     return place

@@ -5,9 +5,9 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Callable
 
-from longboat.brokers.sqlite import gates
-from longboat.brokers.sqlite.board import forget_notes
+from longboat.brokers.sqlite import limits
 from longboat.brokers.sqlite.ending import forget
+from longboat.brokers.sqlite.kv import forget_notes
 from longboat.brokers.sqlite.store import Store, Transaction
 from longboat.contract.broker import ENDED_KEPT, FORGOTTEN_AFTER
 from longboat.core.job import State
@@ -31,7 +31,7 @@ def housekeep(store: Store, wake: Callable[[], None]) -> None:
     """Prune, if this process has not for a while. Each chunk is a transaction of its own. `wake`: jobs became ready."""
     if store.due("lines", LINES_EVERY) and _has_lines(store):
         with store.write(durable=False) as tx:
-            returned, store.line = gates.sweep_lines(tx, store.line)
+            returned, store.line = limits.sweep_lines(tx, store.line)
         if returned:
             wake()
     if not store.due("prune", EVERY):
@@ -70,7 +70,7 @@ def prune(tx: Transaction, limit: int) -> int:
 def _has_lines(store: Store) -> bool:
     with store.read() as db:
         sql = "SELECT EXISTS (SELECT 1 FROM held) OR EXISTS (SELECT 1 FROM parked WHERE task >= ? AND task < ?)"
-        return bool(db.execute(sql, (gates.LINE, gates.PAST_LINES)).fetchone()[0])
+        return bool(db.execute(sql, (limits.LINE, limits.PAST_LINES)).fetchone()[0])
 
 
 def delete_ended(tx: Transaction, state: State, queue: str, first: int, last: int, limit: int) -> int:

@@ -53,10 +53,10 @@ def put(store: Store, jobs: Sequence[Job], token: Token | None) -> list[str]:
     generated: _Batch = {}
     chosen: dict[str, Job] = {}
     """And those with ties that matter here: they are put one by one, in their order."""
-    behind = parents_behind(jobs) if [job for job in jobs if job.ties is not None] else {}
+    behind = parents_behind(jobs) if [job for job in jobs if job.constraints is not None] else {}
     for job in jobs:
         seq = order_of(job.id)
-        if seq is None or (job.ties is not None and (job.ties.after or job.ties.turn)):
+        if seq is None or (job.constraints is not None and (job.constraints.after or job.constraints.fairness_key)):
             chosen.setdefault(job.id, job)
         elif job.id not in generated:
             generated[job.id] = seq, job
@@ -145,9 +145,9 @@ def _put_chosen(tx: Transaction, batch: dict[str, Job]) -> set[str]:
             continue
         kind = _Kind(job.queue, job.priority, job.delay, job.expires)
         values = _values(tx, kind)
-        seq = new_place(tx, job_id, job.queue, -job.priority, job.ties.turn if job.ties else "")
+        seq = new_place(tx, job_id, job.queue, -job.priority, job.constraints.fairness_key if job.constraints else "")
         tx.run(_ONE_JOB, (seq, job_id, codec.encode_job(job)))
-        if job.ties is not None and job.ties.after:
+        if job.constraints is not None and job.constraints.after:
             waiting = follow(tx, job, seq)
             if waiting:
                 wait(tx, job, seq, waiting, values["expires"])

@@ -10,7 +10,7 @@ import msgspec
 
 from longboat.brokers.sqlite.ending import appended, cancelled_kept, forget, number
 from longboat.brokers.sqlite.following import any_edges, forget_inputs, succeeded
-from longboat.brokers.sqlite.gates import leave
+from longboat.brokers.sqlite.limits import leave
 from longboat.brokers.sqlite.packing import PIECE, as_json, packed
 from longboat.brokers.sqlite.store import Transaction
 from longboat.contract.broker import CANCELLED, DEAD_KEPT, Lease, Settlement
@@ -30,7 +30,7 @@ _SUCCEED_ALIKE = (
     f"{_ENDED}, l.attempts + 1, l.failures, :result FROM json_each(:tokens) AS j CROSS JOIN leased AS l ON l.token = j.value"
 )
 """For functions that return nothing, as most do."""
-_FAIL = f"{_ENDED}, l.attempts + :charge, {PIECE}, NULL {_LEASED}"
+_FAIL = f"{_ENDED}, l.attempts + :count_attempt, {PIECE}, NULL {_LEASED}"
 _RETRY_NOW = f"INSERT OR IGNORE INTO ready SELECT {_PLACE}, l.attempts + 1, 0, NULL, {PIECE} {_LEASED}"
 _RETRY_LATER = (
     f"INSERT INTO delayed SELECT {_TIME}, l.seq, l.id, l.queue, l.rank, l.attempts + 1, 0, NULL, {PIECE} {_LEASED}"
@@ -60,18 +60,18 @@ def settle(tx: Transaction, consumer: int, settlements: Sequence[Settlement], st
     for settlement in settlements:
         if ours.setdefault(settlement.lease.token, settlement) is not settlement:
             answer.refused.append(settlement.lease)
-    notes = {lease.token: lease for lease in started}
-    asked = ours.keys() | notes.keys() if notes else ours.keys()
+    entries = {lease.token: lease for lease in started}
+    asked = ours.keys() | entries.keys() if entries else ours.keys()
     held = _held(tx, consumer, asked)
     if len(held) != len(asked):
         answer.refused += [settlement.lease for token, settlement in ours.items() if token not in held]
         answer.refused += [lease for lease in started if lease.token not in held]
         ours = {token: settlement for token, settlement in ours.items() if token in held}
-        notes = {token: lease for token, lease in notes.items() if token in held}
-    if notes:
-        tx.run(f"UPDATE leased SET started = 1 WHERE {_NAMED}", (as_json(list(notes)),))
+        entries = {token: lease for token, lease in entries.items() if token in held}
+    if entries:
+        tx.run(f"UPDATE leased SET started = 1 WHERE {_NAMED}", (as_json(list(entries)),))
     if ours:
-        _Batch(tx, answer).settle(consumer, ours)
+        _SettleBatch(tx, answer).settle(consumer, ours)
     return answer
 
 
@@ -92,7 +92,7 @@ class _Over(NamedTuple):
     state: State
     queue: str
     keep: float
-    charge: bool
+    count_attempt: bool
 
 
 class _Moved(NamedTuple):
@@ -107,7 +107,7 @@ def _asked_for(now: float) -> Failure:
     return Failure(CANCELLED, "its cancellation was asked for", at=now)
 
 
-class _Batch:
+class _SettleBatch:
     """Leases sorted by what becomes of them, so that each kind is one statement."""
 
     def __init__(self, tx: Transaction, answer: Settled) -> None:
@@ -117,11 +117,11 @@ class _Batch:
     def settle(self, consumer: int, settlements: dict[int, Settlement]) -> None:
         done: defaultdict[tuple[str, float], dict[int, bytes]] = defaultdict(dict)
         failed: dict[int, Settlement] = {}
-        tied: list[Settlement] = []
+        constrained: list[Settlement] = []
         for token, settlement in settlements.items():
             outcome, job = settlement.outcome, settlement.lease.job
-            if job.ties is not None:
-                tied.append(settlement)
+            if job.constraints is not None:
+                constrained.append(settlement)
             if type(outcome) is Done:
                 done[job.queue, job.keep][token] = outcome.result
             else:
@@ -134,16 +134,16 @@ class _Batch:
         if done and any_edges(self._tx):
             results = {token: result for group in done.values() for token, result in group.items()}
             self._answer.returned |= succeeded(self._tx, results)
-        forget_inputs(self._tx, [each.lease.token for each in tied if type(each.outcome) is Done])
+        forget_inputs(self._tx, [each.lease.token for each in constrained if type(each.outcome) is Done])
         for (queue, keep), results in done.items():
             if keep <= 0:
                 self._forget(queue, results)
         self._tx.run(f"DELETE FROM leased WHERE {_NAMED}", (as_json(list(settlements)),))
-        self._answer.returned |= leave(self._tx, [each.lease for each in tied])
+        self._answer.returned |= leave(self._tx, [each.lease for each in constrained])
 
     def _succeed(self, queue: str, keep: float, results: dict[int, bytes]) -> None:
         self._tx.count(queue, State.RUNNING, -len(results))
-        self._end(_SUCCEED, _Over(State.SUCCEEDED, queue, keep, charge=True), results)
+        self._end(_SUCCEED, _Over(State.SUCCEEDED, queue, keep, count_attempt=True), results)
 
     def _forget(self, queue: str, results: dict[int, bytes]) -> None:
         self._tx.count(queue, State.RUNNING, -len(results))
@@ -154,7 +154,7 @@ class _Batch:
         least = min(pieces)
         first = number(self._tx, over.state, over.queue, len(pieces), over.keep, span=max(pieces) - least + 1)
         values: dict[str, object] = {"state": over.state.value, "queue": over.queue, "now": self._tx.now}
-        values.update(base=first - least, charge=over.charge)
+        values.update(base=first - least, count_attempt=over.count_attempt)
         if sql is _SUCCEED and len(alike := set(pieces.values())) == 1:
             self._tx.run(_SUCCEED_ALIKE, {**values, "tokens": as_json(list(pieces)), "result": alike.pop()})
         else:
@@ -171,16 +171,16 @@ class _Batch:
         now = self._tx.now
         for token, settlement in settlements.items():
             job, outcome, failures = settlement.lease.job, settlement.outcome, old.get(token)
-            over_as_cancelled = _Over(State.CANCELLED, job.queue, cancelled_kept(job.keep), charge=False)
+            over_as_cancelled = _Over(State.CANCELLED, job.queue, cancelled_kept(job.keep), count_attempt=False)
             match outcome:
-                case Dead(failure, charged):
-                    over[_Over(State.DEAD, job.queue, DEAD_KEPT, charged)][token] = appended(failures, failure)
+                case Dead(failure, counted):
+                    over[_Over(State.DEAD, job.queue, DEAD_KEPT, counted)][token] = appended(failures, failure)
                 case Cancelled(failure):
                     over[over_as_cancelled][token] = appended(failures, failure)
                 case Retry(delay, failure):
                     failures = appended(failures, failure)
                     if token in cancelled:
-                        over[over_as_cancelled._replace(charge=True)][token] = appended(failures, _asked_for(now))
+                        over[over_as_cancelled._replace(count_attempt=True)][token] = appended(failures, _asked_for(now))
                     else:
                         sql = _RETRY_LATER if delay > 0 else _RETRY_NOW
                         moved[_Moved(sql, job.queue)][f"{token} {now + delay}"] = failures
@@ -195,7 +195,7 @@ class _Batch:
             self._tx.count(ending.queue, State.RUNNING, -len(reports))
             self._end(_FAIL, ending, reports)
         gone = [token for ending, reports in over.items() if ending.state is State.CANCELLED for token in reports]
-        forget_inputs(self._tx, [token for token in gone if settlements[token].lease.job.ties is not None])
+        forget_inputs(self._tx, [token for token in gone if settlements[token].lease.job.constraints is not None])
         for (sql, queue, task), pieces in moved.items():
             self._move(sql, queue, task, pieces)
 

@@ -13,8 +13,8 @@ from typing import Any, Literal
 
 from longboat.brokers.sqlite import migration
 from longboat.brokers.sqlite.faults import translated
+from longboat.brokers.sqlite.file_lock import FileLock
 from longboat.brokers.sqlite.forks import VISITS
-from longboat.brokers.sqlite.gate import Gate
 from longboat.core.clock import Clock
 from longboat.core.job import State
 from longboat.errors import BrokerFull, BrokerUnavailable
@@ -53,7 +53,7 @@ class Store:
         self.clock = clock
         self._synchronous = synchronous
         self._timeout = timeout
-        self._gate = Gate(f"{self.path}-lock", timeout)
+        self._file_lock = FileLock(f"{self.path}-lock", timeout)
         self._lock = threading.Lock()
         self._writer: sqlite3.Connection | None = None
         self._readers: list[sqlite3.Connection] = []
@@ -76,7 +76,7 @@ class Store:
         for claims and heartbeats, whose makers a power cut ends as well.
         """
         try:
-            self._gate.enter()
+            self._file_lock.enter()
             try:
                 with VISITS:
                     db = self._begin(durable=durable)
@@ -91,7 +91,7 @@ class Store:
                                 db.execute("ROLLBACK")
                         raise
             finally:
-                self._gate.leave()
+                self._file_lock.leave()
         except sqlite3.Error as error:
             told = translated(error, self.path)
             self._was_full = self._was_full or isinstance(told, BrokerFull)
@@ -151,7 +151,7 @@ class Store:
                 db.close()
             if writer is not None:
                 writer.close()
-        self._gate.close()
+        self._file_lock.close()
 
     def _empty_log(self, db: sqlite3.Connection) -> None:
         """A disk may be full before the log is so long that SQLite empties it: it would take all room that comes back.
@@ -189,12 +189,12 @@ class Store:
         if self._checked:
             with VISITS:
                 return self._open()
-        self._gate.enter()  # one process makes the file, and turns its WAL on, which SQLite will not wait for
+        self._file_lock.enter()  # one process makes the file, and turns its WAL on, which SQLite will not wait for
         try:
             with VISITS:
                 return self._open()
         finally:
-            self._gate.leave()
+            self._file_lock.leave()
 
     def _open(self) -> sqlite3.Connection:
         """Who holds the gate, unless the file was checked."""
@@ -238,7 +238,7 @@ class Store:
         self._writer = None
         self._readers = []
         self._lock = threading.Lock()
-        self._gate.after_fork()
+        self._file_lock.after_fork()
 
 
 def _create(path: str) -> None:

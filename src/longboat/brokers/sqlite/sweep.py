@@ -6,8 +6,8 @@ from typing import NamedTuple
 
 import msgspec
 
-from longboat.brokers.sqlite import gates
-from longboat.brokers.sqlite.ending import Ending, appended, end, keep_of
+from longboat.brokers.sqlite import limits
+from longboat.brokers.sqlite.ending import EndedJob, appended, end, keep_of
 from longboat.brokers.sqlite.store import Transaction
 from longboat.contract.broker import CANCELLED, DEAD_KEPT, EXPIRED, LOST
 from longboat.core import codec
@@ -19,7 +19,7 @@ CHUNK = 1000
 _MOVED = "queue, rank, seq, id, attempts, returns, expires_at, failures"
 
 
-class Chores(NamedTuple):
+class SweepNeeds(NamedTuple):
     """What sweeping did."""
 
     returned: int
@@ -29,7 +29,7 @@ class Chores(NamedTuple):
     """There was more than one transaction should hold."""
 
 
-def sweep(tx: Transaction, besides: int = 0) -> Chores:
+def sweep(tx: Transaction, besides: int = 0) -> SweepNeeds:
     """Everything that is due by now. `besides`: the consumer that sweeps; it lives, whatever its deadline says."""
     returned = 0
     for n, consumer_id, name in tx.run(
@@ -38,10 +38,10 @@ def sweep(tx: Transaction, besides: int = 0) -> Chores:
         worker = name or consumer_id
         failure = Failure(LOST, f"worker {worker} was not heard of in time", at=tx.now, worker=worker)
         returned += end_consumer(tx, n, failure)
-    due = _due(tx) + gates.open_due(tx, CHUNK)
+    due = _due(tx) + limits.open_due(tx, CHUNK)
     expired = sum(_expire(tx, table, state) for table, state in _EXPIRING)
     unknown = _lose_patience(tx)
-    return Chores(returned + due, expired + unknown, due >= CHUNK or expired >= CHUNK or unknown >= CHUNK)
+    return SweepNeeds(returned + due, expired + unknown, due >= CHUNK or expired >= CHUNK or unknown >= CHUNK)
 
 
 def end_consumer(tx: Transaction, consumer: int, failure: Failure | None) -> int:
@@ -67,7 +67,7 @@ def end_consumer(tx: Transaction, consumer: int, failure: Failure | None) -> int
             [(*row[:6], appended(row[6], _at_attempt(failure, row[4]))) for row in rows],
         )
     _cancel(tx, consumer, failure)
-    gates.leave_all(tx, consumer)
+    limits.leave_all(tx, consumer)
     tx.run("DELETE FROM leased WHERE consumer = ?", (consumer,))
     tx.run("DELETE FROM consumers WHERE n = ?", (consumer,))
     return sum(count for _, count in held)
@@ -87,7 +87,7 @@ def _cancel(tx: Transaction, consumer: int, failure: Failure | None) -> None:
             attempts += 1
             failures = appended(failures, _at_attempt(failure, attempts))
         failures = appended(failures, Failure(CANCELLED, "its cancellation was asked for", at=tx.now))
-        endings.append(Ending(queue, seq, job_id, since, attempts, failures, keep_of(tx, seq, job_id)))
+        endings.append(EndedJob(queue, seq, job_id, since, attempts, failures, keep_of(tx, seq, job_id)))
         tx.count(queue, State.READY, -1)
     end(tx, State.CANCELLED, endings)
 
@@ -118,7 +118,7 @@ def _expire(tx: Transaction, table: str, state: State) -> int:
         remove(tx, table, queue, rank, seq, job_id)
         tx.count(queue, state, -1)
         failure = Failure(EXPIRED, "the job expired before it started", "", attempts, tx.now)
-        endings.append(Ending(queue, seq, job_id, None, attempts, appended(failures, failure), keep_of(tx, seq, job_id)))
+        endings.append(EndedJob(queue, seq, job_id, None, attempts, appended(failures, failure), keep_of(tx, seq, job_id)))
     end(tx, State.CANCELLED, endings)
     return len(rows)
 
@@ -139,6 +139,6 @@ def _lose_patience(tx: Transaction) -> int:
         tx.count(queue, State.WAITING, -1)
         for failure in codec.decode_failures(reason):
             failures = appended(failures, failure)
-        endings.append(Ending(queue, seq, job_id, None, attempts, failures, DEAD_KEPT))
+        endings.append(EndedJob(queue, seq, job_id, None, attempts, failures, DEAD_KEPT))
     end(tx, State.DEAD, endings)
     return len(rows)

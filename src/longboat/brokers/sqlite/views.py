@@ -19,7 +19,7 @@ _LOOKED_AT = 1000
 """Rows that one page of a single task looks at, at most."""
 
 
-class Row(NamedTuple):
+class JobRow(NamedTuple):
     """A job's row in whichever table it is."""
 
     state: str
@@ -54,12 +54,12 @@ _LEASED = _select("leased", "'running'", rest=f"NULL, t.since, NULL, {_WORKER}, 
 _ENDED = _select("ended", "t.state", rank="0", rest="NULL, t.started, t.ended, NULL, t.result, t.n")
 
 
-def find(db: sqlite3.Connection, ids: Sequence[str]) -> dict[str, Row]:
+def find(db: sqlite3.Connection, ids: Sequence[str]) -> dict[str, JobRow]:
     """Where the jobs with these ids are. Within one transaction, or a job on its way between two tables is missed."""
     wanted = places(db, ids)
     seqs = as_json(sorted(set(wanted.values())))
     leased = db.execute(f"{_LEASED} WHERE t.seq IN (SELECT value FROM json_each(?))", (seqs,)).fetchall()
-    found = {row[2]: Row(*row) for row in leased if row[2] in wanted}
+    found = {row[2]: JobRow(*row) for row in leased if row[2] in wanted}
     for job_id, seq in wanted.items():
         if job_id not in found:
             row = _find_one(db, seq, job_id)
@@ -68,20 +68,20 @@ def find(db: sqlite3.Connection, ids: Sequence[str]) -> dict[str, Row]:
     return found
 
 
-def _find_one(db: sqlite3.Connection, seq: int, id: str) -> Row | None:
+def _find_one(db: sqlite3.Connection, seq: int, id: str) -> JobRow | None:
     message = db.execute("SELECT body FROM jobs WHERE seq = ? AND id = ?", (seq, id)).fetchone()
     if message is None:
         return None
     for select in (_ENDED, _DELAYED, _PARKED):
         row = db.execute(f"{select} WHERE t.seq = ? AND t.id = ?", (seq, id)).fetchone()
         if row is not None:
-            return Row(*row)
+            return JobRow(*row)
     where, values = "t.seq = ? AND t.id = ?", (seq, id)
     job = decoded(message[0])
     if job is not None:
         where, values = f"t.queue = ? AND t.rank = ? AND {where}", (job.queue, -job.priority, *values)  # type: ignore[assignment]
     row = db.execute(f"{_READY} WHERE {where}", values).fetchone()
-    return Row(*row) if row else None
+    return JobRow(*row) if row else None
 
 
 def decoded(body: bytes | None) -> Job | None:
@@ -91,7 +91,7 @@ def decoded(body: bytes | None) -> Job | None:
         return None
 
 
-def view(row: Row) -> JobView:
+def view(row: JobRow) -> JobView:
     job = decoded(row.body)
     return JobView(
         id=row.id,
@@ -108,7 +108,7 @@ def view(row: Row) -> JobView:
         worker=row.worker,
         result=row.result,
         failures=codec.decode_failures(row.failures),
-        ties=job.ties if job else None,
+        constraints=job.constraints if job else None,
         headers=job.headers if job else {},
     )
 
@@ -146,7 +146,7 @@ def page(db: sqlite3.Connection, state: State, queue: str | None, task: str | No
     return Page(views, _cursor(state, rows[window - 1]) if len(rows) > window else None)
 
 
-def _rows(db: sqlite3.Connection, state: State, queue: str | None, key: list[Any] | None, limit: int) -> list[Row]:
+def _rows(db: sqlite3.Connection, state: State, queue: str | None, key: list[Any] | None, limit: int) -> list[JobRow]:
     order = _ORDERS[state]
     conditions: list[str] = ["TRUE"]
     values: list[Any] = []
@@ -163,10 +163,10 @@ def _rows(db: sqlite3.Connection, state: State, queue: str | None, key: list[Any
         where = f"t.token IN (SELECT t.token FROM leased AS t WHERE {where} ORDER BY {order.columns} LIMIT ?)"
         values.append(limit)
     sql = f"{order.select} WHERE {where} ORDER BY {order.columns} LIMIT ?"
-    return [Row(*row) for row in db.execute(sql, (*values, limit)).fetchall()]
+    return [JobRow(*row) for row in db.execute(sql, (*values, limit)).fetchall()]
 
 
-def _ended(db: sqlite3.Connection, state: State, queue: str | None, key: list[Any] | None, limit: int) -> list[Row]:
+def _ended(db: sqlite3.Connection, state: State, queue: str | None, key: list[Any] | None, limit: int) -> list[JobRow]:
     """The newest first; of all queues the newest of each, merged."""
     queues = [queue]
     if queue is None:
@@ -178,10 +178,10 @@ def _ended(db: sqlite3.Connection, state: State, queue: str | None, key: list[An
         places += db.execute(sql, (state.value, name, before, limit)).fetchall()
     newest = sorted(places, reverse=True)[:limit]
     one = f"{_ENDED} WHERE t.state = ? AND t.queue = ? AND t.n = ?"
-    return [Row(*db.execute(one, (state.value, name, n)).fetchone()) for n, name in newest]
+    return [JobRow(*db.execute(one, (state.value, name, n)).fetchone()) for n, name in newest]
 
 
-def _cursor(state: State, row: Row) -> str:
+def _cursor(state: State, row: JobRow) -> str:
     return as_json([row.key] if state.ended else [getattr(row, field) for field in _ORDERS[state].fields])
 
 

@@ -28,12 +28,12 @@ def screen(site: Site, ask: Ask) -> Page:
             context.update(dry=bulk.dry_run(site.broker, query), rows=rows, query=written(query))
         except (Refused, ConfigError) as error:
             context["wrong"] = str(error).removeprefix("search: ")
-    runs = site.listed(lambda: bulk.newest(site.broker.board))
+    runs = site.listed(lambda: bulk.newest(site.broker.kv))
     return Page("bulk.html", {**context, "verbs": bulk.VERBS, "runs": runs, "suggestions": suggestions(site)}, live=not verb)
 
 
 def one(site: Site, ask: Ask) -> Page:
-    run = bulk.get(site.broker.board, ask.place["id"])
+    run = bulk.get(site.broker.kv, ask.place["id"])
     if run is None:
         raise Refused(404, "There is no such bulk action.", "They are remembered for a week.")
     return Page("bulk_run.html", {"run": run}, live=not run.over)

@@ -56,7 +56,7 @@ def _write_down(site: Site, ask: Ask, name: str, said: str) -> str:
     who, role, what = ask.person.name, ask.person.role.name.lower(), printable(f"{said}{shown}")
     logging.getLogger("longboat.dashboard").info("%s (%s) %s: %s", who, role, name, what)
     try:
-        site.if_there(lambda: audit.note(site.broker.board, who, role, name, what), None)
+        site.if_there(lambda: audit.record(site.broker.kv, who, role, name, what), None)
     except BrokerError as error:  # it is done: the answer says so
         return f" (but the audit log could not be written: {error})"
     return ""

@@ -23,7 +23,7 @@ def screen(site: Site, ask: Ask) -> Page:  # noqa: ARG001
 
 def _newest(site: Site) -> list[dict[str, Any]]:
     found = []
-    for flow_id, plan in flows.newest(site.broker.board, NEWEST):
+    for flow_id, plan in flows.newest(site.broker.kv, NEWEST):
         status = flows.status(site.broker, flow_id)
         found.append({"id": flow_id, "plan": plan, "status": status, "parts": parts(status.jobs)})
     return found
@@ -43,9 +43,9 @@ def parts(jobs: dict[State, int]) -> list[dict[str, Any]]:
 
 def one(site: Site, ask: Ask) -> Page:
     flow_id = ask.place["id"]
-    plan = flows.plan(site.broker.board, flow_id)
+    plan = flows.plan(site.broker.kv, flow_id)
     jobs: list[tuple[str, str, JobView | None]] = []
-    for some in flows.members(site.broker.board, flow_id):
+    for some in flows.members(site.broker.kv, flow_id):
         views = site.broker.inspector.find([job_id for job_id, _ in some])
         jobs += [(job_id, task, view) for (job_id, task), view in zip(some, views, strict=True)]
         if len(jobs) >= DRAWN:

@@ -85,12 +85,12 @@ def tries(site: Site, view: JobView) -> list[Try]:
 
 def can(view: JobView) -> dict[str, bool]:
     """What can be done with it."""
-    tied = view.ties is not None and bool(view.ties.after)
+    constrained = view.constraints is not None and bool(view.constraints.after)
     return {
         "retry": view.state is State.DEAD,
         "edit": view.state.ended,
         "cancel": not view.state.ended,
-        "discard": view.state in (State.DEAD, State.READY, State.WAITING, State.SCHEDULED) and not tied,
+        "discard": view.state in (State.DEAD, State.READY, State.WAITING, State.SCHEDULED) and not constrained,
     }
 
 
@@ -117,7 +117,7 @@ def marks(view: JobView) -> list[Mark]:
 
 
 def progress(site: Site, job_id: str) -> Progress | None:
-    value = site.broker.board.read(PROGRESS, [job_id])[0]
+    value = site.broker.kv.read(PROGRESS, [job_id])[0]
     found = None if value is None else readable(value, Progress)
     if found is not None:
         found.text = masked_text(found.text)
@@ -125,14 +125,14 @@ def progress(site: Site, job_id: str) -> Progress | None:
 
 
 def logs(site: Site, job_id: str) -> list[LogLine]:
-    notes = site.broker.board.notes(LOGS + job_id, limit=LINES)
-    lines = [line for _, value in notes if (line := readable(value, LogLine)) is not None]
+    entries = site.broker.kv.entries(LOGS + job_id, limit=LINES)
+    lines = [line for _, value in entries if (line := readable(value, LogLine)) is not None]
     for line in lines:
         line.text = masked_text(line.text)
     return lines
 
 
 def _parents(site: Site, view: JobView) -> list[dict[str, Any]]:
-    after = view.ties.after[:SHOWN] if view.ties else []
+    after = view.constraints.after[:SHOWN] if view.constraints else []
     views = site.broker.inspector.find(after) if after else []
     return [{"id": job_id, "view": each} for job_id, each in zip(after, views, strict=True)]

@@ -26,7 +26,7 @@ LOOKED_AT = 100_000
 FORMULAS = ("=", "+", "-", "@", "＝", "＋", "－", "＠", "|", "%")
 
 
-class Row(msgspec.Struct):
+class JobRow(msgspec.Struct):
     """A job as a line of a list."""
 
     job: JobView
@@ -34,9 +34,9 @@ class Row(msgspec.Struct):
     error: str
 
 
-def row(job: JobView) -> Row:
+def row(job: JobView) -> JobRow:
     last = job.failures[-1] if job.failures else None
-    return Row(job, one_line(job.payload), masked_text(f"{last.type}: {last.message}")[:300] if last else "")
+    return JobRow(job, one_line(job.payload), masked_text(f"{last.type}: {last.message}")[:300] if last else "")
 
 
 def screen(site: Site, ask: Ask) -> Page:

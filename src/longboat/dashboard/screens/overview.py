@@ -9,7 +9,7 @@ from longboat.dashboard import charts
 from longboat.dashboard.ask import Ask, Data, Page, as_json
 from longboat.dashboard.screens.queues import rows
 from longboat.dashboard.site import RECENT, Site
-from longboat.observe.history import Tally, WorkerCard, quantile
+from longboat.observe.history import Tally, WorkerRecord, quantile
 
 SHOWN = 8
 """Queues and failure groups."""
@@ -22,7 +22,7 @@ def screen(site: Site, ask: Ask) -> Page:
     for tally in site.lately().values():
         total.add(tally)
     states = site.by_state()
-    cards = site.workers()
+    records = site.workers()
     all_queues = rows(site, SHOWN)
     series = charts.series(site, chosen.name)
     return Page(
@@ -36,9 +36,9 @@ def screen(site: Site, ask: Ask) -> Page:
             "rate": total.ended / RECENT,
             "wait": [quantile(total.wait, part) for part in charts.QUANTILES],
             "run": [quantile(total.run, part) for part in charts.QUANTILES],
-            "workers": cards,
-            "busy": sum(len(card.running) for card in cards),
-            "slots": slots(cards),
+            "workers": records,
+            "busy": sum(len(record.running) for record in records),
+            "slots": slots(records),
             "queues": all_queues[:SHOWN],
             "more_queues": max(0, len(all_queues) - SHOWN),
             "groups": site.failures()[:SHOWN],
@@ -47,11 +47,11 @@ def screen(site: Site, ask: Ask) -> Page:
     )
 
 
-def slots(cards: list[WorkerCard]) -> Counter[str]:
+def slots(records: list[WorkerRecord]) -> Counter[str]:
     """All slots by executor."""
     found: Counter[str] = Counter()
-    for card in cards:
-        found.update(card.slots)
+    for record in records:
+        found.update(record.slots)
     return found
 
 

@@ -17,7 +17,7 @@ AGED = 50
 """Queues whose oldest job is looked for: one look each."""
 
 
-class Row(msgspec.Struct):
+class QueueRow(msgspec.Struct):
     """A queue as it is shown."""
 
     name: str
@@ -33,10 +33,10 @@ class Row(msgspec.Struct):
     p95: float | None = None
 
 
-def rows(site: Site, aged: int = AGED) -> list[Row]:
+def rows(site: Site, aged: int = AGED) -> list[QueueRow]:
     """All queues, the fullest first; the age of the first `aged` of them is known."""
     counts, paused = site.counts(), site.paused()["queue"]
-    taken = [each.queues for each in site.consumers()] + [card.queues for card in site.workers()]
+    taken = [each.queues for each in site.consumers()] + [record.queues for record in site.workers()]
     nothing: dict[str, str] = {}
     lines = site.kept("sparks", lambda: site.if_there(lambda: _lines(site), nothing), 5.0)
     found = []
@@ -47,7 +47,7 @@ def rows(site: Site, aged: int = AGED) -> list[Row]:
                 tally.add(part)
         by_state = {state: counts.get((name, state), 0) for state in State}
         served = any(not queues or name in queues for queues in taken)
-        row = Row(name, by_state, name in paused, served, tally, tally.ended / RECENT, lines.get(name, ""))
+        row = QueueRow(name, by_state, name in paused, served, tally, tally.ended / RECENT, lines.get(name, ""))
         row.p95 = quantile(tally.wait, 0.95)
         found.append(row)
     found.sort(key=lambda row: (-row.counts[State.READY] - row.counts[State.RUNNING], row.name))
@@ -56,7 +56,7 @@ def rows(site: Site, aged: int = AGED) -> list[Row]:
     return found
 
 
-def oldest(site: Site, row: Row) -> float | None:
+def oldest(site: Site, row: QueueRow) -> float | None:
     jobs = site.listed(lambda: site.broker.inspector.jobs(State.READY, queue=row.name, limit=1).jobs)
     return jobs[0].enqueued if jobs else None
 
@@ -67,7 +67,7 @@ def _lines(site: Site) -> dict[str, str]:
     count = int(RECENT // width)
     first = SYSTEM.now() // width * width - (count - 1) * width
     values: dict[str, list[float]] = {}
-    for start, slice_ in history.slices(site.broker.board, GRAINS[0], first, SYSTEM.now() + 1):
+    for start, slice_ in history.slices(site.broker.kv, GRAINS[0], first, SYSTEM.now() + 1):
         for (queue, _), tally in slice_.items():
             place = min(count - 1, max(0, int((start - first) // width)))
             values.setdefault(queue, [0.0] * count)[place] += tally.ended

@@ -16,9 +16,9 @@ NEXT = 5
 
 
 def screen(site: Site, ask: Ask) -> Page:  # noqa: ARG001
-    board = site.broker.board
-    found = site.listed(lambda: scheduler.schedules(board))
-    fired = scheduler.last_fired(board, [schedule.name for schedule in found])
+    kv = site.broker.kv
+    found = site.listed(lambda: scheduler.schedules(kv))
+    fired = scheduler.last_fired(kv, [schedule.name for schedule in found])
     last = [fired[each.name].last if each.name in fired else "" for each in found]
     views = dict(zip(last, site.broker.inspector.find(last), strict=True)) if found else {}
     rows: list[dict[str, Any]] = []

@@ -28,7 +28,7 @@ def screen(site: Site, ask: Ask) -> Page:  # noqa: ARG001
         ("App's code", "here" if site.registry.tasks else site.no_code or "not here: tasks are known by name"),
     ]
     settings = sorted((name, _shown(name, value)) for name, value in os.environ.items() if name.startswith("LONGBOAT_"))
-    entries = site.listed(lambda: audit.newest(broker.board))
+    entries = site.listed(lambda: audit.newest(broker.kv))
     return Page("system.html", {"facts": facts, "settings": settings, "entries": entries, "memory": resident()})
 
 

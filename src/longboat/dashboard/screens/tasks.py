@@ -41,7 +41,7 @@ def one(site: Site, ask: Ask) -> Page:
             "about": (task.__doc__ or "").strip().partition("\n\n")[0] if task is not None else "",
             "groups": [group for group in site.failures() if group.task == name][:10],
             "queues": site.queues(),
-            "workers": [card.name for card in site.workers() if name in card.tasks],
+            "workers": [record.name for record in site.workers() if name in record.tasks],
             "ranges": charts.RANGES.values(),
             "chosen": chosen,
         },

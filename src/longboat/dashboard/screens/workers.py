@@ -7,7 +7,7 @@ from longboat.dashboard.site import Site
 
 
 def screen(site: Site, ask: Ask) -> Page:  # noqa: ARG001
-    cards = site.workers()
-    known = {card.consumer for card in cards}
+    records = site.workers()
+    known = {record.consumer for record in records}
     others = [each for each in site.consumers() if each.id not in known]
-    return Page("workers.html", {"cards": cards, "others": others})
+    return Page("workers.html", {"records": records, "others": others})

@@ -14,10 +14,10 @@ from longboat.testing.conformance import (
     after,
     attempts,
     bad_input,
-    board,
     concurrency,
-    gates,
+    kv,
     leases,
+    limits,
     look,
     operate,
     order,
@@ -26,7 +26,7 @@ from longboat.testing.conformance import (
     receive,
     results,
     settle,
-    transit,
+    transfer,
 )
 from longboat.testing.conformance.clause import CLAUSES, Clause, NewBroker, Report, run
 
@@ -46,7 +46,7 @@ SUBJECTS = (
     operate,
     concurrency,
     after,
-    gates,
-    board,
-    transit,
+    limits,
+    kv,
+    transfer,
 )

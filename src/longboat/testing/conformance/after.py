@@ -6,7 +6,7 @@ import time
 from typing import Any
 
 from longboat.contract.broker import Consumer, Settlement
-from longboat.core.constraints import Ties
+from longboat.core.constraints import Constraints
 from longboat.core.job import Cancelled, Dead, Done, Job, Release, Retry, State
 from longboat.errors import UnknownParent
 from longboat.testing.conformance.clause import clause
@@ -30,7 +30,7 @@ from longboat.testing.conformance.stage import (
 
 
 def follower(*parents: Job, **fields: Any) -> Job:
-    return job(ties=Ties(after=[parent.id for parent in parents]), **fields)
+    return job(constraints=Constraints(after=[parent.id for parent in parents]), **fields)
 
 
 def _finish(consumer: Consumer, *results: bytes) -> None:
@@ -78,7 +78,7 @@ def results_of_parents_come_with_every_attempt(on: Stage) -> None:
         lease = take(consumer)
         same(list(lease.inputs), [b"\x07"], f"inputs before {type(outcome).__name__}")
         settle(consumer, lease, outcome)
-    on.broker.inspector.revive([child.id])
+    on.broker.inspector.retry([child.id])
     consumer.close()
     dying = on.consumer()
     same(list(take(dying).inputs), [b"\x07"], "inputs after a revival")
@@ -141,7 +141,7 @@ def a_dead_parent_leaves_its_followers_waiting(on: Stage) -> None:
         settle(consumer, take(consumer), outcome)
     nothing(consumer, why="received though the parent is dead")
     same([on.state(each.id) for each in (child, orphan)], [State.WAITING] * 2, "the followers")
-    on.broker.inspector.revive([parent.id])
+    on.broker.inspector.retry([parent.id])
     _finish(consumer, b"\x09")
     lease = take(consumer)
     same((lease.job.id, list(lease.inputs)), (child.id, [b"\x09"]), "received after the revival")
@@ -238,7 +238,7 @@ def a_chain_goes_step_by_step(on: Stage) -> None:
 def a_view_tells_a_job_s_ties(on: Stage) -> None:
     """A view has the job's ties and headers."""
     parent = job()
-    ties = Ties(flow="f", after=[parent.id])
-    on.put(parent, child := job(ties=ties, headers={"a": "b"}))
-    same((on.view(child.id).ties, on.view(child.id).headers), (ties, {"a": "b"}), "ties and headers")
-    same((on.view(parent.id).ties, on.view(parent.id).headers), (None, {}), "of one that has none")
+    constraints = Constraints(flow="f", after=[parent.id])
+    on.put(parent, child := job(constraints=constraints, headers={"a": "b"}))
+    same((on.view(child.id).constraints, on.view(child.id).headers), (constraints, {"a": "b"}), "ties and headers")
+    same((on.view(parent.id).constraints, on.view(parent.id).headers), (None, {}), "of one that has none")

@@ -42,7 +42,7 @@ def release_and_park_are_not_charged(on: Stage) -> None:
     one, two = take_all(consumer, 2)
     consumer.settle([Settlement(one, Release()), Settlement(two, Park(60.0, BOOM))], started=[one, two])
     back = take_all(consumer, 2)
-    same([(each.attempt, each.returns, each.failures) for each in back], [(1, 0, 0)] * 2, "attempt, returns, failures")
+    same([(each.attempt, each.worker_deaths, each.failures) for each in back], [(1, 0, 0)] * 2, "attempt, returns, failures")
 
 
 @clause
@@ -59,7 +59,7 @@ def an_evict_charges_started_leases_only(on: Stage) -> None:
     consumer.settle([], started=[leases[1], leases[1]])
     on.broker.evict(consumer.id, KILLED)
     back = take_all(on.consumer(), 3)
-    told = [(each.attempt, each.returns, each.failures) for each in back]
+    told = [(each.attempt, each.worker_deaths, each.failures) for each in back]
     same(told, [(2, 1, 1), (3, 1, 2), (2, 1, 1)], "attempt, returns, failures after the evict")
     same(on.view(jobs[1].id).failures[-1], msgspec.structs.replace(KILLED, attempt=2), "the failure recorded")
     same([failure.type for failure in on.view(jobs[0].id).failures], [BOOM.type], "its neighbour's failures")
@@ -77,7 +77,7 @@ def a_lapsed_lease_is_charged_if_started(on: Stage) -> None:
     time.sleep(0.3)
     eventually(lambda: bool(other.extend()) and on.state(jobs[1].id) is State.READY, "a dead worker's jobs are back")
     back = take_all(other, 2)
-    same([(each.attempt, each.returns) for each in back], [(2, 1), (1, 1)], "attempt and returns")
+    same([(each.attempt, each.worker_deaths) for each in back], [(2, 1), (1, 1)], "attempt and returns")
     failure = on.view(jobs[0].id).failures[-1]
     same((failure.type, failure.attempt), (LOST, 1), "type and attempt of the failure recorded")
     check("host-7" in (failure.worker, failure.message), f"the failure does not name the worker: {failure}")
@@ -105,7 +105,7 @@ def a_start_is_forgotten_with_its_lease(on: Stage) -> None:
     take(consumer)
     on.broker.evict(consumer.id, KILLED)
     back = take(on.consumer())
-    same((back.attempt, back.returns), (1, 1), "attempt and returns")
+    same((back.attempt, back.worker_deaths), (1, 1), "attempt and returns")
 
 
 @clause
@@ -116,20 +116,20 @@ def returns_are_counted_since_an_attempt_ended(on: Stage) -> None:
     for expected in (0, 1):
         consumer = on.consumer()
         lease = take(consumer)
-        same(lease.returns, expected, "returns")
+        same(lease.worker_deaths, expected, "returns")
         consumer.settle([], started=[lease] * expected)
         on.broker.evict(consumer.id, KILLED)
     closing = on.consumer()
-    same(take(closing).returns, 2, "returns after two deaths")
+    same(take(closing).worker_deaths, 2, "returns after two deaths")
     closing.close()
     consumer = on.consumer()
     lease = take(consumer)
-    same(lease.returns, 2, "returns after a close")
+    same(lease.worker_deaths, 2, "returns after a close")
     settle(consumer, lease, Release())
     lease = take(consumer)
-    same(lease.returns, 2, "returns after a release")
+    same(lease.worker_deaths, 2, "returns after a release")
     settle(consumer, lease, Retry(0.0, BOOM))
-    same(take(consumer).returns, 0, "returns after an attempt ended")
+    same(take(consumer).worker_deaths, 0, "returns after an attempt ended")
 
 
 @clause
@@ -138,7 +138,7 @@ def a_death_may_be_uncharged(on: Stage) -> None:
     on.put(*some(1))
     consumer = on.consumer()
     lease = take(consumer)
-    settle(consumer, lease, Dead(BOOM, charged=False))
+    settle(consumer, lease, Dead(BOOM, counted=False))
     view = on.view(lease.job.id)
     same((view.state, view.attempts, len(view.failures)), (State.DEAD, 0, 1), "state, attempts and failures")
 

@@ -80,7 +80,7 @@ def a_closed_consumer_hands_back_at_once(on: Stage) -> None:
     consumer.close()
     back = on.consumer().receive(2, wait=0.0)
     same(ids(back), ids(sent), "jobs received after a close")
-    same([(each.attempt, each.returns, each.failures) for each in back], [(1, 0, 0)] * 2, "attempt, returns, failures")
+    same([(each.attempt, each.worker_deaths, each.failures) for each in back], [(1, 0, 0)] * 2, "attempt, returns, failures")
     check(consumer.settle([Settlement(leases[0], Done(b""))]) == leases[:1], "a closed consumer settled")
 
 

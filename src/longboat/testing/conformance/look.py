@@ -52,7 +52,7 @@ def counts_are_exact(on: Stage) -> None:
     wanted = {("q", State(name)): n for name, n in by_state.items()} | {other: 3}
     same(dict(counts()), wanted, "counts after the settle")
     on.broker.evict(consumer.id, BOOM)
-    on.broker.inspector.revive([leases[2].job.id])
+    on.broker.inspector.retry([leases[2].job.id])
     on.broker.inspector.cancel([leases[4].job.id, leases[6].job.id])
     on.broker.inspector.purge([State.SCHEDULED])
     wanted = {("q", State.SUCCEEDED): 2, ("q", State.READY): 4, ("q", State.CANCELLED): 3}

@@ -135,11 +135,11 @@ def a_revived_job_starts_afresh(on: Stage) -> None:
     consumer = on.consumer()
     settle(consumer, take(consumer), Retry(0.0, BOOM))
     settle(consumer, take(consumer), Dead(BOOM))
-    same(on.another().inspector.revive(ids(jobs)), ids(jobs), "ids revived")
+    same(on.another().inspector.retry(ids(jobs)), ids(jobs), "ids revived")
     view = on.view(jobs[0].id)
     same((view.state, view.attempts, len(view.failures)), (State.READY, 0, 2), "state, attempts, failures")
     lease = take(consumer)
-    same((lease.attempt, lease.failures, lease.returns), (1, 2, 0), "attempt, failures, returns as leased")
+    same((lease.attempt, lease.failures, lease.worker_deaths), (1, 2, 0), "attempt, failures, returns as leased")
     settle(consumer, lease)
     same(on.state(jobs[0].id), State.SUCCEEDED, "the state in the end")
 
@@ -151,11 +151,11 @@ def reviving_wakes_a_waiting_receive(on: Stage) -> None:
     consumer = on.consumer()
     receiving = meanwhile(lambda: timed(lambda: take(consumer)))
     time.sleep(0.05)
-    on.another().inspector.revive([dead.id])
-    revived = time.monotonic()
+    on.another().inspector.retry([dead.id])
+    retried = time.monotonic()
     lease, at = receiving()
     same(lease.job.id, dead.id, "received")
-    check(at - revived < limits.prompt, "who waited was not woken")
+    check(at - retried < limits.prompt, "who waited was not woken")
 
 
 @clause
@@ -173,9 +173,9 @@ def a_revived_job_does_not_expire(on: Stage) -> None:
         consumer.receive(1, wait=0.02)
         consumer.extend()
     time.sleep(max(0.0, end + 0.15 - time.monotonic()))
-    revived = on.broker.inspector.revive([dead.id, parked.id])
-    same(sorted(ids(take_all(consumer, len(revived)))), sorted(revived), "revived jobs received")
-    check(dead.id in revived, "a dead job was not revived")
+    retried = on.broker.inspector.retry([dead.id, parked.id])
+    same(sorted(ids(take_all(consumer, len(retried)))), sorted(retried), "revived jobs received")
+    check(dead.id in retried, "a dead job was not revived")
 
 
 @clause
@@ -184,7 +184,7 @@ def only_the_dead_are_revived(on: Stage) -> None:
     done, cancelled = on.ended(Done(b"")), on.ended(Cancelled(BOOM))
     on.put(ready := job())
     jobs = ids([done, cancelled, ready])
-    same(on.broker.inspector.revive([*jobs, "nobody"]), [], "ids revived")
+    same(on.broker.inspector.retry([*jobs, "nobody"]), [], "ids revived")
     states = [on.state(each) for each in jobs]
     same(states, [State.SUCCEEDED, State.CANCELLED, State.READY], "states")
 

@@ -89,7 +89,7 @@ def a_brief_result_is_there_in_its_time(on: Stage) -> None:
 def a_revived_job_has_no_result(on: Stage) -> None:
     """Once a dead job is ready again it has not ended: `get` gives None until it ends anew."""
     dead = on.ended(Dead(BOOM))
-    on.broker.inspector.revive([dead.id])
+    on.broker.inspector.retry([dead.id])
     same(on.broker.results.get([dead.id]), [None], "the result of a revived job")
 
 

@@ -15,7 +15,7 @@ import pytest
 from manager_rig import KEY, Relay, client, job, served
 
 from longboat.brokers.manager import PlainManager, wire
-from longboat.brokers.manager.desk import Desk
+from longboat.brokers.manager.dispatcher import Dispatcher
 from longboat.brokers.memory import MemoryBroker
 from longboat.brokers.sqlite import SqliteBroker
 from longboat.contract.broker import Settlement
@@ -219,11 +219,11 @@ def test_clients_can_call_nothing_else() -> None:
 
 
 def test_what_is_no_request_is_refused() -> None:
-    desk = Desk(MemoryBroker())
+    dispatcher = Dispatcher(MemoryBroker())
     with pytest.raises(BrokerError, match="older version"):
-        desk.call("juggle", b"")
+        dispatcher.call("juggle", b"")
     with pytest.raises(BrokerError, match="no 'put'"):
-        desk.call("put", b"\x91\x01")
+        dispatcher.call("put", b"\x91\x01")
 
 
 def test_a_child_opens_its_own_connections() -> None:

@@ -11,8 +11,8 @@ from msgspec import structs
 from longboat.brokers.manager import ManagerBroker, frames, wire
 from longboat.brokers.memory import MemoryBroker
 from longboat.contract.broker import Broker, Consumer, Settlement
-from longboat.contract.kv import NOTE_LIMIT, Note
-from longboat.core.constraints import Ties
+from longboat.contract.kv import ENTRY_LIMIT, Entry
+from longboat.core.constraints import Constraints
 from longboat.core.job import Done, Job, State
 from longboat.errors import BrokerUnavailable, TooLarge, UnknownParent
 
@@ -31,7 +31,7 @@ def finished(broker: Broker, *results: bytes) -> list[Job]:
 
 
 def after(*parents: Job, queue: str = "q") -> Job:
-    return structs.replace(job(queue=queue), ties=Ties(after=[parent.id for parent in parents]))
+    return structs.replace(job(queue=queue), constraints=Constraints(after=[parent.id for parent in parents]))
 
 
 def counted(broker: ManagerBroker, monkeypatch: pytest.MonkeyPatch) -> list[str]:
@@ -128,8 +128,8 @@ def test_a_lease_whose_inputs_are_gone_is_not_given(monkeypatch: pytest.MonkeyPa
     with served() as server, client(server) as broker:
         broker.put([after(*finished(broker, *[bytes(1000)] * 7))])
         consumer = broker.consumer(["q"], lease=60.0)
-        inputs = server._desk._inputs
-        monkeypatch.setattr(server._desk, "_inputs", lambda *args: inputs("nobody", *args[1:]))
+        inputs = server._dispatcher._inputs
+        monkeypatch.setattr(server._dispatcher, "_inputs", lambda *args: inputs("nobody", *args[1:]))
         assert consumer.receive(1, wait=0.0) == []
         assert not consumer.extend().alive
         consumer.close()
@@ -146,28 +146,28 @@ def test_an_unknown_parent_is_told_by_name() -> None:
 def test_notes_that_do_not_fit_come_in_several_answers(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(wire, "ROOM", 2500)
     with served() as server, client(server) as broker:
-        notes = [(f"{n:02}", bytes([n]) * 1000) for n in range(9)]
-        broker.board.write("s", [Note(*each) for each in notes])
+        entries = [(f"{n:02}", bytes([n]) * 1000) for n in range(9)]
+        broker.kv.write("s", [Entry(*each) for each in entries])
         names = counted(broker, monkeypatch)
-        assert broker.board.notes("s") == notes
-        assert names == ["notes"] * 5
-        assert broker.board.notes("s", after="01", before="07", limit=4) == notes[2:6]
+        assert broker.kv.entries("s") == entries
+        assert names == ["entries"] * 5
+        assert broker.kv.entries("s", after="01", before="07", limit=4) == entries[2:6]
 
 
 def test_notes_over_a_frame_are_read_in_parts_and_not_written(monkeypatch: pytest.MonkeyPatch) -> None:
     with served() as server, client(server) as broker:
         keys = [f"{n}" for n in range(10)]
-        broker.board.write("s", [Note(key, bytes(1000)) for key in keys])
+        broker.kv.write("s", [Entry(key, bytes(1000)) for key in keys])
         monkeypatch.setattr(frames, "FRAME_LIMIT", 4000)
-        assert broker.board.read("s", [*keys, "no"]) == [bytes(1000)] * 10 + [None]
+        assert broker.kv.read("s", [*keys, "no"]) == [bytes(1000)] * 10 + [None]
         with pytest.raises(TooLarge, match="over the limit"):
-            broker.board.write("s", [Note(key, bytes(2000)) for key in keys])
-        assert broker.board.read("s", keys[:1]) == [bytes(1000)]
+            broker.kv.write("s", [Entry(key, bytes(2000)) for key in keys])
+        assert broker.kv.read("s", keys[:1]) == [bytes(1000)]
 
 
 def test_a_note_over_its_limit_is_told_by_the_store() -> None:
     with served() as server, client(server) as broker, pytest.raises(TooLarge, match="note 'a' of 's'"):
-        broker.board.swap("s", Note("a", bytes(NOTE_LIMIT + 1)), old=None)
+        broker.kv.compare_and_set("s", Entry("a", bytes(ENTRY_LIMIT + 1)), old=None)
 
 
 @pytest.mark.parametrize("where", ["at the server", "here"])

@@ -7,20 +7,20 @@ from typing import Any
 import pytest
 
 from longboat.brokers.memory import MemoryBroker, bonds
-from longboat.brokers.memory.gate import Doorway
+from longboat.brokers.memory.limit import LimitUsage
 from longboat.contract.broker import Consumer, Settlement
-from longboat.contract.kv import Note
-from longboat.core.constraints import Gate, Ties
+from longboat.contract.kv import Entry
+from longboat.core.constraints import Constraints, JobLimit
 from longboat.core.job import MESSAGE_VERSION, Done, Failure, Job, Outcome, Park, State, new_id
 from longboat.testing.clock import FakeClock
 
-RATE = Gate("rate", starts=2, per=30.0)
-ONE = Gate("one", running=1)
+RATE = JobLimit("rate", starts=2, per=30.0)
+ONE = JobLimit("one", running=1)
 BOOM = Failure("Boom", "boom")
 
 
-def job(*gates: Gate, **fields: Any) -> Job:
-    fields = {"ties": Ties(gates=list(gates)), "queue": "q", **fields}
+def job(*limits: JobLimit, **fields: Any) -> Job:
+    fields = {"constraints": Constraints(limits=list(limits)), "queue": "q", **fields}
     return Job(MESSAGE_VERSION, new_id(), "t", b"\x80", **fields)
 
 
@@ -43,7 +43,7 @@ class Rig:
 
     def alarms(self) -> list[float]:
         """When limits are looked at again, in seconds from now."""
-        return [key[0] - self.clock.now() for key in self.store.alarms.above(()) if isinstance(key[2], Doorway)]
+        return [key[0] - self.clock.now() for key in self.store.alarms.above(()) if isinstance(key[2], LimitUsage)]
 
 
 @pytest.fixture
@@ -76,7 +76,7 @@ def test_its_alarm_lets_in_as_many_as_there_is_room_for(rig: Rig) -> None:
 
 
 def test_a_limit_of_both_kinds_has_no_alarm_while_others_hold_it(rig: Rig) -> None:
-    both = Gate("both", running=1, starts=1, per=30.0)
+    both = JobLimit("both", running=1, starts=1, per=30.0)
     first, second = rig.put(job(both), job(both))
     (lease,) = rig.consumer.receive(2, wait=0.0)
     assert rig.alarms() == []
@@ -90,10 +90,10 @@ def test_a_limit_of_both_kinds_has_no_alarm_while_others_hold_it(rig: Rig) -> No
 def test_what_started_long_ago_is_forgotten(rig: Rig) -> None:
     rig.put(job(RATE), job(ONE))
     rig.work(2)
-    assert list(rig.store.bonds.doorways) == ["rate"]
+    assert list(rig.store.bonds.usages) == ["rate"]
     rig.clock.advance(30.1)
     rig.consumer.extend()
-    assert rig.store.bonds.doorways == {}
+    assert rig.store.bonds.usages == {}
 
 
 def test_a_line_is_gone_with_the_last_who_stood_in_it(rig: Rig) -> None:
@@ -104,9 +104,9 @@ def test_a_line_is_gone_with_the_last_who_stood_in_it(rig: Rig) -> None:
     rig.broker.inspector.cancel([waiting[0].id])
     rig.clock.advance(5.1)
     assert rig.broker.inspector.purge([State.WAITING]) == 1
-    assert rig.store.bonds.doorways["one"].lines == {}
+    assert rig.store.bonds.usages["one"].lines == {}
     rig.consumer.settle([Settlement(lease, Done(b""))])
-    assert rig.store.bonds.doorways == {}
+    assert rig.store.bonds.usages == {}
 
 
 def test_room_that_is_left_is_given_on_at_once(rig: Rig) -> None:
@@ -122,7 +122,7 @@ def test_room_that_is_left_is_given_on_at_once(rig: Rig) -> None:
 
 def test_tidying_lets_in_whom_another_limit_made_give_up_its_room(rig: Rig) -> None:
     """The first of a line was let in, and is shut out by its other limit: its room goes to the next one."""
-    other = Gate("other", running=1)
+    other = JobLimit("other", running=1)
     rig.put(job(ONE), job(other))
     one, held = rig.consumer.receive(2, wait=0.0)
     both, next_one = rig.put(job(ONE, other), job(ONE))
@@ -133,7 +133,7 @@ def test_tidying_lets_in_whom_another_limit_made_give_up_its_room(rig: Rig) -> N
     assert rig.work(2) == [next_one.id]
     rig.consumer.settle([Settlement(held, Done(b""))])
     assert rig.work(2) == [both.id]
-    assert rig.store.bonds.doorways == {}
+    assert rig.store.bonds.usages == {}
 
 
 # --- parents, turns, parked jobs, notes
@@ -141,8 +141,13 @@ def test_tidying_lets_in_whom_another_limit_made_give_up_its_room(rig: Rig) -> N
 
 def test_no_follower_is_remembered_that_waits_no_more(rig: Rig) -> None:
     parents = rig.put(*[job() for _ in range(2)])
-    ties = Ties(after=[parent.id for parent in parents])
-    rig.put(cancelled := job(ties=ties), job(ties=ties, expires=5.0), job(ties=ties), last := job(ties=ties))
+    constraints = Constraints(after=[parent.id for parent in parents])
+    rig.put(
+        cancelled := job(constraints=constraints),
+        job(constraints=constraints, expires=5.0),
+        job(constraints=constraints),
+        last := job(constraints=constraints),
+    )
     rig.broker.inspector.cancel([cancelled.id])
     rig.clock.advance(5.1)
     rig.work(1)
@@ -155,13 +160,13 @@ def test_no_follower_is_remembered_that_waits_no_more(rig: Rig) -> None:
 
 def test_turns_are_forgotten_when_there_are_many_keys(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bonds, "TURNS_KEPT", 3)
-    sent = rig.put(*[job(ties=Ties(turn=key)) for key in "aaabbc"])
+    sent = rig.put(*[job(constraints=Constraints(fairness_key=key)) for key in "aaabbc"])
     rig.consumer.extend()
     assert len(rig.store.bonds._turns) == 3
-    (more,) = rig.put(job(ties=Ties(turn="d")))
+    (more,) = rig.put(job(constraints=Constraints(fairness_key="d")))
     rig.consumer.extend()
     assert rig.store.bonds._turns == {}
-    last = rig.put(job(ties=Ties(turn="a")))
+    last = rig.put(job(constraints=Constraints(fairness_key="a")))
     received = rig.work(10)
     assert set(received) == {each.id for each in (*sent, more, *last)}
     assert [each for each in received if each in {sent[n].id for n in (0, 1, 2)}] == [each.id for each in sent[:3]]
@@ -182,10 +187,10 @@ def test_a_parked_job_that_has_ended_is_received_no_more(rig: Rig, end: str) -> 
 
 
 def test_notes_whose_time_is_over_take_no_room(rig: Rig) -> None:
-    board: Any = rig.broker.board
-    board.write("s", [Note("short", b"1", 5.0), Note("long", b"1", 50.0)])
-    board.write("t", [Note("short", b"1", 5.0)])
+    kv: Any = rig.broker.kv
+    kv.write("s", [Entry("short", b"1", 5.0), Entry("long", b"1", 50.0)])
+    kv.write("t", [Entry("short", b"1", 5.0)])
     rig.clock.advance(5.1)
     rig.consumer.extend()
-    assert {space: list(notes) for space, notes in board._values.items()} == {"s": ["long"]}
-    assert board._keys == {"s": ["long"]}
+    assert {namespace: list(entries) for namespace, entries in kv._values.items()} == {"s": ["long"]}
+    assert kv._keys == {"s": ["long"]}

@@ -16,7 +16,7 @@ import pytest
 from longboat.contract.broker import Settlement
 from longboat.core.clock import SYSTEM
 from longboat.core.codec import encode_job
-from longboat.core.constraints import Gate, Ties
+from longboat.core.constraints import Constraints, JobLimit
 from longboat.core.job import MESSAGE_VERSION, Done, Job, State, new_id, new_ids
 from longboat.errors import UnknownParent
 from longboat.testing.harnesses import NewPostgres
@@ -25,7 +25,7 @@ from longboat.testing.servers.postgres import available
 pytestmark = pytest.mark.skipif(available() is not None, reason=str(available()))
 
 psycopg = pytest.importorskip("psycopg")
-gates = pytest.importorskip("longboat.brokers.postgres.gates")
+limits = pytest.importorskip("longboat.brokers.postgres.limits")
 STEPS = pytest.importorskip("longboat.brokers.postgres.migration").STEPS
 
 
@@ -41,12 +41,12 @@ def broker(store: NewPostgres) -> Iterator[Any]:
     made.close()
 
 
-def job(ties: Ties | None = None, **fields: Any) -> Job:
-    return Job(MESSAGE_VERSION, new_id(), "t", b"\x80", ties=ties, **fields)
+def job(constraints: Constraints | None = None, **fields: Any) -> Job:
+    return Job(MESSAGE_VERSION, new_id(), "t", b"\x80", constraints=constraints, **fields)
 
 
-def after(*parents: Job) -> Ties:
-    return Ties(after=[parent.id for parent in parents])
+def after(*parents: Job) -> Constraints:
+    return Constraints(after=[parent.id for parent in parents])
 
 
 def done(consumer: Any, leases: Any, result: bytes = b"\xc0") -> None:
@@ -67,7 +67,7 @@ def test_a_job_put_while_the_one_before_it_is_settled_is_never_left_behind(broke
             return False
 
     with ThreadPoolExecutor(1) as threads:
-        for turn in range(120):
+        for fairness_key in range(120):
             broker.put([parent := job(keep=keep)])
             [lease] = consumer.receive(1, wait=5)
             child = job(after(parent), queue="children")
@@ -76,7 +76,9 @@ def test_a_job_put_while_the_one_before_it_is_settled_is_never_left_behind(broke
             done(consumer, [lease], b"\x01")
             if putting.result(5):
                 leases = others.receive(1, wait=5)
-                assert [(lease.job.id, list(lease.inputs)) for lease in leases] == [(child.id, [b"\x01"])], f"round {turn}"
+                assert [(lease.job.id, list(lease.inputs)) for lease in leases] == [(child.id, [b"\x01"])], (
+                    f"round {fairness_key}"
+                )
                 done(others, leases)
     assert broker._store.call("SELECT count(*) FROM @.edges") == [(0,)]
     consumer.close()
@@ -107,7 +109,7 @@ def test_what_is_refused_within_a_caller_s_transaction_leaves_nothing(
     broker: Any, store: NewPostgres, autocommit: bool
 ) -> None:
     with psycopg.connect(store.server.url, autocommit=autocommit) as connection:
-        first = job(Ties(gates=[Gate("g", 1)]))
+        first = job(Constraints(limits=[JobLimit("g", 1)]))
         assert broker.put_within(connection, [first]) == [first.id]
         with pytest.raises(UnknownParent):
             broker.put_within(connection, [job(), job(after(job()))])
@@ -119,10 +121,10 @@ def test_what_is_refused_within_a_caller_s_transaction_leaves_nothing(
 
 
 def test_limits_hold_for_many_workers_that_never_lock_each_other_out(broker: Any, store: NewPostgres) -> None:
-    keys = [Gate(f"k{n}", running=2) for n in range(4)]
+    keys = [JobLimit(f"k{n}", running=2) for n in range(4)]
     count = 120
     for _ in range(count):
-        broker.put([job(Ties(gates=random.sample(keys, 2)))])
+        broker.put([job(Constraints(limits=random.sample(keys, 2)))])
     before = store.server.query("SELECT deadlocks FROM pg_stat_database WHERE datname = 'postgres'")
     held: Counter[str] = Counter()
     most: Counter[str] = Counter()
@@ -134,7 +136,7 @@ def test_limits_hold_for_many_workers_that_never_lock_each_other_out(broker: Any
         ended, idle = 0, time.monotonic()
         while time.monotonic() - idle < 1.0:
             leases = consumer.receive(3, wait=0.2)
-            names = [gate.key for lease in leases for gate in (lease.job.ties or Ties()).gates]
+            names = [limit.key for lease in leases for limit in (lease.job.constraints or Constraints()).limits]
             with lock:
                 held.update(names)
                 most.update({name: max(0, held[name] - most[name]) for name in names})
@@ -153,13 +155,13 @@ def test_limits_hold_for_many_workers_that_never_lock_each_other_out(broker: Any
         assert sum(worker.result(60) for worker in workers) == count
     assert max(most.values()) <= 2
     assert store.server.query("SELECT deadlocks FROM pg_stat_database WHERE datname = 'postgres'") == before
-    broker._store.write(gates.tidy)
+    broker._store.write(limits.tidy)
     for table in ("gates", "holds", "lined", "starts"):
         assert broker._store.call(f"SELECT count(*) FROM @.{table}") == [(0,)], table
 
 
 def test_a_claim_goes_on_past_thousands_that_are_shut_out(broker: Any) -> None:
-    shut = [job(Ties(gates=[Gate("g", running=1)])) for _ in range(2500)]
+    shut = [job(Constraints(limits=[JobLimit("g", running=1)])) for _ in range(2500)]
     broker.put(shut)
     broker.put([free := job()])
     consumer = broker.consumer(["default"], lease=60)
@@ -189,13 +191,13 @@ def test_a_store_of_the_first_version_goes_on(store: NewPostgres) -> None:
         )
     broker = store.open()
     assert broker.migrations.plan()[:2] == (1, len(STEPS))  # type: ignore[attr-defined]
-    turns = [job(Ties(turn=key)) for key in "aab"]
-    broker.put(turns)
+    fairness = [job(Constraints(fairness_key=key)) for key in "aab"]
+    broker.put(fairness)
     broker.put([last := job()])
     assert broker.migrations.plan()[0] == len(STEPS)  # type: ignore[attr-defined]
     consumer = broker.consumer([], lease=60)
     received = [lease.job.id for lease in consumer.receive(10, wait=5)]
-    assert sorted(received) == sorted(each.id for each in (*old, *turns, last))
+    assert sorted(received) == sorted(each.id for each in (*old, *fairness, last))
     assert [each for each in received if each in ids] == ids
     assert received[0] == ids[0]
     assert received[-1] == last.id
@@ -205,11 +207,11 @@ def test_a_store_of_the_first_version_goes_on(store: NewPostgres) -> None:
 
 def test_jobs_of_a_million_keys_could_stand_on_one_seat(broker: Any) -> None:
     """Where the place of one is taken the next is."""
-    broker.put([first := job(Ties(turn="a"))])
+    broker.put([first := job(Constraints(fairness_key="a"))])
     rows = broker._store.call("SELECT place FROM @.jobs")
     later = (rows[0][0] >> 20 << 20) + (1 << 40)
     broker._store.call("SELECT setval('@.places', %(later)s, FALSE)", later=later)
-    broker.put([second := job(Ties(turn="b"))])
+    broker.put([second := job(Constraints(fairness_key="b"))])
     places = [place for (place,) in broker._store.call("SELECT place FROM @.jobs ORDER BY place")]
     assert len({place >> 20 for place in places}) == 1
     consumer = broker.consumer([], lease=60)

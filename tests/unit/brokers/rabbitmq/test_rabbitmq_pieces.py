@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from longboat.brokers.rabbitmq import letter as letters
+from longboat.brokers.rabbitmq import envelope as envelopes
+from longboat.brokers.rabbitmq.envelope import Envelope
 from longboat.brokers.rabbitmq.held import Hands, Held
-from longboat.brokers.rabbitmq.letter import Letter
 from longboat.brokers.rabbitmq.names import LEVELS, STEPS, Names, address, key_of, level_of, units_of
 from longboat.contract.broker import LOST, Lease
 from longboat.core.codec import decode_failures
@@ -24,7 +24,7 @@ BOOM = Failure("builtins.ValueError", "boom")
 def hands(tags: int) -> tuple[Hands, list[Held]]:
     made, helds = Hands(), []
     for tag in range(1, tags + 1):
-        held = made.arrived("q", b"", Letter(), tag)
+        held = made.arrived("q", b"", Envelope(), tag)
         held.lease = Lease(job(), 1, tag)
         made.take(held)
         helds.append(held)
@@ -84,21 +84,21 @@ def test_levels_end_at_two() -> None:
 
 
 def test_a_dead_worker_is_charged_for_what_it_noted() -> None:
-    noted = Letter(attempts=1, returns=2, token=9, started=2, worker="host-1")
-    new = letters.given_up(noted, BOOM)
-    assert (new.attempts, new.returns, new.token, new.started) == (2, 3, 0, 0)
+    noted = Envelope(attempts=1, worker_deaths=2, token=9, started=2, worker="host-1")
+    new = envelopes.given_up(noted, BOOM)
+    assert (new.attempts, new.worker_deaths, new.token, new.started) == (2, 3, 0, 0)
     assert decode_failures(new.failures) == [msgspec.structs.replace(BOOM, attempt=2)]
-    assert decode_failures(letters.given_up(noted).failures)[0].type == LOST
-    unnoted = letters.given_up(Letter(attempts=1, token=9))
-    assert (unnoted.attempts, unnoted.returns, unnoted.failures) == (1, 1, b"")
-    assert letters.given_up(Letter(attempts=1)) == Letter(attempts=1)
+    assert decode_failures(envelopes.given_up(noted).failures)[0].type == LOST
+    unnoted = envelopes.given_up(Envelope(attempts=1, token=9))
+    assert (unnoted.attempts, unnoted.worker_deaths, unnoted.failures) == (1, 1, b"")
+    assert envelopes.given_up(Envelope(attempts=1)) == Envelope(attempts=1)
 
 
 def test_headers_come_back_as_they_were() -> None:
-    sent = Letter(3, 1, b"f", 12.5, 99.25, b"w", 7.0, 4, 3, "host-1")
-    assert letters.opened(sent.headers(), redelivered=False) == sent
-    assert letters.opened({**sent.headers(), "x-delivery-count": 2}, redelivered=True).returns == 3
-    assert letters.opened(None, redelivered=True).returns == 1
+    sent = Envelope(3, 1, b"f", 12.5, 99.25, b"w", 7.0, 4, 3, "host-1")
+    assert envelopes.opened(sent.headers(), redelivered=False) == sent
+    assert envelopes.opened({**sent.headers(), "x-delivery-count": 2}, redelivered=True).worker_deaths == 3
+    assert envelopes.opened(None, redelivered=True).worker_deaths == 1
 
 
 @given(queue=st.text("adehlvy.0-", min_size=1), other=st.text("adehlvy.0-", min_size=1))

@@ -10,7 +10,7 @@ import pytest
 
 from longboat.brokers.rabbitmq import RabbitmqBroker
 from longboat.connect import connect, shown
-from longboat.contract.kv import Note
+from longboat.contract.kv import Entry
 from longboat.errors import ConfigError
 
 
@@ -28,8 +28,8 @@ def test_a_store_is_opened_beside_it(tmp_path: Path, write: object) -> None:
     assert callable(write)
     with closing(connect(f"amqp://localhost/{write(store)}")) as broker, closing(connect(store)) as there:
         assert isinstance(broker, RabbitmqBroker)
-        there.board.write("space", [Note("key", b"value")])
-        assert broker.board.read("space", ["key"]) == [b"value"]
+        there.kv.write("space", [Entry("key", b"value")])
+        assert broker.kv.read("space", ["key"]) == [b"value"]
         assert broker.missing < RabbitmqBroker.missing
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from longboat.contract.broker import Broker, Consumer, Lease, Settlement
 from longboat.core.clock import SYSTEM
-from longboat.core.constraints import Gate, Ties
+from longboat.core.constraints import Constraints, JobLimit
 from longboat.core.job import MESSAGE_VERSION, Done, Job, Release, State, new_id
 from longboat.testing.harnesses import NewRedis, unavailable
 
@@ -32,8 +32,8 @@ def consumer(broker: Broker) -> Iterator[Consumer]:
     made.close()
 
 
-def job(ties: Ties | None = None, **fields: float) -> Job:
-    return Job(MESSAGE_VERSION, new_id(), "t", b"\x80", "q", ties=ties, **fields)  # type: ignore[arg-type]
+def job(constraints: Constraints | None = None, **fields: float) -> Job:
+    return Job(MESSAGE_VERSION, new_id(), "t", b"\x80", "q", constraints=constraints, **fields)  # type: ignore[arg-type]
 
 
 def settle(consumer: Consumer, leases: list[Lease], outcome: Done | Release) -> None:
@@ -51,11 +51,11 @@ def received(consumer: Consumer) -> list[str]:
 @pytest.mark.parametrize("limit", [1, 7, 100])
 def test_pages_go_in_the_order_that_is_received(limit: int, broker: Broker, consumer: Consumer) -> None:
     """Turns stand between packs of jobs without a key, several at one place, and some have come back."""
-    for turn in "aaab":
+    for fairness_key in "aaab":
         broker.put([job() for _ in range(10)])
-        broker.put([job(Ties(turn=turn)) for _ in range(10)])
-    broker.put([job(Ties(turn=f"{n}")) for n in range(20)])
-    broker.put([job(Ties(turn="high"), priority=1) for _ in range(5)])
+        broker.put([job(Constraints(fairness_key=fairness_key)) for _ in range(10)])
+    broker.put([job(Constraints(fairness_key=f"{n}")) for n in range(20)])
+    broker.put([job(Constraints(fairness_key="high"), priority=1) for _ in range(5)])
     settle(consumer, consumer.receive(20, wait=0.0), Release())
     pages: list[str] = []
     after: str | None = None
@@ -72,18 +72,18 @@ def test_pages_go_in_the_order_that_is_received(limit: int, broker: Broker, cons
 def test_turns_are_fair_to_a_key_that_was_idle(broker: Broker, consumer: Consumer) -> None:
     """One that has had nothing for a while does not pay for what came of it before."""
     for _ in range(3):
-        early = [job(Ties(turn="early")) for _ in range(20)]
+        early = [job(Constraints(fairness_key="early")) for _ in range(20)]
         broker.put(early)
         settle(consumer, consumer.receive(20, wait=0.0), Done(RESULT))
-    broker.put([job(Ties(turn="many")) for _ in range(500)])
-    again = job(Ties(turn="early"))
+    broker.put([job(Constraints(fairness_key="many")) for _ in range(500)])
+    again = job(Constraints(fairness_key="early"))
     broker.put([again])
     assert again.id in [lease.job.id for lease in consumer.receive(3, wait=0.0)]
 
 
 def test_a_claim_passes_very_many_that_are_shut_out(broker: Broker, consumer: Consumer) -> None:
     """In several calls, none of which takes long; they come by and by, in their order."""
-    one = Ties(gates=[Gate("one", running=1)])
+    one = Constraints(limits=[JobLimit("one", running=1)])
     limited = [job(one) for _ in range(1800)]
     free = job()
     broker.put(limited)
@@ -104,7 +104,7 @@ def test_very_many_after_one(keep: float, broker: Broker, consumer: Consumer) ->
     """They are let go a part at a time, each with the result, also when the parent is forgotten by then."""
     parent = job(keep=keep)
     broker.put([parent])
-    children = [job(Ties(after=[parent.id]), keep=0.0) for _ in range(4500)]
+    children = [job(Constraints(after=[parent.id]), keep=0.0) for _ in range(4500)]
     for start in range(0, 4500, 500):
         broker.put(children[start : start + 500])
     settle(consumer, consumer.receive(1, wait=0.0), Done(RESULT))
@@ -118,7 +118,7 @@ def test_very_many_after_one(keep: float, broker: Broker, consumer: Consumer) ->
 def test_one_after_many_gets_all_results_in_order(broker: Broker, consumer: Consumer) -> None:
     """More than are asked for at once, beside one that has others."""
     parents = [job(keep=0.0) for _ in range(1500)]
-    broker.put([*parents, job(Ties(after=[each.id for each in parents])), job(Ties(after=[parents[3].id]))])
+    broker.put([*parents, job(Constraints(after=[each.id for each in parents])), job(Constraints(after=[parents[3].id]))])
     done: dict[str, bytes] = {}
     for _ in range(3):
         leases = consumer.receive(500, wait=0.0)

@@ -57,7 +57,7 @@ def test_counts_agree_with_the_tables_at_every_step(path: Path, job: Callable[..
     check(broker, path)
     assert broker.evict(consumer.id, BOOM) == len(leases) - 30
     check(broker, path)
-    broker.inspector.revive([each.id for each in sent])
+    broker.inspector.retry([each.id for each in sent])
     check(broker, path)
     for seconds in (6.0, 20.0, 40.0):
         clock.advance(seconds)

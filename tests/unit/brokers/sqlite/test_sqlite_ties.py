@@ -9,20 +9,20 @@ from pathlib import Path
 
 import pytest
 
-from longboat.brokers.sqlite import SqliteBroker, gates, migration
+from longboat.brokers.sqlite import SqliteBroker, limits, migration
 from longboat.brokers.sqlite.prune import TURNS_KEPT
 from longboat.brokers.sqlite.store import Store
 from longboat.contract.broker import Consumer, Lease, Settlement
 from longboat.core import codec
 from longboat.core.clock import SYSTEM
-from longboat.core.constraints import Gate, Ties
+from longboat.core.constraints import Constraints, JobLimit
 from longboat.core.job import Cancelled, Done, Failure, Job, Outcome, State, order_of
 from longboat.errors import UnknownParent
 from longboat.testing.clock import FakeClock
 
 Make = Callable[..., Job]
-ONE = Gate("one", running=1)
-RATE = Gate("rate", starts=1, per=5.0)
+ONE = JobLimit("one", running=1)
+RATE = JobLimit("rate", starts=1, per=5.0)
 TABLES = ["edges", "inputs", "pending", "held", "opening", "parked", "leased"]
 
 
@@ -36,11 +36,11 @@ def settle(consumer: Consumer, lease: Lease, outcome: Outcome | None = None) -> 
 
 
 def after(make: Make, *parents: Job, **fields: object) -> Job:
-    return make(ties=Ties(after=[parent.id for parent in parents]), **fields)
+    return make(constraints=Constraints(after=[parent.id for parent in parents]), **fields)
 
 
-def limited(make: Make, *limits: Gate, **fields: object) -> Job:
-    return make(ties=Ties(gates=list(limits)), **fields)
+def limited(make: Make, *limits: JobLimit, **fields: object) -> Job:
+    return make(constraints=Constraints(limits=list(limits)), **fields)
 
 
 def test_a_parent_that_is_known_may_stand_anywhere_in_the_batch(broker: SqliteBroker, job: Make) -> None:
@@ -93,7 +93,7 @@ def test_letting_in_looks_at_the_front_of_the_line_alone(broker: SqliteBroker, p
         with store.write() as tx:
             tx.run("DELETE FROM held")
             tx.db.set_progress_handler(lambda: steps.append(waiting), 10)  # noqa: B023
-            assert gates.let_in(tx, "one") == 1
+            assert limits.unblock(tx, "one") == 1
             tx.db.set_progress_handler(None, 0)
         settle(consumer, lease)
         broker.inspector.purge({State.READY, State.WAITING}, limit=10_000)
@@ -135,8 +135,8 @@ def test_time_lets_in_the_next_while_the_one_before_still_runs(path: Path, job: 
 def test_a_line_that_nobody_lets_in_is_found_among_very_many(path: Path, job: Make) -> None:
     clock = FakeClock()
     broker = SqliteBroker(path, clock=clock)
-    full = [limited(job, Gate(f"a{n:04}", running=1)) for n in range(gates.LINES_AT_ONCE + 50) for _ in range(2)]
-    broker.put([*full, *(last := [limited(job, Gate("z", running=1)) for _ in range(3)])])
+    full = [limited(job, JobLimit(f"a{n:04}", running=1)) for n in range(limits.LINES_AT_ONCE + 50) for _ in range(2)]
+    broker.put([*full, *(last := [limited(job, JobLimit("z", running=1)) for _ in range(3)])])
     consumer = broker.consumer([], lease=1000)
     leases = consumer.receive(len(full), wait=0)
     settle(consumer, leases[-1])
@@ -171,15 +171,15 @@ def test_a_bad_message_at_the_front_of_a_line_holds_up_nobody(broker: SqliteBrok
 
 def test_starts_of_jobs_whose_starts_nobody_counts_do_not_count(broker: SqliteBroker, job: Make) -> None:
     consumer = broker.consumer([], lease=60)
-    broker.put([limited(job, Gate("k", running=9)) for _ in range(3)])
+    broker.put([limited(job, JobLimit("k", running=9)) for _ in range(3)])
     assert len(consumer.receive(3, wait=0)) == 3
-    broker.put([limited(job, Gate("k", starts=1, per=60.0)) for _ in range(2)])
+    broker.put([limited(job, JobLimit("k", starts=1, per=60.0)) for _ in range(2)])
     assert len(consumer.receive(2, wait=0)) == 1
     consumer.close()
 
 
 def test_jobs_that_take_turns_are_found_after_their_places_are_forgotten(broker: SqliteBroker, job: Make) -> None:
-    broker.put([job(), *(sent := [job(ties=Ties(turn=f"{n}")) for n in range(TURNS_KEPT + 1)])])
+    broker.put([job(), *(sent := [job(constraints=Constraints(fairness_key=f"{n}")) for n in range(TURNS_KEPT + 1)])])
     some = [each.id for each in sent[:50]]
     broker.inspector.prune()
     assert [view and view.id for view in broker.inspector.find(some)] == some
@@ -188,18 +188,18 @@ def test_jobs_that_take_turns_are_found_after_their_places_are_forgotten(broker:
 
 def test_jobs_of_a_round_of_turns_have_places_of_their_own(broker: SqliteBroker, path: Path, job: Make) -> None:
     """Looking up one of them would find them all."""
-    broker.put([job(), *[job(ties=Ties(turn=f"{n % 1000}")) for n in range(2000)]])
+    broker.put([job(), *[job(constraints=Constraints(fairness_key=f"{n % 1000}")) for n in range(2000)]])
     assert rows(path, "SELECT count(DISTINCT seq) FROM ready") == [(2001,)]
 
 
 def test_jobs_that_take_turns_are_moved_away_and_back(broker: SqliteBroker, job: Make) -> None:
-    broker.put([job(), *(sent := [job(ties=Ties(turn="a")) for _ in range(3)])])
+    broker.put([job(), *(sent := [job(constraints=Constraints(fairness_key="a")) for _ in range(3)])])
     ids = [each.id for each in sent]
-    parcels = broker.transit.pack("away", ids)
-    assert [broker.inspector.find(ids), [parcel.id for parcel in parcels]] == [[None] * 3, ids]
-    assert broker.transit.unpack("back", parcels) == ids
+    exported_jobs = broker.transfer.export_jobs("away", ids)
+    assert [broker.inspector.find(ids), [exported.id for exported in exported_jobs]] == [[None] * 3, ids]
+    assert broker.transfer.import_jobs("back", exported_jobs) == ids
     assert [view and view.id for view in broker.inspector.find(ids)] == ids
-    assert broker.transit.unpack("once more", parcels) == []
+    assert broker.transfer.import_jobs("once more", exported_jobs) == []
     assert broker.inspector.counts() == {("default", State.READY): 4}
 
 

@@ -1,0 +1,167 @@
+"""The voices of jobs in child processes: a second socket for each child, over which it speaks and asks."""
+
+from __future__ import annotations
+
+import contextlib
+import selectors
+import socket
+import threading
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+
+import msgspec
+
+from longboat.errors import BrokerError
+from longboat.executors.wire import HEADER
+from longboat.tasks.current import JobChannel
+from longboat.tasks.handle import LogLine, Progress
+
+
+class Said(msgspec.Struct, array_like=True):
+    """From the child. What is asked is answered by a Told; the rest is not."""
+
+    id: str
+    progress: Progress | None = None
+    log: LogLine | None = None
+    step: tuple[str, bytes] | None = None
+    """Asked: keep this."""
+    steps: bool = False
+    """Asked: which are there?"""
+
+
+class Told(msgspec.Struct, array_like=True):
+    steps: dict[str, bytes] = {}
+    error: str = ""
+
+
+PATIENCE = 5.0
+"""Seconds that a child may take to finish a message: one that is stopped in the middle must not silence the others."""
+
+_encode = msgspec.msgpack.Encoder().encode
+_said = msgspec.msgpack.Decoder(Said)
+_told = msgspec.msgpack.Decoder(Told)
+
+
+class SocketJobChannel:
+    """The child's end. `undisturbed` keeps a signal from breaking into an exchange."""
+
+    def __init__(self, sock: socket.socket, undisturbed: Callable[[], AbstractContextManager[None]]) -> None:
+        self._sock = sock
+        self._undisturbed = undisturbed
+        self._lock = threading.RLock()
+
+    def progress(self, job_id: str, progress: Progress) -> None:
+        self._say(Said(job_id, progress))
+
+    def log(self, job_id: str, line: LogLine) -> None:
+        self._say(Said(job_id, log=line))
+
+    def steps(self, job_id: str) -> dict[str, bytes]:
+        return self._ask(Said(job_id, steps=True)).steps
+
+    def finish(self, job_id: str, step: str, result: bytes) -> None:
+        self._ask(Said(job_id, step=(step, result)))
+
+    def _say(self, said: Said) -> None:
+        with contextlib.suppress(OSError), self._undisturbed(), self._lock:
+            _send(self._sock, _encode(said))
+
+    def _ask(self, said: Said) -> Told:
+        with self._undisturbed(), self._lock:
+            try:
+                _send(self._sock, _encode(said))
+                told = _told.decode(_receive(self._sock))
+            except (OSError, EOFError) as error:
+                raise BrokerError(f"the worker does not answer: {error}") from None
+        if told.error:
+            raise BrokerError(told.error)
+        return told
+
+
+class JobChannels:
+    """The worker's end of all of them: a thread that hears the children, and asks the board for them."""
+
+    def __init__(self, job_channel: JobChannel) -> None:
+        self._job_channel = job_channel
+        self._selector = selectors.DefaultSelector()
+        self._bell, self._button = socket.socketpair()
+        self._selector.register(self._bell, selectors.EVENT_READ)
+        self._lock = threading.Lock()
+        self._thread: threading.Thread | None = None
+
+    def connect(self) -> socket.socket:
+        """The end for a new child."""
+        ours, theirs = socket.socketpair()
+        ours.settimeout(PATIENCE)
+        with self._lock:
+            self._selector.register(ours, selectors.EVENT_READ)
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, name="longboat-voices", daemon=True)
+                self._thread.start()
+        return theirs
+
+    def close(self) -> None:
+        """Once the children are gone: what they said last is heard."""
+        self._button.close()
+        if self._thread is not None:
+            self._thread.join()
+        for key in list(self._selector.get_map().values()):
+            if isinstance(key.fileobj, socket.socket):
+                key.fileobj.close()
+        self._selector.close()
+        self._bell.close()
+
+    def _run(self) -> None:
+        closing = False
+        while True:
+            ready = self._selector.select(0 if closing else None)
+            for key, _ in ready:
+                sock = key.fileobj
+                assert isinstance(sock, socket.socket)
+                if sock is self._bell:
+                    closing = True
+                elif not self._hear(sock):
+                    self._selector.unregister(sock)
+                    sock.close()
+            if closing and not [key for key, _ in ready if key.fileobj is not self._bell]:
+                return
+
+    def _hear(self, sock: socket.socket) -> bool:
+        """One message; False when the child is gone."""
+        try:
+            said = _said.decode(_receive(sock))
+            if said.progress is not None:
+                self._job_channel.progress(said.id, said.progress)
+            elif said.log is not None:
+                self._job_channel.log(said.id, said.log)
+            else:
+                _send(sock, _encode(self._answer(said)))
+        except (OSError, EOFError, msgspec.MsgspecError):
+            return False
+        return True
+
+    def _answer(self, said: Said) -> Told:
+        try:
+            if said.step is not None:
+                self._job_channel.finish(said.id, *said.step)
+                return Told()
+            return Told(self._job_channel.steps(said.id))
+        except Exception as error:
+            return Told(error=f"{type(error).__name__}: {error}")
+
+
+def _send(sock: socket.socket, body: bytes) -> None:
+    sock.sendall(HEADER.pack(len(body)) + body)
+
+
+def _receive(sock: socket.socket) -> bytes:
+    return _exactly(sock, HEADER.unpack(_exactly(sock, HEADER.size))[0])
+
+
+def _exactly(sock: socket.socket, size: int) -> bytes:
+    data = bytearray()
+    while len(data) < size:
+        if not (piece := sock.recv(size - len(data))):
+            raise EOFError("the other end was closed")
+        data += piece
+    return bytes(data)

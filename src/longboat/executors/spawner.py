@@ -1,0 +1,80 @@
+"""Starts child processes, and pauses when they die before they are of use."""
+
+from __future__ import annotations
+
+import multiprocessing
+import time
+from multiprocessing.context import BaseContext
+
+from longboat.executors.job_channel import JobChannels
+from longboat.executors.link import ChildLink
+
+HOPELESS = 3
+"""Failed starts in a row after which calls that wait for a child are refused."""
+
+YOUNG = 1.0
+"""A child that dies within so many seconds, and never began a call, counts as a failed start."""
+
+LONGEST_PAUSE = 10.0
+
+
+class Spawner:
+    def __init__(self, max_jobs: int | None, max_memory: int | None, job_channels: JobChannels | None) -> None:
+        self._limits = max_jobs, max_memory
+        self._job_channels = job_channels
+        self._context: BaseContext | None = None
+        self._failed = 0
+        self._failed_at = 0.0
+        self._cause = ""
+
+    def due(self) -> float:
+        """The monotonic time from which on a child may be started."""
+        return self._failed_at + min(LONGEST_PAUSE, 0.1 * 2.0**self._failed) if self._failed else 0.0
+
+    def careful(self) -> bool:
+        """Whether children should be started one at a time."""
+        return self._failed > 0
+
+    def start(self) -> ChildLink | None:
+        """A new child; None if it could not be started, which counts as a failure."""
+        if self._context is None:
+            self._context = _context()
+        try:
+            job_channel = self._job_channels.connect() if self._job_channels is not None else None
+            return ChildLink(self._context, *self._limits, job_channel)
+        except Exception as error:  # no memory, no descriptors, a fork server that died: multiprocessing has no one error
+            self._fail(f"starting it raised {type(error).__name__}: {error}")
+            return None
+
+    def useful(self) -> None:
+        """A child has answered a call."""
+        self._failed = 0
+
+    def died(self, link: ChildLink, how: str) -> None:
+        """A child has died that never began a call."""
+        # Children that were started together fail together: that counts once.
+        if time.monotonic() - link.born < YOUNG and link.born >= self._failed_at:
+            self._fail(how)
+
+    def hopeless(self) -> str:
+        """Why no child can be had, or nothing."""
+        if self._failed < HOPELESS:
+            return ""
+        return (
+            f"no child process can be started: {self._cause}, {self._failed} times in a row. Its own report is in the "
+            "worker's standard error. If it fails while it imports the main module, see that this can be imported anywhere, "
+            "with what starts the program under `if __name__ == '__main__':`"
+        )
+
+    def _fail(self, cause: str) -> None:
+        self._failed += 1
+        self._failed_at = time.monotonic()
+        self._cause = cause
+
+
+def _context() -> BaseContext:
+    if "forkserver" not in multiprocessing.get_all_start_methods():
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["longboat.executors.preload"])
+    return context

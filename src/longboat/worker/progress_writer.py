@@ -1,0 +1,126 @@
+"""Notebook: what running jobs say of themselves, written to the board a few times a second at most."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable, Mapping
+
+import msgspec
+
+from longboat.contract.kv import KV, Entry
+from longboat.errors import BrokerError, Unsupported
+from longboat.tasks.current import STEPS, STEPS_KEPT
+from longboat.tasks.handle import LOGS, PROGRESS, LogLine, Progress
+
+KEPT = 86400.0
+"""Seconds that progress and lines are kept."""
+WRITE_EVERY = 0.4
+LINES = 1000
+"""Lines kept of an attempt, at most: the first ones."""
+LONGEST = 4000
+"""Characters of a line, at most."""
+BACKLOG = 20_000
+"""Lines that wait to be written, at most, of all jobs together: more are dropped while the broker fails."""
+MOST_LINES = 50_000
+"""Lines that one process keeps on the board, at most: the newest."""
+MOST_PROGRESS = 20_000
+"""Jobs whose progress one process keeps there, at most: those that said some last."""
+
+
+class ProgressWriter:
+    """A chore of the steward's, and the Voice of what runs in this process. Safe to use from any thread."""
+
+    def __init__(self, kv: KV, progressed: Callable[[Mapping[str, Progress]], None] = lambda _: None) -> None:
+        self._kv = kv
+        self._progressed = progressed
+        self._lock = threading.Lock()
+        self._progress: dict[str, Progress] = {}
+        self._lines: dict[str, list[tuple[int, LogLine]]] = {}
+        """By job, each with its number in its attempt."""
+        self._counts: dict[tuple[str, int], int] = {}
+        self._waiting = 0
+        self._written: deque[tuple[str, str]] = deque()
+        """Job and key of each line that was written, the oldest first."""
+        self._shown: dict[str, None] = {}
+        """Jobs whose progress was written, the one that spoke last at the end."""
+        self._deaf = False
+        """This broker has no board."""
+
+    def progress(self, job_id: str, progress: Progress) -> None:
+        with self._lock:
+            if not self._deaf:
+                self._progress[job_id] = progress
+
+    def log(self, job_id: str, line: LogLine) -> None:
+        with self._lock:
+            count = self._counts.get((job_id, line.attempt), 0)
+            if count >= LINES or self._waiting >= BACKLOG or self._deaf:
+                return
+            if count == LINES - 1:
+                line = LogLine(line.at, "WARNING", f"more than {LINES} lines: the rest is left out", line.attempt)
+            if len(line.text) > LONGEST:
+                line.text = line.text[: LONGEST - 1] + "…"
+            self._counts[job_id, line.attempt] = count + 1
+            self._lines.setdefault(job_id, []).append((count, line))
+            self._waiting += 1
+
+    def steps(self, job_id: str) -> dict[str, bytes]:
+        return dict(self._kv.entries(STEPS + job_id, limit=10_000))
+
+    def finish(self, job_id: str, step: str, result: bytes) -> None:
+        self._kv.write(STEPS + job_id, [Entry(step, result, STEPS_KEPT)])
+
+    def run(self, now: float) -> float:
+        with self._lock:
+            progress, self._progress = self._progress, {}
+            lines, self._lines = self._lines, {}
+            if len(self._counts) > BACKLOG:
+                self._counts.clear()
+        try:
+            self._write(progress, lines)
+        except Unsupported:
+            self._deaf = True
+            raise
+        except BrokerError:
+            with self._lock:
+                self._progress = {**progress, **self._progress}
+                for job_id, said in lines.items():
+                    self._lines[job_id] = [*said, *self._lines.get(job_id, ())]
+            raise
+        return now + WRITE_EVERY
+
+    def _write(self, progress: dict[str, Progress], lines: dict[str, list[tuple[int, LogLine]]]) -> None:
+        """Takes out what is written."""
+        if progress:
+            self._progressed(progress)
+            encode = msgspec.msgpack.encode
+            self._kv.write(PROGRESS, [Entry(job_id, encode(said), KEPT) for job_id, said in progress.items()])
+            for job_id in progress:
+                self._shown.pop(job_id, None)
+                self._shown[job_id] = None
+            progress.clear()
+        for job_id, said in list(lines.items()):
+            entries = [_entry(number, line) for number, line in said]
+            self._kv.write(LOGS + job_id, entries)
+            self._written.extend((job_id, entry.key) for entry in entries)
+            del lines[job_id]
+            with self._lock:
+                self._waiting -= len(said)
+        self._prune()
+
+    def _prune(self) -> None:
+        """Delete what is too much. What an earlier process wrote is forgotten by its age."""
+        gone: dict[str, list[Entry]] = {}
+        for _ in range(len(self._shown) - MOST_PROGRESS):
+            gone.setdefault(PROGRESS, []).append(Entry(next(iter(self._shown)), None))
+            del self._shown[gone[PROGRESS][-1].key]
+        for _ in range(len(self._written) - MOST_LINES):
+            job_id, key = self._written.popleft()
+            gone.setdefault(LOGS + job_id, []).append(Entry(key, None))
+        for namespace, entries in gone.items():
+            self._kv.write(namespace, entries)
+
+
+def _entry(number: int, line: LogLine) -> Entry:
+    return Entry(f"{line.attempt:04d}:{line.at:017.6f}:{number:04d}", msgspec.msgpack.encode(line), KEPT)
