@@ -1,0 +1,35 @@
+"""Why a job ended or came back: the type and the words of every Failure that Longboat itself makes, each said once."""
+
+from __future__ import annotations
+
+from longboat.core.job import Failure
+
+WORKER_DIED = "longboat.WorkerDied"
+UNDECODABLE = "longboat.Undecodable"
+EXPIRED = "longboat.Expired"
+CANCELLED = "longboat.Cancelled"
+UNKNOWN_TASK = "longboat.UnknownTask"
+PAUSED = "longboat.Paused"
+
+EXPIRED_TEXT = "the job expired before it started"
+CANCELLED_TEXT = "the job was cancelled"
+
+
+def expired(at: float, attempts: int = 0) -> Failure:
+    """The job had not started when its time was over. `attempts`: those made so far."""
+    return Failure(EXPIRED, EXPIRED_TEXT, attempt=attempts, at=at)
+
+
+def cancelled(at: float, attempts: int = 0) -> Failure:
+    """Somebody cancelled it before an outcome was settled."""
+    return Failure(CANCELLED, CANCELLED_TEXT, attempt=attempts, at=at)
+
+
+def worker_died(worker: str, at: float, attempt: int = 0) -> Failure:
+    """The worker's heartbeat ended while it held the job; `attempt` is the one that had started."""
+    return Failure(WORKER_DIED, f"worker {worker} died while it ran this job", attempt=attempt, at=at, worker=worker)
+
+
+def undecodable(why: str, at: float, attempts: int = 0) -> Failure:
+    """Its stored message cannot be read."""
+    return Failure(UNDECODABLE, why, attempt=attempts, at=at)
