@@ -49,8 +49,8 @@ pyright: environment
 	$(BIN)/pyright --pythonpath $(BIN)/python
 
 pytest: environment
-	$(BIN)/python -m pytest $(TOGETHER) --ignore tests/faults --ignore tests/e2e
-	$(BIN)/python -m pytest $(AFTER) tests/faults tests/e2e
+	$(BIN)/python -m pytest $(TOGETHER) --ignore tests/faults --ignore tests/cli
+	$(BIN)/python -m pytest $(AFTER) tests/faults tests/cli
 
 others: environment
 	@found=$$(tools/environment others); \

@@ -25,8 +25,8 @@ import pytest
 
 from longboat.core import codec
 from longboat.core.job import Job, State
-from longboat.testing.servers.process import HOST
-from longboat.testing.servers.redis import RedisServer, available
+from tests.rigs.servers.process import HOST
+from tests.rigs.servers.redis import RedisServer, available
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from longboat.brokers.rabbitmq import RabbitmqBroker
-from longboat.testing import guarantees
 from longboat.testing.conformance import CLAUSES
-from longboat.testing.harnesses import ADAPTERS
+from tests.rigs.harnesses import ADAPTERS
+from tools import guarantees
 
 ROOT = Path(__file__).parent.parent
 PAGES = ("README.md", "docs/guarantees.md")
@@ -18,7 +18,7 @@ PAGES = ("README.md", "docs/guarantees.md")
 @pytest.mark.parametrize("page", PAGES)
 def test_a_page_tells_what_the_code_declares(page: str) -> None:
     text = (ROOT / page).read_text()
-    assert text == guarantees.written(text), f"run: python -m longboat.testing.guarantees {' '.join(PAGES)}"
+    assert text == guarantees.written(text), f"run: python -m tools.guarantees {' '.join(PAGES)}"
 
 
 def test_every_broker_and_every_clause_is_told() -> None:

@@ -11,7 +11,7 @@ from bench.command import measure
 from bench.peers.beside import bars
 from bench.postgres.peers_beside import OURS
 from bench.report import Edition, Found
-from longboat.testing.servers.postgres import programs
+from tests.rigs.servers.postgres import programs
 
 NAMES = ("drain", "peers_beside", "enqueue", "bloat")
 

@@ -17,7 +17,7 @@ from longboat import connect
 from longboat.contract.broker import Settlement
 from longboat.core.job import MESSAGE_VERSION, Done, Job, new_ids
 from longboat.tasks.task import Task
-from longboat.testing.servers.postgres import PostgresServer
+from tests.rigs.servers.postgres import PostgresServer
 
 NUMBER = 50_000
 BATCHES = (100, 500)

@@ -15,7 +15,7 @@ from bench.peers.job import marked
 from bench.peers.marks import marks, seconds
 from bench.postgres.drain import NUMBER, emptied, server
 from bench.postgres.limit import measure
-from longboat.testing.servers.postgres import PostgresServer
+from tests.rigs.servers.postgres import PostgresServer
 
 OURS = "Longboat"
 LOOP = "bare batched SKIP LOCKED loop"

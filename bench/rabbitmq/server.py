@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pika  # type: ignore[import-untyped]
 
-from longboat.testing.servers.rabbitmq import RabbitmqServer, available
+from tests.rigs.servers.rabbitmq import RabbitmqServer, available
 
 
 @contextlib.contextmanager

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from sabotage import around, breaks
+from tests.conformance.sabotage import around, breaks
 
 
 @breaks("notes_are_read_by_every_client")

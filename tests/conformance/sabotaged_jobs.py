@@ -8,10 +8,10 @@ import time
 from typing import Any
 
 from msgspec import structs
-from sabotage import around, assign, breaks, consumers
 
 from longboat.core.codec import encode_job
 from longboat.core.job import State, order_of
+from tests.conformance.sabotage import around, assign, breaks, consumers
 
 # --- put
 

@@ -6,10 +6,10 @@ import math
 from typing import Any
 
 from msgspec import structs
-from sabotage import around, assign, breaks, consumers, quietly
 
 from longboat.contract.broker import UNDECODABLE
 from longboat.core.job import Park, Release, State
+from tests.conformance.sabotage import around, assign, breaks, consumers, quietly
 
 # --- settle
 

@@ -8,13 +8,13 @@ from collections.abc import Callable
 from typing import Any
 
 from msgspec import structs
-from sabotage import around, assign, breaks, consumers, quietly
 
 from longboat.brokers.memory.bonds import NO_TIES
 from longboat.brokers.memory.limit import LimitUsage
 from longboat.core.constraints import JobLimit
 from longboat.core.job import State
 from longboat.errors import UnknownParent
+from tests.conformance.sabotage import around, assign, breaks, consumers, quietly
 
 # --- after
 

@@ -6,11 +6,11 @@ import math
 from typing import Any
 
 from msgspec import structs
-from sabotage import around, breaks, quietly
 
 from longboat.brokers.memory import transfer
 from longboat.brokers.memory.bonds import NO_TIES
 from longboat.core.job import State
+from tests.conformance.sabotage import around, breaks, quietly
 
 
 @breaks("packed_jobs_leave_whole")

@@ -8,10 +8,10 @@ import time
 from typing import Any
 
 from msgspec import structs
-from sabotage import around, assign, breaks, consumers, listeners, quietly
 
 from longboat.contract.inspector import Page
 from longboat.core.job import Result, State
+from tests.conformance.sabotage import around, assign, breaks, consumers, listeners, quietly
 
 # --- results
 

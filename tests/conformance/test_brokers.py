@@ -8,7 +8,7 @@ import pytest
 
 from longboat.core.clock import SYSTEM
 from longboat.testing.conformance import CLAUSES, Clause
-from longboat.testing.harnesses import ADAPTERS, unavailable
+from tests.rigs.harnesses import ADAPTERS, unavailable
 
 SLOW = {"manager", "redis", "postgres", "rabbitmq", "rabbitmq+store"}
 """Brokers with a server of their own: tried on one Python only, and not by `make check`."""

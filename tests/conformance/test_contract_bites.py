@@ -5,18 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
-import sabotaged_board
-import sabotaged_jobs
-import sabotaged_leases
-import sabotaged_ties
-import sabotaged_transit
-import sabotaged_views
-from sabotage import SABOTAGES, Sabotage
 
 from longboat.brokers.memory import MemoryBroker
 from longboat.contract.broker import Broker
 from longboat.testing.conformance import CLAUSES, Clause, run
 from longboat.testing.conformance.stage import limits
+from tests.conformance import (
+    sabotaged_board,
+    sabotaged_jobs,
+    sabotaged_leases,
+    sabotaged_ties,
+    sabotaged_transit,
+    sabotaged_views,
+)
+from tests.conformance.sabotage import SABOTAGES, Sabotage
 
 # importing them fills SABOTAGES
 __all__ = ["sabotaged_board", "sabotaged_jobs", "sabotaged_leases", "sabotaged_ties", "sabotaged_transit", "sabotaged_views"]

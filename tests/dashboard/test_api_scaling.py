@@ -12,7 +12,6 @@ from urllib.parse import urlsplit
 
 import msgspec
 import pytest
-from dashboard_rig import HERE, TOKEN, asking, until
 from starlette.testclient import TestClient
 
 from longboat import Job, Longboat
@@ -20,8 +19,7 @@ from longboat.contract.kv import Entry
 from longboat.dashboard import longboat_dashboard
 from longboat.observe.history import GRAINS, WORKERS, Tally, WorkerRecord, bucket_of, note_key
 from longboat.observe.metrics import CONTENT_TYPE, FAMILIES, SHOWN
-
-pytest_plugins = ["dashboard_fixtures"]
+from tests.rigs.dashboard import HERE, TOKEN, asking, until
 
 KEDA = Path(__file__).parents[2] / "deploy" / "keda.yml"
 SAMPLE = re.compile(r'([a-z_]+)(?:\{((?:[a-z]+="[^"]*",?)*)\})? ([0-9.e+-]+)')

@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from dashboard_rig import SCREENS, served, shop, stock, until
-from pictured import pictured
 
 from longboat import Longboat
 from longboat.core.job import State
 from longboat.observe.history import failure_groups
+from tests.rigs.dashboard import SCREENS, served, shop, stock, until
+from tests.rigs.pictured import pictured
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, ConsoleMessage, Page

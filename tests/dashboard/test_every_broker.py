@@ -10,8 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from broker_rig import URLS
-from dashboard_rig import asking, shop, until
 from starlette.testclient import TestClient
 
 from longboat import Longboat, group
@@ -19,7 +17,9 @@ from longboat.core.job import State
 from longboat.dashboard import audit, longboat_dashboard
 from longboat.dashboard.screens import SCREENS
 from longboat.dashboard.verbs import VERBS
-from longboat.testing.harnesses import unavailable
+from tests.rigs.broker import URLS
+from tests.rigs.dashboard import asking, shop, until
+from tests.rigs.harnesses import unavailable
 
 pytestmark = pytest.mark.slow
 

@@ -12,12 +12,12 @@ from pathlib import Path
 
 import psutil
 import pytest
-from dashboard_rig import asking
 
 from longboat.brokers.sqlite import SqliteBroker
 from longboat.core import codec
 from longboat.core.job import Job, new_ids
 from longboat.dashboard import longboat_dashboard
+from tests.rigs.dashboard import asking
 
 STATIC = Path(__file__).parents[2] / "src/longboat/dashboard/static"
 WEIGHT = 60_000

@@ -6,7 +6,6 @@ import time
 from typing import Any
 
 import pytest
-from dashboard_rig import HERE, TOKEN, asking
 from starlette.requests import Request
 
 from longboat import Longboat
@@ -15,8 +14,7 @@ from longboat.dashboard.ask import Role
 from longboat.dashboard.screens import SCREENS
 from longboat.dashboard.verbs import VERBS
 from longboat.errors import ConfigError
-
-pytest_plugins = ["dashboard_fixtures"]
+from tests.rigs.dashboard import HERE, TOKEN, asking
 
 VIEWER, OPERATOR = "viewer-" + TOKEN, "operator-" + TOKEN
 TOKENS = {TOKEN: "admin", OPERATOR: "operator", VIEWER: "viewer"}

@@ -12,7 +12,6 @@ from html.parser import HTMLParser
 
 import msgspec
 import pytest
-from dashboard_rig import HERE, asking, settle, shop, until
 from starlette.testclient import TestClient
 
 from longboat import Longboat
@@ -28,8 +27,7 @@ from longboat.operate import pauses, scheduler
 from longboat.tasks.flow import Plan
 from longboat.tasks.handle import LOGS, PROGRESS, LogLine, Progress
 from longboat.tasks.schedule import Schedule
-
-pytest_plugins = ["dashboard_fixtures"]
+from tests.rigs.dashboard import HERE, asking, settle, shop, until
 
 EVIL = "\"'><img src=x onerror=alert(1)>{{7*7}}\r\nSet-Cookie: evil=1\u202e\u2028=cmd|' /C calc'!A0"
 """Markup, a template, a header, turned writing, a formula."""

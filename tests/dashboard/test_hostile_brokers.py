@@ -7,8 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from broker_rig import URLS
-from dashboard_rig import asking, shop
 
 from longboat import Longboat
 from longboat.brokers.manager import Server
@@ -16,7 +14,9 @@ from longboat.brokers.memory import MemoryBroker
 from longboat.dashboard import longboat_dashboard
 from longboat.dashboard.screens import SCREENS
 from longboat.dashboard.verbs import VERBS
-from longboat.testing.harnesses import unavailable
+from tests.rigs.broker import URLS
+from tests.rigs.dashboard import asking, shop
+from tests.rigs.harnesses import unavailable
 
 WIDE = "%F0%9F%9A%A2" * 80
 """A name of few characters and many bytes: AMQP has no room for it."""

@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from dashboard_rig import HERE, TOKEN, asking, links, shop
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.routing import Mount
@@ -25,8 +24,7 @@ from starlette.testclient import TestClient
 from longboat import Longboat
 from longboat.core.job import State
 from longboat.dashboard import longboat_dashboard
-
-pytest_plugins = ["dashboard_fixtures"]
+from tests.rigs.dashboard import HERE, TOKEN, asking, links, shop
 
 
 def test_mounted_in_an_asgi_program(stocked: Longboat) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 
 import pytest
-from dashboard_rig import SCREENS, asking, links
 from starlette.testclient import TestClient
 
 from longboat import Longboat
@@ -13,8 +12,7 @@ from longboat.contract.broker import Settlement
 from longboat.core import codec
 from longboat.core.job import Dead, Failure, Job, State
 from longboat.dashboard import longboat_dashboard
-
-pytest_plugins = ["dashboard_fixtures"]
+from tests.rigs.dashboard import SCREENS, asking, links
 
 HOSTILE = "<script>alert(1)</script>\"'&{{7*7}}${7}"
 

@@ -6,7 +6,6 @@ import time
 from typing import Any
 
 import msgspec
-from dashboard_rig import asking, settle
 
 from longboat import Longboat
 from longboat.contract.kv import Entry
@@ -20,8 +19,7 @@ from longboat.observe.history import FailureGroup, fingerprint
 from longboat.operate import scheduler
 from longboat.tasks.handle import LOGS, PROGRESS, LogLine, Progress
 from longboat.tasks.schedule import Schedule
-
-pytest_plugins = ["dashboard_fixtures"]
+from tests.rigs.dashboard import asking, settle
 
 SECRET = "hunter2-and-more"
 HIDDEN = {

@@ -6,7 +6,6 @@ import json
 from urllib.parse import quote_plus
 
 import pytest
-from dashboard_rig import asking, run_one, until
 from starlette.testclient import TestClient
 
 from longboat import Longboat
@@ -18,8 +17,7 @@ from longboat.dashboard.plain import MASK
 from longboat.dashboard.verbs import VERBS
 from longboat.operate import scheduler
 from longboat.operate.pauses import paused
-
-pytest_plugins = ["dashboard_fixtures"]
+from tests.rigs.dashboard import asking, run_one, until
 
 
 def test_retry_by_a_form(page: TestClient, stocked: Longboat) -> None:

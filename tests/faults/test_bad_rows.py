@@ -9,14 +9,13 @@ from contextlib import closing
 
 import msgspec
 import pytest
-from fault_rig import Yard
 
 from longboat.contract.broker import UNDECODABLE
 from longboat.core import codec
 from longboat.core.job import MESSAGE_VERSION, Job, State, new_id, order_of
 from longboat.errors import Undecodable
+from tests.rigs.fault import Yard
 
-pytest_plugins = ["fault_fixtures"]
 pytestmark = pytest.mark.slow
 
 GOOD = 500
@@ -28,7 +27,9 @@ def bodies() -> Iterator[tuple[str, bytes]]:
     for size in (0, 1, 2, 10, 100, 1000, 100_000):
         yield new_id(), chance.randbytes(size)
     job_id = new_id()
-    whole = codec.encode_job(Job(MESSAGE_VERSION, job_id, "fault_app.nap", msgspec.msgpack.encode({"seconds": 0.0})))
+    whole = codec.encode_job(
+        Job(MESSAGE_VERSION, job_id, "tests.apps.fault_app.nap", msgspec.msgpack.encode({"seconds": 0.0}))
+    )
     for length in range(len(whole)):
         yield new_id(), whole[:length]
     for place in range(0, len(whole), 5):

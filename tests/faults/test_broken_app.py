@@ -7,9 +7,9 @@ import time
 from pathlib import Path
 
 import pytest
-from fault_rig import Yard, until
 
-pytest_plugins = ["fault_fixtures"]
+from tests.rigs.fault import Yard, until
+
 pytestmark = pytest.mark.slow
 
 WITHIN = 2.0
@@ -47,17 +47,17 @@ def test_status_3_and_two_lines_each(text: str | None, said: str, workers: int, 
 
 def test_with_reload_it_waits_until_the_file_is_mended(yard: Yard) -> None:
     file = yard.folder / "mending.py"
-    write(file, "from fault_app import app\nimport no_such_module\n")
+    write(file, "from tests.apps.fault_app import app\nimport no_such_module\n")
     tree = yard.start("--reload", app="mending:app")
     until(lambda: "no_such_module" in tree.said(), 10, tree.said)
     write(file, "def f(:\n")
     until(lambda: "SyntaxError" in tree.said(), 10, tree.said)
     assert [line.startswith("Error: ") for line in tree.said().splitlines()] == [True, False] * 2, tree.said()
-    write(file, "from fault_app import app\n")
+    write(file, "from tests.apps.fault_app import app\n")
     tree.up()
     yard.enqueue("nap", 0.0)
     yard.until_over(5)
-    write(file, "from fault_app import app\nx = 1\n")
+    write(file, "from tests.apps.fault_app import app\nx = 1\n")
     tree.up(2)
     yard.enqueue("nap", 0.0)
     yard.until_over(5)

@@ -11,11 +11,10 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from fault_rig import Yard, until
 
 from longboat.errors import BrokerFull, BrokerUnavailable
+from tests.rigs.fault import Yard, until
 
-pytest_plugins = ["fault_fixtures"]
 pytestmark = pytest.mark.slow
 
 LOCKED = 5.0

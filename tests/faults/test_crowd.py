@@ -6,9 +6,9 @@ import subprocess
 import sys
 
 import pytest
-from fault_rig import Yard
 
-pytest_plugins = ["fault_fixtures"]
+from tests.rigs.fault import Yard
+
 pytestmark = pytest.mark.slow
 
 PRODUCERS = 4
@@ -20,7 +20,7 @@ PRODUCER = f"""
 import sys
 from longboat import Longboat
 with Longboat(sys.argv[1]) as app:
-    nap = app.named("fault_app.nap")
+    nap = app.named("tests.apps.fault_app.nap")
     handles = [nap.enqueue(0.0) for _ in range({JOBS // 4})]
     handles += nap.enqueue_many([(0.0,)] * ({JOBS - JOBS // 4}))
     print(*(handle.id for handle in handles))

@@ -13,11 +13,10 @@ from typing import Any
 
 import psutil
 import pytest
-from fault_rig import Tree, Yard, until
 
 from longboat import Longboat, State, group
+from tests.rigs.fault import Tree, Yard, until
 
-pytest_plugins = ["fault_fixtures"]
 pytestmark = pytest.mark.slow
 
 
@@ -25,17 +24,17 @@ def task(app: Longboat, name: str) -> Any:
     """The task with its code, as a producer has it."""
     os.environ.setdefault("LONGBOAT_URL", "memory://")
     os.environ.setdefault("FAULT_LOG", os.devnull)
-    sys.modules.pop("time_app", None)
-    import time_app
+    sys.modules.pop("tests.apps.time_app", None)
+    import tests.apps.time_app as time_app
 
-    found = time_app.app.registry.get(f"time_app.{name}")
+    found = time_app.app.registry.get(f"tests.apps.time_app.{name}")
     assert found is not None
     found._enqueuer = app.named("x")._enqueuer  # the same tasks, through this app's broker
     return found
 
 
 def start(yard: Yard, *arguments: str) -> Tree:
-    return yard.start(*arguments, app="time_app:app")
+    return yard.start(*arguments, app="tests.apps.time_app:app")
 
 
 def kill_workers_until(trees: list[Tree], over: threading.Event, every: float) -> None:
@@ -131,7 +130,7 @@ def ticks(yard: Yard, since: float, until_: float) -> list[int]:
     for state in (State.SUCCEEDED, State.READY, State.RUNNING, State.DEAD):
         for view in yard.app.broker.inspector.jobs(state, limit=1000).jobs:
             name, _, stamp = view.id.partition("@")
-            assert name == "time_app.tick"
+            assert name == "tests.apps.time_app.tick"
             second = int(time.mktime(time.strptime(stamp, "%Y-%m-%dT%H:%M:%SZ"))) - time.timezone
             if since < second < until_:
                 found.append(second)

@@ -7,12 +7,11 @@ import signal
 import time
 
 import pytest
-from fault_rig import Yard, until
 
 from longboat.contract.broker import LOST
 from longboat.core.job import State
+from tests.rigs.fault import Yard, until
 
-pytest_plugins = ["fault_fixtures"]
 pytestmark = pytest.mark.slow
 
 LEASE = 2.0

@@ -14,16 +14,16 @@ from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 
 import pytest
-from fault_rig import until
 
 from longboat.connect import connect
 from longboat.contract.broker import Broker, Settlement
 from longboat.core.job import MESSAGE_VERSION, Dead, Failure, Job, State, new_ids
 from longboat.operate.move import in_transfer, movable
-from longboat.testing.servers.postgres import PostgresServer
-from longboat.testing.servers.postgres import available as postgres_unavailable
-from longboat.testing.servers.redis import RedisServer
-from longboat.testing.servers.redis import available as redis_unavailable
+from tests.rigs.fault import until
+from tests.rigs.servers.postgres import PostgresServer
+from tests.rigs.servers.postgres import available as postgres_unavailable
+from tests.rigs.servers.redis import RedisServer
+from tests.rigs.servers.redis import available as redis_unavailable
 
 pytestmark = pytest.mark.slow
 

@@ -14,7 +14,6 @@ from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 
 import pytest
-from fault_rig import until
 
 from longboat.brokers.rabbitmq import RabbitmqBroker
 from longboat.brokers.rabbitmq.inspector import RabbitmqInspector
@@ -25,7 +24,8 @@ from longboat.core.constraints import Constraints, JobLimit
 from longboat.core.job import MESSAGE_VERSION, Dead, Failure, Job, Outcome, Retry, State, new_ids
 from longboat.errors import Unsupported
 from longboat.operate.move import in_transfer, movable, move
-from longboat.testing.servers.rabbitmq import RabbitmqServer, available
+from tests.rigs.fault import until
+from tests.rigs.servers.rabbitmq import RabbitmqServer, available
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(available() is not None, reason=str(available()))]
 

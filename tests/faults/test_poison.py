@@ -7,11 +7,10 @@ import signal
 import time
 
 import pytest
-from fault_rig import Yard, until
 
 from longboat.contract.broker import LOST
+from tests.rigs.fault import Yard, until
 
-pytest_plugins = ["fault_fixtures"]
 pytestmark = pytest.mark.slow
 
 NEIGHBOURS = 200

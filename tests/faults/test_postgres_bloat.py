@@ -9,9 +9,9 @@ import time
 from pathlib import Path
 
 import pytest
-from redis_rig import done, jobs, opened
 
-from longboat.testing.servers.postgres import PostgresServer, available
+from tests.rigs.redis import done, jobs, opened
+from tests.rigs.servers.postgres import PostgresServer, available
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(available() is not None, reason=str(available()))]
 

@@ -8,12 +8,12 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from fault_rig import Tree, Yard, until
-from redis_rig import Clients, clients, drain, jobs, opened, refused, stubborn
 
 from longboat.core.job import State
 from longboat.errors import BrokerUnavailable
-from longboat.testing.servers.postgres import PostgresServer, available
+from tests.rigs.fault import Tree, Yard, until
+from tests.rigs.redis import Clients, clients, drain, jobs, opened, refused, stubborn
+from tests.rigs.servers.postgres import PostgresServer, available
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(available() is not None, reason=str(available()))]
 

@@ -7,13 +7,13 @@ from concurrent.futures import ThreadPoolExecutor
 
 import psycopg
 import pytest
-from redis_rig import done, drain, ids_of, jobs, opened, refused, stubborn
 
 from longboat.core.job import State
 from longboat.errors import BrokerUnavailable
-from longboat.testing.servers import pgbouncer, postgres
-from longboat.testing.servers.pgbouncer import PgbouncerServer
-from longboat.testing.servers.postgres import PostgresServer
+from tests.rigs.redis import done, drain, ids_of, jobs, opened, refused, stubborn
+from tests.rigs.servers import pgbouncer, postgres
+from tests.rigs.servers.pgbouncer import PgbouncerServer
+from tests.rigs.servers.postgres import PostgresServer
 
 missing = postgres.available() or pgbouncer.available()
 pytestmark = pytest.mark.skipif(missing is not None, reason=str(missing))

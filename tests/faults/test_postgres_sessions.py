@@ -10,14 +10,14 @@ from contextlib import suppress
 
 import psycopg
 import pytest
-from fault_rig import until
-from redis_rig import done, drain, ids_of, jobs, opened, refused
 
 from longboat import Longboat
 from longboat.brokers.postgres.migration import STEPS
 from longboat.contract.broker import Broker, Consumer
 from longboat.errors import BrokerUnavailable, ConfigError, StoreTooNew, Unsupported
-from longboat.testing.servers.postgres import PostgresServer, available
+from tests.rigs.fault import until
+from tests.rigs.redis import done, drain, ids_of, jobs, opened, refused
+from tests.rigs.servers.postgres import PostgresServer, available
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(available() is not None, reason=str(available()))]
 

@@ -14,8 +14,8 @@ import pytest
 from longboat import connect
 from longboat.contract.broker import Broker, Settlement
 from longboat.core.job import MESSAGE_VERSION, Done, Job, new_ids
-from longboat.testing.servers.postgres import PostgresServer, available
-from longboat.testing.servers.process import until
+from tests.rigs.servers.postgres import PostgresServer, available
+from tests.rigs.servers.process import until
 
 pytestmark = pytest.mark.skipif(available() is not None, reason=str(available()))
 

@@ -20,8 +20,8 @@ from longboat.connect import connect
 from longboat.contract.broker import LOST, Broker, Settlement
 from longboat.core.job import Done, Failure, Outcome, Release, Retry, State
 from longboat.testing.conformance.stage import job
-from longboat.testing.servers.process import until
-from longboat.testing.servers.rabbitmq import RabbitmqServer, available
+from tests.rigs.servers.process import until
+from tests.rigs.servers.rabbitmq import RabbitmqServer, available
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(available() is not None, reason=str(available()))]
 

@@ -17,8 +17,8 @@ from longboat.connect import connect
 from longboat.contract.broker import Settlement
 from longboat.core.job import Dead, Failure, State
 from longboat.testing.conformance.stage import job
-from longboat.testing.servers.process import HOST, until
-from longboat.testing.servers.rabbitmq import RabbitmqServer, available
+from tests.rigs.servers.process import HOST, until
+from tests.rigs.servers.rabbitmq import RabbitmqServer, available
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(available() is not None, reason=str(available()))]
 

@@ -22,8 +22,8 @@ from longboat.core.constraints import Constraints
 from longboat.core.job import Done, Job, State
 from longboat.errors import BrokerUnavailable
 from longboat.testing.conformance.stage import job
-from longboat.testing.servers.process import until
-from longboat.testing.servers.rabbitmq import RabbitmqServer, available
+from tests.rigs.servers.process import until
+from tests.rigs.servers.rabbitmq import RabbitmqServer, available
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(available() is not None, reason=str(available()))]
 

@@ -23,13 +23,13 @@ from longboat.core.constraints import Constraints
 from longboat.core.job import Done, Failure, Outcome, Retry, State
 from longboat.errors import BrokerUnavailable
 from longboat.testing.conformance.stage import job
-from longboat.testing.harnesses import NewRabbitmq
-from longboat.testing.servers.postgres import PostgresServer
-from longboat.testing.servers.postgres import available as postgres_unavailable
-from longboat.testing.servers.process import HOST, ServerProcess, until
-from longboat.testing.servers.rabbitmq import available
-from longboat.testing.servers.redis import RedisServer
-from longboat.testing.servers.redis import available as redis_unavailable
+from tests.rigs.harnesses import NewRabbitmq
+from tests.rigs.servers.postgres import PostgresServer
+from tests.rigs.servers.postgres import available as postgres_unavailable
+from tests.rigs.servers.process import HOST, ServerProcess, until
+from tests.rigs.servers.rabbitmq import available
+from tests.rigs.servers.redis import RedisServer
+from tests.rigs.servers.redis import available as redis_unavailable
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(available() is not None, reason=str(available()))]
 

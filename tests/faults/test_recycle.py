@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from fault_rig import Yard
 
-pytest_plugins = ["fault_fixtures"]
+from tests.rigs.fault import Yard
+
 pytestmark = pytest.mark.slow
 
 

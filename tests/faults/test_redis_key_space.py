@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from redis_rig import NOBODY, RESULT, drain, is_bare, jobs, keys_of
 
 from longboat.brokers.redis import RedisBroker
 from longboat.contract.broker import Settlement
@@ -13,7 +12,8 @@ from longboat.contract.kv import Entry
 from longboat.core.constraints import Constraints, JobLimit
 from longboat.core.job import Cancelled, Dead, Done, Job, Outcome, Park, Release, Retry, State
 from longboat.testing.clock import FakeClock
-from longboat.testing.servers.redis import RedisServer, available
+from tests.rigs.redis import NOBODY, RESULT, drain, is_bare, jobs, keys_of
+from tests.rigs.servers.redis import RedisServer, available
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(available() is not None, reason=str(available()))]
 

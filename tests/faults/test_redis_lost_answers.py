@@ -6,13 +6,13 @@ from collections.abc import Iterator
 from threading import Event, Thread
 
 import pytest
-from redis_rig import RESULT, done, drain, ids_of, jobs, opened, refused, request_of, stubborn
-from tcp_proxy import Proxy
 
 from longboat.contract.broker import Broker
 from longboat.core.constraints import Constraints, JobLimit
 from longboat.core.job import State
-from longboat.testing.servers.redis import RedisServer, available
+from tests.rigs.redis import RESULT, done, drain, ids_of, jobs, opened, refused, request_of, stubborn
+from tests.rigs.servers.redis import RedisServer, available
+from tests.rigs.tcp_proxy import Proxy
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(available() is not None, reason=str(available()))]
 

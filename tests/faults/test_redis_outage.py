@@ -8,12 +8,12 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from fault_rig import Tree, Yard, until
-from redis_rig import clients, jobs, opened, stubborn
-from tcp_proxy import Proxy
 
 from longboat.core.job import State
-from longboat.testing.servers.redis import RedisServer, available
+from tests.rigs.fault import Tree, Yard, until
+from tests.rigs.redis import clients, jobs, opened, stubborn
+from tests.rigs.servers.redis import RedisServer, available
+from tests.rigs.tcp_proxy import Proxy
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(available() is not None, reason=str(available()))]
 

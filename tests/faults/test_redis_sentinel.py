@@ -11,11 +11,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from fault_rig import Yard, until
-from redis_rig import jobs, opened, refused, stubborn
 
 from longboat.core.job import State
-from longboat.testing.servers.redis import RedisSentinels, RedisServer, available
+from tests.rigs.fault import Yard, until
+from tests.rigs.redis import jobs, opened, refused, stubborn
+from tests.rigs.servers.redis import RedisSentinels, RedisServer, available
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(available() is not None, reason=str(available()))]
 

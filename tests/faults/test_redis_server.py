@@ -10,16 +10,16 @@ from pathlib import Path
 from threading import Thread
 
 import pytest
-from fault_rig import Yard
-from redis_rig import NOBODY, done, drain, ids_of, jobs, opened, refused, request_of
-from tcp_proxy import Proxy
 
 from longboat.contract.broker import Broker, Settlement
 from longboat.contract.kv import Entry
 from longboat.core.constraints import Constraints, JobLimit
 from longboat.core.job import Job, Retry, State
 from longboat.errors import BrokerError, BrokerFull, BrokerUnavailable
-from longboat.testing.servers.redis import RedisServer, available
+from tests.rigs.fault import Yard
+from tests.rigs.redis import NOBODY, done, drain, ids_of, jobs, opened, refused, request_of
+from tests.rigs.servers.redis import RedisServer, available
+from tests.rigs.tcp_proxy import Proxy
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(available() is not None, reason=str(available()))]
 

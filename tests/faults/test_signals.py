@@ -7,11 +7,10 @@ import signal
 import time
 
 import pytest
-from fault_rig import LEFT_WITHIN, Tree, Yard, until
 
 from longboat.core.job import State
+from tests.rigs.fault import LEFT_WITHIN, Tree, Yard, until
 
-pytest_plugins = ["fault_fixtures"]
 pytestmark = pytest.mark.slow
 
 KINDS = ["nap", "nap_in_thread", "nap_in_process"]

@@ -5,9 +5,9 @@ from __future__ import annotations
 import time
 
 import pytest
-from fault_rig import Yard
 
-pytest_plugins = ["fault_fixtures"]
+from tests.rigs.fault import Yard
+
 pytestmark = pytest.mark.slow
 
 KILLS = 5

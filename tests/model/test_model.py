@@ -11,8 +11,8 @@ from hypothesis.stateful import run_state_machine_as_test
 
 from longboat.contract.broker import Broker
 from longboat.testing.clock import FakeClock
-from longboat.testing.harnesses import ADAPTERS, unavailable
-from longboat.testing.model_ties import ConstrainedMachine
+from tests.model.machine_constraints import ConstrainedMachine
+from tests.rigs.harnesses import ADAPTERS, unavailable
 
 NOT_AS_MODELLED = {"rabbitmq", "rabbitmq+store"}
 """The model knows the order of all jobs and their limits, and RabbitMQ declares both missing, with a store as well."""

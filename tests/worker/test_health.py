@@ -10,15 +10,13 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-from waiting import until
 
 from longboat import Longboat
 from longboat.brokers.memory import MemoryBroker
 from longboat.observe.metrics import Page
 from longboat.worker.health import AT_ONCE, Health
 from longboat.worker.worker import Worker
-
-pytest_plugins = ["worker_fixtures"]
+from tests.rigs.waiting import until
 
 
 def get(url: str, path: str) -> tuple[int, str]:

@@ -7,14 +7,12 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from waiting import until
-from worker_tasks import calls, limit
 
 from longboat import BrokerUnavailable, Longboat, State, gather
 from longboat.core.job import Failure
 from longboat.worker import link
-
-pytest_plugins = ["worker_fixtures"]
+from tests.apps.worker_tasks import calls, limit
+from tests.rigs.waiting import until
 
 
 def running(app: Longboat) -> int:

@@ -8,8 +8,6 @@ import threading
 from typing import Any
 
 import pytest
-import worker_tasks
-from waiting import until
 
 from longboat import Longboat
 from longboat.brokers.memory import MemoryBroker
@@ -18,8 +16,8 @@ from longboat.core.job import State
 from longboat.observe.history import WORKERS, workers
 from longboat.operate.commands import KEPT, NAMESPACE, Command, give, take
 from longboat.worker.remote_commands import RemoteCommands
-
-pytest_plugins = ["worker_fixtures"]
+from tests.apps import worker_tasks
+from tests.rigs.waiting import until
 
 NAME = f"{socket.gethostname()}:{os.getpid()}"
 

@@ -9,8 +9,6 @@ from typing import Any
 
 import msgspec
 import pytest
-import worker_tasks
-from waiting import until
 
 from longboat import Failure, Longboat
 from longboat.brokers.memory import MemoryBroker
@@ -35,8 +33,8 @@ from longboat.observe.history import (
 from longboat.testing.conformance.stage import job
 from longboat.worker.failures import GROUPS
 from longboat.worker.recorder import BEHIND, Recorder
-
-pytest_plugins = ["worker_fixtures"]
+from tests.apps import worker_tasks
+from tests.rigs.waiting import until
 
 
 def settled(outcome: Outcome, task: str = "t", queue: str = "q") -> Settlement:

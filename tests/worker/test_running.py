@@ -9,15 +9,13 @@ from time import monotonic
 from typing import Any
 
 import pytest
-from waiting import until
-from worker_tasks import calls, limit
 
 from longboat import JobCancelled, JobFailed, Longboat, State, gather
 from longboat.contract.broker import EXPIRED, UNKNOWN_TASK
 from longboat.executors.contract import KILLED, TIMEOUT
 from longboat.worker import leases
-
-pytest_plugins = ["worker_fixtures"]
+from tests.apps.worker_tasks import calls, limit
+from tests.rigs.waiting import until
 
 
 def test_all_three_executors_run_in_one_worker(app: Longboat, tasks: Any) -> None:

@@ -9,8 +9,6 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-import worker_tasks
-from waiting import until
 
 from longboat import Longboat
 from longboat.observe.events import (
@@ -29,8 +27,8 @@ from longboat.observe.events import (
     WorkerStopped,
 )
 from longboat.observe.stream import EVENTS, LISTENING, Listening
-
-pytest_plugins = ["worker_fixtures"]
+from tests.apps import worker_tasks
+from tests.rigs.waiting import until
 
 
 class Ear:

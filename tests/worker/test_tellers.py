@@ -7,8 +7,6 @@ from typing import Any
 
 import msgspec
 import pytest
-import worker_tasks
-from waiting import until
 
 from longboat import Longboat
 from longboat.brokers.memory import MemoryBroker
@@ -27,6 +25,8 @@ from longboat.observe.events import (
 from longboat.observe.stream import AT_ONCE, EVENTS, LISTENING, MOST, EventPublisher, Listening
 from longboat.testing.conformance.stage import job
 from longboat.worker.worker_events import WorkerEvents
+from tests.apps import worker_tasks
+from tests.rigs.waiting import until
 
 
 def test_what_is_too_much_is_dropped_and_counted() -> None:

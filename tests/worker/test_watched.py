@@ -16,9 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import watched_app
 from click.testing import CliRunner
-from waiting import until
 
 from longboat import JobFailed, Longboat
 from longboat.brokers.manager import Server
@@ -43,7 +41,9 @@ from longboat.observe.events import (
 )
 from longboat.observe.history import GRAINS, Tally, failure_groups, slices, workers
 from longboat.tasks.handle import Handle
-from longboat.testing import harnesses
+from tests.apps import watched_app
+from tests.rigs import harnesses
+from tests.rigs.waiting import until
 
 pytestmark = pytest.mark.slow
 
@@ -108,8 +108,8 @@ class Working:
     """A worker's process."""
 
     def __init__(self, url: str) -> None:
-        folder = str(Path(__file__).parent)
-        words = ["longboat", "worker", "watched_app:app", "-q", "default", "--log-level", "error"]
+        folder = str(Path(__file__).parents[2])
+        words = ["longboat", "worker", "tests.apps.watched_app:app", "-q", "default", "--log-level", "error"]
         self.process = subprocess.Popen(
             [sys.executable, "-m", *words], env={**os.environ, "LONGBOAT_URL": url, "PYTHONPATH": folder}, cwd=folder
         )

@@ -1,8 +1,0 @@
-"""Redis servers for tests: a single one, one guarded by Sentinels, a Cluster. They need `redis-server` >= 7, no client."""
-
-from longboat.testing.servers.redis.cluster import RedisCluster, slot_of
-from longboat.testing.servers.redis.resp import RedisError, command
-from longboat.testing.servers.redis.sentinels import RedisSentinels
-from longboat.testing.servers.redis.server import RedisServer, available
-
-__all__ = ["RedisCluster", "RedisError", "RedisSentinels", "RedisServer", "available", "command", "slot_of"]

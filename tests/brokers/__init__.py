@@ -1,0 +1,1 @@
+"""What each broker does beside the contract. The contract itself is in `tests/conformance`."""

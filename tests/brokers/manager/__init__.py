@@ -1,0 +1,1 @@
+"""Tests of the manager broker and its server."""

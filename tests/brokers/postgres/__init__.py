@@ -1,0 +1,1 @@
+"""Tests of the PostgreSQL broker. Outages are in `tests/faults`."""

@@ -1,0 +1,1 @@
+"""Tests of the RabbitMQ broker. Outages are in `tests/faults`."""

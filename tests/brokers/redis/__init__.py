@@ -1,0 +1,1 @@
+"""Tests of the Redis broker. Outages are in `tests/faults`."""

@@ -1,0 +1,145 @@
+"""Which app the command line finds, and what it says when it finds none."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.rigs.cli import TASKS, Shell, project
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture
+def shell(tmp_path: Path) -> Shell:
+    return project(tmp_path)
+
+
+APP = "from longboat import Longboat\n{name} = Longboat('sqlite:///{file}.db')\n"
+
+
+def write(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+
+
+def found(shell: Shell, **env: str) -> str:
+    """The spec that a doctor tells of."""
+    lines = shell.run("doctor", env=env).out.splitlines()
+    return next(line for line in lines if line.startswith("app ")).removeprefix("app").strip()
+
+
+def test_the_order_of_places(tmp_path: Path) -> None:
+    shell = Shell(tmp_path)
+    assert found(shell).startswith("none")
+    for name, file in (("main", "main"), ("app", "app"), ("tasks", "tasks")):
+        write(tmp_path / f"{file}.py", APP.format(name="app", file=file))
+        assert found(shell) == f"{name}:app (found in the working directory)"
+    write(tmp_path / "pyproject.toml", "[tool.longboat]\napp = 'shop.jobs:queue'\n")
+    write(tmp_path / "shop" / "jobs.py", APP.format(name="queue", file="shop"))
+    assert found(shell) == "shop.jobs:queue (pyproject.toml)"
+    assert found(shell, LONGBOAT_APP="app") == "app:app (LONGBOAT_APP)"
+
+
+def test_the_app_gives_the_url(tmp_path: Path) -> None:
+    shell = Shell(tmp_path)
+    write(tmp_path / "tasks.py", APP.format(name="app", file="of_the_app"))
+    assert "of_the_app.db" in shell.fails("queues", status=4).err
+    assert "elsewhere.db" in shell.fails("queues", status=4, env={"LONGBOAT_URL": "sqlite:///elsewhere.db"}).err
+    assert "here.db" in shell.fails("queues", "--url", "sqlite:///here.db", status=4).err
+    (tmp_path / "tasks.py").unlink()
+    assert "longboat.db" in shell.fails("queues", status=4).err
+
+
+def test_programs_without_longboat_are_not_imported(tmp_path: Path) -> None:
+    write(tmp_path / "main.py", "open('imported', 'w').close()\n")
+    Shell(tmp_path).fails("worker", status=3)
+    assert not (tmp_path / "imported").exists()
+
+
+@pytest.mark.parametrize(
+    "spec",
+    ["tasks:app", "tasks", "tasks.py", "tasks.py:app", "shop/deep/jobs.py", "shop.deep.jobs:app", "outside/alone.py:app"],
+)
+def test_an_app_runs_wherever_it_is(spec: str, shell: Shell) -> None:
+    """Also its child processes find it, which import its module by name."""
+    write(shell.folder / "shop" / "__init__.py", "")
+    write(shell.folder / "shop" / "deep" / "__init__.py", "")
+    write(shell.folder / "shop" / "deep" / "names.py", "NAME = 'x'\n")
+    write(shell.folder / "shop" / "deep" / "jobs.py", "from shop.deep.names import NAME\n" + TASKS)
+    write(shell.folder / "outside" / "alone.py", TASKS)
+    module = "tasks" if "tasks" in spec else "shop.deep.jobs" if "shop" in spec else "alone"
+    job_id = shell.run("enqueue", f"{module}.pid", "--url", "sqlite:///longboat.db").out.strip()
+    shell.run("worker", spec, "--burst")
+    assert int(shell.run("result", job_id, "--url", "sqlite:///longboat.db").out) > 1
+
+
+@pytest.mark.parametrize(
+    ("text", "spec", "said"),
+    [
+        (
+            "import no_such_thing\n",
+            "tasks",
+            "ModuleNotFoundError: No module named 'no_such_thing' ({file}, line 1: import no_such",
+        ),
+        ("def f():\n    1 / 0\n\nf()\n", "tasks:app", "ZeroDivisionError: division by zero ({file}, line 2: 1 / 0)"),
+        ("import json\njson.loads('[')\n", "tasks:app", "line 2: json.loads('[')"),
+        ("x = = 1\n", "tasks.py", "SyntaxError: invalid syntax ({file}, line 1)"),
+        ("import sys\nsys.exit('bye')\n", "tasks", "SystemExit: bye"),
+        ("from longboat import Longboat\na = Longboat()\nb = Longboat()\n", "tasks", "several apps: a, b"),
+        ("x = 1\n", "tasks", "no Longboat app in 'tasks'"),
+        ("x = 1\n", "tasks:x", "'x' in tasks is no Longboat app"),
+        ("x = 1\n", "tasks:y", "'y' in tasks is not there"),
+        ("x = 1\n", "task:app", "there is no module 'task'"),
+        ("x = 1\n", "tasks.more:app", "there is no module 'tasks.more'"),
+        ("x = 1\n", "no/such.py", "there is no file"),
+        ("x = 1\n", "tasks app", "names no app"),
+    ],
+)
+def test_an_app_that_cannot_be_had_is_two_lines_and_status_3(text: str, spec: str, said: str, tmp_path: Path) -> None:
+    file = tmp_path / "tasks.py"
+    file.write_text(text)
+    done = Shell(tmp_path).fails("worker", spec, status=3)
+    assert said.format(file=file) in done.err.splitlines()[0]
+
+
+def test_no_app_at_all(tmp_path: Path) -> None:
+    err = Shell(tmp_path).fails("worker", status=3).err
+    assert "no app is named" in err
+    assert "LONGBOAT_APP" in err.splitlines()[1]
+
+
+def test_a_broken_app_is_not_passed_over(tmp_path: Path) -> None:
+    """Or the jobs of another file would be shown as its own."""
+    shell = Shell(tmp_path)
+    write(tmp_path / "tasks.py", "import longboat, no_such_thing\n")
+    assert "--url" in shell.fails("queues", status=3).err
+    shell.fails("enqueue", "tasks.add", "1", "2", status=3)
+    shell.fails("queues", "--url", "sqlite:///x.db", status=4)
+    write(tmp_path / "pyproject.toml", "[tool.longboat\n")
+    assert "pyproject.toml" in shell.fails("queues", status=3).err
+
+
+def test_the_app_called_app_of_several_and_one_of_two_names(tmp_path: Path) -> None:
+    shell = Shell(tmp_path)
+    write(tmp_path / "tasks.py", "from longboat import Longboat\nother = Longboat()\napp = Longboat()\n")
+    assert found(shell).startswith("tasks:app ")
+    write(tmp_path / "tasks.py", "from longboat import Longboat\nmail = post = Longboat()\n")
+    assert found(shell).startswith("tasks:mail ")
+
+
+def test_what_find_gives_can_be_found_again(tmp_path: Path) -> None:
+    write(tmp_path / "here" / "one.py", APP.format(name="app", file="x"))
+    write(tmp_path / "there" / "two.py", APP.format(name="app", file="x"))
+    code = (
+        "from longboat.cli import locate\n"
+        "app, spec = locate.find({!r})\nassert locate.find(spec) == (app, spec)\nprint(spec)"
+    )
+    for given, full in (("one.py", "one:app"), ("../there/two.py", f"{tmp_path}/there/two.py:app")):
+        done = subprocess.run(
+            [sys.executable, "-c", code.format(given)], cwd=tmp_path / "here", capture_output=True, text=True, check=False
+        )
+        assert done.stdout.strip() == full, done.stderr

@@ -1,0 +1,85 @@
+"""The commands about schedules, flows, pauses and why a job waits, as a person uses them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from longboat import Longboat
+from tests.rigs.cli import Shell, project
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture
+def shell(tmp_path: Path) -> Shell:
+    made = project(tmp_path)
+    made.run("enqueue", "tasks.add", "1", "2")
+    return made
+
+
+def test_schedules(shell: Shell) -> None:
+    assert "no schedules" in shell.run("schedules", "list").out
+    added = shell.run("schedules", "add", "tasks.add", "*/5 * * * *", "--name", "sums", "--args", "[1, 2]", "--queue", "q")
+    assert added.out.startswith("sums: ")
+    again = shell.run("schedules", "add", "tasks.add", "every 5m", "--name", "sums", "--args", "[1, 2]", status=1)
+    assert "already" in again.err
+    wrong = shell.run("schedules", "add", "tasks.add", "whenever", "--args", "[1, 2]", status=3)
+    assert "cron expression" in wrong.err
+    listed = json.loads(shell.run("schedules", "list", "--json").out)
+    assert (listed["name"], listed["args"], listed["queue"], listed["paused"]) == ("sums", {"*": [1, 2]}, "q", False)
+    assert "paused" in shell.run("schedules", "pause", "sums").out
+    assert "paused" in shell.run("schedules", "list").out
+    assert "goes on" in shell.run("schedules", "resume", "sums").out
+    job_id = shell.run("schedules", "run", "sums").out.strip()
+    assert json.loads(shell.run("jobs", "show", job_id, "--json").out)["headers"] == {"schedule": "sums"}
+    assert "removed" in shell.run("schedules", "remove", "sums").out
+    for verb in ("pause", "run", "remove"):
+        assert "no schedule" in shell.run("schedules", verb, "sums", status=1).err
+
+
+def test_pause_and_explain(shell: Shell) -> None:
+    assert "nothing is paused" in shell.run("pause").out
+    assert "queue slow: paused" in shell.run("pause", "--queue", "slow", "--task", "tasks.add").out
+    assert json.loads(shell.run("pause", "--json").out) == {"queues": ["slow"], "tasks": ["tasks.add"]}
+    shell.run("enqueue", "tasks.sleep", "1", "--id", "mine")
+    assert shell.run("explain", "mine").out.startswith("queue slow is paused; no living worker")
+    assert "paused" in json.loads(shell.run("explain", "mine", "--json").out)["why"]
+    assert "goes on" in shell.run("resume", "--queue", "slow").out
+    assert "was not paused" in shell.run("resume", "--queue", "slow").out
+    assert "no job" in shell.run("explain", "nobody", status=1).err
+    assert "Say which" in shell.run("resume", status=2).err
+
+
+def test_flows(shell: Shell, tmp_path: Path) -> None:
+    assert "no flows" in shell.run("flows", "list").out
+    with Longboat(f"sqlite:///{tmp_path}/longboat.db") as app:
+
+        @app.task(name="tasks.add")
+        async def add(a: int, b: int) -> int:
+            return a + b
+
+        flow = add.s(1, 2).then(add, 3).enqueue()
+    listed = json.loads(shell.run("flows", "list", "--json").out)
+    assert (listed["id"], listed["jobs"]) == (flow.id, {"ready": 1, "waiting": 1})
+    shown = [json.loads(line) for line in shell.run("flows", "show", flow.id, "--json").out.splitlines()]
+    assert [each["state"] for each in shown] == ["ready", "waiting"]
+    assert shown[1]["constraints"]["after"] == [shown[0]["id"]]
+    assert "waits for tasks.add" in shell.run("explain", shown[1]["id"]).out
+    assert "cancelled 2" in shell.run("flows", "cancel", flow.id).out
+    assert "2 cancelled" in shell.run("flows", "list").out
+    assert "no flow" in shell.run("flows", "show", "nobody", status=1).err
+
+
+def test_cancel_by_queue_task_and_flow(shell: Shell) -> None:
+    shell.run("enqueue", "tasks.sleep", "1")
+    shell.run("enqueue", "tasks.greet", "ann")
+    assert "would cancel 1" in shell.run("cancel", "--queue", "slow", "--dry-run").out
+    assert "cancelled 1" in shell.run("cancel", "--queue", "slow", "--yes").out
+    assert "cancelled 1" in shell.run("cancel", "--task", "tasks.greet", "--yes").out
+    assert "no such jobs" in shell.run("cancel", "--task", "tasks.greet", "--yes").out
+    assert "Say which" in shell.run("cancel", status=2).err
+    assert "Say which" in shell.run("cancel", "id", "--queue", "slow", status=2).err
+    assert "no flow" in shell.run("cancel", "--flow", "nobody", "--yes", status=1).err

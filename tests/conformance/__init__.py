@@ -1,0 +1,1 @@
+"""The contract held against every broker, and against brokers that break it."""

@@ -1,0 +1,1 @@
+"""A model of the contract, and random calls that every broker must answer as the model does."""

@@ -1,0 +1,1 @@
+"""What tests start and use: servers, harnesses for brokers, shells, worker trees, proxies."""

@@ -1,0 +1,1 @@
+"""Tests of what users write: tasks, arguments, schedules, middleware, dependencies."""

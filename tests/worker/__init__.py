@@ -1,0 +1,1 @@
+"""Tests of the worker, most of them inside this process."""
