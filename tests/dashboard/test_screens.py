@@ -47,7 +47,7 @@ def test_static_files_are_there(page: TestClient) -> None:
 
 
 def test_a_job_shows_all_that_is_known_of_it(page: TestClient, stocked: Longboat) -> None:
-    dead = stocked.broker.inspector.jobs(State.DEAD).jobs[0]
+    dead = next(job for job in stocked.broker.inspector.jobs(State.DEAD).jobs if b"bad0" in job.payload)
     text = page.get(f"/jobs/{dead.id}").text
     for word in ("ValueError", "is not a width", "Traceback", "shop.resize", "Edit and retry", "Attempt 1", "bad0.png"):
         assert word in text, word
