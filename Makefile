@@ -3,10 +3,11 @@
 BIN := .venv/bin
 # Processes that tests run in, which wait more than they work. Faults and commands come after the others, and file by file,
 # since those of a file share their server.
+QUICK := -n 4
 TOGETHER := -n 3
 AFTER := -n 2 --dist loadfile
 
-.PHONY: help demo test check bench format clean environment lint pyright pytest others
+.PHONY: help demo test check quick bench format clean environment lint pyright pytest others
 
 help: ## list these commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
@@ -15,10 +16,12 @@ demo: ## run real work on the embedded default: measure Python's standard librar
 	@tools/environment demo
 	@$(BIN)/longboat demo
 
-test: lint pyright pytest others ## everything: check, all tests, types; the quick tests on every other Python found
+test: lint pyright pytest others ## everything: check, all tests with their coverage, types; the quick tests on every other Python
 
-check: lint ## seconds: format, lint, types, the import order and the quick tests
-	$(BIN)/python -m pytest -m "not slow" -q $(TOGETHER)
+check: lint quick ## a minute: format, lint, types, the import order and the quick tests
+
+quick: environment ## while you work: the quick tests, on the memory and SQLite brokers, with no server
+	$(BIN)/python -m pytest -m "not slow" -q $(QUICK)
 
 bench: environment ## figures beside a hand-written loop, into bench/results/
 	$(BIN)/python -m bench
@@ -49,8 +52,11 @@ pyright: environment
 	$(BIN)/pyright --pythonpath $(BIN)/python
 
 pytest: environment
-	$(BIN)/python -m pytest $(TOGETHER) --ignore tests/faults --ignore tests/cli
-	$(BIN)/python -m pytest $(AFTER) tests/faults tests/cli
+	@rm -f .coverage .coverage.*
+	$(BIN)/coverage run -m pytest $(TOGETHER) --ignore tests/faults --ignore tests/cli
+	$(BIN)/coverage run -m pytest $(AFTER) tests/faults tests/cli
+	@$(BIN)/coverage combine --quiet
+	@$(BIN)/python tools/covered.py
 
 others: environment
 	@found=$$(tools/environment others); \
@@ -59,5 +65,5 @@ others: environment
 		python=$$(echo "$$found" | sed -n "s/^$$version //p"); \
 		PYTHON=$$python tools/environment quick .venv-$$version || exit 1; \
 		echo "quick tests on Python $$version ($$python)"; \
-		.venv-$$version/bin/python -m pytest -m "not slow" -q $(TOGETHER) || exit 1; \
+		.venv-$$version/bin/python -m pytest -m "not slow" -q $(QUICK) || exit 1; \
 	done

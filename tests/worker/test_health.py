@@ -117,6 +117,7 @@ def test_closing_at_the_moment_it_comes_up_ends_it() -> None:
         logger.setLevel(level)
 
 
+@pytest.mark.slow
 def test_many_who_connect_and_say_nothing_keep_no_probe_out_and_take_no_room() -> None:
     page = health(0)
     page.start()

@@ -1,0 +1,27 @@
+"""What every test goes by: a module that uses a real server is slow, so that the quick tests need none."""
+
+from __future__ import annotations
+
+import signal
+
+import pytest
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # Started in the background of a script, which has Ctrl-C ignored. Whoever we start would inherit that, and tests that
+    # interrupt a program would wait for it in vain.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+SERVERS = "tests.rigs.servers"
+HARNESSES = {"NewPostgres", "NewRabbitmq", "NewRabbitmqStore", "NewRedis"}
+"""Those of tests/rigs/harnesses.py that start a server."""
+
+
+@pytest.hookimpl(tryfirst=True)  # before -m chooses
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if isinstance(item, pytest.Function) and any(starts_a_server(each) for each in vars(item.module).values()):
+            item.add_marker("slow")
+
+
+def starts_a_server(thing: object) -> bool:
+    return isinstance(thing, type) and (thing.__module__.startswith(SERVERS) or thing.__name__ in HARNESSES)
