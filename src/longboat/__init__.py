@@ -3,8 +3,9 @@
 from longboat.app import Longboat
 from longboat.client.gather import as_completed, gather
 from longboat.connect import connect
-from longboat.core.job import Failure, Job, JobView, State
+from longboat.core.job import Failure, Job, State
 from longboat.core.retry import RetryPolicy
+from longboat.core.views import JobView
 from longboat.errors import (
     AppNotFound,
     BadArguments,

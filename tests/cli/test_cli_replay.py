@@ -13,7 +13,8 @@ import pytest
 from longboat.connect import connect
 from longboat.core.codec import encode
 from longboat.core.constraints import Constraints
-from longboat.core.job import Job, JobView, State
+from longboat.core.job import Job, State
+from longboat.core.views import JobView
 from tests.rigs.cli import COMMAND, Shell
 
 pytestmark = pytest.mark.slow

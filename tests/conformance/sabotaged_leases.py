@@ -7,8 +7,8 @@ from typing import Any
 
 from msgspec import structs
 
-from longboat.contract.broker import UNDECODABLE
 from longboat.core.job import Park, Release, State
+from longboat.core.reasons import UNDECODABLE
 from tests.conformance.sabotage import around, assign, breaks, consumers, quietly
 
 # --- settle

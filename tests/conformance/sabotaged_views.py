@@ -9,8 +9,8 @@ from typing import Any
 
 from msgspec import structs
 
-from longboat.contract.inspector import Page
 from longboat.core.job import Result, State
+from longboat.core.views import Page
 from tests.conformance.sabotage import around, assign, breaks, consumers, listeners, quietly
 
 # --- results

@@ -10,9 +10,9 @@ from typing import cast
 
 import pytest
 
-from longboat.contract import broker
 from longboat.core import codec
 from longboat.core.job import Failure
+from longboat.core.reasons import CANCELLED
 from longboat.executors.contract import BAD_PAYLOAD, BAD_RESULT, TIMEOUT, CallEnd
 from longboat.tasks.task import ExecutorName
 from tests.apps import executor_tasks as tasks
@@ -178,7 +178,7 @@ def test_a_result_that_cannot_be_stored_is_that_attempts_failure(rig: Rig, what:
 # --- stopping
 
 
-@pytest.mark.parametrize(("why", "type"), [(CallEnd.TIMEOUT, TIMEOUT), (CallEnd.CANCELLED, broker.CANCELLED)])
+@pytest.mark.parametrize(("why", "type"), [(CallEnd.TIMEOUT, TIMEOUT), (CallEnd.CANCELLED, CANCELLED)])
 def test_a_running_call_that_is_stopped_ends_with_the_reason(rig: Rig, tmp_path: Path, why: CallEnd, type: str) -> None:
     task = rig.task(tasks.hold, timeout=1.5, retry_on=())
     call = rig.begin(task, tmp_path / "begun", str(tmp_path / "never"))

@@ -14,8 +14,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from longboat.contract.broker import UNKNOWN_TASK
 from longboat.core.job import Failure
+from longboat.core.reasons import UNKNOWN_TASK
 from longboat.executors import process_pool
 from longboat.executors.contract import KILLED, TIMEOUT, Call, CallEnd
 from longboat.tasks.task import Task

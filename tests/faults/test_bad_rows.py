@@ -10,9 +10,9 @@ from contextlib import closing
 import msgspec
 import pytest
 
-from longboat.contract.broker import UNDECODABLE
 from longboat.core import codec
 from longboat.core.job import MESSAGE_VERSION, Job, State, new_id, order_of
+from longboat.core.reasons import UNDECODABLE
 from longboat.errors import Undecodable
 from tests.rigs.fault import Yard
 

@@ -8,8 +8,8 @@ import time
 
 import pytest
 
-from longboat.contract.broker import LOST
 from longboat.core.job import State
+from longboat.core.reasons import WORKER_DIED
 from tests.rigs.fault import Yard, until
 
 pytestmark = pytest.mark.slow
@@ -42,7 +42,7 @@ def test_what_a_frozen_worker_says_late_is_refused(kind: str, yard: Yard) -> Non
     yard.check.sound()
     for view in yard.check.views(ids).values():
         assert view.attempts == 2
-        assert [failure.type for failure in view.failures] == [LOST]
+        assert [failure.type for failure in view.failures] == [WORKER_DIED]
     assert yard.app.broker.inspector.counts() == {("default", State.SUCCEEDED): 7}
 
 

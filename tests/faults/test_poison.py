@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from longboat.contract.broker import LOST
+from longboat.core.reasons import WORKER_DIED
 from tests.rigs.fault import Yard, until
 
 pytestmark = pytest.mark.slow
@@ -74,7 +74,7 @@ def test_in_the_worker_process(how: str, pill: str, yard: Yard) -> None:
     view = yard.check.views([poison])[poison]
     deaths, verdict = view.failures[:-1], view.failures[-1]
     assert view.attempts == len(deaths) == 3
-    assert all(failure.type == LOST and FAILED_BY[how][1] in failure.message for failure in deaths), deaths
+    assert all(failure.type == WORKER_DIED and FAILED_BY[how][1] in failure.message for failure in deaths), deaths
     assert "again and again" in verdict.message
     runs = yard.check.runs()
     yard.check.killed = {run.pid for run in runs[poison]}
@@ -103,5 +103,5 @@ def test_a_killed_workers_jobs_run_elsewhere_within_a_second(yard: Yard) -> None
     yard.until_over(30)
     assert tree.stop() == 0
     yard.check.sound()
-    counted = {job_id for job_id, view in yard.check.views(ids).items() if [f.type for f in view.failures] == [LOST]}
+    counted = {job_id for job_id, view in yard.check.views(ids).items() if [f.type for f in view.failures] == [WORKER_DIED]}
     assert counted == hit

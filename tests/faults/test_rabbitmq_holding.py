@@ -17,8 +17,9 @@ import pytest
 
 from longboat import Longboat
 from longboat.connect import connect
-from longboat.contract.broker import LOST, Broker, Settlement
+from longboat.contract.broker import Broker, Settlement
 from longboat.core.job import Done, Failure, Outcome, Release, Retry, State
+from longboat.core.reasons import WORKER_DIED
 from longboat.testing.conformance.stage import job
 from tests.rigs.servers.process import until
 from tests.rigs.servers.rabbitmq import RabbitmqServer, available
@@ -161,7 +162,7 @@ def test_a_poison_job_is_dead_after_its_attempts(url: str, broker: Broker, tmp_p
         app.close()
     (view,) = broker.inspector.jobs(State.DEAD, queue="default").jobs
     assert view.attempts == 3
-    assert {failure.type for failure in view.failures} <= {LOST, "longboat.Killed", "longboat.WorkerDied"}
+    assert {failure.type for failure in view.failures} <= {WORKER_DIED, "longboat.Killed", "longboat.WorkerDied"}
 
 
 def test_many_threads_end_every_job_once(url: str) -> None:

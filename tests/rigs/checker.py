@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from longboat import Longboat
-from longboat.core.job import JobView, State
+from longboat.core.job import State
+from longboat.core.views import JobView
 
 SETTLING = 0.5
 """Seconds that may pass from a task's end until the broker knows of it."""

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from longboat import JobCancelled, JobFailed, Longboat, State, gather
-from longboat.contract.broker import EXPIRED, UNKNOWN_TASK
+from longboat.core.reasons import EXPIRED, UNKNOWN_TASK
 from longboat.executors.contract import KILLED, TIMEOUT
 from longboat.worker import leases
 from tests.apps.worker_tasks import calls, limit

@@ -13,7 +13,7 @@ from longboat.core.job import State
 
 if TYPE_CHECKING:
     from longboat.contract.broker import Broker
-    from longboat.core.job import JobView
+    from longboat.core.views import JobView
     from longboat.operate.search import Query
 
 PAGE = 500

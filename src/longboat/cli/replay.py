@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from longboat.app import Longboat
     from longboat.contract.broker import Broker
     from longboat.core.constraints import Constraints, Slots
-    from longboat.core.job import JobView
+    from longboat.core.views import JobView
     from longboat.tasks.current import Running
     from longboat.tasks.depends import Provider, Resources
     from longboat.tasks.task import Task

@@ -12,7 +12,7 @@ from longboat.errors import ResultError
 
 if TYPE_CHECKING:
     from longboat.contract.broker import Broker
-    from longboat.core.job import JobView
+    from longboat.core.views import JobView
 
 
 @click.command()

@@ -12,7 +12,8 @@ import msgspec
 
 from longboat.cli.fail import line
 from longboat.core import codec
-from longboat.core.job import Failure, JobView, State
+from longboat.core.job import Failure, State
+from longboat.core.views import JobView
 from longboat.errors import Undecodable
 
 

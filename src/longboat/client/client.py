@@ -18,7 +18,8 @@ from longboat.contract.broker import Broker
 from longboat.core import codec
 from longboat.core.clock import SYSTEM, Duration, seconds
 from longboat.core.constraints import Constraints
-from longboat.core.job import Job, JobView, Result, State
+from longboat.core.job import Job, Result, State
+from longboat.core.views import JobView
 from longboat.errors import BrokerUnavailable, JobCancelled, JobFailed, JobNotFound, ResultTimeout, TooLarge, Unsupported
 from longboat.tasks.handle import LOGS, PROGRESS, Handle, LogLine, Progress
 from longboat.tasks.limits import Unique

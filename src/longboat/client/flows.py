@@ -15,7 +15,8 @@ from longboat.contract.broker import Broker
 from longboat.contract.kv import KV, Entry
 from longboat.core import codec
 from longboat.core.clock import SYSTEM, Duration, seconds
-from longboat.core.job import Job, JobView, Result, State, new_id
+from longboat.core.job import Job, Result, State, new_id
+from longboat.core.views import JobView
 from longboat.errors import BrokerError, JobNotFound, ResultTimeout, Undecodable
 from longboat.tasks.flow import Ends, Flow, FlowStatus, Plan, end_ids
 from longboat.tasks.handle import Handle

@@ -48,12 +48,6 @@ from longboat.core.job import Failure, Job, Outcome
 Token = tuple[str, int]
 """Names one put: (client, number). A client's numbers grow; a put whose number is not above the last one stored is known."""
 
-LOST = "longboat.WorkerDied"
-UNDECODABLE = "longboat.Undecodable"
-EXPIRED = "longboat.Expired"
-CANCELLED = "longboat.Cancelled"
-UNKNOWN_TASK = "longboat.UnknownTask"
-
 FORGOTTEN_AFTER = 86400.0
 """Seconds that a put's token and an id chosen by a caller are remembered after the put or the job's end, at least."""
 

@@ -5,46 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from typing import Protocol
 
-import msgspec
-
-from longboat.core.job import JobView, State
-
-
-class ConsumerView(msgspec.Struct):
-    """A consumer as people look at it."""
-
-    id: str
-    name: str
-    queues: list[str]
-    """Empty: every queue."""
-    running: int
-    """Leases held."""
-    deadline: float
-    """Wall-clock time at which its jobs come back unless it is heard of before."""
-
-
-class LimitView(msgspec.Struct):
-    """A limit's key as people look at it."""
-
-    key: str
-    running: int
-    """Leases that count."""
-    holders: list[str]
-    """Ids of the jobs leased, at most ten."""
-    waiting: int
-    """Jobs it has shut out that have not come back to their queue."""
-    started: int = 0
-    """Leases in the last `per` seconds, where starts are limited."""
-    opens: float | None = None
-    """Wall-clock time at which it opens when only time shuts it."""
-
-
-class Page(msgspec.Struct):
-    """Some jobs, and where to go on."""
-
-    jobs: list[JobView]
-    after: str | None
-    """Give this to the next call; None: that was all."""
+from longboat.core.job import State
+from longboat.core.views import ConsumerView, JobView, LimitView, Page
 
 
 class Inspector(Protocol):

@@ -12,6 +12,7 @@ from typing import Any
 
 import msgspec
 
+from longboat.core import reasons
 from longboat.core.job import MESSAGE_VERSION, Failure, Job
 from longboat.errors import Undecodable
 
@@ -104,4 +105,4 @@ def decode_failures(data: bytes | None) -> list[Failure]:
     try:
         return _failures.decode(data)
     except (msgspec.MsgspecError, ValueError) as error:
-        return [Failure("longboat.Undecodable", f"the recorded failures cannot be read: {error}")]
+        return [reasons.undecodable(f"the recorded failures cannot be read: {error}", 0.0)]

@@ -141,33 +141,8 @@ class Result(msgspec.Struct):
     attempts: int = 0
 
 
-class JobView(msgspec.Struct):
-    """A job as people look at it. Times are wall-clock seconds since the epoch, None where they do not apply."""
-
-    id: str
-    state: State
-    queue: str
-    task: str
-    priority: int
-    attempts: int
-    """Attempts charged so far."""
-    payload: bytes
-    """The encoded arguments; of an undecodable message, its raw bytes."""
-    enqueued: float | None = None
-    due: float | None = None
-    """When a scheduled job may start."""
-    started: float | None = None
-    ended: float | None = None
-    worker: str | None = None
-    """Who holds it, while it runs."""
-    result: bytes | None = None
-    failures: list[Failure] = []
-    """Every failed attempt, oldest first, at most the newest FAILURES_KEPT."""
-    constraints: Constraints | None = None
-    headers: dict[str, str] = {}
-
-
 FAILURES_KEPT = 25
+"""Failures kept with a job, the newest."""
 
 _generated = re.compile(r"[0-9a-f]{16}-[0-9a-f]{16}").fullmatch
 _lock = threading.Lock()

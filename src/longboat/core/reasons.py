@@ -33,3 +33,13 @@ def worker_died(worker: str, at: float, attempt: int = 0) -> Failure:
 def undecodable(why: str, at: float, attempts: int = 0) -> Failure:
     """Its stored message cannot be read."""
     return Failure(UNDECODABLE, why, attempt=attempts, at=at)
+
+
+def unknown_task(task: str, patience: float, at: float, worker: str) -> Failure:
+    """No worker that knows the task came while the job was parked; said by the worker that parked it."""
+    return Failure(UNKNOWN_TASK, f"no worker that knows task {task!r} came within {patience:g} s", at=at, worker=worker)
+
+
+def paused(task: str, at: float, worker: str) -> Failure:
+    """The task stayed paused for as long as the job was parked."""
+    return Failure(PAUSED, f"task {task!r} is paused", at=at, worker=worker)

@@ -9,7 +9,8 @@ import msgspec
 
 from longboat.client import flows
 from longboat.core.clock import SYSTEM
-from longboat.core.job import JobView, State
+from longboat.core.job import State
+from longboat.core.views import JobView
 from longboat.dashboard import bulk, charts, openapi
 from longboat.dashboard.ask import Answer, Ask, Data, Page, Refused, Screen, as_json
 from longboat.dashboard.plain import asked, decoded, masked, masked_text

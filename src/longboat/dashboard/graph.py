@@ -6,7 +6,8 @@ from collections import Counter, defaultdict
 
 import msgspec
 
-from longboat.core.job import JobView, State
+from longboat.core.job import State
+from longboat.core.views import JobView
 
 SINGLE = 60
 """Jobs that are drawn one by one; of more, those of one task and depth share a box."""

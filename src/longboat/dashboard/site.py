@@ -8,9 +8,9 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from longboat.contract.broker import Broker
-from longboat.contract.inspector import ConsumerView
 from longboat.core.clock import SYSTEM
 from longboat.core.job import State
+from longboat.core.views import ConsumerView
 from longboat.dashboard.plain import masked_text
 from longboat.errors import BrokerError, Unsupported
 from longboat.observe import history

@@ -19,9 +19,9 @@ from typing import Any
 
 import msgspec
 
-from longboat.contract.broker import UNKNOWN_TASK
 from longboat.core.job import Failure
 from longboat.core.memory import resident
+from longboat.core.reasons import UNKNOWN_TASK
 from longboat.core.retry import RetryPolicy
 from longboat.errors import Stopped
 from longboat.executors import invoke

@@ -6,9 +6,9 @@ import os
 import traceback
 from typing import Any
 
-from longboat.contract.broker import CANCELLED
 from longboat.core import codec
 from longboat.core.job import Failure
+from longboat.core.reasons import CANCELLED
 from longboat.errors import TooLarge
 from longboat.executors.contract import BAD_PAYLOAD, BAD_RESULT, KILLED, TIMEOUT, Call, CallEnd, Reply
 from longboat.tasks.task import Task

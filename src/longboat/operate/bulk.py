@@ -8,7 +8,8 @@ from collections.abc import Callable, Sequence
 import msgspec
 
 from longboat.contract.broker import Broker
-from longboat.core.job import JobView, State
+from longboat.core.job import State
+from longboat.core.views import JobView
 from longboat.errors import ConfigError, Unsupported
 from longboat.operate import requeue
 from longboat.operate.search import Query, every, matches

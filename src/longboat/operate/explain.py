@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from longboat.contract.broker import Broker
-from longboat.contract.inspector import LimitView
 from longboat.core.clock import SYSTEM
-from longboat.core.job import JobView, State
+from longboat.core.job import State
+from longboat.core.views import JobView, LimitView
 from longboat.errors import Unsupported
 from longboat.operate.pauses import Kind, paused
 

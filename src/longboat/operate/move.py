@@ -16,7 +16,8 @@ import msgspec
 from longboat.contract.broker import FORGOTTEN_AFTER, Broker
 from longboat.contract.transfer import ExportedJob
 from longboat.core.clock import SYSTEM
-from longboat.core.job import DEFAULT_QUEUE, JobView, State, new_id, order_of
+from longboat.core.job import DEFAULT_QUEUE, State, new_id, order_of
+from longboat.core.views import JobView
 from longboat.errors import BrokerError, ConfigError
 
 MOVED = (State.SCHEDULED, State.READY, State.WAITING, State.DEAD)

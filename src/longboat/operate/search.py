@@ -12,7 +12,8 @@ import msgspec
 
 from longboat.contract.broker import Broker
 from longboat.core import codec
-from longboat.core.job import JobView, State
+from longboat.core.job import State
+from longboat.core.views import JobView
 from longboat.errors import ConfigError, Undecodable
 from longboat.observe.history import fingerprint
 

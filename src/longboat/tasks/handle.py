@@ -8,7 +8,8 @@ from typing import Any, Generic, Protocol, TypeVar
 import msgspec
 
 from longboat.core.clock import Duration
-from longboat.core.job import JobView, Result, State
+from longboat.core.job import Result, State
+from longboat.core.views import JobView
 
 R = TypeVar("R")
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from longboat.contract.broker import LOST, Lease
+from longboat.contract.broker import Lease
 from longboat.core.job import Cancelled, Dead, Done, Failure, Outcome, Release, Retry
+from longboat.core.reasons import WORKER_DIED
 from longboat.executors.contract import CallEnd, Reply
 from longboat.tasks.task import Settings
 
@@ -40,4 +41,5 @@ def spent(lease: Lease, settings: Settings) -> Outcome | None:
     if lease.attempt <= limit(settings):
         return None
     made = lease.attempt - 1
-    return Dead(Failure(LOST, f"its worker died while it ran, again and again: {made} attempts were made"), counted=False)
+    failure = Failure(WORKER_DIED, f"its worker died while it ran, again and again: {made} attempts were made")
+    return Dead(failure, counted=False)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from longboat.contract.broker import Lease
 from longboat.contract.kv import KV
+from longboat.core import reasons
 from longboat.core.clock import SYSTEM
-from longboat.core.job import Failure, Park
+from longboat.core.job import Park
 from longboat.operate.pauses import paused
 from longboat.worker.link import BrokerLink
 
@@ -13,7 +14,6 @@ LOOK = 1.0
 """Seconds after which a pause is heeded, at most."""
 PATIENCE = 10 * 365 * 86400.0
 """Seconds that a job of a paused task waits: long enough for any pause."""
-PAUSED = "longboat.Paused"
 
 
 class PauseFilter:
@@ -38,4 +38,4 @@ class PauseFilter:
 
     def park(self, lease: Lease) -> Park:
         """The outcome for a job of a paused task."""
-        return Park(PATIENCE, Failure(PAUSED, f"task {lease.job.task!r} is paused", "", 0, SYSTEM.now(), self._name))
+        return Park(PATIENCE, reasons.paused(lease.job.task, SYSTEM.now(), self._name))

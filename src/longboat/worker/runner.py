@@ -6,7 +6,8 @@ import random
 from collections.abc import Callable, Sequence
 from time import monotonic
 
-from longboat.contract.broker import CANCELLED, UNKNOWN_TASK, Lease, Settlement
+from longboat.contract.broker import Lease, Settlement
+from longboat.core import reasons
 from longboat.core.clock import SYSTEM
 from longboat.core.job import Cancelled, Dead, Done, Failure, Outcome, Park, Retry
 from longboat.errors import Undecodable
@@ -127,7 +128,7 @@ class Runner:
 
     def stop(self, call: Call, why: CallEnd) -> None:
         if self._quarantine.withdraw(call):
-            self.done(call, Reply(why, failure=Failure(CANCELLED, "cancelled before it started")))
+            self.done(call, Reply(why, failure=Failure(reasons.CANCELLED, "cancelled before it started")))
         else:
             self._executor(call.task.settings.executor).stop(call, why)
 
@@ -136,8 +137,7 @@ class Runner:
 
     def _park(self, lease: Lease) -> None:
         job = lease.job
-        message = f"no worker that knows task {job.task!r} came within {self._patience:g} s"
-        failure = Failure(UNKNOWN_TASK, message, "", 0, SYSTEM.now(), self._name)
+        failure = reasons.unknown_task(job.task, self._patience, SYSTEM.now(), self._name)
         self._settle(Settlement(lease, Park(self._patience, failure)))
         self._feed.emit(JobParked(self._name, job.id, job.task, job.queue))
 

@@ -19,8 +19,8 @@ from contextlib import contextmanager
 from functools import partial
 from types import FrameType
 
-from longboat.contract.broker import LOST
 from longboat.core.job import Failure
+from longboat.core.reasons import WORKER_DIED
 from longboat.worker import channel
 from longboat.worker.channel import Channel
 from longboat.worker.notify import READY, STOPPING, WATCHDOG
@@ -303,7 +303,7 @@ class Supervisor:
         reason = _death(code) + (f": {process.why}" if process.why and code < 0 else "")
         print(f"longboat: worker process {process.pid} {reason}; its jobs are handed back", file=sys.stderr, flush=True)
         for consumer in process.consumers:
-            failure = Failure(LOST, f"its worker process {'was ' if code < 0 else ''}{reason}")
+            failure = Failure(WORKER_DIED, f"its worker process {'was ' if code < 0 else ''}{reason}")
             failure.worker, failure.at = f"pid {process.pid}", time.time()
             self._evicting.add(_fork(partial(self._be_evictor, process.broker, consumer, failure)))
 

@@ -13,9 +13,10 @@ from longboat.brokers.rabbitmq import envelope as envelopes
 from longboat.brokers.rabbitmq.envelope import Envelope
 from longboat.brokers.rabbitmq.held import Hands, Held
 from longboat.brokers.rabbitmq.names import LEVELS, STEPS, Names, address, key_of, level_of, units_of
-from longboat.contract.broker import LOST, Lease
+from longboat.contract.broker import Lease
 from longboat.core.codec import decode_failures
 from longboat.core.job import Failure
+from longboat.core.reasons import WORKER_DIED
 from longboat.testing.conformance.stage import job
 
 BOOM = Failure("builtins.ValueError", "boom")
@@ -88,7 +89,7 @@ def test_a_dead_worker_is_charged_for_what_it_noted() -> None:
     new = envelopes.given_up(noted, BOOM)
     assert (new.attempts, new.worker_deaths, new.token, new.started) == (2, 3, 0, 0)
     assert decode_failures(new.failures) == [msgspec.structs.replace(BOOM, attempt=2)]
-    assert decode_failures(envelopes.given_up(noted).failures)[0].type == LOST
+    assert decode_failures(envelopes.given_up(noted).failures)[0].type == WORKER_DIED
     unnoted = envelopes.given_up(Envelope(attempts=1, token=9))
     assert (unnoted.attempts, unnoted.worker_deaths, unnoted.failures) == (1, 1, b"")
     assert envelopes.given_up(Envelope(attempts=1)) == Envelope(attempts=1)

@@ -12,11 +12,11 @@ from longboat.brokers.manager import frames
 from longboat.brokers.manager.counter import Ear, Guest
 from longboat.brokers.manager.wire import VERBS, EntryPage, Received, Settled, encode, fitting
 from longboat.contract.broker import Broker, Pulse
-from longboat.contract.inspector import ConsumerView, LimitView, Page
 from longboat.contract.kv import Entry
 from longboat.contract.transfer import ExportedJob
 from longboat.core.clock import SYSTEM
-from longboat.core.job import Failure, Job, JobView, Result, State
+from longboat.core.job import Failure, Job, Result, State
+from longboat.core.views import ConsumerView, JobView, LimitView, Page
 from longboat.errors import BrokerError, BrokerUnavailable, TooLarge
 
 SILENT = 60.0

@@ -7,8 +7,8 @@ from collections.abc import Collection, Mapping, Sequence
 from longboat.brokers.manager import wire
 from longboat.brokers.manager.calls import Calls
 from longboat.brokers.manager.halves import in_halves
-from longboat.contract.inspector import ConsumerView, LimitView, Page
-from longboat.core.job import JobView, State
+from longboat.core.job import State
+from longboat.core.views import ConsumerView, JobView, LimitView, Page
 from longboat.errors import TooLarge
 
 

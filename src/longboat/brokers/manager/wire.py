@@ -8,11 +8,11 @@ from typing import Any, Generic, TypeVar
 import msgspec
 
 from longboat.contract.broker import Lease, Pulse, Settlement
-from longboat.contract.inspector import ConsumerView, LimitView, Page
 from longboat.contract.kv import Entry
 from longboat.contract.transfer import ExportedJob
 from longboat.core.codec import decoder
-from longboat.core.job import Cancelled, Dead, Done, Failure, Job, JobView, Outcome, Park, Release, Result, Retry, State
+from longboat.core.job import Cancelled, Dead, Done, Failure, Job, Outcome, Park, Release, Result, Retry, State
+from longboat.core.views import ConsumerView, JobView, LimitView, Page
 
 A = TypeVar("A")
 

@@ -9,7 +9,7 @@ from longboat.brokers.memory.look import MemoryInspector, MemoryResults
 from longboat.brokers.memory.shelf import Shelf
 from longboat.brokers.memory.store import Holder, Record, Store
 from longboat.brokers.memory.transfer import MemoryTransfer
-from longboat.contract.broker import UNDECODABLE, Lease, Pulse, Settlement, Token
+from longboat.contract.broker import Lease, Pulse, Settlement, Token
 from longboat.contract.inspector import Inspector
 from longboat.contract.kv import KV
 from longboat.contract.results import ResultStore
@@ -17,6 +17,7 @@ from longboat.contract.transfer import Transfer
 from longboat.core.clock import SYSTEM, Clock
 from longboat.core.codec import decode_job, encode_job
 from longboat.core.job import Cancelled, Dead, Done, Failure, Job, Outcome, Park, Release, Retry, State, new_id
+from longboat.core.reasons import UNDECODABLE
 from longboat.errors import Undecodable
 
 PRUNED_AT_ONCE = 1000

@@ -11,10 +11,10 @@ from longboat.brokers.memory.bonds import NO_TIES, Bonds
 from longboat.brokers.memory.limit import LimitUsage
 from longboat.brokers.memory.shelf import Key
 from longboat.brokers.memory.store import Record, Store
-from longboat.contract.inspector import ConsumerView, LimitView, Page
 from longboat.core.codec import decode_job
 from longboat.core.constraints import JobLimit
-from longboat.core.job import ENDED, JobView, Result, State
+from longboat.core.job import ENDED, Result, State
+from longboat.core.views import ConsumerView, JobView, LimitView, Page
 from longboat.errors import ConfigError, Undecodable
 
 LOOKED_AT = 1000

@@ -16,10 +16,11 @@ from longboat.brokers.memory.bonds import NO_TIES, Bonds
 from longboat.brokers.memory.kv import MemoryKV
 from longboat.brokers.memory.limit import LimitUsage
 from longboat.brokers.memory.shelf import Key, Shelf
-from longboat.contract.broker import CANCELLED, DEAD_KEPT, ENDED_KEPT, EXPIRED, FORGOTTEN_AFTER, LOST, Token
+from longboat.contract.broker import DEAD_KEPT, ENDED_KEPT, FORGOTTEN_AFTER, Token
 from longboat.core.clock import Clock
 from longboat.core.constraints import Constraints
 from longboat.core.job import DEFAULT_KEEP, DEFAULT_QUEUE, FAILURES_KEPT, Failure, Job, Result, State, order_of
+from longboat.core.reasons import CANCELLED, EXPIRED, WORKER_DIED
 
 T = TypeVar("T")
 
@@ -144,7 +145,7 @@ class Store:
             self.alarms.add((holder.deadline, serial, holder))
             return
         who = holder.name or holder.id
-        self.evict(holder, Failure(LOST, f"{who} was not heard of for {holder.lease:g} s", at=now, worker=who), now)
+        self.evict(holder, Failure(WORKER_DIED, f"{who} was not heard of for {holder.lease:g} s", at=now, worker=who), now)
 
     def _ring(self, record: Record, now: float) -> None:
         if record.expires <= now:

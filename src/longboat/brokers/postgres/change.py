@@ -12,8 +12,8 @@ from longboat.brokers.postgres.moving import make_ready
 from longboat.brokers.postgres.names import name_of
 from longboat.brokers.postgres.sweep import remove
 from longboat.brokers.postgres.transaction import Transaction
-from longboat.contract.broker import CANCELLED
 from longboat.core.job import Failure, State
+from longboat.core.reasons import CANCELLED
 
 _TABLES = {State.READY: ("ready",), State.SCHEDULED: ("delayed",), State.WAITING: views.WAITING}
 _KEYS = {

@@ -16,9 +16,10 @@ from longboat.brokers.postgres.moving import FIELDS
 from longboat.brokers.postgres.names import raw
 from longboat.brokers.postgres.store import Store
 from longboat.brokers.postgres.transaction import NOW, Connection, Transaction
-from longboat.contract.broker import DEAD_KEPT, UNDECODABLE, Lease
+from longboat.contract.broker import DEAD_KEPT, Lease
 from longboat.core import codec
 from longboat.core.job import MESSAGE_VERSION, Failure, Job, State
+from longboat.core.reasons import UNDECODABLE
 from longboat.errors import Undecodable
 
 # The consumer's row is locked first: who ends the consumer waits for this claim, or this claim finds it ended.

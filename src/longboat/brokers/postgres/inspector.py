@@ -8,8 +8,8 @@ from longboat.brokers.postgres import change, limits, prune, views
 from longboat.brokers.postgres.names import name_of
 from longboat.brokers.postgres.store import Store
 from longboat.brokers.postgres.transaction import NOW
-from longboat.contract.inspector import ConsumerView, LimitView, Page
-from longboat.core.job import JobView, State
+from longboat.core.job import State
+from longboat.core.views import ConsumerView, JobView, LimitView, Page
 
 _CHUNK = 500
 """Jobs changed in one transaction, at most."""

@@ -16,8 +16,8 @@ import psycopg.errors
 from longboat.brokers.postgres.moving import FIELDS, make_ready
 from longboat.brokers.postgres.names import name_of, raw
 from longboat.brokers.postgres.transaction import NOW, Transaction
-from longboat.contract.inspector import LimitView
 from longboat.core.job import State
+from longboat.core.views import LimitView
 
 EVERY = 1.0
 """Seconds between one process's rounds of letting in wherever there is room that nobody took."""

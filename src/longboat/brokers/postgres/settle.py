@@ -14,9 +14,10 @@ from longboat.brokers.postgres.moving import ROWS, columns, make_ready, make_sch
 from longboat.brokers.postgres.names import raw
 from longboat.brokers.postgres.store import Store
 from longboat.brokers.postgres.transaction import NOW, Connection, Transaction
-from longboat.contract.broker import CANCELLED, DEAD_KEPT, FORGOTTEN_AFTER, Lease, Settlement
+from longboat.contract.broker import DEAD_KEPT, FORGOTTEN_AFTER, Lease, Settlement
 from longboat.core.codec import encode_failures
 from longboat.core.job import Cancelled, Dead, Done, Failure, Park, Release, Retry, State
+from longboat.core.reasons import CANCELLED
 
 _ME = "me AS MATERIALIZED (SELECT n FROM @.consumers WHERE n = %(consumer)s FOR KEY SHARE)"
 """SQL: who ends the consumer waits for this, or this finds it ended: nobody locks the leases in another order."""

@@ -13,9 +13,10 @@ from longboat.brokers.postgres.moving import FIELDS, make_ready
 from longboat.brokers.postgres.names import name_of
 from longboat.brokers.postgres.settle import asked_for
 from longboat.brokers.postgres.transaction import Transaction
-from longboat.contract.broker import DEAD_KEPT, EXPIRED, LOST
+from longboat.contract.broker import DEAD_KEPT
 from longboat.core import codec
 from longboat.core.job import DEFAULT_KEEP, Failure, State
+from longboat.core.reasons import EXPIRED, WORKER_DIED
 
 CHUNK = 500
 """Rows moved in one transaction, at most."""
@@ -56,7 +57,7 @@ def sweep(tx: Transaction, besides: int = 0) -> bool:
         besides=besides,
     ).fetchall():
         worker = name_of(name) or consumer_id
-        end_consumer(tx, n, Failure(LOST, f"worker {worker} was not heard of in time", at=tx.now, worker=worker))
+        end_consumer(tx, n, Failure(WORKER_DIED, f"worker {worker} was not heard of in time", at=tx.now, worker=worker))
     limits.due(tx)
     most = max(_due(tx), *(_expire(tx, table, state) for table, state in _EXPIRING), _lose_patience(tx))
     return most >= CHUNK

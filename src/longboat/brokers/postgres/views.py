@@ -10,9 +10,9 @@ import msgspec
 from longboat.brokers.postgres.names import name_of, raw
 from longboat.brokers.postgres.prune import COUNTS
 from longboat.brokers.postgres.transaction import Transaction
-from longboat.contract.inspector import Page
 from longboat.core import codec
-from longboat.core.job import Job, JobView, State
+from longboat.core.job import Job, State
+from longboat.core.views import JobView, Page
 from longboat.errors import ConfigError, Undecodable
 
 _LOOKED_AT = 1000

@@ -16,10 +16,11 @@ from longboat.brokers.rabbitmq.held import Held
 from longboat.brokers.rabbitmq.ledger import Seen, back, encode
 from longboat.brokers.rabbitmq.packing import left_alone
 from longboat.brokers.rabbitmq.stored import Stored
-from longboat.contract.broker import DEAD_KEPT, LOST, Lease
+from longboat.contract.broker import DEAD_KEPT, Lease
 from longboat.contract.kv import Entry
 from longboat.core.codec import decode_failures
 from longboat.core.job import Failure, Job
+from longboat.core.reasons import WORKER_DIED
 
 LATER = 0.1
 """Seconds until a follower's message that came before its time is looked at again."""
@@ -104,7 +105,7 @@ class Claims:
         """What another held is given up by one who died."""
         if claim.kind != HELD or claim.holder == self._consumer:
             return claim
-        failure = Failure(LOST, f"{claim.worker} died while it ran this", at=time.time(), worker=claim.worker)
+        failure = Failure(WORKER_DIED, f"{claim.worker} died while it ran this", at=time.time(), worker=claim.worker)
         return back(claim, failure, started=seen.started)
 
     def _sift(self, pairs: Sequence[Pair]) -> list[Pair]:

@@ -12,9 +12,10 @@ from longboat.brokers.rabbitmq.held import Hands, Held
 from longboat.brokers.rabbitmq.holding import Holding
 from longboat.brokers.rabbitmq.link import Link, Message
 from longboat.brokers.rabbitmq.subscription import Subscription
-from longboat.contract.broker import UNDECODABLE, Lease, Pulse, Settlement
+from longboat.contract.broker import Lease, Pulse, Settlement
 from longboat.core.codec import decode_failures
 from longboat.core.job import Cancelled, Dead, Done, Failure, Outcome, Park, Release, Retry, new_id
+from longboat.core.reasons import UNDECODABLE
 from longboat.errors import BrokerError, Undecodable
 
 if TYPE_CHECKING:

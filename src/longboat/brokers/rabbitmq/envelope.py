@@ -9,9 +9,10 @@ import msgspec
 
 from longboat.brokers.rabbitmq.link import Message
 from longboat.brokers.rabbitmq.names import Names, address, key_of, level_of, units_of
-from longboat.contract.broker import LOST, Lease
+from longboat.contract.broker import Lease
 from longboat.core.codec import decode_failures, decode_job, encode_failures, encode_job
 from longboat.core.job import FAILURES_KEPT, Cancelled, Dead, Done, Failure, Job, Outcome, Park, Release, Retry
+from longboat.core.reasons import WORKER_DIED
 
 TRACEBACK_KEPT = 2000
 """Characters of each traceback, its end: all headers of a message fit one frame of 128 kB."""
@@ -89,7 +90,7 @@ def given_up(envelope: Envelope, failure: Failure | None = None) -> Envelope:
         return envelope
     new = msgspec.structs.replace(envelope, worker_deaths=envelope.worker_deaths + 1, token=0, started=0, worker="")
     if envelope.started:
-        failure = failure or Failure(LOST, f"the worker {envelope.worker} died while it ran this", at=time.time())
+        failure = failure or Failure(WORKER_DIED, f"the worker {envelope.worker} died while it ran this", at=time.time())
         new.attempts = envelope.started
         new.failures = envelope.failed(msgspec.structs.replace(failure, attempt=envelope.started))
     return new

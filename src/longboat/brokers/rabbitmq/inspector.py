@@ -18,9 +18,9 @@ from longboat.brokers.rabbitmq.holding import get
 from longboat.brokers.rabbitmq.link import Link
 from longboat.brokers.rabbitmq.missing import unsupported
 from longboat.brokers.rabbitmq.names import LEVELS
-from longboat.contract.inspector import ConsumerView, LimitView, Page
 from longboat.core.codec import decode_failures, decode_job
-from longboat.core.job import JobView, State
+from longboat.core.job import State
+from longboat.core.views import ConsumerView, JobView, LimitView, Page
 from longboat.errors import Undecodable
 
 if TYPE_CHECKING:

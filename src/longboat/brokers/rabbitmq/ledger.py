@@ -26,7 +26,8 @@ from longboat.brokers.rabbitmq.envelope import Envelope
 from longboat.contract.broker import DEAD_KEPT, FORGOTTEN_AFTER
 from longboat.contract.kv import ENTRY_LIMIT, KV, Entry
 from longboat.core.codec import decode_failures, decode_job
-from longboat.core.job import DEFAULT_KEEP, Failure, Job, JobView, Result, State, order_of
+from longboat.core.job import DEFAULT_KEEP, Failure, Job, Result, State, order_of
+from longboat.core.views import JobView
 from longboat.errors import Undecodable
 
 T = TypeVar("T")

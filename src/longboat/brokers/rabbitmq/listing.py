@@ -8,8 +8,8 @@ from collections.abc import Iterator
 
 from longboat.brokers.rabbitmq.entries import PutRecord
 from longboat.brokers.rabbitmq.ledger import Ledger, Seen, opened
-from longboat.contract.inspector import Page
 from longboat.core.job import State
+from longboat.core.views import Page
 
 TOGETHER = 500
 

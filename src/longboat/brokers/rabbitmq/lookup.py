@@ -14,11 +14,12 @@ from longboat.brokers.rabbitmq.inspector import RabbitmqInspector
 from longboat.brokers.rabbitmq.ledger import Seen, back, encode, opened
 from longboat.brokers.rabbitmq.packing import away
 from longboat.brokers.rabbitmq.stored import Stored
-from longboat.contract.broker import DEAD_KEPT, LOST
-from longboat.contract.inspector import ConsumerView, Page
+from longboat.contract.broker import DEAD_KEPT
 from longboat.contract.kv import Entry
 from longboat.core.codec import decode_job
-from longboat.core.job import Failure, JobView, State
+from longboat.core.job import Failure, State
+from longboat.core.reasons import WORKER_DIED
+from longboat.core.views import ConsumerView, JobView, Page
 from longboat.errors import Undecodable
 
 if TYPE_CHECKING:
@@ -112,7 +113,9 @@ class StoredInspector(RabbitmqInspector):
             claim = each.claim or Claim(OVER, [])
             if claim.kind == HELD:
                 claim = back(
-                    claim, Failure(LOST, f"{claim.worker} died while it ran this", at=time.time()), started=each.started
+                    claim,
+                    Failure(WORKER_DIED, f"{claim.worker} died while it ran this", at=time.time()),
+                    started=each.started,
                 )
             job, by = decode_job(message), f"cancel {time.time_ns()}"
             endings.append(self._stored.cancelled(job, message, by, attempts=claim.attempts, failures=claim.failures))

@@ -14,11 +14,12 @@ import msgspec
 
 from longboat.brokers.rabbitmq.entries import BACK, HELD, OVER, Claim, PutRecord, dependency_edges, hashed, key
 from longboat.brokers.rabbitmq.ledger import Ledger, Seen, back, encode, opened
-from longboat.contract.broker import DEAD_KEPT, LOST
+from longboat.contract.broker import DEAD_KEPT
 from longboat.contract.kv import Entry
 from longboat.contract.transfer import ROOM, ExportedJob
 from longboat.core.codec import decode_failures, decode_job
 from longboat.core.job import Failure, Job, State, new_id, order_of
+from longboat.core.reasons import WORKER_DIED
 from longboat.errors import Undecodable
 
 PACKED, AWAY = "packed", "away"
@@ -183,7 +184,7 @@ def choices_of(ledger: Ledger, ids: Sequence[str], gone: Mapping[str, bool]) -> 
             continue
         claim = seen.claim
         if claim is not None and claim.kind == HELD:
-            why = Failure(LOST, f"{claim.worker} died while it ran this", at=now, worker=claim.worker)
+            why = Failure(WORKER_DIED, f"{claim.worker} died while it ran this", at=now, worker=claim.worker)
             claim = back(claim, why, started=seen.started)
         exported = _dead(seen, job, message) if seen.end else _exported(seen, claim, job, message, now)
         room -= len(message) + sum(len(each.message) + len(each.traceback) for each in exported.failures)

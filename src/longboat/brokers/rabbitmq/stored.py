@@ -15,10 +15,11 @@ from longboat.brokers.rabbitmq.followers import Followers
 from longboat.brokers.rabbitmq.intake import Intake
 from longboat.brokers.rabbitmq.ledger import Ledger, Seen, back, encode
 from longboat.brokers.rabbitmq.packing import left_alone, marked
-from longboat.contract.broker import CANCELLED, EXPIRED, Broker
+from longboat.contract.broker import Broker
 from longboat.contract.kv import Entry
 from longboat.core.codec import decode_failures, decode_job
 from longboat.core.job import Failure, Job, State, new_id
+from longboat.core.reasons import CANCELLED, EXPIRED
 from longboat.errors import BrokerError
 
 if TYPE_CHECKING:

@@ -20,10 +20,11 @@ from longboat.brokers.rabbitmq.ledger import Seen, encode
 from longboat.brokers.rabbitmq.link import Link
 from longboat.brokers.rabbitmq.packing import left_alone
 from longboat.brokers.rabbitmq.stored import Ending, Stored
-from longboat.contract.broker import DEAD_KEPT, EXPIRED, Lease, Pulse, Settlement
+from longboat.contract.broker import DEAD_KEPT, Lease, Pulse, Settlement
 from longboat.contract.kv import Entry
 from longboat.core.codec import decode_failures
 from longboat.core.job import Cancelled, Dead, Done, Failure, Job, Park, Release, Retry, State, new_id
+from longboat.core.reasons import EXPIRED
 from longboat.errors import BrokerError
 
 if TYPE_CHECKING:

@@ -16,11 +16,12 @@ from longboat.brokers.rabbitmq.ledger import INLINE, Seen, encode, opened
 from longboat.brokers.rabbitmq.names import LONGEST
 from longboat.brokers.rabbitmq.packing import NEVER, away, decoded
 from longboat.brokers.rabbitmq.sweeping import Sweep
-from longboat.contract.broker import DEAD_KEPT, FORGOTTEN_AFTER, UNDECODABLE
+from longboat.contract.broker import DEAD_KEPT, FORGOTTEN_AFTER
 from longboat.contract.kv import Entry
 from longboat.contract.transfer import ExportedJob
 from longboat.core.codec import decode_failures
 from longboat.core.job import Failure, Job, State, new_id
+from longboat.core.reasons import UNDECODABLE
 
 if TYPE_CHECKING:
     from longboat.brokers.rabbitmq.broker import RabbitmqBroker

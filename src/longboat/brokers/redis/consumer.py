@@ -13,10 +13,11 @@ from longboat.brokers.redis.claimed import Claimed
 from longboat.brokers.redis.keys import key_of
 from longboat.brokers.redis.server import Server, Value, WaitingConnection
 from longboat.brokers.redis.settling import Held, SettleBatch
-from longboat.contract.broker import UNDECODABLE, Lease, Pulse, Settlement
+from longboat.contract.broker import Lease, Pulse, Settlement
 from longboat.core import codec
 from longboat.core.clock import SYSTEM
 from longboat.core.job import Dead, Failure
+from longboat.core.reasons import UNDECODABLE
 from longboat.errors import BrokerError, Undecodable
 
 _AGAIN = b"again"

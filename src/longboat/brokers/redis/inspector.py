@@ -9,8 +9,8 @@ from typing import Any
 from longboat.brokers.redis.keys import key_of
 from longboat.brokers.redis.server import Server
 from longboat.brokers.redis.views import view
-from longboat.contract.inspector import ConsumerView, LimitView, Page
-from longboat.core.job import JobView, State
+from longboat.core.job import State
+from longboat.core.views import ConsumerView, JobView, LimitView, Page
 from longboat.errors import ConfigError
 
 _BATCH = 500

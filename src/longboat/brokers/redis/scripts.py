@@ -7,8 +7,9 @@ import hashlib
 import re
 from importlib.resources import files
 
-from longboat.contract.broker import CANCELLED, DEAD_KEPT, ENDED_KEPT, EXPIRED, FORGOTTEN_AFTER, LOST
+from longboat.contract.broker import DEAD_KEPT, ENDED_KEPT, FORGOTTEN_AFTER
 from longboat.core.job import DEFAULT_KEEP, FAILURES_KEPT
+from longboat.core.reasons import CANCELLED, EXPIRED, WORKER_DIED
 
 PACK = 256
 """Keys in one pack of ready jobs, at most: what a claim of a single job has to copy."""
@@ -21,7 +22,7 @@ _CONSTANTS = {
     "EXPIRED": EXPIRED,
     "FAILURES_KEPT": FAILURES_KEPT,
     "FORGOTTEN_AFTER": int(FORGOTTEN_AFTER),
-    "LOST": LOST,
+    "LOST": WORKER_DIED,
     "PACK": PACK,
 }
 _NEEDS = re.compile(r"Needs: ([a-z, ]+)")

@@ -10,7 +10,8 @@ import msgspec
 
 from longboat.brokers.redis.keys import shown
 from longboat.core import codec
-from longboat.core.job import Failure, Job, JobView, State
+from longboat.core.job import Failure, Job, State
+from longboat.core.views import JobView
 from longboat.errors import Undecodable
 
 _DONE = struct.Struct(">ddI6sH")

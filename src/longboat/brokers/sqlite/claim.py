@@ -11,10 +11,11 @@ from longboat.brokers.sqlite.ending import appended, number
 from longboat.brokers.sqlite.following import give_inputs
 from longboat.brokers.sqlite.limits import admit_or_block
 from longboat.brokers.sqlite.store import Transaction
-from longboat.contract.broker import DEAD_KEPT, UNDECODABLE, Lease
+from longboat.contract.broker import DEAD_KEPT, Lease
 from longboat.core import codec
 from longboat.core.constraints import JobLimit
 from longboat.core.job import MESSAGE_VERSION, Failure, Job, State
+from longboat.core.reasons import UNDECODABLE
 from longboat.errors import Undecodable
 
 _CLAIM = """

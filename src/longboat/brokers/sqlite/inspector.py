@@ -11,9 +11,9 @@ from longboat.brokers.sqlite.ending import EndedJob, appended, cancelled_kept, e
 from longboat.brokers.sqlite.store import Store, Transaction
 from longboat.brokers.sqlite.sweep import remove
 from longboat.brokers.sqlite.wake import CONSUMER, LISTENER, Ringer
-from longboat.contract.broker import CANCELLED
-from longboat.contract.inspector import ConsumerView, LimitView, Page
-from longboat.core.job import Failure, JobView, State
+from longboat.core.job import Failure, State
+from longboat.core.reasons import CANCELLED
+from longboat.core.views import ConsumerView, JobView, LimitView, Page
 
 _CHUNK = 200
 """Jobs changed in one transaction, at most: workers wait meanwhile."""

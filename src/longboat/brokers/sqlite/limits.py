@@ -11,10 +11,10 @@ from longboat.brokers.sqlite.following import NEVER, NO_REASON
 from longboat.brokers.sqlite.packing import as_json
 from longboat.brokers.sqlite.store import Transaction
 from longboat.contract.broker import Lease
-from longboat.contract.inspector import LimitView
 from longboat.core import codec
 from longboat.core.constraints import JobLimit
 from longboat.core.job import State
+from longboat.core.views import LimitView
 from longboat.errors import Undecodable
 
 LINE = "\x00gate "

@@ -13,9 +13,10 @@ from longboat.brokers.sqlite.following import any_edges, forget_inputs, succeede
 from longboat.brokers.sqlite.limits import leave
 from longboat.brokers.sqlite.packing import PIECE, as_json, packed
 from longboat.brokers.sqlite.store import Transaction
-from longboat.contract.broker import CANCELLED, DEAD_KEPT, Lease, Settlement
+from longboat.contract.broker import DEAD_KEPT, Lease, Settlement
 from longboat.core.codec import encode_failures
 from longboat.core.job import Cancelled, Dead, Done, Failure, Park, Release, Retry, State
+from longboat.core.reasons import CANCELLED
 
 _LEASED = "FROM json_each(:keys) AS j CROSS JOIN leased AS l ON l.token = CAST(j.key AS INTEGER)"
 """SQL: the leases whose tokens the keys begin with."""

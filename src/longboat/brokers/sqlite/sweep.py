@@ -9,9 +9,10 @@ import msgspec
 from longboat.brokers.sqlite import limits
 from longboat.brokers.sqlite.ending import EndedJob, appended, end, keep_of
 from longboat.brokers.sqlite.store import Transaction
-from longboat.contract.broker import CANCELLED, DEAD_KEPT, EXPIRED, LOST
+from longboat.contract.broker import DEAD_KEPT
 from longboat.core import codec
 from longboat.core.job import Failure, State
+from longboat.core.reasons import CANCELLED, EXPIRED, WORKER_DIED
 
 CHUNK = 1000
 """Rows moved in one transaction, at most."""
@@ -36,7 +37,7 @@ def sweep(tx: Transaction, besides: int = 0) -> SweepNeeds:
         "SELECT n, id, name FROM consumers WHERE deadline <= ? AND n <> ? LIMIT 100", (tx.now, besides)
     ).fetchall():
         worker = name or consumer_id
-        failure = Failure(LOST, f"worker {worker} was not heard of in time", at=tx.now, worker=worker)
+        failure = Failure(WORKER_DIED, f"worker {worker} was not heard of in time", at=tx.now, worker=worker)
         returned += end_consumer(tx, n, failure)
     due = _due(tx) + limits.open_due(tx, CHUNK)
     expired = sum(_expire(tx, table, state) for table, state in _EXPIRING)

@@ -10,9 +10,9 @@ import msgspec
 
 from longboat.brokers.sqlite.packing import as_json
 from longboat.brokers.sqlite.places import places
-from longboat.contract.inspector import Page
 from longboat.core import codec
-from longboat.core.job import Job, JobView, State
+from longboat.core.job import Job, State
+from longboat.core.views import JobView, Page
 from longboat.errors import ConfigError, Undecodable
 
 _LOOKED_AT = 1000

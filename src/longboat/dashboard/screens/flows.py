@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from longboat.client import flows
-from longboat.core.job import JobView, State
+from longboat.core.job import State
+from longboat.core.views import JobView
 from longboat.dashboard.ask import Ask, Page
 from longboat.dashboard.graph import HEIGHT, WIDTH, graph
 from longboat.dashboard.site import Site

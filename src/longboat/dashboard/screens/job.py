@@ -7,7 +7,8 @@ from typing import Any
 import msgspec
 
 from longboat.core.clock import SYSTEM
-from longboat.core.job import Failure, JobView, State
+from longboat.core.job import Failure, State
+from longboat.core.views import JobView
 from longboat.dashboard.ask import Ask, Page, Refused
 from longboat.dashboard.plain import decoded, masked, masked_text, pretty
 from longboat.dashboard.site import Site

@@ -8,7 +8,8 @@ from typing import Any
 
 import msgspec
 
-from longboat.core.job import JobView, State
+from longboat.core.job import State
+from longboat.core.views import JobView
 from longboat.dashboard.ask import Ask, Data, Page
 from longboat.dashboard.plain import asked, masked_text, one_line
 from longboat.dashboard.site import Site

@@ -6,8 +6,9 @@ import time
 
 import msgspec
 
-from longboat.contract.broker import LOST, Settlement
+from longboat.contract.broker import Settlement
 from longboat.core.job import FAILURES_KEPT, Dead, Done, Failure, Park, Release, Retry, State
+from longboat.core.reasons import WORKER_DIED
 from longboat.testing.conformance.clause import clause
 from longboat.testing.conformance.stage import BOOM, Stage, check, eventually, same, settle, some, take, take_all
 
@@ -79,7 +80,7 @@ def a_lapsed_lease_is_charged_if_started(on: Stage) -> None:
     back = take_all(other, 2)
     same([(each.attempt, each.worker_deaths) for each in back], [(2, 1), (1, 1)], "attempt and returns")
     failure = on.view(jobs[0].id).failures[-1]
-    same((failure.type, failure.attempt), (LOST, 1), "type and attempt of the failure recorded")
+    same((failure.type, failure.attempt), (WORKER_DIED, 1), "type and attempt of the failure recorded")
     check("host-7" in (failure.worker, failure.message), f"the failure does not name the worker: {failure}")
     same(on.view(jobs[1].id).failures, [], "its neighbour's failures")
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from longboat.contract.broker import UNDECODABLE, Consumer
+from longboat.contract.broker import Consumer
 from longboat.core.codec import encode_job
-from longboat.core.job import JobView, State
+from longboat.core.job import State
+from longboat.core.reasons import UNDECODABLE
+from longboat.core.views import JobView
 from longboat.testing.conformance.clause import clause
 from longboat.testing.conformance.stage import Stage, eventually, ids, job, nothing, same, take_all
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import time
 
-from longboat.contract.broker import CANCELLED, ENDED_KEPT, Lease, Settlement
+from longboat.contract.broker import ENDED_KEPT, Lease, Settlement
 from longboat.core.job import Cancelled, Dead, Done, Outcome, Park, Release, Retry, State
+from longboat.core.reasons import CANCELLED
 from longboat.testing.conformance.clause import clause
 from longboat.testing.conformance.stage import (
     BOOM,

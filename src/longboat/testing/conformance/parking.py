@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import time
 
-from longboat.contract.broker import UNKNOWN_TASK, Consumer
+from longboat.contract.broker import Consumer
 from longboat.core.job import Failure, Job, Park, State
+from longboat.core.reasons import UNKNOWN_TASK
 from longboat.testing.conformance.clause import clause
 from longboat.testing.conformance.stage import (
     Stage,

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import time
 
-from longboat.contract.broker import EXPIRED
 from longboat.core.job import Retry, State
+from longboat.core.reasons import EXPIRED
 from longboat.testing.conformance.clause import clause
 from longboat.testing.conformance.stage import (
     BOOM,

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import time
 
-from longboat.contract.broker import CANCELLED, Settlement
+from longboat.contract.broker import Settlement
 from longboat.contract.results import Listener
 from longboat.core.job import Cancelled, Dead, Done, Outcome, Result, Retry, State
+from longboat.core.reasons import CANCELLED
 from longboat.testing.conformance.clause import clause
 from longboat.testing.conformance.stage import (
     BOOM,

@@ -11,7 +11,8 @@ from typing import Any, Protocol, TypeVar
 
 from longboat.contract.broker import Broker, Consumer, Lease, Settlement, Token
 from longboat.contract.results import Listener
-from longboat.core.job import MESSAGE_VERSION, Done, Failure, Job, JobView, Outcome, State, new_id
+from longboat.core.job import MESSAGE_VERSION, Done, Failure, Job, Outcome, State, new_id
+from longboat.core.views import JobView
 
 T = TypeVar("T")
 

@@ -1,0 +1,132 @@
+"""What people see of a broker: jobs, limits, consumers, pages of jobs; and how a broker makes them of what it keeps."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+
+from longboat.core import codec
+from longboat.core.constraints import Constraints
+from longboat.core.job import Failure, Job, Result, State
+from longboat.errors import Undecodable
+
+
+class JobView(msgspec.Struct):
+    """A job as people see it. Times are wall-clock seconds since the epoch, None where they do not apply."""
+
+    id: str
+    state: State
+    queue: str
+    task: str
+    priority: int
+    attempts: int
+    """Attempts made so far, of those that count."""
+    payload: bytes
+    """The encoded arguments; of an undecodable message, its raw bytes."""
+    enqueued: float | None = None
+    due: float | None = None
+    """When a scheduled job may start."""
+    started: float | None = None
+    ended: float | None = None
+    worker: str | None = None
+    """Who holds it, while it runs."""
+    result: bytes | None = None
+    failures: list[Failure] = []
+    """Every failed attempt, oldest first, at most the newest FAILURES_KEPT."""
+    constraints: Constraints | None = None
+    headers: dict[str, str] = {}
+
+
+class ConsumerView(msgspec.Struct):
+    """A consumer as people see it."""
+
+    id: str
+    name: str
+    queues: list[str]
+    """Empty: every queue."""
+    running: int
+    """Leases it holds."""
+    deadline: float
+    """Wall-clock time at which its jobs come back unless it is heard from before."""
+
+
+class LimitView(msgspec.Struct):
+    """A limit's key as people see it."""
+
+    key: str
+    running: int
+    """Leases that count."""
+    holders: list[str]
+    """Ids of the leased jobs, at most ten."""
+    waiting: int
+    """Jobs it blocks that have not come back to their queue."""
+    started: int = 0
+    """Leases in the last `per` seconds, where starts are limited."""
+    opens: float | None = None
+    """Wall-clock time at which it has room again, when only time blocks it."""
+
+
+class Page(msgspec.Struct):
+    """Some jobs, and where to go on."""
+
+    jobs: list[JobView]
+    after: str | None
+    """Give this to the next call; None: that was all."""
+
+
+def job_or_none(message: bytes | None) -> Job | None:
+    """The job in a stored message; None where there is none, or it cannot be decoded."""
+    try:
+        return codec.decode_job(message) if message else None
+    except Undecodable:
+        return None
+
+
+def job_view(
+    job: Job | None,
+    message: bytes | None,
+    *,
+    id: str,
+    state: State,
+    queue: str,
+    attempts: int,
+    failures: list[Failure],
+    priority: int = 0,
+    due: float | None = None,
+    started: float | None = None,
+    ended: float | None = None,
+    worker: str | None = None,
+    result: bytes | None = None,
+) -> JobView:
+    """A view of what a broker keeps: the job, decoded, or None and the message as it is; and the facts kept beside it.
+
+    `priority` is where the job stands in its queue; it is shown only when the message does not tell.
+    """
+    return JobView(
+        id=id,
+        state=state,
+        queue=queue,
+        task=job.task if job else "",
+        priority=job.priority if job else priority,
+        attempts=attempts,
+        payload=job.payload if job else (message or b""),
+        enqueued=job.enqueued if job else None,
+        due=due,
+        started=started,
+        ended=ended,
+        worker=worker,
+        result=result,
+        failures=failures,
+        constraints=job.constraints if job else None,
+        headers=job.headers if job else {},
+    )
+
+
+def result_of(
+    id: str, state: State, *, value: bytes | None, failures: Sequence[Failure], task: str, attempts: int
+) -> Result:
+    """How a job ended: with its value if it succeeded, else with the last of its failures."""
+    if state is State.SUCCEEDED:
+        return Result(id, state, value, None, task, attempts)
+    return Result(id, state, None, failures[-1] if failures else None, task, attempts)

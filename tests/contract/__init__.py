@@ -1,0 +1,1 @@
+"""Tests of plain data and pure decisions."""
