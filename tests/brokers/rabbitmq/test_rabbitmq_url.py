@@ -30,12 +30,12 @@ def test_a_store_is_opened_beside_it(tmp_path: Path, write: object) -> None:
         assert isinstance(broker, RabbitmqBroker)
         there.kv.write("space", [Entry("key", b"value")])
         assert broker.kv.read("space", ["key"]) == [b"value"]
-        assert broker.missing < RabbitmqBroker.missing
+        assert broker.capabilities > RabbitmqBroker.capabilities
 
 
 def test_without_a_store_nothing_changes() -> None:
     with closing(connect("amqp://localhost/")) as broker:
-        assert broker.missing == RabbitmqBroker.missing
+        assert broker.capabilities == RabbitmqBroker.capabilities
 
 
 @pytest.mark.parametrize("store", ["memory://", "amqp://localhost/", "nowhere://", "store.db", ""])

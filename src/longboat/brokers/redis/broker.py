@@ -18,6 +18,7 @@ from longboat.brokers.redis.results import RedisResults
 from longboat.brokers.redis.server import Server, Value
 from longboat.brokers.redis.transfer import RedisTransfer
 from longboat.contract.broker import Token
+from longboat.contract.capabilities import WHOLE_CONTRACT, Capability
 from longboat.core import codec
 from longboat.core.clock import Clock
 from longboat.core.job import Failure, Job
@@ -44,7 +45,7 @@ class RedisBroker:
     Survives fork: the child opens its own connections.
     """
 
-    missing: frozenset[str] = frozenset()
+    capabilities = WHOLE_CONTRACT | {Capability.DIAGNOSE}
 
     def __init__(
         self,
