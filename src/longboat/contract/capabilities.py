@@ -51,8 +51,8 @@ class Capability(StrEnum):
     KV = "kv", "keep entries, which schedules, pauses, progress, logs and the records of workers are made of"
     TRANSFER = "transfer", "move jobs from and to other brokers"
     TIDY = "tidy", "do its housekeeping within a budget of time"
-    TRANSACTIONAL = "transactional", "put jobs within a database transaction of the caller"
-    DIAGNOSE = "diagnose", "examine its server for `longboat doctor`"
+    TRANSACTIONAL = "transactional", "put jobs within the transaction of a database connection of yours"
+    DIAGNOSE = "diagnose", "examine its store for `longboat doctor`"
     MIGRATE = "migrate", "plan and run the migrations of its store"
 
 

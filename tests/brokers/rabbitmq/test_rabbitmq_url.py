@@ -9,8 +9,9 @@ from urllib.parse import quote
 import pytest
 
 from longboat.brokers.rabbitmq import RabbitmqBroker
-from longboat.connect import connect, shown
+from longboat.connect import connect
 from longboat.contract.kv import Entry
+from longboat.core.urls import shown
 from longboat.errors import ConfigError
 
 
