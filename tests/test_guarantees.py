@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from longboat.brokers.rabbitmq import RabbitmqBroker
+from longboat.brokers.rabbitmq import capabilities
+from longboat.contract.capabilities import Capability
 from longboat.testing.conformance import CLAUSES
 from tests.rigs.harnesses import ADAPTERS
 from tools import guarantees
@@ -27,12 +28,6 @@ def test_every_broker_and_every_clause_is_told() -> None:
     assert sorted(told) == sorted(clause.name for clause in CLAUSES)
 
 
-def test_missing_clauses_exist() -> None:
-    known = {clause.name for clause in CLAUSES}
-    for broker, gone in guarantees.missing().items():
-        assert gone <= known, f"{broker} declares missing what is no clause: {sorted(gone - known)}"
-
-
 @pytest.mark.parametrize("broker", [broker for broker, gone in guarantees.missing().items() if gone])
 def test_what_is_missing_is_told_with_its_reason(broker: str) -> None:
     gone = guarantees.missing()[broker]
@@ -44,12 +39,11 @@ def test_what_is_missing_is_told_with_its_reason(broker: str) -> None:
 
 
 def test_a_clause_missing_without_a_reason_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    clause = next(clause for clause in CLAUSES if clause.name not in RabbitmqBroker.missing)
     before = guarantees.whole()
-    monkeypatch.setattr(RabbitmqBroker, "missing", RabbitmqBroker.missing | {clause.name})
-    with pytest.raises(LookupError, match=clause.name):
+    monkeypatch.setattr(capabilities, "CAPABILITIES", capabilities.CAPABILITIES - {Capability.PARKING})
+    with pytest.raises(LookupError, match="release_and_park_are_not_charged"):
         guarantees.whole()
-    monkeypatch.setattr(guarantees, "reasons", lambda _source: {"since I say so": [*RabbitmqBroker.missing]})
+    monkeypatch.setattr(capabilities, "LACKING", capabilities.LACKING | {Capability.PARKING: "since I say so"})
     assert guarantees.whole() != before
 
 

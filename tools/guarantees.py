@@ -6,41 +6,40 @@ its markers, `<!-- guarantees: short -->` or `<!-- guarantees: whole -->` and `<
 
 from __future__ import annotations
 
-import ast
 import inspect
-import itertools
 import re
 import sys
 from collections.abc import Collection, Iterator, Mapping
 from importlib import import_module
 from operator import attrgetter
 from pathlib import Path
-from types import ModuleType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+from longboat.contract.capabilities import Capability
 from longboat.testing.conformance import CLAUSES, SUBJECTS, Clause
+from longboat.testing.conformance.clause import missing as not_held
 
 HOME = "longboat.brokers"
 
 
 class Source(NamedTuple):
-    """Where a broker says what it does not keep."""
+    """Where a broker says what it can do."""
 
     package: str
-    declared: str
-    """The set of names of clauses, within the package."""
-    reasons: tuple[str, ...] = ()
-    """Modules of the package: the first that has a reason for a clause gives it."""
+    capabilities: str
+    """Within the package."""
+    reasons: str = ""
+    """Why it lacks the others, by capability: also within the package."""
 
 
 BROKERS = {
-    "memory": Source("memory", "MemoryBroker.missing"),
-    "SQLite": Source("sqlite", "SqliteBroker.missing"),
-    "manager": Source("manager", "ManagerBroker.missing"),
-    "Redis": Source("redis", "RedisBroker.missing"),
-    "PostgreSQL": Source("postgres", "PostgresBroker.missing"),
-    "RabbitMQ": Source("rabbitmq", "RabbitmqBroker.missing", ("missing",)),
-    "RabbitMQ with a store": Source("rabbitmq", "missing_stored.MISSING_WITH_STORE", ("missing_stored", "missing")),
+    "memory": Source("memory", "MemoryBroker.capabilities"),
+    "SQLite": Source("sqlite", "SqliteBroker.capabilities"),
+    "manager": Source("manager", "broker.WHOLE_CONTRACT"),
+    "Redis": Source("redis", "RedisBroker.capabilities"),
+    "PostgreSQL": Source("postgres", "PostgresBroker.capabilities"),
+    "RabbitMQ": Source("rabbitmq", "capabilities.CAPABILITIES", "capabilities.LACKING"),
+    "RabbitMQ with a store": Source("rabbitmq", "capabilities.WITH_STORE", "capabilities.LACKING_WITH_STORE"),
 }
 
 MARKED = re.compile(r"(<!-- guarantees: (short|whole) -->\n).*?(<!-- end of guarantees -->)", re.S)
@@ -63,30 +62,29 @@ def abouts() -> dict[str, str]:
 
 
 def missing() -> dict[str, frozenset[str]]:
-    """Names of clauses, by the title of the broker that declares them missing."""
-    return {broker: attrgetter(source.declared)(_package(source)) for broker, source in BROKERS.items()}
+    """Names of the clauses that a broker is not held to, by its title."""
+    return {
+        broker: frozenset(clause.name for clause in not_held(_found(source, source.capabilities)))
+        for broker, source in BROKERS.items()
+    }
 
 
 def reasons(source: Source) -> dict[str, list[str]]:
-    """The clauses that are declared missing, by their reason: the text below the set that names them."""
-    gone = set(attrgetter(source.declared)(_package(source)))
-    found = {}
-    for module in source.reasons:
-        body = ast.parse(inspect.getsource(import_module(f"{HOME}.{source.package}.{module}"))).body
-        for declared, below in itertools.pairwise(body):
-            match declared, below:
-                case ast.Assign(value=ast.Set() as names), ast.Expr(value=ast.Constant(value=str() as reason)):
-                    named = gone & set(ast.literal_eval(names))
-                    gone -= named
-                    if named:
-                        found[" ".join(reason.split())] = sorted(named)
-    return found
+    """The clauses that a broker is not held to, by the reason: that of the first thing it lacks and the clause needs."""
+    found: dict[str, list[str]] = {}
+    why: Mapping[Capability, str] = _found(source, source.reasons) if source.reasons else {}
+    for clause in sorted(not_held(_found(source, source.capabilities)), key=lambda clause: clause.name):
+        if reason := next((text for lacking, text in why.items() if lacking in clause.needs), ""):
+            found.setdefault(reason, []).append(clause.name)
+    return {reason: found[reason] for reason in dict.fromkeys(why.values()) if reason in found}
 
 
-def _package(source: Source) -> ModuleType:
-    for module in source.reasons:
-        import_module(f"{HOME}.{source.package}.{module}")
-    return import_module(f"{HOME}.{source.package}")
+def _found(source: Source, name: str) -> Any:
+    package = import_module(f"{HOME}.{source.package}")
+    for submodule in ("broker", "capabilities"):
+        if name.startswith(f"{submodule}."):
+            import_module(f"{HOME}.{source.package}.{submodule}")
+    return attrgetter(name)(package)
 
 
 def cell(clauses: Collection[Clause], gone: Collection[str]) -> str:

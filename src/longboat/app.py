@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, Self, TypeVar, overl
 
 from longboat.client.client import Client
 from longboat.client.enqueuer import ClientEnqueuer, Named
-from longboat.connect import DEFAULT_URL, connect, shown
+from longboat.connect import DEFAULT_URL, connect
 from longboat.contract.broker import Broker
 from longboat.core.clock import Duration
 from longboat.core.job import DEFAULT_KEEP, DEFAULT_QUEUE
 from longboat.core.retry import Backoff
+from longboat.core.urls import shown
 from longboat.errors import ConfigError
 from longboat.observe.events import Bus
 from longboat.observe.stream import Listening

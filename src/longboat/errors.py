@@ -62,7 +62,7 @@ class StoreTooNew(BrokerError):
 
 
 class Unsupported(BrokerError):
-    """This broker declares that it cannot do this; `Broker.missing` lists what it cannot."""
+    """This broker cannot do this; the message names brokers that can. `Broker.capabilities` lists what it can."""
 
 
 class EnqueueError(LongboatError):

@@ -8,6 +8,7 @@ import pytest
 
 from longboat.brokers.memory import MemoryBroker
 from longboat.contract.broker import Broker
+from longboat.contract.capabilities import Capability
 from longboat.testing.conformance import CLAUSES, Clause, run
 from longboat.testing.conformance.stage import limits
 from tests.conformance import (
@@ -68,7 +69,7 @@ def test_names_are_used_once_and_each_clause_states_its_promise() -> None:
 
 def test_run_reports_what_is_kept_broken_and_missing() -> None:
     def without_fields(broker: MemoryBroker) -> None:
-        broker.missing = frozenset({"evict_is_idempotent"})
+        broker.capabilities -= {Capability.EVICT}
 
     new: Callable[[], Sabotaged] = lambda: Sabotaged(SABOTAGES["higher_priority_comes_first"], without_fields)  # noqa: E731
     only = ["evict_is_idempotent", "higher_priority_comes_first", "a_token_names_one_put"]

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import unquote, urlsplit
 
 from longboat.cli.fail import BROKER, USAGE, CommandFailed
-from longboat.connect import DEFAULT_URL, connect, shown
+from longboat.connect import DEFAULT_URL, connect
+from longboat.core.urls import shown
 from longboat.errors import AppNotFound
 
 if TYPE_CHECKING:

@@ -122,7 +122,7 @@ def _serve(dashboard: object, app: Longboat, host: str, port: int, root: str, gu
         raise MissingExtra("the dashboard needs more packages: pip install 'longboat[web]'") from None
     import socket
 
-    from longboat.connect import shown
+    from longboat.core.urls import shown
 
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as listening:

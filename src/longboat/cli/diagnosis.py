@@ -14,14 +14,17 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import parse_qs, quote, urlsplit
 
 from longboat.cli.address import Address, sqlite_path
-from longboat.connect import DEFAULT_URL, REDIS, connect, shown
+from longboat.connect import DEFAULT_URL, connect
+from longboat.contract.capabilities import Capability, lacking
+from longboat.contract.optional import diagnosis
 from longboat.core.job import State
+from longboat.core.urls import shown
 from longboat.errors import AppNotFound, LongboatError
 
 if TYPE_CHECKING:
     from longboat.app import Longboat
     from longboat.contract.broker import Broker
-    from longboat.contract.inspector import Inspector
+    from longboat.core.views import ConsumerView
 
 LEAST_ROOM = 100_000_000
 """Free bytes on the disk of the jobs under which it is time to act."""
@@ -184,13 +187,18 @@ def _broker(findings: Findings, url: str) -> None:
     try:
         broker = connect(url)
         try:
-            if urlsplit(url).scheme in REDIS and not _redis(findings, broker):
+            if not _examined(findings, broker):
                 findings.facts["broker"] = "cannot be worked with, see below"
+                return
+            if lacks := lacking(broker):
+                findings.facts["cannot"] = [each.sentence for each in lacks]
+            if not {Capability.COUNTS, Capability.QUEUE_LENGTHS} & broker.capabilities:
+                findings.facts["broker"] = "not asked: it cannot count jobs"
                 return
             began = time.monotonic()
             broker.inspector.counts()
             findings.facts["broker"] = f"answered in {(time.monotonic() - began) * 1000:.1f} ms"
-            _contents(findings, broker.inspector)
+            _contents(findings, broker)
         finally:
             broker.close()
     except LongboatError as error:
@@ -199,35 +207,25 @@ def _broker(findings: Findings, url: str) -> None:
         findings.alarm(what, advice)
 
 
-def _redis(findings: Findings, broker: Broker) -> bool:
-    """Whether the server can be worked with."""
-    from longboat.brokers.redis import RedisBroker
-    from longboat.brokers.redis.doctor import look
-
-    assert isinstance(broker, RedisBroker)
-    report = look(broker)
+def _examined(findings: Findings, broker: Broker) -> bool:
+    """Whether the broker's store can be worked with, as far as the broker can tell."""
+    report = diagnosis(broker)
+    if report is None:
+        return True
     findings.facts.update(report.facts)
     findings.problems += [Problem(*finding) for finding in report.findings]
     return not report.serious
 
 
-def _contents(findings: Findings, inspector: Inspector) -> None:
+def _contents(findings: Findings, broker: Broker) -> None:
     queues: dict[str, dict[str, int]] = {}
     totals = dict.fromkeys(State, 0)
-    for (queue, state), number in sorted(inspector.counts().items()):
+    for (queue, state), number in sorted(broker.inspector.counts().items()):
         queues.setdefault(queue, {})[state.value] = number
         totals[state] += number
     findings.facts["queues"] = queues
-    workers = inspector.consumers()
-    findings.facts["workers"] = [
-        f"{worker.name or worker.id}: {', '.join(worker.queues) or 'every queue'}, {worker.running} running"
-        for worker in workers
-    ]
-    served = {queue for worker in workers for queue in worker.queues}
-    everywhere = any(not worker.queues for worker in workers)
-    idle = [queue for queue, states in queues.items() if states.get("ready") and not everywhere and queue not in served]
-    if idle:
-        findings.warn(f"no worker takes jobs of {', '.join(idle)}, and some are ready", "Start one: `longboat worker`.")
+    if Capability.CONSUMERS in broker.capabilities:
+        _workers(findings, broker.inspector.consumers(), [queue for queue, states in queues.items() if states.get("ready")])
     if totals[State.WAITING]:
         findings.warn(
             f"{totals[State.WAITING]:,} jobs wait for a worker that knows their task",
@@ -235,3 +233,15 @@ def _contents(findings: Findings, inspector: Inspector) -> None:
         )
     if totals[State.DEAD]:
         findings.warn(f"{totals[State.DEAD]:,} jobs are dead", "See `longboat dead list`; `longboat dead retry` revives.")
+
+
+def _workers(findings: Findings, workers: list[ConsumerView], busy: list[str]) -> None:
+    """`busy`: queues with jobs that are ready."""
+    findings.facts["workers"] = [
+        f"{worker.name or worker.id}: {', '.join(worker.queues) or 'every queue'}, {worker.running} running"
+        for worker in workers
+    ]
+    served = {queue for worker in workers for queue in worker.queues}
+    idle = [queue for queue in busy if queue not in served]
+    if idle and all(worker.queues for worker in workers):
+        findings.warn(f"no worker takes jobs of {', '.join(idle)}, and some are ready", "Start one: `longboat worker`.")

@@ -22,15 +22,16 @@ def command(plan: bool, sql: bool, url: str | None) -> None:
     longboat migrate --sql | psql -1 database
     """
     from longboat.cli.address import opened
+    from longboat.contract.optional import migrations
 
     with opened(url) as broker:
-        migrations = getattr(broker, "migrations", None)
-        if migrations is None:
+        its_migrations = migrations(broker)
+        if its_migrations is None:
             click.echo(
                 "" if sql else "nothing to migrate: this broker's store is brought up to date by who opens it", nl=not sql
             )
             return
-        its, newest, script = migrations.plan()
+        its, newest, script = its_migrations.plan()
         if sql:
             click.echo(script, nl=False)
         elif its == newest:
@@ -40,5 +41,5 @@ def command(plan: bool, sql: bool, url: str | None) -> None:
             if plan:
                 click.echo(f"would make {what}" if not its else f"would go from {what}")
                 return
-            migrations.run()
+            its_migrations.run()
             click.echo(f"made {what}" if not its else f"went from {what}")

@@ -120,7 +120,7 @@ def _tell(end: Channel, url: str, consumer: str) -> None:
 
 
 def _worker(app: Any, settings: WorkerOptions) -> Worker:
-    from longboat.connect import shown
+    from longboat.core.urls import shown
     from longboat.worker.worker import Worker
 
     enqueued = app.client.enqueue_events.counts

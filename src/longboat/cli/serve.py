@@ -54,7 +54,8 @@ def command(bind: tuple[str, int], store: str, authkey_file: str | None, as_json
 
     Exit status: 0 after a stop, 2 wrong usage, 4 the address or the store cannot be had.
     """
-    from longboat.connect import connect, shown
+    from longboat.connect import connect
+    from longboat.core.urls import shown
 
     key = _key(bind[0], authkey_file)
     broker = connect(store)

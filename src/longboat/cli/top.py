@@ -40,7 +40,7 @@ def command(every: float, once: bool, url: str | None) -> None:
     is written, each time anew.
     """
     from longboat.cli.address import address, opened
-    from longboat.connect import shown
+    from longboat.core.urls import shown
 
     with opened(url) as broker:
         looks = _looks(broker, shown(address(url).url), max(every, 0.2), once)

@@ -15,6 +15,7 @@ from longboat.client.outbox import Outbox
 from longboat.client.progress_bar import bar
 from longboat.client.unique import put_unique
 from longboat.contract.broker import Broker
+from longboat.contract.optional import transactional
 from longboat.core import codec
 from longboat.core.clock import SYSTEM, Duration, seconds
 from longboat.core.constraints import Constraints
@@ -99,14 +100,12 @@ class Client:
 
         Raises Unsupported by brokers that keep their jobs elsewhere.
         """
-        put_within = getattr(self.broker, "put_within", None)
-        if put_within is None:
-            raise Unsupported("using(connection=…): this broker does not keep its jobs in the database of the connection")
+        store = transactional(self.broker)
         handles: list[Handle[Any]] = []
         for batch in batches:
             for job in batch:
                 check_size(job)
-            new = set(put_within(connection, batch))
+            new = set(store.put_within(connection, batch))
             handles += [self._handle(job, kind, job.id in new) for job in batch]
         return handles
 

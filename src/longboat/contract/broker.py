@@ -39,6 +39,7 @@ from typing import Protocol
 
 import msgspec
 
+from longboat.contract.capabilities import Capability
 from longboat.contract.inspector import Inspector
 from longboat.contract.kv import KV
 from longboat.contract.results import ResultStore
@@ -138,8 +139,10 @@ class Consumer(Protocol):
 class Broker(Protocol):
     """Keeps jobs safe and hands them out."""
 
-    missing: frozenset[str]
-    """Names of the conformance clauses that this broker cannot keep (empty for most)."""
+    @property
+    def capabilities(self) -> frozenset[Capability]:
+        """What it can do beyond its verbs. A call that needs another one raises Unsupported."""
+        ...
 
     @property
     def results(self) -> ResultStore: ...

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from longboat.app import Longboat
-from longboat.connect import shown
+from longboat.core.urls import shown
 from longboat.errors import ConfigError, MissingExtra
 
 if TYPE_CHECKING:

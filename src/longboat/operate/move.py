@@ -14,6 +14,7 @@ from urllib.parse import parse_qsl, urlencode, urlsplit
 import msgspec
 
 from longboat.contract.broker import FORGOTTEN_AFTER, Broker
+from longboat.contract.capabilities import Capability
 from longboat.contract.transfer import ExportedJob
 from longboat.core.clock import SYSTEM
 from longboat.core.job import DEFAULT_QUEUE, State, new_id, order_of
@@ -70,7 +71,7 @@ def movable(broker: Broker, queues: Collection[str] = ()) -> dict[State, int]:
 
 def _counts(broker: Broker) -> bool:
     """Whether it can tell how many jobs it has; else they are looked at one by one."""
-    return "counts_are_exact" not in broker.missing
+    return Capability.EXACT_COUNTS in broker.capabilities
 
 
 def _pages(broker: Broker, state: State, queue: str | None) -> Iterator[list[JobView]]:
@@ -108,7 +109,7 @@ def move(
     refuse_same(source, destination)
     done = Moved()
     names: Sequence[str | None] = queues or [None]
-    limits = "a_limit_goes_with_its_job" not in destination.missing
+    limits = Capability.LIMITS in destination.capabilities
     _resume(source, destination, to, done, advance)
     for _ in range(_ROUNDS):
         before = done.moved + done.known

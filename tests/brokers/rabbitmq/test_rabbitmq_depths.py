@@ -6,8 +6,9 @@ import pytest
 
 from longboat.brokers.rabbitmq.management import MANY, Depth, Depths, queue_of
 from longboat.brokers.rabbitmq.names import Names, address
-from longboat.connect import connect, shown
+from longboat.connect import connect
 from longboat.core.job import State
+from longboat.core.urls import shown
 from longboat.errors import ConfigError
 
 NAMES = Names("p")

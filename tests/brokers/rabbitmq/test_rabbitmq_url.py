@@ -9,8 +9,9 @@ from urllib.parse import quote
 import pytest
 
 from longboat.brokers.rabbitmq import RabbitmqBroker
-from longboat.connect import connect, shown
+from longboat.connect import connect
 from longboat.contract.kv import Entry
+from longboat.core.urls import shown
 from longboat.errors import ConfigError
 
 
@@ -30,12 +31,12 @@ def test_a_store_is_opened_beside_it(tmp_path: Path, write: object) -> None:
         assert isinstance(broker, RabbitmqBroker)
         there.kv.write("space", [Entry("key", b"value")])
         assert broker.kv.read("space", ["key"]) == [b"value"]
-        assert broker.missing < RabbitmqBroker.missing
+        assert broker.capabilities > RabbitmqBroker.capabilities
 
 
 def test_without_a_store_nothing_changes() -> None:
     with closing(connect("amqp://localhost/")) as broker:
-        assert broker.missing == RabbitmqBroker.missing
+        assert broker.capabilities == RabbitmqBroker.capabilities
 
 
 @pytest.mark.parametrize("store", ["memory://", "amqp://localhost/", "nowhere://", "store.db", ""])

@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from longboat.brokers.redis import RedisBroker
-from longboat.brokers.redis.doctor import Finding, Report, look, memory, version
+from longboat.brokers.redis.doctor import look, memory, version
+from longboat.contract.optional import Finding, Report
 from longboat.core.clock import SYSTEM, Clock
 from longboat.testing.clock import FakeClock
 from tests.rigs.servers.process import HOST, free_ports
@@ -42,7 +43,7 @@ def start(tmp_path: Path) -> Iterator[Start]:
 def looked(url: str, clock: Clock = SYSTEM) -> Report:
     broker = RedisBroker(url, timeout=1.0)
     try:
-        return look(broker, clock)
+        return look(broker._server, clock)
     finally:
         broker.close()
 
@@ -190,8 +191,8 @@ def test_something_else_answers_there() -> None:
 def test_without_hiredis(tmp_path: Path, start: Start) -> None:
     (tmp_path / "hiredis.py").write_text("raise ImportError('none')\n")
     code = (
-        "from longboat.connect import connect\nfrom longboat.brokers.redis.doctor import look\n"
-        f"broker = connect({start().url!r})\nprint(look(broker).findings)\nbroker.close()\n"
+        "from longboat.connect import connect\n"
+        f"broker = connect({start().url!r})\nprint(broker.diagnose().findings)\nbroker.close()\n"
     )
     done = subprocess.run([sys.executable, "-c", code], env={"PYTHONPATH": str(tmp_path)}, capture_output=True, text=True)
     assert done.stderr == ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import os
 from collections.abc import Collection, Iterator, Sequence
@@ -14,6 +15,7 @@ from longboat.brokers.manager.kv import ManagerKV
 from longboat.brokers.manager.results import ManagerResults
 from longboat.brokers.manager.transfer import ManagerTransfer
 from longboat.contract.broker import Token
+from longboat.contract.capabilities import WHOLE_CONTRACT, Capability
 from longboat.core.job import Failure, Job
 
 
@@ -24,8 +26,6 @@ class ManagerBroker:
     machine decides. Survives fork: the child opens its own connections.
     """
 
-    missing: frozenset[str] = frozenset()
-
     def __init__(self, host: str, port: int, *, authkey: bytes, timeout: float = 2.0) -> None:
         where = f"manager://[{host}]:{port}" if ":" in host else f"manager://{host}:{port}"
         self._calls = Calls((host, port), authkey, timeout, where)
@@ -34,6 +34,12 @@ class ManagerBroker:
         self.inspector = ManagerInspector(self._calls)
         self.transfer = ManagerTransfer(self._calls)
         self.kv = ManagerKV(self._calls)
+
+    @functools.cached_property
+    def capabilities(self) -> frozenset[Capability]:
+        """Those of the store behind the server. Raises BrokerUnavailable, the first time."""
+        served = self._calls.call(wire.CAPABILITIES)
+        return frozenset(each for each in WHOLE_CONTRACT if each in served)
 
     def put(self, jobs: Sequence[Job], *, token: Token | None = None) -> list[str]:
         if not jobs:

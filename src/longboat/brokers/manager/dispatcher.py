@@ -66,8 +66,8 @@ class Dispatcher:
 
     # --- callers and workers
 
-    def _missing(self) -> list[str]:
-        return sorted(self._broker.missing)
+    def _capabilities(self) -> list[str]:
+        return sorted(self._broker.capabilities)
 
     def _put(self, jobs: Sequence[Job], client: str, number: int) -> list[str]:
         return self._broker.put(jobs, token=(client, number))

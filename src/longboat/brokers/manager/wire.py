@@ -115,7 +115,7 @@ EXPORT = Verb[list[ExportedJob]]("export_jobs", tuple[str, _Ids], list[ExportedJ
 UNCONFIRMED = Verb[_Ids]("unconfirmed", tuple[()], _Ids)
 IMPORT = Verb[_Ids]("import_jobs", tuple[str, list[ExportedJob]], _Ids)
 CONFIRM = Verb[None]("confirm", tuple[str], None)
-MISSING = Verb[_Ids]("missing", tuple[()], _Ids)
+CAPABILITIES = Verb[_Ids]("capabilities", tuple[()], _Ids)
 VERBS = {each.name: each for each in list(globals().values()) if isinstance(each, Verb)}
 
 

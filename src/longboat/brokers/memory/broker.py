@@ -10,6 +10,7 @@ from longboat.brokers.memory.shelf import Shelf
 from longboat.brokers.memory.store import Holder, Record, Store
 from longboat.brokers.memory.transfer import MemoryTransfer
 from longboat.contract.broker import Lease, Pulse, Settlement, Token
+from longboat.contract.capabilities import WHOLE_CONTRACT
 from longboat.contract.inspector import Inspector
 from longboat.contract.kv import KV
 from longboat.contract.results import ResultStore
@@ -27,7 +28,7 @@ PRUNED_AT_ONCE = 1000
 class MemoryBroker:
     """Keeps jobs in this process, and loses them with it. For tests, and for a worker inside a program."""
 
-    missing: frozenset[str] = frozenset()
+    capabilities = WHOLE_CONTRACT
 
     def __init__(self, *, clock: Clock = SYSTEM) -> None:
         self._store = Store(clock)

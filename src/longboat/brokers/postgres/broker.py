@@ -21,6 +21,7 @@ from longboat.brokers.postgres.transaction import NOW
 from longboat.brokers.postgres.transfer import PostgresTransfer
 from longboat.brokers.postgres.within import driver_connection
 from longboat.contract.broker import Token
+from longboat.contract.capabilities import WHOLE_CONTRACT, Capability
 from longboat.core.clock import Clock
 from longboat.core.job import Failure, Job
 
@@ -36,7 +37,7 @@ class PostgresBroker:
     Survives fork: the child opens its own connections.
     """
 
-    missing: frozenset[str] = frozenset()
+    capabilities = WHOLE_CONTRACT | {Capability.TRANSACTIONAL, Capability.MIGRATE}
 
     def __init__(
         self,

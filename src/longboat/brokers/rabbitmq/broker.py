@@ -13,14 +13,13 @@ from collections.abc import Callable, Collection, Sequence
 import pika  # type: ignore[import-untyped]
 
 from longboat.brokers.rabbitmq import envelope
+from longboat.brokers.rabbitmq.capabilities import CAPABILITIES, WITH_STORE, unsupported
 from longboat.brokers.rabbitmq.consumer import RabbitmqConsumer
 from longboat.brokers.rabbitmq.holding import evict
 from longboat.brokers.rabbitmq.inspector import RabbitmqInspector
 from longboat.brokers.rabbitmq.link import Link, Message, Unroutable
 from longboat.brokers.rabbitmq.lookup import StoredInspector
 from longboat.brokers.rabbitmq.management import Depths, Management
-from longboat.brokers.rabbitmq.missing import MISSING, NoKV, NoResults, unsupported
-from longboat.brokers.rabbitmq.missing_stored import MISSING_WITH_STORE
 from longboat.brokers.rabbitmq.names import LONGEST, Names, units_of
 from longboat.brokers.rabbitmq.results import RabbitmqResults
 from longboat.brokers.rabbitmq.stored import Stored
@@ -28,6 +27,7 @@ from longboat.brokers.rabbitmq.stored_consumer import StoredConsumer
 from longboat.brokers.rabbitmq.topology import Topology
 from longboat.brokers.rabbitmq.transfer import RabbitmqTransfer
 from longboat.contract.broker import Broker, Token
+from longboat.contract.capabilities import Capability, absent
 from longboat.contract.inspector import Inspector
 from longboat.contract.kv import KV
 from longboat.contract.results import ResultStore
@@ -52,7 +52,7 @@ class RabbitmqBroker:
     `timeout`: seconds that a call may take. Survives fork: the child opens its own connections.
     """
 
-    missing: frozenset[str] = MISSING
+    capabilities = CAPABILITIES
 
     def __init__(
         self,
@@ -85,21 +85,16 @@ class RabbitmqBroker:
         self.queues = {DEFAULT_QUEUE}
         """Those that this client has used, and the usual one: a server tells nobody but its managers what queues it has."""
         self._management = None if management is None else self._manager(management)
-        self.results: ResultStore = NoResults()
-        self.kv: KV = NoKV()
+        self.results: ResultStore = absent(unsupported(Capability.RESULTS))
+        self.kv: KV = absent(unsupported(Capability.KV))
         self.inspector: Inspector = RabbitmqInspector(self)
+        self.transfer: Transfer = absent(unsupported(Capability.TRANSFER))
         self._stored: Stored | None = None
         if store is not None:
             self._stored = stored = Stored(self, store)
-            self.missing = MISSING_WITH_STORE
+            self.capabilities = WITH_STORE
             self.results, self.kv = RabbitmqResults(self, stored), store.kv
-            self.inspector = StoredInspector(self, stored)
-
-    @property
-    def transfer(self) -> Transfer:
-        if self._stored is None:
-            raise unsupported("moving jobs from and to other brokers (it needs a store: give results=)")
-        return RabbitmqTransfer(self, self._stored)
+            self.inspector, self.transfer = StoredInspector(self, stored), RabbitmqTransfer(self, stored)
 
     def _manager(self, url: str) -> Management:
         login, vhost = self._parameters.credentials, self._parameters.virtual_host
@@ -146,7 +141,7 @@ class RabbitmqBroker:
             link.publish(gone.messages)
 
     def put(self, jobs: Sequence[Job], *, token: Token | None = None) -> list[str]:
-        """As every broker's; without a store nothing is known of earlier puts, neither ids nor tokens (see `missing`)."""
+        """As every broker's; without a store nothing is known of earlier puts, neither ids nor tokens."""
         unique = {job.id: job for job in jobs}
         if not unique:
             return []
@@ -154,7 +149,7 @@ class RabbitmqBroker:
         self._check_constraints(unique.values())
         longest = max(job.delay for job in unique.values())
         if longest > LONGEST:
-            raise unsupported(f"a delay above {LONGEST:.0f} s")
+            raise unsupported(Capability.LONG_DELAYS, f"delay a job for more than {LONGEST:.0f} s")
         for queue in {job.queue for job in unique.values() if job.expires is not None}:
             self.prepare(queue, longest)  # its time runs from the put, not from when its queues were made
         if self._stored is not None:
@@ -170,9 +165,9 @@ class RabbitmqBroker:
     def _check_constraints(self, jobs: Collection[Job]) -> None:
         for constraints in filter(None, (job.constraints for job in jobs)):
             if constraints.limits or constraints.fairness_key:
-                raise unsupported("a job that has limits or turns")
+                raise unsupported(Capability.LIMITS if constraints.limits else Capability.FAIRNESS)
             if constraints.after and self._stored is None:
-                raise unsupported("a job that comes after others (it needs a store: ?results=redis://…)")
+                raise unsupported(Capability.DEPENDENCIES)
 
     def tell(self, exchange: str, key: str, body: bytes) -> None:
         """Whoever listens just now; a message that does not arrive is not missed for long."""
@@ -200,7 +195,8 @@ class RabbitmqBroker:
     ) -> RabbitmqConsumer:
         """Its connection's heartbeat is half the lease, so that the server notices a frozen worker soon after the lease."""
         if not queues:
-            raise unsupported("a consumer of every queue (name the queues: longboat worker --queues default)")
+            what = "serve a worker that names no queues (name them: longboat worker --queues default)"
+            raise unsupported(Capability.EVERY_QUEUE, what)
         self.queues.update(queues)
         link = self.link("longboat-rabbitmq-consumer", heartbeat=max(LEAST_HEARTBEAT, int(min(lease, 120.0) / 2)))
         try:

@@ -18,6 +18,8 @@ from longboat.brokers.redis.results import RedisResults
 from longboat.brokers.redis.server import Server, Value
 from longboat.brokers.redis.transfer import RedisTransfer
 from longboat.contract.broker import Token
+from longboat.contract.capabilities import WHOLE_CONTRACT, Capability
+from longboat.contract.optional import Report
 from longboat.core import codec
 from longboat.core.clock import Clock
 from longboat.core.job import Failure, Job
@@ -44,7 +46,7 @@ class RedisBroker:
     Survives fork: the child opens its own connections.
     """
 
-    missing: frozenset[str] = frozenset()
+    capabilities = WHOLE_CONTRACT | {Capability.DIAGNOSE}
 
     def __init__(
         self,
@@ -123,6 +125,11 @@ class RedisBroker:
     def evict(self, consumer: str, failure: Failure) -> int:
         count: int = self._server.call("dismiss", consumer, codec.encode_failures([failure])[1:])
         return count
+
+    def diagnose(self) -> Report:
+        from longboat.brokers.redis import doctor  # for who asks only
+
+        return doctor.look(self._server)
 
     def close(self) -> None:
         self._server.close()

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 from redis import exceptions
 from redis.utils import HIREDIS_AVAILABLE
 
-from longboat.brokers.redis.broker import RedisBroker
 from longboat.brokers.redis.server import Server, Value
+from longboat.contract.optional import Report
 from longboat.core.clock import SYSTEM, Clock
 from longboat.errors import BrokerError
 
@@ -20,35 +20,9 @@ SKEW = 1.0
 _MEANT = {"redis", "valkey"}
 
 
-class Finding(NamedTuple):
-    """Something to do something about; with a serious one no job gets through."""
-
-    what: str
-    advice: str
-    serious: bool = False
-
-
-class Report:
-    """What was found, in the order of looking."""
-
-    def __init__(self) -> None:
-        self.facts: dict[str, str] = {}
-        self.findings: list[Finding] = []
-
-    @property
-    def serious(self) -> bool:
-        return any(finding.serious for finding in self.findings)
-
-    def warn(self, what: str, advice: str) -> None:
-        self.findings.append(Finding(what, advice))
-
-    def alarm(self, what: str, advice: str) -> None:
-        self.findings.append(Finding(what, advice, serious=True))
-
-
-def look(broker: RedisBroker, clock: Clock = SYSTEM) -> Report:
+def look(server: Server, clock: Clock = SYSTEM) -> Report:
     """Look at the driver here, and at the server. A server that gives no answer is a finding as well."""
-    report, server = Report(), broker._server
+    report = Report()
     driver(report, HIREDIS_AVAILABLE)
     try:
         told = _asked(server, "INFO")

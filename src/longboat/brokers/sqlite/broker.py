@@ -15,6 +15,7 @@ from longboat.brokers.sqlite.store import Store, Synchronous
 from longboat.brokers.sqlite.transfer import SqliteTransfer
 from longboat.brokers.sqlite.wake import CONSUMER, LISTENER, Ringer
 from longboat.contract.broker import Token
+from longboat.contract.capabilities import WHOLE_CONTRACT
 from longboat.core.clock import SYSTEM, Clock
 from longboat.core.job import Failure, Job
 
@@ -27,7 +28,7 @@ class SqliteBroker:
     Survives fork: the child opens its own connections.
     """
 
-    missing: frozenset[str] = frozenset()
+    capabilities = WHOLE_CONTRACT
 
     def __init__(
         self,

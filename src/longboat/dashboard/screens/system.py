@@ -7,6 +7,7 @@ import platform
 import re
 
 from longboat import __version__
+from longboat.contract.capabilities import lacking
 from longboat.core.memory import resident
 from longboat.dashboard import audit
 from longboat.dashboard.ask import Ask, Page
@@ -21,7 +22,7 @@ def screen(site: Site, ask: Ask) -> Page:  # noqa: ARG001
     facts = [
         ("Broker", site.url),
         ("Adapter", type(broker).__name__),
-        ("Cannot do", ", ".join(sorted(broker.missing)) or "nothing is missing"),
+        ("Cannot do", "; ".join(each.sentence for each in lacking(broker)) or "nothing is missing"),
         ("Longboat", __version__),
         ("Python", platform.python_version()),
         ("This process", f"{platform.node()}:{os.getpid()}"),

@@ -7,7 +7,7 @@
 
     print(run(New))
 
-A clause that the broker names in `missing` is not run, and the report says so.
+A clause that needs what the broker does not declare (`Broker.capabilities`) is not run, and the report says so.
 """
 
 from longboat.testing.conformance import (

@@ -6,6 +6,7 @@ import time
 from typing import Any
 
 from longboat.contract.broker import Consumer, Settlement
+from longboat.contract.capabilities import Capability
 from longboat.core.constraints import Constraints
 from longboat.core.job import Cancelled, Dead, Done, Job, Release, Retry, State
 from longboat.errors import UnknownParent
@@ -28,6 +29,9 @@ from longboat.testing.conformance.stage import (
     timed,
 )
 
+NEEDS = {Capability.DEPENDENCIES}
+"""Of every clause here."""
+
 
 def follower(*parents: Job, **fields: Any) -> Job:
     return job(constraints=Constraints(after=[parent.id for parent in parents]), **fields)
@@ -38,7 +42,7 @@ def _finish(consumer: Consumer, *results: bytes) -> None:
         settle(consumer, take(consumer), Done(result))
 
 
-@clause
+@clause(needs={Capability.LOOKUP, Capability.COUNTS})
 def a_job_waits_for_its_parents(on: Stage) -> None:
     """A job after others waits until the last of them has succeeded, and counts as waiting."""
     parents = some(2)
@@ -67,7 +71,7 @@ def a_lease_tells_the_results_of_the_parents(on: Stage) -> None:
     same((lease.job, list(lease.inputs)), (child, [b"\x03", b"\x01", b"\x02", b"\x01"]), "the lease")
 
 
-@clause
+@clause(needs={Capability.DEAD_JOBS, Capability.EVICT})
 def results_of_parents_come_with_every_attempt(on: Stage) -> None:
     """A job after others gets its parents' results again with a retry, a release, a revival, and after its worker died."""
     parent = job(keep=0.0)
@@ -86,7 +90,7 @@ def results_of_parents_come_with_every_attempt(on: Stage) -> None:
     same(list(take(on.consumer()).inputs), [b"\x07"], "inputs after its worker died")
 
 
-@clause
+@clause(needs={Capability.LOOKUP})
 def a_parent_may_have_succeeded_before(on: Stage) -> None:
     """A job put after one that has succeeded already is ready at once, with its result."""
     done, waiting = on.ended(Done(b"\x05")), job(queue="later")
@@ -99,7 +103,7 @@ def a_parent_may_have_succeeded_before(on: Stage) -> None:
     same(list(take(on.consumer()).inputs), [b"\x05", b"\x06"], "its inputs")
 
 
-@clause
+@clause(needs={Capability.LOOKUP, Capability.TOKENS})
 def a_job_after_an_unknown_one_is_refused(on: Stage) -> None:
     """A job after one that is neither here nor before it in the batch raises UnknownParent, and nothing is stored."""
     stranger, other = job(), job()
@@ -114,7 +118,7 @@ def a_job_after_an_unknown_one_is_refused(on: Stage) -> None:
     same(on.state(other.id), State.READY, "its state")
 
 
-@clause
+@clause(needs={Capability.TOKENS})
 def a_put_with_parents_can_be_tried_again(on: Stage) -> None:
     """A put with its token is known also when the parents have ended and are forgotten since."""
     parent = job(keep=0.0)
@@ -131,7 +135,7 @@ def a_put_with_parents_can_be_tried_again(on: Stage) -> None:
     nothing(consumer)
 
 
-@clause
+@clause(needs={Capability.LOOKUP, Capability.DEAD_JOBS})
 def a_dead_parent_leaves_its_followers_waiting(on: Stage) -> None:
     """When a parent is dead or cancelled the job waits on; when it is revived and succeeds the job is ready."""
     parent, other = some(2)
@@ -147,7 +151,7 @@ def a_dead_parent_leaves_its_followers_waiting(on: Stage) -> None:
     same((lease.job.id, list(lease.inputs)), (child.id, [b"\x09"]), "received after the revival")
 
 
-@clause
+@clause(needs={Capability.LOOKUP})
 def a_follower_s_delay_counts_from_its_parents_end(on: Stage) -> None:
     """The delay of a job after others counts from the success of the last of them."""
     parent = job()
@@ -162,7 +166,7 @@ def a_follower_s_delay_counts_from_its_parents_end(on: Stage) -> None:
     check(time.monotonic() - began >= 0.28, "the delay was too short")
 
 
-@clause
+@clause(needs={Capability.LOOKUP, Capability.CANCEL, Capability.EXPIRY, Capability.PURGE})
 def a_follower_can_be_cancelled_and_expires(on: Stage) -> None:
     """A waiting job can be cancelled and expires by its put's time; its parent's success changes nothing then."""
     parent = job()
@@ -234,7 +238,7 @@ def a_chain_goes_step_by_step(on: Stage) -> None:
         settle(consumer, lease, Done(bytes([place])))
 
 
-@clause
+@clause(needs={Capability.LOOKUP})
 def a_view_tells_a_job_s_ties(on: Stage) -> None:
     """A view has the job's ties and headers."""
     parent = job()

@@ -7,6 +7,7 @@ import time
 import msgspec
 
 from longboat.contract.broker import Settlement
+from longboat.contract.capabilities import Capability
 from longboat.core.job import FAILURES_KEPT, Dead, Done, Failure, Park, Release, Retry, State
 from longboat.core.reasons import WORKER_DIED
 from longboat.testing.conformance.clause import clause
@@ -28,14 +29,14 @@ def attempts_count_from_one(on: Stage) -> None:
     same(numbers, [(1, 0), (2, 1), (3, 2)], "attempts, and failures recorded, as leased")
 
 
-@clause
+@clause(needs={Capability.LOOKUP, Capability.DEAD_JOBS})
 def done_retry_and_dead_are_charged(on: Stage) -> None:
     """Done, Retry and Dead charge the attempt, noted as started or not."""
     for outcome in (Done(b""), Retry(60.0, BOOM), Dead(BOOM)):
         same(on.view(on.ended(outcome).id).attempts, 1, f"attempts after {type(outcome).__name__}")
 
 
-@clause
+@clause(needs={Capability.PARKING})
 def release_and_park_are_not_charged(on: Stage) -> None:
     """Release and Park charge nothing and record no failure, even of a lease that was noted as started."""
     on.put(*some(2))
@@ -46,7 +47,7 @@ def release_and_park_are_not_charged(on: Stage) -> None:
     same([(each.attempt, each.worker_deaths, each.failures) for each in back], [(1, 0, 0)] * 2, "attempt, returns, failures")
 
 
-@clause
+@clause(needs={Capability.EVICT, Capability.STARTS, Capability.DEATHS, Capability.LOOKUP, Capability.PLACE})
 def an_evict_charges_started_leases_only(on: Stage) -> None:
     """Of a dead worker's leases those noted as started are charged, with the Failure given and its attempt filled in;
     all come back with `returns` one higher."""
@@ -66,7 +67,7 @@ def an_evict_charges_started_leases_only(on: Stage) -> None:
     same([failure.type for failure in on.view(jobs[0].id).failures], [BOOM.type], "its neighbour's failures")
 
 
-@clause
+@clause(needs={Capability.STARTS, Capability.DEATHS, Capability.LOOKUP})
 def a_lapsed_lease_is_charged_if_started(on: Stage) -> None:
     """When heartbeats stop, started leases are charged with a Failure "longboat.WorkerDied" that names the worker;
     all come back with `returns` one higher."""
@@ -85,7 +86,7 @@ def a_lapsed_lease_is_charged_if_started(on: Stage) -> None:
     same(on.view(jobs[1].id).failures, [], "its neighbour's failures")
 
 
-@clause
+@clause(needs={Capability.EVICT, Capability.STARTS, Capability.LOOKUP})
 def a_settled_lease_is_not_charged_again(on: Stage) -> None:
     """A lease noted as started and then settled is charged once, whatever becomes of its worker."""
     on.put(*some(2))
@@ -96,7 +97,7 @@ def a_settled_lease_is_not_charged_again(on: Stage) -> None:
     same([on.view(lease.job.id).attempts for lease in (one, two)], [1, 0], "attempts charged")
 
 
-@clause
+@clause(needs={Capability.EVICT, Capability.STARTS, Capability.DEATHS})
 def a_start_is_forgotten_with_its_lease(on: Stage) -> None:
     """What was noted of one lease says nothing of the next: a job released after its start and leased again is unstarted."""
     on.put(*some(1))
@@ -109,7 +110,7 @@ def a_start_is_forgotten_with_its_lease(on: Stage) -> None:
     same((back.attempt, back.worker_deaths), (1, 1), "attempt and returns")
 
 
-@clause
+@clause(needs={Capability.EVICT, Capability.STARTS, Capability.DEATHS})
 def returns_are_counted_since_an_attempt_ended(on: Stage) -> None:
     """`returns` grows with each worker that died over the job, survives Release and close,
     and the end of an attempt resets it."""
@@ -133,7 +134,7 @@ def returns_are_counted_since_an_attempt_ended(on: Stage) -> None:
     same(take(consumer).worker_deaths, 0, "returns after an attempt ended")
 
 
-@clause
+@clause(needs={Capability.DEAD_JOBS, Capability.LOOKUP})
 def a_death_may_be_uncharged(on: Stage) -> None:
     """Dead(charged=False) ends a job whose attempts are used up without counting one more."""
     on.put(*some(1))
@@ -144,7 +145,7 @@ def a_death_may_be_uncharged(on: Stage) -> None:
     same((view.state, view.attempts, len(view.failures)), (State.DEAD, 0, 1), "state, attempts and failures")
 
 
-@clause
+@clause(needs={Capability.LOOKUP})
 def failures_are_kept_oldest_first(on: Stage) -> None:
     """Every failed attempt is kept with the job, oldest first; of very many the newest."""
     on.put(*some(1))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from longboat.contract.broker import Consumer
+from longboat.contract.capabilities import Capability
 from longboat.core.codec import encode_job
 from longboat.core.job import State
 from longboat.core.reasons import UNDECODABLE
@@ -11,7 +12,7 @@ from longboat.testing.conformance.clause import clause
 from longboat.testing.conformance.stage import Stage, eventually, ids, job, nothing, same, take_all
 
 
-@clause
+@clause(needs={Capability.DEAD_JOBS})
 def undecodable_bytes_become_dead(on: Stage) -> None:
     """Bytes that are no message end as a dead job with those bytes as payload and a Failure that says so."""
     for raw in (b"", b"\xc1garbage\0\xff", b"\x91\x01", b"\x80"):
@@ -34,7 +35,7 @@ def _newest(on: Stage, consumer: Consumer, raw: bytes) -> JobView:
     return found()[0]
 
 
-@clause
+@clause(needs={Capability.DEAD_JOBS})
 def a_message_of_another_version_becomes_dead(on: Stage) -> None:
     """A message of a version that is not known here is kept like other undecodable bytes."""
     future = job()
@@ -45,7 +46,7 @@ def a_message_of_another_version_becomes_dead(on: Stage) -> None:
     same([view.payload for view in on.broker.inspector.jobs(State.DEAD).jobs], [raw], "payloads of the dead")
 
 
-@clause
+@clause(needs={Capability.DEAD_JOBS, Capability.QUEUE_LENGTHS})
 def neighbours_of_bad_input_are_received(on: Stage) -> None:
     """Jobs that stand before and behind undecodable bytes are received as if those were not there."""
     before, behind = job(), job()

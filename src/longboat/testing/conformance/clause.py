@@ -5,11 +5,12 @@ from __future__ import annotations
 import functools
 import traceback
 from collections.abc import Callable, Collection
-from typing import Protocol
+from typing import Protocol, overload
 
 import msgspec
 
 from longboat.contract.broker import Broker
+from longboat.contract.capabilities import Capability
 from longboat.testing.conformance.stage import Stage
 
 
@@ -33,6 +34,8 @@ class Clause(msgspec.Struct, frozen=True):
     promise: str
     check: Callable[[NewBroker], None]
     """Returns if the promise is kept; raises AssertionError if it is broken."""
+    needs: frozenset[Capability] = frozenset()
+    """What a broker can do that is held to it."""
 
 
 class Report(msgspec.Struct):
@@ -42,7 +45,7 @@ class Report(msgspec.Struct):
     broken: dict[str, str]
     """With the traceback."""
     missing: list[str]
-    """Not run, since the broker declares that it cannot keep them."""
+    """Not run, since the broker does not declare what they need."""
 
     def __str__(self) -> str:
         lines = [f"{len(self.kept)} kept, {len(self.broken)} broken, {len(self.missing)} missing"]
@@ -54,29 +57,50 @@ class Report(msgspec.Struct):
 CLAUSES: list[Clause] = []
 
 
-def clause(play: Callable[[Stage], None]) -> Callable[[NewBroker], None]:
-    """Register a clause: its name, and as its docstring the promise."""
+Play = Callable[[Stage], None]
+Check = Callable[[NewBroker], None]
 
-    @functools.wraps(play)
-    def check(new: NewBroker) -> None:
-        with Stage(new.open, new.inject) as stage:
-            play(stage)
 
-    name, promise = play.__name__, " ".join((play.__doc__ or "").split())
-    CLAUSES.append(Clause(name, play.__module__.rpartition(".")[2], promise, check))
-    return check
+@overload
+def clause(play: Play) -> Check: ...
+@overload
+def clause(*, needs: Collection[Capability]) -> Callable[[Play], Check]: ...
+def clause(play: Play | None = None, *, needs: Collection[Capability] = ()) -> Check | Callable[[Play], Check]:
+    """Register a clause: its name, as its docstring the promise, and what it needs, the NEEDS of its module included."""
+
+    def register(play: Play) -> Check:
+        @functools.wraps(play)
+        def check(new: NewBroker) -> None:
+            with Stage(new.open, new.inject) as stage:
+                play(stage)
+
+        promise = " ".join((play.__doc__ or "").split())
+        subject = play.__module__.rpartition(".")[2]
+        wanted = frozenset(needs) | play.__globals__.get("NEEDS", set())
+        CLAUSES.append(Clause(play.__name__, subject, promise, check, wanted))
+        return check
+
+    return register if play is None else register(play)
+
+
+def missing(capabilities: Collection[Capability]) -> list[Clause]:
+    """The clauses that a broker with these capabilities is not held to."""
+    return [each for each in CLAUSES if not each.needs <= frozenset(capabilities)]
 
 
 def run(new: Callable[[], NewBroker], *, only: Collection[str] | None = None) -> Report:
-    """Hold a broker to every clause, or to those named, each in a store of its own; never raises for a broken one."""
+    """Hold a broker to each clause whose needs it declares, or to those named of these; never raises for a broken one.
+
+    Each clause has a store of its own.
+    """
     broker = new().open()
-    missing = broker.missing
+    capabilities = broker.capabilities
     broker.close()
     report = Report([], {}, [])
     for each in CLAUSES:
         if only is not None and each.name not in only:
             continue
-        if each.name in missing:
+        if not each.needs <= capabilities:
             report.missing.append(each.name)
             continue
         try:

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 
 from longboat.contract.broker import Broker, Consumer, Lease, Settlement
+from longboat.contract.capabilities import Capability
 from longboat.core.job import Done, Outcome, Release, Retry, State
 from longboat.testing.conformance.clause import clause
 from longboat.testing.conformance.stage import BOOM, Stage, check, ids, job, limits, meanwhile, same, some, take_all
@@ -84,7 +85,7 @@ def _produce(broker: Broker, names: list[str], seed: int) -> Callable[[], None]:
     return produce
 
 
-@clause
+@clause(needs={Capability.IDS, Capability.EVICT, Capability.COUNTS})
 def every_job_ends_exactly_once(on: Stage) -> None:
     """With producers of the same ids, workers that release, retry, close and die, over several clients, every job is
     held by one at a time and succeeds once."""
@@ -100,7 +101,7 @@ def every_job_ends_exactly_once(on: Stage) -> None:
     same(dict(on.broker.inspector.counts()), {("q", State.SUCCEEDED): JOBS}, "counts in the end")
 
 
-@clause
+@clause(needs={Capability.EVICT, Capability.COUNTS})
 def no_job_is_ever_in_nobodys_hands(on: Stage) -> None:
     """While jobs go from hand to hand, each look at the counts finds all of them, in some state."""
     on.put(*some(JOBS))
@@ -116,7 +117,7 @@ def no_job_is_ever_in_nobodys_hands(on: Stage) -> None:
     same(dict(on.broker.inspector.counts()), {("q", State.SUCCEEDED): JOBS}, "counts in the end")
 
 
-@clause
+@clause(needs={Capability.COUNTS})
 def one_consumer_serves_several_threads(on: Stage) -> None:
     """While one thread receives, others settle, extend and wake the same consumer, and none waits for the receive."""
     consumer = on.consumer()

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import time
 
+from longboat.contract.capabilities import Capability
 from longboat.contract.kv import ENTRY_LIMIT, Entry
 from longboat.errors import TooLarge
 from longboat.testing.conformance.clause import clause
 from longboat.testing.conformance.stage import Stage, check, eventually, meanwhile, same
+
+NEEDS = {Capability.KV}
+"""Of every clause here."""
 
 
 @clause

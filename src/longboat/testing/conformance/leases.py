@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 
 from longboat.contract.broker import Consumer, Lease, Settlement
+from longboat.contract.capabilities import Capability
 from longboat.core.job import Done, State
 from longboat.testing.conformance.clause import clause
 from longboat.testing.conformance.stage import BOOM, Stage, check, ids, limits, nothing, same, settle, some, take, take_all
@@ -68,7 +69,7 @@ def a_lost_consumer_is_told(on: Stage) -> None:
     check(not lost.extend().alive, "a lost consumer came alive again")
 
 
-@clause
+@clause(needs={Capability.DEATHS})
 def a_closed_consumer_hands_back_at_once(on: Stage) -> None:
     """Closing gives back what it holds at once, uncharged and with `returns` unchanged, started or not."""
     sent = some(2)
@@ -84,7 +85,7 @@ def a_closed_consumer_hands_back_at_once(on: Stage) -> None:
     check(consumer.settle([Settlement(leases[0], Done(b""))]) == leases[:1], "a closed consumer settled")
 
 
-@clause
+@clause(needs={Capability.EVICT})
 def an_evicted_consumers_jobs_come_back_at_once(on: Stage) -> None:
     """`evict` gives back what a consumer holds at once and says how many; the consumer is over."""
     sent = some(3)
@@ -98,7 +99,7 @@ def an_evicted_consumers_jobs_come_back_at_once(on: Stage) -> None:
     nothing(consumer, why="an evicted consumer received")
 
 
-@clause
+@clause(needs={Capability.EVICT, Capability.LOOKUP})
 def evict_is_idempotent(on: Stage) -> None:
     """A second evict, and the evict of an unknown or a closed consumer, change nothing and return 0."""
     on.put(*some(1))

@@ -7,6 +7,7 @@ import time
 from typing import Any
 
 from longboat.contract.broker import Consumer, Lease, Settlement
+from longboat.contract.capabilities import Capability
 from longboat.core.constraints import Constraints, JobLimit
 from longboat.core.job import Done, Failure, Job, Park, Release, Retry, State
 from longboat.testing.conformance.clause import clause
@@ -37,7 +38,7 @@ ONE = JobLimit("one", running=1)
 TWO = JobLimit("two", running=2)
 
 
-@clause
+@clause(needs={Capability.LIMITS, Capability.LOOKUP})
 def a_limit_lets_so_many_be_leased(on: Stage) -> None:
     """Of jobs with one key no more are leased than the limit says, by all consumers together."""
     sent = [limited(TWO) for _ in range(5)]
@@ -49,7 +50,7 @@ def a_limit_lets_so_many_be_leased(on: Stage) -> None:
     same(on.state(sent[0].id), State.RUNNING, "the state of one let in")
 
 
-@clause
+@clause(needs={Capability.LIMITS, Capability.PRIORITY, Capability.PARKING})
 def a_lease_s_end_lets_the_next_in(on: Stage) -> None:
     """When a lease ends, whatever its outcome, the next of its key is received, in the queue's order."""
     sent = [limited(ONE), limited(ONE), limited(ONE, priority=5), limited(ONE, priority=-5)]
@@ -67,7 +68,7 @@ def a_lease_s_end_lets_the_next_in(on: Stage) -> None:
     same(order, ids([sent[0], sent[2], sent[1], sent[3]]), "the order received")
 
 
-@clause
+@clause(needs={Capability.LIMITS})
 def a_lease_s_end_wakes_who_waits(on: Stage) -> None:
     """A consumer that waits receives a job that was shut out as soon as another's lease of that key has ended."""
     on.put(limited(ONE), waiting := limited(ONE, queue="other"))
@@ -83,7 +84,7 @@ def a_lease_s_end_wakes_who_waits(on: Stage) -> None:
     check(at - settled < limits.prompt, "who waited was not woken")
 
 
-@clause
+@clause(needs={Capability.LIMITS})
 def a_limit_holds_up_no_other_key(on: Stage) -> None:
     """Behind jobs of a key that is at its limit, those of other keys, and of none, are received."""
     on.put(*[limited(ONE) for _ in range(50)])
@@ -94,7 +95,7 @@ def a_limit_holds_up_no_other_key(on: Stage) -> None:
     nothing(consumer)
 
 
-@clause
+@clause(needs={Capability.LIMITS})
 def a_job_of_several_limits_needs_them_all(on: Stage) -> None:
     """A job with several gates is leased only while all are open, and counts for each."""
     on.put(limited(ONE), both := limited(TWO, ONE), limited(TWO))
@@ -111,7 +112,7 @@ def a_job_of_several_limits_needs_them_all(on: Stage) -> None:
     same(len(take_all(consumer, 2)), 2, "leased at last")
 
 
-@clause
+@clause(needs={Capability.LIMITS, Capability.EVICT})
 def a_limit_s_leases_come_back_with_their_worker(on: Stage) -> None:
     """Leases of a consumer that was closed, evicted or not heard of count no longer."""
     on.put(*[limited(ONE) for _ in range(2)])
@@ -129,7 +130,7 @@ def a_limit_s_leases_come_back_with_their_worker(on: Stage) -> None:
     check(time.monotonic() - began < 0.5 + limits.sweep, "a dead worker's lease counted for too long")
 
 
-@clause
+@clause(needs={Capability.LIMITS})
 def a_limit_of_starts_opens_with_time(on: Stage) -> None:
     """Of jobs with one key no more are leased in any `per` seconds than `starts`; the next ones promptly after that."""
     limit = JobLimit("rate", starts=2, per=0.5)
@@ -145,7 +146,7 @@ def a_limit_of_starts_opens_with_time(on: Stage) -> None:
     check(starts[4] - starts[0] < 1.0 + limits.sweep, "they did not come as soon as the time allowed")
 
 
-@clause
+@clause(needs={Capability.LIMITS, Capability.LOOKUP, Capability.CANCEL, Capability.EXPIRY, Capability.PURGE})
 def what_a_limit_shut_out_can_be_cancelled(on: Stage) -> None:
     """A job that a limit has shut out waits, can be cancelled, purged, and expires; others of its key come later."""
     sent = [limited(ONE) for _ in range(2)]
@@ -163,7 +164,7 @@ def what_a_limit_shut_out_can_be_cancelled(on: Stage) -> None:
     same(on.broker.inspector.find([late.id]), [None], "the purged one")
 
 
-@clause
+@clause(needs={Capability.LIMITS, Capability.CANCEL})
 def room_that_nobody_took_is_given_on(on: Stage) -> None:
     """When a job that a limit let in again goes without having been leased, another of its key comes within 2 s."""
     first, second, third = limited(ONE), limited(ONE), limited(ONE)
@@ -184,7 +185,7 @@ def room_that_nobody_took_is_given_on(on: Stage) -> None:
     same(found[0].job.id, third.id, "received then")
 
 
-@clause
+@clause(needs={Capability.LIMITS})
 def a_job_goes_by_its_own_numbers(on: Stage) -> None:
     """A job that allows more of its key is leased where one that allows fewer waits."""
     on.put(*[limited(ONE) for _ in range(3)])
@@ -201,7 +202,7 @@ def a_job_goes_by_its_own_numbers(on: Stage) -> None:
     nothing(consumer, why="leased beyond the limit")
 
 
-@clause
+@clause(needs={Capability.LIMITS})
 def limits_hold_under_many_consumers(on: Stage) -> None:
     """Six consumers at once never hold more than the limit of a key, and every job ends."""
     limits = [JobLimit(f"k{n}", running=n + 1) for n in range(3)]
@@ -234,7 +235,7 @@ def limits_hold_under_many_consumers(on: Stage) -> None:
     check(all(most[n] <= n + 1 for n in range(3)), f"held at most {most}, allowed [1, 2, 3]")
 
 
-@clause
+@clause(needs={Capability.LIMITS})
 def a_limit_can_be_looked_at(on: Stage) -> None:
     """The view of a key tells who holds it and how many wait; None where nobody does."""
     sent = [limited(ONE) for _ in range(3)]
@@ -258,7 +259,7 @@ def a_limit_can_be_looked_at(on: Stage) -> None:
     eventually(lambda: look(["one"]) == [None], "nothing is left of a limit that nobody holds")
 
 
-@clause
+@clause(needs={Capability.FAIRNESS})
 def keys_take_turns(on: Stage) -> None:
     """However many jobs of one turn key wait, one of another key put after them is received after at most two of each."""
     tenant_a = [job(constraints=Constraints(fairness_key="a")) for _ in range(30)]
@@ -275,7 +276,7 @@ def keys_take_turns(on: Stage) -> None:
     same([each for each in received if each in ids(tenant_a)], ids(tenant_a[5:13]), "those of the first key, in order")
 
 
-@clause
+@clause(needs={Capability.FAIRNESS, Capability.PRIORITY})
 def turns_go_within_a_priority(on: Stage) -> None:
     """A higher priority comes first whatever the turn keys are, and jobs without a key come too."""
     on.put(
@@ -288,7 +289,7 @@ def turns_go_within_a_priority(on: Stage) -> None:
     check(plain.id in received, "the one without a key was not received")
 
 
-@clause
+@clause(needs={Capability.PAUSE, Capability.EVERY_QUEUE})
 def a_paused_queue_gives_nothing(on: Stage) -> None:
     """A consumer that was told to pause queues receives nothing of them, named or not, until told otherwise."""
     on.put(paused := job(), other := job(queue="other"))
@@ -308,7 +309,7 @@ def a_paused_queue_gives_nothing(on: Stage) -> None:
     check(at - resumed < limits.prompt, "who waited was not woken by the end of the pause")
 
 
-@clause
+@clause(needs={Capability.PAUSE, Capability.PARKING})
 def parked_jobs_of_a_paused_task_stay(on: Stage) -> None:
     """A consumer that was told to pause a task receives no parked jobs of it until told otherwise."""
     on.put(sent := job(task="paused"))

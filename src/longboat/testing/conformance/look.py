@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
+from longboat.contract.capabilities import Capability
 from longboat.core.job import Cancelled, Dead, Done, Job, Outcome, Park, Release, Retry, State
 from longboat.testing.conformance.clause import clause
 from longboat.testing.conformance.stage import BOOM, Stage, check, ids, job, same, settle, some, take, take_all
@@ -25,7 +26,17 @@ def _pages(on: Stage, state: State, limit: int, **which: Any) -> list[str]:
     raise AssertionError("the pages have no end")
 
 
-@clause
+@clause(
+    needs={
+        Capability.EXACT_COUNTS,
+        Capability.COUNTS,
+        Capability.EVICT,
+        Capability.DEAD_JOBS,
+        Capability.CANCEL,
+        Capability.PURGE,
+        Capability.PARKING,
+    }
+)
 def counts_are_exact(on: Stage) -> None:
     """`counts` gives the jobs of each queue and state, exactly, only those above 0, through every change of state."""
     counts = on.another().inspector.counts
@@ -59,7 +70,7 @@ def counts_are_exact(on: Stage) -> None:
     same(dict(counts()), wanted, "counts after evict, revive, cancel and purge")
 
 
-@clause
+@clause(needs={Capability.LOOKUP})
 def a_view_tells_all_of_a_job(on: Stage) -> None:
     """`find` gives what was put and what became of it, in the order asked, and None where the id is unknown."""
     began = time.time() - 0.001
@@ -83,7 +94,7 @@ def a_view_tells_all_of_a_job(on: Stage) -> None:
     check(view.due is not None and began + 50 <= view.due <= time.time() + 50.001, f"due at {view.due}")
 
 
-@clause
+@clause(needs={Capability.LOOKUP, Capability.DEAD_JOBS})
 def a_view_tells_how_a_job_ended(on: Stage) -> None:
     """An ended job's view holds its result or its failures, its attempts and when it ended."""
     began = time.time() - 0.001
@@ -95,7 +106,7 @@ def a_view_tells_how_a_job_ended(on: Stage) -> None:
     same((view.state, view.result, view.attempts, view.failures), (State.DEAD, None, 1, [BOOM]), "of a death")
 
 
-@clause
+@clause(needs={Capability.LISTS, Capability.ORDERED_LISTS})
 def ready_jobs_are_paged_as_they_will_be_received(on: Stage) -> None:
     """Pages of ready jobs come queue by queue, in the order they will be received, none left out, none twice."""
     jobs = [job(queue=queue, priority=n % 3) for n in range(20) for queue in ("b", "a")]
@@ -107,7 +118,7 @@ def ready_jobs_are_paged_as_they_will_be_received(on: Stage) -> None:
     same(ids(take_all(on.consumer("b"), 20)), of_b, "the order received, and paged")
 
 
-@clause
+@clause(needs={Capability.LISTS, Capability.ORDERED_LISTS})
 def scheduled_jobs_are_paged_by_due_time(on: Stage) -> None:
     """Pages of scheduled jobs of all queues come in the order of their due times."""
     jobs = [job(delay=60.0 + (n * 37) % 100, queue="ab"[n % 2]) for n in range(20)]
@@ -116,7 +127,7 @@ def scheduled_jobs_are_paged_by_due_time(on: Stage) -> None:
     same(_pages(on, State.SCHEDULED, 3), wanted, "the order of the pages")
 
 
-@clause
+@clause(needs={Capability.LISTS, Capability.ORDERED_LISTS, Capability.PARKING})
 def running_and_waiting_jobs_are_paged_oldest_first(on: Stage) -> None:
     """Pages of running and of waiting jobs come in the order the jobs were put, whatever their priorities."""
     jobs = [job(priority=(n * 3) % 7) for n in range(10)]
@@ -129,7 +140,7 @@ def running_and_waiting_jobs_are_paged_oldest_first(on: Stage) -> None:
     same(_pages(on, State.WAITING, 3), ids(jobs), "waiting jobs")
 
 
-@clause
+@clause(needs={Capability.LISTS, Capability.ORDERED_LISTS, Capability.DEAD_JOBS})
 def ended_jobs_are_paged_newest_first(on: Stage) -> None:
     """Pages of ended jobs come in the order of their ends, newest first, over all queues or of one."""
     ways: list[tuple[Outcome, State]] = [
@@ -146,7 +157,7 @@ def ended_jobs_are_paged_newest_first(on: Stage) -> None:
         same(_pages(on, state, 2, queue="a"), ids(jobs[-2::-2]), f"{state} jobs of one queue")
 
 
-@clause
+@clause(needs={Capability.LISTS})
 def pages_of_one_task_hold_that_task_only(on: Stage) -> None:
     """With `task` the pages together hold every job of that task and no other."""
     jobs = [job(task="ab"[n % 5 == 0]) for n in range(60)]
@@ -156,7 +167,7 @@ def pages_of_one_task_hold_that_task_only(on: Stage) -> None:
     same(_pages(on, State.READY, 5, task="none"), [], "jobs of a task that has none")
 
 
-@clause
+@clause(needs={Capability.LISTS, Capability.ORDERED_LISTS})
 def a_page_goes_on_though_jobs_have_left(on: Stage) -> None:
     """Jobs that leave between two pages make the next one neither repeat nor skip any of the others."""
     jobs = some(12)
@@ -167,7 +178,7 @@ def a_page_goes_on_though_jobs_have_left(on: Stage) -> None:
     same((ids(page.jobs), ids(rest.jobs)), (ids(jobs[:5]), ids(jobs[7:])), "the two pages")
 
 
-@clause
+@clause(needs={Capability.CONSUMERS, Capability.EVERY_QUEUE, Capability.EVICT})
 def consumers_are_listed(on: Stage) -> None:
     """`consumers` gives those whose leases hold, with what they hold; not those closed, evicted or lost."""
     began = time.time() - 0.001

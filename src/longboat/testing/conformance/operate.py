@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 
 from longboat.contract.broker import ENDED_KEPT, Lease, Settlement
+from longboat.contract.capabilities import Capability
 from longboat.core.job import Cancelled, Dead, Done, Outcome, Park, Release, Retry, State
 from longboat.core.reasons import CANCELLED
 from longboat.testing.conformance.clause import clause
@@ -26,7 +27,7 @@ from longboat.testing.conformance.stage import (
 )
 
 
-@clause
+@clause(needs={Capability.CANCEL, Capability.LOOKUP, Capability.PARKING})
 def a_job_that_is_not_leased_is_cancelled_at_once(on: Stage) -> None:
     """Cancel ends a ready, scheduled, retried or parked job at once, with a Failure that says so; nobody receives it."""
     scheduled = job(delay=60.0)
@@ -40,7 +41,7 @@ def a_job_that_is_not_leased_is_cancelled_at_once(on: Stage) -> None:
     nothing(on.consumer(tasks=["t"]))
 
 
-@clause
+@clause(needs={Capability.CANCEL, Capability.LOOKUP})
 def a_running_jobs_cancellation_is_told(on: Stage) -> None:
     """Cancelling a leased job has `extend` tell its consumer, at every heartbeat until it is settled, and nobody else."""
     on.put(*some(2))
@@ -57,7 +58,7 @@ def a_running_jobs_cancellation_is_told(on: Stage) -> None:
     same((on.state(one.job.id), on.state(two.job.id)), (State.CANCELLED, State.RUNNING), "states")
 
 
-@clause
+@clause(needs={Capability.CANCEL})
 def a_cancellation_ends_a_waiting_receive(on: Stage) -> None:
     """When a leased job's cancellation is asked for, its consumer's receive that waits returns, so that it can extend."""
     on.put(*some(1))
@@ -72,7 +73,7 @@ def a_cancellation_ends_a_waiting_receive(on: Stage) -> None:
     same(list(consumer.extend().cancelled), [lease.job.id], "cancellations told")
 
 
-@clause
+@clause(needs={Capability.CANCEL, Capability.LOOKUP, Capability.PARKING})
 def a_cancelled_job_settles_as_it_ends(on: Stage) -> None:
     """A leased job whose cancellation was asked for may still succeed or die; one that would come back is cancelled,
     its attempt charged and its failure kept if it was a Retry."""
@@ -95,7 +96,7 @@ def a_cancelled_job_settles_as_it_ends(on: Stage) -> None:
     nothing(on.consumer(tasks=["t"]))
 
 
-@clause
+@clause(needs={Capability.CANCEL, Capability.LOOKUP, Capability.EVICT, Capability.STARTS})
 def a_cancelled_jobs_worker_may_die(on: Stage) -> None:
     """A job whose cancellation was asked for is cancelled, not run again, when its consumer is evicted, lost or closed;
     one that had started is charged like any other."""
@@ -118,7 +119,7 @@ def a_cancelled_jobs_worker_may_die(on: Stage) -> None:
     same([on.view(each).attempts for each in ids(leases)], [1, 0, 0], "attempts charged")
 
 
-@clause
+@clause(needs={Capability.CANCEL, Capability.LOOKUP, Capability.DEAD_JOBS})
 def what_has_ended_cannot_be_cancelled(on: Stage) -> None:
     """Cancel has no effect on ended and unknown jobs, and does not return their ids."""
     outcomes: list[Outcome] = [Done(b"x"), Dead(BOOM), Cancelled(BOOM)]
@@ -128,7 +129,7 @@ def what_has_ended_cannot_be_cancelled(on: Stage) -> None:
     same(on.broker.inspector.find(ended), views, "the jobs after that")
 
 
-@clause
+@clause(needs={Capability.DEAD_JOBS, Capability.LOOKUP})
 def a_revived_job_starts_afresh(on: Stage) -> None:
     """Revive makes a dead job ready at once, its attempts counted from none and its failures kept."""
     jobs = some(1)
@@ -145,7 +146,7 @@ def a_revived_job_starts_afresh(on: Stage) -> None:
     same(on.state(jobs[0].id), State.SUCCEEDED, "the state in the end")
 
 
-@clause
+@clause(needs={Capability.DEAD_JOBS, Capability.LOOKUP})
 def reviving_wakes_a_waiting_receive(on: Stage) -> None:
     """A consumer that waits receives a job as soon as it is revived."""
     dead = on.ended(Dead(BOOM))
@@ -159,7 +160,7 @@ def reviving_wakes_a_waiting_receive(on: Stage) -> None:
     check(at - retried < limits.prompt, "who waited was not woken")
 
 
-@clause
+@clause(needs={Capability.DEAD_JOBS, Capability.LOOKUP, Capability.EXPIRY, Capability.PARKING})
 def a_revived_job_does_not_expire(on: Stage) -> None:
     """A job that died unstarted (no worker knew its task) and is revived after its expiry runs."""
     dead = job(expires=0.3)
@@ -179,7 +180,7 @@ def a_revived_job_does_not_expire(on: Stage) -> None:
     check(dead.id in retried, "a dead job was not revived")
 
 
-@clause
+@clause(needs={Capability.DEAD_JOBS, Capability.LOOKUP})
 def only_the_dead_are_revived(on: Stage) -> None:
     """Revive has no effect on jobs that are not dead, and does not return their ids."""
     done, cancelled = on.ended(Done(b"")), on.ended(Cancelled(BOOM))
@@ -190,7 +191,7 @@ def only_the_dead_are_revived(on: Stage) -> None:
     same(states, [State.SUCCEEDED, State.CANCELLED, State.READY], "states")
 
 
-@clause
+@clause(needs={Capability.PURGE, Capability.COUNTS, Capability.DEAD_JOBS})
 def purge_deletes_jobs_by_state_and_queue(on: Stage) -> None:
     """Purge deletes jobs of these states and this queue, as many as its limit says, and returns how many."""
     inspector = on.broker.inspector
@@ -206,7 +207,7 @@ def purge_deletes_jobs_by_state_and_queue(on: Stage) -> None:
     nothing(on.consumer("q", "other"))
 
 
-@clause
+@clause(needs={Capability.PURGE, Capability.LOOKUP})
 def running_jobs_are_never_purged(on: Stage) -> None:
     """Purge leaves what is leased alone, whatever states it is given."""
     on.put(*some(2))
@@ -217,7 +218,7 @@ def running_jobs_are_never_purged(on: Stage) -> None:
     same(on.state(lease.job.id), State.SUCCEEDED, "the job that ran")
 
 
-@clause
+@clause(needs={Capability.RESULTS, Capability.COUNTS})
 def prune_deletes_what_is_over(on: Stage) -> None:
     """Prune deletes ended jobs whose time is over, at most as many as its limit says, and never others."""
     inspector = on.broker.inspector
@@ -232,7 +233,7 @@ def prune_deletes_what_is_over(on: Stage) -> None:
     same(dict(inspector.counts()), wanted, "jobs left")
 
 
-@clause
+@clause(needs={Capability.QUEUE_LENGTHS})
 def heartbeats_prune(on: Stage) -> None:
     """What is over goes without an operator's help, by the housekeeping that heartbeats do."""
     on.ended(Done(b""), keep=0.1)
@@ -244,7 +245,7 @@ def heartbeats_prune(on: Stage) -> None:
     same(dict(on.broker.inspector.counts()), {}, "jobs left after many heartbeats")
 
 
-@clause
+@clause(needs={Capability.EXACT_COUNTS, Capability.COUNTS, Capability.CANCEL, Capability.LOOKUP})
 def the_newest_of_very_many_ended_jobs_are_kept(on: Stage) -> None:
     """Of a queue's ended jobs the newest ENDED_KEPT stay, and older ones are pruned though their time is not over."""
     inspector = on.broker.inspector

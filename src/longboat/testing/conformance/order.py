@@ -6,12 +6,13 @@ import time
 from collections.abc import Callable
 
 from longboat.contract.broker import Consumer
+from longboat.contract.capabilities import Capability
 from longboat.core.job import Release, Retry
 from longboat.testing.conformance.clause import clause
 from longboat.testing.conformance.stage import BOOM, Stage, check, ids, job, same, settle, some, take, take_all
 
 
-@clause
+@clause(needs={Capability.PRIORITY})
 def higher_priority_comes_first(on: Stage) -> None:
     """Within a queue the job with the higher priority comes first, over all 32-bit integers."""
     by_priority = {priority: job(priority=priority) for priority in (0, -1, 5, 2**31 - 1, -(2**31), 4, -5)}
@@ -45,7 +46,7 @@ def chosen_ids_stand_in_line_like_others(on: Stage) -> None:
     same(ids(take_all(on.consumer(), 6)), ids(jobs), "the order received")
 
 
-@clause
+@clause(needs={Capability.PLACE})
 def a_delayed_job_keeps_its_place(on: Stage) -> None:
     """A job whose delay is over stands where it was put, before the ones put later."""
     late, early = job(delay=0.05), job()
@@ -55,7 +56,7 @@ def a_delayed_job_keeps_its_place(on: Stage) -> None:
     same(ids(take_all(on.consumer(), 2)), ids([late, early]), "the order received")
 
 
-@clause
+@clause(needs={Capability.PLACE, Capability.EVICT})
 def a_job_that_comes_back_keeps_its_place(on: Stage) -> None:
     """A job handed back, tried again or given up by its consumer stands before those put after it."""
 
@@ -100,7 +101,7 @@ def a_consumer_gets_its_queues_only(on: Stage) -> None:
     same(ids(consumer.receive(10, wait=0.0)), [], "jobs received then")
 
 
-@clause
+@clause(needs={Capability.EVERY_QUEUE})
 def who_names_no_queue_gets_every_one_in_turn(on: Stage) -> None:
     """A consumer that names no queue receives from all of them, new ones too, and starves none."""
     consumer = on.consumer(every=True)

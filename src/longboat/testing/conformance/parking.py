@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 
 from longboat.contract.broker import Consumer
+from longboat.contract.capabilities import Capability
 from longboat.core.job import Failure, Job, Park, State
 from longboat.core.reasons import UNKNOWN_TASK
 from longboat.testing.conformance.clause import clause
@@ -32,7 +33,7 @@ def _parked(on: Stage, consumer: Consumer, patience: float = 60.0) -> Job:
     return sent
 
 
-@clause
+@clause(needs={Capability.PARKING, Capability.LOOKUP})
 def a_parked_job_waits_for_who_knows_its_task(on: Stage) -> None:
     """A parked job is handed to no consumer that does not name its task, and to one that does, uncharged."""
     ignorant = on.consumer(tasks=["old"])
@@ -44,7 +45,7 @@ def a_parked_job_waits_for_who_knows_its_task(on: Stage) -> None:
     same((lease.job.id, lease.attempt, lease.failures), (sent.id, 1, 0), "received by who names the task")
 
 
-@clause
+@clause(needs={Capability.PARKING})
 def parking_wakes_who_knows_the_task(on: Stage) -> None:
     """A consumer that names the task and waits already receives the job as soon as it is parked."""
     ignorant = on.consumer(tasks=["old"])
@@ -61,7 +62,7 @@ def parking_wakes_who_knows_the_task(on: Stage) -> None:
     check(at - parked < limits.prompt, "who waited was not woken")
 
 
-@clause
+@clause(needs={Capability.PARKING, Capability.EVERY_QUEUE})
 def a_parked_job_stays_in_its_queue(on: Stage) -> None:
     """A consumer that names the task but not the queue does not get a parked job."""
     _parked(on, on.consumer())
@@ -69,7 +70,7 @@ def a_parked_job_stays_in_its_queue(on: Stage) -> None:
     take(on.consumer(every=True, tasks=["new"]))
 
 
-@clause
+@clause(needs={Capability.PARKING, Capability.DEAD_JOBS, Capability.LOOKUP})
 def a_parked_job_is_dead_when_patience_is_over(on: Stage) -> None:
     """A parked job is dead after `patience` seconds, not before, with the Failure it was parked with; uncharged."""
     consumer = on.consumer()
@@ -83,7 +84,7 @@ def a_parked_job_is_dead_when_patience_is_over(on: Stage) -> None:
     nothing(on.consumer(tasks=["new"]))
 
 
-@clause
+@clause(needs={Capability.PARKING, Capability.PRIORITY, Capability.PLACE})
 def a_parked_job_ranks_by_its_priority(on: Stage) -> None:
     """Who knows the task gets a parked job in the queue's order: higher priority first, then oldest."""
     ignorant = on.consumer()
@@ -94,7 +95,7 @@ def a_parked_job_ranks_by_its_priority(on: Stage) -> None:
     same([take(knowing).job.id for _ in range(3)], [high.id, parked.id, later.id], "the order received")
 
 
-@clause
+@clause(needs={Capability.PARKING, Capability.PRIORITY, Capability.PLACE, Capability.LOOKUP})
 def a_parked_job_stays_parked_until_it_is_leased(on: Stage) -> None:
     """Though a consumer that knows its task took others, a parked job waits on, and goes to nobody who does not know it."""
     ignorant = on.consumer()

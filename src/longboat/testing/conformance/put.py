@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from longboat.contract.capabilities import Capability
 from longboat.core.codec import encode
 from longboat.core.job import Done, Job, State, new_id
 from longboat.testing.conformance.clause import clause
 from longboat.testing.conformance.stage import Stage, check, ids, job, nothing, same, settle, some, take, take_all
 
 
-@clause
+@clause(needs={Capability.IDS})
 def put_returns_the_new_ids_in_order(on: Stage) -> None:
     """A put returns the ids that were new, in the order given; an empty put returns none."""
     first, second, third = some(3)
@@ -45,7 +46,7 @@ def a_job_outlives_its_client(on: Stage) -> None:
     same(take(on.consumer()).job.id, sent.id, "the job received after its client closed")
 
 
-@clause
+@clause(needs={Capability.RESULTS})
 def closing_is_idempotent(on: Stage) -> None:
     """A broker, a consumer and a listener may be closed again."""
     client = on.another()
@@ -69,7 +70,7 @@ def a_put_is_all_or_nothing(on: Stage) -> None:
         raise AssertionError("a job that cannot be encoded was stored")
 
 
-@clause
+@clause(needs={Capability.IDS, Capability.LOOKUP, Capability.COUNTS})
 def a_known_id_has_no_effect(on: Stage) -> None:
     """A put of an id that is known in any state, or given before in the same put, changes nothing."""
     consumer = on.consumer()
@@ -89,7 +90,7 @@ def a_known_id_has_no_effect(on: Stage) -> None:
     same(sum(on.broker.inspector.counts().values()), 5, "jobs in all")
 
 
-@clause
+@clause(needs={Capability.IDS, Capability.LOOKUP, Capability.PURGE})
 def a_chosen_id_stays_known_after_its_job(on: Stage) -> None:
     """An id chosen by a caller is remembered when its job has ended and is gone: forgotten at once, pruned, or purged."""
     inspector = on.broker.inspector
@@ -108,7 +109,7 @@ def a_chosen_id_stays_known_after_its_job(on: Stage) -> None:
     nothing(on.consumer())
 
 
-@clause
+@clause(needs={Capability.TOKENS, Capability.COUNTS})
 def a_repeated_token_makes_no_second_job(on: Stage) -> None:
     """A put tried again with its token makes no job, whatever became of the first, and returns all its ids."""
     jobs = some(3, keep=0.0)
@@ -123,7 +124,7 @@ def a_repeated_token_makes_no_second_job(on: Stage) -> None:
     same(dict(on.broker.inspector.counts()), {}, "jobs after all that")
 
 
-@clause
+@clause(needs={Capability.TOKENS, Capability.LOOKUP})
 def a_token_names_one_put(on: Stage) -> None:
     """A client's higher number and another client's number are puts of their own; a lower number is known."""
     a, b, c, d = some(4)

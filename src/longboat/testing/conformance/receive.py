@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 
+from longboat.contract.capabilities import Capability
 from longboat.core.job import Retry, State
 from longboat.core.reasons import EXPIRED
 from longboat.testing.conformance.clause import clause
@@ -52,7 +53,7 @@ def within_100_ms_of_its_time(on: Stage) -> None:
     best(4, lateness, 0.1, "from a delay's end to its receive")
 
 
-@clause
+@clause(needs={Capability.WAKE})
 def a_put_wakes_a_waiting_receive(on: Stage) -> None:
     """A receive that waits returns within 5 ms of the return of a put, by another client too."""
     consumer = on.consumer(of=on.another())
@@ -78,7 +79,7 @@ def receive_waits_as_long_as_it_is_told(on: Stage) -> None:
         check(wait - 0.001 <= took < wait + limits.prompt, f"a receive with wait={wait} returned after {took:.3f} s")
 
 
-@clause
+@clause(needs={Capability.WAKE})
 def waiting_costs_no_cpu(on: Stage) -> None:
     """A receive that waits does not poll: it costs next to no CPU time."""
     consumer = on.consumer()
@@ -182,7 +183,7 @@ def consumers_have_ids_of_their_own(on: Stage) -> None:
     same(len(set(names)), 6, "different ids of six consumers")
 
 
-@clause
+@clause(needs={Capability.EXPIRY, Capability.LOOKUP})
 def an_expired_job_is_cancelled(on: Stage) -> None:
     """A job that has not started when its expiry comes is never received; it is cancelled, with a Failure that says so."""
     ready, scheduled = job(expires=0.1), job(expires=0.15, delay=0.1)
@@ -198,7 +199,7 @@ def an_expired_job_is_cancelled(on: Stage) -> None:
         same([failure.type for failure in on.view(each.id).failures], [EXPIRED], "its failures")
 
 
-@clause
+@clause(needs={Capability.EXPIRY})
 def what_has_started_does_not_expire(on: Stage) -> None:
     """Expiry is for jobs that have not started: one that was tried in time is tried again after it."""
     sent = job(expires=0.8)
@@ -210,7 +211,7 @@ def what_has_started_does_not_expire(on: Stage) -> None:
     same(take(consumer).job.id, sent.id, "received after its expiry, having started before")
 
 
-@clause
+@clause(needs={Capability.EXPIRY, Capability.LOOKUP})
 def what_comes_back_unstarted_expires(on: Stage) -> None:
     """A job that was leased in time but never started is cancelled when it comes back after its expiry."""
     sent = job(expires=0.8)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 
 from longboat.contract.broker import Settlement
+from longboat.contract.capabilities import Capability
 from longboat.contract.results import Listener
 from longboat.core.job import Cancelled, Dead, Done, Outcome, Result, Retry, State
 from longboat.core.reasons import CANCELLED
@@ -25,6 +26,9 @@ from longboat.testing.conformance.stage import (
     take_all,
     timed,
 )
+
+NEEDS = {Capability.RESULTS}
+"""Of every clause here."""
 
 
 def _told(listener: Listener, n: int) -> list[Result]:
@@ -86,7 +90,7 @@ def a_brief_result_is_there_in_its_time(on: Stage) -> None:
     check(on.broker.results.get([made.id])[0] is not None, "a result was forgotten before its time")
 
 
-@clause
+@clause(needs={Capability.DEAD_JOBS})
 def a_revived_job_has_no_result(on: Stage) -> None:
     """Once a dead job is ready again it has not ended: `get` gives None until it ends anew."""
     dead = on.ended(Dead(BOOM))
@@ -158,7 +162,7 @@ def what_is_forgotten_is_not_told(on: Stage) -> None:
     same([result.id for result in told], [jobs[1].id], "results told")
 
 
-@clause
+@clause(needs={Capability.PUSH})
 def a_result_is_told_within_5_ms(on: Stage) -> None:
     """A wait returns within 5 ms of the return of the settle, by another client too."""
     listener = on.listener(of=on.another())
@@ -180,7 +184,7 @@ def a_result_is_told_within_5_ms(on: Stage) -> None:
     best(20, lateness, 0.005, "from a settle to its waiting listener")
 
 
-@clause
+@clause(needs={Capability.CANCEL, Capability.EXPIRY})
 def a_cancellation_is_told(on: Stage) -> None:
     """Who watches is told when a job is cancelled by an operator, and when it expires, without asking."""
     expiring, unwanted = job(expires=0.2), job()

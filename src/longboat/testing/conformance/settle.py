@@ -5,12 +5,13 @@ from __future__ import annotations
 import time
 
 from longboat.contract.broker import Settlement
+from longboat.contract.capabilities import Capability
 from longboat.core.job import Cancelled, Dead, Done, Outcome, Park, Release, Retry, State
 from longboat.testing.conformance.clause import clause
 from longboat.testing.conformance.stage import BOOM, Stage, check, ids, nothing, same, settle, some, take, take_all
 
 
-@clause
+@clause(needs={Capability.LOOKUP, Capability.PARKING, Capability.DEAD_JOBS})
 def outcomes_of_any_mixture_settle_together(on: Stage) -> None:
     """One settle takes outcomes of every kind, and each job is then where its outcome says."""
     jobs = some(7)
@@ -72,7 +73,7 @@ def what_ended_is_not_received_again(on: Stage) -> None:
     nothing(consumer)
 
 
-@clause
+@clause(needs={Capability.LOOKUP})
 def settling_again_is_refused_and_harmless(on: Stage) -> None:
     """A lease settles once: again, in the same call or a later one, it is returned and changes nothing."""
     on.put(*some(2))
@@ -88,7 +89,7 @@ def settling_again_is_refused_and_harmless(on: Stage) -> None:
     same(on.state(two.job.id), State.SCHEDULED, "the job released")
 
 
-@clause
+@clause(needs={Capability.LOOKUP, Capability.EVICT})
 def a_stale_lease_settles_nothing(on: Stage) -> None:
     """Once a job came back, its old lease is refused: while the job waits, while another runs it, and after it ended."""
     on.put(*some(1))
@@ -107,7 +108,7 @@ def a_stale_lease_settles_nothing(on: Stage) -> None:
     same(on.view(lease.job.id).result, b"good", "the result after all that")
 
 
-@clause
+@clause(needs={Capability.LOOKUP})
 def an_older_lease_of_the_same_consumer_is_stale(on: Stage) -> None:
     """A consumer that receives a job again settles it with its new lease only."""
     on.put(*some(1))
@@ -130,7 +131,7 @@ def a_lease_settles_for_its_consumer_only(on: Stage) -> None:
     settle(owner, lease, Done(b"good"))
 
 
-@clause
+@clause(needs={Capability.LOOKUP})
 def a_refused_settlement_harms_no_neighbour(on: Stage) -> None:
     """What stands in the same settle as a stale lease is settled as if that were not there."""
     on.put(*some(3))

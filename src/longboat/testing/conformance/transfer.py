@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 
 from longboat.contract.broker import Settlement
+from longboat.contract.capabilities import Capability
 from longboat.contract.transfer import ROOM, ExportedJob
 from longboat.core.constraints import Constraints, JobLimit
 from longboat.core.job import Cancelled, Dead, Done, Job, Park, Retry, State
@@ -26,6 +27,9 @@ from longboat.testing.conformance.stage import (
     timed,
 )
 
+NEEDS = {Capability.TRANSFER}
+"""Of every clause here."""
+
 
 def _moved(on: Stage, jobs: list[Job], name: str = "one") -> list[ExportedJob]:
     """Out of the store and in again; what was on the way."""
@@ -39,7 +43,7 @@ def _moved(on: Stage, jobs: list[Job], name: str = "one") -> list[ExportedJob]:
     return exported_jobs
 
 
-@clause
+@clause(needs={Capability.LOOKUP, Capability.COUNTS, Capability.DEAD_JOBS, Capability.PARKING})
 def packed_jobs_leave_whole(on: Stage) -> None:
     """Pack takes ready, scheduled, parked and dead jobs out at once: nobody finds or receives them, and what was packed
     says all of them, in the order asked."""
@@ -58,7 +62,7 @@ def packed_jobs_leave_whole(on: Stage) -> None:
     nothing(on.consumer(tasks=["t"]))
 
 
-@clause
+@clause(needs={Capability.LOOKUP})
 def what_is_packed_stays_written_down(on: Stage) -> None:
     """Any client finds what was packed, by name, until it is said to be delivered; packing under that name again takes no
     more."""
@@ -78,7 +82,7 @@ def what_is_packed_stays_written_down(on: Stage) -> None:
     same(on.broker.transfer.unconfirmed(), ["a"], "names in the end")
 
 
-@clause
+@clause(needs={Capability.LOOKUP})
 def jobs_that_run_or_have_ended_are_not_packed(on: Stage) -> None:
     """Pack leaves leased jobs, succeeded and cancelled ones as they are."""
     done, cancelled = on.ended(Done(b"x")), on.ended(Cancelled(BOOM))
@@ -92,7 +96,7 @@ def jobs_that_run_or_have_ended_are_not_packed(on: Stage) -> None:
     same(on.state(leased.id), State.SUCCEEDED, "the leased one in the end")
 
 
-@clause
+@clause(needs={Capability.DEPENDENCIES})
 def jobs_tied_to_others_are_not_packed(on: Stage) -> None:
     """Pack leaves jobs that come after others, and those that others wait for."""
     parent = job()
@@ -105,7 +109,7 @@ def jobs_tied_to_others_are_not_packed(on: Stage) -> None:
     same(take(consumer).job.id, child.id, "received then")
 
 
-@clause
+@clause(needs={Capability.LIMITS})
 def a_limit_goes_with_its_job(on: Stage) -> None:
     """Pack takes jobs that a limit shut out, and where they are unpacked the limit holds them back again."""
     jobs = some(3, constraints=Constraints(limits=[JobLimit("g", running=1)]))
@@ -123,7 +127,7 @@ def a_limit_goes_with_its_job(on: Stage) -> None:
     same(sorted([second.job.id, take(consumer).job.id]), sorted(ids(left)), "received one by one")
 
 
-@clause
+@clause(needs={Capability.COUNTS})
 def packing_keeps_to_its_room(on: Stage) -> None:
     """Of very large jobs as many are packed as fit in ROOM, in order; the rest stay."""
     jobs = [job(payload=bytes(900_000)) for _ in range(ROOM // 900_000 + 3)]
@@ -136,7 +140,7 @@ def packing_keeps_to_its_room(on: Stage) -> None:
     same(on.broker.transfer.import_jobs("two", exported_jobs), ids(jobs[: len(exported_jobs)]), "ids unpacked")
 
 
-@clause
+@clause(needs={Capability.COUNTS, Capability.LOOKUP, Capability.EVICT, Capability.DEATHS})
 def unpacked_jobs_are_as_they_were(on: Stage) -> None:
     """What is unpacked is ready or scheduled as before, with its message, priority, attempts, failures and returns."""
     on.put(first := job(payload=b"\x81\xa1a\x01", keep=5.0, headers={"a": "b"}), second := job(priority=5))
@@ -162,7 +166,7 @@ def unpacked_jobs_are_as_they_were(on: Stage) -> None:
     same(take(fresh).job.id, scheduled.id, "received when its time had come")
 
 
-@clause
+@clause(needs={Capability.LOOKUP, Capability.DEAD_JOBS})
 def the_dead_are_unpacked_dead(on: Stage) -> None:
     """A dead job is dead again where it is unpacked, findable with its failures and attempts, and can be revived."""
     dead = on.ended(Dead(BOOM), queue="graves")
@@ -177,7 +181,7 @@ def the_dead_are_unpacked_dead(on: Stage) -> None:
     same(take(on.consumer("graves")).attempt, 1, "the attempt as leased then")
 
 
-@clause
+@clause(needs={Capability.LOOKUP, Capability.EXPIRY})
 def an_expiry_goes_with_its_job(on: Stage) -> None:
     """A job that was packed and unpacked expires when it would have expired."""
     on.put(short := job(expires=0.4), long := job(expires=60.0))
@@ -187,7 +191,7 @@ def an_expiry_goes_with_its_job(on: Stage) -> None:
     same(on.state(short.id), State.CANCELLED, "the other's state")
 
 
-@clause
+@clause(needs={Capability.LOOKUP, Capability.IDS})
 def unpacking_again_makes_no_second_job(on: Stage) -> None:
     """The same name unpacks once, though its jobs have run and are forgotten since; an id that is known has no effect."""
     on.put(brief := job(keep=0.0), known := job(id="mine"))
@@ -204,7 +208,7 @@ def unpacking_again_makes_no_second_job(on: Stage) -> None:
     nothing(consumer)
 
 
-@clause
+@clause(needs={Capability.IDS})
 def a_packed_id_is_remembered_and_may_come_back(on: Stage) -> None:
     """An id that a caller chose is known after its job was packed: put again it has no effect, unpacked it is back."""
     mine = job(id="mine")

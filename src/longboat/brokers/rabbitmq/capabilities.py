@@ -1,0 +1,78 @@
+"""What RabbitMQ cannot do, alone and with a store beside it, and why."""
+
+from __future__ import annotations
+
+from longboat.contract import capabilities
+from longboat.contract.capabilities import WHOLE_CONTRACT, Capability
+from longboat.errors import Unsupported
+
+_ORDER = (
+    "The server keeps the order. Priorities have five levels, and a job that was delayed, tried again, parked or released "
+    "stands behind the others of its level."
+)
+_PUSHED = "The server pushes what is next, so it would have to judge limits and fairness keys itself."
+_NOT_TOLD = "The server tells its clients of no queues, so a worker names those it wants."
+_LONG = "Delays go through a fixed number of delay queues."
+_BY_ID = "A queued or running message cannot be found by an id, and nothing is left of it when its job has ended."
+_RESULTS = "No results are kept, so nobody can wait for one."
+_COUNTS = "Only ready and dead jobs of known queues are counted; running, scheduled and ended ones are not."
+_LISTS = "Only dead jobs of known queues can be listed."
+
+LACKING_WITH_STORE = {
+    Capability.PRIORITY: _ORDER,
+    Capability.PLACE: _ORDER,
+    Capability.EVERY_QUEUE: _NOT_TOLD,
+    Capability.LONG_DELAYS: _LONG,
+    Capability.EXACT_COUNTS: (
+        "Up to 10,000 jobs are counted exactly, one by one. Of more, the server's own numbers are given: exact ones would "
+        "take several more writes at each step of a job."
+    ),
+    Capability.ORDERED_LISTS: "Entries are found by id, so pages go by ids, except those of dead jobs.",
+    Capability.LIMITS: _PUSHED,
+    Capability.FAIRNESS: _PUSHED,
+}
+"""By capability the reason. The first that a clause needs tells why the clause is not kept."""
+
+LACKING = {
+    Capability.TRANSFER: "What is queued cannot be taken out by its id, nor is anything remembered of what came in.",
+    Capability.DEPENDENCIES: "A message cannot wait for others.",
+    Capability.KV: "There is no place for entries.",
+    Capability.IDS: "Nothing is known of a message that was put before: ids are not remembered.",
+    Capability.TOKENS: "Nothing is known of a message that was put before: the tokens of puts are not remembered.",
+    Capability.RESULTS: _RESULTS,
+    Capability.PUSH: _RESULTS,
+    Capability.LIMITS: _PUSHED,
+    Capability.FAIRNESS: _PUSHED,
+    Capability.PRIORITY: _ORDER,
+    Capability.PLACE: _ORDER,
+    Capability.EVERY_QUEUE: _NOT_TOLD,
+    Capability.LOOKUP: (
+        f"{_BY_ID} What these clauses check otherwise, such as charges and refused settlements, "
+        "tests/faults/test_rabbitmq_holding.py checks without looking anything up."
+    ),
+    Capability.CANCEL: _BY_ID,
+    Capability.PURGE: "Only dead jobs of known queues can be purged.",
+    Capability.COUNTS: _COUNTS,
+    Capability.EXACT_COUNTS: _COUNTS,
+    Capability.LISTS: _LISTS,
+    Capability.ORDERED_LISTS: _LISTS,
+    Capability.CONSUMERS: "Nothing is known of other consumers.",
+    Capability.EVICT: (
+        "`evict` is for the dead: it does not end a consumer that lives, and does not know how many messages the server "
+        "itself took back from one that died."
+    ),
+    Capability.DEATHS: "The server counts a close as a return like any other.",
+    Capability.LONG_DELAYS: _LONG,
+}
+"""The same of messages alone."""
+
+CAPABILITIES = WHOLE_CONTRACT - LACKING.keys()
+WITH_STORE = WHOLE_CONTRACT - LACKING_WITH_STORE.keys()
+
+_STORE = "Or keep a store beside it: ?results=redis://…"
+
+
+def unsupported(capability: Capability, what: str = "") -> Unsupported:
+    """The error for a call that needs this. It names the store where one would help."""
+    helps = capability not in LACKING_WITH_STORE
+    return capabilities.unsupported(capability, "RabbitMQ", what=what, instead=_STORE if helps else "")

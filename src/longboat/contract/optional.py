@@ -1,0 +1,94 @@
+"""What a broker may offer beyond the contract. Each is declared by its capability, and found here by it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple, Protocol, cast
+
+from longboat.contract.broker import Broker
+from longboat.contract.capabilities import Capability, unsupported
+from longboat.contract.tidy import Tidy
+from longboat.core.job import Job
+
+
+class Transactional(Protocol):
+    """Capability.TRANSACTIONAL: jobs are kept in a database that the caller's program uses as well."""
+
+    def put_within(self, connection: object, jobs: Sequence[Job]) -> list[str]:
+        """As `put`, within the transaction that the caller's connection is in: gone if that is rolled back."""
+        ...
+
+
+class Finding(NamedTuple):
+    """Something to do something about; while a serious one lasts, jobs are not run or not kept."""
+
+    what: str
+    advice: str
+    serious: bool = False
+
+
+class Report:
+    """What was found, in the order of looking."""
+
+    def __init__(self) -> None:
+        self.facts: dict[str, str] = {}
+        self.findings: list[Finding] = []
+
+    @property
+    def serious(self) -> bool:
+        return any(finding.serious for finding in self.findings)
+
+    def warn(self, what: str, advice: str) -> None:
+        self.findings.append(Finding(what, advice))
+
+    def alarm(self, what: str, advice: str) -> None:
+        self.findings.append(Finding(what, advice, serious=True))
+
+
+class Diagnose(Protocol):
+    """Capability.DIAGNOSE: the broker can examine its store, for `longboat doctor`."""
+
+    def diagnose(self) -> Report:
+        """Look, and change nothing. Never raises: a store that gives no answer is a finding as well."""
+        ...
+
+
+class Migrations(Protocol):
+    """The versions of a store."""
+
+    def plan(self) -> tuple[int, int, str]:
+        """(version of the store, 0 if there is none; the newest; the SQL that leads there). Raises StoreTooNew."""
+        ...
+
+    def run(self) -> None:
+        """Bring the store up to date, in one transaction."""
+        ...
+
+
+class Migrate(Protocol):
+    """Capability.MIGRATE: the store is brought up to date by `longboat migrate`, and not only by who opens it."""
+
+    @property
+    def migrations(self) -> Migrations: ...
+
+
+def transactional(broker: Broker) -> Transactional:
+    """Raises Unsupported for a broker that is not."""
+    if Capability.TRANSACTIONAL not in broker.capabilities:
+        raise unsupported(Capability.TRANSACTIONAL, type(broker).__name__)
+    return cast(Transactional, broker)
+
+
+def diagnosis(broker: Broker) -> Report | None:
+    """None: the broker cannot examine its store."""
+    return cast(Diagnose, broker).diagnose() if Capability.DIAGNOSE in broker.capabilities else None
+
+
+def migrations(broker: Broker) -> Migrations | None:
+    """None: there is nothing to migrate."""
+    return cast(Migrate, broker).migrations if Capability.MIGRATE in broker.capabilities else None
+
+
+def tidy_of(broker: Broker) -> Tidy | None:
+    """None: the broker needs no housekeeping."""
+    return cast(Tidy, broker) if Capability.TIDY in broker.capabilities else None

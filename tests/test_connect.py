@@ -1,0 +1,112 @@
+"""URLs to brokers: the built-in table, entry points of other packages, and what is said when a URL names none."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from importlib.metadata import EntryPoint
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from longboat import Longboat
+from longboat.brokers.memory import MemoryBroker
+from longboat.connect import BUILT_IN, GROUP, connect
+from longboat.errors import ConfigError, MissingExtra
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture
+def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The folder of an installed package that adds `mine://`, and the broken `yours://` and `theirs://`."""
+    (tmp_path / "mine.py").write_text(
+        "from longboat.brokers.memory import MemoryBroker\n\n"
+        "def connect(url, options):\n"
+        "    broker = MemoryBroker()\n"
+        "    broker.url, broker.color = url, options.pop('color', 'red')\n"
+        "    return broker\n"
+    )
+    info = tmp_path / "mine-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: mine\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text(
+        f"[{GROUP}]\nmine = mine:connect\nyours = mine:no_such_name\ntheirs = nowhere:connect\nredis = mine:connect\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    yield tmp_path
+    sys.modules.pop("mine", None)
+
+
+@pytest.mark.usefixtures("package")
+def test_an_installed_package_adds_a_scheme() -> None:
+    broker: Any = connect("mine://host/path?color=blue")
+    assert (broker.url, broker.color) == ("mine://host/path?color=blue", "blue")
+    with pytest.raises(ConfigError, match="unknown option 'size'"):
+        connect("mine://host?size=1")
+    with Longboat("mine://").worker():
+        pass
+
+
+@pytest.mark.usefixtures("package")
+def test_ours_cannot_be_replaced() -> None:
+    assert type(connect("redis://localhost/")).__name__ == "RedisBroker"
+
+
+@pytest.mark.usefixtures("package")
+@pytest.mark.parametrize("scheme", ["yours", "theirs"])
+def test_what_cannot_be_imported_is_named(scheme: str) -> None:
+    with pytest.raises(ConfigError, match=f"{scheme}:// is said to be .*cannot be imported"):
+        connect(f"{scheme}://")
+
+
+@pytest.mark.usefixtures("package")
+def test_an_unknown_scheme_is_told_the_known_ones_and_how_to_add_one() -> None:
+    with pytest.raises(ConfigError) as raised:
+        connect("nobody://user:secret@host")
+    for said in ("sqlite://", "mine://", GROUP, "docs/brokers.md", "nobody://user:***@host"):
+        assert said in str(raised.value)
+    assert "secret" not in str(raised.value)
+
+
+def test_ours_are_registered_as_others_are() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert project["entry-points"][GROUP] == BUILT_IN
+    for scheme, value in BUILT_IN.items():
+        assert callable(EntryPoint(scheme, value, GROUP).load())
+
+
+@pytest.mark.parametrize(("driver", "extra"), [("redis", "redis"), ("psycopg", "postgres"), ("pika", "rabbitmq")])
+def test_a_missing_driver_is_named(driver: str, extra: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    scheme = {"redis": "redis", "psycopg": "postgresql", "pika": "amqp"}[driver]
+    for name in [name for name in sys.modules if name.split(".")[0] == driver or f"brokers.{extra}" in name]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, driver, None)
+    with pytest.raises(MissingExtra, match=rf"pip install 'longboat\[{extra}\]'"):
+        connect(f"{scheme}://host/")
+
+
+def test_a_fault_within_an_adapter_is_not_taken_for_a_missing_driver(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "longboat.brokers.memory.url", None)
+    with pytest.raises(ModuleNotFoundError, match="memory"):
+        connect("memory://")
+
+
+def test_a_broker_of_ours_is_found_without_reading_the_metadata_of_packages() -> None:
+    code = "import sys, longboat; longboat.connect('sqlite:///x.db'); sys.exit('importlib.metadata' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_a_broker_with_options_left_over_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    closed = []
+    module = ModuleType("longboat.brokers.memory.url")
+    monkeypatch.setattr(module, "connect", lambda _url, _options: MemoryBroker(), raising=False)
+    monkeypatch.setattr(MemoryBroker, "close", lambda _self: closed.append(True))
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    with pytest.raises(ConfigError, match="unknown option 'a'"):
+        connect("memory://?a=1")
+    assert closed == [True]
