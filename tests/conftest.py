@@ -25,3 +25,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 def starts_a_server(thing: object) -> bool:
     return isinstance(thing, type) and (thing.__module__.startswith(SERVERS) or thing.__name__ in HARNESSES)
+
+
+@pytest.fixture
+def unmeasured(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For tests of what a new process loads: the measuring of coverage would load more."""
+    for name in ("COVERAGE_PROCESS_START", "COVERAGE_PROCESS_CONFIG"):
+        monkeypatch.delenv(name, raising=False)

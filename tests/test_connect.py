@@ -96,6 +96,7 @@ def test_a_fault_within_an_adapter_is_not_taken_for_a_missing_driver(monkeypatch
         connect("memory://")
 
 
+@pytest.mark.usefixtures("unmeasured")
 def test_a_broker_of_ours_is_found_without_reading_the_metadata_of_packages() -> None:
     code = "import sys, longboat; longboat.connect('sqlite:///x.db'); sys.exit('importlib.metadata' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -29,6 +29,7 @@ def test_nothing_else_is_offered() -> None:
 
 
 @pytest.mark.parametrize("module", LATE)
+@pytest.mark.usefixtures("unmeasured")
 def test_import_is_light(module: str) -> None:
     code = f"import sys, longboat; sys.exit({module!r} in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0, f"import longboat imports {module}"

@@ -37,6 +37,7 @@ EVERY = [
 
 
 @pytest.mark.parametrize("arguments", [[], ["--help"], ["worker", "--help"], ["dead", "--help"]])
+@pytest.mark.usefixtures("unmeasured")
 def test_help_imports_nothing_heavy(arguments: list[str], shell: Shell) -> None:
     code = (
         "import sys\nfrom longboat.cli.main import main\n"

@@ -120,6 +120,7 @@ def test_an_abandoned_coroutine_says_no_more(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("module", ["asyncio", "threads"])
+@pytest.mark.usefixtures("unmeasured")
 def test_no_part_of_multiprocessing_is_loaded(module: str) -> None:
     text = f"import sys, longboat.executors.{module}; sys.exit('multiprocessing' in sys.modules)"
     subprocess.run([sys.executable, "-c", text], check=True)
