@@ -19,7 +19,7 @@ from longboat.errors import BrokerUnavailable, Undecodable
 
 
 class JsonFile:
-    name = "a JSON file"
+    name = "A JSON file"
     capabilities = frozenset({Can.PRIORITY, Can.PLACE, Can.EVERY_QUEUE, Can.PAUSE, Can.LONG_DELAYS, Can.STARTS, Can.DEATHS})
 
     def __init__(self, path: Path) -> None:
