@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 
+from longboat.contract.base import BaseListener
 from longboat.contract.results import Listener
 from longboat.core.clock import SYSTEM
 from longboat.core.job import Result
@@ -24,46 +25,25 @@ class PolledResults:
         return _PollingListener(self.get, self._poll)
 
 
-class _PollingListener:
+class _PollingListener(BaseListener):
     def __init__(self, get: Get, poll: float) -> None:
+        super().__init__()
         self._get = get
         self._poll = poll
-        self._watched: dict[str, None] = {}
-        self._lock = threading.Lock()
-        self._changed = threading.Event()
-        self._woken = False
+        self._rung = threading.Event()
 
-    def watch(self, ids: Sequence[str]) -> None:
-        with self._lock:
-            self._watched.update(dict.fromkeys(ids))
-        self._changed.set()
-
-    def forget(self, ids: Sequence[str]) -> None:
-        with self._lock:
-            for job_id in ids:
-                self._watched.pop(job_id, None)
-
-    def wait(self, timeout: float) -> list[Result]:
-        end = SYSTEM.monotonic() + timeout
-        while True:
-            self._changed.clear()
-            results = self._told()
-            left = end - SYSTEM.monotonic()
-            if results or self._woken or left <= 0:
-                self._woken = False
-                return results
-            self._changed.wait(min(left, self._poll) if self._watched else left)
-
-    def _told(self) -> list[Result]:
+    def _look(self, fresh: Collection[str]) -> list[Result]:  # noqa: ARG002  # all are looked for
         with self._lock:
             ids = list(self._watched)
-        found = [result for result in self._get(ids) if result is not None] if ids else []
-        with self._lock:  # another thread may have said to forget one meanwhile
-            return [result for result in found if self._watched.pop(result.id, self) is None]
+        return [result for result in self._get(ids) if result is not None] if ids else []
 
-    def wake(self) -> None:
-        self._woken = True
-        self._changed.set()
+    def _wait(self, until: float) -> None:
+        left = until - SYSTEM.monotonic()
+        self._rung.wait(max(0.0, min(left, self._poll) if self._watched else left))
+        self._rung.clear()
 
-    def close(self) -> None:
-        self.wake()
+    def _ring(self) -> None:
+        self._rung.set()
+
+    def _end(self) -> None:
+        """There is nothing to let go of."""

@@ -14,14 +14,16 @@ from typing import Protocol
 
 import msgspec
 
+from longboat.contract.base import BaseConsumer
 from longboat.contract.broker import Lease, Pulse, Settlement, Token
 from longboat.contract.capabilities import Capability, absent, unsupported
-from longboat.contract.inspector import ConsumerView, Inspector, LimitView, Page
+from longboat.contract.inspector import Inspector
 from longboat.contract.kv import KV
 from longboat.contract.results import ResultStore
 from longboat.contract.transfer import Transfer
 from longboat.core.clock import SYSTEM
-from longboat.core.job import Failure, Job, JobView, Park, Release, State, new_id
+from longboat.core.job import Failure, Job, Park, Release, State, new_id
+from longboat.core.views import ConsumerView, JobView, LimitView, Page
 
 PARKED = 5.0
 """Seconds after which a job whose task nobody knew is given to somebody again, by a broker that cannot park jobs."""
@@ -148,33 +150,24 @@ class SimpleBroker:
             raise unsupported(capability, self.driver.name)
 
 
-class SimpleConsumer:
-    """Waits, wakes, and knows what it holds, so that a driver need not."""
+class SimpleConsumer(BaseConsumer):
+    """Knows what it holds, and asks again while there is nothing, so that a driver need not."""
 
     def __init__(self, broker: SimpleBroker, hold: Hold) -> None:
-        self.id = hold.id
-        self._broker = broker
+        super().__init__(hold.id)
         self._driver = broker.driver
+        self._poll = broker.poll
         self._hold = hold
         self._held: set[Lease] = set()
-        self._over = False
         self._lock = threading.Lock()
-        self._woken = threading.Event()
+        self._rung = threading.Event()
+        self._asked = 0.0
         self.extend()
 
-    def receive(self, n: int, *, wait: float) -> list[Lease]:
-        end = SYSTEM.monotonic() + wait
-        while not self._over:
-            left = end - SYSTEM.monotonic()
-            round_end = SYSTEM.monotonic() + min(left, self._broker.poll)
-            leases = self._received(n, max(0.0, min(left, self._broker.poll)))
-            if leases or left <= 0 or self._woken.wait(max(0.0, round_end - SYSTEM.monotonic())):
-                self._woken.clear()
-                return leases
-        return []
-
-    def _received(self, n: int, wait: float) -> list[Lease]:
-        leases = self._driver.receive(self._hold, n, wait)
+    def _claim(self, n: int, until: float) -> list[Lease]:
+        self._rung.clear()
+        self._asked = SYSTEM.monotonic()
+        leases = self._driver.receive(self._hold, n, max(0.0, min(self._poll, until - self._asked)))
         self._hold.receives += 1
         with self._lock:
             if not self._over:
@@ -182,6 +175,12 @@ class SimpleConsumer:
                 return leases
         self._hand_back(leases)
         return []
+
+    def _wait(self, until: float) -> None:
+        self._rung.wait(max(0.0, min(until, self._asked + self._poll) - SYSTEM.monotonic()))
+
+    def _ring(self) -> None:
+        self._rung.set()
 
     def settle(self, settlements: Sequence[Settlement], *, started: Sequence[Lease] = ()) -> list[Lease]:
         begun: list[Lease] = []
@@ -206,35 +205,31 @@ class SimpleConsumer:
         return refused
 
     def _unparked(self, settlement: Settlement) -> Settlement:
-        if isinstance(settlement.outcome, Park) and Capability.PARKING not in self._broker.capabilities:
+        if isinstance(settlement.outcome, Park) and Capability.PARKING not in self._driver.capabilities:
             return Settlement(settlement.lease, Release(min(settlement.outcome.patience, PARKED)))
         return settlement
 
-    def extend(self) -> Pulse:
-        if self._over:
-            return Pulse(False)
+    def _beat(self) -> Sequence[str] | None:
         pulse = self._driver.extend(self._hold)
         self._hold.beats += 1
-        if not pulse.alive:
-            self._end()
-        return pulse
+        if pulse.alive:
+            return pulse.cancelled
+        self._let_go()
+        return None
 
     def pause(self, queues: Collection[str], tasks: Collection[str]) -> None:
         self._hold.paused_queues, self._hold.paused_tasks = frozenset(queues), frozenset(tasks)
-        self._woken.set()
+        self._ring()
 
-    def wake(self) -> None:
-        self._woken.set()
+    def _end(self) -> None:
+        self._hand_back(self._let_go())
 
-    def close(self) -> None:
-        self._hand_back(self._end())
-
-    def _end(self) -> list[Lease]:
+    def _let_go(self) -> list[Lease]:
         with self._lock:
             self._over = True
             leases = list(self._held)
             self._held.clear()
-        self._woken.set()
+        self._ring()
         return leases
 
     def _hand_back(self, leases: Sequence[Lease]) -> None:
