@@ -1,1 +1,1 @@
-"""Tests of plain data and pure decisions."""
+"""Tests of what brokers are made with."""

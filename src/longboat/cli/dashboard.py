@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 from typing import TYPE_CHECKING
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from longboat.cli.fail import BROKER, USAGE, CommandFailed, line
-from longboat.errors import AppNotFound, MissingExtra
+from longboat.errors import AppNotFound, MissingExtra, Unsupported
 
 if TYPE_CHECKING:
     from longboat.app import Longboat
@@ -63,7 +64,8 @@ def command(url: str | None, host: str, port: int, role: str, root: str) -> None
     _check_scripts()
     root = f"/{path}" if (path := root.strip("/")) else ""
     try:
-        app.broker.inspector.counts()  # a store that cannot be worked with is told now
+        with contextlib.suppress(Unsupported):
+            app.broker.inspector.counts()  # a store that cannot be worked with is told now
         _serve(dashboard, app, host, port, root, bool(tokens))
     finally:
         dashboard.close()

@@ -36,6 +36,7 @@ _ADVICE: list[tuple[type[LongboatError], int, str]] = [
     (errors.BrokerFull, BROKER, "Make room on the disk, or delete ended jobs: `longboat purge --state succeeded`."),
     (errors.StoreTooNew, BROKER, "Upgrade Longboat here, or name another store by --url or LONGBOAT_URL."),
     (errors.BrokerUnavailable, BROKER, "Try again later; `longboat doctor` looks into it."),
+    (errors.Unsupported, BROKER, "`longboat doctor` lists what this broker cannot do."),
     (errors.BrokerError, BROKER, "Check the URL (--url, LONGBOAT_URL); `longboat doctor` looks into it."),
     (
         errors.BadArguments,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
 import signal
 import threading
@@ -11,6 +12,7 @@ import click
 
 from longboat.cli.fail import BROKER, USAGE, CommandFailed
 from longboat.cli.params import json_option
+from longboat.errors import Unsupported
 
 if TYPE_CHECKING:
     from longboat.brokers.manager import Server
@@ -60,7 +62,8 @@ def command(bind: tuple[str, int], store: str, authkey_file: str | None, as_json
     key = _key(bind[0], authkey_file)
     broker = connect(store)
     try:
-        broker.inspector.counts()  # a store that cannot be worked with is told now
+        with contextlib.suppress(Unsupported):
+            broker.inspector.counts()  # a store that cannot be worked with is told now
         server = _listen(broker, bind, key)
     except BaseException:
         broker.close()

@@ -48,7 +48,7 @@ class Capability(StrEnum):
     DEPENDENCIES = "dependencies", "run a job after others"
     LIMITS = "limits", "limit how many jobs run at the same time or start in a period"
     FAIRNESS = "fairness", "let the jobs of several fairness keys take turns"
-    KV = "kv", "keep entries, which schedules, pauses, progress, logs and the records of workers are made of"
+    KV = "kv", "keep what is not a job: schedules, pauses, progress, logs, the records of workers"
     TRANSFER = "transfer", "move jobs from and to other brokers"
     TIDY = "tidy", "do its housekeeping within a budget of time"
     TRANSACTIONAL = "transactional", "put jobs within the transaction of a database connection of yours"
@@ -57,7 +57,7 @@ class Capability(StrEnum):
 
 
 EXTRAS = frozenset({Capability.TIDY, Capability.TRANSACTIONAL, Capability.DIAGNOSE, Capability.MIGRATE})
-"""What no clause asks for."""
+"""Beyond the contract: protocols of optional.py and tidy.py."""
 
 WHOLE_CONTRACT = frozenset(Capability) - EXTRAS
 """What a broker declares that keeps every clause."""

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from longboat.contract.broker import Broker
+from longboat.contract.capabilities import Capability
 from longboat.core.clock import SYSTEM
 from longboat.core.job import State
 from longboat.core.views import ConsumerView
@@ -23,7 +24,6 @@ R = TypeVar("R")
 
 KEPT = 0.5
 """Seconds that an answer serves everybody who looks."""
-BOARD_KEPT = 60.0
 RECENT = 900.0
 """Seconds that "lately" means."""
 
@@ -73,9 +73,14 @@ class Site:
     def counts(self) -> dict[tuple[str, State], int]:
         return self.kept("counts", lambda: dict(self.broker.inspector.counts()))
 
+    def shown_counts(self) -> dict[tuple[str, State], int]:
+        """For screens, which say themselves that they are not known: nothing where the broker cannot count."""
+        nothing: dict[tuple[str, State], int] = {}
+        return self.if_there(self.counts, nothing)
+
     def by_state(self, queue: str = "") -> Counter[State]:
         found: Counter[State] = Counter()
-        for (name, state), count in self.counts().items():
+        for (name, state), count in self.shown_counts().items():
             if not queue or queue == name:
                 found[state] += count
         return found
@@ -85,15 +90,19 @@ class Site:
 
     @property
     def noted(self) -> bool:
-        """Whether the broker has a board: without one there are no workers, failures, flows, schedules, pauses to show."""
-        try:
-            return self.kept("noted", lambda: self.if_there(self._noted, False), BOARD_KEPT)
-        except BrokerError:  # it is down, which says nothing of what it can
-            return True
+        """Whether the broker keeps entries: without them no workers, failures, flows, schedules and pauses can be shown."""
+        return self._can(Capability.KV)
 
-    def _noted(self) -> bool:
-        self.broker.kv.read(history.WORKERS, ["any"])
-        return True
+    @property
+    def counted(self) -> bool:
+        """Whether the broker can tell how many jobs it has."""
+        return self._can(Capability.COUNTS) or self._can(Capability.QUEUE_LENGTHS)
+
+    def _can(self, capability: Capability) -> bool:
+        try:
+            return capability in self.broker.capabilities
+        except BrokerError:  # a manager is down, which says nothing of what its store can
+            return True
 
     def workers(self) -> list[WorkerRecord]:
         return self.kept("workers", lambda: self.listed(lambda: history.workers(self.broker.kv)))
@@ -126,7 +135,7 @@ class Site:
 
     def queues(self) -> list[str]:
         """The names of all queues that are known."""
-        names = {queue for queue, _ in self.counts()} | {queue for queue, _ in self.lately()} | self.paused()["queue"]
+        names = {queue for queue, _ in self.shown_counts()} | {queue for queue, _ in self.lately()} | self.paused()["queue"]
         for record in self.workers():
             names.update(record.queues)
         return sorted(names)

@@ -35,7 +35,7 @@ class QueueRow(msgspec.Struct):
 
 def rows(site: Site, aged: int = AGED) -> list[QueueRow]:
     """All queues, the fullest first; the age of the first `aged` of them is known."""
-    counts, paused = site.counts(), site.paused()["queue"]
+    counts, paused = site.shown_counts(), site.paused()["queue"]
     taken = [each.queues for each in site.consumers()] + [record.queues for record in site.workers()]
     nothing: dict[str, str] = {}
     lines = site.kept("sparks", lambda: site.if_there(lambda: _lines(site), nothing), 5.0)

@@ -21,11 +21,12 @@ def put_returns_the_new_ids_in_order(on: Stage) -> None:
 @clause
 def a_job_arrives_as_it_was_put(on: Stage) -> None:
     """Every field of a job arrives at the worker unchanged, at another client too."""
+    expires = 3600.0 if Capability.EXPIRY in on.broker.capabilities else None
     sent = job(
         task="pkg.mod:täsk",
         payload=encode({"n": 2**40, "raw": bytes(range(256)), "text": "a\0b\n☃"}),
         priority=-7,
-        expires=3600.0,
+        expires=expires,
         keep=12.5,
         enqueued=1234.5,
         headers={"trace": "a-b", "": ""},
@@ -63,9 +64,10 @@ def a_put_is_all_or_nothing(on: Stage) -> None:
     try:
         on.put(good[0], bad, good[1], token=("c", 1))
     except Exception:
-        same(dict(on.broker.inspector.counts()), {}, "jobs after a put that raised")
+        consumer = on.consumer()
+        nothing(consumer, why="received after a put that raised")
         same(on.put(*good, token=("c", 1)), ids(good), "the put tried again")
-        same(sorted(ids(take_all(on.consumer(), 2))), sorted(ids(good)), "jobs after the put tried again")
+        same(sorted(ids(take_all(consumer, 2))), sorted(ids(good)), "jobs after the put tried again")
     else:
         raise AssertionError("a job that cannot be encoded was stored")
 
