@@ -30,6 +30,7 @@ from longboat.errors import (
     UnknownTask,
     Unsupported,
 )
+from longboat.observe import events
 from longboat.tasks.current import Running, current
 from longboat.tasks.depends import Depends
 from longboat.tasks.flow import Flow, FlowStatus
@@ -91,6 +92,7 @@ __all__ = [
     "chord",
     "connect",
     "current",
+    "events",
     "every",
     "gather",
     "group",

@@ -1,4 +1,4 @@
-"""Longboat, the app: the user's front door."""
+"""Longboat: an app, the first thing that a program makes."""
 
 from __future__ import annotations
 
@@ -59,9 +59,9 @@ class WorkerChoices(TypedDict, total=False):
 class Longboat:
     """An app: its tasks, and the broker that its jobs go through.
 
-    `url` names the broker (see `longboat.connect`); without one, the variable LONGBOAT_URL does, else a file
-    `longboat.db` in the working directory. Nothing is opened before it is needed; an app may be used from any thread,
-    from any event loop, and on both sides of a fork.
+    `url` names the broker (see `longboat.connect`). Without one the variable LONGBOAT_URL does, else it is the file
+    `longboat.db` in the working directory. Nothing is opened before it is needed. Use an app from any thread, from any event
+    loop, and on both sides of a fork.
     """
 
     def __init__(self, url: str | None = None) -> None:
@@ -155,7 +155,7 @@ class Longboat:
         return await self.named(name).aenqueue(*args, **kwargs)
 
     def job(self, id: str) -> Handle[Any]:
-        """A handle on a job by its id, whoever enqueued it; nothing is looked up before it is asked."""
+        """A handle on a job by its id, whoever enqueued it. It looks nothing up before you ask it."""
         return Handle(self.client, id, "")
 
     def flow(self, id: str) -> Flow[Any]:
@@ -163,7 +163,7 @@ class Longboat:
         return self.client.flows.find(id)
 
     def worker(self, **choices: Unpack[WorkerChoices]) -> Worker:
-        """A worker inside this program, to be entered: `async with app.worker():` (on this event loop) or `with`.
+        """A worker inside this program: enter it by `async with app.worker():` (on this event loop) or `with`.
 
         `queues`: those named first are served first; none: every queue. `concurrency`, `threads` and `processes`: how many
         coroutines (100), plain functions and child processes run at a time. `lease`: how long after its last heartbeat a
@@ -179,7 +179,7 @@ class Longboat:
 
     @property
     def client(self) -> Client:
-        """This process's connection, opened now if it is not."""
+        """This process's connection. It is made at the first use."""
         client = self._client
         if client is not None and self._pid == os.getpid():
             return client
@@ -196,15 +196,17 @@ class Longboat:
         return self.client.broker
 
     def events(self) -> Listening:
-        """What happens from now on in all processes: `for event in app.events():` or `async for`; see
-        longboat.observe.events.
+        """What happens from now on in all processes: `for event in app.events():` or `async for`. See `longboat.events`.
 
-        Close it, or use it in a `with`, when you have heard enough: processes tell only while somebody listens.
+        Close it when you have heard enough, or use it in a `with`: processes publish events only while somebody listens.
         """
         return Listening(self.broker.kv)
 
     def close(self) -> None:
-        """Let go of the connection; the next use opens another. Workers inside this program must be left first."""
+        """Close the connection; the next use opens another. Leave workers inside this program first.
+
+        Calls that are under way in other threads raise AppClosed.
+        """
         with self._lock:
             client, self._client = self._client, None
         if client is not None and self._pid == os.getpid():

@@ -61,8 +61,8 @@ class Outgoing(msgspec.Struct, eq=False):
 
     @property
     def plain(self) -> bool:
-        """Whether it is one job that needs nothing but to be stored: the common case, and the fast one."""
-        return self.batches is None and self.unique is None and self.connection is None and not self.flow and not self.parent
+        """Whether it is one job that only needs to be stored: the common case, and the fast one."""
+        return not (self.batches or self.unique or self.flow or self.parent) and self.connection is None
 
     def _common(self, field: str) -> str:
         value: str = getattr(self.first, field)
