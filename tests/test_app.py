@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from longboat import (
+    AppClosed,
     BadArguments,
     BrokerError,
     BrokerFull,
@@ -164,7 +165,7 @@ def test_closing_tells_who_waits(app: Longboat, double: Any) -> None:
     def wait() -> None:
         try:
             job.result()
-        except BrokerError as error:
+        except AppClosed as error:
             told.append(error)
 
     waiting = threading.Thread(target=wait)

@@ -1,4 +1,4 @@
-"""Files and functions stay small enough to be read in one go."""
+"""Files and functions stay small enough to be read in one go, and constructors take few enough parts to be understood."""
 
 from __future__ import annotations
 
@@ -13,6 +13,21 @@ FUNCTION_LINES = 60
 
 # "file" or "file:function" -> why it may be longer.
 EXCEPTIONS: dict[str, str] = {}
+
+PARAMETERS = 6
+"""Of a constructor, beside self."""
+
+TOO_MANY = {
+    "Fetcher",
+    "Health",
+    "RabbitmqBroker",
+    "Runner",
+    "SqliteConsumer",
+    "StoredConsumer",
+    "Supervisor",
+    "WorkerRecordWriter",
+}
+"""Classes that still take more."""
 
 
 def test_no_file_or_function_is_too_long() -> None:
@@ -49,3 +64,40 @@ def too_long(root: Path, files: list[Path]) -> Iterator[tuple[str, int]]:
                 lines = (node.end_lineno or node.lineno) - node.lineno + 1
                 if lines > FUNCTION_LINES:
                     yield f"{name}:{node.name}", lines
+
+
+def test_no_constructor_takes_too_many_parameters() -> None:
+    crowded = dict(too_many(ROOT, sorted((ROOT / "src").rglob("*.py"))))
+    known = {what for what in crowded if what.rpartition(":")[2] in TOO_MANY}
+    new = [f"{what} takes {count} parameters" for what, count in crowded.items() if what not in known]
+    assert not new, "\n".join([f"more than {PARAMETERS} (give it parts that are made already):", *new])
+    assert not (idle := TOO_MANY - {what.rpartition(":")[2] for what in known}), (
+        f"no longer too many, take them off the list: {sorted(idle)}"
+    )
+
+
+def test_those_that_take_too_many_are_found(tmp_path: Path) -> None:
+    path = tmp_path / "crowded.py"
+    path.write_text(
+        """
+class Crowded:
+    def __init__(self, a, b, /, c, d, *e, f, g=1, **h): ...
+class Fine:
+    def __init__(self, a, b, c, d, *, e, f): ...
+    def other(self, a, b, c, d, e, f, g): ...
+"""
+    )
+    assert dict(too_many(tmp_path, [path])) == {"crowded.py:Crowded": 8}
+
+
+def too_many(root: Path, files: list[Path]) -> Iterator[tuple[str, int]]:
+    for path in files:
+        kinds = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.ClassDef)]
+        for kind in kinds:
+            for node in kind.body:
+                if isinstance(node, ast.FunctionDef) and node.name == "__init__":
+                    given = node.args
+                    all_of_them = [*given.posonlyargs, *given.args, *given.kwonlyargs, given.vararg, given.kwarg]
+                    count = sum(each is not None for each in all_of_them) - 1
+                    if count > PARAMETERS:
+                        yield f"{path.relative_to(root).as_posix()}:{kind.name}", count

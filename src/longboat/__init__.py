@@ -7,6 +7,7 @@ from longboat.core.job import Failure, Job, State
 from longboat.core.retry import RetryPolicy
 from longboat.core.views import JobView
 from longboat.errors import (
+    AppClosed,
     AppNotFound,
     BadArguments,
     BrokerError,
@@ -29,12 +30,14 @@ from longboat.errors import (
     UnknownTask,
     Unsupported,
 )
+from longboat.observe import events
 from longboat.tasks.current import Running, current
 from longboat.tasks.depends import Depends
 from longboat.tasks.flow import Flow, FlowStatus
 from longboat.tasks.handle import Handle, LogLine, Progress
 from longboat.tasks.limits import Limit, Unique
-from longboat.tasks.middleware import Middleware, Outgoing
+from longboat.tasks.middleware import Middleware
+from longboat.tasks.outgoing import Outgoing
 from longboat.tasks.schedule import Schedule, every
 from longboat.tasks.signature import Signature, chain, chord, group
 from longboat.tasks.task import Task
@@ -42,6 +45,7 @@ from longboat.tasks.task import Task
 __version__ = "0.1.0"
 
 __all__ = [
+    "AppClosed",
     "AppNotFound",
     "BadArguments",
     "BrokerError",
@@ -88,6 +92,7 @@ __all__ = [
     "chord",
     "connect",
     "current",
+    "events",
     "every",
     "gather",
     "group",

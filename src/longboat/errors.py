@@ -1,14 +1,15 @@
 """Every error Longboat raises: one class for each thing that a caller can do about it.
 
     LongboatError
-     ├─ ConfigError          a wrong option, URL or task definition: mend the code            (also ValueError)
+     ├─ ConfigError          a wrong option, URL or task definition: fix the code             (also ValueError)
      │   ├─ MissingExtra     a driver is not installed: install what the message names
      │   └─ AppNotFound      the app cannot be imported
+     ├─ AppClosed            the app was closed during the call: use it before it is closed   (also RuntimeError)
      ├─ BrokerError
      │   ├─ BrokerUnavailable   not reached, or no answer in time: try again later            (also ConnectionError)
      │   ├─ BrokerFull          no room: nothing was stored; make room, then try again
      │   ├─ StoreTooNew         the store was written by a newer Longboat: upgrade this one
-     │   └─ Unsupported         this broker declares that it cannot do this
+     │   └─ Unsupported         this broker cannot do this: use one that the message names
      ├─ EnqueueError         refused before anything was sent
      │   ├─ BadArguments     the arguments do not fit the task                                (also TypeError)
      │   ├─ UnknownTask      no task of that name is registered here                          (also LookupError)
@@ -21,12 +22,19 @@
          ├─ JobNotFound      no job with this id, or forgotten since                          (also LookupError)
          └─ ResultTimeout    the job has not ended yet                                        (also TimeoutError)
 
-Beside the tree, since no `except Exception` in a task may swallow it:
+Beside the tree, because no `except Exception` in a task may swallow it:
 
     Stopped (BaseException)  raised inside a task in a child process when its time is up or it was cancelled
+
+Each of them can be copied and pickled, and `type(error)(*error.args)` makes an equal one.
 """
 
 from __future__ import annotations
+
+from copy import copy
+from typing import TypeVar
+
+E = TypeVar("E", bound=BaseException)
 
 
 class LongboatError(Exception):
@@ -38,11 +46,15 @@ class ConfigError(LongboatError, ValueError):
 
 
 class MissingExtra(ConfigError):
-    """A broker's driver is not installed; the message names the extra to install."""
+    """A broker's driver is not installed. The message names the extra to install."""
 
 
 class AppNotFound(ConfigError):
     """The app named on the command line or in the configuration cannot be imported."""
+
+
+class AppClosed(LongboatError, RuntimeError):
+    """The app was closed while this call was under way. A job of a refused `enqueue` was not stored."""
 
 
 class BrokerError(LongboatError):
@@ -70,7 +82,7 @@ class EnqueueError(LongboatError):
 
 
 class BadArguments(EnqueueError, TypeError):
-    """The arguments do not bind to the task's parameters, or cannot be serialised; names task and argument."""
+    """The arguments do not bind to the task's parameters, or cannot be serialised. The message names both."""
 
 
 class UnknownTask(EnqueueError, LookupError):
@@ -129,6 +141,17 @@ class ResultTimeout(ResultError, TimeoutError):
 class Stopped(BaseException):
     """Raised inside a running task of a child process when its time is up or it was cancelled.
 
-    Clean up and let it pass: the child is killed after a grace. Coroutines get asyncio.CancelledError instead, functions
-    in threads look at `longboat.current().stopping`.
+    Clean up and let it pass: the child is killed after a grace period. Coroutines get asyncio.CancelledError instead;
+    functions in threads look at `longboat.current().stopping`.
     """
+
+
+def again(error: E) -> E:
+    """A copy of an error, for one more caller: one instance raised in several threads would mix their tracebacks.
+
+    An error of somebody else's class that cannot be copied is returned as it is.
+    """
+    try:
+        return copy(error)
+    except Exception:
+        return error

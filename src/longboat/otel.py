@@ -17,7 +17,8 @@ from longboat import __version__
 from longboat.core.job import Job
 from longboat.errors import MissingExtra
 from longboat.tasks.current import Running
-from longboat.tasks.middleware import Middleware, Outgoing
+from longboat.tasks.middleware import Middleware
+from longboat.tasks.outgoing import Outgoing
 
 try:
     from opentelemetry import context, metrics, propagate, trace

@@ -262,6 +262,32 @@ def test_unique_calls_at_the_same_time_make_one_job(app: Longboat) -> None:
         once.enqueue_many([(1,), (2,)])
 
 
+def test_a_child_of_a_unique_task_counts_as_one_too(app: Longboat) -> None:
+    @app.task(unique=Unique(), name="once")
+    async def once(a: int) -> int:
+        return a
+
+    parent = tasks(app).add.s(1).then(once).enqueue()
+    mine, other = parent.jobs()[0].id, once.enqueue(7)
+    assert once.enqueue_child(mine, 7).id == other.id
+    child = once.enqueue_child(mine, 8)
+    assert child.new
+    assert child.view().headers == {"parent": mine}
+    assert [handle.id for handle in parent.jobs()][2:] == [child.id], "only what is stored joins the flow"
+
+
+def test_a_task_known_by_name_alone_can_do_what_the_calling_side_needs(app: Longboat) -> None:
+    report = app.named("report").using(unique=Unique(by="{user}"))
+    assert report.enqueue(user="a", day=1).id == report.enqueue(user="a", day=2).id
+    assert report.enqueue(user="b").new
+    with pytest.raises(BadArguments, match="argument 'user'"):
+        report.enqueue(user=object())
+    flow = app.named("first").s(1).enqueue()
+    assert [handle.task for handle in flow.jobs()] == ["first"]
+    joined = app.named("join").s(left=app.named("left").s().value, right=2)
+    assert [handle.task for handle in joined.enqueue().jobs()] == ["left", "join"]
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

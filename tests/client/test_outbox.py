@@ -12,7 +12,7 @@ from longboat.brokers.memory import MemoryBroker
 from longboat.client.outbox import BATCH, Outbox
 from longboat.contract.broker import Token
 from longboat.core.job import MESSAGE_VERSION, Job, State, new_id
-from longboat.errors import BrokerFull, BrokerUnavailable
+from longboat.errors import AppClosed, BrokerFull
 
 
 class Counting(MemoryBroker):
@@ -90,6 +90,29 @@ def test_each_caller_raises_an_error_of_his_own() -> None:
     outbox.close()
 
 
+class Peculiar(Exception):
+    """An error of somebody's driver, whose constructor wants something else than its args."""
+
+    def __init__(self, code: int, text: str) -> None:
+        super().__init__(f"{code}: {text}")
+
+
+def test_an_error_that_cannot_be_copied_reaches_every_caller_all_the_same() -> None:
+    class Failing(MemoryBroker):
+        def put(self, jobs: Sequence[Job], *, token: Token | None = None) -> list[str]:  # noqa: ARG002
+            raise Peculiar(7, "odd")
+
+    outbox = Outbox(Failing())
+
+    async def refused() -> list[bool | BaseException]:
+        return await asyncio.gather(*[outbox.aput(job()) for _ in range(2)], return_exceptions=True)
+
+    assert [str(error) for error in asyncio.run(refused())] == ["7: odd"] * 2
+    with pytest.raises(Peculiar, match="odd"):
+        outbox.put(job())
+    outbox.close()
+
+
 def test_loops_of_several_threads_share_an_outbox() -> None:
     broker = Counting()
     outbox = Outbox(broker)
@@ -110,11 +133,11 @@ def test_loops_of_several_threads_share_an_outbox() -> None:
 def test_a_closed_outbox_refuses() -> None:
     outbox = Outbox(MemoryBroker())
     outbox.close()
-    with pytest.raises(BrokerUnavailable, match="closed"):
+    with pytest.raises(AppClosed, match="before this was stored"):
         outbox.put(job())
 
     async def late() -> bool:
         return await outbox.aput(job())
 
-    with pytest.raises(BrokerUnavailable, match="closed"):
+    with pytest.raises(AppClosed, match="before this was stored"):
         asyncio.run(late())

@@ -29,7 +29,7 @@ def task(app: Longboat, name: str) -> Any:
 
     found = time_app.app.registry.get(f"tests.apps.time_app.{name}")
     assert found is not None
-    found._enqueuer = app.named("x")._enqueuer  # the same tasks, through this app's broker
+    found._sender = app.named("x")._sender  # the same tasks, through this app's broker
     return found
 
 

@@ -9,7 +9,7 @@ from contextlib import AbstractAsyncContextManager, AbstractContextManager, cont
 import pytest
 
 from longboat import Job, JobFailed, Longboat, Middleware, Running, State, Unique, chain, group
-from longboat.tasks.middleware import Outgoing
+from longboat.tasks.outgoing import Outgoing
 from tests.apps import middleware_app as it
 
 
@@ -142,7 +142,7 @@ def test_an_asynchronous_layer_cannot_wrap_a_plain_function() -> None:
         @app.task(name="sync")
         def sync() -> None: ...
 
-        with app.worker(), pytest.raises(JobFailed, match="asynchronous layer cannot wrap"):
+        with app.worker(), pytest.raises(JobFailed, match="asynchronous context manager cannot wrap"):
             sync.enqueue().result(10)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from longboat import ConfigError, Longboat, connect
+from longboat import ConfigError, Longboat, Unique, connect
 from longboat.core.clock import seconds
 from longboat.core.retry import LONGEST, policy
 from longboat.worker.options import options
@@ -43,6 +43,7 @@ def generator() -> Any:
         ("task name", lambda: app.task(name=" a")(function)),
         ("not both", lambda: app.task(function).using(delay=1, run_at=datetime.now().astimezone())),
         ("time zone", lambda: app.task(function).using(run_at=datetime(2030, 1, 1))),
+        ("unknown option 'retry'", lambda: app.task(retry=1)(function)),  # type: ignore[call-overload]
         ("unknown option 'delai'", lambda: app.task(function).using(delai=1)),  # type: ignore[call-arg]
         ("id", lambda: app.task(function).using(id="")),
         ("one id names one job", lambda: app.task(function).using(id="x").enqueue_many([()])),
@@ -60,6 +61,18 @@ def generator() -> Any:
 def test_refused(said: str, make: Callable[[], object]) -> None:
     with pytest.raises(ConfigError, match=said):
         make()
+
+
+def test_a_schedule_refuses_an_option_that_it_does_not_know() -> None:
+    with pytest.raises(TypeError, match="timezone"):
+        Longboat("memory://").schedule("* * * * *", timezone="UTC")(app.task(function))  # type: ignore[call-arg]
+
+
+def test_a_call_may_do_without_what_its_task_says() -> None:
+    task = Longboat("memory://").task(expires="1m", unique=Unique())(function)
+    made = task.using(expires=None, unique=None).template
+    assert (made.expires, made.unique) == (None, None)
+    assert (task.template.expires, task.template.unique) == (60.0, Unique())
 
 
 def test_two_functions_cannot_share_a_name() -> None:

@@ -1,4 +1,4 @@
-"""Announcer: a caller's process tells of the jobs that it stored, to those who listen and to metrics."""
+"""EnqueueEvents: a calling process reports the jobs that it stored, as events and for metrics."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from longboat.observe.stream import LOOK, EventPublisher
 IDLE = 10.0
 """Seconds without a new job after which the thread ends."""
 NAMES = 1000
-"""Pairs of queue and task that are counted apart, as a worker's are."""
+"""Pairs of queue and task that have a count of their own, as in a worker."""
 OTHERS = "(others)"
-"""The queue and the task that everything is counted under beyond those."""
+"""The queue and the task of the count of all other pairs."""
 
 
 class EnqueueEvents:
-    """Its thread lives while jobs are stored, and looks once a second whether anybody listens. It holds up no call."""
+    """Its thread lives while jobs are stored, and looks once a second whether anybody listens. It delays no call."""
 
     def __init__(self, kv: KV) -> None:
         self.counts: dict[tuple[str, str], int] = {}
@@ -34,12 +34,12 @@ class EnqueueEvents:
         self._wake = threading.Event()
         self._thread: threading.Thread | None = None
         self._deaf = False
-        """This broker has no board."""
+        """This broker has no KV."""
         self._closing = False
         self._last = 0.0
 
     def stored(self, jobs: Sequence[Job]) -> None:
-        """Of one thread at a time."""
+        """These jobs were stored. Called by one thread at a time."""
         queue = task = ""
         count = 0
         for job in jobs:
@@ -53,7 +53,7 @@ class EnqueueEvents:
         with self._lock:
             self._last = SYSTEM.monotonic()
             if self._thread is None and not self._closing and not self._deaf:
-                self._thread = threading.Thread(target=self._run, name="longboat-announcer", daemon=True)
+                self._thread = threading.Thread(target=self._run, name="longboat-enqueue-events", daemon=True)
                 self._thread.start()
 
     def close(self) -> None:
@@ -90,7 +90,7 @@ class EnqueueEvents:
             except BrokerError:
                 due = SYSTEM.monotonic() + LOOK
             except Exception:
-                logging.getLogger("longboat").exception("events could not be told; jobs go on")
+                logging.getLogger("longboat").exception("events could not be published; jobs are not affected")
                 due = SYSTEM.monotonic() + LOOK
             with self._lock:
                 if closing or SYSTEM.monotonic() - self._last > IDLE:

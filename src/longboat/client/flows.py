@@ -1,4 +1,4 @@
-"""Flows as the calling side sees them: stored together, noted on the board, waited for as a whole."""
+"""Flows on the calling side: stored together, recorded in the KV, waited for as a whole."""
 
 from __future__ import annotations
 
@@ -7,45 +7,42 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
-from typing import Any, Protocol, TypeVar, cast
+from typing import Any, TypeVar, cast
 
 import msgspec
 
+from longboat.client.waiting import TOGETHER, from_threads, value_of, wait
 from longboat.contract.broker import Broker
 from longboat.contract.kv import KV, Entry
 from longboat.core import codec
 from longboat.core.clock import SYSTEM, Duration, seconds
 from longboat.core.job import Job, Result, State, new_id
-from longboat.core.views import JobView
-from longboat.errors import BrokerError, JobNotFound, ResultTimeout, Undecodable
+from longboat.errors import BrokerError, JobNotFound, Undecodable
 from longboat.tasks.flow import Ends, Flow, FlowStatus, Plan, end_ids
-from longboat.tasks.handle import Handle
+from longboat.tasks.handle import Handle, HandleClient
+from longboat.tasks.outgoing import Outgoing
 
 R = TypeVar("R")
 
 NAMESPACE = "flow"
 MEMBERS = "flow.jobs:"
-"""The space of a flow's members is this and the flow's id; their notes are in the order in which they joined."""
+"""The namespace of a flow's members is this and the flow's id. Its entries are in the order in which jobs joined."""
 KEPT = 30 * 86400.0
 """Seconds that a flow is known for after it was enqueued, or a job joined it."""
-WAKE_UP = 1.0
-"""Seconds between wake-ups of a thread that waits for a result."""
-TOGETHER = 1000
-"""Members in one note; jobs in one look."""
 
 Member = tuple[str, str]
 """A job's id and its task."""
 
 
-def note_members(kv: KV, flow_id: str, jobs: Sequence[Job]) -> None:
-    """These jobs belong to the flow. Noted before they are stored, so that none is missed."""
+def add_members(kv: KV, flow_id: str, jobs: Sequence[Job]) -> None:
+    """Record that these jobs belong to the flow. Call it before they are stored, so that none is missed."""
     for start in range(0, len(jobs), TOGETHER):
         members: list[Member] = [(job.id, job.task) for job in jobs[start : start + TOGETHER]]
         kv.write(MEMBERS + flow_id, [Entry(new_id(), msgspec.msgpack.encode(members), KEPT)])
 
 
 def members(kv: KV, flow_id: str) -> Iterator[list[Member]]:
-    """The flow's jobs in the order in which they joined, some at a time. Raises Undecodable."""
+    """The flow's jobs in the order in which they joined, in batches. Raises Undecodable."""
     after = ""
     while entries := kv.entries(MEMBERS + flow_id, after=after, limit=20):
         for _, value in entries:
@@ -54,7 +51,7 @@ def members(kv: KV, flow_id: str) -> Iterator[list[Member]]:
 
 
 def plan(kv: KV, flow_id: str) -> Plan:
-    """Raises JobNotFound, and Undecodable for one that cannot be read here."""
+    """The flow's plan. Raises JobNotFound, and Undecodable for one that cannot be read here."""
     value = kv.read(NAMESPACE, [flow_id])[0]
     if value is None:
         raise JobNotFound(f"no flow {flow_id!r}: it was never enqueued here, or it was forgotten since")
@@ -63,9 +60,9 @@ def plan(kv: KV, flow_id: str) -> Plan:
 
 
 def newest(kv: KV, limit: int) -> list[tuple[str, Plan]]:
-    """The ids and plans of the newest flows, newest first. Looks at all that are known: their keys are in order of time.
+    """The ids and plans of the newest flows, newest first. Plans that cannot be read here are left out.
 
-    What another version wrote, or nobody can read, is left out.
+    Reads all flows that are known: their keys are in order of time.
     """
     found: list[tuple[str, bytes]] = []
     after = ""
@@ -80,7 +77,7 @@ def newest(kv: KV, limit: int) -> list[tuple[str, Plan]]:
 
 
 def status(broker: Broker, flow_id: str) -> FlowStatus:
-    """Raises JobNotFound."""
+    """How far the flow is. Raises JobNotFound."""
     plan(broker.kv, flow_id)
     jobs: Counter[State] = Counter()
     failed: list[str] = []
@@ -94,7 +91,7 @@ def status(broker: Broker, flow_id: str) -> FlowStatus:
 
 
 def cancel(broker: Broker, flow_id: str) -> int:
-    """Last ones first, so that none starts meanwhile. Raises JobNotFound."""
+    """Cancel the flow's jobs, the last ones first, so that none starts meanwhile; returns how many. Raises JobNotFound."""
     plan(broker.kv, flow_id)
     return sum(
         len(broker.inspector.cancel([job_id for job_id, _ in reversed(some)]))
@@ -102,77 +99,57 @@ def cancel(broker: Broker, flow_id: str) -> int:
     )
 
 
-class Caller(Protocol):
-    """What flows need of the client that they are part of."""
-
-    broker: Broker
-
-    def store(self, jobs: list[Job]) -> None: ...
-    def subscribe(self, handles: Sequence[Handle[Any]], sink: Callable[[str], None]) -> Callable[[], None]: ...
-    def handle(self, job_id: str, task: str, kind: Any = Any) -> Handle[Any]: ...
-    def value(self, handle: Handle[Any]) -> Any: ...
+def put_flow(kv: KV, outgoing: Outgoing, put: Callable[[list[Job]], set[str]]) -> set[str]:
+    """Record the flow, then store its jobs by `put`, together or not at all; returns the ids that were new."""
+    flow_id, jobs = outgoing.flow, outgoing.jobs
+    tasks = {job.id: job.task for job in jobs}
+    name = ", ".join(sorted({tasks[each] for each in end_ids(outgoing.ends)}))
+    add_members(kv, flow_id, jobs)
+    kv.write(NAMESPACE, [Entry(flow_id, msgspec.msgpack.encode(Plan(name, SYSTEM.now(), outgoing.ends, len(jobs))), KEPT)])
+    try:
+        return put(jobs)
+    except BaseException:
+        with contextlib.suppress(BrokerError):  # if this fails too, the flow is listed without jobs for a while
+            kv.write(NAMESPACE, [Entry(flow_id, None)])
+        raise
 
 
 class Flows:
-    """The flows of one client. Safe to use from any thread or loop."""
+    """The flows of one client. Safe to use from any thread or event loop."""
 
-    def __init__(self, client: Caller) -> None:
+    def __init__(self, broker: Broker, client: HandleClient) -> None:
+        self._broker = broker
         self._client = client
-
-    def enqueue(self, flow_id: str, jobs: list[Job], ends: Ends, kinds: list[Any]) -> Flow[Any]:
-        kv = self._client.broker.kv
-        last = {job.id: job.task for job in jobs}
-        name = ", ".join(sorted({last[each] for each in end_ids(ends)}))
-        note_members(kv, flow_id, jobs)
-        value = msgspec.msgpack.encode(Plan(name, SYSTEM.now(), ends, len(jobs)))
-        kv.write(NAMESPACE, [Entry(flow_id, value, KEPT)])
-        try:
-            self._client.store(jobs)
-        except BaseException:
-            with contextlib.suppress(BrokerError):  # else it is listed for a while, without jobs
-                kv.write(NAMESPACE, [Entry(flow_id, None)])
-            raise
-        return Flow(self, flow_id, ends, kinds)
 
     def find(self, flow_id: str) -> Flow[Any]:
         """Raises JobNotFound."""
-        return Flow(self, flow_id, plan(self._client.broker.kv, flow_id).ends)
+        return Flow(self, flow_id, plan(self._broker.kv, flow_id).ends)
 
-    def flow_status(self, flow_id: str) -> FlowStatus:
-        return status(self._client.broker, flow_id)
+    def status(self, flow_id: str) -> FlowStatus:
+        return status(self._broker, flow_id)
 
-    def flow_cancel(self, flow_id: str) -> int:
-        return cancel(self._client.broker, flow_id)
+    def cancel(self, flow_id: str) -> int:
+        return cancel(self._broker, flow_id)
 
-    def flow_handles(self, flow_id: str) -> list[Handle[Any]]:
-        kv = self._client.broker.kv
-        plan(kv, flow_id)
-        return [self._client.handle(*member) for some in members(kv, flow_id) for member in some]
+    def handles(self, flow_id: str) -> list[Handle[Any]]:
+        plan(self._broker.kv, flow_id)
+        return [Handle(self._client, *member) for some in members(self._broker.kv, flow_id) for member in some]
 
-    # --- results
-
-    def flow_result(self, flow: Flow[R], timeout: Duration | None) -> R:
+    def result(self, flow: Flow[R], timeout: Duration | None) -> R:
         limit = None if timeout is None else seconds(timeout, "timeout")
         over = threading.Event()
-        watch = _Watch(self._client, flow, over.set)
+        watch = _Watch(self._broker, self._client, flow, over.set)
         try:
-            if not waited(over, limit):
-                raise ResultTimeout(f"flow {flow.id} has not ended within {limit:g} s; it goes on")
+            wait(over, limit, f"flow {flow.id}")
         finally:
             watch.end()
         return cast(R, watch.value())
 
-    async def aflow_result(self, flow: Flow[R]) -> R:
+    async def aresult(self, flow: Flow[R]) -> R:
         import asyncio
 
-        loop = asyncio.get_running_loop()
         over = asyncio.Event()
-
-        def tell() -> None:
-            with contextlib.suppress(RuntimeError):  # the loop was closed, and with it who waited
-                loop.call_soon_threadsafe(over.set)
-
-        watch = await asyncio.to_thread(_Watch, self._client, flow, tell)
+        watch = await asyncio.to_thread(_Watch, self._broker, self._client, flow, from_threads(over.set))
         try:
             await over.wait()
         finally:
@@ -181,21 +158,21 @@ class Flows:
 
 
 class _Watch:
-    """Waits until all ends have succeeded, or any job that they depend on has not."""
+    """Waits until all ends have succeeded, or any job that they depend on has failed."""
 
-    def __init__(self, client: Caller, flow: Flow[Any], tell: Callable[[], None]) -> None:
-        self._client = client
+    def __init__(self, broker: Broker, client: HandleClient, flow: Flow[Any], tell: Callable[[], None]) -> None:
         self._flow = flow
         self._tell = tell
         self._lock = threading.Lock()
         self._failed: Handle[Any] | None = None
-        begun_with = plan(client.broker.kv, flow.id).size
-        every = islice((each for some in members(client.broker.kv, flow.id) for each in some), begun_with)
+        begun_with = plan(broker.kv, flow.id).size
+        every = islice((each for some in members(broker.kv, flow.id) for each in some), begun_with)
         ends = end_ids(flow.ends)
         kinds = dict(zip(ends, flow.kinds, strict=False))
-        self._handles = {job_id: client.handle(job_id, task, kinds.get(job_id, Any)) for job_id, task in every}
-        self._ends = set(ends)
-        self._left = set(ends)
+        self._handles: dict[str, Handle[Any]] = {
+            job_id: Handle(client, job_id, task, kinds.get(job_id, Any)) for job_id, task in every
+        }
+        self._ends, self._left = frozenset(ends), set(ends)
         self.end = client.subscribe(list(self._handles.values()), self._arrived)
 
     def _arrived(self, job_id: str) -> None:
@@ -211,36 +188,9 @@ class _Watch:
             self._tell()
 
     def value(self) -> Any:
-        return self._client.value(self._failed) if self._failed else self._made(self._flow.ends)
+        return value_of(self._failed) if self._failed else self._made(self._flow.ends)
 
     def _made(self, ends: Ends) -> Any:
         if isinstance(ends, str):
-            return self._client.value(self._handles[ends])
+            return value_of(self._handles[ends])
         return [self._made(each) for each in ends]
-
-
-def waited(over: threading.Event, limit: float | None) -> bool:
-    """Wait in pieces: a Ctrl-C that comes just before the thread blocks is heeded only when it wakes up."""
-    until = None if limit is None else SYSTEM.monotonic() + limit
-    while True:
-        left = WAKE_UP if until is None else min(WAKE_UP, until - SYSTEM.monotonic())
-        if over.wait(max(0.0, left)):
-            return True
-        if until is not None and SYSTEM.monotonic() >= until:
-            return False
-
-
-def failed_parent(broker: Broker, job_id: str) -> JobView | None:
-    """The dead or cancelled job that this one waits for, if there is one, however far up."""
-    seen, some = {job_id}, [job_id]
-    while some:
-        views = [view for view in broker.inspector.find(some[:TOGETHER]) if view]
-        for view in views:
-            if view.id != job_id and view.state in (State.DEAD, State.CANCELLED):
-                return view
-        above = (
-            parent for view in views if view.constraints and view.state is State.WAITING for parent in view.constraints.after
-        )
-        some = some[TOGETHER:] + [parent for parent in dict.fromkeys(above) if parent not in seen]
-        seen.update(some)
-    return None

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Generator, Iterable, Iterator, Sequence
 from typing import Any, Generic, TypeVar
 
+from longboat.client.waiting import from_threads
 from longboat.core.clock import SYSTEM, Duration, seconds
 from longboat.errors import ResultTimeout
 from longboat.tasks.handle import Handle
@@ -13,7 +14,7 @@ R = TypeVar("R")
 
 
 class AsCompleted(Generic[R]):
-    """Handles in the order in which their jobs end; iterated by `for` or by `async for`, once."""
+    """Handles in the order in which their jobs end. Iterate over it once, by `for` or `async for`."""
 
     def __init__(self, handles: Iterable[Handle[R]], timeout: Duration | None) -> None:
         self._handles = list(handles)
@@ -40,17 +41,9 @@ class AsCompleted(Generic[R]):
     async def __aiter__(self) -> AsyncIterator[Handle[R]]:
         import asyncio
 
-        loop = asyncio.get_running_loop()
         arrived: asyncio.Queue[str] = asyncio.Queue()
         waiting = _by_id(self._handles)
-
-        def tell(job_id: str) -> None:
-            try:
-                loop.call_soon_threadsafe(arrived.put_nowait, job_id)
-            except RuntimeError:  # the loop was closed, and with it who waited
-                return
-
-        end = _subscribe(self._handles, tell)
+        end = _subscribe(self._handles, from_threads(arrived.put_nowait))
         try:
             async with asyncio.timeout(self._timeout):
                 while waiting:
@@ -69,7 +62,7 @@ class Gathered(Generic[R]):
         self.handles = handles
 
     def result(self, timeout: Duration | None = None) -> list[R]:
-        """All results. Raises what the first one that did not succeed raises, as soon as it ends, or ResultTimeout."""
+        """All results. Raises as soon as one job has not succeeded, what its handle raises; or ResultTimeout."""
         values = {handle.id: handle.result() for handle in as_completed(self.handles, timeout=timeout)}
         return [values[handle.id] for handle in self.handles]
 
@@ -82,7 +75,7 @@ class Gathered(Generic[R]):
 
 
 def as_completed(handles: Iterable[Handle[R]], *, timeout: Duration | None = None) -> AsCompleted[R]:
-    """The handles, each when its job has ended, however it ended: `for` or `async for`.
+    """Gives each handle when its job has ended, however it ended: `for` or `async for`.
 
     Raises ResultTimeout when not all have ended within `timeout`.
     """
@@ -95,8 +88,8 @@ def gather(*handles: Handle[R]) -> Gathered[R]:
 
 
 def _subscribe(handles: Sequence[Handle[Any]], sink: Callable[[str], None]) -> Callable[[], None]:
-    desks = {id(handle.client): handle.client for handle in handles}
-    ends = [client.subscribe([handle for handle in handles if handle.client is client], sink) for client in desks.values()]
+    clients = {id(handle.client): handle.client for handle in handles}
+    ends = [client.subscribe([handle for handle in handles if handle.client is client], sink) for client in clients.values()]
 
     def end() -> None:
         for one in ends:

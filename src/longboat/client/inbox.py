@@ -9,17 +9,17 @@ from longboat.contract.broker import Broker
 from longboat.contract.results import Listener
 from longboat.core.clock import SYSTEM
 from longboat.core.job import Result
-from longboat.errors import BrokerError, JobNotFound, Unsupported
+from longboat.errors import AppClosed, BrokerError, JobNotFound, Unsupported
 
 Sink = Callable[[str, Result | Exception], None]
 """Called once for each id, from the inbox's thread: with the result, or with why there will be none."""
 
 LOOK_AFTER = 1.0
-"""Seconds of waiting after which the inbox looks whether a job exists at all, and then again ever more rarely."""
+"""Seconds of waiting after which the inbox looks whether the jobs exist at all; then again ever more rarely."""
 
 
 class Inbox:
-    """Hands results to sinks. The thread lives only while somebody waits, or has waited within the last seconds."""
+    """Hands results to sinks. Its thread starts with the first wait."""
 
     def __init__(self, broker: Broker) -> None:
         self._broker = broker
@@ -31,7 +31,7 @@ class Inbox:
         self._since = 0.0
 
     def watch(self, ids: Sequence[str], sink: Sink) -> None:
-        """Give the results of these jobs to `sink`, those that have ended already too."""
+        """Give the results of these jobs to `sink`, also of those that have ended already."""
         with self._lock:
             fresh = [job_id for job_id in ids if job_id not in self._sinks]
             for job_id in ids:
@@ -43,7 +43,7 @@ class Inbox:
                 self._listener.watch(fresh)
             if self._thread is None:
                 thread = threading.Thread(target=self._run, name="longboat-inbox", daemon=True)
-                thread.start()  # before anybody could want to join it, should Ctrl-C strike here
+                thread.start()  # before `close` can join it, should Ctrl-C strike here
                 self._thread = thread
 
     def forget(self, ids: Sequence[str], sink: Sink) -> None:
@@ -61,7 +61,7 @@ class Inbox:
                 self._listener.forget(gone)
 
     def close(self) -> None:
-        """End; who still waits is told so."""
+        """End. Those who still wait get AppClosed."""
         with self._lock:
             self._closed = True
             thread, listener = self._thread, self._listener
@@ -71,7 +71,7 @@ class Inbox:
             thread.join()
         if listener is not None:
             listener.close()
-        closed = BrokerError("the app was closed while this was waited for")
+        closed = AppClosed("the app was closed while this call waited; the job goes on")
         for job_id in list(self._sinks):
             self._tell(job_id, closed)
 
@@ -90,12 +90,12 @@ class Inbox:
                     look_at = waited * 2
                     self._look()
                 pause = 0.05
-            except BrokerError:  # down: who waits goes on waiting, within his own time limit
+            except BrokerError:  # down: every caller goes on waiting, within its own time limit
                 pause = min(1.0, pause * 2)
                 threading.Event().wait(pause)
 
     def _look(self) -> None:
-        """Tell those who wait for a job that nobody knows."""
+        """Tell the sinks of jobs that the broker does not know."""
         ids = list(self._sinks)
         for start in range(0, len(ids), 500):
             part = ids[start : start + 500]

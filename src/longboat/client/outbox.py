@@ -12,7 +12,7 @@ import msgspec
 
 from longboat.contract.broker import Broker
 from longboat.core.job import Job
-from longboat.errors import BrokerUnavailable
+from longboat.errors import AppClosed, again
 
 if TYPE_CHECKING:
     import asyncio
@@ -22,7 +22,7 @@ BATCH = 1000
 
 
 class _Entry(msgspec.Struct, eq=False, gc=False):
-    """One caller's job on its way: `new` or `error` once `done`."""
+    """One caller's job on its way; `new` or `error` is set once it is `done`."""
 
     job: Job
     future: asyncio.Future[bool] | None = None
@@ -31,21 +31,20 @@ class _Entry(msgspec.Struct, eq=False, gc=False):
     error: Exception | None = None
 
     def raised(self) -> Exception | None:
-        """Each caller raises its own: one instance raised in several threads would mix their tracebacks."""
-        if self.error is None:
-            return None
-        own = type(self.error)(*self.error.args)
+        """What its caller raises: a copy of its own."""
+        if self.error is None or (own := again(self.error)) is self.error:
+            return self.error
         own.__cause__ = self.error
         return own
 
 
 class Outbox:
-    """Puts jobs for many callers. While one put is under way, the calls that come gather for the next."""
+    """Puts jobs for many callers. While one put is under way, further calls gather for the next."""
 
     def __init__(self, broker: Broker, stored: Callable[[Sequence[Job]], None] = lambda _: None) -> None:
         self._broker = broker
         self._stored = stored
-        """Told of the jobs of each put that were new, one call at a time."""
+        """Called with the new jobs of each put, by one thread at a time."""
         self._client = os.urandom(12).hex()
         self._numbers = itertools.count(1)
         self._pending: list[_Entry] = []
@@ -53,13 +52,13 @@ class Outbox:
         self._turn = threading.Lock()
         self._kick = threading.Event()
         self._running_loop: Callable[[], asyncio.AbstractEventLoop] | None = None
-        """asyncio's, imported once it is needed: it takes long, and most callers have no coroutines."""
+        """asyncio's, imported when it is needed: the import takes long, and most callers have no coroutines."""
         self._kicking: set[asyncio.AbstractEventLoop] = set()
         self._thread: threading.Thread | None = None
         self._closed = False
 
     def put(self, job: Job) -> bool:
-        """Store a job; False if its id was known. Whoever gets the turn puts what all have gathered."""
+        """Store a job; False if its id was known. The thread that gets the turn puts the jobs of all that wait."""
         entry = _Entry(job)
         with self._lock:
             self._check_open()
@@ -76,12 +75,10 @@ class Outbox:
         """Store a batch, all or nothing; returns the ids that were new."""
         with self._turn:
             self._check_open()
-            new = set(self._broker.put(jobs, token=(self._client, next(self._numbers))))
-            self._stored(jobs if len(new) == len(jobs) else [job for job in jobs if job.id in new])
-            return new
+            return self._put(jobs)
 
     def aput(self, job: Job) -> asyncio.Future[bool]:
-        """As `put`, to be awaited on the running loop, which goes on meanwhile. Who stops waiting takes nothing back."""
+        """As `put`, to be awaited on the running loop. Cancelling the await does not take the job back."""
         if self._running_loop is None:
             from asyncio import get_running_loop
 
@@ -93,10 +90,10 @@ class Outbox:
             self._pending.append(_Entry(job, future))
             if self._thread is None:
                 thread = threading.Thread(target=self._run, name="longboat-outbox", daemon=True)
-                thread.start()  # before anybody could want to join it, should Ctrl-C strike here
+                thread.start()  # before `close` can join it, should Ctrl-C strike here
                 self._thread = thread
             if loop not in self._kicking:
-                # Once all that is ready to run now has run: what is enqueued by then leaves together.
+                # After everything that is ready to run now: what it enqueues leaves together.
                 self._kicking.add(loop)
                 loop.call_soon(self._kicked, loop)
         return future
@@ -115,10 +112,10 @@ class Outbox:
 
     def _check_open(self) -> None:
         if self._closed:
-            raise BrokerUnavailable("the app is closed")
+            raise AppClosed("the app was closed before this was stored")
 
     def _run(self) -> None:
-        """Puts for coroutines, which cannot take a turn themselves."""
+        """Puts the jobs of coroutines, which cannot wait for the turn themselves."""
         while not (self._closed and not self._pending):
             self._kick.wait()
             if not self._closed:
@@ -127,6 +124,11 @@ class Outbox:
                 while self._pending:
                     self._flush()
 
+    def _put(self, jobs: Sequence[Job]) -> set[str]:
+        new = set(self._broker.put(jobs, token=(self._client, next(self._numbers))))
+        self._stored(jobs if len(new) == len(jobs) else [job for job in jobs if job.id in new])
+        return new
+
     def _flush(self) -> None:
         with self._lock:
             batch, self._pending = self._pending[:BATCH], self._pending[BATCH:]
@@ -134,15 +136,13 @@ class Outbox:
         new: set[str] = set()
         jobs = [entry.job for entry in batch]
         try:
-            new = set(self._broker.put(jobs, token=(self._client, next(self._numbers))))
+            new = self._put(jobs)
         except Exception as caught:  # each caller raises it
             error = caught
-        else:
-            self._stored(jobs if len(new) == len(jobs) else [job for job in jobs if job.id in new])
         waiting: dict[asyncio.AbstractEventLoop, list[_Entry]] = {}
         for entry in batch:
             entry.error = error
-            # Of two calls with the same chosen id in one batch, one is new: whoever came first.
+            # Of two calls with the same chosen id in one batch, the first is new.
             entry.new = entry.job.id in new
             new.discard(entry.job.id)
             entry.done = True
@@ -151,7 +151,7 @@ class Outbox:
         for loop, entries in waiting.items():
             try:
                 loop.call_soon_threadsafe(_resolve, entries)
-            except RuntimeError:  # the caller's loop was closed meanwhile; the jobs are stored
+            except RuntimeError:  # the callers' loop was closed meanwhile; the jobs are stored
                 continue
 
 

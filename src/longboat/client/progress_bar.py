@@ -1,4 +1,4 @@
-"""Progress of long work, drawn on a terminal only."""
+"""A bar for the progress of long work, drawn on terminals only."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 @contextmanager
 def bar(label: str, total: int | None, wanted: bool = True) -> Iterator[Callable[[int], None]]:
-    """Gives a function to call with how many more are done. Draws on standard error, if that is a terminal."""
+    """Yields a function to call with the number of items just done. Draws on standard error, if that is a terminal."""
     if not wanted or not sys.stderr.isatty():
         yield lambda _: None
         return

@@ -1,4 +1,4 @@
-"""Calls that count as one: a note on the board names the job that stands for a key."""
+"""Calls that count as one: an entry in the KV names the job that stands for a key."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ NAMESPACE = "unique"
 KEPT = 30 * 86400.0
 """Seconds that a key is known for, where its rule names no time."""
 UNSTORED = 2.0
-"""Seconds that a job may be unknown after its note was written: its caller may have died between the two."""
+"""Seconds that a job may be unknown after its entry was written: its caller may have died between the two."""
 
 _STARTED = frozenset({State.SCHEDULED, State.WAITING, State.READY})
 _ENDED = _STARTED | {State.RUNNING}
@@ -29,7 +29,10 @@ class Holder(msgspec.Struct, array_like=True):
 
 
 def put_unique(broker: Broker, job: Job, rule: Unique, key: str, put: Callable[[Job], bool]) -> tuple[str, bool]:
-    """Store the job unless another stands for the key; gives the id of the one that does now, and whether it is this one."""
+    """Store the job by `put` unless another stands for the key.
+
+    Returns the id of the job that stands for the key now, and whether it is new.
+    """
     window = rule.window
     mine = msgspec.msgpack.encode(Holder(job.id, SYSTEM.now()))
     give_up: dict[str, float] = {}
@@ -47,7 +50,7 @@ def put_unique(broker: Broker, job: Job, rule: Unique, key: str, put: Callable[[
 
 
 def _stands(broker: Broker, holder: Holder, rule: Unique, give_up: dict[str, float]) -> bool:
-    """Whether the job that has the key is still to be waited for."""
+    """Whether the job that has the key still stands for it."""
     view = broker.inspector.find([holder.id])[0]
     if view is None:  # it has ended and is forgotten, or is not stored yet
         if SYSTEM.now() - holder.at < UNSTORED:

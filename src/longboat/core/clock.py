@@ -1,4 +1,4 @@
-"""The door that time comes in by: the Clock that brokers and workers read, and durations as people write them."""
+"""Time: the Clock that brokers and workers read, and durations as people write them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _WHOLE = re.compile(r"(?:\d+(?:\.\d+)?(?:ms|s|m|h|d|w))+")
 
 
 class Clock(Protocol):
-    """Wall time judges schedules, leases and expiry in a store; monotonic time measures inside one process."""
+    """Wall time decides schedules, leases and expiry in a store; monotonic time measures inside one process."""
 
     def now(self) -> float:
         """Seconds since the epoch."""

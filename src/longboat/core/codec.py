@@ -19,6 +19,11 @@ from longboat.errors import Undecodable
 MESSAGE_LIMIT = 1_000_000
 """Bytes of the encoded arguments or result of one job, at most: big data goes by path."""
 
+ENCODE_ERRORS = (TypeError, ValueError, OverflowError)
+"""What `encode` raises for a value that cannot be serialised."""
+DECODE_ERRORS = (msgspec.MsgspecError, TypeError, ValueError, RecursionError)
+"""What a decoder raises for bytes that do not fit."""
+
 
 def _to_plain(value: Any) -> Any:
     if isinstance(value, PurePath):
@@ -69,12 +74,12 @@ def decode(data: bytes, kind: Any = Any) -> Any:
     """The value, converted to `kind`. Raises Undecodable, saying where it does not fit."""
     try:
         return decoder(kind).decode(data)
-    except (msgspec.MsgspecError, TypeError, ValueError, RecursionError) as error:
+    except DECODE_ERRORS as error:
         raise Undecodable(str(error)) from None
 
 
 def decoder(kind: Any) -> msgspec.msgpack.Decoder[Any]:
-    """A decoder for values of `kind`, to be kept by who decodes often."""
+    """A decoder for values of `kind`. Keep it where you decode often."""
     return msgspec.msgpack.Decoder(kind, dec_hook=from_plain)
 
 
@@ -99,7 +104,7 @@ def encode_failures(failures: Sequence[Failure]) -> bytes:
 
 
 def decode_failures(data: bytes | None) -> list[Failure]:
-    """The failures kept with a job; unreadable ones are told as one failure rather than raised."""
+    """The failures kept with a job. Unreadable ones become one failure that says so."""
     if not data:
         return []
     try:

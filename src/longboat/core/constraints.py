@@ -1,4 +1,4 @@
-"""What ties a job to others: those it comes after, limits they share, its turn. Plain data, part of the message."""
+"""Constraints: the jobs that a job comes after, the limits and the fairness key it shares. Plain data in its message."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ class JobLimit(msgspec.Struct, array_like=True, frozen=True):
 
     key: str
     running: int | None = None
-    """So many of them are leased at a time, at most; None: any number."""
+    """At most so many of them are leased at a time; None: any number."""
     starts: int | None = None
-    """So many of them are leased in any `per` seconds, at most; None: any number."""
+    """At most so many of them are leased in any `per` seconds; None: any number."""
     per: float = 0.0
 
 
@@ -30,8 +30,8 @@ class Constraints(msgspec.Struct, array_like=True):
     after: list[str] = []
     """Ids of the jobs, its parents, that must have succeeded before it is ready. Their results come with its lease."""
     limits: list[JobLimit] = []
-    """It is leased only while all of these are open."""
+    """It is leased only while all of these have room."""
     fairness_key: str = ""
     """Ready jobs of one queue and priority take turns by this key: one of each key, then the next of each. "": by age."""
     into: dict[str, Slots] = {}
-    """By parameter of the task: whose results it is given. Brokers only carry it."""
+    """By parameter of the task: the jobs whose results fill it. Brokers only carry it."""

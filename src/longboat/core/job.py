@@ -20,10 +20,10 @@ MESSAGE_VERSION = 1
 
 
 class State(enum.StrEnum):
-    """Where a job is. "failed" is said of attempts only."""
+    """Where a job is. Only attempts are "failed"."""
 
     SCHEDULED = "scheduled"
-    """Its time has not come: a delay, or the pause before a retry."""
+    """Its time has not come: it has a delay, or pauses before a retry."""
     WAITING = "waiting"
     """It waits for something else: a worker that knows its task, the jobs it comes after, or a limit."""
     READY = "ready"
@@ -31,7 +31,7 @@ class State(enum.StrEnum):
     """Leased to a worker."""
     SUCCEEDED = "succeeded"
     DEAD = "dead"
-    """Its attempts are used up, or it could not be run at all; it can be revived."""
+    """Its attempts are used up, or it could not be run at all. It can be retried."""
     CANCELLED = "cancelled"
     """Cancelled, or expired before it started."""
 
@@ -44,15 +44,15 @@ ENDED = frozenset({State.SUCCEEDED, State.DEAD, State.CANCELLED})
 
 
 class Job(msgspec.Struct, array_like=True, gc=False):
-    """One requested call of a task. Never changed after it was made: what changes is kept beside it by the broker.
+    """One call of a task. A stored job never changes: the broker keeps beside it what does.
 
-    The field order is the wire format (docs/internals.md): fields are only ever added at the end, with a default.
-    Durations count from the put, by the broker's clock. Here and in what is made once for each job, gc=False spares the
-    garbage collector: none of them can be part of a cycle, and it took 13 % of a busy worker's time.
+    The field order is the wire format (docs/internals.md): fields are only ever added at the end, with a default. Durations
+    count from the put, by the broker's clock. gc=False, here and in everything that is made once per job, keeps it from the
+    garbage collector, which took 13 % of a busy worker's time: none of these can be part of a cycle.
     """
 
     v: int
-    """MESSAGE_VERSION of who wrote it."""
+    """MESSAGE_VERSION of the program that wrote it."""
     id: str
     task: str
     payload: bytes
@@ -67,21 +67,21 @@ class Job(msgspec.Struct, array_like=True, gc=False):
     keep: float = DEFAULT_KEEP
     """Seconds that it stays readable after success; 0: forgotten at once."""
     enqueued: float = 0.0
-    """Wall-clock time at the caller: shown to people, never used to decide."""
+    """Wall-clock time at the caller. It is shown to people and decides nothing."""
     headers: dict[str, str] = {}
     constraints: Constraints | None = None
-    """None, as most are: it depends on no other job."""
+    """None, as with most jobs: it depends on no other job."""
 
 
 class Failure(msgspec.Struct, array_like=True):
-    """How one attempt failed. What a worker says of it, kept with the job and shown to people."""
+    """How one attempt failed, as the worker reports it. Kept with the job and shown to people."""
 
     type: str
-    """Qualified name of the exception, or a reason of our own: "longboat.Timeout", "longboat.Killed", …"""
+    """The exception's qualified name, or a reason of Longboat's: "longboat.Timeout", "longboat.Killed", …"""
     message: str
     traceback: str = ""
     attempt: int = 0
-    """The attempt that failed, from 1; 0: none had been charged."""
+    """The attempt that failed, from 1; 0: no attempt had been counted."""
     at: float = 0.0
     """Wall-clock time."""
     worker: str = ""
@@ -94,14 +94,14 @@ class Done(msgspec.Struct, gc=False):
 
 
 class Retry(msgspec.Struct):
-    """The attempt failed and is charged; the job is ready again after `delay` seconds."""
+    """The attempt failed and counts; the job is ready again after `delay` seconds."""
 
     delay: float
     failure: Failure
 
 
 class Dead(msgspec.Struct):
-    """The job is dead; it stays findable with every attempt's failure, and can be revived."""
+    """The job is dead. It can still be found, with the failure of every attempt, and it can be retried."""
 
     failure: Failure
     counted: bool = True
@@ -115,13 +115,16 @@ class Cancelled(msgspec.Struct):
 
 
 class Release(msgspec.Struct):
-    """Hand the job back uncharged, at its old place in its queue, after `delay` seconds."""
+    """Hand the job back after `delay` seconds, at its old place in its queue. This counts as no attempt."""
 
     delay: float = 0.0
 
 
 class Park(msgspec.Struct):
-    """Hand the job back uncharged: it waits for a consumer that names its task, and is dead after `patience` seconds."""
+    """Hand the job back: it waits for a consumer that names its task, and is dead after `patience` seconds.
+
+    This counts as no attempt.
+    """
 
     patience: float
     failure: Failure

@@ -6,7 +6,7 @@ import os
 
 
 def resident() -> int:
-    """Bytes resident now; off Linux, where only that is told, the most there ever were."""
+    """Bytes resident now. Elsewhere than on Linux, the most there ever were: that is all that can be read."""
     try:
         with open("/proc/self/statm", "rb") as file:
             return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")

@@ -19,8 +19,8 @@ LONGEST = 3600.0
 class RetryPolicy(msgspec.Struct, frozen=True):
     """How often and when a failed job is tried again.
 
-    Each pause is between half of and the full nominal pause, by chance, so that jobs that failed together do not
-    come back together. A list of pauses is kept exactly.
+    Each pause is a random time between half the nominal pause and all of it, so that jobs that failed together do not come
+    back together. A list of pauses is kept exactly.
     """
 
     retries: int
@@ -28,7 +28,7 @@ class RetryPolicy(msgspec.Struct, frozen=True):
     base: float
     """First pause, seconds; doubled for each further attempt up to LONGEST."""
     pauses: tuple[float, ...] = ()
-    """Given pauses instead, the last one repeated."""
+    """These pauses instead, the last one repeated."""
 
     def delay(self, attempt: int, chance: float) -> float | None:
         """Seconds to wait after failed attempt number `attempt` (from 1), `chance` in [0, 1); None: give up."""

@@ -12,14 +12,14 @@ from longboat.client.client import check_size
 from longboat.core import codec
 from longboat.core.clock import SYSTEM, seconds
 from longboat.core.constraints import Constraints
-from longboat.core.job import DEFAULT_KEEP, DEFAULT_QUEUE, MESSAGE_VERSION, Job, new_id
+from longboat.core.job import DEFAULT_QUEUE, MESSAGE_VERSION, Job, new_id
 from longboat.dashboard.ask import Ask, Refused
 from longboat.dashboard.plain import MASK, unmasked
 from longboat.dashboard.site import Site
 from longboat.errors import BadArguments, Undecodable
 from longboat.tasks.arguments import unnamed
 from longboat.tasks.task import Task
-from longboat.tasks.template import checked_name, template
+from longboat.tasks.template import Template, checked_name
 
 
 class Blank(msgspec.Struct):
@@ -58,8 +58,7 @@ def enqueue(site: Site, ask: Ask) -> str:
         if ask.field("priority"):
             made = made.using(priority=priority)
         return made.enqueue(*args, **kwargs).id
-    jobs = template(ask.field("queue") or DEFAULT_QUEUE, priority, None, DEFAULT_KEEP)
-    jobs.delay = delay
+    jobs = Template().using({"queue": ask.field("queue") or DEFAULT_QUEUE, "priority": priority, "delay": delay})
     job = jobs.job(name, unnamed(args, kwargs, name))
     check_size(job)
     site.broker.put([job])

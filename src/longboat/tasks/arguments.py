@@ -1,7 +1,7 @@
 """A task's arguments <-> bytes, bound and checked against the function's signature and annotations.
 
-On the wire, arguments are a msgpack map from parameter name to value. Positional arguments that have no name (for
-`*args`, or sent by a caller without the code) stand in a list under "*", and fill parameters from the left.
+On the wire, arguments are a msgpack map from parameter name to value. Positional arguments without a name (for `*args`,
+or from a caller without the code) are a list under "*". They fill parameters from the left.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_O
 
 
 class Hole:
-    """Stands for an argument that will be there when the job runs: the results of other jobs."""
+    """In the place of an argument that is known when the job runs: the results of other jobs."""
 
     def __init__(self, slots: Slots) -> None:
         self.slots = slots
@@ -33,7 +33,7 @@ class Arguments:
     """The parameters of one function."""
 
     def __init__(self, task: str, fn: Callable[..., Any], given: Collection[str] = ()) -> None:
-        """`given`: parameters that are not the caller's to give."""
+        """`given`: parameters that the worker fills, not the caller."""
         self._task = task
         whole = inspect.signature(fn)
         self._signature = whole.replace(parameters=[p for p in whole.parameters.values() if p.name not in given])
@@ -60,7 +60,7 @@ class Arguments:
         return self._encode_checked(self._bind(args, kwargs))
 
     def encode_with_holes(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[bytes, dict[str, Slots]]:
-        """The payload without what is to come, and by parameter where that comes from. Raises BadArguments."""
+        """The payload without the holes, and by parameter where its value comes from. Raises BadArguments."""
         named = self._bind(args, kwargs)
         if any(isinstance(value, Hole) for value in named.get("*", ())):
             raise BadArguments(f"task {self._task!r}: the result of another job needs a parameter with a name")
@@ -69,7 +69,7 @@ class Arguments:
         return self._encode_checked(rest, frozenset(into)), into
 
     def bound(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
-        """Every argument by its parameter's name, defaults too. Raises BadArguments."""
+        """Every argument by its parameter's name, defaults included. Raises BadArguments."""
         named = self._bind(args, kwargs)
         defaults = {p.name: p.default for p in self.parameters.values() if p.default is not p.empty}
         return defaults | named
@@ -84,22 +84,21 @@ class Arguments:
         except TypeError as error:
             raise BadArguments(f"task {self._task!r}: {error}; its parameters are {self._signature}") from None
         named = dict(bound)
+        rest = named.pop(self._var_positional, ()) if self._var_positional is not None else ()
         if self._var_keyword is not None:
             named.update(named.pop(self._var_keyword, {}))
-        if self._var_positional is not None:
-            rest = named.pop(self._var_positional, ())
-            if rest:
-                named["*"] = list(rest)
+        if rest:
+            named["*"] = list(rest)
         return named
 
     def _encode_checked(self, named: dict[str, Any], holes: frozenset[str] = frozenset()) -> bytes:
         try:
             payload = codec.encode(named)
-        except (TypeError, ValueError, OverflowError) as error:
+        except codec.ENCODE_ERRORS as error:
             raise BadArguments(f"task {self._task!r}: {self._culprit(named)}{error}") from None
         try:
             self._typed(holes).decode(payload)
-        except (msgspec.MsgspecError, TypeError, ValueError, RecursionError) as error:
+        except codec.DECODE_ERRORS as error:
             raise BadArguments(f"task {self._task!r}: {_worded(error)}") from None
         return payload
 
@@ -107,7 +106,7 @@ class Arguments:
         for name, value in named.items():
             try:
                 codec.encode(value)
-            except (TypeError, ValueError, OverflowError):
+            except codec.ENCODE_ERRORS:
                 return f"argument {name!r}: "
         return ""
 
@@ -118,12 +117,16 @@ class Arguments:
         if payload == EMPTY and not self._required:
             return [], {}
         try:
-            found: dict[str, Any] = msgspec.structs.asdict(self._typed().decode(payload))
-        except (msgspec.MsgspecError, TypeError, ValueError, RecursionError) as error:
-            return self._decode_unnamed(payload, error)
-        return self._call(found, payload)
+            return self._call(payload)
+        except codec.DECODE_ERRORS as error:
+            again = self._all_named(payload, error)
+        try:
+            return self._call(again)
+        except codec.DECODE_ERRORS as error:
+            raise Undecodable(f"task {self._task!r}: {_worded(error)}") from None
 
-    def _call(self, found: dict[str, Any], payload: bytes) -> tuple[list[Any], dict[str, Any]]:
+    def _call(self, payload: bytes) -> tuple[list[Any], dict[str, Any]]:
+        found = msgspec.structs.asdict(self._typed().decode(payload))
         kwargs = {name: value for name, value in found.items() if value is not msgspec.UNSET}
         if self._simple:
             return [], kwargs
@@ -139,8 +142,8 @@ class Arguments:
             kwargs.update({name: value for name, value in extra.items() if name not in known})
         return [*args, *rest], kwargs
 
-    def _decode_unnamed(self, payload: bytes, error: Exception) -> tuple[list[Any], dict[str, Any]]:
-        """A call sent without the code: name its positional arguments, then decode it as any other."""
+    def _all_named(self, payload: bytes, error: Exception) -> bytes:
+        """The payload of a call sent without the code, its positional arguments named. Raises Undecodable for others."""
         named = codec.decode(payload, dict[str, Any])
         rest = named.pop("*", None)
         missing = [name for name in self._names if name not in named]
@@ -149,23 +152,15 @@ class Arguments:
         named.update(zip(missing, rest, strict=False))
         if rest[len(missing) :]:
             named["*"] = rest[len(missing) :]
-        again = codec.encode(named)
-        try:
-            found = msgspec.structs.asdict(self._typed().decode(again))
-        except (msgspec.MsgspecError, TypeError, ValueError, RecursionError) as second:
-            raise Undecodable(f"task {self._task!r}: {_worded(second)}") from None
-        return self._call(found, again)
+        return codec.encode(named)
 
     # --- types
 
     def _typed(self, holes: frozenset[str] = frozenset()) -> msgspec.msgpack.Decoder[Any]:
-        """Made at first use: annotations may name what is defined below the task. `holes` may be missing."""
+        """The decoder, made at first use: annotations may name what is defined below the task. `holes` may be missing."""
         decoder = self._decoders.get(holes)
         if decoder is None:
-            try:
-                hints = typing.get_type_hints(self._fn)
-            except Exception:  # an annotation that exists for the type checker only
-                hints = {}
+            hints = _hints(self._fn)
             fields: list[Any] = []
             for parameter in self._signature.parameters.values():
                 kind = decodable(hints.get(parameter.name, Any))
@@ -183,19 +178,36 @@ class Arguments:
         return decoder
 
 
+class UnknownArguments(Arguments):
+    """Those of a task whose code is not here: anything that can be serialised."""
+
+    def _typed(self, holes: frozenset[str] = frozenset()) -> msgspec.msgpack.Decoder[Any]:  # noqa: ARG002
+        return _ANYTHING
+
+
 _REST = "rest_"
+_ANYTHING = codec.decoder(Any)
 EMPTY = codec.encode({})
 
 
 def unnamed(args: Sequence[Any], kwargs: Mapping[str, Any], task: str) -> bytes:
-    """The payload of a call whose function is not known here. Raises BadArguments for what cannot be serialised."""
-    named: dict[str, Any] = dict(kwargs)
-    if args:
-        named["*"] = list(args)
+    """The payload of a call of a task whose code is not here. Raises BadArguments for what cannot be serialised."""
+
+    def elsewhere(*_: Any, **__: Any) -> None: ...
+
+    return UnknownArguments(task, elsewhere).encode(args, kwargs)
+
+
+def return_kind(fn: Callable[..., Any]) -> Any:
+    """What the function's return annotation names; Any where it names nothing that is known here."""
+    return _hints(fn).get("return", Any)
+
+
+def _hints(fn: Callable[..., Any]) -> dict[str, Any]:
     try:
-        return codec.encode(named)
-    except (TypeError, ValueError, OverflowError) as error:
-        raise BadArguments(f"task {task!r}: {error}") from None
+        return typing.get_type_hints(fn)
+    except Exception:  # an annotation that exists for the type checker only
+        return {}
 
 
 def decodable(kind: Any) -> Any:
@@ -209,7 +221,7 @@ def decodable(kind: Any) -> Any:
 
 
 def _worded(error: Exception) -> str:
-    """msgspec names the place as `$.argument.field`; people read argument 'argument.field'."""
+    """The error's text. msgspec names the place as `$.argument.field`; people read argument 'argument.field'."""
     text = str(error)
     found = re.search(r" - at `\$\.([^`]*)`$", text)
     return f"argument {found[1]!r}: {text[: found.start()]}" if found else text

@@ -1,9 +1,8 @@
-"""The job that runs here: what a task's function can know of it, and say of it."""
+"""The job that runs here: what a task's function can know and report about it."""
 
 from __future__ import annotations
 
 import inspect
-import typing
 from collections.abc import Callable, Coroutine, Mapping
 from contextvars import ContextVar
 from types import MappingProxyType
@@ -11,6 +10,7 @@ from typing import Any, ParamSpec, Protocol, TypeVar, cast, overload
 
 from longboat.core import codec
 from longboat.core.clock import SYSTEM
+from longboat.tasks.arguments import return_kind
 from longboat.tasks.handle import Handle, LogLine, Progress
 from longboat.tasks.task import Task
 
@@ -18,17 +18,17 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 STEPS = "steps:"
-"""The space of a job's finished steps is this and its id: a note for each, by name."""
+"""The KV namespace of a job's finished steps is this and its id: an entry for each, by name."""
 STEPS_KEPT = 7 * 86400.0
 
 NO_HEADERS: Mapping[str, str] = MappingProxyType({})
 
 
 class JobChannel(Protocol):
-    """How a running job is heard: by the worker, or over a socket to it."""
+    """Carries what a running job reports: to the worker, or over a socket to it."""
 
     def progress(self, job_id: str, progress: Progress) -> None:
-        """Show it soon; the last one counts. Returns at once and never raises."""
+        """Show it soon; the newest one counts. Returns at once and never raises."""
         ...
 
     def log(self, job_id: str, line: LogLine) -> None:
@@ -45,12 +45,12 @@ class JobChannel(Protocol):
 
 
 def carried(text: object) -> str:
-    """As UTF-8 can carry it: names of files may hold what it cannot."""
+    """The text as UTF-8 can carry it: names of files may hold what it cannot."""
     return str(text).encode("utf-8", "backslashreplace").decode()
 
 
 class Running:
-    """The attempt that is running. `stopping` turns true when its time is up or it was cancelled."""
+    """The attempt that is running. `stopping` becomes true when its time is up or it was cancelled."""
 
     __slots__ = ("_job_channel", "_steps", "attempt", "headers", "id", "queue", "stopping", "task")
 
@@ -79,13 +79,13 @@ class Running:
         return self.stopping
 
     def progress(self, done: float, total: float | None = None, text: str = "") -> None:
-        """Say how far it is: `job.progress(30, 100, "reading")`, as often as you like: a few a second are written."""
+        """Report how far it is: `job.progress(30, 100, "reading")`. Call it often: a few reports a second are written."""
         if self._job_channel is not None:
             of = None if total is None else float(total)
             self._job_channel.progress(self.id, Progress(float(done), of, carried(text), SYSTEM.now()))
 
     def log(self, text: str, level: str = "INFO") -> None:
-        """Keep a line with this attempt. Records of `logging` are kept too, as far as their loggers let them pass."""
+        """Keep a line with this attempt. Records of `logging` are kept too, where the level of their logger allows it."""
         if self._job_channel is not None:
             self._job_channel.log(self.id, LogLine(SYSTEM.now(), level, carried(text), self.attempt))
 
@@ -96,12 +96,12 @@ class Running:
     @overload
     def step(self, name: str, fn: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R: ...
     def step(self, name: str, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
-        """Run a part of the job once: its result is kept, and a retried job goes on behind the last finished step.
+        """Run a part of the job once: its result is kept, and a retried job continues after the last finished step.
 
-        The result must be plain data or what the function's return annotation names. A coroutine function's step is awaited.
-        Between the end of `fn` and the keeping of its result the worker may die: then that one step runs again.
+        The result must be plain data or what the function's return annotation names. Await the step of a coroutine function.
+        If the worker dies after `fn` has ended and before its result is kept, that one step runs again.
         """
-        kind = _return_kind(fn)
+        kind = return_kind(fn)
         if inspect.iscoroutinefunction(fn):
             return self._astep(name, kind, fn, args, kwargs)
         found = self._found(name)
@@ -143,10 +143,3 @@ def current() -> Running:
         return running.get()
     except LookupError:
         raise LookupError("no job is running here: longboat.current() works inside a task that a worker runs") from None
-
-
-def _return_kind(fn: Callable[..., Any]) -> Any:
-    try:
-        return typing.get_type_hints(fn).get("return", Any)
-    except Exception:  # an annotation that exists for the type checker only
-        return Any

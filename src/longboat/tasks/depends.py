@@ -1,4 +1,4 @@
-"""What a task's function is given by the worker rather than by the caller: pools, clients, settings, opened once."""
+"""Dependencies: what the worker, not the caller, gives a task's function. Pools, clients and settings, opened once."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ if TYPE_CHECKING:
     import asyncio
 
 Provider = Callable[[], Any]
-"""A function, coroutine function, generator or async generator without parameters. What a generator yields is the value;
-what stands behind the yield runs when the worker ends."""
+"""A function, coroutine function, generator or async generator without parameters. The value is what it returns or yields.
+What follows the yield runs when the worker ends."""
 
 
 class Dependency:
-    """Marks a parameter, as its default or within Annotated."""
+    """Marks a parameter that the worker fills, as its default or within Annotated."""
 
     def __init__(self, provider: Provider) -> None:
         self.provider = provider
@@ -30,13 +30,13 @@ def Depends(provider: Provider) -> Any:  # noqa: N802  # known by this name from
     """The default of a parameter that the worker fills: `def save(row: Row, pool: Pool = Depends(open_pool))`.
 
     Each provider is opened once in each worker process (and each child process), at the first job that needs it, and
-    closed when that process ends. Coroutine functions and async generators are for `async def` tasks only.
+    closed when that process ends. Only `async def` tasks can have coroutine functions and async generators.
     """
     return Dependency(provider)
 
 
 def needs_of(fn: Callable[..., Any], *, is_async: bool) -> dict[str, Provider]:
-    """By parameter: what fills it. Raises ConfigError for a provider that this function cannot be given."""
+    """The providers by parameter. Raises ConfigError for a provider that this function cannot have."""
     needs: dict[str, Provider] = {}
     for name, parameter in inspect.signature(fn).parameters.items():
         marks = [parameter.default, *_annotated(fn, name)]
@@ -47,7 +47,7 @@ def needs_of(fn: Callable[..., Any], *, is_async: bool) -> dict[str, Provider]:
         if not callable(provider):
             raise ConfigError(f"{fn.__qualname__}: Depends of {name!r} needs a function")
         if not is_async and (inspect.iscoroutinefunction(provider) or inspect.isasyncgenfunction(provider)):
-            raise ConfigError(f"{fn.__qualname__} is a plain function: what {name!r} depends on must not be async")
+            raise ConfigError(f"{fn.__qualname__} is a plain function: the provider of {name!r} must not be async")
     return needs
 
 
@@ -65,7 +65,7 @@ def _annotated(fn: Callable[..., Any], name: str) -> tuple[Any, ...]:
 
 
 class Resources:
-    """What was opened in this process. `get` may be called from any thread, `aget` on one loop."""
+    """What this process has opened. Call `get` from any thread, `aget` on one event loop only."""
 
     def __init__(self) -> None:
         self._values: dict[Provider, Any] = {}
@@ -107,7 +107,7 @@ class Resources:
         return {name: self._values[provider] for name, provider in needs.items()}
 
     def close(self) -> None:
-        """Close what `get` has opened, the latest first."""
+        """Close what `get` has opened, the newest first."""
         self._values.clear()
         self._stack.close()
 

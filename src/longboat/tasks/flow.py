@@ -1,4 +1,4 @@
-"""Flow: what enqueueing several jobs that depend on each other gives back."""
+"""Flow: what enqueueing several jobs that depend on each other returns."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Ends = str | list[Any]
 
 
 class Plan(msgspec.Struct, array_like=True):
-    """What a flow was begun with, as it is kept on the board."""
+    """What a flow was begun with, as the broker's KV keeps it."""
 
     name: str
     """The tasks it ends with."""
@@ -34,9 +34,9 @@ class FlowStatus(msgspec.Struct):
     """How far a flow is."""
 
     jobs: Counter[State]
-    """Its jobs by state. Those that ended so long ago that they are forgotten count as succeeded."""
+    """Its jobs by state. Jobs that ended so long ago that they are forgotten count as succeeded."""
     failed: list[str]
-    """Ids of jobs that are dead or cancelled, at most 100: what comes after them waits."""
+    """Ids of jobs that are dead or cancelled, at most 100. The jobs after them wait."""
 
     @property
     def total(self) -> int:
@@ -44,53 +44,53 @@ class FlowStatus(msgspec.Struct):
 
     @property
     def ended(self) -> bool:
-        """Whether nothing is left that could run by itself."""
+        """Whether all its jobs have ended."""
         return all(state.ended for state, count in self.jobs.items() if count)
 
 
 class FlowClient(Protocol):
-    """Where a flow asks: the app's client."""
+    """The calling side as a flow sees it."""
 
-    def flow_result(self, flow: Flow[R], timeout: Duration | None) -> R: ...
-    async def aflow_result(self, flow: Flow[R]) -> R: ...
-    def flow_status(self, flow_id: str) -> FlowStatus: ...
-    def flow_cancel(self, flow_id: str) -> int: ...
-    def flow_handles(self, flow_id: str) -> list[Handle[Any]]: ...
+    def result(self, flow: Flow[R], timeout: Duration | None) -> R: ...
+    async def aresult(self, flow: Flow[R]) -> R: ...
+    def status(self, flow_id: str) -> FlowStatus: ...
+    def cancel(self, flow_id: str) -> int: ...
+    def handles(self, flow_id: str) -> list[Handle[Any]]: ...
 
 
 class Flow(Generic[R]):
-    """Jobs that depend on each other, enqueued together. It may be awaited, also several times."""
+    """Jobs that depend on each other, enqueued together. It can be awaited, also several times."""
 
     def __init__(self, client: FlowClient, id: str, ends: Ends, kinds: Sequence[Any] = ()) -> None:
         self.id = id
         self.ends = ends
         self.kinds = kinds
         """What the results of the ends are converted to, in the order in which they stand there."""
-        self._desk = client
+        self._client = client
 
     def result(self, timeout: Duration | None = None) -> R:
-        """The result of the flow's last job (of a group: a list), waited for at most `timeout`.
+        """The result of the flow's last job (of a group: a list). Waits for at most `timeout`.
 
-        Raises JobFailed or JobCancelled as soon as any job of the flow that it was begun with is dead or cancelled: the
-        message names that one. Revive it (`longboat dead retry ID`), and the flow goes on from there.
+        Raises JobFailed or JobCancelled as soon as a job that the flow was begun with is dead or cancelled; the message
+        names that job. Retry it (`longboat dead retry ID`), and the flow goes on from there.
         """
-        return self._desk.flow_result(self, timeout)
+        return self._client.result(self, timeout)
 
     def __await__(self) -> Generator[Any, None, R]:
         """As `result`, without blocking the event loop."""
-        return self._desk.aflow_result(self).__await__()
+        return self._client.aresult(self).__await__()
 
     def status(self) -> FlowStatus:
-        """Its jobs by state, those that joined while it ran too. Costs a look at each of them."""
-        return self._desk.flow_status(self.id)
+        """Its jobs by state, including those that joined while it ran. Looks at each of them."""
+        return self._client.status(self.id)
 
     def cancel(self) -> int:
         """Cancel all its jobs that have not ended; returns how many."""
-        return self._desk.flow_cancel(self.id)
+        return self._client.cancel(self.id)
 
     def jobs(self) -> list[Handle[Any]]:
         """Handles on all its jobs, parents first."""
-        return self._desk.flow_handles(self.id)
+        return self._client.handles(self.id)
 
     def __repr__(self) -> str:
         return f"<Flow {self.id}>"

@@ -1,4 +1,4 @@
-"""Handle: what `enqueue` gives back, to wait for a job's result, look at its state or cancel it."""
+"""Handle: what `enqueue` returns, to wait for a job's result, look at its state or cancel it."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ R = TypeVar("R")
 
 
 PROGRESS = "progress"
-"""The board's space of what running jobs said last of how far they are, by id."""
+"""The KV namespace of the newest progress of running jobs, by id."""
 LOGS = "log:"
-"""The space of a job's lines is this and its id; their keys are in the order in which they were said."""
+"""The KV namespace of a job's lines is this and its id. Its keys are in the order in which the lines were logged."""
 
 
 class Progress(msgspec.Struct, array_like=True):
-    """How far a job says it is."""
+    """How far a job is, as it reports itself."""
 
     done: float
     total: float | None = None
@@ -31,7 +31,7 @@ class Progress(msgspec.Struct, array_like=True):
 
 
 class LogLine(msgspec.Struct, array_like=True):
-    """What a job said while it ran."""
+    """What a job logged while it ran."""
 
     at: float
     level: str
@@ -40,7 +40,7 @@ class LogLine(msgspec.Struct, array_like=True):
 
 
 class HandleClient(Protocol):
-    """Where a handle asks: the app's client."""
+    """The calling side as a handle sees it."""
 
     def result(self, handle: Handle[R], timeout: Duration | None) -> R: ...
     async def aresult(self, handle: Handle[R]) -> R: ...
@@ -52,9 +52,9 @@ class HandleClient(Protocol):
 
 
 class Handle(msgspec.Struct, Generic[R], eq=False, gc=False):
-    """One job that was asked for. It may be awaited, also several times and by several coroutines."""
+    """One job that was enqueued. It can be awaited, also several times and by several coroutines."""
 
-    # gc=False: the garbage collector took a quarter of the time of enqueueing many. No handle is part of a cycle for long.
+    # gc=False: the garbage collector took a quarter of the time of enqueueing many. A handle is in no cycle for long.
 
     client: HandleClient
     id: str
@@ -65,15 +65,15 @@ class Handle(msgspec.Struct, Generic[R], eq=False, gc=False):
     keep: float | None = None
     """Seconds that the result is kept; None where only the id is known."""
     new: bool = True
-    """False: a job with this id was known already, and this call had no effect."""
+    """False: this call had no effect, because a job with this id was known already."""
     known: Result | Exception | None = None
-    """How the job ended, once somebody here has heard of it."""
+    """How the job ended, once this process has heard of it."""
 
     def result(self, timeout: Duration | None = None) -> R:
-        """The task's return value, waited for at most `timeout` (for ever without).
+        """The task's return value. Waits for at most `timeout`, or as long as it takes.
 
         Raises JobFailed when the job is dead, JobCancelled when it was cancelled or expired, ResultTimeout when it has not
-        ended in time, JobNotFound when nothing is known of it (or its task keeps no result). Blocks the thread: in a
+        ended in time, JobNotFound when the broker does not know it (or its task keeps no result). Blocks the thread: in a
         coroutine, await the handle instead.
         """
         return self.client.result(self, timeout)
@@ -91,15 +91,15 @@ class Handle(msgspec.Struct, Generic[R], eq=False, gc=False):
         return self.client.view(self.id)
 
     def progress(self) -> Progress | None:
-        """What the job said last of how far it is, half a second late at most; None if it said nothing, or a day ago."""
+        """The newest progress that the job reported, at most half a second late; None if there was none within a day."""
         return self.client.progress(self.id)
 
     def logs(self) -> list[LogLine]:
-        """What it logged, every attempt: at most 1,000 lines each, kept for a day; of a worker process the newest 50,000."""
+        """The lines of all its attempts: at most 1,000 of each, kept for a day; of a worker process the newest 50,000."""
         return self.client.logs(self.id)
 
     def cancel(self) -> bool:
-        """Cancel the job, also while it runs (within about a second). False: it had ended already."""
+        """Cancel the job, also while it runs (within about a second). False if it had ended already."""
         return self.client.cancel(self.id)
 
     def __repr__(self) -> str:

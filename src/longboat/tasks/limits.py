@@ -1,4 +1,4 @@
-"""What a task may say about all its jobs together: limits, turns, and calls that count as one."""
+"""Rules over all jobs of a task by a key made from their arguments: limits, fairness, calls that count as one."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from longboat.core.constraints import JobLimit
 from longboat.errors import BadArguments, ConfigError
 
 LONGEST_KEY = 200
-"""Characters of a key; longer ones are told apart by their digest."""
+"""Characters of a key. A longer one is cut, and ends in its digest."""
 
 _rate = re.compile(r"(\d+)\s*/\s*(.+)").fullmatch
 
 
 class Limit(msgspec.Struct, frozen=True, kw_only=True):
-    """At most so many jobs running, or started in a time, for each value of a key, by all workers together.
+    """At most so many jobs running, or started in a time, for each value of a key, over all workers together.
 
     `key`: made from the arguments, such as "{customer}" or "{order.shop}"; "": one limit for the whole task. `running`: so
     many at a time. `rate`: so many starts in a time, such as "100/m", "5/s", "10/30s". `name`: limits of the same name and
@@ -42,9 +42,9 @@ class Limit(msgspec.Struct, frozen=True, kw_only=True):
 class Unique(msgspec.Struct, frozen=True, kw_only=True):
     """Calls that count as one while a job of theirs is there.
 
-    `by`: made from the arguments, such as "{user}"; None: all of them. `until`: a second call has no effect, and is
-    given the first one's job, until that has "started", has "ended", or for a time, such as "10m" (so calls are throttled).
-    `latest`: the last call wins instead, and takes the place of a job that has not started (with a delay: debounced).
+    `by`: made from the arguments, such as "{user}"; None: all of them. `until`: a second call has no effect, and returns the
+    first one's job, until that job has "started", has "ended", or for a time, such as "10m" (so calls are throttled).
+    `latest`: the last call wins instead, and replaces a job that has not started (with a delay: calls are debounced).
     """
 
     by: str | None = None

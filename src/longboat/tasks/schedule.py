@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from itertools import islice, takewhile
-from typing import Literal, get_args
+from typing import Any, Literal, TypedDict, get_args
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import msgspec
@@ -23,11 +23,22 @@ Overlap = Literal["allow", "skip", "wait"]
 ON_TIME = 60.0
 """Seconds that a tick may be late before it counts as missed: no scheduler was there."""
 CATCH_UP = 1000
-"""Missed ticks that are made up for, at most, the latest."""
+"""At most so many missed ticks, the latest, are made up for."""
+
+
+class ScheduleOptions(TypedDict, total=False):
+    """What `app.schedule` may be given beside the rule."""
+
+    args: tuple[Any, ...]
+    kwargs: Mapping[str, Any] | None
+    name: str | None
+    tz: str
+    missed: Missed
+    overlap: Overlap
 
 
 class Schedule(msgspec.Struct, kw_only=True):
-    """A rule by which a task's jobs are enqueued again and again. Kept on the board as it is."""
+    """A rule by which a task's jobs are enqueued again and again. It is kept in the broker's KV as it is."""
 
     name: str
     rule: str
@@ -40,15 +51,15 @@ class Schedule(msgspec.Struct, kw_only=True):
     expires: float | None = None
     keep: float = DEFAULT_KEEP
     missed: Missed = "once"
-    """Of ticks at which no scheduler was there: none, the latest one, or all of them are made up for."""
+    """Which of the ticks are made up for at which no scheduler ran: none, the latest one, or all of them."""
     overlap: Overlap = "allow"
-    """While the job before has not ended: another all the same, none at this tick, or another that waits for its turn."""
+    """While the job before has not ended: enqueue another, skip this tick, or enqueue one that waits until it has."""
     paused: bool = False
     declared: bool = False
-    """In an app's code: fired by workers that have it there, so that it ends with its code."""
+    """It is part of an app's code, and fired by the workers that have this code: it ends with the code."""
 
     def job(self, tick: float) -> Job:
-        """The job of this tick. Its id is made of both, so that however many enqueue it there is one."""
+        """The job of this tick. Its id is made of name and tick: however many schedulers enqueue it, there is one job."""
         job = Job(MESSAGE_VERSION, f"{self.name}@{stamp(tick)}", self.task, self.payload, self.queue, self.priority)
         job.expires, job.keep, job.enqueued = self.expires, self.keep, tick
         job.headers = {"schedule": self.name}
@@ -58,8 +69,7 @@ class Schedule(msgspec.Struct, kw_only=True):
 
     def ticks(self, after: float, until: float) -> list[float]:
         """When it is due in (after, until]: the latest CATCH_UP of these, as wall-clock seconds."""
-        if self.rule.startswith("every "):
-            period = period_of(self.rule)
+        if period := period_of(self.rule):
             first, last = int(after // period) + 1, int(until // period)
             return [n * period for n in range(max(first, last - CATCH_UP + 1), last + 1)]
         found = list(takewhile(lambda tick: tick <= until, self._from(after)))
@@ -67,8 +77,7 @@ class Schedule(msgspec.Struct, kw_only=True):
 
     def next(self, after: float, count: int = 1) -> list[float]:
         """The next times at which it is due."""
-        if self.rule.startswith("every "):
-            period = period_of(self.rule)
+        if period := period_of(self.rule):
             return [(int(after // period) + 1 + n) * period for n in range(count)]
         return list(islice(self._from(after), count))
 
@@ -88,7 +97,7 @@ class Schedule(msgspec.Struct, kw_only=True):
 
     def explain(self) -> str:
         """The rule in English."""
-        return self.rule if self.rule.startswith("every ") else CronSim(self.rule, datetime.now(UTC)).explain()
+        return self.rule if period_of(self.rule) else CronSim(self.rule, datetime.now(UTC)).explain()
 
 
 def every(period: Duration) -> str:
@@ -96,8 +105,10 @@ def every(period: Duration) -> str:
     return f"every {period}"
 
 
-def period_of(rule: str) -> float:
-    """The period of "every 30s", in seconds. Raises ConfigError."""
+def period_of(rule: str) -> float | None:
+    """The period of "every 30s", in seconds; None for a cron expression. Raises ConfigError."""
+    if not rule.startswith("every "):
+        return None
     period = seconds(rule.removeprefix("every ").strip(), "every")
     if period < 1:
         raise ConfigError(f"schedule: {rule!r} is more often than once a second")
@@ -114,11 +125,9 @@ def checked(schedule: Schedule) -> Schedule:
     for option, value, choices in (("missed", schedule.missed, Missed), ("overlap", schedule.overlap, Overlap)):
         if value not in get_args(choices):
             raise ConfigError(f"schedule {schedule.name!r}: {option}={value!r} is not one of {', '.join(get_args(choices))}")
-    if schedule.rule.startswith("every "):
-        period_of(schedule.rule)
-        return schedule
     try:
-        CronSim(schedule.rule, datetime.now(UTC))
+        if period_of(schedule.rule) is None:
+            CronSim(schedule.rule, datetime.now(UTC))
     except CronSimError as error:
         raise ConfigError(
             f"schedule {schedule.name!r}: {schedule.rule!r} is no cron expression ({error}); "
@@ -128,5 +137,5 @@ def checked(schedule: Schedule) -> Schedule:
 
 
 def stamp(tick: float) -> str:
-    """A tick's time as it stands in its job's id."""
+    """A tick's time as its job's id has it."""
     return datetime.fromtimestamp(tick, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -1,4 +1,4 @@
-"""Signature: a call of a task that is not asked for yet. Signatures make flows: chains, groups, chords, any graph."""
+"""Signature: a call of a task that is not enqueued yet. Signatures make flows: chains, groups, chords, any graph."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from longboat.core.job import Job, new_id
 from longboat.errors import ConfigError
 from longboat.tasks.arguments import Hole
 from longboat.tasks.flow import Ends, Flow, end_ids
+from longboat.tasks.outgoing import Outgoing, Sender
 
 P = ParamSpec("P")
 Q = ParamSpec("Q")
@@ -26,14 +27,7 @@ class Callee(Protocol):
     @property
     def kind(self) -> Any: ...
     def flow_job(self, args: Sequence[Any], kwargs: Mapping[str, Any], flow: str, after: list[str]) -> Job: ...
-    def flow_enqueuer(self) -> FlowEnqueuer: ...
-
-
-class FlowEnqueuer(Protocol):
-    """The way out of a signature: the app's client."""
-
-    def enqueue_flow(self, flow_id: str, jobs: list[Job], ends: Ends, kinds: list[Any]) -> Flow[Any]: ...
-    async def aenqueue_flow(self, flow_id: str, jobs: list[Job], ends: Ends, kinds: list[Any]) -> Flow[Any]: ...
+    def sender(self) -> Sender: ...
 
 
 class Signature(Generic[R]):
@@ -46,7 +40,7 @@ class Signature(Generic[R]):
     def value(self) -> R:
         """Its result, as an argument of another call: `join.s(left.value, right.value)`.
 
-        It is no value yet: only pass it on, alone or in a list.
+        There is no value yet: only pass it on, alone or in a list.
         """
         return cast(R, self)
 
@@ -61,17 +55,19 @@ class Signature(Generic[R]):
         return Call(_callee(task), (self, *args), kwargs)
 
     def enqueue(self) -> Flow[R]:
-        """Ask for all these jobs, together or not at all. Raises as `task.enqueue` does."""
-        flow_id, jobs, ends, kinds, enqueuer = _planned(self)
-        return enqueuer.enqueue_flow(flow_id, jobs, ends, kinds)
+        """Enqueue all these jobs, together or not at all. Raises as `task.enqueue` does."""
+        sender, outgoing, kinds = _planned(self)
+        sender.send(outgoing)
+        return Flow(sender.flows, outgoing.flow, outgoing.ends, kinds)
 
     async def aenqueue(self) -> Flow[R]:
         """As `enqueue`, without blocking the event loop."""
-        flow_id, jobs, ends, kinds, enqueuer = _planned(self)
-        return await enqueuer.aenqueue_flow(flow_id, jobs, ends, kinds)
+        sender, outgoing, kinds = _planned(self)
+        await sender.asend(outgoing)
+        return Flow(sender.flows, outgoing.flow, outgoing.ends, kinds)
 
     def needs(self) -> Iterator[Signature[Any]]:
-        """The signatures whose results it is given."""
+        """The signatures whose results it takes."""
         raise NotImplementedError
 
 
@@ -129,7 +125,7 @@ def chord(members: Sequence[Signature[Any]], task: Callable[..., Any], /, *args:
 
 
 def chain(first: Signature[Any], /, *tasks: Callable[..., Any]) -> Signature[Any]:
-    """Each task with the result of the one before: `chain(a.s(1), b, c)`. Where types matter: `a.s(1).then(b).then(c)`."""
+    """Each task takes the result of the one before: `chain(a.s(1), b, c)`. `a.s(1).then(b).then(c)` is the typed form."""
     for task in tasks:
         first = first.then(task)
     return first
@@ -137,12 +133,12 @@ def chain(first: Signature[Any], /, *tasks: Callable[..., Any]) -> Signature[Any
 
 def _callee(task: object) -> Callee:
     if not hasattr(task, "flow_job"):
-        raise ConfigError(f"then: {task!r} is no task: pass what @app.task made, and its further arguments after it")
+        raise ConfigError(f"then: {task!r} is no task: pass what @app.task made, then its other arguments")
     return cast(Callee, task)
 
 
-def _planned(last: Signature[Any]) -> tuple[str, list[Job], Ends, list[Any], FlowEnqueuer]:
-    """The flow's id, its jobs (parents first), whose results are its result, and what those are converted to."""
+def _planned(last: Signature[Any]) -> tuple[Sender, Outgoing, list[Any]]:
+    """The flow's jobs, parents first, on their way out, and what the results of its ends are converted to."""
     flow_id = new_id()
     calls = _calls(last)
     ids: dict[int, str] = {}
@@ -156,7 +152,8 @@ def _planned(last: Signature[Any]) -> tuple[str, list[Job], Ends, list[Any], Flo
         jobs.append(job)
         ids[id(call)], kinds[job.id] = job.id, call.task.kind
     ends = _ends(last, ids)
-    return flow_id, jobs, ends, [kinds[each] for each in end_ids(ends)], calls[-1].task.flow_enqueuer()
+    outgoing = Outgoing(jobs, flow=flow_id, ends=ends)
+    return calls[-1].task.sender(), outgoing, [kinds[each] for each in end_ids(ends)]
 
 
 def _calls(last: Signature[Any]) -> list[Call[Any]]:
@@ -177,12 +174,12 @@ def _calls(last: Signature[Any]) -> list[Call[Any]]:
 
 
 def _filled(value: Any, ids: dict[int, str], after: dict[str, int], call: Call[Any]) -> Any:
-    """The argument, or a hole where results of others come."""
+    """The argument, or a Hole for the results of other jobs."""
     if isinstance(value, Signature):
         return Hole(_slots(value, ids, after))
     if isinstance(value, list | tuple) and any(isinstance(each, Signature) for each in value):
         if not all(isinstance(each, Signature) for each in value):
-            raise ConfigError(f"task {call.task.name!r}: a list of results and plain values together cannot be passed")
+            raise ConfigError(f"task {call.task.name!r}: a list cannot hold both results and plain values")
         return Hole([_slots(each, ids, after) for each in value])
     return value
 

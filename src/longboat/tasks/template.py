@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
-from inspect import Parameter
 from typing import Any, TypedDict
 
 import msgspec
@@ -13,30 +12,31 @@ from longboat.core.clock import SYSTEM, Duration, seconds
 from longboat.core.constraints import Constraints
 from longboat.core.job import DEFAULT_KEEP, DEFAULT_QUEUE, MESSAGE_VERSION, Job, new_id, new_ids
 from longboat.errors import ConfigError
-from longboat.tasks.limits import Limit, Unique, check_limit, check_template, check_unique, rendered, short
-
-Rules = tuple[tuple[Limit, ...], str, Unique | None]
-"""Limits, the turn key's template, and when calls count as one."""
-NO_RULES: Rules = ((), "", None)
+from longboat.tasks.limits import Limit, Unique, rendered, short
 
 LONGEST_ID = 200
 LONGEST_NAME = 200
 
 
-class Options(TypedDict, total=False):
-    """What `using` may change for single jobs."""
+class JobOptions(TypedDict, total=False):
+    """What a task says of its jobs, and `using` of single ones."""
 
     queue: str
     priority: int
+    expires: Duration | None
+    keep_result: Duration
+    unique: Unique | None
+    """This call and others of the same key count as one, as long as a job of theirs is there."""
+
+
+class Options(JobOptions, total=False):
+    """What `using` may change for single jobs."""
+
     delay: Duration
     run_at: datetime
     """Start no sooner than this; needs a time zone. Instead of `delay`."""
     id: str
     """An id of your own: a second job of the same id is not made, also for a day after the first one's end."""
-    expires: Duration
-    keep_result: Duration
-    unique: Unique
-    """This call and others of the same key count as one, as long as a job of theirs is there."""
     connection: object
     """Enqueue within the transaction that this connection is in (PostgreSQL): psycopg, SQLAlchemy or Django."""
 
@@ -63,7 +63,7 @@ class Template(msgspec.Struct):
         return bool(self.limits or self.fair_by)
 
     def constraints(self, task: str, arguments: Mapping[str, Any]) -> Constraints | None:
-        """What ties a job with these arguments to others."""
+        """The constraints of a job with these arguments."""
         if not self.constrained:
             return None
         fairness_key = short(rendered(self.fair_by, task, arguments)) if self.fair_by else ""
@@ -89,60 +89,17 @@ class Template(msgspec.Struct):
 
     def using(self, options: Options) -> Template:
         """A copy with these changed. Raises ConfigError, naming the option."""
-        made = msgspec.structs.replace(self)
-        unknown = options.keys() - Options.__annotations__.keys()
-        if unknown:
-            raise ConfigError(f"unknown option {min(unknown)!r}; there are {', '.join(sorted(Options.__annotations__))}")
+        if unknown := options.keys() - _FIELDS.keys():
+            raise ConfigError(f"unknown option {min(unknown)!r}; there are {', '.join(sorted(_FIELDS))}")
         if "delay" in options and "run_at" in options:
             raise ConfigError("give delay or run_at, not both")
-        if "queue" in options:
-            made.queue = _queue(options["queue"])
-        if "priority" in options:
-            made.priority = _priority(options["priority"])
-        if "delay" in options:
-            made.delay, made.run_at = seconds(options["delay"], "delay"), None
-        if "run_at" in options:
-            made.delay, made.run_at = 0.0, _moment(options["run_at"])
-        if "expires" in options:
-            made.expires = seconds(options["expires"], "expires")
-        if "keep_result" in options:
-            made.keep = seconds(options["keep_result"], "keep_result")
-        if "id" in options:
-            made.id = _id(options["id"])
-        if "unique" in options:
-            made.unique = options["unique"]
-        if "connection" in options:
-            made.connection = options["connection"]
-        return made
-
-
-def template(
-    queue: str,
-    priority: int,
-    expires: Duration | None,
-    keep_result: Duration,
-    rules: Rules = NO_RULES,
-) -> Template:
-    """The checked template of a task's jobs. Raises ConfigError, naming the option."""
-    limit = None if expires is None else seconds(expires, "expires")
-    made = Template(_queue(queue), _priority(priority), expires=limit, keep=seconds(keep_result, "keep_result"))
-    made.limits, made.fair_by, made.unique = rules
-    return made
-
-
-def rules(
-    task: str,
-    parameters: Mapping[str, Parameter],
-    limit: Limit | Sequence[Limit],
-    fair_by: str,
-    unique: Unique | None,
-) -> Rules:
-    """The checked rules of a task with these parameters. Raises ConfigError, naming the option."""
-    limits = (limit,) if isinstance(limit, Limit) else tuple(limit)
-    for each in limits:
-        check_limit(each, task, parameters)
-    check_template(fair_by, "fair_by", task, parameters)
-    return limits, fair_by, unique if unique is None else check_unique(unique, task, parameters)
+        changes: dict[str, Any] = {}
+        if "delay" in options or "run_at" in options:
+            changes = {"delay": 0.0, "run_at": None}
+        for option, value in options.items():
+            field, checked = _FIELDS[option]
+            changes[field] = checked(value)
+        return msgspec.structs.replace(self, **changes)
 
 
 def checked_name(name: str, what: str) -> str:
@@ -150,12 +107,8 @@ def checked_name(name: str, what: str) -> str:
     if not isinstance(name, str) or not 0 < len(name) <= LONGEST_NAME or not name.isprintable() or name != name.strip():
         raise ConfigError(f"{what}: {name!r} must be 1 to {LONGEST_NAME} printable characters, no space at either end")
     if "," in name:
-        raise ConfigError(f"{what}: {name!r} may not hold a comma, which separates names on the command line")
+        raise ConfigError(f"{what}: {name!r} must not hold a comma, which separates names on the command line")
     return name
-
-
-def _queue(name: str) -> str:
-    return checked_name(name, "queue")
 
 
 def _priority(value: int) -> int:
@@ -174,3 +127,17 @@ def _id(value: str) -> str:
     if not isinstance(value, str) or not 0 < len(value) <= LONGEST_ID or not value.isprintable():
         raise ConfigError(f"id: {value!r} must be 1 to {LONGEST_ID} printable characters")
     return value
+
+
+_FIELDS: dict[str, tuple[str, Callable[[Any], Any]]] = {
+    "queue": ("queue", lambda value: checked_name(value, "queue")),
+    "priority": ("priority", _priority),
+    "delay": ("delay", lambda value: seconds(value, "delay")),
+    "run_at": ("run_at", _moment),
+    "expires": ("expires", lambda value: None if value is None else seconds(value, "expires")),
+    "keep_result": ("keep", lambda value: seconds(value, "keep_result")),
+    "id": ("id", _id),
+    "unique": ("unique", lambda value: value),
+    "connection": ("connection", lambda value: value),
+}
+"""By option: the field it sets, and what checks its value. Those of `Options`."""

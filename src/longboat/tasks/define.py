@@ -1,0 +1,95 @@
+"""What `app.task` may be given: a function and its options, checked, are a Task."""
+
+from __future__ import annotations
+
+import inspect
+import os
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, get_args
+
+from longboat.core.clock import Duration, seconds
+from longboat.core.retry import Backoff, policy
+from longboat.errors import ConfigError
+from longboat.tasks.limits import Limit, check_limit, check_template, check_unique
+from longboat.tasks.outgoing import Sender
+from longboat.tasks.task import AsyncTask, ExecutorName, Settings, SyncTask, Task
+from longboat.tasks.template import JobOptions, Template, checked_name
+
+
+class TaskOptions(JobOptions, total=False):
+    """What `app.task` may be given."""
+
+    name: str | None
+    executor: ExecutorName | None
+    retries: int
+    backoff: Backoff
+    retry_on: type[BaseException] | Iterable[type[BaseException]]
+    timeout: Duration | None
+    limit: Limit | Sequence[Limit]
+    fair_by: str
+
+
+def define(fn: Callable[..., Any], options: TaskOptions, sender: Callable[[], Sender]) -> Task[..., Any]:
+    """The task that a function is with these options. Raises ConfigError, naming the option."""
+    known = TaskOptions.__annotations__.keys()
+    if unknown := options.keys() - known:
+        raise ConfigError(f"unknown option {min(unknown)!r}; there are {', '.join(sorted(known))}")
+    name = checked_name(options.get("name") or f"{_module(fn)}.{fn.__qualname__}", "task name")
+    settings = _settings(fn, options)
+    kind = AsyncTask if settings.executor == "async" else SyncTask
+    return kind(fn, name, settings, _template(name, fn, options), sender)
+
+
+def _settings(fn: Callable[..., Any], options: TaskOptions) -> Settings:
+    retry_on = options.get("retry_on", Exception)
+    kinds = (retry_on,) if isinstance(retry_on, type) else tuple(retry_on)
+    if not all(isinstance(kind, type) and issubclass(kind, BaseException) for kind in kinds):
+        raise ConfigError(f"retry_on: {kinds!r} must be exception classes")
+    timeout = options.get("timeout")
+    limit = None if timeout is None else seconds(timeout, "timeout")
+    if limit == 0:
+        raise ConfigError("timeout: 0 leaves no time to run; leave it out for no limit")
+    executor = _executor(fn, options.get("executor"))
+    return Settings(executor, policy(options.get("retries", 0), options.get("backoff", 1.0)), kinds, limit)
+
+
+def _executor(fn: Callable[..., Any], chosen: ExecutorName | None) -> ExecutorName:
+    is_async = inspect.iscoroutinefunction(fn)
+    if inspect.isasyncgenfunction(fn) or inspect.isgeneratorfunction(fn):
+        raise ConfigError(f"{fn.__qualname__} is a generator: a task returns one result")
+    chosen = chosen or ("async" if is_async else "thread")
+    if chosen not in get_args(ExecutorName):
+        raise ConfigError(f"executor: {chosen!r} is not one of {', '.join(get_args(ExecutorName))}")
+    if is_async and chosen != "async":
+        raise ConfigError(f"{fn.__qualname__} is a coroutine function: it runs with executor='async', not {chosen!r}")
+    if not is_async and chosen == "async":
+        raise ConfigError(f"{fn.__qualname__} is a plain function: executor='async' needs `async def`")
+    if chosen == "process" and "<locals>" in fn.__qualname__:
+        raise ConfigError(f"{fn.__qualname__}: a task for child processes must be defined at the top of a module")
+    return chosen
+
+
+def _template(task: str, fn: Callable[..., Any], options: TaskOptions) -> Template:
+    parameters = inspect.signature(fn).parameters
+    limit, unique = options.get("limit", ()), options.get("unique")
+    limits = (limit,) if isinstance(limit, Limit) else tuple(limit)
+    for each in limits:
+        check_limit(each, task, parameters)
+    if unique is not None:
+        check_unique(unique, task, parameters)
+    fair_by = check_template(options.get("fair_by", ""), "fair_by", task, parameters)
+    jobs: Any = {option: value for option, value in options.items() if option in JobOptions.__annotations__}
+    return Template(limits=limits, fair_by=fair_by).using(jobs)
+
+
+def _module(fn: Callable[..., Any]) -> str:
+    """The function's module; a program run as a script has its file's name, so that workers that import it agree."""
+    if fn.__module__ != "__main__":
+        return fn.__module__
+    main = sys.modules["__main__"]
+    spec = getattr(main, "__spec__", None)
+    if spec is not None:
+        return str(spec.name).removesuffix(".__main__")
+    file = getattr(main, "__file__", None)
+    return os.path.splitext(os.path.basename(file))[0] if file else "__main__"
