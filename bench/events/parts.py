@@ -23,6 +23,7 @@ from longboat.core.job import MESSAGE_VERSION, Done, Job, new_id
 from longboat.executors.contract import Call
 from longboat.observe.events import Bus, JobSucceeded
 from longboat.observe.stream import BATCH_EVERY, EventPublisher
+from longboat.worker.in_flight import InFlight
 from longboat.worker.recorder import EVERY, Recorder
 from longboat.worker.worker_events import WorkerEvents
 
@@ -54,7 +55,7 @@ def figures(plan: Plan, tell: Tell) -> Iterator[Figure]:
 
 def telling(kv: KV, batches: int) -> list[float]:
     """CPU seconds of each batch of events, from the ends of jobs to what stands on the board."""
-    worker_events = WorkerEvents(Bus(), EventPublisher(kv, WORKER), WORKER)
+    worker_events = WorkerEvents(Bus(), EventPublisher(kv, WORKER), InFlight())
     worker_events.run(time.time())
     spent = []
     for _ in range(batches):

@@ -16,6 +16,7 @@
      │   ├─ TooLarge         over the message limit: pass a path instead
      │   └─ UnknownParent    a job was put after one that is not known                        (also LookupError)
      ├─ Undecodable          bytes that are not what they should be                           (also ValueError)
+     ├─ WorkerFailed         a worker inside this program ended by an error: enter a new one
      └─ ResultError
          ├─ JobFailed        the job is dead: remote type, message, traceback
          ├─ JobCancelled     the job was cancelled, or expired before it started
@@ -99,6 +100,13 @@ class UnknownParent(EnqueueError, LookupError):
 
 class Undecodable(LongboatError, ValueError):
     """Bytes that are not a message of a version this Longboat knows."""
+
+
+class WorkerFailed(LongboatError):
+    """A thread of a worker inside this program ended by an error, its `__cause__`. Its jobs were handed back.
+
+    Raised where the block that entered the worker is left.
+    """
 
 
 class ResultError(LongboatError):

@@ -271,7 +271,7 @@ def test_a_worker_is_made_quiet_and_stopped(browser: Browser, tmp_path: Path) ->
             page.get_by_role("link", name="Stop …").click()
             page.get_by_role("button", name="Yes").click()
             page.get_by_text("No worker is alive").wait_for(timeout=8000)
-            assert worker.reason == "ordered"
+            assert worker.reason == "commanded"
         visit.close()
 
 

@@ -229,7 +229,7 @@ def test_a_worker_is_made_quiet_resumed_and_stopped(page: TestClient, stocked: L
         assert f"Stop worker {worker.name}? It runs nothing now." in question.text
         page.post("/do/worker-stop", data={"name": worker.name})
         until(lambda: page.get("/api/v1/workers").json() == [])
-        assert worker.reason == "ordered"
+        assert worker.reason == "commanded"
     assert page.post("/do/worker-quiet", data={"name": worker.name}).status_code == 404
     assert [(entry.verb, entry.what) for entry in audit.newest(kv)] == [
         ("worker-stop", f"worker {worker.name} stops"),

@@ -78,7 +78,7 @@ def test_the_loop_is_woken_once_for_many_calls() -> None:
     with running_loop(CountingLoop) as loop:
         assert isinstance(loop, CountingLoop)
         rig = Rig("async")
-        rig.executor = AsyncioExecutor(3, rig.done, loop)
+        rig.executor = AsyncioExecutor(3, rig, loop)
         rig.executor.submit([rig.call(tasks.add, n, 1) for n in range(1000)])
         rig.wait(1000)
         assert loop.calls == 1
@@ -89,7 +89,7 @@ def test_it_runs_on_uvloop(tmp_path: Path) -> None:
     uvloop = pytest.importorskip("uvloop")
     with running_loop(uvloop.new_event_loop) as loop:
         rig = Rig("async")
-        rig.executor = AsyncioExecutor(2, rig.done, loop)
+        rig.executor = AsyncioExecutor(2, rig, loop)
         rig.executor.submit([rig.call(tasks.add, n, 1) for n in range(1000)])
         rig.wait(1000)
         call = rig.begin(tasks.hold, tmp_path / "begun", str(tmp_path / "release"))
@@ -103,7 +103,7 @@ def test_a_loop_that_was_closed_takes_nothing() -> None:
     loop = asyncio.new_event_loop()
     loop.close()
     rig = Rig("async")
-    rig.executor = AsyncioExecutor(2, rig.done, loop)
+    rig.executor = AsyncioExecutor(2, rig, loop)
     assert rig.run(tasks.add, 1, 2).ending is CallEnd.UNSTARTED
     rig.executor.close(1)
 

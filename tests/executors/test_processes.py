@@ -261,11 +261,14 @@ double = Task(double, "double", Settings("process", RetryPolicy(0, 0.0), (Mine,)
 def run(*numbers, slots=2):
     replies, over = {}, threading.Event()
     calls = [Call(Lease(Job(1, f"job{n}", "double", double.arguments.encode((n,), {})), 1, 1), double) for n in numbers]
-    def done(call, reply):
-        replies[call] = reply
-        if len(replies) == len(calls):
-            over.set()
-    executor = ProcessExecutor(slots, done)
+    class Owner:
+        def done(self, call, reply):
+            replies[call] = reply
+            if len(replies) == len(calls):
+                over.set()
+        def failed(self, part, error):
+            raise error
+    executor = ProcessExecutor(slots, Owner())
     executor.submit(calls)
     over.wait(60)
     return executor, [replies[call] for call in calls]

@@ -26,10 +26,13 @@ KINDS: list[ExecutorName] = ["async", "thread", "process"]
 
 
 class Rig:
+    """An executor and its owner."""
+
     def __init__(self, kind: ExecutorName) -> None:
         self.kind = kind
         self.executor: Executor
         self.replies: list[tuple[Call, Reply]] = []
+        self.failures: list[tuple[str, BaseException]] = []
         self._changed = threading.Condition()
         self._count = 0
 
@@ -37,6 +40,9 @@ class Rig:
         with self._changed:
             self.replies.append((call, reply))
             self._changed.notify_all()
+
+    def failed(self, part: str, error: BaseException) -> None:
+        self.failures.append((part, error))
 
     def task(self, fn: Callable[..., Any], **options: Any) -> Task[..., Any]:
         return make_task(fn, self.kind, **options)
@@ -104,11 +110,11 @@ def rigged(kind: ExecutorName, slots: int = 2, **options: Any) -> Iterator[Rig]:
     rig = Rig(kind)
     if kind == "async":
         with running_loop() as loop:
-            rig.executor = AsyncioExecutor(slots, rig.done, loop)
+            rig.executor = AsyncioExecutor(slots, rig, loop)
             yield rig
             rig.executor.close(0)
     else:
-        rig.executor = (ThreadExecutor if kind == "thread" else ProcessExecutor)(slots, rig.done, **options)
+        rig.executor = (ThreadExecutor if kind == "thread" else ProcessExecutor)(slots, rig, **options)
         yield rig
         rig.executor.close(0)
     calls = [call for call, _ in rig.replies]

@@ -12,9 +12,8 @@ from urllib.parse import urlsplit
 import pytest
 
 from longboat import Longboat
-from longboat.brokers.memory import MemoryBroker
-from longboat.observe.metrics import Page
 from longboat.worker.health import AT_ONCE, Health
+from longboat.worker.status import Status
 from longboat.worker.worker import Worker
 from tests.rigs.waiting import until
 
@@ -61,14 +60,17 @@ def test_a_worker_answers_probes_and_scrapes(app: Longboat, tasks: Any) -> None:
 def test_a_worker_whose_heartbeat_stands_still_is_not_well(app: Longboat, tasks: Any) -> None:  # noqa: ARG001
     with app.worker(health_port=0) as worker:
         url = url_of(worker)
-        worker.beaten = lambda: setattr(worker, "_beat_at", worker._beat_at - 3600)
+        worker.status.beaten = lambda: setattr(worker.status, "beat_at", worker.status.beat_at - 3600)
         until(lambda: get(url, "/livez")[0] == 503)
         assert "no heartbeat" in get(url, "/livez")[1]
         assert get(url, "/readyz")[0] == 503
 
 
 def health(port: int, more: int = 0, host: str = "127.0.0.1") -> Health:
-    return Health(host, port, MemoryBroker(), Page, alive=lambda: None, ready=lambda: "not yet", more=more)
+    def answer(path: str) -> tuple[int, str, str]:
+        return (503, "text/plain", "not yet\n") if path == "/readyz" else (200, "text/plain", "ok\n")
+
+    return Health(Status("w", 15.0), host, range(port, port + more + 1), answer)
 
 
 def test_a_port_that_is_taken_is_waited_for_or_the_next_one_used(caplog: pytest.LogCaptureFixture) -> None:
@@ -98,7 +100,7 @@ def test_closing_at_the_moment_it_comes_up_ends_it() -> None:
         def emit(self, record: logging.LogRecord) -> None:
             if "health and metrics at" in record.getMessage():
                 coming_up.set()
-                page._over.wait(10)
+                until(lambda: page.stopping)
 
     coming_up = threading.Event()
     handler, logger = Holding(), logging.getLogger("longboat.worker")

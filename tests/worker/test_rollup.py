@@ -25,7 +25,6 @@ def worked(kv: KV, workers: int, *times: float) -> None:
     """So many workers, each with one job at each of these times."""
     for _ in range(workers):
         recorder = Recorder(kv, "w")
-        recorder._rollup._due = float("inf")
         for now in times:
             recorder.settled([Settlement(Lease(job(task="t", queue="q"), 1, 1), Done(b""))])
             recorder.run(now)

@@ -110,7 +110,7 @@ def test_a_worker_is_heard_to_come_and_go(app: Longboat, tasks: Any) -> None:  #
     with Ear(app) as ear:
         until(lambda: app.broker.kv.entries(LISTENING))
         with app.worker() as worker:
-            until(lambda: worker.worker_events.every_job)
+            until(lambda: worker.events.every_job)
         until(lambda: any(isinstance(event, WorkerStopped) for event in ear.heard))
         kinds = [type(event) for event in ear.heard]
         assert kinds.index(WorkerStarted) < kinds.index(WorkerStopped)
@@ -120,16 +120,16 @@ def test_nothing_is_written_while_nobody_listens(app: Longboat, tasks: Any) -> N
     with app.worker() as worker:
         assert tasks.add.enqueue(1, 2).result(10) == 3
         time.sleep(1.2)
-        assert not worker.worker_events.every_job
+        assert not worker.events.every_job
         assert not app.broker.kv.entries(EVENTS)
         with Ear(app) as ear:
             heard_from(ear, lambda: tasks.add.enqueue(1, 2))
-        until(lambda: not worker.worker_events.publisher.open)
+        until(lambda: not worker.events.publisher.open)
         before = len(app.broker.kv.entries(EVENTS))
         assert tasks.add.enqueue(1, 2).result(10) == 3
         time.sleep(0.6)
         assert len(app.broker.kv.entries(EVENTS)) == before
-        assert not worker.worker_events.every_job
+        assert not worker.events.every_job
 
 
 def test_events_can_be_awaited(app: Longboat, tasks: Any) -> None:
@@ -159,7 +159,7 @@ def test_a_fast_worker_tells_a_part_and_how_many_it_left_out() -> None:
     with Longboat("memory://") as app:
         tasks = worker_tasks.declare(app)
         with app.worker() as worker, Ear(app) as ear:
-            until(lambda: worker.worker_events.every_job)
+            until(lambda: worker.events.every_job)
             jobs = tasks.add.enqueue_many([(1, 2)] * 5000)
             for job in jobs:
                 job.result(20)

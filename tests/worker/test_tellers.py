@@ -24,6 +24,7 @@ from longboat.observe.events import (
 )
 from longboat.observe.stream import AT_ONCE, EVENTS, LISTENING, MOST, EventPublisher, Listening
 from longboat.testing.conformance.stage import job
+from longboat.worker.in_flight import InFlight
 from longboat.worker.worker_events import WorkerEvents
 from tests.apps import worker_tasks
 from tests.rigs.waiting import until
@@ -190,7 +191,7 @@ def number(event: Event) -> int:
 
 def test_a_worker_whose_clock_is_set_back_finds_out_that_nobody_listens_any_more() -> None:
     kv = MemoryBroker().kv
-    listening, worker_events = Listening(kv), WorkerEvents(Bus(), EventPublisher(kv, "w"), "w")
+    listening, worker_events = Listening(kv), WorkerEvents(Bus(), EventPublisher(kv, "w"), InFlight())
     listening.poll()
     worker_events.run(1e9)
     assert worker_events.every_job
@@ -202,12 +203,12 @@ def test_a_worker_whose_clock_is_set_back_finds_out_that_nobody_listens_any_more
 
 def test_what_runs_is_not_held_on_to_once_nobody_listens() -> None:
     kv = MemoryBroker().kv
-    listening, worker_events = Listening(kv), WorkerEvents(Bus(), EventPublisher(kv, "w"), "w")
+    listening, worker_events = Listening(kv), WorkerEvents(Bus(), EventPublisher(kv, "w"), InFlight())
     listening.poll()
     task = worker_tasks.declare(Longboat("memory://")).add
     call = Call(Lease(job(), 1, 1), task)
     call.started = time.monotonic()
-    worker_events.calls = {call: None}
+    worker_events._in_flight.calls[call] = None
     worker_events.run(time.time())
     worker_events.run(time.time())
     assert call in worker_events._started

@@ -13,22 +13,21 @@ from typing import TYPE_CHECKING, Any
 
 from longboat.core.job import Failure
 from longboat.errors import AppNotFound, BrokerError, ConfigError, LongboatError
+from longboat.executors.base import watched
 from longboat.observe.logs import LogFormat, listener, set_up
 from longboat.worker import channel
 from longboat.worker.channel import Channel
-from longboat.worker.notify import notify
 from longboat.worker.options import WorkerOptions, options
+from longboat.worker.recycling import RECYCLED
 from longboat.worker.remote_commands import COMMANDED
 from longboat.worker.scaler import Scaler, bounds
-from longboat.worker.supervisor import EXIT_APP, EXIT_BROKER, EXIT_RECYCLE, Supervisor
+from longboat.worker.supervisor import EXIT_APP, EXIT_BROKER, EXIT_FAILED, EXIT_RECYCLE, Supervisor
 
 if TYPE_CHECKING:
     import asyncio
 
     from longboat.worker.worker import Worker
 
-RECYCLED = frozenset({"max-jobs", "max-memory", "worn", "reload"})
-"""Reasons to finish that ask for a new process."""
 EVICT_TRIES = 20
 RETIREMENT = 30 * 86400.0
 """Seconds that running jobs have to end when their process is only one too many."""
@@ -60,9 +59,7 @@ def worker(
         return _serve(end, spec, settings, reload, scaler is not None)
 
     silence = settings.lease + 5.0
-    return Supervisor(
-        main, _evict, workers=workers, grace=settings.grace, silence=silence, scaler=scaler, notify=notify
-    ).run()
+    return Supervisor(main, _evict, workers=workers, grace=settings.grace, silence=silence, scaler=scaler).run()
 
 
 def _evict(url: str, consumer: str, failure: Failure) -> None:
@@ -98,10 +95,11 @@ def _serve(end: Channel, spec: str | None, settings: WorkerOptions, reload: bool
         app.bus.listen(listener, every_job=verbose)
         made = _worker(app, settings)
         made.link.on_consumer = partial(_tell, end, app.url)
-        made.beaten = lambda: end.send(channel.BEAT)
+        made.status.beaten = partial(end.send, channel.BEAT)
+        made.status.on_failure = partial(end.send, channel.FAILED)
         if reports:
             made.report_load(partial(end.send, channel.LOAD))
-        reason = _run(made, end, watcher if reload else None)
+        _run(made, end, watcher if reload else None)
         app.close()
     except (AppNotFound, ConfigError) as error:
         _complain(error)
@@ -111,7 +109,9 @@ def _serve(end: Channel, spec: str | None, settings: WorkerOptions, reload: bool
     except BrokerError as error:
         _complain(error)
         return EXIT_BROKER
-    return EXIT_RECYCLE if reason in RECYCLED else 0
+    if made.status.error is not None:
+        return EXIT_FAILED
+    return EXIT_RECYCLE if made.reason in RECYCLED else 0
 
 
 def _tell(end: Channel, url: str, consumer: str) -> None:
@@ -127,8 +127,8 @@ def _worker(app: Any, settings: WorkerOptions) -> Worker:
     return Worker(app.broker, app.registry, settings, app.bus, address=shown(app.url), enqueued=enqueued)
 
 
-def _run(made: Worker, end: Channel, watcher: Any) -> str:
-    """Run the worker until it is done; returns why it finished."""
+def _run(made: Worker, end: Channel, watcher: Any) -> None:
+    """Run the worker until it is done."""
     import asyncio
     import gc
 
@@ -143,7 +143,7 @@ def _run(made: Worker, end: Channel, watcher: Any) -> str:
 
     async def main() -> None:
         await made.open()
-        threading.Thread(target=obey, name="longboat-orders", daemon=True).start()
+        watched("commands", obey, made.status.failed).start()
         if watcher is not None:
             watcher.start(lambda: made.finish("reload"))
         await asyncio.to_thread(made.finished.wait)
@@ -158,7 +158,6 @@ def _run(made: Worker, end: Channel, watcher: Any) -> str:
     gc.set_threshold(10_000, 20, 20)  # a batch of jobs in hand is no garbage
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
         runner.run(main())
-    return made.reason
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:

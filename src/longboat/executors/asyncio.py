@@ -4,94 +4,55 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextvars import Context
 from time import monotonic
 from typing import Any
 
 from longboat.executors import invoke
-from longboat.executors.contract import Call, Callback, CallEnd, Reply
-from longboat.executors.ledger import Ledger
+from longboat.executors.base import BaseExecutor
+from longboat.executors.contract import Call, Owner, Reply
 from longboat.tasks.current import JobChannel, Running, running
 from longboat.tasks.depends import Resources
 
-LAST_CHANCE = 0.25
-"""Seconds that coroutines get at the end of close's grace to end by themselves once they are cancelled."""
 
-
-class AsyncioExecutor:
+class AsyncioExecutor(BaseExecutor):
     """Runs `async def` tasks on `loop`. Replies come from the loop's thread, or from whoever stops, kills or closes."""
+
+    _last_chance = 0.25
 
     def __init__(
         self,
         slots: int,
-        done: Callback,
+        owner: Owner,
         loop: asyncio.AbstractEventLoop,
         job_channel: JobChannel | None = None,
         resources: Resources | None = None,
     ) -> None:
-        self.slots = slots
-        self.worn = False
+        super().__init__(slots, owner)
         self._job_channel = job_channel
         self._resources = resources or Resources()
         self._loop = loop
-        self._ledger = Ledger(slots, done)
         self._waiting: deque[Call] = deque()
         self._running: set[Call] = set()
-        """Who takes a call out of here makes its reply."""
         self._woken = False
         self._abandoned: list[asyncio.Task[None]] = []
         """Held because a loop holds its tasks by weak references only."""
 
-    def free(self) -> int:
-        return self._ledger.free()
-
     def submit(self, calls: Sequence[Call]) -> None:
-        with self._ledger.lock:
-            taken = self._ledger.admit(calls)
-            if taken:
-                self._waiting.extend(calls)
-            wake, self._woken = taken and not self._woken, self._woken or taken
-        if not taken:
-            self._ledger.turn_away(calls)
-        elif wake and not self._post(self._start):
-            self._ledger.turn_away(call for call in calls if self._withdraw(call))
-
-    def stop(self, call: Call, why: CallEnd) -> None:
-        if call.stopping is None:
-            call.stopping = why
-        if self._withdraw(call):
-            self._ledger.reply(call, invoke.stopped(call))
-        else:
-            self._post(self._cancel, call)
-
-    def kill(self, call: Call) -> None:
-        if self._withdraw(call):
-            self._ledger.reply(call, invoke.stopped(call))
-        elif self._claim(call):
-            self.worn = True
-            self._ledger.reply(call, invoke.stopped(call, "; it did not end when it was cancelled, and was abandoned"))
-            self._post(self._abandon, call)
-
-    def close(self, grace: float) -> None:
-        self._ledger.shut(grace)
-        with self._ledger.lock:
-            waiting, self._waiting = self._waiting, deque()
-        self._ledger.turn_away(waiting)
-        if self._ledger.wait():
-            return
-        for call in tuple(self._running):
-            self.stop(call, CallEnd.UNSTARTED)
-        if not self._ledger.wait(LAST_CHANCE):
-            for call in tuple(self._running):
-                self.kill(call)
-            self._ledger.wait(float("inf"))
+        super().submit(calls)
+        # Outside the lock, which the loop's thread takes as soon as it is woken.
+        if self._waiting and not self._woken:
+            self._woken = True
+            if not self._post(self._start):
+                self._woken = False
+                self.turn_away([call for call in calls if self._withdraw(call)])
 
     # --- in the loop's thread
 
     def _start(self) -> None:
         """Start what waits, as far as there are slots: called once for many calls."""
-        with self._ledger.lock:
+        with self.lock:
             self._woken = False
             room = min(self.slots - len(self._running), len(self._waiting))
             calls = [self._waiting.popleft() for _ in range(room)]
@@ -129,10 +90,10 @@ class AsyncioExecutor:
         if call.stopping is not None:
             reply = invoke.told(call, reply)
         call.handle = None
-        self._ledger.reply(call, reply)
+        self.reply(call, reply)
         if self._waiting and not self._woken:
             self._woken = True
-            self._loop.call_soon(self._start)
+            self._loop.call_soon(self._guarded, self._start)
 
     def _cancel(self, call: Call) -> None:
         if call not in self._running:
@@ -147,16 +108,29 @@ class AsyncioExecutor:
             call.handle.cancel()
         self._start()
 
+    def _guarded(self, callback: Callable[..., None], *args: Any) -> None:
+        """Where a callback fails, the loop would only log it, and calls would never reply."""
+        try:
+            callback(*args)
+        except BaseException as error:
+            self._owner.failed("event loop", error)
+
     # --- in any thread
 
-    def _withdraw(self, call: Call) -> bool:
-        """Whether the call was waiting; it waits no more."""
-        with self._ledger.lock:
-            try:
-                self._waiting.remove(call)
-            except ValueError:
-                return False
-            return True
+    def _begin(self, calls: Sequence[Call]) -> None:
+        self._waiting.extend(calls)
+
+    def _ask_to_stop(self, call: Call) -> None:
+        self._post(self._cancel, call)
+
+    def _cut_off(self, call: Call) -> None:
+        if self._claim(call):
+            self.worn = True
+            self.reply(call, invoke.stopped(call, "; it did not end when it was cancelled, and was abandoned"))
+            self._post(self._abandon, call)
+
+    def _in_slots(self) -> Collection[Call]:
+        return self._running
 
     def _claim(self, call: Call) -> bool:
         try:
@@ -167,7 +141,7 @@ class AsyncioExecutor:
 
     def _post(self, callback: Callable[..., None], *args: Any) -> bool:
         try:
-            self._loop.call_soon_threadsafe(callback, *args)
+            self._loop.call_soon_threadsafe(self._guarded, callback, *args)
         except RuntimeError:
             return False  # the loop was closed
         return True

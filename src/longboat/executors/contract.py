@@ -1,14 +1,14 @@
 """The contract for executors: how functions are run. One each for coroutines, threads and child processes.
 
-An executor takes calls and gives back exactly one reply for each, by calling `done(call, reply)`, from any thread, in any
-order. It knows tasks, never brokers. A reply is made where the function ran: arguments are decoded and the result encoded
-there, so that a value that cannot be serialised is that attempt's failure and nobody else's.
+An executor takes calls and gives its owner exactly one reply for each, from any thread, in any order. It knows tasks, never
+brokers. A reply is made where the function ran: arguments are decoded and the result is encoded there, so that a value that
+cannot be serialised is that attempt's failure and nobody else's.
 """
 
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 import msgspec
@@ -59,16 +59,25 @@ class Call:
         self.task = task
         self.started = 0.0
         self.deadline = 0.0
-        """The watch's: monotonic time of the next stop or kill; 0.0: none."""
+        """Monotonic time of the next stop or kill, for the thread that keeps time; 0.0: none."""
         self.noted = False
-        """The watch's: the broker knows that it started."""
+        """Whether the broker knows that it started."""
         self.stopping: CallEnd | None = None
         """Why `stop` was called, if it was."""
         self.handle: Any = None
         """The executor's own."""
 
 
-Callback = Callable[[Call, Reply], None]
+class Owner(Protocol):
+    """Who submits calls. Both methods are called from any thread."""
+
+    def done(self, call: Call, reply: Reply) -> None:
+        """This call has ended. Called once for each."""
+        ...
+
+    def failed(self, part: str, error: BaseException) -> None:
+        """A thread of the executor has ended by an error of its own, or `done` has raised: some calls may never reply."""
+        ...
 
 
 class Executor(Protocol):

@@ -1,4 +1,4 @@
-"""The voices of jobs in child processes: a second socket for each child, over which it speaks and asks."""
+"""The job channel of jobs in child processes: a second socket for each child, for progress, log lines and steps."""
 
 from __future__ import annotations
 
@@ -12,21 +12,23 @@ from contextlib import AbstractContextManager
 import msgspec
 
 from longboat.errors import BrokerError
+from longboat.executors.base import watched
+from longboat.executors.contract import Owner
 from longboat.executors.wire import HEADER
 from longboat.tasks.current import JobChannel
 from longboat.tasks.handle import LogLine, Progress
 
 
 class Said(msgspec.Struct, array_like=True):
-    """From the child. What is asked is answered by a Told; the rest is not."""
+    """From the child. A step and a question for steps are answered by a Told; the rest is not."""
 
     id: str
     progress: Progress | None = None
     log: LogLine | None = None
     step: tuple[str, bytes] | None = None
-    """Asked: keep this."""
+    """Keep this one."""
     steps: bool = False
-    """Asked: which are there?"""
+    """Which have finished?"""
 
 
 class Told(msgspec.Struct, array_like=True):
@@ -35,7 +37,7 @@ class Told(msgspec.Struct, array_like=True):
 
 
 PATIENCE = 5.0
-"""Seconds that a child may take to finish a message: one that is stopped in the middle must not silence the others."""
+"""Seconds that a child may take to finish a message: a child stopped in the middle of one must not hold up the others."""
 
 _encode = msgspec.msgpack.Encoder().encode
 _said = msgspec.msgpack.Decoder(Said)
@@ -79,15 +81,15 @@ class SocketJobChannel:
 
 
 class JobChannels:
-    """The worker's end of all of them: a thread that hears the children, and asks the board for them."""
+    """The worker's end of all of them: a thread that reads from the children, and passes on what they say and ask."""
 
-    def __init__(self, job_channel: JobChannel) -> None:
+    def __init__(self, job_channel: JobChannel, owner: Owner) -> None:
         self._job_channel = job_channel
         self._selector = selectors.DefaultSelector()
         self._bell, self._button = socket.socketpair()
         self._selector.register(self._bell, selectors.EVENT_READ)
         self._lock = threading.Lock()
-        self._thread: threading.Thread | None = None
+        self._thread = watched("job-channels", self._run, owner.failed)
 
     def connect(self) -> socket.socket:
         """The end for a new child."""
@@ -95,15 +97,14 @@ class JobChannels:
         ours.settimeout(PATIENCE)
         with self._lock:
             self._selector.register(ours, selectors.EVENT_READ)
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name="longboat-voices", daemon=True)
+            if self._thread.ident is None:
                 self._thread.start()
         return theirs
 
     def close(self) -> None:
-        """Once the children are gone: what they said last is heard."""
+        """Once the children are gone: their last messages are read."""
         self._button.close()
-        if self._thread is not None:
+        if self._thread.ident is not None:
             self._thread.join()
         for key in list(self._selector.get_map().values()):
             if isinstance(key.fileobj, socket.socket):

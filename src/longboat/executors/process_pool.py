@@ -1,4 +1,4 @@
-"""The thread that owns a ProcessExecutor's children: it hands out calls, takes replies, and replaces who dies."""
+"""The thread that owns a ProcessExecutor's children: it hands out calls, takes replies, and replaces children that die."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import contextlib
 import math
 import selectors
 import socket
-import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 from time import monotonic
@@ -14,8 +13,8 @@ from typing import cast
 
 from longboat.core.job import Failure
 from longboat.executors import invoke
+from longboat.executors.base import BaseExecutor
 from longboat.executors.contract import Call, CallEnd, Reply
-from longboat.executors.ledger import Ledger
 from longboat.executors.link import ChildLink
 from longboat.executors.spawner import Spawner
 from longboat.executors.wire import STARTED, Answer
@@ -41,13 +40,11 @@ HANGING_UP = 0.5
 NO_CHILD = "longboat.NoChild"
 
 
-class ProcessPool(threading.Thread):
-    """All but `post` and `hush` is for the thread itself, which ends when the ledger is closed and all have replied."""
+class ProcessPool:
+    """All but `post` and `hush` belongs to the thread of `run`, which ends once the executor is closed and all replied."""
 
-    def __init__(self, slots: int, ledger: Ledger, spawner: Spawner) -> None:
-        super().__init__(name="longboat-processes", daemon=True)
-        self._slots = slots
-        self._ledger = ledger
+    def __init__(self, executor: BaseExecutor, spawner: Spawner) -> None:
+        self._executor = executor
         self._spawner = spawner
         self._commands: deque[Callable[[], None]] = deque()
         self._bell, self._button = socket.socketpair()
@@ -113,7 +110,19 @@ class ProcessPool(threading.Thread):
     # --- the thread, and what wakes it
 
     def run(self) -> None:
-        while not self._ledger.closed or self._ledger.free() < self._slots:
+        try:
+            self._loop()
+        except BaseException:
+            self._executor.shut(0.0)
+            try:
+                self._end_all(0.0)
+            finally:
+                self._executor.give_up()
+            raise
+        self._end_all(LAST_SECONDS)
+
+    def _loop(self) -> None:
+        while not self._executor.closed or self._executor.free() < self._executor.slots:
             for key, _ in self._selector.select(self._pause()):
                 handler, link = key.data
                 handler(link)
@@ -121,7 +130,6 @@ class ProcessPool(threading.Thread):
             self._grow()
             self._rebalance()
             self._dispatch()
-        self._farewell()
 
     def _pause(self) -> float | None:
         """Seconds until something is to be done though nothing happens."""
@@ -155,7 +163,7 @@ class ProcessPool(threading.Thread):
         self._take_back([link.remove(seq) for seq in tuple(link.flights) if seq > started])
         for seq in tuple(link.flights):
             call = link.remove(seq)
-            self._ledger.reply(call, invoke.killed(call, how))
+            self._executor.reply(call, invoke.killed(call, how))
         if not started:
             self._spawner.died(link, how)
             self._refuse_if_hopeless()
@@ -164,7 +172,7 @@ class ProcessPool(threading.Thread):
 
     def _growth_due(self) -> float:
         """When the next child is to be started."""
-        if self._ledger.closed or len(self._links) >= self._slots:
+        if self._executor.closed or len(self._links) >= self._executor.slots:
             return math.inf
         if self._spawner.careful() and not all(link.ready for link in self._links):
             return math.inf
@@ -186,7 +194,7 @@ class ProcessPool(threading.Thread):
         if why and not any(link.ready for link in self._links):
             while self._queue:
                 failure = Failure(NO_CHILD, why)
-                self._ledger.reply(self._queue.popleft(), Reply(CallEnd.REFUSED, failure=failure, again=False))
+                self._executor.reply(self._queue.popleft(), Reply(CallEnd.REFUSED, failure=failure, again=False))
 
     def _part(self, link: ChildLink, within: float) -> None:
         """It takes no more calls, and is to be gone within so many seconds."""
@@ -200,12 +208,13 @@ class ProcessPool(threading.Thread):
                 self._parting[link] = math.inf
                 link.kill("it closed its connection to the worker, and its process was killed")
 
-    def _farewell(self) -> None:
+    def _end_all(self, grace: float) -> None:
+        """Have idle children exit, within so many seconds, and kill those that do not."""
         links = [*self._links, *self._parting]
         for link in links:
             with contextlib.suppress(OSError):
                 link.sock.shutdown(socket.SHUT_WR)
-        due = monotonic() + LAST_SECONDS
+        due = monotonic() + grace
         for link in links:
             link.process.join(max(0.0, due - monotonic()))
             if link.process.exitcode is None:
@@ -217,8 +226,8 @@ class ProcessPool(threading.Thread):
 
     def _dispatch(self) -> None:
         """Hand out what waits: to each child what it can begin within HORIZON."""
-        if self._ledger.closed:
-            self._ledger.turn_away(self._queue)
+        if self._executor.closed:
+            self._executor.turn_away(self._queue)
             self._queue.clear()
         now = monotonic()
         while self._queue:
@@ -286,7 +295,7 @@ class ProcessPool(threading.Thread):
         if call.stopping is None:
             self._take_back([call])
         else:
-            self._ledger.reply(call, invoke.stopped(call))
+            self._executor.reply(call, invoke.stopped(call))
 
     def _end(self, link: ChildLink, answer: Answer, ending: CallEnd, seconds: float | None) -> None:
         call = link.remove(answer.seq)
@@ -296,7 +305,7 @@ class ProcessPool(threading.Thread):
             known = self._costs.get(call.task.name, seconds)
             self._costs[call.task.name] = known + (seconds - known) * 0.2
         reply = Reply(ending, answer.result, answer.failure, answer.again)
-        self._ledger.reply(call, invoke.told(call, reply))
+        self._executor.reply(call, invoke.told(call, reply))
         if answer.leaving:
             self._take_back([link.remove(seq) for seq in tuple(link.flights)])
             self._part(link, PARTING)
@@ -311,7 +320,7 @@ class ProcessPool(threading.Thread):
             return cast("tuple[ChildLink, int]", call.handle)
         if call in self._queue:
             self._queue.remove(call)
-            self._ledger.reply(call, invoke.stopped(call))
+            self._executor.reply(call, invoke.stopped(call))
         return None
 
 

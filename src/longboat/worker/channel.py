@@ -8,21 +8,23 @@ from collections.abc import Iterator
 STOP = "stop"
 """Supervisor: finish what runs, within the grace."""
 NOW = "now"
-"""Supervisor: hand back and leave."""
+"""Supervisor: hand back and exit."""
 RETIRE = "retire"
-"""Supervisor: take no more jobs, finish what runs however long it takes, then leave."""
+"""Supervisor: take no more jobs, finish what runs however long it takes, then exit."""
 LOAD = "load"
 """Worker, with its load: see scaler.py."""
 LEAVING = "leaving"
-"""Worker: it was ordered to stop, finishes what runs within the grace, and nobody is to follow it."""
+"""Worker: somebody commanded it to stop. It finishes what runs within the grace, and no other is to take its place."""
+FAILED = "failed"
+"""Worker, with the reason: one of its threads ended by an error. It hands back its jobs and exits."""
 BEAT = "beat"
-"""Worker: it lives."""
+"""Worker: it is alive."""
 CONSUMER = "consumer"
 """Worker, with the id of a new consumer."""
 BROKER = "broker"
 """Worker, with the broker's URL, before it names a consumer: its app is imported and the broker answered."""
 BYE = "bye"
-"""Worker: it is done and exits by its own will. A process that ends without this word was brought down by a task."""
+"""Worker: it is done and exits on its own. A process that ends without this word was brought down by a task."""
 
 
 class Channel:
@@ -34,7 +36,7 @@ class Channel:
         self._rest = b""
 
     def send(self, word: str, text: str = "") -> None:
-        """Tell the other end; if it is gone, nobody."""
+        """Tell the other end, if it is still there."""
         try:
             os.write(self._write, f"{word} {text}".strip().encode() + b"\n")
         except OSError:

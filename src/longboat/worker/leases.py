@@ -6,16 +6,18 @@ was measured (16 CPU-bound threads held an event loop up for 0.9 s).
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable
 from time import monotonic
 
 from longboat.contract.broker import Consumer, Pulse
+from longboat.core.clock import SYSTEM
 from longboat.errors import BrokerError
 from longboat.executors.contract import Call, CallEnd
 from longboat.observe.events import Bus, JobsLost
+from longboat.worker.in_flight import InFlight
 from longboat.worker.link import BrokerLink
 from longboat.worker.runner import Runner
+from longboat.worker.service import Service
+from longboat.worker.status import Status
 
 BEAT = 1.0
 """Seconds between heartbeats; brokers write only when a lease needs it."""
@@ -26,56 +28,36 @@ KILL_AFTER = 5.0
 """Seconds from asking a call to stop until it is killed."""
 
 
-class Leases:
-    """`nudge` and `beat_soon` may be called from any thread."""
+class Leases(Service):
+    """Asleep only while there is nothing to watch, until the next heartbeat is due."""
 
-    def __init__(self, link: BrokerLink, runner: Runner, bus: Bus, name: str, beaten: Callable[[], None]) -> None:
+    def __init__(self, status: Status, link: BrokerLink, in_flight: InFlight, runner: Runner, bus: Bus) -> None:
+        super().__init__("leases", status, in_flight.watch)
         self._link = link
+        self._in_flight = in_flight
         self._runner = runner
         self._bus = bus
-        self._name = name
-        self._beaten = beaten
-        self._wake = threading.Event()
-        self._idle = False
-        self._closing = False
-        self._beat_at = 0.0
         self._doomed: list[Call] = []
         """Calls whose lease is lost: stopped already, killed when their time comes."""
-        self._thread = threading.Thread(target=self._run, name="longboat-leases", daemon=True)
 
-    def start(self) -> None:
-        self._thread.start()
-
-    def nudge(self) -> None:
-        """There are calls to watch."""
-        if self._idle:
-            self._wake.set()
-
-    def beat_soon(self) -> None:
-        """A cancellation may have been asked for."""
-        self._beat_at = 0.0
-        self._wake.set()
-
-    def close(self) -> None:
-        self._closing = True
-        self._wake.set()
-        if self._thread.ident is not None:
-            self._thread.join()
-
-    def _run(self) -> None:
-        while not self._closing:
-            calls = list(self._runner.calls)
+    def loop(self) -> None:
+        in_flight = self._in_flight
+        beat_at = 0.0
+        while not self.stopping:
+            calls = list(in_flight.calls)
             now = monotonic()
             if calls or self._doomed:
                 self._keep_time(calls, now)
-                self._entry(calls, now)
-            if now >= self._beat_at:
-                self._beat_at = now + BEAT
-                self._beaten()
+                self._note_started(calls, now)
+            if now >= beat_at or in_flight.beat_soon:
+                beat_at, in_flight.beat_soon = now + BEAT, False
+                self.status.beat_at = SYSTEM.monotonic()
+                self.status.beaten()
                 self._beat()
-            self._idle = not (self._runner.calls or self._doomed)
-            self._wake.wait(max(0.0, self._beat_at - monotonic()) if self._idle else TICK)
-            self._wake.clear()
+            if in_flight.calls or self._doomed:
+                self.wake.nap(TICK)
+            else:
+                self.wake.sleep(max(0.0, beat_at - monotonic()), unless=lambda: in_flight.calls or in_flight.beat_soon)
 
     def _keep_time(self, calls: list[Call], now: float) -> None:
         for call in calls:
@@ -98,7 +80,7 @@ class Leases:
             call.deadline = float("inf")
             self._runner.kill(call)
 
-    def _entry(self, calls: list[Call], now: float) -> None:
+    def _note_started(self, calls: list[Call], now: float) -> None:
         fresh = [call for call in calls if call.started and not call.noted and now - call.started >= NOTE_AFTER]
         if fresh:
             try:
@@ -114,9 +96,9 @@ class Leases:
             pulse = consumer.extend()
         except BrokerError:
             return  # the fetcher and the settler tell of the outage; a lease outlives a few missed beats
-        self._heed(consumer, pulse)
+        self._obey(consumer, pulse)
 
-    def _heed(self, consumer: Consumer, pulse: Pulse) -> None:
+    def _obey(self, consumer: Consumer, pulse: Pulse) -> None:
         now = monotonic()
         if not pulse.alive:
             lost = self._runner.let_go()
@@ -124,11 +106,10 @@ class Leases:
                 call.deadline = now + KILL_AFTER
             self._doomed += lost
             self._link.lost(consumer)
-            self._bus.emit(JobsLost(self._name, len(lost)))
-            return
-        if pulse.cancelled:
+            self._bus.emit(JobsLost(self.status.name, len(lost)))
+        elif pulse.cancelled:
             wanted = set(pulse.cancelled)
-            for call in list(self._runner.calls):
+            for call in list(self._in_flight.calls):
                 if call.lease.job.id in wanted and call.stopping is None:
                     call.deadline = now + KILL_AFTER
                     self._runner.stop(call, CallEnd.CANCELLED)

@@ -1,12 +1,12 @@
-"""Link: a worker's hold on its broker. It makes consumers, outlives outages, and knows when leases were lost."""
+"""BrokerLink: a worker's connection to its broker. It makes consumers, and outlives outages and the loss of its leases."""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from typing import TypeVar
 
-from longboat.contract.broker import Broker, Consumer
+from longboat.contract.broker import Broker, Consumer, Lease, Settlement
 from longboat.core.clock import SYSTEM
 from longboat.errors import BrokerError
 from longboat.observe.events import BrokerDown, BrokerUp, Bus
@@ -15,16 +15,17 @@ from longboat.worker.options import WorkerOptions
 T = TypeVar("T")
 
 PAUSES = (0.05, 0.1, 0.2, 0.5, 1.0)
-"""Seconds between tries while the broker fails; the last one repeated, so that it is found again within 1 s."""
+"""Seconds between tries while the broker fails. The last one repeats, so that its return is noticed within 1 s."""
 
 
 class BrokerLink:
-    """The present consumer. Every call to the broker goes through `attempt`, which waits for a broker that fails."""
+    """The present consumer. `attempt` and `settle` wait for a broker that fails; the other calls raise BrokerError."""
 
     def __init__(self, broker: Broker, options: WorkerOptions, tasks: Collection[str], name: str, bus: Bus) -> None:
-        self._broker = broker
-        self._options = options
-        self._tasks = tasks
+        self.broker = broker
+        self.options = options
+        self.tasks = tasks
+        """Names of those that this worker knows."""
         self._name = name
         self._bus = bus
         self._lock = threading.Lock()
@@ -40,8 +41,8 @@ class BrokerLink:
         """The present consumer, made if there is none."""
         with self._lock:
             if self._consumer is None:
-                self._consumer = self._broker.consumer(
-                    self._options.queues, lease=self._options.lease, tasks=self._tasks, name=self._name
+                self._consumer = self.broker.consumer(
+                    self.options.queues, lease=self.options.lease, tasks=self.tasks, name=self._name
                 )
                 if any(self._paused):
                     self._consumer.pause(*self._paused)
@@ -71,8 +72,16 @@ class BrokerLink:
                 return answer
         return otherwise
 
+    def settle(self, batch: Sequence[Settlement], started: Sequence[Lease] = ()) -> bool:
+        """Settle, however long the broker fails; False once `closing` is set. Settling again is harmless, so a call whose
+        answer was lost is simply made again."""
+        return self.attempt(lambda consumer: _settled(consumer, batch, started), otherwise=False)
+
+    def settle_once(self, batch: Sequence[Settlement], started: Sequence[Lease] = ()) -> bool:
+        return _settled(self.consumer(), batch, started)
+
     def pause(self, queues: frozenset[str], tasks: frozenset[str]) -> None:
-        """Take no jobs of these queues, nor parked ones of these tasks, until it is said anew."""
+        """Receive no jobs of these queues, nor parked ones of these tasks, until the next call."""
         if (queues, tasks) != self._paused:
             self.consumer().pause(queues, tasks)
             self._paused = queues, tasks
@@ -83,12 +92,13 @@ class BrokerLink:
         return self._down_since is None
 
     def wake(self) -> None:
+        """End a receive that waits."""
         with self._lock:
             if self._consumer is not None:
                 self._consumer.wake()
 
     def close(self) -> None:
-        """Hand back what is still held. A broker that fails now finds out by the lease's end."""
+        """Hand back what is still held. If the broker fails now, the leases come back when their time is over."""
         with self._lock:
             consumer, self._consumer = self._consumer, None
         if consumer is not None:
@@ -108,3 +118,8 @@ class BrokerLink:
             since, self._down_since = self._down_since, None
         if since is not None:
             self._bus.emit(BrokerUp(self._name, SYSTEM.monotonic() - since))
+
+
+def _settled(consumer: Consumer, batch: Sequence[Settlement], started: Sequence[Lease]) -> bool:
+    consumer.settle(batch, started=started)
+    return True

@@ -23,8 +23,6 @@ class WorkerOptions(msgspec.Struct, frozen=True):
     processes: int = 0
     lease: float = 15.0
     grace: float = 25.0
-    patience: float = 7 * 86400.0
-    """How long a job waits for a worker that knows its task before it is dead."""
     burst: bool = False
     max_jobs: int | None = None
     max_memory: int | None = None

@@ -1,4 +1,4 @@
-"""Heeding: what is paused is not taken, or handed back to wait."""
+"""PauseFilter: jobs of paused queues are not received; those of paused tasks are parked."""
 
 from __future__ import annotations
 
@@ -11,27 +11,25 @@ from longboat.operate.pauses import paused
 from longboat.worker.link import BrokerLink
 
 LOOK = 1.0
-"""Seconds after which a pause is heeded, at most."""
+"""Seconds until a pause takes effect, at most."""
 PATIENCE = 10 * 365 * 86400.0
 """Seconds that a job of a paused task waits: long enough for any pause."""
 
 
 class PauseFilter:
-    """A chore of the steward's."""
+    """A maintenance task."""
 
     def __init__(self, kv: KV, link: BrokerLink, name: str) -> None:
         self._kv = kv
         self._link = link
         self._name = name
         self.tasks: frozenset[str] = frozenset()
-        """Their jobs are not run now."""
+        """The paused ones: their jobs do not run."""
 
     def run(self, now: float) -> float:
         found = paused(self._kv)
         tasks = frozenset(found["task"])
-        # A task that goes on must be known to before its parked jobs come, one that stops before they are left there.
-        if not tasks:
-            self.tasks = tasks
+        self.tasks &= tasks  # a task goes on before its parked jobs come, and stops once they are left where they are
         self._link.pause(frozenset(found["queue"]), tasks)
         self.tasks = tasks
         return now + LOOK

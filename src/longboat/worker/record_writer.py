@@ -1,56 +1,46 @@
-"""Presence: a worker's card on the board, for people who look at workers."""
+"""WorkerRecordWriter: keeps this worker's record in the key-value store, for people who look at workers."""
 
 from __future__ import annotations
 
 import importlib.metadata
 import os
 import socket
-from collections.abc import Callable, Mapping
 
 import msgspec
 
-from longboat.contract.kv import KV, Entry
+from longboat.contract.kv import Entry
 from longboat.core.clock import SYSTEM
 from longboat.core.memory import resident
-from longboat.executors.contract import Call, Executor
 from longboat.observe.history import WORKER_KEPT, WORKERS, WorkerRecord
+from longboat.worker.executor_set import ExecutorSet
+from longboat.worker.in_flight import InFlight
+from longboat.worker.link import BrokerLink
+from longboat.worker.status import Status
 
 EVERY = 2.0
 SHOWN = 100
 
 
 class WorkerRecordWriter:
-    """A chore of the steward's. `state`, `consumer`, `calls` and `ended` tell how things stand."""
+    """A maintenance task."""
 
-    def __init__(
-        self,
-        kv: KV,
-        name: str,
-        queues: list[str],
-        tasks: list[str],
-        executors: Mapping[str, Executor],
-        *,
-        state: Callable[[], str],
-        consumer: Callable[[], str],
-        calls: Callable[[], list[Call]],
-        ended: Callable[[], int],
-    ) -> None:
-        self._kv = kv
+    def __init__(self, status: Status, link: BrokerLink, in_flight: InFlight, executors: ExecutorSet) -> None:
+        self._status = status
+        self._link = link
+        self._in_flight = in_flight
         self._executors = executors
-        self._state = state
-        self._consumer = consumer
-        self._calls = calls
-        self._ended = ended
+        self._kv = link.broker.kv
         host, version = socket.gethostname(), importlib.metadata.version("longboat")
-        self._record = WorkerRecord(name, "", host, os.getpid(), version, SYSTEM.now(), queues, tasks, {}, [], 0, 0)
+        queues, tasks = list(link.options.queues), sorted(link.tasks)
+        self._record = WorkerRecord(status.name, "", host, os.getpid(), version, SYSTEM.now(), queues, tasks, {}, [], 0, 0)
 
     def run(self, now: float) -> float:
         record, monotonic = self._record, SYSTEM.monotonic()
-        started = sorted((call for call in self._calls() if call.started), key=lambda call: call.started)
+        started = sorted((call for call in list(self._in_flight.calls) if call.started), key=lambda call: call.started)
         record.running = [(call.lease.job.id, call.task.name, now - (monotonic - call.started)) for call in started[:SHOWN]]
-        record.state = self._state()
-        record.consumer, record.ended, record.memory = self._consumer(), self._ended(), resident()
-        record.slots = {name: executor.slots for name, executor in list(self._executors.items())}
+        record.state = self._status.state
+        record.consumer, record.ended, record.memory = self._link.consumer().id, self._in_flight.total(), resident()
+        record.slots = self._executors.slots()
         self._kv.write(WORKERS, [Entry(record.name, msgspec.msgpack.encode(record), WORKER_KEPT)])
         return now + EVERY
 

@@ -1,4 +1,4 @@
-"""Recorder: adds up what became of jobs, and writes it to the board: counts and latencies by time, failures by kind."""
+"""Recorder: adds up what became of jobs, and writes it as history: counts and latencies by time, failures by kind."""
 
 from __future__ import annotations
 
@@ -16,18 +16,17 @@ from longboat.core.job import Cancelled, Dead, Done, Failure, Job, Retry
 from longboat.executors.contract import Call
 from longboat.observe.history import GRAINS, Grain, Slice, Tally, add_up, bucket_of, encoded, note_key
 from longboat.worker.failures import Failures
-from longboat.worker.rollup import Rollup
 
 EVERY = 2.0
 """Seconds between writes, about."""
 SAMPLES = 2000
-"""Calls a second whose latencies are taken, about; each stands for the others."""
+"""Calls a second whose latencies are measured, about; each stands for the others."""
 MOST = 4096
 """Calls that one sample stands for, at most."""
 WAITING = 100_000
-"""Samples that wait for the next look, at most."""
+"""Samples that wait to be added up, at most."""
 BEHIND = 30
-"""Notes that wait for a broker that fails, at most; the oldest are left out."""
+"""Entries that wait while the broker fails, at most; the oldest are left out."""
 
 
 class _Bucket:
@@ -41,12 +40,12 @@ class _Bucket:
 
 
 class Recorder:
-    """A chore of the steward's. `settled` belongs to who holds the settler's turn, `sample` to any thread."""
+    """A maintenance task. `settled` belongs to whoever has the settler's turn, `sample` to any thread."""
 
     def __init__(self, kv: KV, worker: str) -> None:
         self._kv = kv
         self._writer = f"{worker[:200]}:{os.urandom(6).hex()}"
-        """Of its own: another process may have the same name, as one that was restarted has."""
+        """Unique: another process may have the same name, a restarted one for instance."""
         self._opened = 0
         self._lock = threading.Lock()
         self._fresh: Slice = {}
@@ -57,13 +56,12 @@ class Recorder:
         self._open: dict[Grain, _Bucket] = {}
         self._unwritten: dict[_Bucket, None] = {}
         self._failures = Failures(kv)
-        self._rollup = Rollup(kv)
         self.seen = 0
         """Calls that have replied. Several threads add to it without a lock: it only decides which are sampled."""
         self.next_sample = 0
         self._sampling = threading.Lock()
         self._samples: deque[tuple[str, str, float, float | None, int]] = deque(maxlen=WAITING)
-        """Queue, task, seconds that it ran and that it waited (None: not known), and how many it stands for."""
+        """Queue, task, seconds that it ran and that it waited (None: not known), and how many calls it stands for."""
         self._step = 1
         self._sampled = 0
         self._sampled_at = 0.0
@@ -71,7 +69,7 @@ class Recorder:
     # --- while jobs run
 
     def settled(self, batch: Sequence[Settlement]) -> None:
-        """Count these. Jobs of one kind come in rows, which costs next to nothing for each."""
+        """Count these. Jobs of one kind come in rows, so that each costs next to nothing."""
         queue = task = None
         kind: object = None
         count = 0
@@ -126,7 +124,7 @@ class Recorder:
             self._samples.append((job.queue, job.task, ran, max(0.0, waited) if first else None, weight))
 
     def _take_samples(self) -> None:
-        """Who holds the lock: add them to what is fresh."""
+        """Add them to what is fresh. Under the lock."""
         samples = self._samples
         for queue, task, ran, waited, weight in [samples.popleft() for _ in range(len(samples))]:
             tally = self._tally(queue, task)
@@ -135,7 +133,7 @@ class Recorder:
                 _put(tally.wait, bucket_of(waited), weight)
 
     def totals(self) -> Slice:
-        """All since the worker began: what metrics tell. A copy."""
+        """All since the worker began, for metrics. A copy."""
         found: Slice = {}
         with self._lock:
             self._take_samples()
@@ -143,7 +141,7 @@ class Recorder:
                 add_up(found, part)
         return found
 
-    # --- the chore
+    # --- maintenance
 
     def run(self, now: float) -> float:
         with self._lock:
@@ -157,13 +155,12 @@ class Recorder:
             self._kv.write(bucket.grain.namespace, [Entry(bucket.key, encoded(bucket.slice), bucket.grain.keep)])
             del self._unwritten[bucket]
         self._failures.write()
-        self._rollup.run(now)
         return now + EVERY
 
     def _add(self, grain: Grain, fresh: Slice, now: float) -> None:
-        """What is done in the last seconds of a bucket counts to the next.
+        """Add to the bucket of this time. What was done in the last seconds of a bucket counts to the next.
 
-        Each has a key of its own, so that a clock that was set back makes it another note, and overwrites none.
+        Each bucket has a key of its own, so that a clock that was set back makes another entry, and overwrites none.
         """
         start = now // grain.width * grain.width
         bucket = self._open.get(grain)

@@ -1,32 +1,49 @@
-"""Obeying: what people tell this worker to do is done."""
+"""RemoteCommands: does what people tell this worker to do."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import logging
 
 from longboat.contract.kv import KV
 from longboat.operate.commands import Command, take
+from longboat.worker.fetcher import Fetcher
+from longboat.worker.record_writer import WorkerRecordWriter
+from longboat.worker.status import Status
 
-COMMANDED = "ordered"
-"""The reason to finish of a worker that was told to stop: nobody is to start another in its place."""
+log = logging.getLogger("longboat.worker")
+
+COMMANDED = "commanded"
+"""The reason to finish of a worker that was told to stop: no other process is to start in its place."""
 WORDS = {Command.QUIET: "take no more jobs", Command.RESUME: "take jobs again", Command.STOP: "stop"}
 LOOK = 1.0
-"""Seconds after which an order is heeded, at most."""
+"""Seconds until a command takes effect, at most."""
 
 
 class RemoteCommands:
-    """A chore of the steward's, before that which shows the worker: then it is shown as it has become."""
+    """A maintenance task."""
 
-    def __init__(self, kv: KV, name: str, execute: Callable[[Command], None]) -> None:
+    def __init__(self, kv: KV, status: Status, fetcher: Fetcher, record_writer: WorkerRecordWriter) -> None:
         self._kv = kv
-        self._name = name
-        self._execute = execute
+        self._status = status
+        self._fetcher = fetcher
+        self._record_writer = record_writer
         self._listening = False
 
     def run(self, now: float) -> float:
-        command = take(self._kv, self._name)
-        # What stood there before was meant for one of this name before us: the process ids of containers are alike.
+        command = take(self._kv, self._status.name)
+        # A command that was there before this worker was meant for an earlier one of its name: process ids of containers
+        # are alike.
         if command is not None and self._listening:
             self._execute(command)
+            self._record_writer.run(now)  # so that the worker is shown as it has become
         self._listening = True
         return now + LOOK
+
+    def _execute(self, command: Command) -> None:
+        log.warning("worker %s is told to %s", self._status.name, WORDS[command])
+        if command is Command.STOP:
+            self._fetcher.hush(True)
+            self._status.finish(COMMANDED)
+            self._status.alarm.set()  # inside a program nobody may wait for the end
+        elif not self._status.finished.is_set():
+            self._fetcher.hush(command is Command.QUIET)

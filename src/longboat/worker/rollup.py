@@ -1,48 +1,56 @@
-"""Rollup: one note of all that workers wrote of a bucket of time, once it is over: their number counts no more."""
+"""Rollup: makes one entry of all that workers wrote of a bucket of time, once it is over, however many workers there are."""
 
 from __future__ import annotations
+
+import math
 
 from longboat.contract.kv import ENTRY_LIMIT, KV, Entry
 from longboat.core.clock import SYSTEM
 from longboat.observe.history import GRAINS, Grain, Slice, add_up, encoded, note_key, noted
+from longboat.worker.maintenance import BUDGET
 
 NAMESPACE = "history.rolled"
-"""By grain: up to which start all is rolled up, and who does it now."""
+"""By grain: up to which start all is rolled up, and whose turn it is."""
 EVERY = 60.0
 TURN = 50.0
-"""Seconds for which one worker has the turn. It takes seconds: no two roll up at the same time."""
+"""Seconds for which one worker has the turn. It uses the first half of them, so that no two roll up at the same time."""
 SETTLED = 1800.0
-"""Seconds after its end when a bucket is taken to be written to no more, whatever the workers' clocks differ by."""
-PATIENCE = 2.0
-"""Seconds of one turn: the rest is for the next one."""
+"""Seconds after its end from which on nobody is assumed to write to a bucket, however much the workers' clocks differ."""
 LARGEST = ENTRY_LIMIT // 2
-"""Bytes that a note may have: what is more stays in several."""
+"""Bytes that an entry may have; more stays in several entries."""
 
 
 class Rollup:
-    """Of one thread. Any number of workers may have one: they take turns."""
+    """A maintenance task. Any number of workers may have one: they take turns."""
 
     def __init__(self, kv: KV) -> None:
         self._kv = kv
         self._due = SYSTEM.monotonic() + EVERY
+        self._mine: list[Grain] = []
+        """The grains that it is this worker's turn to roll up, until `_over`."""
+        self._over = 0.0
 
-    def run(self, now: float) -> None:
-        """Do what is due at this wall-clock time. May raise BrokerError: then it is done later."""
-        if SYSTEM.monotonic() < self._due:
-            return
-        self._due = SYSTEM.monotonic() + EVERY
-        for grain in GRAINS:
-            if self._kv.put_if_absent(NAMESPACE, [Entry(f"turn:{grain.namespace}", b"", TURN)])[0]:
-                self.roll(grain, now)
+    def run(self, now: float) -> float:
+        began = SYSTEM.monotonic()
+        if began >= self._due:
+            self._due, self._over = began + EVERY, began + TURN / 2
+            self._mine = [grain for grain in GRAINS if self._take_turn(grain)]
+        while self._mine and SYSTEM.monotonic() < self._over:
+            if not self.roll(self._mine[0], now, began + BUDGET):
+                return now
+            del self._mine[0]
+        return now + self._due - began
 
-    def roll(self, grain: Grain, now: float) -> None:
-        """Roll up what has been over for long enough; who has the turn."""
+    def _take_turn(self, grain: Grain) -> bool:
+        return self._kv.put_if_absent(NAMESPACE, [Entry(f"turn:{grain.namespace}", b"", TURN)])[0]
+
+    def roll(self, grain: Grain, now: float, give_up: float = math.inf) -> bool:
+        """Roll up the buckets that have been over for long enough, until this monotonic time; whether that was all."""
         key, until = f"to:{grain.namespace}", now - SETTLED - grain.width
         value = self._kv.read(NAMESPACE, [key])[0]
         since = float(value) if value else now - grain.keep
         if since > now:
             since = now - grain.keep  # by a clock that was wrong
-        give_up = SYSTEM.monotonic() + PATIENCE
         keys: list[str]
         sums: Slice
         start, keys, sums = since, [], {}
@@ -59,6 +67,7 @@ class Rollup:
             start = until
         if start > since:
             self._kv.write(NAMESPACE, [Entry(key, str(start).encode(), 86400.0)])
+        return start >= until
 
     def _merge(self, grain: Grain, start: float, keys: list[str], sums: Slice, now: float) -> None:
         value = encoded(sums)

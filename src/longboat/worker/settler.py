@@ -1,14 +1,20 @@
-"""Settler: gathers outcomes and settles them in batches: from a thread of its own, or in turn with the fetcher."""
+"""Settler: settles outcomes in batches: from a thread of its own, or in turn with the fetcher."""
 
 from __future__ import annotations
 
+import logging
 import threading
-from collections import deque
 from collections.abc import Callable, Sequence
 
-from longboat.contract.broker import Consumer, Lease, Settlement
+from longboat.contract.broker import Settlement
 from longboat.errors import BrokerError
+from longboat.worker.in_flight import InFlight
 from longboat.worker.link import BrokerLink
+from longboat.worker.recorder import Recorder
+from longboat.worker.service import Service
+from longboat.worker.status import Status
+
+log = logging.getLogger("longboat.worker")
 
 LOADED = 64
 """Outcomes in one batch that tell a loaded worker, for which waiting a little saves commits."""
@@ -17,105 +23,75 @@ LINGER = 0.01
 BATCH = 2000
 
 
-class Settler:
-    """`add` may be called from any thread and never blocks. What is not settled is kept until it is, or until `close`."""
+class Settler(Service):
+    """What is not settled is kept until it is, or until `close`."""
 
-    def __init__(
-        self,
-        link: BrokerLink,
-        suspect_settled: Callable[[Lease], None],
-        record: Callable[[Sequence[Settlement]], None] = lambda _: None,
-    ) -> None:
+    def __init__(self, status: Status, link: BrokerLink, in_flight: InFlight, recorder: Recorder) -> None:
+        super().__init__("settler", status, in_flight.due)
         self._link = link
-        self._record = record
-        self._suspect_settled = suspect_settled
-        self._outcomes: deque[Settlement] = deque()
-        self._wake = threading.Event()
-        self._idle = False
-        self._settling = 0
+        self._in_flight = in_flight
+        self._recorder = recorder
         self._turn = threading.Lock()
-        self._closing = False
-        self._thread = threading.Thread(target=self._run, name="longboat-settler", daemon=True)
-
-    def start(self) -> None:
-        self._thread.start()
-
-    def add(self, settlement: Settlement) -> None:
-        self._outcomes.append(settlement)
-        if self._idle:
-            self._wake.set()
-
-    def pending(self) -> int:
-        """Outcomes that the broker does not have yet."""
-        return len(self._outcomes) + self._settling
 
     def settle_in_turn(self) -> None:
         """Settle now if there is much; the fetcher's. What the broker does not take is left to the settler's thread.
 
         Two threads that both work on the store of a fast queue only wait for each other, and for the interpreter.
         """
-        if len(self._outcomes) < LOADED:
+        if len(self._in_flight.outcomes) < LOADED:
             return
         with self._turn:
-            batch = self._take()
             try:
-                self._link.consumer().settle(batch)
+                self._settle_next(self._link.settle_once)
             except BrokerError:
-                self._outcomes.extendleft(reversed(batch))
-                self._settling = 0
-                self._wake.set()
-            else:
-                self._settled(batch)
-
-    def started(self, leases: Sequence[Lease]) -> None:
-        """Note that these have started; blocks until the broker knows."""
-        self._settle((), leases)
+                self.wake.ring()
 
     def close(self) -> None:
         """Settle what there is, and end."""
-        self._closing = True
-        self._wake.set()
-        if self._thread.ident is not None:
-            self._thread.join()
+        super().close()
+        if self.status.error is not None:
+            self._settle_singly()
 
-    def _run(self) -> None:
+    def loop(self) -> None:
         loaded = False
-        while True:
-            if loaded and not self._closing:
+        outcomes = self._in_flight.outcomes
+        while outcomes or not self.stopping:
+            if loaded and not self.stopping:
                 self._link.closing.wait(LINGER)
             with self._turn:
-                batch = self._take()
-                if batch:
-                    self._settle(batch)
-                    self._settled(batch)
-            loaded = len(batch) >= LOADED
-            if batch:
-                continue
-            self._idle = True
-            if not self._outcomes:  # looked at again after `_idle` was set, so that no wake-up is missed
-                if self._closing:
-                    return
-                self._wake.wait()
-            self._idle = False
-            self._wake.clear()
+                settled = self._settle_next(self._link.settle)
+            loaded = settled >= LOADED
+            if not settled:
+                self.wake.sleep(None, unless=lambda: outcomes or self.stopping)
 
-    def _settle(self, batch: Sequence[Settlement], started: Sequence[Lease] = ()) -> None:
-        """Settling again is harmless, so a call whose answer was lost is simply made again."""
+    def _settle_next(self, settle: Callable[[Sequence[Settlement]], bool]) -> int:
+        """Settle the oldest outcomes, and return how many. Where that fails they come next again. Whoever has the turn."""
+        outcomes, in_flight = self._in_flight.outcomes, self._in_flight
+        number = in_flight.settling = min(len(outcomes), BATCH)  # before they are taken out: `pending` never misses them
+        if not number:
+            return 0
+        batch = [outcomes.popleft() for _ in range(number)]
+        try:
+            settled = settle(batch)
+        except BaseException:
+            outcomes.extendleft(reversed(batch))
+            raise
+        finally:
+            in_flight.settling = 0
+        if settled:
+            self._recorder.settled(batch)
+            if in_flight.suspects:
+                in_flight.suspects.difference_update([settlement.lease for settlement in batch])
+                in_flight.apart.ring()
+        return number
 
-        def settle(consumer: Consumer) -> bool:
-            consumer.settle(batch, started=started)
-            return True
-
-        self._link.attempt(settle, otherwise=False)
-
-    def _settled(self, batch: Sequence[Settlement]) -> None:
-        self._settling = 0
-        self._record(batch)
-        for settlement in batch:
-            if settlement.lease.worker_deaths:
-                self._suspect_settled(settlement.lease)
-
-    def _take(self) -> list[Settlement]:
-        outcomes = self._outcomes
-        self._settling = min(len(outcomes), BATCH)  # before it is taken out, so that `pending` never misses it
-        return [outcomes.popleft() for _ in range(self._settling)]
+    def _settle_singly(self) -> None:
+        """After a failure: an outcome that made a batch fail takes no other with it. Its lease is handed back at the end."""
+        outcomes = self._in_flight.outcomes
+        while outcomes and not self._link.closing.is_set():
+            try:
+                self._link.consumer().settle([outcomes.popleft()])
+            except BrokerError:
+                return
+            except Exception:
+                log.exception("an outcome cannot be settled; its job is handed back")

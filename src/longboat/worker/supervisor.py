@@ -23,11 +23,13 @@ from longboat.core.job import Failure
 from longboat.core.reasons import WORKER_DIED
 from longboat.worker import channel
 from longboat.worker.channel import Channel
-from longboat.worker.notify import READY, STOPPING, WATCHDOG
+from longboat.worker.notify import READY, STOPPING, WATCHDOG, notify
 from longboat.worker.scaler import Load, Scaler, heard
 
 EXIT_APP = 3
 EXIT_BROKER = 4
+EXIT_FAILED = 70
+"""A worker process one of whose threads ended by an error."""
 EXIT_RECYCLE = 75
 """A worker process that wants to be replaced: it has run its number of jobs, has grown too large, or is worn."""
 
@@ -59,10 +61,12 @@ class _Process:
         self.kill_at: float | None = None
         self.why = ""
         """Why the supervisor killed it, if it did."""
+        self.failure = ""
+        """Why it said that it failed, if it did."""
         self.load: Load | None = None
         self.retiring = False
-        self.ordered = False
-        """Somebody told it to stop, and not by us."""
+        self.commanded = False
+        """Somebody told it to stop, and not through the supervisor."""
 
 
 class Supervisor:
@@ -81,13 +85,10 @@ class Supervisor:
         grace: float,
         silence: float,
         scaler: Scaler | None = None,
-        notify: Callable[[str], None] = lambda _: None,
     ) -> None:
         self._main = main
         self._evict = evict
         self._scaler = scaler
-        self._notify = notify
-        """Tells the init system: see notify.py."""
         self._workers = workers
         self._grace = grace
         self._silence = silence
@@ -108,7 +109,7 @@ class Supervisor:
             self._selector.register(wakeup, selectors.EVENT_READ)
             self._starts = [0.0] * self._workers
             while self._processes or self._evicting or (self._starts and not self._stopping):
-                self._notify(WATCHDOG)
+                notify(WATCHDOG)
                 self._start_due()
                 self._wait(wakeup)
                 self._heed_signals()
@@ -165,7 +166,7 @@ class Supervisor:
             leaving.channel.send(channel.RETIRE)
 
     def _working(self) -> list[_Process]:
-        return [process for process in self._processes.values() if not (process.retiring or process.ordered)]
+        return [process for process in self._processes.values() if not (process.retiring or process.commanded)]
 
     @staticmethod
     def _say_scaled(before: int, after: int) -> None:
@@ -203,24 +204,27 @@ class Supervisor:
             elif word == channel.BROKER:
                 process.broker = text
                 if not self._came_up:
-                    self._notify(READY)
+                    notify(READY)
                 self._came_up = True
             elif word == channel.BYE:
                 process.done = True
             elif word == channel.LOAD:
                 process.load = heard(text)
             elif word == channel.LEAVING:
-                process.ordered = True
+                process.commanded = True
                 self._expect_end(process, self._grace)
                 if self._scaler is not None:
                     self._scaler.one_less(len(self._working()) + len(self._starts))
+            elif word == channel.FAILED:
+                process.failure = text
+                self._expect_end(process, self._grace)
 
     def _heed_signals(self) -> None:
         signals, self._signals = self._signals, []
         for number in signals:
             if number in (signal.SIGTERM, signal.SIGINT):
                 self._stopping += 1
-                self._notify(STOPPING)
+                notify(STOPPING)
                 for process in self._processes.values():
                     self._ask_to_stop(process, now=self._stopping > 1)
             elif number == signal.SIGHUP and not self._stopping:
@@ -285,7 +289,7 @@ class Supervisor:
             self._status = code
             self._stop_all()
             return
-        if self._stopping or over or process.retiring or process.ordered:
+        if self._stopping or over or process.retiring or process.commanded:
             return
         lived = time.monotonic() - process.born
         if (process.done and code in (0, EXIT_RECYCLE)) or lived > SETTLED_AFTER:
@@ -301,6 +305,8 @@ class Supervisor:
 
     def _hand_back(self, process: _Process, code: int) -> None:
         reason = _death(code) + (f": {process.why}" if process.why and code < 0 else "")
+        if process.failure:
+            reason = f"{reason}, because {process.failure}"
         print(f"longboat: worker process {process.pid} {reason}; its jobs are handed back", file=sys.stderr, flush=True)
         for consumer in process.consumers:
             failure = Failure(WORKER_DIED, f"its worker process {'was ' if code < 0 else ''}{reason}")

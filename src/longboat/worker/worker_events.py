@@ -1,10 +1,10 @@
-"""Feed: a worker's events, for who listens in this process and for who listens in others."""
+"""WorkerEvents: a worker's events, for listeners in this process and for those in others."""
 
 from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 import msgspec
 
@@ -14,47 +14,45 @@ from longboat.executors.contract import Call
 from longboat.observe.events import Bus, Event, JobDied, JobProgressed, JobRetried, JobStarted
 from longboat.observe.stream import EventPublisher
 from longboat.tasks.handle import Progress
+from longboat.worker.in_flight import InFlight
 
 LONGEST = 300
 """Characters of a text in the stream."""
 
 
 class WorkerEvents(Bus):
-    """A chore of the steward's, and the bus of all services of one worker. `every_job` is up to date within a second."""
+    """A maintenance task, and the bus of all services of one worker. `every_job` is up to date within a second."""
 
-    def __init__(self, bus: Bus, publisher: EventPublisher, name: str) -> None:
+    def __init__(self, bus: Bus, publisher: EventPublisher, in_flight: InFlight) -> None:
         super().__init__()
         self.publisher = publisher
-        self.calls: Mapping[Call, None] = {}
-        """The runner's: all that is in hand."""
-        self.ended: Callable[[], int] = lambda: 0
-        """How many calls have ended."""
+        self._in_flight = in_flight
         self._bus = bus
-        self._name = name
+        self._name = publisher.who
         self._lock = threading.Lock()
         self._started: set[Call] = set()
-        """Those in hand whose start was told."""
+        """Calls in hand whose start was told."""
         self._left_out_from: int | None = None
-        """How many calls had ended when the batch was full."""
+        """How many calls had replied when the batch was full."""
         self.every_job = bus.every_job
 
     def emit(self, event: Event) -> None:
         if isinstance(event, JobRetried | JobDied):
-            # A copy: what a listener does with it is nothing to the job, whose failure is not stored yet.
+            # A copy: a listener that changes it must not change the job's own, which is not stored yet.
             event = msgspec.structs.replace(event, failure=msgspec.structs.replace(event.failure))
         self._bus.emit(event)
         if self.publisher.open:
             self._stream(event)
 
     def leave(self, seconds: float, *, answers: bool) -> None:
-        """See that the last events are heard, within so many seconds; `answers`: whether the broker does."""
+        """Get the last events to their listeners, within so many seconds. `answers`: whether the broker does."""
         if answers and self.publisher.open:
             with contextlib.suppress(BrokerError):
                 self.publisher.run(SYSTEM.monotonic())
         self._bus.flush(seconds)
 
     def ending(self, call: Call) -> None:
-        """Tell that it started, if that was not told yet."""
+        """A call ends: tell that it started, if that was not told yet."""
         with self._lock:
             if call in self._started:
                 self._started.discard(call)
@@ -62,10 +60,10 @@ class WorkerEvents(Bus):
                 self._tell_start(call)
 
     def progressed(self, said: Mapping[str, Progress]) -> None:
-        """What jobs said last."""
+        """Tell the last progress of each job."""
         if not self.publisher.open:
             return
-        jobs = {call.lease.job.id: call.lease.job for call in list(self.calls)}
+        jobs = {call.lease.job.id: call.lease.job for call in list(self._in_flight.calls)}
         for job_id, progress in said.items():
             if job := jobs.get(job_id):
                 text = progress.text[:LONGEST]
@@ -77,7 +75,8 @@ class WorkerEvents(Bus):
 
     def run(self, now: float) -> float:
         if self._left_out_from is not None:
-            self.publisher.dropped += 2 * (self.ended() - self._left_out_from)  # that they started, and how they ended
+            left_out = self._in_flight.total() - self._left_out_from
+            self.publisher.dropped += 2 * left_out  # that they started, and how they ended
             self._left_out_from = None
         elif self.every_job:
             self._tell_starts()
@@ -92,11 +91,11 @@ class WorkerEvents(Bus):
 
     def _tell_starts(self) -> None:
         with self._lock:
-            self._started.intersection_update(list(self.calls))
-        for call in list(self.calls):
+            self._started.intersection_update(list(self._in_flight.calls))
+        for call in list(self._in_flight.calls):
             with self._lock:
-                # One that has ended meanwhile is not in hand any more, and told of its start itself.
-                if call.started and call not in self._started and call in self.calls:
+                # A call that has ended meanwhile is no longer in hand, and its start was told then.
+                if call.started and call not in self._started and call in self._in_flight.calls:
                     self._started.add(call)
                     self._tell_start(call)
 
@@ -107,8 +106,8 @@ class WorkerEvents(Bus):
 
     def _stream(self, event: Event) -> None:
         if self.publisher.room <= 0 and not self._bus.every_job and self.every_job:
-            self.every_job = False  # until the next batch, what happens often is left out, and only counted
-            self._left_out_from = self.ended()
+            self.every_job = False  # until the next batch, frequent events are left out, and only counted
+            self._left_out_from = self._in_flight.total()
         if isinstance(event, JobRetried | JobDied):
             failure = msgspec.structs.replace(event.failure, message=event.failure.message[:LONGEST], traceback="")
             event = msgspec.structs.replace(event, failure=failure)

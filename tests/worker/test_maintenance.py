@@ -1,4 +1,4 @@
-"""The thread for what a worker does beside its jobs: nothing that fails there holds anything up."""
+"""The thread for what a worker does beside its jobs: no task that fails or is slow there holds up another."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 import pytest
 
+from longboat import Longboat
 from longboat.brokers.memory import MemoryBroker
 from longboat.contract.broker import Lease
 from longboat.core.clock import SYSTEM
@@ -19,18 +20,20 @@ from longboat.worker.link import BrokerLink
 from longboat.worker.maintenance import MaintenanceLoop
 from longboat.worker.options import options
 from longboat.worker.pause_filter import PauseFilter
+from longboat.worker.status import Status
+from longboat.worker.tidying import Tidying
 
 
 class MaintenanceTask:
     def __init__(self, run: Callable[[], None] = lambda: None) -> None:
         self.calls = 0
         self.called = threading.Event()
-        self._tend = run
+        self._act = run
 
     def run(self, now: float) -> float:
         self.calls += 1
         self.called.set()
-        self._tend()
+        self._act()
         return now + 0.01
 
 
@@ -41,32 +44,36 @@ def fails(error: Exception) -> Callable[[], None]:
     return run
 
 
-def test_chores_are_called_when_they_are_due_and_once_more_at_the_end() -> None:
+def test_tasks_are_called_when_they_are_due_and_once_more_at_the_end() -> None:
     task = MaintenanceTask()
-    maintenance = MaintenanceLoop([task])
+    maintenance = MaintenanceLoop(Status("w", 15.0), [task])
     maintenance.start()
     time.sleep(0.2)
     before = task.calls
     assert before >= 3
-    assert maintenance.close()
+    maintenance.last_round()
+    assert maintenance.answered
     assert task.calls > before
-    assert not MaintenanceLoop([task]).close(), "it was never started"
+    never = MaintenanceLoop(Status("w", 15.0), [task])
+    never.last_round()
+    assert not never.answered, "it was never started"
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_a_chore_that_fails_harms_no_other(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_task_that_fails_harms_no_other(caplog: pytest.LogCaptureFixture) -> None:
     broken, good = MaintenanceTask(fails(ValueError("mine"))), MaintenanceTask()
-    maintenance = MaintenanceLoop([broken, good])
+    maintenance = MaintenanceLoop(Status("w", 15.0), [broken, good])
     maintenance.start()
     time.sleep(0.1)
-    assert maintenance.close()
+    maintenance.last_round()
+    assert maintenance.answered
     assert good.calls >= 2
     assert "mine" in caplog.text
 
 
-def test_a_clock_that_is_set_back_stops_no_chore(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_clock_that_is_set_back_stops_no_task(monkeypatch: pytest.MonkeyPatch) -> None:
     task = MaintenanceTask()
-    maintenance = MaintenanceLoop([task])
+    maintenance = MaintenanceLoop(Status("w", 15.0), [task])
     maintenance.start()
     assert task.called.wait(5)
     monkeypatch.setattr(SYSTEM, "now", lambda: time.time() - 3600)
@@ -77,8 +84,8 @@ def test_a_clock_that_is_set_back_stops_no_chore(monkeypatch: pytest.MonkeyPatch
 
 
 def test_what_a_broker_cannot_do_is_not_asked_again() -> None:
-    task, good = MaintenanceTask(fails(Unsupported("no board"))), MaintenanceTask()
-    maintenance = MaintenanceLoop([task, good])
+    task, good = MaintenanceTask(fails(Unsupported("no key-value store"))), MaintenanceTask()
+    maintenance = MaintenanceLoop(Status("w", 15.0), [task, good])
     maintenance.start()
     time.sleep(0.1)
     maintenance.close()
@@ -88,11 +95,12 @@ def test_what_a_broker_cannot_do_is_not_asked_again() -> None:
 
 def test_a_broker_that_is_down_holds_up_the_end_once_only() -> None:
     first, second = MaintenanceTask(fails(BrokerUnavailable("down"))), MaintenanceTask()
-    maintenance = MaintenanceLoop([first, second])
+    maintenance = MaintenanceLoop(Status("w", 15.0), [first, second])
     maintenance.start()
     assert first.called.wait(5)
     calls = second.calls
-    assert not maintenance.close()
+    maintenance.last_round()
+    assert not maintenance.answered
     assert second.calls <= calls + 1
 
 
@@ -115,3 +123,38 @@ def test_pauses_reach_the_consumer_and_jobs_of_a_paused_task_wait() -> None:
     pause_filter.run(101.0)
     assert [lease.job.queue for lease in link.consumer().receive(10, wait=0.0)] == ["stopped"]
     link.close()
+
+
+class Housekeeper:
+    """A broker with as much to tidy as there is time for."""
+
+    def __init__(self) -> None:
+        self.budgets: list[float] = []
+
+    def tidy(self, budget: float) -> float:
+        self.budgets.append(budget)
+        time.sleep(budget)
+        return 0.0
+
+
+def test_a_broker_with_much_to_tidy_leaves_the_others_their_turns() -> None:
+    broker, other = Housekeeper(), MaintenanceTask()
+    maintenance = MaintenanceLoop(Status("w", 15.0), [Tidying(broker), other])
+    maintenance.start()
+    time.sleep(1.0)
+    maintenance.close()
+    assert 3 <= len(broker.budgets) <= 6, "it works for half of the time, in portions"
+    assert other.calls >= 20
+
+
+def test_a_worker_tidies_a_broker_that_can_be_tidied(monkeypatch: pytest.MonkeyPatch) -> None:
+    called = threading.Event()
+
+    def tidy(_: MemoryBroker, budget: float) -> float:
+        assert 0 < budget <= 0.2
+        called.set()
+        return 1.0
+
+    monkeypatch.setattr(MemoryBroker, "tidy", tidy, raising=False)
+    with Longboat("memory://") as app, app.worker():
+        assert called.wait(5)

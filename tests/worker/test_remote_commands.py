@@ -1,4 +1,4 @@
-"""What a worker is told by people: to take no more jobs, to take them again, to stop."""
+"""What people command a worker to do: take no more jobs, take them again, stop."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def state_of(app: Longboat) -> str:
     return next((record.state for record in workers(app.broker.kv)), "gone")
 
 
-def test_an_order_needs_a_worker_and_is_taken_once() -> None:
+def test_a_command_needs_a_worker_and_is_taken_once() -> None:
     kv = MemoryBroker().kv
     assert not give(kv, "w", Command.QUIET)
     assert take(kv, "w") is None
@@ -38,23 +38,24 @@ def test_an_order_needs_a_worker_and_is_taken_once() -> None:
     assert take(kv, "w") is None, "of another version"
 
 
-def test_an_order_for_one_of_the_same_name_before_is_not_heeded() -> None:
-    kv = MemoryBroker().kv
-    heard: list[Command] = []
-    remote_commands = RemoteCommands(kv, "w", heard.append)
-    kv.write(WORKERS, [Entry("w", b"")])
-    give(kv, "w", Command.STOP)
-    assert remote_commands.run(100.0) == 101.0
-    assert heard == []
-    give(kv, "w", Command.QUIET)
-    remote_commands.run(101.0)
-    assert heard == [Command.QUIET]
+def test_a_command_for_an_earlier_worker_of_the_same_name_is_not_obeyed() -> None:
+    with Longboat("memory://") as app:
+        worker, kv = app.worker(), app.broker.kv
+        commands = RemoteCommands(kv, worker.status, worker._fetcher, worker._record_writer)
+        kv.write(WORKERS, [Entry(NAME, b"")])
+        give(kv, NAME, Command.STOP)
+        assert commands.run(100.0) == 101.0
+        assert worker.status.state == "working"
+        give(kv, NAME, Command.QUIET)
+        commands.run(101.0)
+        assert worker.status.state == "quiet"
+        worker.close()
 
 
 def test_a_quiet_worker_takes_no_more_jobs_and_finishes_what_runs(app: Longboat, tasks: Any) -> None:
     with app.worker(threads=2) as worker:
         running = tasks.hold.enqueue()
-        until(lambda: len(worker._runner.calls) == 1)
+        until(lambda: len(worker._in_flight.calls) == 1)
         until(lambda: state_of(app) == "working")
         assert give(app.broker.kv, NAME, Command.QUIET)
         until(lambda: state_of(app) == "quiet")
@@ -72,11 +73,11 @@ def test_a_quiet_worker_takes_no_more_jobs_and_finishes_what_runs(app: Longboat,
 def test_a_worker_inside_a_program_that_is_told_to_stop_finishes_and_closes(app: Longboat, tasks: Any) -> None:
     with app.worker(threads=2) as worker:
         running = tasks.hold.enqueue()
-        until(lambda: len(worker._runner.calls) == 1)
+        until(lambda: len(worker._in_flight.calls) == 1)
         until(lambda: state_of(app) == "working")
         give(app.broker.kv, NAME, Command.STOP)
         until(lambda: state_of(app) == "stopping")
-        assert worker.reason == "ordered"
+        assert worker.reason == "commanded"
         give(app.broker.kv, NAME, Command.RESUME)
         later = tasks.add.enqueue(1, 2)
         worker_tasks.limit.set()

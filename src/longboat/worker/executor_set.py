@@ -1,0 +1,86 @@
+"""ExecutorSet: the executors of one worker, each made when a task first needs it."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Sequence
+from functools import partial
+
+from longboat.executors.base import watched
+from longboat.executors.contract import Call, CallEnd, Executor, Owner
+from longboat.tasks.current import JobChannel
+from longboat.tasks.depends import Resources
+from longboat.worker.options import WorkerOptions
+
+
+class ExecutorSet:
+    """By the name that tasks give their executor: async, thread or process."""
+
+    def __init__(self, options: WorkerOptions, owner: Owner, job_channel: JobChannel, resources: Resources) -> None:
+        self._options = options
+        self._owner = owner
+        self._job_channel = job_channel
+        self._resources = resources
+        self._lock = threading.Lock()
+        self.loop: asyncio.AbstractEventLoop | None = None
+        """Where coroutines run; set before the first is submitted."""
+        self.by_name: dict[str, Executor] = {}
+        """Never changed, only replaced: any thread may go through it."""
+
+    def get(self, name: str) -> Executor:
+        if name not in self.by_name:
+            with self._lock:
+                if name not in self.by_name:
+                    self.by_name = {**self.by_name, name: self._make(name)}
+        return self.by_name[name]
+
+    def submit(self, calls: Sequence[Call]) -> None:
+        """Run these, which have tasks of the same executor."""
+        self.get(calls[0].task.settings.executor).submit(calls)
+
+    def stop(self, call: Call, why: CallEnd) -> None:
+        self.get(call.task.settings.executor).stop(call, why)
+
+    def kill(self, call: Call) -> None:
+        self.get(call.task.settings.executor).kill(call)
+
+    def close(self, grace: float) -> None:
+        """Close all at the same time. A second call from another thread with a shorter grace shortens the wait."""
+        closing = [watched("executors", partial(each.close, grace), self._owner.failed) for each in self.by_name.values()]
+        for thread in closing:
+            thread.start()
+        for thread in closing:
+            thread.join()
+
+    @property
+    def worn(self) -> bool:
+        return any(each.worn for each in self.by_name.values())
+
+    def slots(self) -> dict[str, int]:
+        return {name: each.slots for name, each in self.by_name.items()}
+
+    def used(self) -> int:
+        """Slots in use."""
+        return sum(min(each.slots, each.slots - each.free()) for each in self.by_name.values())
+
+    def busy(self) -> float:
+        """The part of its slots in use, of the executor that is busiest."""
+        return max((1 - max(0, each.free()) / each.slots for each in self.by_name.values()), default=0.0)
+
+    def _make(self, name: str) -> Executor:
+        options = self._options
+        if name == "thread":
+            from longboat.executors.threads import ThreadExecutor
+
+            return ThreadExecutor(options.threads, self._owner, self._job_channel, self._resources)
+        if name == "process":
+            from longboat.executors.processes import ProcessExecutor
+
+            return ProcessExecutor(
+                options.processes, self._owner, max_memory=options.max_memory, job_channel=self._job_channel
+            )
+        from longboat.executors.asyncio import AsyncioExecutor
+
+        assert self.loop is not None
+        return AsyncioExecutor(options.concurrency, self._owner, self.loop, self._job_channel, self._resources)

@@ -1,0 +1,157 @@
+"""A worker inside this program whose own threads fail: it stops, hands back its jobs, says why, and harms nobody else."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from typing import Any
+
+import pytest
+
+from longboat import Longboat, State, gather
+from longboat.errors import WorkerFailed
+from longboat.worker.maintenance import MaintenanceLoop
+from longboat.worker.quarantine import Quarantine
+from longboat.worker.worker import Worker
+from tests.apps.worker_tasks import calls, limit
+from tests.rigs.waiting import until
+from tests.worker.test_health import get, url_of
+
+
+def broken(*_: Any, **__: Any) -> Any:
+    raise ValueError("broken, says the test")
+
+
+def break_consumer(app: Longboat, verb: str, monkeypatch: pytest.MonkeyPatch) -> threading.Event:
+    """Once the event is set, that verb of this app's consumers raises what no broker should."""
+    down, make = threading.Event(), app.broker.consumer
+
+    def consumer(*args: Any, **kwargs: Any) -> Any:
+        made = make(*args, **kwargs)
+        real = getattr(made, verb)
+
+        def call(*args: Any, **kwargs: Any) -> Any:
+            if down.is_set() and (verb != "settle" or args[0]):
+                broken()
+            return real(*args, **kwargs)
+
+        monkeypatch.setattr(made, verb, call)
+        return made
+
+    monkeypatch.setattr(app.broker, "consumer", consumer)
+    return down
+
+
+@pytest.mark.parametrize(("verb", "part"), [("receive", "fetcher"), ("settle", "settler"), ("extend", "leases")])
+def test_it_stops_and_leaving_the_block_raises(
+    app: Longboat, tasks: Any, verb: str, part: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    down = break_consumer(app, verb, monkeypatch)
+    reason = f"the {part} failed: ValueError: broken, says the test"
+    worker = app.worker(threads=1, health_port=0, lease=6)
+    with pytest.raises(WorkerFailed, match=reason) as caught, worker:  # noqa: PT012  # a whole life
+        url = url_of(worker)
+        held = tasks.hold.enqueue()
+        until(lambda: calls == ["held"])
+        down.set()
+        others = tasks.add.enqueue_many([(n, 1) for n in range(5)])
+        assert worker.finished.wait(10)
+        assert worker.reason == reason
+        assert get(url, "/livez") == (503, f"{reason}\n")
+        assert get(url, "/readyz") == (503, f"{reason}\n")
+        until(lambda: held.status() is State.READY)
+        assert get(url, "/livez")[0] == 503, "until the block is left"
+    assert isinstance(caught.value.__cause__, ValueError)
+    assert f"the worker's {part} failed" in caplog.text
+    assert "in broken" in caplog.text
+    assert held.view().attempts == 0
+    down.clear()
+    limit.set()
+    with app.worker():
+        assert gather(held, *others).result(timeout=20) == ["released", 1, 2, 3, 4, 5]
+
+
+def test_an_error_of_the_block_itself_is_not_hidden(app: Longboat, tasks: Any, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: ARG001
+    monkeypatch.setattr(MaintenanceLoop, "_round", broken)
+    worker = app.worker()
+    with pytest.raises(KeyError), worker:  # noqa: PT012  # a whole life
+        worker.finished.wait(10)
+        raise KeyError("mine")
+
+
+def test_a_worker_that_is_awaited_fails_in_the_same_way(app: Longboat, tasks: Any, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: ARG001
+    monkeypatch.setattr(MaintenanceLoop, "_round", broken)
+
+    async def main() -> None:
+        async with app.worker() as worker:
+            await asyncio.to_thread(worker.finished.wait, 10)
+
+    with pytest.raises(WorkerFailed, match="maintenance"):
+        asyncio.run(main())
+
+
+def test_a_task_that_stops_the_loop_fails_the_worker(app: Longboat, tasks: Any) -> None:  # noqa: ARG001
+    @app.task(name="stop_the_loop")
+    async def stop_the_loop() -> None:
+        asyncio.get_running_loop().stop()
+        await asyncio.sleep(60)
+
+    worker = app.worker()
+    with pytest.raises(WorkerFailed, match="the loop failed: RuntimeError: its loop has ended"), worker:  # noqa: PT012  # a whole life
+        job = stop_the_loop.enqueue()
+        assert worker.finished.wait(10)
+        until(lambda: job.status() is State.READY)
+
+
+def test_one_that_fails_while_it_closes_ends_all_the_same(
+    app: Longboat, tasks: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Quarantine, "empty", broken)
+    worker = app.worker()
+    with pytest.raises(WorkerFailed, match="the quarantine failed"), worker:  # noqa: PT012  # a whole life
+        job = tasks.add.enqueue(1, 2)
+        assert job.result(timeout=10) == 3
+    assert not [each for each in threading.enumerate() if each.name in ("longboat-fetcher", "longboat-leases")]
+
+
+def test_a_failure_while_it_waits_for_long_jobs_shortens_the_wait(
+    app: Longboat, tasks: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    down = break_consumer(app, "extend", monkeypatch)
+    worker = app.worker(threads=1, lease=3, grace="1h")
+    with pytest.raises(WorkerFailed, match="leases"), worker:  # noqa: PT012  # a whole life
+        held = tasks.hold.enqueue()
+        until(lambda: calls == ["held"])
+        closing = threading.Thread(target=worker.close)
+        closing.start()
+        down.set()
+        closing.join(10)
+        assert not closing.is_alive()
+        assert held.status() is State.READY
+
+
+def test_what_could_not_be_settled_takes_nothing_with_it(app: Longboat, tasks: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A single outcome that the broker chokes on: the others of its batch are settled one by one at the end."""
+    bad = tasks.add.using(id="bad").enqueue(0, 0)
+    good = tasks.add.enqueue_many([(n, 1) for n in range(10)])
+    make = app.broker.consumer
+
+    def consumer(*args: Any, **kwargs: Any) -> Any:
+        made = make(*args, **kwargs)
+        settle = made.settle
+
+        def picky(settlements: Any, **more: Any) -> Any:
+            if any(each.lease.job.id == "bad" for each in settlements):
+                broken()
+            return settle(settlements, **more)
+
+        monkeypatch.setattr(made, "settle", picky)
+        return made
+
+    monkeypatch.setattr(app.broker, "consumer", consumer)
+    worker: Worker = app.worker()
+    with pytest.raises(WorkerFailed, match="settler"), worker:  # a whole life
+        worker.finished.wait(10)
+    assert bad.status() is State.READY
+    assert {job.status() for job in good} <= {State.SUCCEEDED, State.READY}
+    assert any(job.status() is State.SUCCEEDED for job in good)
