@@ -18,14 +18,9 @@ PARAMETERS = 6
 """Of a constructor, beside self."""
 
 TOO_MANY = {
-    "Fetcher",
-    "Health",
     "RabbitmqBroker",
-    "Runner",
     "SqliteConsumer",
     "StoredConsumer",
-    "Supervisor",
-    "WorkerRecordWriter",
 }
 """Classes that still take more."""
 

@@ -29,6 +29,7 @@ from longboat.errors import (
     UnknownParent,
     UnknownTask,
     Unsupported,
+    WorkerFailed,
 )
 from longboat.observe import events
 from longboat.tasks.current import Running, current
@@ -87,6 +88,7 @@ __all__ = [
     "UnknownParent",
     "UnknownTask",
     "Unsupported",
+    "WorkerFailed",
     "as_completed",
     "chain",
     "chord",

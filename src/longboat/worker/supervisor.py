@@ -206,18 +206,22 @@ class Supervisor:
                 if not self._came_up:
                     notify(READY)
                 self._came_up = True
-            elif word == channel.BYE:
-                process.done = True
             elif word == channel.LOAD:
                 process.load = heard(text)
-            elif word == channel.LEAVING:
-                process.commanded = True
-                self._expect_end(process, self._grace)
-                if self._scaler is not None:
-                    self._scaler.one_less(len(self._working()) + len(self._starts))
-            elif word == channel.FAILED:
-                process.failure = text
-                self._expect_end(process, self._grace)
+            else:
+                self._hear_of_its_end(process, word, text)
+
+    def _hear_of_its_end(self, process: _Process, word: str, text: str) -> None:
+        if word == channel.BYE:
+            process.done = True
+        elif word == channel.LEAVING:
+            process.commanded = True
+            self._expect_end(process, self._grace)
+            if self._scaler is not None:
+                self._scaler.one_less(len(self._working()) + len(self._starts))
+        elif word == channel.FAILED:
+            process.failure = text
+            self._expect_end(process, self._grace)
 
     def _heed_signals(self) -> None:
         signals, self._signals = self._signals, []
