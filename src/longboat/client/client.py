@@ -127,6 +127,7 @@ class Client:
         from concurrent.futures import Future, ThreadPoolExecutor
 
         waiting: tuple[list[Job], Future[set[str]]] | None = None
+        new: set[str] = set()
         with bar("Enqueued", outgoing.total, outgoing.progress) as advance, ThreadPoolExecutor(1) as storing:
             try:
                 for jobs in outgoing.batches or ():
