@@ -51,7 +51,8 @@ lint: environment
 pyright: environment
 	$(BIN)/pyright --pythonpath $(BIN)/python
 
-pytest: export COVERAGE_FILE := $(CURDIR)/.coverage # whatever folder a program of a test runs in
+# Whatever folder a program of a test runs in.
+pytest: export COVERAGE_FILE := $(CURDIR)/.coverage
 pytest: environment
 	@rm -f .coverage .coverage.*
 	$(BIN)/coverage run -m pytest $(TOGETHER) --ignore tests/faults --ignore tests/cli
