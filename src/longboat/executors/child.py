@@ -35,13 +35,11 @@ from longboat.tasks.task import Settings, Task
 from longboat.tasks.template import Template
 
 
-def main(
-    sock: socket.socket, words: Any, max_jobs: int | None, max_memory: int | None, job_channel: socket.socket | None
-) -> None:
+def main(sock: socket.socket, words: Any, max_memory: int | None, job_channel: socket.socket | None) -> None:
     """The child's whole life. Returns when the parent closes the socket, or a limit is reached."""
     die_with_parent()
     shield(signal.SIGINT, signal.SIGTERM)
-    child = Child(sock, words, max_jobs, max_memory, job_channel)
+    child = Child(sock, words, max_memory, job_channel)
     signal.signal(signal.SIGUSR1, child.on_signal)
     try:
         child.serve()
@@ -50,20 +48,11 @@ def main(
 
 
 class Child:
-    def __init__(
-        self,
-        sock: socket.socket,
-        words: Any,
-        max_jobs: int | None,
-        max_memory: int | None,
-        job_channel: socket.socket | None,
-    ) -> None:
+    def __init__(self, sock: socket.socket, words: Any, max_memory: int | None, job_channel: socket.socket | None) -> None:
         self._sock = sock
         self._words = words
-        self._max_jobs = max_jobs
         self._max_memory = max_memory
         self._pid = os.getpid()
-        self._jobs = 0
         self._definitions: dict[int, Definition] = {}
         self._tasks: dict[int, Task[..., Any]] = {}
         self._inside = 0
@@ -91,7 +80,7 @@ class Child:
                 reply = Context().run(self._run, child_call)
                 if os.getpid() != self._pid:
                     os._exit(0)  # the task forked, and its child came back here
-                leaving = self._spent()
+                leaving = self._max_memory is not None and resident() > self._max_memory
                 # Sent before the next one begins: if that one kills this process, this answer must not die with it.
                 self._send(Answer(child_call.seq, reply.ending, reply.result, reply.failure, reply.again, leaving))
                 if leaving:
@@ -151,12 +140,6 @@ class Child:
             self._inside = 0  # again, since Stopped may strike in the line above
             return invoke.raised(task, error)
         return invoke.returned(task, value)
-
-    def _spent(self) -> bool:
-        self._jobs += 1
-        if self._max_jobs is not None and self._jobs >= self._max_jobs:
-            return True
-        return self._max_memory is not None and resident() > self._max_memory
 
     def _send(self, answer: Answer) -> None:
         try:

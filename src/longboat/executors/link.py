@@ -26,13 +26,11 @@ _answers = msgspec.msgpack.Decoder(Answer)
 class ChildLink:
     """Belongs to one thread, which nothing here ever blocks for more than a millisecond."""
 
-    def __init__(
-        self, context: BaseContext, max_jobs: int | None, max_memory: int | None, job_channel: socket.socket | None = None
-    ) -> None:
+    def __init__(self, context: BaseContext, max_memory: int | None, job_channel: socket.socket | None = None) -> None:
         """Start the child. Raises OSError, EOFError and what else multiprocessing may when that fails."""
         self.sock, theirs = socket.socketpair()
         self.words: Any = RawArray(*WORDS)
-        arguments = (theirs, self.words, max_jobs, max_memory, job_channel)
+        arguments = (theirs, self.words, max_memory, job_channel)
         self.process = context.Process(target=child.main, args=arguments, name="longboat-child", daemon=False)  # type: ignore[attr-defined]
         try:
             self.process.start()

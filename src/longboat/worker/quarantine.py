@@ -76,7 +76,7 @@ class Quarantine(Service):
         self._link.settle((), leases)
         for call in group:
             call.noted = True
-            self._executors.submit([call])
+            self._executors.of(call).submit([call])
         until = monotonic() + STAGGER * max(lease.attempt for lease in leases)
         while suspects and not self.stopping and (rest := until - monotonic()) > 0:
             self.wake.sleep(rest, unless=lambda: not suspects or self.stopping)

@@ -42,7 +42,7 @@ class Settler(Service):
             return
         with self._turn:
             try:
-                self._settle_next(self._link.settle_once)
+                self._settle_next(lambda batch: self._link.consumer().settle(batch) is not None)
             except BrokerError:
                 self.wake.ring()
 

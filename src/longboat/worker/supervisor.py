@@ -141,8 +141,6 @@ class Supervisor:
         ours.close()
         for other in self._processes.values():
             other.channel.close()  # or its workers would not see the supervisor's end
-        for number in HANDLED:
-            signal.signal(number, signal.SIG_DFL)
         for number in (signal.SIGINT, signal.SIGHUP, signal.SIGUSR1):
             signal.signal(number, signal.SIG_IGN)  # these are for the supervisor, which tells us
         status = self._main(theirs)
@@ -315,13 +313,7 @@ class Supervisor:
         for consumer in process.consumers:
             failure = Failure(WORKER_DIED, f"its worker process {'was ' if code < 0 else ''}{reason}")
             failure.worker, failure.at = f"pid {process.pid}", time.time()
-            self._evicting.add(_fork(partial(self._be_evictor, process.broker, consumer, failure)))
-
-    def _be_evictor(self, broker: str, consumer: str, failure: Failure) -> int:
-        for number in HANDLED:
-            signal.signal(number, signal.SIG_DFL)
-        self._evict(broker, consumer, failure)
-        return 0
+            self._evicting.add(_fork(partial(self._evict, process.broker, consumer, failure)))
 
     @contextmanager
     def _handling(self) -> Iterator[int]:
@@ -343,8 +335,8 @@ class Supervisor:
         self._signals.append(number)
 
 
-def _fork(work: Callable[[], int]) -> int:
-    """Run `work` in a child process, whose exit status is what it returns; gives the child's pid."""
+def _fork(work: Callable[[], int | None]) -> int:
+    """Run `work` in a child process, whose exit status is what it returns, or 0; gives the child's pid."""
     sys.stdout.flush()
     sys.stderr.flush()
     pid = os.fork()
@@ -353,7 +345,9 @@ def _fork(work: Callable[[], int]) -> int:
     code = 1
     try:
         signal.set_wakeup_fd(-1)
-        code = work()
+        for number in HANDLED:
+            signal.signal(number, signal.SIG_DFL)
+        code = work() or 0
     except SystemExit as error:
         code = error.code if isinstance(error.code, int) else 1
     except BaseException:
