@@ -10,7 +10,7 @@ import pytest
 
 from longboat import BrokerUnavailable, Longboat, State, gather
 from longboat.core.job import Failure
-from longboat.worker import link
+from longboat.worker import broker_link
 from tests.apps.worker_tasks import calls, limit
 from tests.rigs.waiting import until
 
@@ -113,7 +113,7 @@ def test_an_outage_loses_nothing(app: Longboat, tasks: Any, monkeypatch: pytest.
         return made
 
     monkeypatch.setattr(app.broker, "consumer", consumer)
-    monkeypatch.setattr(link, "PAUSES", (0.01,))
+    monkeypatch.setattr(broker_link, "PAUSES", (0.01,))
     with app.worker():
         job = tasks.hold.enqueue()
         until(lambda: calls == ["held"])

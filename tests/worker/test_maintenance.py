@@ -17,7 +17,7 @@ from longboat.errors import BrokerUnavailable, Unsupported
 from longboat.observe.events import Bus
 from longboat.operate.pauses import pause
 from longboat.testing.conformance.stage import job
-from longboat.worker.link import BrokerLink
+from longboat.worker.broker_link import BrokerLink
 from longboat.worker.maintenance import BUDGET, MaintenanceLoop
 from longboat.worker.options import options
 from longboat.worker.pause_filter import PauseFilter

@@ -16,9 +16,9 @@ from typing import cast
 from longboat.core.job import Failure
 from longboat.executors import invoke
 from longboat.executors.base import Executor, watched
+from longboat.executors.child_link import ChildLink
 from longboat.executors.contract import Call, CallEnd, Owner, Reply
 from longboat.executors.job_channel import JobChannels
-from longboat.executors.link import ChildLink
 from longboat.executors.spawner import Spawner
 from longboat.executors.wire import STARTED, Answer
 from longboat.tasks.current import JobChannel
@@ -107,7 +107,7 @@ class ProcessExecutor(Executor):
         self._commands.append(partial(command, *args))
         if not self._rung:
             self._rung = True
-            with contextlib.suppress(OSError):  # closed: nothing is in hand that it could be about
+            with contextlib.suppress(OSError):  # closed: no call is in hand that this could concern
                 self._button.send(b"!")
 
     # --- what is posted
@@ -121,7 +121,7 @@ class ProcessExecutor(Executor):
         if (found := self._reach(call)) is None:
             return
         link, seq = found
-        self._receive(link)  # it may have ended just now, and its neighbours need not suffer
+        self._receive(link)  # perhaps it has just ended, and its child may live
         if link.running(seq):
             call.stopping = call.stopping or CallEnd.CANCELLED
             asked = (
@@ -137,7 +137,7 @@ class ProcessExecutor(Executor):
 
     def _kill_all(self) -> None:
         for link in (*self._links, *self._parting):
-            for call, _ in tuple(link.flights.values()):
+            for call, _ in tuple(link.calls.values()):
                 call.stopping = call.stopping or CallEnd.UNSTARTED
             link.kill("its process was killed when the worker closed")
 
@@ -166,10 +166,10 @@ class ProcessExecutor(Executor):
             self._dispatch()
 
     def _pause(self) -> float | None:
-        """Seconds until something is to be done though nothing happens."""
+        """Seconds until something is due even if nothing happens."""
         due = min(self._growth_due(), *self._parting.values(), math.inf)
-        if any(link.ready and not link.flights for link in self._links):
-            due = min([due, *(link.since + HORIZON for link in self._links if len(link.flights) > 1)])
+        if any(link.ready and not link.calls for link in self._links):
+            due = min([due, *(link.since + HORIZON for link in self._links if len(link.calls) > 1)])
         return None if due == math.inf else max(0.0, due - monotonic())
 
     def _on_bell(self, _: None) -> None:
@@ -179,7 +179,7 @@ class ProcessExecutor(Executor):
             self._commands.popleft()()
 
     def _on_socket(self, link: ChildLink) -> None:
-        if not link.hung_up:  # else buried a moment ago
+        if not link.hung_up:  # else it was buried a moment ago
             self._flush(link)
             self._receive(link)
 
@@ -194,8 +194,8 @@ class ProcessExecutor(Executor):
         del self._parting[link]
         started = link.words[STARTED]
         how = link.bury()
-        self._take_back([link.remove(seq) for seq in tuple(link.flights) if seq > started])
-        for seq in tuple(link.flights):
+        self._take_back([link.remove(seq) for seq in tuple(link.calls) if seq > started])
+        for seq in tuple(link.calls):
             call = link.remove(seq)
             self.reply(call, invoke.killed(call, how))
         if not started:
@@ -231,7 +231,7 @@ class ProcessExecutor(Executor):
                 self.reply(self._queue.popleft(), Reply(CallEnd.REFUSED, failure=failure, again=False))
 
     def _part(self, link: ChildLink, within: float) -> None:
-        """It takes no more calls, and is to be gone within so many seconds."""
+        """It takes no more calls, and must be gone within so many seconds."""
         if link in self._links:
             self._links.remove(link)
         self._parting[link] = min(self._parting.get(link, math.inf), monotonic() + within)
@@ -259,7 +259,7 @@ class ProcessExecutor(Executor):
     # --- calls
 
     def _dispatch(self) -> None:
-        """Hand out what waits: to each child what it can begin within HORIZON."""
+        """Hand out what waits: to each child the calls that it can begin within HORIZON."""
         if self.closed:
             self.turn_away(self._queue)
             self._queue.clear()
@@ -285,20 +285,20 @@ class ProcessExecutor(Executor):
             self._selector.modify(link.sock, events, (self._on_socket, link))
 
     def _rebalance(self) -> None:
-        """While a child idles, no call waits behind one that takes longer than expected."""
-        if any(link.ready and not link.flights for link in self._links):
+        """While a child idles, take back calls that wait behind one that takes longer than expected."""
+        if any(link.ready and not link.calls for link in self._links):
             for link in self._links:
-                if len(link.flights) > 1 and monotonic() - link.since >= HORIZON:
+                if len(link.calls) > 1 and monotonic() - link.since >= HORIZON:
                     self._take_back(link.recall())
 
     def _take_back(self, calls: list[Call]) -> None:
-        """These have not begun: they are the first to be handed out again."""
+        """These have not begun: hand them out again before all others."""
         for call in calls:
             call.started = 0.0
         self._queue.extendleft(reversed(calls))
 
     def _receive(self, link: ChildLink) -> bool:
-        """Read what a child says. Whether it said anything."""
+        """Read what a child has sent; whether there was anything."""
         if link.hung_up:
             return False
         answers = link.read()
@@ -307,24 +307,24 @@ class ProcessExecutor(Executor):
             self._part(link, HANGING_UP)
         ended = sum(answer.ending not in (None, CallEnd.UNSTARTED) for answer in answers)
         seconds = (monotonic() - link.since) / ended if ended == len(answers) > 0 else None
-        first = next(iter(link.flights), 0)
+        first = next(iter(link.calls), 0)
         for answer in answers:
             if answer.seq == 0:
                 link.ready = not link.fate
-            elif answer.seq not in link.flights:
-                pass  # recalled, and left out
+            elif answer.seq not in link.calls:
+                pass  # it was recalled, and never began
             elif answer.ending is None:
                 link.found(answer.seq)
             elif answer.ending is CallEnd.UNSTARTED:
                 self._come_back(link.remove(answer.seq))
             else:
                 self._end(link, answer, answer.ending, seconds)
-        if first not in link.flights:
+        if first not in link.calls:
             link.begin()
         return bool(answers)
 
     def _come_back(self, call: Call) -> None:
-        """It was recalled at the moment it would have begun."""
+        """A call was recalled at the moment when it would have begun."""
         call.started = 0.0
         if call.stopping is None:
             self._take_back([call])
@@ -341,14 +341,14 @@ class ProcessExecutor(Executor):
         reply = Reply(ending, answer.result, answer.failure, answer.again)
         self.reply(call, invoke.told(call, reply))
         if answer.leaving:
-            self._take_back([link.remove(seq) for seq in tuple(link.flights)])
+            self._take_back([link.remove(seq) for seq in tuple(link.calls)])
             self._part(link, PARTING)
 
     def _reach(self, call: Call) -> tuple[ChildLink, int] | None:
-        """Where the call runs, with none behind it. One that has not begun ends here."""
+        """The child that runs the call, with none behind it, and its seq. A call that has not begun ends here."""
         if call.handle is not None:
             link, seq = call.handle
-            if len(link.flights) > 1 or link.words[STARTED] < seq:
+            if len(link.calls) > 1 or link.words[STARTED] < seq:
                 self._take_back(link.recall())
         if call.handle is not None:
             return cast("tuple[ChildLink, int]", call.handle)
@@ -363,6 +363,6 @@ def _load(link: ChildLink) -> float:
 
 
 def _has_room(link: ChildLink, now: float) -> bool:
-    if not link.ready or len(link.flights) >= DEPTH:
+    if not link.ready or len(link.calls) >= DEPTH:
         return False
-    return not link.flights or (link.load < HORIZON and now - link.since < HORIZON)
+    return not link.calls or (link.load < HORIZON and now - link.since < HORIZON)

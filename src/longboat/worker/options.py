@@ -1,4 +1,4 @@
-"""What can be chosen for a worker, checked."""
+"""The options of a worker, checked."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class WorkerOptions(msgspec.Struct, frozen=True, kw_only=True):
     max_memory: int | None = None
     name: str = ""
     health_port: int | None = None
-    """Where health and metrics are told; 0: any free port."""
+    """Where probes and metrics are answered; 0: any free port."""
     health_host: str = "127.0.0.1"
     health_ports: int = 1
     """How many ports from that one on may be taken: one for each worker process."""

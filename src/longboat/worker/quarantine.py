@@ -14,9 +14,9 @@ from collections.abc import Sequence
 from time import monotonic
 
 from longboat.executors.contract import Call
+from longboat.worker.broker_link import BrokerLink
 from longboat.worker.executor_set import ExecutorSet
 from longboat.worker.in_flight import InFlight
-from longboat.worker.link import BrokerLink
 from longboat.worker.service import Service
 from longboat.worker.status import Status
 

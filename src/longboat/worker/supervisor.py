@@ -1,8 +1,8 @@
 """Supervisor: the parent of worker processes. It starts them, sees them die, and hands their jobs back at once.
 
 It imports no app and keeps no connection, so that nothing a task does can bring it down. TERM or INT: all finish what runs,
-within the grace; a second one: they hand back and leave. HUP: each worker is replaced by a new one. USR1: all write their
-stacks. Signals reach the workers through a pipe, so that a signal to the whole process group counts once.
+within the grace; a second one: they hand back and exit. HUP: each worker is replaced by a new one. USR1: all write their
+stacks. Signals are passed on to the workers through a pipe, so that a signal to the whole process group counts once.
 """
 
 from __future__ import annotations
@@ -104,7 +104,7 @@ class Supervisor:
         self._signals: list[int] = []
 
     def run(self) -> int:
-        """The exit status: 0, or that of workers that cannot start (EXIT_APP, EXIT_BROKER)."""
+        """Returns the exit status: 0, or that of workers that cannot start (EXIT_APP, EXIT_BROKER)."""
         with self._handling() as wakeup:
             self._selector.register(wakeup, selectors.EVENT_READ)
             self._starts = [0.0] * self._workers
@@ -112,7 +112,7 @@ class Supervisor:
                 notify(WATCHDOG)
                 self._start_due()
                 self._wait(wakeup)
-                self._heed_signals()
+                self._handle_signals()
                 self._reap()
                 self._kill_due()
                 self._scale()
@@ -140,9 +140,9 @@ class Supervisor:
         self._selector.close()
         ours.close()
         for other in self._processes.values():
-            other.channel.close()  # or its workers would not see the supervisor's end
+            other.channel.close()  # else its worker would not notice the supervisor's end
         for number in (signal.SIGINT, signal.SIGHUP, signal.SIGUSR1):
-            signal.signal(number, signal.SIG_IGN)  # these are for the supervisor, which tells us
+            signal.signal(number, signal.SIG_IGN)  # they are for the supervisor, which tells us
         status = self._main(theirs)
         theirs.send(channel.BYE)
         return status
@@ -185,7 +185,7 @@ class Supervisor:
                 self._hear(key.data)
 
     def _forgive(self, overslept: float) -> None:
-        """Where this process stood still for so many seconds (stopped, a paused container), its workers did too."""
+        """If this process stood still for so many seconds (stopped, a paused container), so did its workers."""
         if overslept > 1.0:
             for process in self._processes.values():
                 process.heard = process.heard and process.heard + overslept
@@ -221,7 +221,7 @@ class Supervisor:
             process.failure = text
             self._expect_end(process, self._grace)
 
-    def _heed_signals(self) -> None:
+    def _handle_signals(self) -> None:
         signals, self._signals = self._signals, []
         for number in signals:
             if number in (signal.SIGTERM, signal.SIGINT):
@@ -280,9 +280,9 @@ class Supervisor:
         process.channel.close()
 
     def _ended(self, process: _Process, code: int) -> None:
-        """0 while nothing was asked of it: a burst is over. Otherwise start another one, unless that is no use or wanted.
+        """Start another one, unless that is of no use or nobody wants it: after a burst, for instance.
 
-        The status counts only of one that said it was done: a task can exit with any.
+        The exit status counts only if the process said that it was done: a task can exit with any.
         """
         over = process.done and code == 0 and process.kill_at is None
         if not process.done or code not in (0, EXIT_APP, EXIT_BROKER, EXIT_RECYCLE):
@@ -336,7 +336,7 @@ class Supervisor:
 
 
 def _fork(work: Callable[[], int | None]) -> int:
-    """Run `work` in a child process, whose exit status is what it returns, or 0; gives the child's pid."""
+    """Run `work` in a child process, which exits with what it returns, or 0. Returns the child's pid."""
     sys.stdout.flush()
     sys.stderr.flush()
     pid = os.fork()

@@ -9,8 +9,8 @@ from longboat.core.clock import SYSTEM
 from longboat.errors import BrokerError
 from longboat.observe import metrics
 from longboat.observe.metrics import Page, Sight, of_worker
+from longboat.worker.broker_link import BrokerLink
 from longboat.worker.executor_set import ExecutorSet
-from longboat.worker.link import BrokerLink
 from longboat.worker.recorder import Recorder
 from longboat.worker.status import Status
 

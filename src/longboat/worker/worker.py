@@ -25,6 +25,7 @@ from longboat.observe.stream import EventPublisher
 from longboat.operate.scheduler import Scheduler
 from longboat.tasks.depends import Resources
 from longboat.tasks.task import Registry
+from longboat.worker.broker_link import BrokerLink
 from longboat.worker.event_loop import EventLoop
 from longboat.worker.executor_set import ExecutorSet
 from longboat.worker.fetcher import Fetcher
@@ -32,7 +33,6 @@ from longboat.worker.finisher import Finisher
 from longboat.worker.health import Health
 from longboat.worker.in_flight import InFlight
 from longboat.worker.leases import Leases
-from longboat.worker.link import BrokerLink
 from longboat.worker.load import LoadReport
 from longboat.worker.maintenance import BUDGET, MaintenanceLoop, MaintenanceTask
 from longboat.worker.options import WorkerOptions
