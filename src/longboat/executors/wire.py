@@ -67,6 +67,6 @@ class Answer(msgspec.Struct, array_like=True):
 _encoder = msgspec.msgpack.Encoder()
 
 
-def frame(message: CallBatch | Answer) -> bytes:
+def frame(message: msgspec.Struct) -> bytes:
     body = _encoder.encode(message)
     return HEADER.pack(len(body)) + body

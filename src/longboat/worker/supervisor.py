@@ -190,11 +190,12 @@ class Supervisor:
             for process in self._processes.values():
                 process.heard = process.heard and process.heard + overslept
 
-    def _hear(self, process: _Process) -> None:
+    def _hear(self, process: _Process) -> bool:
+        """Whether it has said anything."""
         told = process.channel.poll()
         if told is None:
             self._selector.unregister(process.channel.read)
-            return
+            return False
         process.heard = time.monotonic()
         for word, text in told:
             if word == channel.CONSUMER:
@@ -208,6 +209,7 @@ class Supervisor:
                 process.load = heard(text)
             else:
                 self._hear_of_its_end(process, word, text)
+        return bool(told)
 
     def _hear_of_its_end(self, process: _Process, word: str, text: str) -> None:
         if word == channel.BYE:
@@ -272,11 +274,11 @@ class Supervisor:
                 self._ended(process, os.waitstatus_to_exitcode(status))
 
     def _hear_last_words(self, process: _Process) -> None:
-        while process.channel.read in self._selector.get_map():
-            before = len(process.consumers)
-            self._hear(process)
-            if len(process.consumers) == before and process.channel.read in self._selector.get_map():
-                self._selector.unregister(process.channel.read)
+        registered = self._selector.get_map()
+        while process.channel.read in registered and self._hear(process):
+            pass
+        if process.channel.read in registered:
+            self._selector.unregister(process.channel.read)
         process.channel.close()
 
     def _ended(self, process: _Process, code: int) -> None:
