@@ -136,7 +136,7 @@ def test_jobs_of_dead_workers_run_apart(app: Longboat, tasks: Any, deaths: int, 
         assert len(dead.receive(3, wait=5.0)) == 3
         app.broker.evict(dead.id, Failure("longboat.WorkerDied", "so the test says"))
     with app.worker(threads=3) as worker:
-        until(lambda: len(calls) == together)
+        until(lambda: len(calls) == together and running(app) == 3)
         assert len(calls) == together
         now = worker.link.consumer().id
         assert app.broker.evict(now, Failure("longboat.WorkerDied", "so the test says")) == 3

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable, Mapping
 
 from longboat.core.clock import SYSTEM
@@ -30,8 +31,8 @@ class MaintenanceLoop(Service):
         super().__init__("maintenance", status)
         self.tasks = dict(tasks)
         """To be added to before `start` only."""
-        self._due: dict[str, tuple[float, float]] = {}
-        """By the wall clock, and by one that is never set back: whichever comes first."""
+        self._due: dict[str, float] = {}
+        """By a clock that is never set back. A wall clock that jumps ahead is noticed when a task runs next."""
         self.answered = False
         """Whether the broker answered throughout the last round."""
 
@@ -43,28 +44,24 @@ class MaintenanceLoop(Service):
     def loop(self) -> None:
         while not self.stopping:
             self._round()
-            now, steady = SYSTEM.now(), SYSTEM.monotonic()
-            next_due = min((min(wall - now, other - steady) for wall, other in self._due.values()), default=LOOK)
-            self.wake.nap(max(0.0, min(LOOK, next_due)))
+            wait = min(self._due.values(), default=math.inf) - SYSTEM.monotonic()
+            self.wake.nap(max(0.0, min(LOOK, wait)))
 
     def _round(self, *, last: bool = False) -> bool:
         for name, task in list(self.tasks.items()):
-            wall, other = self._due.get(name, (0.0, 0.0))
-            now, steady = SYSTEM.now(), SYSTEM.monotonic()
-            if not last and now < wall and steady < other:
+            now, began = SYSTEM.now(), SYSTEM.monotonic()
+            if not last and began < self._due.get(name, 0.0):
                 continue
+            self._due[name] = began + LOOK
             try:
                 wait = task(now) - now
                 # However much a task has to do, half of the time is the others'.
-                wait = max(wait, 2 * (SYSTEM.monotonic() - steady))
-                self._due[name] = now + wait, steady + wait
+                self._due[name] = began + max(wait, 2 * (SYSTEM.monotonic() - began))
             except Unsupported:
                 del self.tasks[name]  # this broker cannot do it
-                self._due.pop(name, None)
+                del self._due[name]
             except BrokerError:
-                self._due[name] = now + LOOK, steady + LOOK  # the fetcher tells of the outage
-                return False
+                return False  # the fetcher tells of the outage
             except Exception:
                 log.exception("%s failed; jobs go on", name)
-                self._due[name] = now + LOOK, steady + LOOK
         return True

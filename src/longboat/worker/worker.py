@@ -77,6 +77,9 @@ class Worker:
         """`address`: the broker's, as it may be shown. `enqueued`: jobs stored from this process, for metrics."""
         self.name = name = options.name or f"{socket.gethostname()}:{os.getpid()}"
         self.status = status = Status(name, options.lease)
+        self.finished = status.finished
+        """Set once there is nothing more to do here: `reason` says why. Whoever started the worker then closes it."""
+        self.finish = status.finish
         self._registry = registry
         self._options = options
         self._address = address
@@ -138,17 +141,9 @@ class Worker:
         return Health(self.status, self._options.health_host, ports, vitals.answer)
 
     @property
-    def finished(self) -> threading.Event:
-        """Set once there is nothing more to do here: `reason` says why. Whoever started the worker then closes it."""
-        return self.status.finished
-
-    @property
     def reason(self) -> str:
+        """Why this worker has finished."""
         return self.status.reason
-
-    def finish(self, reason: str) -> None:
-        """Say that this worker has nothing more to do; the first reason stays. Returns at once."""
-        self.status.finish(reason)
 
     def report_load(self, tell: Callable[[str], None]) -> None:
         """Tell each second how much there is to do here and how busy this worker is; before it is opened."""
