@@ -14,7 +14,7 @@ from longboat import current
 from longboat.brokers.sqlite.consumer import SqliteConsumer
 from longboat.executors.asyncio import AsyncioExecutor
 from longboat.executors.job_channel import JobChannels
-from longboat.executors.process_pool import ProcessPool
+from longboat.executors.processes import ProcessExecutor
 from longboat.executors.threads import ThreadExecutor
 from longboat.worker import health
 from longboat.worker.finisher import Finisher
@@ -33,7 +33,7 @@ PLACES: dict[str, tuple[type, str]] = {
     "health": (health._Server, "handle_request"),
     "event loop": (AsyncioExecutor, "_start"),
     "thread-1": (ThreadExecutor, "_run"),
-    "processes": (ProcessPool, "_dispatch"),
+    "processes": (ProcessExecutor, "_dispatch"),
     "job-channels": (JobChannels, "_hear"),
     "replies": (Finisher, "done"),
 }

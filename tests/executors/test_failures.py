@@ -10,7 +10,6 @@ import pytest
 
 from longboat.executors.contract import CallEnd
 from longboat.executors.job_channel import JobChannels
-from longboat.executors.process_pool import ProcessPool
 from tests.apps import executor_tasks as tasks
 from tests.rigs.executor import KINDS, Rig, rigged, until
 
@@ -57,8 +56,8 @@ def test_children_of_a_pool_that_fails_are_killed_and_their_calls_handed_back(
 ) -> None:
     with rigged("process") as rig:
         running = rig.begin(tasks.hold, tmp_path / "begun", str(tmp_path / "release"))
-        children = [link.process.pid for link in rig.executor._pool._links]  # type: ignore[attr-defined]
-        monkeypatch.setattr(ProcessPool, "take", broken)
+        children = [link.process.pid for link in rig.executor._links]  # type: ignore[attr-defined]
+        monkeypatch.setattr(rig.executor, "_dispatch", broken)
         waiting = rig.submit(tasks.add, 1, 2)
         until(lambda: rig.failures)
         assert [(part, str(error)) for part, error in rig.failures] == [("processes", "broken, says the test")]

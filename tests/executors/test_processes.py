@@ -16,7 +16,7 @@ import pytest
 
 from longboat.core.job import Failure
 from longboat.core.reasons import UNKNOWN_TASK
-from longboat.executors import process_pool
+from longboat.executors import processes
 from longboat.executors.contract import KILLED, TIMEOUT, Call, CallEnd
 from longboat.tasks.task import Task
 from tests.apps import executor_tasks as tasks
@@ -186,12 +186,13 @@ def test_no_call_waits_behind_a_slow_one_while_a_child_idles(rig: Rig, tmp_path:
 # --- children come and go
 
 
-def test_a_child_is_replaced_after_so_many_jobs() -> None:
-    with rigged("process", slots=1, max_jobs=5) as rig:
-        calls = [rig.call(tasks.pid) for _ in range(40)]
+def test_calls_behind_one_that_made_its_child_too_large_run_in_the_next_child() -> None:
+    with rigged("process", slots=1, max_memory=150 << 20) as rig:
+        assert rig.run(tasks.grow, 1).ending is CallEnd.RETURNED
+        calls = [rig.call(tasks.grow, 1 if n % 10 else 200) for n in range(40)]
         rig.executor.submit(calls)
         found = [rig.result(call) for call in calls]
-        assert [found.count(pid) for pid in dict.fromkeys(found)] == [5] * 8
+        assert [found.count(pid) for pid in dict.fromkeys(found)] == [1, 10, 10, 10, 9]
 
 
 def test_a_child_that_takes_too_much_memory_is_replaced() -> None:
@@ -304,7 +305,7 @@ executor.close(1)
 """
     done = subprocess.run(script(tmp_path, text), capture_output=True, text=True, timeout=60, check=False)
     first, message = done.stdout.splitlines()
-    assert first == f"('refused', '{process_pool.NO_CHILD}', False)"
+    assert first == f"('refused', '{processes.NO_CHILD}', False)"
     assert "__main__" in message
     assert 3 <= done.stderr.count("RuntimeError: not here") < 10
 
@@ -313,7 +314,7 @@ def test_a_program_that_forgets_to_close_ends_all_the_same(tmp_path: Path) -> No
     text = """
 if __name__ == "__main__":
     executor, replies = run(1, 2)
-    print(*sorted(link.process.pid for link in executor._pool._links))
+    print(*sorted(link.process.pid for link in executor._links))
 """
     done = subprocess.run(script(tmp_path, text), capture_output=True, text=True, timeout=30, check=True)
     assert done.stderr == ""

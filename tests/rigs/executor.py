@@ -14,7 +14,8 @@ from longboat.contract.broker import Lease
 from longboat.core import codec
 from longboat.core.job import Job
 from longboat.executors.asyncio import AsyncioExecutor
-from longboat.executors.contract import Call, Executor, Reply
+from longboat.executors.base import Executor
+from longboat.executors.contract import Call, Reply
 from longboat.executors.processes import ProcessExecutor
 from longboat.executors.threads import ThreadExecutor
 from longboat.tasks.task import ExecutorName, Task

@@ -10,7 +10,7 @@ import pytest
 
 from longboat import BrokerUnavailable, Longboat, State, gather
 from longboat.core.job import Failure
-from longboat.worker import link
+from longboat.worker import broker_link
 from tests.apps.worker_tasks import calls, limit
 from tests.rigs.waiting import until
 
@@ -113,7 +113,7 @@ def test_an_outage_loses_nothing(app: Longboat, tasks: Any, monkeypatch: pytest.
         return made
 
     monkeypatch.setattr(app.broker, "consumer", consumer)
-    monkeypatch.setattr(link, "PAUSES", (0.01,))
+    monkeypatch.setattr(broker_link, "PAUSES", (0.01,))
     with app.worker():
         job = tasks.hold.enqueue()
         until(lambda: calls == ["held"])
@@ -136,7 +136,7 @@ def test_jobs_of_dead_workers_run_apart(app: Longboat, tasks: Any, deaths: int, 
         assert len(dead.receive(3, wait=5.0)) == 3
         app.broker.evict(dead.id, Failure("longboat.WorkerDied", "so the test says"))
     with app.worker(threads=3) as worker:
-        until(lambda: len(calls) == together)
+        until(lambda: len(calls) == together and running(app) == 3)
         assert len(calls) == together
         now = worker.link.consumer().id
         assert app.broker.evict(now, Failure("longboat.WorkerDied", "so the test says")) == 3

@@ -11,17 +11,17 @@ import pytest
 from longboat import Longboat
 from longboat.brokers.memory import MemoryBroker
 from longboat.contract.broker import Lease
+from longboat.contract.capabilities import Capability
 from longboat.core.clock import SYSTEM
 from longboat.errors import BrokerUnavailable, Unsupported
 from longboat.observe.events import Bus
 from longboat.operate.pauses import pause
 from longboat.testing.conformance.stage import job
-from longboat.worker.link import BrokerLink
-from longboat.worker.maintenance import MaintenanceLoop
+from longboat.worker.broker_link import BrokerLink
+from longboat.worker.maintenance import BUDGET, MaintenanceLoop
 from longboat.worker.options import options
 from longboat.worker.pause_filter import PauseFilter
 from longboat.worker.status import Status
-from longboat.worker.tidying import Tidying
 
 
 class MaintenanceTask:
@@ -37,6 +37,10 @@ class MaintenanceTask:
         return now + 0.01
 
 
+def loop_of(*tasks: MaintenanceTask) -> MaintenanceLoop:
+    return MaintenanceLoop(Status("w", 15.0), {f"{number}": task.run for number, task in enumerate(tasks)})
+
+
 def fails(error: Exception) -> Callable[[], None]:
     def run() -> None:
         raise error
@@ -46,7 +50,7 @@ def fails(error: Exception) -> Callable[[], None]:
 
 def test_tasks_are_called_when_they_are_due_and_once_more_at_the_end() -> None:
     task = MaintenanceTask()
-    maintenance = MaintenanceLoop(Status("w", 15.0), [task])
+    maintenance = loop_of(task)
     maintenance.start()
     time.sleep(0.2)
     before = task.calls
@@ -54,7 +58,7 @@ def test_tasks_are_called_when_they_are_due_and_once_more_at_the_end() -> None:
     maintenance.last_round()
     assert maintenance.answered
     assert task.calls > before
-    never = MaintenanceLoop(Status("w", 15.0), [task])
+    never = loop_of(task)
     never.last_round()
     assert not never.answered, "it was never started"
 
@@ -62,7 +66,7 @@ def test_tasks_are_called_when_they_are_due_and_once_more_at_the_end() -> None:
 @pytest.mark.filterwarnings("ignore")
 def test_a_task_that_fails_harms_no_other(caplog: pytest.LogCaptureFixture) -> None:
     broken, good = MaintenanceTask(fails(ValueError("mine"))), MaintenanceTask()
-    maintenance = MaintenanceLoop(Status("w", 15.0), [broken, good])
+    maintenance = loop_of(broken, good)
     maintenance.start()
     time.sleep(0.1)
     maintenance.last_round()
@@ -73,7 +77,7 @@ def test_a_task_that_fails_harms_no_other(caplog: pytest.LogCaptureFixture) -> N
 
 def test_a_clock_that_is_set_back_stops_no_task(monkeypatch: pytest.MonkeyPatch) -> None:
     task = MaintenanceTask()
-    maintenance = MaintenanceLoop(Status("w", 15.0), [task])
+    maintenance = loop_of(task)
     maintenance.start()
     assert task.called.wait(5)
     monkeypatch.setattr(SYSTEM, "now", lambda: time.time() - 3600)
@@ -85,7 +89,7 @@ def test_a_clock_that_is_set_back_stops_no_task(monkeypatch: pytest.MonkeyPatch)
 
 def test_what_a_broker_cannot_do_is_not_asked_again() -> None:
     task, good = MaintenanceTask(fails(Unsupported("no key-value store"))), MaintenanceTask()
-    maintenance = MaintenanceLoop(Status("w", 15.0), [task, good])
+    maintenance = loop_of(task, good)
     maintenance.start()
     time.sleep(0.1)
     maintenance.close()
@@ -95,7 +99,7 @@ def test_what_a_broker_cannot_do_is_not_asked_again() -> None:
 
 def test_a_broker_that_is_down_holds_up_the_end_once_only() -> None:
     first, second = MaintenanceTask(fails(BrokerUnavailable("down"))), MaintenanceTask()
-    maintenance = MaintenanceLoop(Status("w", 15.0), [first, second])
+    maintenance = loop_of(first, second)
     maintenance.start()
     assert first.called.wait(5)
     calls = second.calls
@@ -139,7 +143,7 @@ class Housekeeper:
 
 def test_a_broker_with_much_to_tidy_leaves_the_others_their_turns() -> None:
     broker, other = Housekeeper(), MaintenanceTask()
-    maintenance = MaintenanceLoop(Status("w", 15.0), [Tidying(broker), other])
+    maintenance = MaintenanceLoop(Status("w", 15.0), {"tidying": lambda now: now + broker.tidy(BUDGET), "other": other.run})
     maintenance.start()
     time.sleep(1.0)
     maintenance.close()
@@ -156,5 +160,6 @@ def test_a_worker_tidies_a_broker_that_can_be_tidied(monkeypatch: pytest.MonkeyP
         return 1.0
 
     monkeypatch.setattr(MemoryBroker, "tidy", tidy, raising=False)
+    monkeypatch.setattr(MemoryBroker, "capabilities", MemoryBroker.capabilities | {Capability.TIDY})
     with Longboat("memory://") as app, app.worker():
         assert called.wait(5)

@@ -18,7 +18,6 @@ from longboat.observe.logs import LogFormat, listener, set_up
 from longboat.worker import channel
 from longboat.worker.channel import Channel
 from longboat.worker.options import WorkerOptions, options
-from longboat.worker.recycling import RECYCLED
 from longboat.worker.remote_commands import COMMANDED
 from longboat.worker.scaler import Scaler, bounds
 from longboat.worker.supervisor import EXIT_APP, EXIT_BROKER, EXIT_FAILED, EXIT_RECYCLE, Supervisor
@@ -28,6 +27,8 @@ if TYPE_CHECKING:
 
     from longboat.worker.worker import Worker
 
+RECYCLED = frozenset({"max-jobs", "max-memory", "worn", "reload"})
+"""Reasons to finish that ask for a new process."""
 EVICT_TRIES = 20
 RETIREMENT = 30 * 86400.0
 """Seconds that running jobs have to end when their process is only one too many."""

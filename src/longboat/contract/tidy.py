@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Protocol, runtime_checkable
+from typing import Protocol
 
 
-@runtime_checkable
 class Tidy(Protocol):
     """Housekeeping in small portions. Any number of workers may call it at once; each finds what the others left.
 

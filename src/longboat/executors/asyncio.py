@@ -10,13 +10,13 @@ from time import monotonic
 from typing import Any
 
 from longboat.executors import invoke
-from longboat.executors.base import BaseExecutor
+from longboat.executors.base import Executor
 from longboat.executors.contract import Call, Owner, Reply
 from longboat.tasks.current import JobChannel, Running, running
 from longboat.tasks.depends import Resources
 
 
-class AsyncioExecutor(BaseExecutor):
+class AsyncioExecutor(Executor):
     """Runs `async def` tasks on `loop`. Replies come from the loop's thread, or from whoever stops, kills or closes."""
 
     _last_chance = 0.25

@@ -1,10 +1,11 @@
-"""What the executors share: the calls in hand, one reply for each, and the wait for the last of them at the end."""
+"""Executor: what runs functions. All of them share the calls in hand, one reply for each, and the wait for the last one."""
 
 from __future__ import annotations
 
 import math
 import threading
 import time
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Sequence
 
@@ -24,11 +25,11 @@ def watched(part: str, loop: Callable[[], None], failed: Callable[[str, BaseExce
     return threading.Thread(target=run, name=f"longboat-{part}", daemon=True)
 
 
-class BaseExecutor:
-    """Every call between `submit` and its reply. `lock` may guard an executor's own state as well.
+class Executor(ABC):
+    """Runs calls: every one between `submit` and its reply is in hand. All methods may be called from any thread.
 
-    An executor says how it begins calls (`_begin`, under the lock), how it asks a running one to end (`_ask_to_stop`) and
-    how it ends one (`_cut_off`). Whoever takes a call out of `_waiting` or `_running` makes its reply.
+    Whoever takes a call out of `_waiting`, or out of what the executor runs, makes its reply. `lock` may guard an
+    executor's own state as well.
     """
 
     _last_chance = 0.0
@@ -36,7 +37,9 @@ class BaseExecutor:
 
     def __init__(self, slots: int, owner: Owner) -> None:
         self.slots = slots
+        """How many calls run at the same time."""
         self.worn = False
+        """A call could not be stopped and holds a slot for good: the worker's process should be replaced."""
         self.lock = threading.Condition()
         self.closed = False
         self._owner = owner
@@ -45,9 +48,11 @@ class BaseExecutor:
         self._waiting: set[Call] | deque[Call] = set()
 
     def free(self) -> int:
+        """Slots, less the calls in hand; negative while some of these wait for a slot."""
         return self.slots - len(self._open)
 
     def submit(self, calls: Sequence[Call]) -> None:
+        """Run these, in order, as slots get free. Returns at once and never raises for what a task does."""
         with self.lock:
             if taken := not self.closed:
                 self._open.update(calls)
@@ -56,6 +61,12 @@ class BaseExecutor:
             self.turn_away(calls)
 
     def stop(self, call: Call, why: CallEnd) -> None:
+        """Ask the function to end, because of TIMEOUT or CANCELLED.
+
+        It is told by CancelledError in a coroutine, Stopped in a child process, `current().stopping` in a thread.
+        A call that had not started ends at once, with `why`. The reply's ending is `why` unless the function
+        returned all the same (RETURNED: its result counts).
+        """
         if call.stopping is None:
             call.stopping = why
         if self._withdraw(call):
@@ -64,12 +75,22 @@ class BaseExecutor:
             self._ask_to_stop(call)
 
     def kill(self, call: Call) -> None:
+        """End it now: the coroutine or thread is abandoned, the child killed.
+
+        The reply follows promptly, with the reason that `stop` was given.
+        """
         if self._withdraw(call):
             self.reply(call, invoke.stopped(call))
         else:
             self._cut_off(call)
 
     def close(self, grace: float) -> None:
+        """Take no more; what has not started replies UNSTARTED at once. Running calls get `grace` seconds to end.
+
+        What still runs after that is killed and replies UNSTARTED too (it is handed back, not charged).
+        Returns when every call has replied and all processes and threads are gone (abandoned threads excepted).
+        Calling it again from another thread with a shorter grace shortens the wait.
+        """
         self.shut(grace)
         self.turn_away([call for call in tuple(self._waiting) if self._withdraw(call)])
         if self.wait():
@@ -80,6 +101,22 @@ class BaseExecutor:
             for call in tuple(self._in_slots()):
                 self.kill(call)
             self.wait(math.inf)
+
+    @abstractmethod
+    def _begin(self, calls: Sequence[Call]) -> None:
+        """Run these as slots get free; under the lock."""
+
+    @abstractmethod
+    def _ask_to_stop(self, call: Call) -> None:
+        """Have the function of a call that does not wait here told that it is to end."""
+
+    @abstractmethod
+    def _cut_off(self, call: Call) -> None:
+        """End a call that does not wait here, and reply."""
+
+    def _in_slots(self) -> Collection[Call]:
+        """The calls that run; of executors that leave `close` as it is."""
+        return ()
 
     # --- the calls in hand
 
@@ -99,10 +136,6 @@ class BaseExecutor:
         """Reply that these never ran."""
         for call in calls:
             self.reply(call, Reply(CallEnd.UNSTARTED))
-
-    def give_up(self) -> None:
-        """Reply that no call in hand has run: what ran them has failed."""
-        self.turn_away(tuple(self._open))
 
     def shut(self, grace: float) -> None:
         """Take no more calls, and let `wait` end within `grace` seconds from now."""
@@ -129,21 +162,3 @@ class BaseExecutor:
             except (KeyError, ValueError):
                 return False
             return True
-
-    # --- what executors do in their own way
-
-    def _begin(self, calls: Sequence[Call]) -> None:
-        """Run these as slots get free; under the lock."""
-        raise NotImplementedError
-
-    def _ask_to_stop(self, call: Call) -> None:
-        """Have the function of a call that does not wait here told that it is to end."""
-        raise NotImplementedError
-
-    def _cut_off(self, call: Call) -> None:
-        """End a call that does not wait here, and reply."""
-        raise NotImplementedError
-
-    def _in_slots(self) -> Collection[Call]:
-        """The calls that run."""
-        raise NotImplementedError

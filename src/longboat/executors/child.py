@@ -1,4 +1,4 @@
-"""What runs in a child process: it takes orders from the socket, runs them one after the other, and answers each."""
+"""What runs in a child process: it reads calls from the socket, runs them one after the other, and answers each."""
 
 from __future__ import annotations
 
@@ -35,13 +35,11 @@ from longboat.tasks.task import Settings, Task
 from longboat.tasks.template import Template
 
 
-def main(
-    sock: socket.socket, words: Any, max_jobs: int | None, max_memory: int | None, job_channel: socket.socket | None
-) -> None:
+def main(sock: socket.socket, words: Any, max_memory: int | None, job_channel: socket.socket | None) -> None:
     """The child's whole life. Returns when the parent closes the socket, or a limit is reached."""
     die_with_parent()
     shield(signal.SIGINT, signal.SIGTERM)
-    child = Child(sock, words, max_jobs, max_memory, job_channel)
+    child = Child(sock, words, max_memory, job_channel)
     signal.signal(signal.SIGUSR1, child.on_signal)
     try:
         child.serve()
@@ -50,26 +48,17 @@ def main(
 
 
 class Child:
-    def __init__(
-        self,
-        sock: socket.socket,
-        words: Any,
-        max_jobs: int | None,
-        max_memory: int | None,
-        job_channel: socket.socket | None,
-    ) -> None:
+    def __init__(self, sock: socket.socket, words: Any, max_memory: int | None, job_channel: socket.socket | None) -> None:
         self._sock = sock
         self._words = words
-        self._max_jobs = max_jobs
         self._max_memory = max_memory
         self._pid = os.getpid()
-        self._jobs = 0
         self._definitions: dict[int, Definition] = {}
         self._tasks: dict[int, Task[..., Any]] = {}
         self._inside = 0
         """The seq whose function runs, and may be interrupted."""
         self._stopped = 0
-        """The seq that was interrupted: a function is interrupted once."""
+        """The seq that was interrupted: no function is interrupted twice."""
         self._job = Running("", "", "", 0)
         self._job_channel = None if job_channel is None else SocketJobChannel(job_channel, self._undisturbed)
         if self._job_channel is not None:
@@ -83,7 +72,7 @@ class Child:
         while len(head := stream.read(HEADER.size)) == HEADER.size:
             batch = decoder.decode(stream.read(*HEADER.unpack(head)))
             self._definitions.update((definition.index, definition) for definition in batch.definitions)
-            for child_call in batch.orders:
+            for child_call in batch.calls:
                 self._words[STARTED] = child_call.seq
                 if child_call.seq <= self._words[RECALLED]:
                     self._send(Answer(child_call.seq, CallEnd.UNSTARTED))
@@ -91,7 +80,7 @@ class Child:
                 reply = Context().run(self._run, child_call)
                 if os.getpid() != self._pid:
                     os._exit(0)  # the task forked, and its child came back here
-                leaving = self._spent()
+                leaving = self._max_memory is not None and resident() > self._max_memory
                 # Sent before the next one begins: if that one kills this process, this answer must not die with it.
                 self._send(Answer(child_call.seq, reply.ending, reply.result, reply.failure, reply.again, leaving))
                 if leaving:
@@ -107,7 +96,7 @@ class Child:
 
     @contextlib.contextmanager
     def _undisturbed(self) -> Iterator[None]:
-        """Stopped does not strike within it, but at its end."""
+        """Stopped is not raised within this block, but at its end."""
         inside, self._inside = self._inside, 0
         try:
             yield
@@ -140,7 +129,7 @@ class Child:
         try:
             try:
                 self._inside = child_call.seq
-                if self._words[STOP] == child_call.seq:  # the signal came before the function was
+                if self._words[STOP] == child_call.seq:  # the signal came before the function began
                     self._interrupt()
                 if task.needs:
                     kwargs.update(self._resources.get(task.needs))
@@ -148,25 +137,19 @@ class Child:
             finally:
                 self._inside = 0
         except BaseException as error:
-            self._inside = 0  # again, since Stopped may strike in the line above
+            self._inside = 0  # again, since Stopped may be raised in the line above
             return invoke.raised(task, error)
         return invoke.returned(task, value)
-
-    def _spent(self) -> bool:
-        self._jobs += 1
-        if self._max_jobs is not None and self._jobs >= self._max_jobs:
-            return True
-        return self._max_memory is not None and resident() > self._max_memory
 
     def _send(self, answer: Answer) -> None:
         try:
             self._sock.sendall(frame(answer))
-        except OSError:  # the parent is gone, or the task closed what was not its own
+        except OSError:  # the parent is gone, or the task closed a socket that is not its own
             os._exit(1)
 
 
 def find(definition: Definition) -> Task[..., Any]:
-    """The task as it is defined here, or made from the function that stands in its place.
+    """The task as it is defined here, or made from the function that is found in its place.
 
     Raises whatever importing the module raises, AttributeError or TypeError.
     """
@@ -176,7 +159,7 @@ def find(definition: Definition) -> Task[..., Any]:
             return found
         found = found.fn
     if not callable(found):
-        raise TypeError(f"what stands there is a {type(found).__name__}")
+        raise TypeError(f"a {type(found).__name__} was found there")
     kinds = []
     for module, qualname in definition.retry_on:
         try:
@@ -206,7 +189,7 @@ def _unknown(definition: Definition, error: BaseException) -> Failure:
 
 
 def shield(*signals: signal.Signals) -> None:
-    """Let these pass without effect in this process, though not in those that it forks or starts."""
+    """Make these signals harmless to this process, though not to those that it forks or starts."""
     for number in signals:
         # A handler of our own rather than SIG_IGN, which programs started from here would inherit.
         signal.signal(number, _pass)
@@ -225,7 +208,7 @@ def shield(*signals: signal.Signals) -> None:
                 signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
         let_go()
 
-    # Held back meanwhile, so that a signal sent right after the fork is not lost in `_pass`.
+    # Blocked meanwhile, so that a signal sent right after the fork is not lost in `_pass`.
     os.register_at_fork(before=hold, after_in_parent=let_go, after_in_child=let_go_unshielded)
 
 
@@ -240,8 +223,8 @@ def die_with_parent() -> None:
         return
     sentinel = parent.sentinel
     if hasattr(fcntl, "F_SETSIG"):
-        # The kernel's own doing, so that it works while C code holds the GIL, and needs no thread, beside which
-        # a task could not fork safely. (PR_SET_PDEATHSIG would watch the fork server instead.)
+        # The kernel does it: it works while C code holds the GIL, and needs no thread, beside which a task could not
+        # fork safely. (PR_SET_PDEATHSIG would watch the fork server instead.)
         fcntl.fcntl(sentinel, fcntl.F_SETOWN, os.getpid())
         fcntl.fcntl(sentinel, fcntl.F_SETSIG, signal.SIGKILL)
         fcntl.fcntl(sentinel, fcntl.F_SETFL, fcntl.fcntl(sentinel, fcntl.F_GETFL) | os.O_ASYNC)

@@ -1,4 +1,4 @@
-"""What all executors say of a call: its reply, and how a failure is worded."""
+"""The replies that all executors make, and how failures are worded."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _OWN = os.path.dirname(__file__)
 
 
 def returned(task: Task[..., Any], value: Any) -> Reply:
-    """The reply of a function that returned; RAISED if its result cannot be stored. Never raises."""
+    """The reply for a function that returned; RAISED if its result cannot be stored. Never raises."""
     try:
         result = codec.encode(value)
     except BaseException as error:  # also whatever a model's own serialiser raises
@@ -41,12 +41,12 @@ def refused(error: BaseException) -> Reply:
 
 
 def raised(task: Task[..., Any], error: BaseException) -> Reply:
-    """The reply of a function that raised."""
+    """The reply for a function that raised."""
     return Reply(CallEnd.RAISED, failure=failure(error), again=_again(task, error))
 
 
 def told(call: Call, reply: Reply) -> Reply:
-    """The reply of a call that was asked to stop: what it raised since then came of that."""
+    """The reply of a call that may have been asked to stop: if so, that is the reason for what it has raised since."""
     if call.stopping is None or reply.ending not in (CallEnd.RAISED, CallEnd.KILLED):
         return reply
     said = reply.failure
@@ -58,7 +58,7 @@ def told(call: Call, reply: Reply) -> Reply:
 
 
 def stopped(call: Call, more: str = "", trace: str = "") -> Reply:
-    """The reply of a call that `stop` or `kill` ended; `more` is added to the reason."""
+    """The reply for a call that `stop` or `kill` ended; `more` is added to the reason."""
     why = call.stopping or CallEnd.CANCELLED
     if why is CallEnd.UNSTARTED:
         return Reply(why)
@@ -69,22 +69,22 @@ def stopped(call: Call, more: str = "", trace: str = "") -> Reply:
         )
     limit = call.task.settings.timeout
     text = f"longer than its timeout of {limit:g} s" if limit is not None else "longer than it may"
-    text = f"took {text}" if began else "was out of time before it ran"
+    text = f"took {text}" if began else "timed out before it ran"
     return Reply(why, failure=Failure(TIMEOUT, clip(text + more), trace))
 
 
 def killed(call: Call, how: str) -> Reply:
-    """The reply of a call whose process died under it."""
+    """The reply for a call whose process died while it ran."""
     return told(call, Reply(CallEnd.KILLED, failure=Failure(KILLED, how)))
 
 
 def failure(error: BaseException) -> Failure:
-    """The exception as text. Never raises, whatever the exception's own methods do."""
+    """The exception as text. Never raises, not even if the exception's own methods do."""
     return Failure(_name(type(error)), clip(_message(error)), clip(_trace(error)))
 
 
 def clip(text: str) -> str:
-    """The text as UTF-8 can carry it, its middle cut out where it is over TEXT_LIMIT."""
+    """The text as UTF-8 can carry it; the middle of a text over TEXT_LIMIT is left out."""
     data = text.encode("utf-8", "backslashreplace")
     if len(data) > TEXT_LIMIT:
         head, tail = data[: TEXT_LIMIT // 4], data[-TEXT_LIMIT * 5 // 8 :]

@@ -14,7 +14,7 @@ import msgspec
 from longboat.errors import BrokerError
 from longboat.executors.base import watched
 from longboat.executors.contract import Owner
-from longboat.executors.wire import HEADER
+from longboat.executors.wire import HEADER, frame
 from longboat.tasks.current import JobChannel
 from longboat.tasks.handle import LogLine, Progress
 
@@ -39,7 +39,6 @@ class Told(msgspec.Struct, array_like=True):
 PATIENCE = 5.0
 """Seconds that a child may take to finish a message: a child stopped in the middle of one must not hold up the others."""
 
-_encode = msgspec.msgpack.Encoder().encode
 _said = msgspec.msgpack.Decoder(Said)
 _told = msgspec.msgpack.Decoder(Told)
 
@@ -66,12 +65,12 @@ class SocketJobChannel:
 
     def _say(self, said: Said) -> None:
         with contextlib.suppress(OSError), self._undisturbed(), self._lock:
-            _send(self._sock, _encode(said))
+            self._sock.sendall(frame(said))
 
     def _ask(self, said: Said) -> Told:
         with self._undisturbed(), self._lock:
             try:
-                _send(self._sock, _encode(said))
+                self._sock.sendall(frame(said))
                 told = _told.decode(_receive(self._sock))
             except (OSError, EOFError) as error:
                 raise BrokerError(f"the worker does not answer: {error}") from None
@@ -136,7 +135,7 @@ class JobChannels:
             elif said.log is not None:
                 self._job_channel.log(said.id, said.log)
             else:
-                _send(sock, _encode(self._answer(said)))
+                sock.sendall(frame(self._answer(said)))
         except (OSError, EOFError, msgspec.MsgspecError):
             return False
         return True
@@ -149,10 +148,6 @@ class JobChannels:
             return Told(self._job_channel.steps(said.id))
         except Exception as error:
             return Told(error=f"{type(error).__name__}: {error}")
-
-
-def _send(sock: socket.socket, body: bytes) -> None:
-    sock.sendall(HEADER.pack(len(body)) + body)
 
 
 def _receive(sock: socket.socket) -> bytes:

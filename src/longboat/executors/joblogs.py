@@ -1,4 +1,4 @@
-"""What is logged while a job runs is kept with the job."""
+"""JobLogs: keeps what is logged while a job runs with the job."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from longboat.tasks.current import running
 
 
 class JobLogs(logging.Handler):
-    """Gives records of `logging` to the job that they were made in."""
+    """Passes records of `logging` to the job that runs where they were made."""
 
     def emit(self, record: logging.LogRecord) -> None:
         job = running.get(None)
@@ -24,7 +24,7 @@ class JobLogs(logging.Handler):
 
 
 def listen_to_logs() -> None:
-    """From now on records of `logging` are kept with the jobs that they were made in; once a process."""
+    """From now on keep records of `logging` with the jobs that made them. Calling it again changes nothing."""
     root = logging.getLogger()
     if not any(isinstance(handler, JobLogs) for handler in root.handlers):
         root.addHandler(JobLogs())

@@ -1,5 +1,5 @@
-"""Imported once in multiprocessing's fork server: children start with Longboat loaded, and a SIGTERM for the whole
-process group does not end the server, and with it all children, before the worker has ended its jobs."""
+"""Imported once in multiprocessing's fork server. Children start with Longboat loaded, and a SIGTERM to the whole process
+group does not end the server, and all children with it, before the worker has finished its jobs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Starts child processes, and pauses when they die before they are of use."""
+"""Spawner: starts child processes, and pauses if they die before they are of use."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import multiprocessing
 import time
 from multiprocessing.context import BaseContext
 
+from longboat.executors.child_link import ChildLink
 from longboat.executors.job_channel import JobChannels
-from longboat.executors.link import ChildLink
 
 HOPELESS = 3
 """Failed starts in a row after which calls that wait for a child are refused."""
@@ -19,8 +19,8 @@ LONGEST_PAUSE = 10.0
 
 
 class Spawner:
-    def __init__(self, max_jobs: int | None, max_memory: int | None, job_channels: JobChannels | None) -> None:
-        self._limits = max_jobs, max_memory
+    def __init__(self, max_memory: int | None, job_channels: JobChannels | None) -> None:
+        self._max_memory = max_memory
         self._job_channels = job_channels
         self._context: BaseContext | None = None
         self._failed = 0
@@ -28,11 +28,11 @@ class Spawner:
         self._cause = ""
 
     def due(self) -> float:
-        """The monotonic time from which on a child may be started."""
+        """The monotonic time before which no child is to be started."""
         return self._failed_at + min(LONGEST_PAUSE, 0.1 * 2.0**self._failed) if self._failed else 0.0
 
     def careful(self) -> bool:
-        """Whether children should be started one at a time."""
+        """Whether to start children one at a time."""
         return self._failed > 0
 
     def start(self) -> ChildLink | None:
@@ -41,7 +41,7 @@ class Spawner:
             self._context = _context()
         try:
             job_channel = self._job_channels.connect() if self._job_channels is not None else None
-            return ChildLink(self._context, *self._limits, job_channel)
+            return ChildLink(self._context, self._max_memory, job_channel)
         except Exception as error:  # no memory, no descriptors, a fork server that died: multiprocessing has no one error
             self._fail(f"starting it raised {type(error).__name__}: {error}")
             return None
@@ -52,12 +52,12 @@ class Spawner:
 
     def died(self, link: ChildLink, how: str) -> None:
         """A child has died that never began a call."""
-        # Children that were started together fail together: that counts once.
+        # Children that were started together fail together, which counts once.
         if time.monotonic() - link.born < YOUNG and link.born >= self._failed_at:
             self._fail(how)
 
     def hopeless(self) -> str:
-        """Why no child can be had, or nothing."""
+        """Why no child can be started; empty if one can."""
         if self._failed < HOPELESS:
             return ""
         return (

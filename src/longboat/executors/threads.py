@@ -9,13 +9,13 @@ from queue import SimpleQueue
 from time import monotonic
 
 from longboat.executors import invoke
-from longboat.executors.base import BaseExecutor, watched
+from longboat.executors.base import Executor, watched
 from longboat.executors.contract import Call, Owner, Reply
 from longboat.tasks.current import JobChannel, Running, running
 from longboat.tasks.depends import Resources
 
 
-class ThreadExecutor(BaseExecutor):
+class ThreadExecutor(Executor):
     """Runs functions in up to `slots` daemon threads, started as they are needed. Replies come from those threads,
     or from whoever stops, kills or closes."""
 

@@ -1,4 +1,4 @@
-"""What a worker and its child processes say to each other: frames of msgpack on a socket, three words in shared memory.
+"""What a worker and its child processes tell each other: frames of msgpack on a socket, three words in shared memory.
 
 Each child numbers its calls 1, 2, … (`seq`), and runs them in that order. Shared memory tells what a message cannot:
 what ran when the child died, and what it must not begin any more.
@@ -15,11 +15,11 @@ from longboat.executors.contract import CallEnd
 
 WORDS = "Q", 3
 STARTED = 0
-"""Written by the child: the seq it began last, before it begins. A call is to blame for a death if its seq stands
-here and no answer to it came."""
+"""Written by the child before it begins a call: its seq. If the child dies, the call to blame is the one whose seq is here
+and that has no answer."""
 RECALLED = 1
-"""Written by the parent: nothing up to this seq begins any more. The child reads it after it wrote STARTED, so that
-of the two at least one sees the other: perhaps both, so that it answers what it leaves out with UNSTARTED."""
+"""Written by the parent: no call up to this seq begins any more. The child reads it after it has written STARTED, so that
+at least one of the two sees what the other wrote. If both do, the child answers UNSTARTED to what it leaves out."""
 STOP = 2
 """Written by the parent: the seq that SIGUSR1 is for."""
 
@@ -27,7 +27,7 @@ HEADER = struct.Struct("<I")
 
 
 class Definition(msgspec.Struct, array_like=True):
-    """A task, told to a child once; its orders name it by `index`."""
+    """A task, told to a child once; calls name it by `index`."""
 
     index: int
     name: str
@@ -49,7 +49,7 @@ class ChildCall(msgspec.Struct, array_like=True):
 
 class CallBatch(msgspec.Struct, array_like=True):
     definitions: list[Definition]
-    orders: list[ChildCall]
+    calls: list[ChildCall]
 
 
 class Answer(msgspec.Struct, array_like=True):
@@ -67,6 +67,6 @@ class Answer(msgspec.Struct, array_like=True):
 _encoder = msgspec.msgpack.Encoder()
 
 
-def frame(message: CallBatch | Answer) -> bytes:
+def frame(message: msgspec.Struct) -> bytes:
     body = _encoder.encode(message)
     return HEADER.pack(len(body)) + body

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Sequence
 from functools import partial
 
-from longboat.executors.base import watched
-from longboat.executors.contract import Call, CallEnd, Executor, Owner
+from longboat.executors.base import Executor, watched
+from longboat.executors.contract import Call, Owner
 from longboat.tasks.current import JobChannel
 from longboat.tasks.depends import Resources
 from longboat.worker.options import WorkerOptions
@@ -35,15 +34,9 @@ class ExecutorSet:
                     self.by_name = {**self.by_name, name: self._make(name)}
         return self.by_name[name]
 
-    def submit(self, calls: Sequence[Call]) -> None:
-        """Run these, which have tasks of the same executor."""
-        self.get(calls[0].task.settings.executor).submit(calls)
-
-    def stop(self, call: Call, why: CallEnd) -> None:
-        self.get(call.task.settings.executor).stop(call, why)
-
-    def kill(self, call: Call) -> None:
-        self.get(call.task.settings.executor).kill(call)
+    def of(self, call: Call) -> Executor:
+        """The executor that the call's task needs."""
+        return self.get(call.task.settings.executor)
 
     def close(self, grace: float) -> None:
         """Close all at the same time. A second call from another thread with a shorter grace shortens the wait."""

@@ -1,4 +1,4 @@
-"""Failures: gathers failed attempts that are alike, and writes each kind to the board as one group."""
+"""Failures: gathers failed attempts that are alike, and stores each kind as one group."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ from longboat.observe.history import (
 )
 
 GROUPS = 200
-"""Groups that wait to be written, at most: of messages that are all different the rest is left out."""
+"""Groups that wait to be written, at most: where all messages differ, the rest is left out."""
 PRUNE_EVERY = 60.0
-"""Seconds between looks for groups that are too many, where there were new ones."""
+"""Seconds between looks for surplus groups, if there were new ones."""
 LONGEST = 1000
 """Characters of a message, at most."""
 
@@ -88,7 +88,7 @@ class Failures:
         return self._kv.compare_and_set(FAILURES, Entry(name, msgspec.msgpack.encode(group), FAILURES_KEPT), old=old)
 
     def _prune(self) -> None:
-        """Several workers may do it at the same time: they find the same ones too many."""
+        """Several workers may do this at the same time: they find the same surplus."""
         self._prune_at = SYSTEM.monotonic() + PRUNE_EVERY
         surplus = failure_groups(self._kv)[FAILURES_MOST:]
         if surplus:

@@ -7,9 +7,9 @@ from time import monotonic
 
 from longboat.contract.broker import Consumer, Lease, Settlement
 from longboat.core.job import Release
+from longboat.worker.broker_link import BrokerLink
 from longboat.worker.executor_set import ExecutorSet
 from longboat.worker.in_flight import InFlight
-from longboat.worker.link import BrokerLink
 from longboat.worker.runner import Runner
 from longboat.worker.service import Service
 from longboat.worker.settler import Settler

@@ -1,4 +1,4 @@
-"""The results of the jobs that a job came after, put where its arguments want them."""
+"""Puts the results of the jobs that a job came after into its arguments."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from longboat.errors import Undecodable
 
 
 def fill(lease: Lease) -> None:
-    """The lease's job gets its payload with its parents' results in it. Raises Undecodable for a payload that is no map."""
+    """Put the parents' results into the payload of the lease's job. Raises Undecodable for a payload that is no map."""
     constraints = lease.job.constraints
     if constraints is None or not constraints.into:
         return

@@ -13,8 +13,8 @@ from longboat.core.clock import SYSTEM
 from longboat.errors import BrokerError
 from longboat.executors.contract import Call, CallEnd
 from longboat.observe.events import Bus, JobsLost
+from longboat.worker.broker_link import BrokerLink
 from longboat.worker.in_flight import InFlight
-from longboat.worker.link import BrokerLink
 from longboat.worker.runner import Runner
 from longboat.worker.service import Service
 from longboat.worker.status import Status

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from longboat.core.job import State
+from longboat.worker.broker_link import BrokerLink
 from longboat.worker.executor_set import ExecutorSet
 from longboat.worker.in_flight import InFlight
-from longboat.worker.link import BrokerLink
 from longboat.worker.scaler import Load
 
 EVERY = 1.0

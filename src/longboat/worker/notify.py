@@ -1,4 +1,4 @@
-"""What systemd is told, where it asked for it: the worker is up, it lives, it leaves (see sd_notify(3))."""
+"""Tells systemd, if it asked for it, that the worker is up, is alive, is stopping (see sd_notify(3))."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _last = 0.0
 
 
 def notify(state: str) -> None:
-    """Tell it, once a second at most for WATCHDOG. Does nothing where no NOTIFY_SOCKET is named, and never raises."""
+    """Tell it; WATCHDOG once a second at most. Does nothing if the environment names no NOTIFY_SOCKET. Never raises."""
     global _last
     path = os.environ.get("NOTIFY_SOCKET")
     if not path or (state == WATCHDOG and time.monotonic() - _last < 1.0):
@@ -26,4 +26,4 @@ def notify(state: str) -> None:
             sock.setblocking(False)
             sock.sendto(state.encode(), "\0" + path[1:] if path.startswith("@") else path)
     except OSError:
-        return  # it is gone, or busy: then it is told the next time
+        return  # it is gone or busy: the next time will do

@@ -1,26 +1,26 @@
-"""What can be chosen for a worker, checked."""
+"""The options of a worker, checked."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from typing import Any
 
 import msgspec
 
-from longboat.core.clock import Duration, seconds
+from longboat.core.clock import seconds
 from longboat.errors import ConfigError
 from longboat.tasks.template import checked_name
 
 
-class WorkerOptions(msgspec.Struct, frozen=True):
+class WorkerOptions(msgspec.Struct, frozen=True, kw_only=True):
     """A worker's settings; durations in seconds, memory in bytes."""
 
     queues: tuple[str, ...] = ()
     """Those named first are served first; none: every queue, in turn."""
     concurrency: int = 100
     """Coroutines at a time."""
-    threads: int = 0
-    processes: int = 0
+    threads: int
+    processes: int
     lease: float = 15.0
     grace: float = 25.0
     burst: bool = False
@@ -28,49 +28,26 @@ class WorkerOptions(msgspec.Struct, frozen=True):
     max_memory: int | None = None
     name: str = ""
     health_port: int | None = None
-    """Where health and metrics are told; 0: any free port."""
+    """Where probes and metrics are answered; 0: any free port."""
     health_host: str = "127.0.0.1"
     health_ports: int = 1
     """How many ports from that one on may be taken: one for each worker process."""
 
 
-def options(
-    *,
-    queues: Sequence[str] = (),
-    concurrency: int = 100,
-    threads: int | None = None,
-    processes: int | None = None,
-    lease: Duration = 15.0,
-    grace: Duration = 25.0,
-    burst: bool = False,
-    max_jobs: int | None = None,
-    max_memory: int | None = None,
-    name: str = "",
-    health_port: int | None = None,
-    health_host: str = "127.0.0.1",
-    health_ports: int = 1,
-) -> WorkerOptions:
-    """The checked options; `threads` and `processes` follow the processors when they are not given. Raises ConfigError."""
+def options(**chosen: Any) -> WorkerOptions:
+    """The checked options, from fields of WorkerOptions; None stands for the default, and durations may have units.
+
+    By default `threads` and `processes` follow the processors. Raises ConfigError.
+    """
     cores = processors()
-    made = WorkerOptions(
-        tuple(checked_name(queue, "queue") for queue in queues),
-        concurrency,
-        min(32, cores + 4) if threads is None else threads,
-        cores if processes is None else processes,
-        seconds(lease, "lease"),
-        seconds(grace, "grace"),
-        burst=burst,
-        max_jobs=max_jobs,
-        max_memory=max_memory,
-        name=name,
-        health_port=health_port,
-        health_host=health_host,
-        health_ports=health_ports,
-    )
-    for field, least in (("concurrency", 1), ("threads", 1), ("processes", 1), ("max_jobs", 1), ("max_memory", 1)):
+    given = {field: value for field, value in chosen.items() if value is not None}
+    given["queues"] = tuple(checked_name(queue, "queue") for queue in given.get("queues", ()))
+    given |= {field: seconds(given[field], field) for field in ("lease", "grace") if field in given}
+    made = WorkerOptions(**{"threads": min(32, cores + 4), "processes": cores, **given})
+    for field in ("concurrency", "threads", "processes", "max_jobs", "max_memory"):
         value = getattr(made, field)
-        if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < least):
-            raise ConfigError(f"{field}: {value!r} must be a whole number of at least {least}")
+        if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
+            raise ConfigError(f"{field}: {value!r} must be a whole number of at least 1")
     if made.lease < 1:
         raise ConfigError(f"lease: {made.lease:g} s is too short for heartbeats; the least is 1 s")
     return made

@@ -1,4 +1,4 @@
-"""(lease, task, reply) -> outcome: what becomes of a job after an attempt. Pure."""
+"""Lease, settings and reply -> outcome: what becomes of a job after an attempt. Pure."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def outcome_of(lease: Lease, settings: Settings, reply: Reply, chance: float) ->
 
 
 def limit(settings: Settings) -> int:
-    """Attempts a job may have at all, those ended by the death of its worker included."""
+    """Attempts that a job may have, those that ended by the death of its worker included."""
     return max(settings.policy.retries + 1, CRASHES)
 
 

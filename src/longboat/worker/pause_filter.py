@@ -8,7 +8,7 @@ from longboat.core import reasons
 from longboat.core.clock import SYSTEM
 from longboat.core.job import Park
 from longboat.operate.pauses import paused
-from longboat.worker.link import BrokerLink
+from longboat.worker.broker_link import BrokerLink
 
 LOOK = 1.0
 """Seconds until a pause takes effect, at most."""

@@ -1,4 +1,4 @@
-"""Notebook: what running jobs say of themselves, written to the board a few times a second at most."""
+"""ProgressWriter: stores what running jobs say of themselves: progress and log lines, a few times a second at most."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ KEPT = 86400.0
 """Seconds that progress and lines are kept."""
 WRITE_EVERY = 0.4
 LINES = 1000
-"""Lines kept of an attempt, at most: the first ones."""
+"""Lines kept of one attempt, at most: the first ones."""
 LONGEST = 4000
 """Characters of a line, at most."""
 BACKLOG = 20_000
-"""Lines that wait to be written, at most, of all jobs together: more are dropped while the broker fails."""
+"""Lines of all jobs together that wait to be written, at most: more are dropped while the broker fails."""
 MOST_LINES = 50_000
-"""Lines that one process keeps on the board, at most: the newest."""
+"""Lines that one process keeps stored, at most: the newest."""
 MOST_PROGRESS = 20_000
-"""Jobs whose progress one process keeps there, at most: those that said some last."""
+"""Jobs whose progress one process keeps stored, at most: those that reported some last."""
 
 
 class ProgressWriter:
-    """A chore of the steward's, and the Voice of what runs in this process. Safe to use from any thread."""
+    """A maintenance task, and the job channel of what runs in this process. Safe to use from any thread."""
 
     def __init__(self, kv: KV, progressed: Callable[[Mapping[str, Progress]], None] = lambda _: None) -> None:
         self._kv = kv
@@ -43,9 +43,9 @@ class ProgressWriter:
         self._written: deque[tuple[str, str]] = deque()
         """Job and key of each line that was written, the oldest first."""
         self._shown: dict[str, None] = {}
-        """Jobs whose progress was written, the one that spoke last at the end."""
+        """Jobs whose progress was written, the most recent at the end."""
         self._deaf = False
-        """This broker has no board."""
+        """This broker has no key-value store."""
 
     def progress(self, job_id: str, progress: Progress) -> None:
         with self._lock:
@@ -91,7 +91,7 @@ class ProgressWriter:
         return now + WRITE_EVERY
 
     def _write(self, progress: dict[str, Progress], lines: dict[str, list[tuple[int, LogLine]]]) -> None:
-        """Takes out what is written."""
+        """Takes out of both what is written."""
         if progress:
             self._progressed(progress)
             encode = msgspec.msgpack.encode
@@ -110,7 +110,7 @@ class ProgressWriter:
         self._prune()
 
     def _prune(self) -> None:
-        """Delete what is too much. What an earlier process wrote is forgotten by its age."""
+        """Delete what is too much. What an earlier process wrote is deleted by its age."""
         gone: dict[str, list[Entry]] = {}
         for _ in range(len(self._shown) - MOST_PROGRESS):
             gone.setdefault(PROGRESS, []).append(Entry(next(iter(self._shown)), None))

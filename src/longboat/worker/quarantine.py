@@ -14,9 +14,9 @@ from collections.abc import Sequence
 from time import monotonic
 
 from longboat.executors.contract import Call
+from longboat.worker.broker_link import BrokerLink
 from longboat.worker.executor_set import ExecutorSet
 from longboat.worker.in_flight import InFlight
-from longboat.worker.link import BrokerLink
 from longboat.worker.service import Service
 from longboat.worker.status import Status
 
@@ -76,7 +76,7 @@ class Quarantine(Service):
         self._link.settle((), leases)
         for call in group:
             call.noted = True
-            self._executors.submit([call])
+            self._executors.of(call).submit([call])
         until = monotonic() + STAGGER * max(lease.attempt for lease in leases)
         while suspects and not self.stopping and (rest := until - monotonic()) > 0:
             self.wake.sleep(rest, unless=lambda: not suspects or self.stopping)

@@ -12,9 +12,9 @@ from longboat.contract.kv import Entry
 from longboat.core.clock import SYSTEM
 from longboat.core.memory import resident
 from longboat.observe.history import WORKER_KEPT, WORKERS, WorkerRecord
+from longboat.worker.broker_link import BrokerLink
 from longboat.worker.executor_set import ExecutorSet
 from longboat.worker.in_flight import InFlight
-from longboat.worker.link import BrokerLink
 from longboat.worker.status import Status
 
 EVERY = 2.0

@@ -58,9 +58,9 @@ class Runner:
                 suspects.append(Call(lease, task))
             else:
                 batches.setdefault(task.settings.executor, []).append(Call(lease, task))
-        for calls in batches.values():
+        for name, calls in batches.items():
             self._in_flight.calls.update(dict.fromkeys(calls))
-            self._executors.submit(calls)
+            self._executors.get(name).submit(calls)
         if suspects:
             self._in_flight.calls.update(dict.fromkeys(suspects))
             self._quarantine.add(suspects)
@@ -95,7 +95,7 @@ class Runner:
         if self._quarantine.withdraw(call):
             self._finisher.done(call, Reply(why, failure=Failure(reasons.CANCELLED, "cancelled before it started")))
         else:
-            self._executors.stop(call, why)
+            self._executors.of(call).stop(call, why)
 
     def kill(self, call: Call) -> None:
-        self._executors.kill(call)
+        self._executors.of(call).kill(call)

@@ -11,17 +11,17 @@ from longboat.errors import ConfigError
 LONG_WAIT = 2.0
 """Seconds that the last of the ready jobs would wait at the present rate: more calls for another process."""
 PATIENCE = 2.0
-"""Seconds for which that must be so."""
+"""Seconds for which that must last."""
 IDLE = 15.0
 """Seconds for which fewer processes must suffice before one leaves."""
 SETTLING = 3.0
-"""Seconds after a change in which nothing more is added: new processes take their time to be of use."""
+"""Seconds after a change in which none is added: new processes take a while to be of use."""
 ENOUGH = 0.6
-"""Fewer suffice if they would be busy for less than this part of their time."""
+"""Fewer processes suffice if they would be busy for less than this part of their time."""
 
 
 class Load(msgspec.Struct):
-    """What one worker process says of itself, each second."""
+    """What one worker process reports each second."""
 
     ready: int
     """Jobs ready in the queues it serves."""
@@ -35,7 +35,7 @@ class Load(msgspec.Struct):
 
 
 def heard(text: str) -> Load:
-    """A load as `said` says it."""
+    """A load from what `said` gave."""
     ready, rate, busy = text.split()
     return Load(int(ready), float(rate), float(busy))
 
@@ -51,7 +51,7 @@ class Scaler:
         self._settled = 0.0
 
     def wanted(self, now: float, loads: Collection[Load], running: int) -> int:
-        """The number of processes there should be now; `loads` are those of processes that have said one."""
+        """The number of processes there should be now; `loads` are those of the processes that have reported one."""
         target = min(max(running, self.least), self.most)
         if not loads or now < self._settled:
             return target
@@ -67,7 +67,7 @@ class Scaler:
         return target
 
     def one_less(self, running: int) -> None:
-        """A process was told to leave for good: none takes its place beside the `running` others."""
+        """A process was told to leave for good: no other takes its place beside the `running` ones."""
         self.most -= 1
         self.least = min(self.least, running)
 

@@ -8,8 +8,8 @@ from collections.abc import Callable, Sequence
 
 from longboat.contract.broker import Settlement
 from longboat.errors import BrokerError
+from longboat.worker.broker_link import BrokerLink
 from longboat.worker.in_flight import InFlight
-from longboat.worker.link import BrokerLink
 from longboat.worker.recorder import Recorder
 from longboat.worker.service import Service
 from longboat.worker.status import Status
@@ -42,7 +42,7 @@ class Settler(Service):
             return
         with self._turn:
             try:
-                self._settle_next(self._link.settle_once)
+                self._settle_next(lambda batch: self._link.consumer().settle(batch) is not None)
             except BrokerError:
                 self.wake.ring()
 

@@ -1,8 +1,8 @@
 """Supervisor: the parent of worker processes. It starts them, sees them die, and hands their jobs back at once.
 
 It imports no app and keeps no connection, so that nothing a task does can bring it down. TERM or INT: all finish what runs,
-within the grace; a second one: they hand back and leave. HUP: each worker is replaced by a new one. USR1: all write their
-stacks. Signals reach the workers through a pipe, so that a signal to the whole process group counts once.
+within the grace; a second one: they hand back and exit. HUP: each worker is replaced by a new one. USR1: all write their
+stacks. Signals are passed on to the workers through a pipe, so that a signal to the whole process group counts once.
 """
 
 from __future__ import annotations
@@ -104,7 +104,7 @@ class Supervisor:
         self._signals: list[int] = []
 
     def run(self) -> int:
-        """The exit status: 0, or that of workers that cannot start (EXIT_APP, EXIT_BROKER)."""
+        """Returns the exit status: 0, or that of workers that cannot start (EXIT_APP, EXIT_BROKER)."""
         with self._handling() as wakeup:
             self._selector.register(wakeup, selectors.EVENT_READ)
             self._starts = [0.0] * self._workers
@@ -112,7 +112,7 @@ class Supervisor:
                 notify(WATCHDOG)
                 self._start_due()
                 self._wait(wakeup)
-                self._heed_signals()
+                self._handle_signals()
                 self._reap()
                 self._kill_due()
                 self._scale()
@@ -140,11 +140,9 @@ class Supervisor:
         self._selector.close()
         ours.close()
         for other in self._processes.values():
-            other.channel.close()  # or its workers would not see the supervisor's end
-        for number in HANDLED:
-            signal.signal(number, signal.SIG_DFL)
+            other.channel.close()  # else its worker would not notice the supervisor's end
         for number in (signal.SIGINT, signal.SIGHUP, signal.SIGUSR1):
-            signal.signal(number, signal.SIG_IGN)  # these are for the supervisor, which tells us
+            signal.signal(number, signal.SIG_IGN)  # they are for the supervisor, which tells us
         status = self._main(theirs)
         theirs.send(channel.BYE)
         return status
@@ -187,16 +185,17 @@ class Supervisor:
                 self._hear(key.data)
 
     def _forgive(self, overslept: float) -> None:
-        """Where this process stood still for so many seconds (stopped, a paused container), its workers did too."""
+        """If this process stood still for so many seconds (stopped, a paused container), so did its workers."""
         if overslept > 1.0:
             for process in self._processes.values():
                 process.heard = process.heard and process.heard + overslept
 
-    def _hear(self, process: _Process) -> None:
+    def _hear(self, process: _Process) -> bool:
+        """Whether it has said anything."""
         told = process.channel.poll()
         if told is None:
             self._selector.unregister(process.channel.read)
-            return
+            return False
         process.heard = time.monotonic()
         for word, text in told:
             if word == channel.CONSUMER:
@@ -210,6 +209,7 @@ class Supervisor:
                 process.load = heard(text)
             else:
                 self._hear_of_its_end(process, word, text)
+        return bool(told)
 
     def _hear_of_its_end(self, process: _Process, word: str, text: str) -> None:
         if word == channel.BYE:
@@ -223,7 +223,7 @@ class Supervisor:
             process.failure = text
             self._expect_end(process, self._grace)
 
-    def _heed_signals(self) -> None:
+    def _handle_signals(self) -> None:
         signals, self._signals = self._signals, []
         for number in signals:
             if number in (signal.SIGTERM, signal.SIGINT):
@@ -274,17 +274,17 @@ class Supervisor:
                 self._ended(process, os.waitstatus_to_exitcode(status))
 
     def _hear_last_words(self, process: _Process) -> None:
-        while process.channel.read in self._selector.get_map():
-            before = len(process.consumers)
-            self._hear(process)
-            if len(process.consumers) == before and process.channel.read in self._selector.get_map():
-                self._selector.unregister(process.channel.read)
+        registered = self._selector.get_map()
+        while process.channel.read in registered and self._hear(process):
+            pass
+        if process.channel.read in registered:
+            self._selector.unregister(process.channel.read)
         process.channel.close()
 
     def _ended(self, process: _Process, code: int) -> None:
-        """0 while nothing was asked of it: a burst is over. Otherwise start another one, unless that is no use or wanted.
+        """Start another one, unless that is of no use or nobody wants it: after a burst, for instance.
 
-        The status counts only of one that said it was done: a task can exit with any.
+        The exit status counts only if the process said that it was done: a task can exit with any.
         """
         over = process.done and code == 0 and process.kill_at is None
         if not process.done or code not in (0, EXIT_APP, EXIT_BROKER, EXIT_RECYCLE):
@@ -315,13 +315,7 @@ class Supervisor:
         for consumer in process.consumers:
             failure = Failure(WORKER_DIED, f"its worker process {'was ' if code < 0 else ''}{reason}")
             failure.worker, failure.at = f"pid {process.pid}", time.time()
-            self._evicting.add(_fork(partial(self._be_evictor, process.broker, consumer, failure)))
-
-    def _be_evictor(self, broker: str, consumer: str, failure: Failure) -> int:
-        for number in HANDLED:
-            signal.signal(number, signal.SIG_DFL)
-        self._evict(broker, consumer, failure)
-        return 0
+            self._evicting.add(_fork(partial(self._evict, process.broker, consumer, failure)))
 
     @contextmanager
     def _handling(self) -> Iterator[int]:
@@ -343,8 +337,8 @@ class Supervisor:
         self._signals.append(number)
 
 
-def _fork(work: Callable[[], int]) -> int:
-    """Run `work` in a child process, whose exit status is what it returns; gives the child's pid."""
+def _fork(work: Callable[[], int | None]) -> int:
+    """Run `work` in a child process, which exits with what it returns, or 0. Returns the child's pid."""
     sys.stdout.flush()
     sys.stderr.flush()
     pid = os.fork()
@@ -353,7 +347,9 @@ def _fork(work: Callable[[], int]) -> int:
     code = 1
     try:
         signal.set_wakeup_fd(-1)
-        code = work()
+        for number in HANDLED:
+            signal.signal(number, signal.SIG_DFL)
+        code = work() or 0
     except SystemExit as error:
         code = error.code if isinstance(error.code, int) else 1
     except BaseException:

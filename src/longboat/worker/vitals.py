@@ -5,13 +5,12 @@ from __future__ import annotations
 import threading
 from collections.abc import Mapping
 
-from longboat.contract.broker import Broker
 from longboat.core.clock import SYSTEM
 from longboat.errors import BrokerError
 from longboat.observe import metrics
 from longboat.observe.metrics import Page, Sight, of_worker
+from longboat.worker.broker_link import BrokerLink
 from longboat.worker.executor_set import ExecutorSet
-from longboat.worker.link import BrokerLink
 from longboat.worker.recorder import Recorder
 from longboat.worker.status import Status
 
@@ -35,7 +34,10 @@ class Vitals:
         self._executors = executors
         self._recorder = recorder
         self._enqueued = enqueued
-        self._queues = _Queues(link.broker)
+        self._lock = threading.Lock()
+        self._queues = Page()
+        """What all workers would say the same of, asked of the broker now and then."""
+        self._asked_at = -FRESH
 
     def answer(self, path: str) -> tuple[int, str, str]:
         """Status, content type and text for a path."""
@@ -56,30 +58,20 @@ class Vitals:
     def _metrics(self) -> str:
         slots, used = sum(self._executors.slots().values()), self._executors.used()
         page = of_worker(Sight(self._recorder.totals(), self._enqueued, slots, used, self._link.up))
-        self._queues.add(page)
+        with self._lock:
+            if SYSTEM.monotonic() - self._asked_at >= FRESH:
+                self._queues, self._asked_at = self._ask(), SYSTEM.monotonic()
+            page.include(self._queues)
         return page.text()
+
+    def _ask(self) -> Page:
+        page = Page()
+        try:
+            metrics.add_queues(page, self._link.broker, SYSTEM.now())
+        except BrokerError:  # it is down or cannot tell: then nothing is said of queues
+            return Page()
+        return page
 
 
 def _probed(wrong: str | None) -> tuple[int, str, str]:
     return (200, "text/plain", "ok\n") if wrong is None else (503, "text/plain", f"{wrong}\n")
-
-
-class _Queues:
-    """What all workers would say the same of, asked of the broker now and then."""
-
-    def __init__(self, broker: Broker) -> None:
-        self._broker = broker
-        self._lock = threading.Lock()
-        self._known = Page()
-        self._at = -FRESH
-
-    def add(self, page: Page) -> None:
-        with self._lock:
-            if SYSTEM.monotonic() - self._at >= FRESH:
-                fresh = Page()
-                try:
-                    metrics.add_queues(fresh, self._broker, SYSTEM.now())
-                except BrokerError:  # it is down or cannot tell: then nothing is said of queues
-                    fresh = Page()
-                self._known, self._at = fresh, SYSTEM.monotonic()
-            page.include(self._known)

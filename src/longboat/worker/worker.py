@@ -14,7 +14,8 @@ from types import TracebackType
 from typing import Self
 
 from longboat.contract.broker import Broker
-from longboat.contract.tidy import Tidy
+from longboat.contract.optional import tidy_of
+from longboat.core.memory import resident
 from longboat.errors import BrokerError, WorkerFailed
 from longboat.executors.base import watched
 from longboat.executors.contract import CallEnd, Reply
@@ -24,6 +25,7 @@ from longboat.observe.stream import EventPublisher
 from longboat.operate.scheduler import Scheduler
 from longboat.tasks.depends import Resources
 from longboat.tasks.task import Registry
+from longboat.worker.broker_link import BrokerLink
 from longboat.worker.event_loop import EventLoop
 from longboat.worker.executor_set import ExecutorSet
 from longboat.worker.fetcher import Fetcher
@@ -31,22 +33,19 @@ from longboat.worker.finisher import Finisher
 from longboat.worker.health import Health
 from longboat.worker.in_flight import InFlight
 from longboat.worker.leases import Leases
-from longboat.worker.link import BrokerLink
 from longboat.worker.load import LoadReport
-from longboat.worker.maintenance import MaintenanceLoop, MaintenanceTask
+from longboat.worker.maintenance import BUDGET, MaintenanceLoop, MaintenanceTask
 from longboat.worker.options import WorkerOptions
 from longboat.worker.pause_filter import PauseFilter
 from longboat.worker.progress_writer import ProgressWriter
 from longboat.worker.quarantine import Quarantine
 from longboat.worker.record_writer import WorkerRecordWriter
 from longboat.worker.recorder import Recorder
-from longboat.worker.recycling import Recycling
 from longboat.worker.remote_commands import RemoteCommands
 from longboat.worker.rollup import Rollup
 from longboat.worker.runner import Runner
 from longboat.worker.settler import Settler
 from longboat.worker.status import Status
-from longboat.worker.tidying import Tidying
 from longboat.worker.vitals import Vitals
 from longboat.worker.worker_events import WorkerEvents
 
@@ -78,6 +77,9 @@ class Worker:
         """`address`: the broker's, as it may be shown. `enqueued`: jobs stored from this process, for metrics."""
         self.name = name = options.name or f"{socket.gethostname()}:{os.getpid()}"
         self.status = status = Status(name, options.lease)
+        self.finished = status.finished
+        """Set once there is nothing more to do here: `reason` says why. Whoever started the worker then closes it."""
+        self.finish = status.finish
         self._registry = registry
         self._options = options
         self._address = address
@@ -101,22 +103,34 @@ class Worker:
         self._fetcher = Fetcher(status, self.link, in_flight, runner, self._executors, self._settler)
         # What goes on beside it.
         self._leases = Leases(status, self.link, in_flight, runner, self.events)
-        self._maintenance = MaintenanceLoop(status, [pause_filter, progress_writer, *self._maintenance_tasks(broker)])
+        tasks = {"pauses": pause_filter.run, "progress": progress_writer.run, **self._maintenance_tasks(broker)}
+        self._maintenance = MaintenanceLoop(status, tasks)
         self.health = self._make_health({} if enqueued is None else enqueued)
         """The page about this worker, if the options name a port."""
 
-    def _maintenance_tasks(self, broker: Broker) -> list[MaintenanceTask]:
+    def _maintenance_tasks(self, broker: Broker) -> dict[str, MaintenanceTask]:
         self._record_writer = WorkerRecordWriter(self.status, self.link, self._in_flight, self._executors)
-        return [
-            Recycling(self.status, self._executors, self._options.max_memory),
-            RemoteCommands(broker.kv, self.status, self._fetcher, self._record_writer),
-            Scheduler(broker, self._registry.schedules),
-            self.recorder,
-            self._record_writer,
-            self.events,
-            Rollup(broker.kv),
-            *([Tidying(broker)] if isinstance(broker, Tidy) else []),
-        ]
+        tasks: dict[str, MaintenanceTask] = {
+            "recycling": self._recycle,
+            "commands": RemoteCommands(broker.kv, self.status, self._fetcher, self._record_writer).run,
+            "schedules": Scheduler(broker, self._registry.schedules).run,
+            "history": self.recorder.run,
+            "worker record": self._record_writer.run,
+            "events": self.events.run,
+            "roll-up": Rollup(broker.kv).run,
+        }
+        if (tidy := tidy_of(broker)) is not None:
+            tasks["tidying"] = lambda now: now + tidy.tidy(BUDGET)
+        return tasks
+
+    def _recycle(self, now: float) -> float:
+        """Finish, if an executor is worn or the process has grown too large: it should be replaced."""
+        if self._executors.worn:
+            self.finish("worn")
+        limit = self._options.max_memory
+        if limit is not None and resident() > limit:
+            self.finish("max-memory")
+        return now + 1.0
 
     def _make_health(self, enqueued: Mapping[tuple[str, str], int]) -> Health | None:
         port = self._options.health_port
@@ -127,21 +141,13 @@ class Worker:
         return Health(self.status, self._options.health_host, ports, vitals.answer)
 
     @property
-    def finished(self) -> threading.Event:
-        """Set once there is nothing more to do here: `reason` says why. Whoever started the worker then closes it."""
-        return self.status.finished
-
-    @property
     def reason(self) -> str:
+        """Why this worker has finished."""
         return self.status.reason
-
-    def finish(self, reason: str) -> None:
-        """Say that this worker has nothing more to do; the first reason stays. Returns at once."""
-        self.status.finish(reason)
 
     def report_load(self, tell: Callable[[str], None]) -> None:
         """Tell each second how much there is to do here and how busy this worker is; before it is opened."""
-        self._maintenance.add(LoadReport(self.link, self._in_flight, self._executors, tell))
+        self._maintenance.tasks["load"] = LoadReport(self.link, self._in_flight, self._executors, tell).run
 
     # --- start and stop
 

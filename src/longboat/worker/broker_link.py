@@ -75,10 +75,7 @@ class BrokerLink:
     def settle(self, batch: Sequence[Settlement], started: Sequence[Lease] = ()) -> bool:
         """Settle, however long the broker fails; False once `closing` is set. Settling again is harmless, so a call whose
         answer was lost is simply made again."""
-        return self.attempt(lambda consumer: _settled(consumer, batch, started), otherwise=False)
-
-    def settle_once(self, batch: Sequence[Settlement], started: Sequence[Lease] = ()) -> bool:
-        return _settled(self.consumer(), batch, started)
+        return self.attempt(lambda consumer: consumer.settle(batch, started=started), otherwise=None) is not None
 
     def pause(self, queues: frozenset[str], tasks: frozenset[str]) -> None:
         """Receive no jobs of these queues, nor parked ones of these tasks, until the next call."""
@@ -118,8 +115,3 @@ class BrokerLink:
             since, self._down_since = self._down_since, None
         if since is not None:
             self._bus.emit(BrokerUp(self._name, SYSTEM.monotonic() - since))
-
-
-def _settled(consumer: Consumer, batch: Sequence[Settlement], started: Sequence[Lease]) -> bool:
-    consumer.settle(batch, started=started)
-    return True

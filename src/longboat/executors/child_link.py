@@ -24,15 +24,13 @@ _answers = msgspec.msgpack.Decoder(Answer)
 
 
 class ChildLink:
-    """Belongs to one thread, which nothing here ever blocks for more than a millisecond."""
+    """Belongs to one thread. Nothing here blocks that thread for more than a millisecond."""
 
-    def __init__(
-        self, context: BaseContext, max_jobs: int | None, max_memory: int | None, job_channel: socket.socket | None = None
-    ) -> None:
-        """Start the child. Raises OSError, EOFError and what else multiprocessing may when that fails."""
+    def __init__(self, context: BaseContext, max_memory: int | None, job_channel: socket.socket | None = None) -> None:
+        """Start the child. Raises OSError, EOFError and whatever else multiprocessing raises when that fails."""
         self.sock, theirs = socket.socketpair()
         self.words: Any = RawArray(*WORDS)
-        arguments = (theirs, self.words, max_jobs, max_memory, job_channel)
+        arguments = (theirs, self.words, max_memory, job_channel)
         self.process = context.Process(target=child.main, args=arguments, name="longboat-child", daemon=False)  # type: ignore[attr-defined]
         try:
             self.process.start()
@@ -50,44 +48,44 @@ class ChildLink:
         self.hung_up = False
         """Its end of the socket is closed."""
         self.stuck = False
-        """Some of what `flush` was to send is left."""
+        """`flush` could not send everything."""
         self.fate = ""
-        """Why we killed it, if we did."""
-        self.flights: dict[int, tuple[Call, float]] = {}
-        """The calls it has not answered by seq, in order, each with the seconds it is expected to take."""
+        """Why it was killed from here, if it was."""
+        self.calls: dict[int, tuple[Call, float]] = {}
+        """The calls that it has not answered, by seq and in order, each with the seconds it is expected to take."""
         self.load = 0.0
         self.since = self.born
-        """When the first of the flights began."""
+        """When the first of its calls began."""
         self.asked = 0.0
-        """When the first of the flights was asked to stop."""
+        """When the first of its calls was asked to stop."""
         self.warm: set[Task[..., Any]] = set()
         """The tasks whose functions it has found."""
         self._sent = 0
         self._defined: dict[Task[..., Any], int] = {}
         self._definitions: list[Definition] = []
-        self._orders: list[ChildCall] = []
+        self._unsent: list[ChildCall] = []
         self._input = bytearray()
         self._output = bytearray()
 
     # --- calls
 
     def add(self, call: Call, cost: float) -> None:
-        """Give it this call, at the next `flush`."""
+        """Give it this call; the next `flush` sends it."""
         self._sent += 1
-        self.flights[self._sent] = call, cost
+        self.calls[self._sent] = call, cost
         self.load += cost
-        if len(self.flights) == 1:
+        if len(self.calls) == 1:
             self.begin()
         call.handle = self, self._sent
         job, attempt = call.lease.job, call.lease.attempt
-        self._orders.append(
+        self._unsent.append(
             ChildCall(self._sent, self._index(call.task), job.id, job.queue, attempt, job.payload, job.headers)
         )
 
     def begin(self) -> None:
-        """The first of the flights has become so now."""
+        """The first of its calls has become the first just now."""
         self.since, self.asked = time.monotonic(), 0.0
-        for call, _ in self.flights.values():
+        for call, _ in self.calls.values():
             if call.task in self.warm:
                 call.started = self.since
             return
@@ -95,13 +93,13 @@ class ChildLink:
     def found(self, seq: int) -> None:
         """It has found the function of this call, and begins it."""
         self.since = time.monotonic()
-        call, _ = self.flights[seq]
+        call, _ = self.calls[seq]
         call.started = self.since
         self.warm.add(call.task)
 
     def remove(self, seq: int) -> Call:
-        call, cost = self.flights.pop(seq)
-        self.load = self.load - cost if self.flights else 0.0
+        call, cost = self.calls.pop(seq)
+        self.load = self.load - cost if self.calls else 0.0
         call.handle = None
         return call
 
@@ -110,10 +108,10 @@ class ChildLink:
         self.words[RECALLED] = self._sent
         time.sleep(0.001)  # for both processors to see what the other one has written
         started = self.words[STARTED]
-        return [self.remove(seq) for seq in tuple(self.flights) if seq > started]
+        return [self.remove(seq) for seq in tuple(self.calls) if seq > started]
 
     def running(self, seq: int) -> bool:
-        return seq in self.flights and bool(self.words[STARTED] == seq)
+        return seq in self.calls and bool(self.words[STARTED] == seq)
 
     def stop(self, seq: int) -> None:
         """Have errors.Stopped raised in this call, which has begun, and in no other."""
@@ -143,16 +141,16 @@ class ChildLink:
     # --- bytes
 
     def flush(self) -> None:
-        """Send what there is to send, as far as the socket takes it."""
-        if self._orders:
-            self._output += frame(CallBatch(self._definitions, self._orders))
-            self._definitions, self._orders = [], []
+        """Send what is unsent, as far as the socket takes it."""
+        if self._unsent:
+            self._output += frame(CallBatch(self._definitions, self._unsent))
+            self._definitions, self._unsent = [], []
         if self._output:
             try:
                 del self._output[: self.sock.send(self._output)]
             except BlockingIOError:
                 pass
-            except OSError:  # it is dead, or about to be
+            except OSError:  # it is dead, or about to die
                 self._output.clear()
         self.stuck = bool(self._output)
 
@@ -171,7 +169,7 @@ class ChildLink:
             self.hung_up = True
         try:
             return self._parse()
-        except msgspec.MsgspecError:  # a task has written into what was not its own
+        except msgspec.MsgspecError:  # a task has written to a socket that is not its own
             self.hung_up = True
             return []
 
@@ -191,7 +189,7 @@ class ChildLink:
     def bury(self) -> str:
         """Let go of a child that has died. Returns how it died, for people."""
         status = self.process.exitcode
-        if status == 255:  # perhaps not its own: so multiprocessing tells that the fork server is gone
+        if status == 255:  # perhaps not its own: multiprocessing says so too when the fork server is gone
             self._signal(signal.SIGKILL)
         self.sock.close()
         self.process.close()
