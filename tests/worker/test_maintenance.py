@@ -5,12 +5,14 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
 from longboat import Longboat
 from longboat.brokers.memory import MemoryBroker
 from longboat.contract.broker import Lease
+from longboat.contract.capabilities import Capability
 from longboat.core.clock import SYSTEM
 from longboat.errors import BrokerUnavailable, Unsupported
 from longboat.observe.events import Bus
@@ -128,6 +130,8 @@ def test_pauses_reach_the_consumer_and_jobs_of_a_paused_task_wait() -> None:
 class Housekeeper:
     """A broker with as much to tidy as there is time for."""
 
+    capabilities = frozenset({Capability.TIDY})
+
     def __init__(self) -> None:
         self.budgets: list[float] = []
 
@@ -138,7 +142,8 @@ class Housekeeper:
 
 
 def test_a_broker_with_much_to_tidy_leaves_the_others_their_turns() -> None:
-    broker, other = Housekeeper(), MaintenanceTask()
+    broker: Any = Housekeeper()
+    other = MaintenanceTask()
     maintenance = MaintenanceLoop(Status("w", 15.0), [Tidying(broker), other])
     maintenance.start()
     time.sleep(1.0)
@@ -156,5 +161,6 @@ def test_a_worker_tidies_a_broker_that_can_be_tidied(monkeypatch: pytest.MonkeyP
         return 1.0
 
     monkeypatch.setattr(MemoryBroker, "tidy", tidy, raising=False)
+    monkeypatch.setattr(MemoryBroker, "capabilities", MemoryBroker.capabilities | {Capability.TIDY})
     with Longboat("memory://") as app, app.worker():
         assert called.wait(5)

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from longboat.contract.tidy import Tidy
+from longboat.contract.broker import Broker
+from longboat.contract.optional import tidy_of
 from longboat.worker.maintenance import BUDGET
 
 
 class Tidying:
-    """A maintenance task, for brokers that keep house this way."""
+    """A maintenance task, for brokers that keep house this way. With others it raises Unsupported, and is dropped."""
 
-    def __init__(self, broker: Tidy) -> None:
+    def __init__(self, broker: Broker) -> None:
         self._broker = broker
 
     def run(self, now: float) -> float:
-        return now + self._broker.tidy(BUDGET)
+        return now + tidy_of(self._broker).tidy(BUDGET)

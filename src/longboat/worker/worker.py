@@ -14,7 +14,6 @@ from types import TracebackType
 from typing import Self
 
 from longboat.contract.broker import Broker
-from longboat.contract.tidy import Tidy
 from longboat.errors import BrokerError, WorkerFailed
 from longboat.executors.base import watched
 from longboat.executors.contract import CallEnd, Reply
@@ -115,7 +114,7 @@ class Worker:
             self._record_writer,
             self.events,
             Rollup(broker.kv),
-            *([Tidying(broker)] if isinstance(broker, Tidy) else []),
+            Tidying(broker),
         ]
 
     def _make_health(self, enqueued: Mapping[tuple[str, str], int]) -> Health | None:
