@@ -37,7 +37,7 @@ class KV(Protocol):
     def entries(
         self, namespace: str, *, after: str = "", before: str | None = None, limit: int = 1000
     ) -> list[tuple[str, bytes]]:
-        """Keys and values in the order of keys: the first `limit` of those greater than `after` and smaller than `before`."""
+        """Keys and values in the order of keys: the first `limit` of those above `after` and below `before`."""
         ...
 
     def write(self, namespace: str, entries: Sequence[Entry]) -> None:

@@ -74,14 +74,14 @@ class Migrate(Protocol):
 
 def transactional(broker: Broker) -> Transactional:
     """Raises Unsupported for a broker that is not."""
-    _need(broker, Capability.TRANSACTIONAL)
+    if Capability.TRANSACTIONAL not in broker.capabilities:
+        raise unsupported(Capability.TRANSACTIONAL, type(broker).__name__)
     return cast(Transactional, broker)
 
 
-def tidy_of(broker: Broker) -> Tidy:
-    """Raises Unsupported for a broker that needs no housekeeping, or does it by itself."""
-    _need(broker, Capability.TIDY)
-    return cast(Tidy, broker)
+def tidy_of(broker: Broker) -> Tidy | None:
+    """None: the broker needs no housekeeping, or does it by itself."""
+    return cast(Tidy, broker) if Capability.TIDY in broker.capabilities else None
 
 
 def diagnosis(broker: Broker) -> Report | None:
@@ -92,8 +92,3 @@ def diagnosis(broker: Broker) -> Report | None:
 def migrations(broker: Broker) -> Migrations | None:
     """None: there is nothing to migrate."""
     return cast(Migrate, broker).migrations if Capability.MIGRATE in broker.capabilities else None
-
-
-def _need(broker: Broker, capability: Capability) -> None:
-    if capability not in broker.capabilities:
-        raise unsupported(capability, type(broker).__name__)

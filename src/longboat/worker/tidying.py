@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from longboat.contract.broker import Broker
+from longboat.contract.capabilities import Capability, unsupported
 from longboat.contract.optional import tidy_of
 from longboat.worker.maintenance import BUDGET
 
@@ -14,4 +15,7 @@ class Tidying:
         self._broker = broker
 
     def run(self, now: float) -> float:
-        return now + tidy_of(self._broker).tidy(BUDGET)
+        broker = tidy_of(self._broker)
+        if broker is None:
+            raise unsupported(Capability.TIDY, type(self._broker).__name__)
+        return now + broker.tidy(BUDGET)
