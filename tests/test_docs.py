@@ -1,11 +1,11 @@
 """Every example in the documentation runs as it stands there.
 
 Of each page, in order and in one temporary directory: a ```python block runs in a fresh process (one that begins with a
-file's name in a comment, such as `# tasks.py`, is written to that file first, for what follows); in a ```console block the
-lines after `$ ` are run by the shell, and where the block shows output the real one must match it (`…` stands for
-anything). A command that ends in `&` runs in the background to the page's end. A Redis server at localhost:6379 is one of
-the page's own; where none can be started, the page is run up to there. What cannot be run says why, right above it:
-`<!-- not run: reason -->`.
+file's name in a comment, such as `# tasks.py`, is written to that file first, for what follows; so is a ```toml block); in a
+```console block the lines after `$ ` are run by the shell, and where the block shows output the real one must match it (`…`
+stands for anything). A command that ends in `&` runs in the background to the page's end, and `pip install` installs for the
+page alone. A Redis server at localhost:6379 is one of the page's own; where none can be started, the page is run up to
+there. What cannot be run says why, right above it: `<!-- not run: reason -->`.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
 FENCE = re.compile(
-    r"(?:<!-- not run:(?P<reason>[^>]*)-->\s*\n)?^```(?P<kind>python|console)\n(?P<body>.*?)^```$", re.M | re.S
+    r"(?:<!-- not run:(?P<reason>[^>]*)-->\s*\n)?^```(?P<kind>python|console|toml)\n(?P<body>.*?)^```$", re.M | re.S
 )
-FILE_NAME = re.compile(r"# (?P<name>[\w/]+\.py)\n")
+FILE_NAME = re.compile(r"# (?P<name>[\w/]+\.(py|toml))\n")
 REDIS = "localhost:6379"
 LIMIT = 60.0
 """Seconds for one block or command."""
@@ -84,13 +84,16 @@ class Page:
         self._redis: RedisServer | None = None
         path = os.pathsep.join([sysconfig.get_path("scripts"), os.environ.get("PATH", os.defpath)])
         kept = {name: value for name, value in os.environ.items() if not name.startswith("LONGBOAT_")}
-        self._environment = {**kept, "PATH": path, "PYTHONWARNINGS": "error", "NO_COLOR": "1"}
+        self._installed = folder / "installed"
+        self._environment = {**kept, "PATH": path, "PYTHONPATH": str(self._installed), "NO_COLOR": "1"}
 
     def run(self, block: Block) -> None:
         if REDIS in block.body:
             block = block._replace(body=block.body.replace(REDIS, self._redis_place(block)))
-        if block.kind == "python":
-            self._python(block)
+        if block.kind == "toml":
+            self._written(block)
+        elif block.kind == "python":
+            self._check(f"{sys.executable} {self._written(block)}", "")
         else:
             for command in commands(block.body):
                 self._shell(command)
@@ -102,12 +105,13 @@ class Page:
             self._redis = RedisServer(self._folder / "redis", appendonly=True).start()
         return f"{HOST}:{self._redis.port}"
 
-    def _python(self, block: Block) -> None:
+    def _written(self, block: Block) -> str:
+        """The name of the file that it is in now."""
         named = FILE_NAME.match(block.body)
-        name = named["name"] if named else f"block_{block.line}.py"
+        name = named["name"] if named else f"block_{block.line}.{block.kind}"
         (self._folder / name).parent.mkdir(parents=True, exist_ok=True)
         (self._folder / name).write_text(block.body)
-        self._check(f"{sys.executable} {name}", "")
+        return name
 
     def _shell(self, command: Command) -> None:
         if not command.line.endswith("&"):
@@ -118,7 +122,7 @@ class Page:
             started = subprocess.Popen(
                 ["bash", "-c", command.line.removesuffix("&")],
                 cwd=self._folder,
-                env=self._environment,
+                env=self._environment | {"PYTHONWARNINGS": "error"},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -127,10 +131,11 @@ class Page:
         self._background.append(started)
 
     def _check(self, line: str, shown: str) -> None:
+        pip = f"{sys.executable} -m pip install --no-deps --target {self._installed} "
         done = subprocess.run(
-            ["bash", "-c", line],
+            ["bash", "-c", line.replace("pip install ", pip)],
             cwd=self._folder,
-            env=self._environment,
+            env=self._environment | ({} if line.startswith("pip ") else {"PYTHONWARNINGS": "error"}),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -185,7 +190,7 @@ def test_what_is_not_run_says_why(path: Path) -> None:
     assert [block.line for block in blocks(text) if block.reason is not None and not block.reason.strip()] == []
     fences = re.findall(r"^ *```(\w*)", text, re.M)[::2]
     assert len(fences) * 2 == len(re.findall(r"^ *```", text, re.M)), "a block is not closed"
-    assert sum(kind in ("python", "console") for kind in fences) == len(blocks(text)), (
+    assert sum(kind in ("python", "console", "toml") for kind in fences) == len(blocks(text)), (
         "an example that this test cannot read"
     )
     known = {"python", "console", "mermaid", "text", "toml", "ini"}

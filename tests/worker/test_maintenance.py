@@ -132,6 +132,8 @@ def test_pauses_reach_the_consumer_and_jobs_of_a_paused_task_wait() -> None:
 class Housekeeper:
     """A broker with as much to tidy as there is time for."""
 
+    capabilities = frozenset({Capability.TIDY})
+
     def __init__(self) -> None:
         self.budgets: list[float] = []
 

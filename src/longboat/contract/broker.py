@@ -1,35 +1,41 @@
 """The contracts a broker keeps: prose and types. `longboat.testing.conformance` holds each promise as a test.
 
-A broker keeps jobs safe and hands them out. All calls block; all are safe to make from several threads, except that
-one consumer's `receive` belongs to one thread at a time (others may settle, extend and wake it meanwhile).
-Every call answers or raises `BrokerUnavailable` within the broker's time limit (2 s unless its URL says otherwise).
+A broker keeps jobs safe and hands them out. Five verbs are required: put, receive, settle, extend, close (simple.py
+makes a broker of them). Everything else is a capability: a broker declares those it has, and a call that needs
+another one raises Unsupported (capabilities.py). The promises below are those of a broker with every capability.
 
-Time. Durations travel and the broker's clock decides: a worker's or caller's clock never matters.
+All calls block. All may be made from several threads, but a consumer's `receive` belongs to one thread at a time;
+others may settle, extend and wake the consumer meanwhile. Every call answers, or raises BrokerUnavailable, within the
+broker's time limit (2 s unless its URL says otherwise).
 
-Order. Within a queue: higher priority first, then oldest (by when the job was put; a job that comes back keeps its
-place). Between queues: those named first are asked first; a consumer that names none gets every queue, in turn.
+Time. Durations travel, and the broker's clock decides. The clocks of callers and workers never matter.
 
-Attempts. A lease carries the number its attempt has if it starts. Settling with Done, Retry or Dead charges the attempt;
-Release and Park do not. When a worker dies, only the leases it had noted as started are charged, with a Failure of
-type "longboat.WorkerDied" that names the worker; all that it held come back with `returns` one higher. The worker
-notes starts with `settle(…, started=…)`: lazily as a rule, but before it runs a lease whose `returns` is not 0, and of
-these it starts few together, and at last one by one: so a job that kills its worker is found out, and no neighbour dies.
+Order. Within a queue, higher priority comes first, then the oldest. A job's age counts from its put, so a job that
+comes back keeps its place. Between queues, those named first are asked first. A consumer that names none gets every
+queue in turn.
 
-Waiting for others. A job put `after` parents (job.ties) waits until each of them has succeeded; its delay counts from
-then, its expiry from its put. It is told their results with its lease, in the order of `after`, however long ago they
-succeeded and whatever their `keep`. Parents are known at the put or stand before it in the batch. When a parent dies or is
-cancelled the job waits on: the parent may be revived.
+Attempts. A lease carries the number that its attempt has if it starts. Done, Retry and Dead count as an attempt;
+Release and Park do not. When a worker dies, all that it held comes back with `worker_deaths` one higher. Of these,
+only the leases noted as started count as an attempt, with a Failure of type "longboat.WorkerDied" that names the
+worker. Workers note starts with `settle(…, started=…)`, lazily as a rule. Before a worker runs a lease whose
+`worker_deaths` is not 0, it notes the start, and it starts only a few of these together, at last one by one. So a job
+that kills its worker is found out, and no neighbour dies.
 
-Limits. A job with gates (job.ties) is leased only while all of them are open, by its own numbers. Leases of all jobs with
-the key count, until they are settled, lost or handed back. One that is shut out waits, in the order of its queue, holds
-up no job of another key, and comes back to its queue as soon as there is room (100 ms after a lease's end or a time, 2 s
-after a job that stood for the room left without having been leased).
+Dependencies. A job put `after` parents (job.constraints) waits until each of them has succeeded. Its delay counts
+from then, its expiry from its put. Its lease brings the parents' results in the order of `after`, however long ago
+they succeeded and whatever their `keep`. Parents are known at the put, or stand before the job in the batch. When a
+parent dies or is cancelled the job goes on waiting, because the parent may be retried.
 
-Turns. Ready jobs of one queue and priority that have a turn key alternate: however many of one key wait, a job of another
-key put after them is received after at most two jobs of each key. Those without a key go by age.
+Limits. A job with limits (job.constraints) is leased only while each of them has room, by the job's own numbers. All
+leases of jobs with the limit's key count until they are settled, lost or handed back. A blocked job waits in the
+order of its queue and holds up no job of another key. It comes back to its queue as soon as there is room: within 100
+ms of a lease's end or of a time, and within 2 s when a job that was given the room left without being leased.
 
-Bad input. A stored message that cannot be decoded becomes dead with its raw bytes as payload and a Failure of type
-"longboat.Undecodable"; its neighbours are received as if it were not there.
+Fairness. Ready jobs of one queue and priority that have fairness keys alternate: however many of one key wait, a job
+of another key put after them is received after at most two jobs of each key. Jobs without a key go by age.
+
+Bad input. A stored message that cannot be decoded becomes a dead job with its raw bytes as payload and a Failure of
+type "longboat.Undecodable". Its neighbours are received as if it were not there.
 """
 
 from __future__ import annotations
@@ -47,10 +53,10 @@ from longboat.contract.transfer import Transfer
 from longboat.core.job import Failure, Job, Outcome
 
 Token = tuple[str, int]
-"""Names one put: (client, number). A client's numbers grow; a put whose number is not above the last one stored is known."""
+"""Names one put: (client, number). A client's numbers grow. A put whose number is not above the last one stored is known."""
 
 FORGOTTEN_AFTER = 86400.0
-"""Seconds that a put's token and an id chosen by a caller are remembered after the put or the job's end, at least."""
+"""Seconds that a put's token, and an id chosen by a caller, are remembered: after the put, or the job's end, at least."""
 
 ENDED_KEPT = 100_000
 """Ended jobs kept per queue and kind (succeeded and cancelled; dead), the newest; older ones are pruned."""
@@ -64,15 +70,15 @@ class Lease(msgspec.Struct, eq=False, gc=False):
 
     job: Job
     attempt: int
-    """The number of the attempt that this lease allows, from 1."""
+    """The number of the attempt that this lease allows, counted from 1."""
     token: int
     """The fence: a lease settles only while the broker still knows this token for the job."""
     worker_deaths: int = 0
-    """How often a worker died while it held this job, since an attempt of it last ended."""
+    """How often a worker died while it held this job, since one of its attempts last ended."""
     failures: int = 0
     """How many failed attempts are recorded with the job."""
     inputs: Sequence[bytes] = ()
-    """The results of the jobs it came after, in that order."""
+    """The results of the jobs that it came after, in that order."""
 
 
 class Settlement(msgspec.Struct, eq=False, gc=False):
@@ -86,9 +92,9 @@ class Pulse(msgspec.Struct):
     """The answer to a heartbeat."""
 
     alive: bool
-    """False: this consumer's leases are lost, all of them, and it is over: make another."""
+    """False: this consumer has lost all its leases and is over. Make another."""
     cancelled: Sequence[str] = ()
-    """Ids of leased jobs whose cancellation was asked for; told at every heartbeat until they are settled."""
+    """Ids of leased jobs that are to be cancelled. They are told at every heartbeat until they are settled."""
 
 
 class Consumer(Protocol):
@@ -100,19 +106,18 @@ class Consumer(Protocol):
     def receive(self, n: int, *, wait: float) -> list[Lease]:
         """Lease up to `n` jobs that are ready, in order; never one before its time, nor one that has expired.
 
-        Returns at once when there is at least one; else waits up to `wait` seconds without polling the CPU, and
-        returns within 5 ms of a put (100 ms of a delay's end). May return [] early: after `wake`, or when `extend`
-        should be called soon because a cancellation was asked for. Claiming is atomic: whatever dies, each job is
-        either still waiting or leased. Parked jobs of the consumer's `tasks` are received too.
-        A lost or closed consumer receives [].
+        Returns at once if there is at least one. Else it waits up to `wait` seconds without polling, and returns within
+        5 ms of a put, or 100 ms of a delay's end. It may return [] early: after `wake`, or because a job is to be cancelled
+        and `extend` should be called soon. Claiming is atomic: whatever dies, each job is either waiting or leased. Parked
+        jobs of the consumer's `tasks` are received too. A lost or closed consumer receives [].
         """
         ...
 
     def settle(self, settlements: Sequence[Settlement], *, started: Sequence[Lease] = ()) -> list[Lease]:
-        """Record outcomes of any mixture, and which leases have started, in one round trip and one transaction.
+        """Record any mixture of outcomes, and which leases have started, in one round trip and one transaction.
 
-        Returns the leases (of both) that are no longer this consumer's: lost, settled before, or cancelled from under it;
-        nothing was changed for them. Settling the same again is therefore harmless.
+        Returns the leases, of both, that are no longer this consumer's: lost, or settled before. Nothing was changed for
+        them, so settling the same again is harmless.
         """
         ...
 
@@ -124,15 +129,15 @@ class Consumer(Protocol):
         ...
 
     def pause(self, queues: Collection[str], tasks: Collection[str]) -> None:
-        """From now on `receive` gives no jobs of these queues, nor parked ones of these tasks; until it is said anew."""
+        """Until it is called again, `receive` gives no jobs of these queues and no parked jobs of these tasks."""
         ...
 
     def wake(self) -> None:
-        """Make a `receive` that waits (or the next one) return promptly. May be called from any thread, at any time."""
+        """Make the `receive` that waits, or the next one, return promptly."""
         ...
 
     def close(self) -> None:
-        """End this consumer; leases it still holds come back uncharged, `returns` unchanged. Idempotent."""
+        """End this consumer. Leases it still holds come back; no attempt and no worker's death is counted. Idempotent."""
         ...
 
 
@@ -157,29 +162,30 @@ class Broker(Protocol):
     def transfer(self) -> Transfer: ...
 
     def put(self, jobs: Sequence[Job], *, token: Token | None = None) -> list[str]:
-        """Store jobs, durably on return, in one round trip and all or nothing; returns the ids that were new, in order.
+        """Store jobs, all or none, in one round trip and durably on return. Returns the ids that were new, in order.
 
-        An id known already (in any state, ended ones and FORGOTTEN_AFTER included) has no effect. A put tried again
-        with the same `token` makes no second job whatever became of the first, and returns all its ids.
-        Raises BrokerUnavailable or BrokerFull; then trying again with the same token is safe. Raises UnknownParent for
-        a job `after` one that is neither kept here nor stands before it in the batch.
+        A job whose id is known has no effect, whatever the state of the known one, also after its end (FORGOTTEN_AFTER).
+        Retrying a put with the same `token` is safe: it makes no second job, whatever became of the first, and returns all
+        the ids. Raises BrokerUnavailable or BrokerFull; then retry it with the same token. Raises UnknownParent for a job
+        `after` one that is neither kept here nor stands before it in the batch.
         """
         ...
 
     def consumer(self, queues: Sequence[str], *, lease: float, tasks: Collection[str] = (), name: str = "") -> Consumer:
-        """A new consumer of these queues (none: every queue), whose jobs come back `lease` seconds after its last heartbeat.
+        """A new consumer of these queues; none: of every queue. Its jobs come back `lease` seconds after its last heartbeat.
 
-        `tasks` names the tasks it knows: parked jobs of these are handed to it. `name` is shown to people as the worker.
+        `tasks` names the tasks it knows: it is handed parked jobs of these. `name` is shown to people as the worker.
         """
         ...
 
     def evict(self, consumer: str, failure: Failure) -> int:
         """The consumer with this id is known to be dead: its jobs come back now. Returns how many.
 
-        Started ones are charged, with `failure` (its `attempt` is filled in); idempotent; an unknown id is 0.
+        For those that had started an attempt is counted, with `failure`, whose `attempt` is filled in. Idempotent; 0 for an
+        unknown id.
         """
         ...
 
     def close(self) -> None:
-        """Let go of connections and threads. Consumers must be closed first. Idempotent."""
+        """Let go of connections and threads. Close consumers first. Idempotent."""
         ...

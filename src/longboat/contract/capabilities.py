@@ -82,7 +82,7 @@ _KEPT_BY: Mapping[Capability, Iterable[str]] = {
 
 
 def keepers(capability: Capability) -> str:
-    """The brokers of Longboat that can do it, for a message."""
+    """Brokers that can do it, for a message: of those that keep the whole contract and outlive a process."""
     return ", ".join(_KEPT_BY.get(capability, _WHOLE))
 
 

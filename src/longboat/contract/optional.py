@@ -79,6 +79,11 @@ def transactional(broker: Broker) -> Transactional:
     return cast(Transactional, broker)
 
 
+def tidy_of(broker: Broker) -> Tidy | None:
+    """None: the broker needs no housekeeping, or does it by itself."""
+    return cast(Tidy, broker) if Capability.TIDY in broker.capabilities else None
+
+
 def diagnosis(broker: Broker) -> Report | None:
     """None: the broker cannot examine its store."""
     return cast(Diagnose, broker).diagnose() if Capability.DIAGNOSE in broker.capabilities else None
@@ -87,8 +92,3 @@ def diagnosis(broker: Broker) -> Report | None:
 def migrations(broker: Broker) -> Migrations | None:
     """None: there is nothing to migrate."""
     return cast(Migrate, broker).migrations if Capability.MIGRATE in broker.capabilities else None
-
-
-def tidy_of(broker: Broker) -> Tidy | None:
-    """None: the broker needs no housekeeping."""
-    return cast(Tidy, broker) if Capability.TIDY in broker.capabilities else None

@@ -12,22 +12,22 @@ class Listener(Protocol):
     """Waits for any number of results over one connection. One thread waits; others may watch, forget and wake."""
 
     def watch(self, ids: Sequence[str]) -> None:
-        """Wait for these ids too; those that have ended already are given by the next `wait`."""
+        """Wait for these ids too. The next `wait` gives those that have ended already."""
         ...
 
     def forget(self, ids: Sequence[str]) -> None:
-        """Wait for these no longer."""
+        """Stop waiting for these."""
         ...
 
     def wait(self, timeout: float) -> list[Result]:
-        """Results of watched ids, each given once and then no longer watched.
+        """Results of watched ids. Each is given once, and its id is then no longer watched.
 
-        Returns as soon as there is one, [] after `timeout` seconds or a `wake`. A result is told within 5 ms of its settle.
+        Returns as soon as there is one, within 5 ms of its settle; [] after `timeout` seconds or a `wake`.
         """
         ...
 
     def wake(self) -> None:
-        """Make a `wait` that waits (or the next one) return promptly."""
+        """Make the `wait` that waits, or the next one, return promptly."""
         ...
 
     def close(self) -> None: ...
@@ -37,7 +37,7 @@ class ResultStore(Protocol):
     """Keeps how jobs ended, for each job's `keep` seconds."""
 
     def get(self, ids: Sequence[str]) -> list[Result | None]:
-        """The results, in the order asked; None where the job has not ended, is unknown or forgotten."""
+        """The results, in the order asked; None for a job that has not ended, is unknown, or is forgotten."""
         ...
 
     def listen(self) -> Listener: ...

@@ -134,8 +134,10 @@ class SimpleBroker:
     def consumer(
         self, queues: Sequence[str], *, lease: float, tasks: Collection[str] = (), name: str = ""
     ) -> SimpleConsumer:
-        if not queues:
-            self._need(Capability.EVERY_QUEUE)
+        if not queues and Capability.EVERY_QUEUE not in self.capabilities:
+            raise unsupported(
+                Capability.EVERY_QUEUE, self.driver.name, instead="Name them: longboat worker --queues default"
+            )
         return SimpleConsumer(self, Hold(new_id(), list(dict.fromkeys(queues)), frozenset(tasks), lease, name))
 
     def evict(self, consumer: str, failure: Failure) -> int:

@@ -6,6 +6,9 @@ import logging
 import math
 from collections.abc import Callable, Mapping
 
+from longboat.contract.broker import Broker
+from longboat.contract.capabilities import Capability, unsupported
+from longboat.contract.optional import tidy_of
 from longboat.core.clock import SYSTEM
 from longboat.errors import BrokerError, Unsupported
 from longboat.worker.service import Service
@@ -21,6 +24,18 @@ BUDGET = 0.1
 
 MaintenanceTask = Callable[[float], float]
 """Does what is due at this wall-clock time, and returns when it wants to be called again. May raise BrokerError."""
+
+
+def tidying(broker: Broker) -> MaintenanceTask:
+    """The broker's housekeeping. Raises Unsupported for one that does it by itself; asked late, as a server may have to tell."""
+
+    def run(now: float) -> float:
+        tidy = tidy_of(broker)
+        if tidy is None:
+            raise unsupported(Capability.TIDY, type(broker).__name__)
+        return now + tidy.tidy(BUDGET)
+
+    return run
 
 
 class MaintenanceLoop(Service):

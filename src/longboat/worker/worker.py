@@ -14,7 +14,6 @@ from types import TracebackType
 from typing import Self
 
 from longboat.contract.broker import Broker
-from longboat.contract.optional import tidy_of
 from longboat.core.memory import resident
 from longboat.errors import BrokerError, WorkerFailed
 from longboat.executors.base import watched
@@ -34,7 +33,7 @@ from longboat.worker.health import Health
 from longboat.worker.in_flight import InFlight
 from longboat.worker.leases import Leases
 from longboat.worker.load import LoadReport
-from longboat.worker.maintenance import BUDGET, MaintenanceLoop, MaintenanceTask
+from longboat.worker.maintenance import MaintenanceLoop, MaintenanceTask, tidying
 from longboat.worker.options import WorkerOptions
 from longboat.worker.pause_filter import PauseFilter
 from longboat.worker.progress_writer import ProgressWriter
@@ -110,7 +109,7 @@ class Worker:
 
     def _maintenance_tasks(self, broker: Broker) -> dict[str, MaintenanceTask]:
         self._record_writer = WorkerRecordWriter(self.status, self.link, self._in_flight, self._executors)
-        tasks: dict[str, MaintenanceTask] = {
+        return {
             "recycling": self._recycle,
             "commands": RemoteCommands(broker.kv, self.status, self._fetcher, self._record_writer).run,
             "schedules": Scheduler(broker, self._registry.schedules).run,
@@ -118,10 +117,8 @@ class Worker:
             "worker record": self._record_writer.run,
             "events": self.events.run,
             "roll-up": Rollup(broker.kv).run,
+            "tidying": tidying(broker),
         }
-        if (tidy := tidy_of(broker)) is not None:
-            tasks["tidying"] = lambda now: now + tidy.tidy(BUDGET)
-        return tasks
 
     def _recycle(self, now: float) -> float:
         """Finish, if an executor is worn or the process has grown too large: it should be replaced."""
