@@ -14,7 +14,7 @@ from longboat.core.clock import Duration
 from longboat.core.urls import shown
 from longboat.errors import ConfigError
 from longboat.observe.events import Bus
-from longboat.observe.stream import Listening
+from longboat.observe.stream import EventStream
 from longboat.operate import scheduler
 from longboat.tasks.define import TaskOptions, define
 from longboat.tasks.depends import Provider
@@ -195,12 +195,12 @@ class Longboat:
     def broker(self) -> Broker:
         return self.client.broker
 
-    def events(self) -> Listening:
+    def events(self) -> EventStream:
         """What happens from now on in all processes: `for event in app.events():` or `async for`. See `longboat.events`.
 
         Close it when you have heard enough, or use it in a `with`: processes publish events only while somebody listens.
         """
-        return Listening(self.broker.kv)
+        return EventStream(self.broker.kv)
 
     def close(self) -> None:
         """Close the connection; the next use opens another. Leave workers inside this program first.

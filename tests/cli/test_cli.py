@@ -141,7 +141,7 @@ def test_a_variable_stands_for_an_option(shell: Shell) -> None:
     shell.fails("dead", "list", status=2, env={"LONGBOAT_DEAD_LIST_LIMIT": "none"})
     shell.run("enqueue", "tasks.add", "1", "2")
     text = shell.run("worker", env={"LONGBOAT_WORKER_BURST": "1", "LONGBOAT_WORKER_QUEUES": "high,default"}).err
-    assert "takes high, default of" in text
+    assert "serves high, default of" in text
 
 
 READING = [["queues"], ["jobs"], ["jobs", "show", "x"], ["dead", "list"], ["dead", "show", "x"], ["result", "x"]]

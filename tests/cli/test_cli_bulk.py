@@ -93,7 +93,7 @@ def test_pages_of_a_query_are_the_whole(stocked: Shell) -> None:
     rest = lines(stocked, "jobs", "queue:mail", "--limit", "3", "--after", first[-1]["after"])
     assert sorted(job["id"] for job in first[:-1] + rest) == ["a1", "a2", "b1", "b2"]
     said = stocked.run("jobs", "queue:mail", "--limit", "3").err
-    assert said == f"the first 3; there may be more: the same with --after '{first[-1]['after']}'\n"
+    assert said == f"these are the first 3; to see more, repeat it with --after '{first[-1]['after']}'\n"
     assert "not where this search ended" in stocked.fails("jobs", "state:ready", "--after", "dead:", status=3).err
 
 
@@ -146,7 +146,7 @@ def said(worker: subprocess.Popen[str], text: str) -> None:
 
 def test_workers_are_found_by_a_query(shell: Shell) -> None:
     with shell.start("worker", "--queues", "mail,slow") as worker:
-        said(worker, "takes mail, slow")
+        said(worker, "serves mail, slow")
         end = time.monotonic() + 20
         while not (found := lines(shell, "workers")):
             assert time.monotonic() < end, "the worker does not show itself"
@@ -214,12 +214,12 @@ def test_jobs_of_a_flow_are_left_and_told(shell: Shell) -> None:
         add.enqueue(1, 2)
     done = shell.run("jobs", "move", "queue:flow", "--to-queue", "other", "--yes")
     assert done.out == "moved 1 job to queue other\n"
-    assert done.err == "2 jobs left: changed meanwhile, or part of a flow\n"
+    assert done.err == "2 jobs skipped: changed in the meantime, or part of a flow\n"
 
 
 def test_dead_jobs_by_ids_and_by_a_query(shell: Shell) -> None:
     done = shell.run("dead", "purge", "b1", "nobody", "--yes", status=1)
-    assert (done.out, done.err) == ("deleted 1 job\n", "1 of the 2 ids: no dead job\n")
+    assert (done.out, done.err) == ("deleted 1 job\n", "1 of the 2 ids: no such dead job\n")
     assert shell.run("dead", "retry", "error:timeout", "--yes").out == "retried 1 dead job\n"
     assert shell.run("dead", "purge", "error:timeout", "--yes").out == "no such jobs\n"
     document = json.loads(shell.run("dead", "purge", "--all", "--yes", "--json").out)
@@ -288,7 +288,7 @@ def test_ctrl_c_ends_it_between_two_calls_and_says_how_far_it_came(shell: Shell)
     with Longboat(shell.url) as app:
         app.named("tasks.add").using(queue="many").enqueue_many([(1, n) for n in range(2000)])
     with closing(Terminal(shell, "jobs", "cancel", "queue:many")) as terminal:
-        terminal.wait_for("This will cancel 2,000 unfinished jobs. Go on? [y/N]:")
+        terminal.wait_for("This will cancel 2,000 unfinished jobs. Continue? [y/N]:")
         with nobody_writes(shell):
             terminal.answer("y")
             terminal.wait_for("Cancelled")
@@ -315,7 +315,7 @@ def test_progress_is_drawn_on_a_terminal(shell: Shell, rich: bool) -> None:
 
 def test_a_no_changes_nothing(shell: Shell) -> None:
     text, status = shell.on_terminal("jobs", "discard", "state:dead", answer="n")
-    assert "This will delete 3 jobs (3 dead). Go on? [y/N]: n\n" in text
+    assert "This will delete 3 jobs (3 dead). Continue? [y/N]: n\n" in text
     assert "Error: nothing was changed\n" in text
     assert status == 1
     assert sum(counts(shell).values()) == 6

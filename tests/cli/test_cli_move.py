@@ -66,10 +66,10 @@ def test_a_dry_run_and_a_question_change_nothing(shell: Shell) -> None:
     assert said.startswith("would move 4 jobs (1 scheduled, 2 ready, 1 dead) to sqlite:///")
     assert said.endswith("new.db; nothing was changed\n")
     document = json.loads(shell.run("move", OLD, NEW, "--dry-run", "--json").out)
-    assert document == {"would_move": 4, "scheduled": 1, "ready": 2, "dead": 1, "on_their_way": 0}
+    assert document == {"would_move": 4, "scheduled": 1, "ready": 2, "dead": 1, "in_transfer": 0}
     assert "no terminal to ask on" in shell.fails("move", OLD, NEW, status=2).err
     shown, status = shell.on_terminal("move", OLD, NEW, answer="n")
-    assert (status, "Go on? [y/N]" in shown) == (1, True)
+    assert (status, "Continue? [y/N]" in shown) == (1, True)
     assert len(states(shell, OLD)) == 5
     shown, status = shell.on_terminal("move", OLD, NEW, answer="y")
     assert (status, "moved 4 jobs" in shown, "Moved" in shown) == (0, True, True)
@@ -79,15 +79,15 @@ def test_json(shell: Shell) -> None:
     shell.run("enqueue", "tasks.add", "0", "0", "--id", "now", env={"LONGBOAT_URL": NEW})
     done = shell.run("move", OLD, NEW, "--yes", "--json")
     assert json.loads(done.out) == {"moved": 3, "resumed": 0, "known": 1, "late": 0, "left": {}}
-    assert "1 job had ids that the destination knew" in done.err
+    assert "1 job had ids that the destination already knew" in done.err
 
 
 def test_what_a_killed_move_has_packed_is_told_and_finished(shell: Shell) -> None:
     with closing(SqliteBroker(shell.folder / "longboat.db")) as broker:
         broker.transfer.export_jobs(f"{new_id()} sqlite:///{shell.folder}/new.db", ["now", "boom"])
-    assert "2 on their way" in shell.run("move", OLD, NEW, "--dry-run").out
+    assert "2 in transfer" in shell.run("move", OLD, NEW, "--dry-run").out
     elsewhere = shell.run("move", OLD, "sqlite:///third.db", "--queue", "slow", "--yes").err
-    assert f"2 jobs of the source are on their way to sqlite:///{shell.folder}/new.db" in elsewhere
+    assert f"2 jobs of the source are in transfer to sqlite:///{shell.folder}/new.db" in elsewhere
     document: dict[str, Any] = json.loads(shell.run("move", OLD, NEW, "--yes", "--json").out)
     assert (document["moved"], document["resumed"]) == (3, 2)
     assert states(shell, NEW) == {"now": "ready", "boom": "dead", "later": "scheduled"}

@@ -59,7 +59,7 @@ def records(broker: SqliteBroker, count: int) -> list[WorkerRecord]:
 def test_quiet_and_resume(shell: Shell, broker: SqliteBroker) -> None:
     with started(shell):
         (record,) = records(broker, 1)
-        assert shell.run("workers", "quiet", record.name).out == f"{record.name}  takes no more jobs\n"
+        assert shell.run("workers", "quiet", record.name).out == f"{record.name}  quiet, takes no more jobs\n"
         until(lambda: records(broker, 1)[0].state == "quiet")
         assert json.loads(shell.run("workers", "--json").out)["state"] == "quiet"
         job_id = shell.run("enqueue", "tasks.add", "1", "2").out.strip()
@@ -67,7 +67,7 @@ def test_quiet_and_resume(shell: Shell, broker: SqliteBroker) -> None:
         (view,) = broker.inspector.find([job_id])
         assert view is not None
         assert view.state is State.READY
-        assert shell.run("workers", "resume", record.name).out == f"{record.name}  takes jobs again\n"
+        assert shell.run("workers", "resume", record.name).out == f"{record.name}  resumed, takes jobs again\n"
         assert shell.run("result", job_id, "--wait").out.strip() == "3"
         shell.run("workers", "quiet", "nobody:1", status=1)
 

@@ -40,7 +40,7 @@ def test_the_document_holds_what_was_found(shell: Shell, server: RedisServer) ->
     assert "redis installed" in facts["extras"]
     assert "maxmemory-policy allkeys-lru" in said
     assert "writes nothing to its disk" in said
-    assert all(problem["do"] and not problem["serious"] for problem in found["problems"])
+    assert all(problem["advice"] and not problem["serious"] for problem in found["problems"])
 
 
 def test_what_is_serious_is_status_5_and_said_once(shell: Shell, server: RedisServer) -> None:

@@ -199,7 +199,7 @@ def test_results_that_are_forgotten(shell: Shell) -> None:
     last, _ = flow(shell)
     work(shell)
     assert shell.run("result", last).out == "16\n"
-    assert "whose result is forgotten" in shell.fails("replay", last, status=1).err
+    assert "whose result is no longer kept" in shell.fails("replay", last, status=1).err
 
 
 def test_what_cannot_be_replayed(shell: Shell) -> None:

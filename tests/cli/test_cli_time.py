@@ -32,7 +32,7 @@ def test_schedules(shell: Shell) -> None:
     assert (listed["name"], listed["args"], listed["queue"], listed["paused"]) == ("sums", {"*": [1, 2]}, "q", False)
     assert "paused" in shell.run("schedules", "pause", "sums").out
     assert "paused" in shell.run("schedules", "list").out
-    assert "goes on" in shell.run("schedules", "resume", "sums").out
+    assert "resumed" in shell.run("schedules", "resume", "sums").out
     job_id = shell.run("schedules", "run", "sums").out.strip()
     assert json.loads(shell.run("jobs", "show", job_id, "--json").out)["headers"] == {"schedule": "sums"}
     assert "removed" in shell.run("schedules", "remove", "sums").out
@@ -47,7 +47,7 @@ def test_pause_and_explain(shell: Shell) -> None:
     shell.run("enqueue", "tasks.sleep", "1", "--id", "mine")
     assert shell.run("explain", "mine").out.startswith("queue slow is paused; no living worker")
     assert "paused" in json.loads(shell.run("explain", "mine", "--json").out)["why"]
-    assert "goes on" in shell.run("resume", "--queue", "slow").out
+    assert "resumed" in shell.run("resume", "--queue", "slow").out
     assert "was not paused" in shell.run("resume", "--queue", "slow").out
     assert "no job" in shell.run("explain", "nobody", status=1).err
     assert "Say which" in shell.run("resume", status=2).err
@@ -67,7 +67,7 @@ def test_flows(shell: Shell, tmp_path: Path) -> None:
     shown = [json.loads(line) for line in shell.run("flows", "show", flow.id, "--json").out.splitlines()]
     assert [each["state"] for each in shown] == ["ready", "waiting"]
     assert shown[1]["constraints"]["after"] == [shown[0]["id"]]
-    assert "waits for tasks.add" in shell.run("explain", shown[1]["id"]).out
+    assert "waiting for tasks.add" in shell.run("explain", shown[1]["id"]).out
     assert "cancelled 2" in shell.run("flows", "cancel", flow.id).out
     assert "2 cancelled" in shell.run("flows", "list").out
     assert "no flow" in shell.run("flows", "show", "nobody", status=1).err

@@ -64,7 +64,7 @@ def test_the_demo_runs_and_checks_itself(folder: Path) -> None:
         text, _ = demo.communicate(timeout=170)
     assert demo.returncode == 0, text
     assert "The worker's report is equal to the plain loop's." in text
-    jobs = re.search(r"([\d,]+) jobs were put", text)
+    jobs = re.search(r"([\d,]+) jobs were enqueued", text)
     assert jobs
     assert int(jobs[1].replace(",", "")) > 600, text  # at least a trimmed library, 200 naps and 100 digests
     assert re.search(r"^asyncio +\d+ ", text, re.M), text
@@ -77,7 +77,7 @@ def test_the_demo_runs_and_checks_itself(folder: Path) -> None:
 def test_nothing_is_left_of_an_interrupted_demo(number: int, folder: Path) -> None:
     with start(folder) as demo:
         assert demo.stdout is not None
-        while "jobs were put" not in (line := demo.stdout.readline()):
+        while "jobs were enqueued" not in (line := demo.stdout.readline()):
             assert line, "the demo ended before it had begun"
         assert len(processes_of(folder)) > 1
         demo.send_signal(number)
@@ -90,7 +90,7 @@ def test_nothing_is_left_of_an_interrupted_demo(number: int, folder: Path) -> No
 def test_a_worker_that_dies_ends_the_demo_with_a_clear_message(folder: Path) -> None:
     with start(folder) as demo:
         assert demo.stdout is not None
-        while "jobs were put" not in (line := demo.stdout.readline()):
+        while "jobs were enqueued" not in (line := demo.stdout.readline()):
             assert line, "the demo ended before it had begun"
         (worker,) = psutil.Process(demo.pid).children()
         worker.kill()

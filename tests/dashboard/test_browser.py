@@ -166,7 +166,7 @@ def test_charts_are_drawn(visit: Visit) -> None:
 
 def test_a_change_shows_within_a_second(visit: Visit, app: Longboat) -> None:
     page = visit.go("/jobs?q=queue:fresh")
-    page.get_by_text("No jobs are like that.").wait_for()
+    page.get_by_text("No jobs match.").wait_for()
     took = []
     for number in range(3):
         app.named("shop.send_mail").using(queue="fresh").enqueue(to=f"fresh{number}@example.com")
@@ -270,7 +270,7 @@ def test_a_worker_is_made_quiet_and_stopped(browser: Browser, tmp_path: Path) ->
             page.get_by_role("link", name="No").click()
             page.get_by_role("link", name="Stop …").click()
             page.get_by_role("button", name="Yes").click()
-            page.get_by_text("No worker is alive").wait_for(timeout=8000)
+            page.get_by_text("No workers are running").wait_for(timeout=8000)
             assert worker.reason == "commanded"
         visit.close()
 

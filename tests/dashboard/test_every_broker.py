@@ -91,7 +91,7 @@ class Stock:
             f"/jobs/{self.later}": ["later.png", "scheduled"],
             "/failures": ["ValueError"],
             f"/failures/{self.failure}": ["Traceback", "Retry all 2 dead"],
-            "/bulk": ["Count them"],
+            "/bulk": ["Preview"],
             "/bulk?verb=retry&q=task:shop.resize": ["Retry 2 jobs"],
             "/flows": ["shop.total"],
             f"/flows/{self.flow}": ['class="edge"'],
@@ -99,9 +99,9 @@ class Stock:
             "/schedules": ["Every fifth minute"],
             "/tasks": ["shop.resize"],
             "/tasks/shop.resize": ['name="arg.width"', "ValueError"],
-            "/system": ["App&#39;s code", "here"],
+            "/system": ["App&#39;s code", "loaded"],
             "/api": ["/api/v1"],
-            "/do/purge?queue=reports&state=ready": ["Delete 1 job of queue reports"],
+            "/do/purge?queue=reports&state=ready": ["Delete 1 job in queue reports"],
             "/api/v1/openapi.json": ["openapi"],
             "/api/v1/jobs?q=state:dead": [self.dead],
             f"/api/v1/jobs/{self.done}": ["sent hello"],
@@ -121,24 +121,28 @@ class Stock:
         worker = page.get("/api/v1/workers").json()[0]["name"]
         nightly, named, queue = {"name": "shop.nightly"}, {"name": worker}, {"kind": "queue", "name": "reports"}
         return [
-            ("pause", queue, "queue reports is paused"),
-            ("resume", queue, "queue reports goes on"),
+            ("pause", queue, "queue reports paused"),
+            ("resume", queue, "queue reports resumed"),
             ("enqueue", {"task": "shop.report", "args": '{"days": []}', "queue": "reports"}, "enqueued"),
             ("cancel", {"id": self.later}, "1 job cancelled"),
-            ("edit", {"id": self.later, "args": '{"path": "edited.png", "width": 2}'}, "retried with other arguments"),
+            (
+                "edit",
+                {"id": self.later, "args": '{"path": "edited.png", "width": 2}'},
+                "with other arguments",
+            ),
             ("discard", {"id": self.ready}, "1 job deleted"),
-            ("retry", {"id": self.dead}, "1 job ready again"),
-            ("flow-retry", {"id": self.flow}, "ready again"),
+            ("retry", {"id": self.dead}, "1 job retried"),
+            ("flow-retry", {"id": self.flow}, "retried: the flow continues"),
             ("flow-cancel", {"id": self.flow}, "of the flow cancelled"),
-            ("bulk", {"verb": "cancel", "q": "queue:reports"}, "begun"),
-            ("purge", PURGED, "of queue reports deleted"),
-            ("schedule-pause", nightly, "is paused"),
-            ("schedule-resume", nightly, "goes on"),
+            ("bulk", {"verb": "cancel", "q": "queue:reports"}, "started"),
+            ("purge", PURGED, "in queue reports deleted"),
+            ("schedule-pause", nightly, "paused"),
+            ("schedule-resume", nightly, "resumed"),
             ("schedule-run", nightly, "enqueued"),
             ("schedule-remove", nightly, "removed"),
             ("worker-quiet", named, "takes no more jobs"),
             ("worker-resume", named, "takes jobs again"),
-            ("worker-stop", named, "stops"),
+            ("worker-stop", named, "is stopping"),
         ]
 
 
@@ -191,8 +195,8 @@ def act(page: TestClient, actions: list[tuple[str, dict[str, Any], str]]) -> str
     for verb, fields, words in actions:
         answer = page.post(f"/api/v1/do/{verb}", json=fields)
         assert answer.status_code == 200, (verb, answer.text)
-        assert words in answer.json()["said"], (verb, answer.text)
-        assert not answer.json()["said"].startswith("0 jobs"), (verb, answer.text)
+        assert words in answer.json()["message"], (verb, answer.text)
+        assert not answer.json()["message"].startswith("0 jobs"), (verb, answer.text)
         bulk = answer.json()["id"] if verb == "bulk" else bulk
     return bulk
 
@@ -209,12 +213,12 @@ def test_what_a_broker_of_messages_alone_cannot_do_is_said(app: Longboat) -> Non
         for path in ("/", "/queues", "/queues/reports", "/failures", "/flows", "/workers", "/schedules", "/tasks", "/bulk"):
             answer = page.get(path)
             assert answer.status_code == 200, (path, answer.text)
-            assert "This broker keeps nothing beside its jobs" in answer.text, path
+            assert "This broker keeps only jobs" in answer.text, path
             assert "/do/pause" not in answer.text, path
             assert "data-chart" not in answer.text, path
         assert "is not a width" in page.get("/jobs?q=state:dead").text
         text = page.get("/jobs").text
-        assert "These jobs cannot be shown. RabbitMQ cannot list running jobs." in text
+        assert "These jobs cannot be listed. RabbitMQ cannot list running jobs." in text
         assert "No jobs" not in text
         assert page.get("/api/v1/queues").status_code == 200
         for path in ("/jobs/some", "/jobs.csv", "/flows/some"):

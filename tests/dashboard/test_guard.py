@@ -177,7 +177,7 @@ def test_one_does_not_leave_for_another_site(bare: Longboat) -> None:
 def test_what_makes_no_sense_is_refused(bare: Longboat) -> None:
     with pytest.raises(ConfigError, match="16 characters"):
         longboat_dashboard(bare, tokens={"short": "admin"})
-    with pytest.raises(ConfigError, match="no role"):
+    with pytest.raises(ConfigError, match="is not a role"):
         longboat_dashboard(bare, tokens={TOKEN: "king"})
     dashboard = longboat_dashboard(bare)
     with asking(dashboard) as client:
@@ -300,7 +300,7 @@ def test_a_hook_that_fails_lets_nobody_in(bare: Longboat) -> None:
     wrong: Any = later
     with pytest.raises(ConfigError, match="coroutine"):
         longboat_dashboard(bare, authorize=wrong)
-    with pytest.raises(ConfigError, match="one of both"):
+    with pytest.raises(ConfigError, match="only one of the two"):
         longboat_dashboard(bare, authorize=lambda _: "admin", tokens=TOKENS)
 
 

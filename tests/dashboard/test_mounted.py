@@ -75,7 +75,7 @@ def test_the_url_alone_is_enough(tmp_path: Path) -> None:
     dashboard = longboat_dashboard(f"sqlite:///{tmp_path}/jobs.db")
     with asking(dashboard) as client:
         assert "shop.resize" in client.get("/jobs").text
-        assert "not here" in client.get("/system").text
+        assert "not loaded" in client.get("/system").text
     dashboard.close()
 
 
@@ -148,7 +148,7 @@ def test_the_command_serves_also_where_the_app_cannot_be_imported(tmp_path: Path
     (tmp_path / "tasks.py").write_text("import longboat, nowhere_at_all\n")
     with serving(tmp_path, LONGBOAT_URL=f"sqlite:///{tmp_path}/longboat.db") as at:
         text = _read(f"{at}tasks")
-        assert "Tasks go by name alone" in text
+        assert "Tasks are shown by name only" in text
         assert "No module named &#39;nowhere_at_all&#39;" in text
         assert "nowhere_at_all" in _read(f"{at}system")
     refused = _command(tmp_path, url="", LONGBOAT_URL="")

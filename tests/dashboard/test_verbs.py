@@ -25,9 +25,9 @@ def test_retry_by_a_form(page: TestClient, stocked: Longboat) -> None:
     answer = page.post("/do/retry", data={"id": [dead[0].id, dead[1].id], "next": "/jobs?q=state:dead"})
     assert (answer.status_code, answer.headers["location"]) == (303, "/jobs?q=state:dead")
     assert [view.state for view in stocked.broker.inspector.find([dead[0].id, dead[1].id]) if view] == [State.READY] * 2
-    assert "2 jobs ready again" in page.get("/jobs").text
-    assert "2 jobs ready again" not in page.get("/jobs").text, "it is said once"
-    assert "2 jobs ready again" in page.get("/system").text, "it stands in the audit log"
+    assert "2 jobs retried" in page.get("/jobs").text
+    assert "2 jobs retried" not in page.get("/jobs").text, "it is said once"
+    assert "2 jobs retried" in page.get("/system").text, "it stands in the audit log"
     (entry,) = audit.newest(stocked.broker.kv)
     assert (entry.who, entry.role, entry.verb) == ("local", "admin", "retry")
 
@@ -85,7 +85,7 @@ def test_pause_resume_and_purge(page: TestClient, stocked: Longboat) -> None:
     page.post("/do/resume", data={"kind": "queue", "name": "reports"})
     assert paused(stocked.broker.kv) == {"queue": set(), "task": {"shop.resize"}}
     question = page.get("/do/purge", params=[("queue", "default"), ("state", "dead"), ("state", "scheduled")]).text
-    assert "Delete 5 jobs of queue default (scheduled, dead) for good?" in question
+    assert "Delete 5 jobs in queue default (scheduled, dead) for good?" in question
     page.post("/do/purge", data={"queue": "default", "state": ["dead", "scheduled"]})
     counts = stocked.broker.inspector.counts()
     assert ("default", State.DEAD) not in counts
@@ -131,7 +131,8 @@ def test_a_group_of_failures_is_retried_as_one(page: TestClient, stocked: Longbo
 def test_bulk_actions_keep_to_what_is_meant(page: TestClient, stocked: Longboat) -> None:
     assert page.get("/api/v1/bulk", params={"verb": "cancel", "q": "queue:default"}).json()["count"] == 2
     assert (
-        "does nothing to jobs that are succeeded" in page.get("/bulk", params={"verb": "retry", "q": "state:succeeded"}).text
+        "does not apply to jobs that are succeeded"
+        in page.get("/bulk", params={"verb": "retry", "q": "state:succeeded"}).text
     )
     run = page.post("/api/v1/do/bulk", json={"verb": "discard", "q": "queue:default state:dead"}).json()["id"]
     until(lambda: page.get(f"/api/v1/bulk/{run}").json()["state"] == "finished")
@@ -146,7 +147,7 @@ def test_what_is_found_moves_into_another_queue(page: TestClient, stocked: Longb
     asked = {"verb": "move", "q": "queue:many"}
     assert "to queue quiet" in page.get("/bulk", params={**asked, "to": "quiet"}).text
     for wrong in ("", "a,b"):
-        assert "into queue" in page.get("/bulk", params={**asked, "to": wrong}).text
+        assert "to queue:" in page.get("/bulk", params={**asked, "to": wrong}).text
         assert page.post("/do/bulk", data={**asked, "to": wrong}).status_code == 400
     run = page.post("/do/bulk", data={**asked, "to": "quiet"}).headers["location"]
     until(lambda: "finished" in page.get(run).text)
@@ -226,13 +227,13 @@ def test_a_worker_is_made_quiet_resumed_and_stopped(page: TestClient, stocked: L
         page.post("/do/worker-resume", data={"name": worker.name})
         until(lambda: page.get("/api/v1/workers").json()[0]["state"] == "working")
         question = page.get("/do/worker-stop", params={"name": worker.name})
-        assert f"Stop worker {worker.name}? It runs nothing now." in question.text
+        assert f"Stop worker {worker.name}? It is idle." in question.text
         page.post("/do/worker-stop", data={"name": worker.name})
         until(lambda: page.get("/api/v1/workers").json() == [])
         assert worker.reason == "commanded"
     assert page.post("/do/worker-quiet", data={"name": worker.name}).status_code == 404
     assert [(entry.verb, entry.what) for entry in audit.newest(kv)] == [
-        ("worker-stop", f"worker {worker.name} stops"),
+        ("worker-stop", f"worker {worker.name} is stopping"),
         ("worker-resume", f"worker {worker.name} takes jobs again"),
         ("worker-quiet", f"worker {worker.name} takes no more jobs"),
     ]

@@ -51,7 +51,7 @@ def test_what_waits_for_one_that_hangs_is_bounded_and_counted(caplog: pytest.Log
     for place in range(BACKLOG + 100):
         bus.emit(JobsLost("w", place))
         if place % 1000 == 0:
-            bus._ears[1].flush(5)
+            bus._listeners[1].flush(5)
     bus.flush(0.01)
     assert not heard
     going_on.set()

@@ -16,7 +16,7 @@ from longboat.observe.logs import JsonFormatter, listener, worded
 FAILURE = Failure("ValueError", "no", "Traceback…", 2, 1.0, "w")
 ABOUT = "w", "id-1", "mail.send", "q"
 EVERY: list[tuple[events.Event, int, str]] = [
-    (events.JobEnqueued(*ABOUT), logging.DEBUG, "put into queue q"),
+    (events.JobEnqueued(*ABOUT), logging.DEBUG, "enqueued in queue q"),
     (events.JobStarted(*ABOUT, 2), logging.DEBUG, "attempt 2 started"),
     (events.JobProgressed(*ABOUT, 3, 10, "rows"), logging.DEBUG, "is at 3 of 10  rows"),
     (events.JobSucceeded(*ABOUT, 1, 0.25), logging.DEBUG, "succeeded in 0.250 s"),
@@ -25,12 +25,12 @@ EVERY: list[tuple[events.Event, int, str]] = [
     (events.JobCancelled(*ABOUT, "asked for"), logging.INFO, "was cancelled: asked for"),
     (events.JobParked(*ABOUT), logging.WARNING, "is not a task of this worker"),
     (events.JobsLost("w", 3), logging.ERROR, "the leases of 3 jobs were lost"),
-    (events.WorkerStarted("w", "memory://", ["a"], 2), logging.INFO, "takes a of memory://, 2 tasks known"),
+    (events.WorkerStarted("w", "memory://", ["a"], 2), logging.INFO, "serves a of memory://, 2 tasks known"),
     (events.WorkerStopping("w", 2, 25.0), logging.INFO, "2 running jobs have 25 s"),
     (events.WorkerStopped("w", 1234), logging.INFO, "stopped after 1,234 jobs"),
     (events.BrokerDown("w", "refused"), logging.ERROR, "the broker fails: refused"),
     (events.BrokerUp("w", 2.0), logging.INFO, "answers again after 2.0 s"),
-    (events.EventsDropped("w", 5000), logging.INFO, "5,000 events more"),
+    (events.EventsDropped("w", 5000), logging.INFO, "5,000 more events"),
 ]
 
 

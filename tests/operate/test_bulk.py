@@ -158,12 +158,12 @@ def test_a_crash_after_it_was_put_in_makes_no_second_job(broker: Broker, monkeyp
     assert broker.transfer.unconfirmed() == []
 
 
-def test_what_lay_on_its_way_for_over_a_day_is_told(broker: Broker, caplog: pytest.LogCaptureFixture) -> None:
+def test_what_was_in_transfer_for_over_a_day_is_logged(broker: Broker, caplog: pytest.LogCaptureFixture) -> None:
     broker.put([made := job()])
     packed_at = f"{int((time.time() - FORGOTTEN_AFTER - 60) * 1e6) << 12:016x}-{'0' * 16}"
     broker.transfer.export_jobs(f"{packed_at} queue other", [made.id])
     assert resume(broker) == 1
-    assert "1 jobs were on their way to queue other for over a day" in caplog.text
+    assert "1 jobs were in transfer to queue other for over a day" in caplog.text
 
 
 def test_a_killed_discard_is_finished(broker: Broker) -> None:
@@ -185,7 +185,7 @@ def test_a_move_of_another_kind_is_left_on_its_way(broker: Broker) -> None:
 def test_what_is_meant_is_held_to_what_can_be_done() -> None:
     assert bulk.meant("retry", parse("queue:q")).states == (State.DEAD,)
     assert bulk.meant("cancel", parse("state:ready,dead")).states == (State.READY,)
-    with pytest.raises(ConfigError, match="discard does nothing to jobs that are succeeded"):
+    with pytest.raises(ConfigError, match="discard does not apply to jobs that are succeeded"):
         bulk.meant("discard", parse("state:succeeded"))
 
 

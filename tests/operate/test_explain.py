@@ -36,11 +36,11 @@ def test_each_state(broker: Broker) -> None:
     broker.put([later, first, second])
     assert "no living worker serves queue q" in why(broker, first)
     consumer = broker.consumer(["q"], lease=60, name="w1")
-    assert why(broker, first) == "it is ready, and the next of its queue"
-    assert why(broker, second) == "it is ready behind 1 of queue q"
-    assert why(broker, later).startswith("it is scheduled for 60 minutes")
+    assert why(broker, first) == "it is ready, and next in its queue"
+    assert why(broker, second) == "it is ready, behind 1 job in queue q"
+    assert why(broker, later).startswith("it is scheduled to run in 60 m")
     lease = take(consumer)
-    assert why(broker, first).startswith("it runs: leased by w1 0.")
+    assert why(broker, first).startswith("it is running on w1 for ")
     settle(consumer, lease, Retry(600.0, BOOM))
     assert "after attempt 1 failed (builtins.ValueError)" in why(broker, first)
     settle(consumer, take(consumer), Dead(BOOM))
@@ -63,19 +63,19 @@ def test_what_holds_it_back(broker: Broker) -> None:
     )
     child = job(constraints=Constraints(after=[parent.id]))
     broker.put([parent, child])
-    assert why(broker, child) == f"it waits for parent {parent.id} (ready)"
+    assert why(broker, child) == f"it is waiting for parent {parent.id} (ready)"
     consumer = broker.consumer(["q"], lease=60)
     settle(consumer, take(consumer), Dead(BOOM))
-    assert why(broker, child) == f"it waits for parent {parent.id}, which is dead: revive that one"
+    assert why(broker, child) == f"it is waiting for parent {parent.id}, which is dead: retry that one"
     broker.put([held, shut])
     take(consumer)
     nothing(consumer)
-    assert why(broker, shut) == f"limit k lets no more in: 1 running, held by {held.id}, 1 waiting"
+    assert why(broker, shut) == f"limit k is reached: 1 running ({held.id}), 1 waiting"
     rated, late = (job(constraints=Constraints(limits=[JobLimit("r", starts=1, per=3600.0)])) for _ in range(2))
     broker.put([rated, late])
     take(consumer)
     nothing(consumer)
-    assert "opens for 60 minutes from now" in why(broker, late)
+    assert "1 waiting, open in 60 m" in why(broker, late)
     consumer.close()
 
 

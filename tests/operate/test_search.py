@@ -12,7 +12,7 @@ from longboat.core import codec
 from longboat.core.job import Dead, Failure, Job, State
 from longboat.errors import ConfigError
 from longboat.observe.history import fingerprint
-from longboat.operate.search import ORDER, Query, every, from_arguments, held, is_word, matches, parse, search, written
+from longboat.operate.search import ORDER, Query, every, from_arguments, is_word, matches, parse, restrict, search, written
 
 WORD = st.text(st.characters(codec="utf-8", exclude_categories=("Cc", "Cs", "Zs", "Zl", "Zp")), min_size=1, max_size=12)
 PHRASE = st.lists(WORD, min_size=1, max_size=3).map(" ".join)
@@ -130,7 +130,7 @@ def test_arguments_of_a_command_are_parts_or_whole_searches() -> None:
     assert not is_word("mail:17")
 
 
-def test_what_says_nothing_of_a_thing_is_refused() -> None:
-    assert held(parse("queue:q text"), ("queue",), "queues") == parse("queue:q text")
-    with pytest.raises(ConfigError, match=r"args: says nothing of queues; use queue:, state: or free text"):
-        held(parse("queue:q args.x:1"), ("queue", "state"), "queues")
+def test_words_that_do_not_apply_are_refused() -> None:
+    assert restrict(parse("queue:q text"), ("queue",), "queues") == parse("queue:q text")
+    with pytest.raises(ConfigError, match=r"args: does not apply to queues; use queue:, state: or free text"):
+        restrict(parse("queue:q args.x:1"), ("queue", "state"), "queues")

@@ -43,8 +43,8 @@ def pictured() -> Longboat:
             ("mail", State.SCHEDULED): 40,
         }
         keep(app.broker.kv, depth, at)
-    audit.record(kv, "“ann”", "operator", "retry", "4 jobs ready again")
-    audit.record(kv, "“ben”", "operator", "pause", "queue reports is paused")
+    audit.record(kv, "“ann”", "operator", "retry", "4 jobs retried")
+    audit.record(kv, "“ben”", "operator", "pause", "queue reports paused")
     audit.record(kv, "“ben”", "operator", "worker-quiet", "worker web-2:18 takes no more jobs")
     for number, host in enumerate(("web-1", "web-2")):
         record = WorkerRecord(

@@ -26,7 +26,7 @@ from longboat.observe.events import (
     WorkerStarted,
     WorkerStopped,
 )
-from longboat.observe.stream import EVENTS, LISTENING, Listening
+from longboat.observe.stream import EVENTS, LISTENING, EventStream
 from tests.apps import worker_tasks
 from tests.rigs.waiting import until
 
@@ -136,7 +136,7 @@ def test_events_can_be_awaited(app: Longboat, tasks: Any) -> None:
     async def follow() -> None:
         heard: set[str] = set()
 
-        async def listen(events: Listening) -> None:
+        async def listen(events: EventStream) -> None:
             async for event in events:
                 if isinstance(event, JobSucceeded):
                     heard.add(event.id)

@@ -22,7 +22,7 @@ from longboat.observe.events import (
     JobEnqueued,
     JobsLost,
 )
-from longboat.observe.stream import AT_ONCE, EVENTS, LISTENING, MOST, EventPublisher, Listening
+from longboat.observe.stream import AT_ONCE, EVENTS, LISTENING, MOST, EventPublisher, EventStream
 from longboat.testing.conformance.stage import job
 from longboat.worker.in_flight import InFlight
 from longboat.worker.worker_events import WorkerEvents
@@ -32,7 +32,7 @@ from tests.rigs.waiting import until
 
 def test_what_is_too_much_is_dropped_and_counted() -> None:
     kv = MemoryBroker().kv
-    listening, publisher = Listening(kv), EventPublisher(kv, "w")
+    listening, publisher = EventStream(kv), EventPublisher(kv, "w")
     assert listening.poll() == []
     publisher.run(1000.0)
     assert publisher.open
@@ -47,13 +47,13 @@ def test_what_is_too_much_is_dropped_and_counted() -> None:
 
 def test_each_listener_hears_every_process_and_only_what_came_after_it() -> None:
     kv = MemoryBroker().kv
-    first, one, other = Listening(kv), EventPublisher(kv, "one"), EventPublisher(kv, "other")
+    first, one, other = EventStream(kv), EventPublisher(kv, "one"), EventPublisher(kv, "other")
     first.poll()
     one.run(0.0)
     other.run(0.0)
     one.tell(JobsLost("one", 1))
     one.run(0.1)
-    second = Listening(kv)
+    second = EventStream(kv)
     second.poll()
     one.tell(JobsLost("one", 2))
     other.tell(JobsLost("other", 3))
@@ -88,7 +88,7 @@ def numbers(events: list[Event]) -> list[int]:
 
 def test_a_look_that_fails_in_the_middle_misses_nothing() -> None:
     kv: Any = Failing()
-    listening, publisher = Listening(kv), EventPublisher(kv, "w")
+    listening, publisher = EventStream(kv), EventPublisher(kv, "w")
     listening.poll()
     publisher.tell(JobsLost("w", 1))
     publisher.run(1000.0)
@@ -101,7 +101,7 @@ def test_a_look_that_fails_in_the_middle_misses_nothing() -> None:
 
 def test_what_is_told_while_the_broker_is_down_is_heard_once_it_answers() -> None:
     kv: Any = Failing()
-    listening, publisher = Listening(kv), EventPublisher(kv, "w")
+    listening, publisher = EventStream(kv), EventPublisher(kv, "w")
     listening.poll()
     publisher.run(1000.0)
     kv.failing = {"write"}
@@ -119,7 +119,7 @@ def test_what_is_told_while_the_broker_is_down_is_heard_once_it_answers() -> Non
 
 def test_events_of_one_process_stay_in_order_when_its_clock_is_set_back() -> None:
     kv = MemoryBroker().kv
-    listening, one, other = Listening(kv), EventPublisher(kv, "one"), EventPublisher(kv, "other")
+    listening, one, other = EventStream(kv), EventPublisher(kv, "one"), EventPublisher(kv, "other")
     listening.poll()
     for number, at in ((1, 100.0), (2, 50.0), (3, 120.0)):
         one.tell(JobsLost("one", number, at=at))
@@ -131,7 +131,7 @@ def test_events_of_one_process_stay_in_order_when_its_clock_is_set_back() -> Non
 
 def test_one_who_is_far_behind_hears_it_in_parts() -> None:
     kv: Any = MemoryBroker().kv
-    listening, tellers = Listening(kv), [EventPublisher(kv, f"{number}") for number in range(3)]
+    listening, tellers = EventStream(kv), [EventPublisher(kv, f"{number}") for number in range(3)]
     listening.poll()
     batches = 100
     for place in range(batches):
@@ -152,7 +152,7 @@ def test_one_who_is_slow_is_still_taken_to_listen(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr("longboat.observe.stream.LISTENING_KEPT", 0.4)
     monkeypatch.setattr("longboat.observe.stream.RENEW", 0.1)
     kv = MemoryBroker().kv
-    listening, publisher = Listening(kv), EventPublisher(kv, "w")
+    listening, publisher = EventStream(kv), EventPublisher(kv, "w")
     listening.poll()
     for place in range(10):
         publisher.tell(JobsLost("w", place))
@@ -165,7 +165,7 @@ def test_one_who_is_slow_is_still_taken_to_listen(monkeypatch: pytest.MonkeyPatc
 
 def test_a_broker_that_is_down_holds_up_no_event_that_was_heard() -> None:
     kv: Any = Failing()
-    listening, publisher = Listening(kv), EventPublisher(kv, "w")
+    listening, publisher = EventStream(kv), EventPublisher(kv, "w")
     listening.poll()
     for place in range(100):
         publisher.tell(JobsLost("w", place))
@@ -191,7 +191,7 @@ def number(event: Event) -> int:
 
 def test_a_worker_whose_clock_is_set_back_finds_out_that_nobody_listens_any_more() -> None:
     kv = MemoryBroker().kv
-    listening, worker_events = Listening(kv), WorkerEvents(Bus(), EventPublisher(kv, "w"), InFlight())
+    listening, worker_events = EventStream(kv), WorkerEvents(Bus(), EventPublisher(kv, "w"), InFlight())
     listening.poll()
     worker_events.run(1e9)
     assert worker_events.every_job
@@ -203,7 +203,7 @@ def test_a_worker_whose_clock_is_set_back_finds_out_that_nobody_listens_any_more
 
 def test_what_runs_is_not_held_on_to_once_nobody_listens() -> None:
     kv = MemoryBroker().kv
-    listening, worker_events = Listening(kv), WorkerEvents(Bus(), EventPublisher(kv, "w"), InFlight())
+    listening, worker_events = EventStream(kv), WorkerEvents(Bus(), EventPublisher(kv, "w"), InFlight())
     listening.poll()
     task = worker_tasks.declare(Longboat("memory://")).add
     call = Call(Lease(job(), 1, 1), task)
@@ -222,7 +222,7 @@ def test_what_runs_is_not_held_on_to_once_nobody_listens() -> None:
 def test_a_caller_is_heard_however_its_pauses_fall(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("longboat.client.enqueue_events.IDLE", 0.0)
     kv = MemoryBroker().kv
-    listening, enqueue_events = Listening(kv), EnqueueEvents(kv)
+    listening, enqueue_events = EventStream(kv), EnqueueEvents(kv)
     listening.poll()
     asked = [job() for _ in range(30)]
     for each in asked:
@@ -240,7 +240,7 @@ def test_a_caller_is_heard_however_its_pauses_fall(monkeypatch: pytest.MonkeyPat
 
 def test_kinds_that_are_not_known_here_are_passed_over() -> None:
     kv = MemoryBroker().kv
-    listening = Listening(kv)
+    listening = EventStream(kv)
     listening.poll()
     newer = msgspec.msgpack.encode([{"kind": "job.transcended", "at": 1.0, "worker": "w"}, JobsLost("w", 1)])
     kv.write(EVENTS, [Entry("=w:000000000001", newer, 60.0), Entry("!w", msgspec.msgpack.encode(1), 60.0)])

@@ -1,4 +1,4 @@
-"""Which broker a command talks to, and opening it without making anything."""
+"""Which broker a command talks to, and opening it without creating anything."""
 
 from __future__ import annotations
 
@@ -10,23 +10,25 @@ from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import unquote, urlsplit
 
 from longboat.cli.fail import BROKER, USAGE, CommandFailed
+from longboat.client.inbox import not_found
 from longboat.connect import DEFAULT_URL, connect
 from longboat.core.urls import shown
 from longboat.errors import AppNotFound
 
 if TYPE_CHECKING:
     from longboat.contract.broker import Broker
+    from longboat.core.views import JobView
 
 
 class Address(NamedTuple):
-    """A broker's URL, and where it was said."""
+    """A broker's URL, and where it comes from."""
 
     url: str
     origin: str
 
 
 def address(url: str | None) -> Address:
-    """The URL given, else LONGBOAT_URL, else that of the app, else the default. Raises AppNotFound for a broken app."""
+    """The URL given, else LONGBOAT_URL, else the app's, else the default. Raises AppNotFound for a broken app."""
     if url:
         return Address(url, "--url")
     url = os.environ.get("LONGBOAT_URL")
@@ -38,31 +40,39 @@ def address(url: str | None) -> Address:
         found = locate.look()
     except AppNotFound as error:
         what, _, advice = str(error).partition("\n")
-        raise AppNotFound(f"{what}\n{advice} Jobs can be looked at without the app: say --url or LONGBOAT_URL.") from error
+        raise AppNotFound(f"{what}\n{advice} To look at jobs without the app, give --url or LONGBOAT_URL.") from error
     return Address(DEFAULT_URL, "default") if found is None else Address(found[0].url, f"app {found[1]}")
 
 
 @contextmanager
 def opened(url: str | None) -> Iterator[Broker]:
-    """The broker, for looking and for an operator's changes. Raises CommandFailed where there is nothing to look at."""
+    """The broker, for looking and for an operator's changes. Raises CommandFailed if there is nothing to look at."""
     found = address(url)
     refuse_memory(found.url)
     broker = connect(found.url)
     path = sqlite_path(found.url)
     if path is not None and not path.exists():
-        advice = "The first job makes it. Is this the right directory? Name another by --url or LONGBOAT_URL."
-        raise CommandFailed(f"there is no file {path} yet ({shown(found.url)}, by {found.origin})", advice, BROKER)
+        advice = "The first job creates it. Is this the right directory? Name another file by --url or LONGBOAT_URL."
+        raise CommandFailed(f"there is no file {path} yet ({shown(found.url)}, from {found.origin})", advice, BROKER)
     try:
         yield broker
     finally:
         broker.close()
 
 
+def find_job(broker: Broker, job_id: str) -> JobView:
+    """Raises JobNotFound."""
+    view = broker.inspector.find([job_id])[0]
+    if view is None:
+        raise not_found(job_id)
+    return view
+
+
 def refuse_memory(url: str) -> None:
-    """Raises CommandFailed: a broker in memory can be reached by nobody else."""
+    """Raises CommandFailed: no other process can reach a broker in memory."""
     if url.startswith("memory://"):
         raise CommandFailed(
-            "memory:// lives inside one process: nothing of it can be seen or reached from here",
+            "memory:// lives inside one process: it cannot be reached from here",
             "Use a broker that processes share, such as sqlite:///longboat.db, by --url or LONGBOAT_URL.",
             USAGE,
         )

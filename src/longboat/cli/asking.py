@@ -1,4 +1,4 @@
-"""Asking before jobs are changed for good."""
+"""Asking for confirmation before jobs are changed for good."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ import click
 from longboat.cli.fail import FAILED, USAGE, CommandFailed
 
 
-def agreed(what: str, *, yes: bool, dry_run: bool, as_json: bool = False) -> bool:
-    """Whether to do it: says `what` it is, and asks. False for a dry run. With JSON nothing is said on standard output.
+def agreed(what: str, *, yes: bool, dry_run: bool = False, as_json: bool = False) -> bool:
+    """Whether to go ahead. Says what would happen and asks; False for a dry run. With JSON, standard output stays silent.
 
-    Raises CommandFailed for a no.
+    Raises CommandFailed if the answer is no, or if there is nobody to ask.
     """
     if dry_run:
         if not as_json:
@@ -21,12 +21,12 @@ def agreed(what: str, *, yes: bool, dry_run: bool, as_json: bool = False) -> boo
     if yes:
         return True
     if not sys.stdin.isatty():
-        raise CommandFailed(f"this would {what}, and there is no terminal to ask on", "Say --yes, or --dry-run.", USAGE)
-    if not click.confirm(f"This will {what}. Go on?", err=as_json):
-        raise CommandFailed("nothing was changed", "Say --yes to go on without being asked.", FAILED)
+        raise CommandFailed(f"this would {what}, but there is no terminal to ask on", "Use --yes, or --dry-run.", USAGE)
+    if not click.confirm(f"This will {what}. Continue?", err=as_json):
+        raise CommandFailed("nothing was changed", "Use --yes to continue without being asked.", FAILED)
     return True
 
 
 def jobs(number: int, of: str = "") -> str:
-    """So many jobs, in words."""
+    """A number of jobs, in words."""
     return f"{number:,} {of + ' ' if of else ''}job{'' if number == 1 else 's'}"

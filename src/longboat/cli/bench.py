@@ -1,4 +1,4 @@
-"""`longboat bench`: what this machine does, by one honest figure or two."""
+"""`longboat bench`: what this machine can do, in three figures."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 ROUND_TRIPS = 300
 WARM_UP = 20
 BREATH = 0.02
-"""Seconds between looks at how far it is."""
+"""Seconds between looks at the progress."""
 
 
 class Figures(NamedTuple):
@@ -28,12 +28,18 @@ class Figures(NamedTuple):
 
 @click.command()
 @click.option(
-    "--jobs", type=click.IntRange(1, 10_000_000), default=20_000, show_default=True, metavar="N", help="How many to drain."
+    "--jobs",
+    type=click.IntRange(1, 10_000_000),
+    default=20_000,
+    show_default=True,
+    metavar="N",
+    help="How many jobs to run.",
 )
 def command(jobs: int) -> None:
-    """Put and drain N no-op coroutine jobs through a worker in this process, on a file in the temporary directory.
+    """Run N no-op coroutine jobs through a worker in this process, on a SQLite file in the temporary directory.
 
-    Jobs are synced to the disk, as by default. One run on a machine that does other things as well: expect some spread.
+    Jobs are synced to disk, as by default. It is a single run on a machine that is doing other things too: expect the
+    figures to vary.
     """
     import os
     import tempfile
@@ -49,7 +55,7 @@ def command(jobs: int) -> None:
 
 
 def measure(url: str, jobs: int) -> Figures:
-    """The figures of one run on this broker, which must be empty."""
+    """Measure one run on this broker, which must be empty."""
     from longboat.app import Longboat
     from longboat.client.progress_bar import bar
 
@@ -72,7 +78,7 @@ def measure(url: str, jobs: int) -> Figures:
 
 
 def _drain(app: Longboat, jobs: int, advance: Any) -> None:
-    """Wait until no job is left. Looks seldom: looking costs the worker time."""
+    """Wait until no job is left. It looks only now and then: looking costs the worker time."""
     from longboat.core.job import State
 
     done = 0

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import click
 
+from longboat.cli.address import opened
 from longboat.cli.fail import DONE, UNHEALTHY, CommandFailed
 from longboat.cli.params import duration, url_option
+from longboat.errors import BrokerError
+from longboat.observe.history import workers
 
 VARIABLES = ["LONGBOAT_CHECK_HEALTH_PORT", "LONGBOAT_WORKER_HEALTH_PORT"]
 
@@ -16,22 +19,21 @@ VARIABLES = ["LONGBOAT_CHECK_HEALTH_PORT", "LONGBOAT_WORKER_HEALTH_PORT"]
     type=click.IntRange(1, 65535),
     envvar=VARIABLES,
     metavar="PORT",
-    help="Ask the worker process that has this port on this machine. Also LONGBOAT_WORKER_HEALTH_PORT.",
+    help="Ask the worker process with this health port on this machine. Also LONGBOAT_WORKER_HEALTH_PORT.",
 )
-@click.option("--ready", is_flag=True, help="Ask whether it takes jobs now, rather than whether it lives.")
-@click.option("--timeout", type=duration, default="5s", show_default=True, metavar="TIME", help="How long it may take.")
+@click.option("--ready", is_flag=True, help="Ask whether it takes jobs, rather than whether it is alive.")
+@click.option("--timeout", type=duration, default="5s", show_default=True, metavar="TIME", help="Wait no longer than this.")
 @url_option
 def command(health_port: int | None, ready: bool, timeout: float, url: str | None) -> int:
-    """Ask whether a worker is healthy: for container probes and monitoring.
+    """Check whether a worker is healthy: for container probes and monitoring.
 
-    With --health-port its page is asked: does it live (its heartbeat is fresh; a broker that is down is no fault of
-    its own), or with --ready: does it take jobs, and does its broker answer. Without, the broker is asked: does it
-    answer, and does a worker of this machine show itself.
+    With --health-port, ask the worker process itself: whether it is alive (its heartbeat is fresh; it stays alive while the
+    broker is down), or with --ready whether it takes jobs and its broker answers. Without, ask the broker: whether it
+    answers, and whether a worker on this machine has sent a heartbeat.
 
     Exit status: 0 healthy, 5 unhealthy.
     """
-    path = "/readyz" if ready else "/livez"
-    click.echo(_records(url) if health_port is None else _page(health_port, path, timeout))
+    click.echo(_records(url) if health_port is None else _page(health_port, "/readyz" if ready else "/livez", timeout))
     return DONE
 
 
@@ -44,9 +46,8 @@ def _page(port: int, path: str, timeout: float) -> str:
         answer = connection.getresponse()
         text = answer.read(1000).decode(errors="replace").strip()
     except (OSError, http.client.HTTPException) as error:
-        raise CommandFailed(
-            f"nothing answers at port {port}: {error}", "Start one by `longboat worker --health-port PORT`.", UNHEALTHY
-        ) from None
+        advice = "Start a worker with `longboat worker --health-port PORT`."
+        raise CommandFailed(f"nothing answers at port {port}: {error}", advice, UNHEALTHY) from None
     finally:
         connection.close()
     if answer.status != 200:
@@ -57,19 +58,15 @@ def _page(port: int, path: str, timeout: float) -> str:
 def _records(url: str | None) -> str:
     import socket
 
-    from longboat.cli.address import opened
-    from longboat.errors import BrokerError
-    from longboat.observe.history import workers
-
     host = socket.gethostname()
     try:
         with opened(url) as broker:
             here = [record for record in workers(broker.kv) if record.host == host]
     except BrokerError as error:
-        raise CommandFailed(f"the broker fails: {error}", "`longboat doctor` looks into it.", UNHEALTHY) from None
+        raise CommandFailed(f"the broker fails: {error}", "`longboat doctor` finds out more.", UNHEALTHY) from None
     except CommandFailed as error:
         raise CommandFailed(error.what, error.advice, UNHEALTHY) from None
     if not here:
-        advice = "Start one by `longboat worker`; `longboat workers` lists those elsewhere."
-        raise CommandFailed(f"no worker of {host} shows itself", advice, UNHEALTHY)
+        advice = "Start one with `longboat worker`; `longboat workers` lists those on other machines."
+        raise CommandFailed(f"no worker of {host} has sent a heartbeat", advice, UNHEALTHY)
     return f"ok: {len(here)} worker process{'' if len(here) == 1 else 'es'} here"

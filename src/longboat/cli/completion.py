@@ -1,4 +1,4 @@
-"""`longboat completion`: what makes a shell complete our commands and options."""
+"""`longboat completion`: a script that makes a shell complete our commands and options."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`longboat dashboard`: the pages, for this machine or with tokens for others."""
+"""`longboat dashboard`: the dashboard, for this machine, or with tokens for others."""
 
 from __future__ import annotations
 
@@ -25,33 +25,42 @@ TOKENS = {
 
 @click.command()
 @click.argument("url", required=False)
-@click.option("--host", default="127.0.0.1", show_default=True, metavar="HOST", help="Where to listen.")
-@click.option("--port", type=click.IntRange(0, 65535), default=5555, show_default=True, metavar="N", help="0: a free one.")
+@click.option("--host", default="127.0.0.1", show_default=True, metavar="HOST", help="The address to listen at.")
+@click.option(
+    "--port",
+    type=click.IntRange(0, 65535),
+    default=5555,
+    show_default=True,
+    metavar="N",
+    help="The port to listen at; 0 picks a free one.",
+)
 @click.option(
     "--role",
     type=click.Choice(["viewer", "operator", "admin"]),
     default="admin",
     show_default=True,
-    help="What those without a token may do, on this machine.",
+    help="The role of everybody on this machine, if there are no tokens.",
 )
-@click.option("--root", default="", metavar="PATH", help="What a proxy before it takes off the path, such as /jobs.")
+@click.option(
+    "--root", default="", metavar="PATH", help="The part of the path that a proxy in front removes, such as /jobs."
+)
 def command(url: str | None, host: str, port: int, role: str, root: str) -> None:
     """Show queues, jobs, failures, workers and more of the broker at URL in a browser, until told to stop.
 
-    URL is a broker's, such as redis://…; else LONGBOAT_URL, else the app's, else sqlite:///longboat.db. The app's code is
-    not needed; where it is found, tasks get forms for their parameters, whatever broker is looked at.
+    URL is that of a broker, such as redis://…; else LONGBOAT_URL, else the app's, else sqlite:///longboat.db. The app's
+    code is not needed. If it is found, tasks have forms for their parameters, whatever the broker.
 
-    Without tokens it listens on this machine only. LONGBOAT_DASHBOARD_TOKEN is a secret that lets its bearer do everything,
-    LONGBOAT_DASHBOARD_OPERATOR_TOKEN all but delete, LONGBOAT_DASHBOARD_VIEWER_TOKEN look: open /?token=… once, or give it
-    as the password when asked.
+    Without tokens it serves this machine only. With LONGBOAT_DASHBOARD_TOKEN one may do everything, with
+    LONGBOAT_DASHBOARD_OPERATOR_TOKEN everything except delete, with LONGBOAT_DASHBOARD_VIEWER_TOKEN only look. Open
+    /?token=… once, or enter the token as the password.
 
     \b
     longboat dashboard
     longboat dashboard redis://localhost:6379
     LONGBOAT_DASHBOARD_TOKEN=$(openssl rand -hex 24) longboat dashboard --host 0.0.0.0
 
-    Exit status: 0 after a stop, 2 wrong usage, 3 no URL is said and the app cannot be imported, 4 the address or the
-    broker cannot be had.
+    Exit status: 0 stopped, 2 wrong usage, 3 no URL is given and the app cannot be imported, 4 the address or the
+    broker cannot be used.
     """
     from longboat.cli import address
     from longboat.dashboard import longboat_dashboard
@@ -65,7 +74,7 @@ def command(url: str | None, host: str, port: int, role: str, root: str) -> None
     root = f"/{path}" if (path := root.strip("/")) else ""
     try:
         with contextlib.suppress(Unsupported):
-            app.broker.inspector.counts()  # a store that cannot be worked with is told now
+            app.broker.inspector.counts()  # report a store that cannot be used now
         _serve(dashboard, app, host, port, root, bool(tokens))
     finally:
         dashboard.close()
@@ -73,9 +82,9 @@ def command(url: str | None, host: str, port: int, role: str, root: str) -> None
 
 
 def _app(url: str | None) -> tuple[Longboat, str]:
-    """The app, at the broker that was said; and why its code is not here where it should be.
+    """The app, with the broker that was asked for; and why the app's code cannot be imported, if so.
 
-    Raises AppNotFound for code that cannot be imported when nothing else says which broker is meant.
+    Raises AppNotFound for code that cannot be imported if nothing else names a broker.
     """
     from longboat.app import Longboat
     from longboat.cli import address, locate
@@ -87,7 +96,7 @@ def _app(url: str | None) -> tuple[Longboat, str]:
         if not said:
             return Longboat(address.address(None).url), ""  # it raises, with advice
         reason = str(error).partition("\n")[0]
-        click.echo(f"tasks go by name alone: {line(reason)}", err=True)
+        click.echo(f"tasks are shown by name only: {line(reason)}", err=True)
         return Longboat(said), reason
     if found is None:
         return Longboat(said), ""
@@ -103,18 +112,20 @@ def _check_bind(host: str, guarded: bool) -> None:
 
     if not guarded and not is_loopback(host):
         raise CommandFailed(
-            f"others could change everything at {host}: without a token only this machine is served",
+            f"without a token, everybody who reaches {host} could change everything",
             "Set one: LONGBOAT_DASHBOARD_TOKEN=$(openssl rand -hex 24). Or listen at 127.0.0.1.",
             USAGE,
         )
 
 
 def _check_scripts() -> None:
-    """A wheel has them; a checkout installed where there was no npm has not, and pip does not show why."""
+    """A wheel has them; a checkout that was installed without npm does not, and pip does not show why."""
     from longboat import dashboard
 
     if not os.path.exists(os.path.join(os.path.dirname(dashboard.__file__), "static", "vendor", "htmx.min.js")):
-        click.echo("no charts and no live pages: htmx and uPlot are not here; `python hatch_build.py` brings them", err=True)
+        click.echo(
+            "no charts and no live pages: htmx and uPlot are missing; `python hatch_build.py` downloads them", err=True
+        )
 
 
 def _serve(dashboard: object, app: Longboat, host: str, port: int, root: str, guarded: bool) -> None:
@@ -146,5 +157,5 @@ def _serve(dashboard: object, app: Longboat, host: str, port: int, root: str, gu
             timeout_graceful_shutdown=2,
         )
         for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda *_: None)  # the server heeds them, then sends them once more to whoever did before
+            signal.signal(number, lambda *_: None)  # the server handles them, then restores ours and raises them again
         uvicorn.Server(config).run(sockets=[listening])

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 import click
 
 from longboat.cli.demo_worker import DemoFailed, worker
+from longboat.cli.fail import DONE, FAILED
 from longboat.errors import LongboatError
 
 if TYPE_CHECKING:
@@ -29,9 +30,9 @@ T = TypeVar("T")
 NAPS, NAP = 200, 0.05
 DIGESTS = 100
 PUT = 100
-"""Files in one put; the three kinds of jobs are mixed put by put."""
+"""Files in one put; each put mixes the three kinds of jobs."""
 SHOWN = 12
-"""Packages shown in the table."""
+"""Packages in the table."""
 PATIENCE = 60.0
 """Seconds without any result after which the demo gives up."""
 
@@ -40,30 +41,45 @@ class Work(NamedTuple):
     """What was computed, and in how many seconds."""
 
     measures: dict[str, Measures]
-    """By path within the library."""
+    """By path in the library."""
     digests: dict[str, str]
     took: float
 
 
-def run(processes: int = 2) -> int:
-    """Run the demo, printing as it goes; returns the exit status. Leaves no process and no file behind."""
+@click.command()
+@click.option(
+    "--processes",
+    type=click.IntRange(min=1),
+    default=2,
+    show_default=True,
+    metavar="N",
+    help="Child processes of the worker.",
+)
+def command(processes: int) -> int:
+    """Run real work through a real worker: one job for every source file of Python's standard library.
+
+    The worker parses and measures the files in child processes, beside coroutines and threads; the report is checked
+    against a plain loop. It takes a few seconds, needs nothing, and leaves nothing behind.
+
+    Exit status: 0 the reports are equal, 1 not.
+    """
     files = sources()
-    click.echo(f"{len(files):,} source files of the standard library of Python {sys.version.split()[0]}: one job each.")
+    click.echo(f"{len(files):,} source files of the standard library of Python {sys.version.split()[0]}, one job each.")
     try:
         with tempfile.TemporaryDirectory(prefix="longboat-demo-") as folder:
             ours = through_worker(f"sqlite:///{folder}/jobs.db", Path(folder), files, processes)
-        click.echo("The worker has left. Now the same files in a plain loop, in this process …")
+        click.echo("The worker has exited. Now the same files in a plain loop, in this process …")
         plain = in_a_loop(files)
         compare(ours, plain)
     except (DemoFailed, LongboatError) as failed:
         click.echo(f"longboat demo: {failed}", err=True)
-        return 1
-    tell(ours, plain, processes)
-    return 0
+        return FAILED
+    report(ours, plain, processes)
+    return DONE
 
 
 def sources() -> dict[str, str]:
-    """Path within the library -> full path, of each source file of the running Python's standard library."""
+    """Path in the library -> full path, of each source file of the running Python's standard library."""
     root = sysconfig.get_path("stdlib")
     found = {}
     for folder, folders, names in os.walk(root):
@@ -77,7 +93,7 @@ def sources() -> dict[str, str]:
 
 def through_worker(url: str, folder: Path, files: Mapping[str, str], processes: int) -> Work:
     """The results of a worker process, and the seconds from the first put to the last result."""
-    os.environ["LONGBOAT_URL"] = url  # read when the app is imported, just below
+    os.environ["LONGBOAT_URL"] = url  # read when the app is imported, in the next line
     from longboat.cli.demo_tasks import app, digest, measure, nap
 
     with worker(url, folder, processes) as process, app:
@@ -99,7 +115,7 @@ def through_worker(url: str, folder: Path, files: Mapping[str, str], processes: 
             measures += measure.enqueue_many([(files[name],) for name in share(names, number, puts)])
         handles: list[Handle[Any]] = [*measures, *digests, *naps]
         mixture = f"{len(naps)} coroutines and {len(digests)} thread jobs among them"
-        click.echo(f"{len(handles):,} jobs were put in {since(began)}, {mixture}.")
+        click.echo(f"{len(handles):,} jobs were enqueued in {since(began)}, {mixture}.")
         values = collect(handles, process)
         took = time.monotonic() - began
     return Work(
@@ -110,12 +126,12 @@ def through_worker(url: str, folder: Path, files: Mapping[str, str], processes: 
 
 
 def share(items: Sequence[T], number: int, of: int) -> Sequence[T]:
-    """The `number`th part, from 0, of so many about equal ones."""
+    """Part `number`, from 0, of so many nearly equal parts."""
     return items[len(items) * number // of : len(items) * (number + 1) // of]
 
 
 def collect(handles: Sequence[Handle[Any]], process: subprocess.Popen[bytes]) -> dict[str, Any]:
-    """The results by job id, as they arrive. Raises DemoFailed when a job fails, or the worker dies or stands still."""
+    """The results by job id. Raises DemoFailed if a job fails, or the worker dies or stalls."""
     arrived: queue.SimpleQueue[tuple[str, Any] | Exception] = queue.SimpleQueue()
     threading.Thread(target=_gather, args=(handles, arrived.put), daemon=True).start()
     values: dict[str, Any] = {}
@@ -139,19 +155,19 @@ def collect(handles: Sequence[Handle[Any]], process: subprocess.Popen[bytes]) ->
 
 
 def _gather(handles: Sequence[Handle[Any]], put: Callable[[tuple[str, Any] | Exception], None]) -> None:
-    """In a thread of its own, so that who waits for the results can look after the worker as well."""
+    """Runs in its own thread, so that the main thread can watch the worker too."""
     from longboat import as_completed
 
     try:
         for handle in as_completed(handles):
             put((handle.id, handle.result()))
-    except Exception as error:  # told to who waits
+    except Exception as error:  # raised by `collect`
         put(error)
 
 
 @contextmanager
 def progress(length: int) -> Iterator[Callable[[int], None]]:
-    """A bar on a terminal, a line every fifth of the way elsewhere, nothing for a single job."""
+    """A bar on a terminal, elsewhere a line every fifth of the way; nothing for a single job."""
     if length == 1:
         yield lambda _: None
         return
@@ -171,7 +187,7 @@ def progress(length: int) -> Iterator[Callable[[int], None]]:
 
 
 def in_a_loop(files: Mapping[str, str]) -> Work:
-    """What the jobs compute, one after the other in this process; the naps are left out."""
+    """What the jobs compute, one after another in this process, without the naps."""
     from longboat.cli.demo_tasks import digest, measure
 
     began = time.monotonic()
@@ -189,12 +205,12 @@ def compare(ours: Work, plain: Work) -> None:
         if different:
             name = different[0]
             raise DemoFailed(
-                f"{len(different)} results differ from the plain loop's. The first is of {name}:\n"
+                f"{len(different)} results differ from the plain loop's. The first is that of {name}:\n"
                 f"  worker: {got.get(name)}\n  loop:   {expected.get(name)}"
             )
 
 
-def tell(ours: Work, plain: Work, processes: int) -> None:
+def report(ours: Work, plain: Work, processes: int) -> None:
     from longboat.cli.demo_report import reduce, table, total
 
     click.echo()
@@ -202,8 +218,8 @@ def tell(ours: Work, plain: Work, processes: int) -> None:
         click.echo(line)
     click.echo()
     click.echo("The worker's report is equal to the plain loop's.")
-    click.echo(f"  worker      {ours.took:6.2f} s   with {NAPS} coroutines that slept {NAPS * NAP:g} s in all beside it")
-    click.echo(f"  plain loop  {plain.took:6.2f} s   without these")
+    click.echo(f"  worker      {ours.took:6.2f} s   beside {NAPS} coroutines that slept {NAPS * NAP:g} s in total")
+    click.echo(f"  plain loop  {plain.took:6.2f} s   without them")
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     click.echo(f"  speed-up    {plain.took / ours.took:6.2f}     with {processes} child processes on {cores} cores")
 

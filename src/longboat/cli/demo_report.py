@@ -1,4 +1,4 @@
-"""The demo's report: measures of files added up by package, and the table of them."""
+"""The demo's report: the measures of files, added up by package, as a table."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import msgspec
 from longboat.cli.demo_tasks import Measures
 
 SINGLE = "(single files)"
-"""The package of modules that are in none."""
+"""Stands for modules that are in no package."""
 
 
 class PackageRow(msgspec.Struct):
@@ -27,7 +27,7 @@ class PackageRow(msgspec.Struct):
     longest_lines: int = 0
 
     def add(self, name: str, measures: Measures) -> None:
-        """Add one file; `name` says where its longest function stands."""
+        """Add one file; `name` says where its longest function is."""
         self.files += 1
         self.unparsed += not measures.parses
         self.lines += measures.lines
@@ -39,7 +39,7 @@ class PackageRow(msgspec.Struct):
 
 
 def reduce(measured: Mapping[str, Measures]) -> list[PackageRow]:
-    """One row a package, the largest first, whatever the order of the files; `measured` goes by path within the library."""
+    """One row per package, the largest first, whatever the order of the files; `measured` is by path in the library."""
     rows: dict[str, PackageRow] = {}
     for name, measures in sorted(measured.items()):
         package = PurePath(name).parts[0] if len(PurePath(name).parts) > 1 else SINGLE
@@ -63,7 +63,7 @@ def table(rows: list[PackageRow], last: PackageRow, shown: int) -> Iterator[str]
         yield f"… and {len(rows) - shown} more"
     yield _line(last)
     if last.unparsed:
-        yield f"{last.unparsed} of these files do not parse; of these only the lines are counted."
+        yield f"{last.unparsed} of these files do not parse; only their lines are counted."
 
 
 def _line(row: PackageRow) -> str:

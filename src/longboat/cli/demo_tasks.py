@@ -19,13 +19,13 @@ class Measures(msgspec.Struct, frozen=True):
     """What is counted in one source file."""
 
     parses: bool
-    """False: not source of this Python's grammar; only its lines are counted."""
+    """False if it is not valid source for this Python; then only its lines are counted."""
     lines: int
     functions: int = 0
     classes: int = 0
     branches: int = 0
     longest: str = ""
-    """The longest function; of several, the outermost."""
+    """The longest function; of equally long ones, the outermost."""
     longest_lines: int = 0
 
 
@@ -33,11 +33,11 @@ _BRANCHES = (ast.If, ast.IfExp, ast.For, ast.AsyncFor, ast.While, ast.ExceptHand
 
 
 def measure_source(source: bytes) -> Measures:
-    """The measures of a file's bytes; the same for the same bytes, in any process."""
+    """Measure a file's bytes. The same bytes give the same measures in any process."""
     lines = len(source.splitlines())
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # about escapes and comparisons in the source that is read
+            warnings.simplefilter("ignore")  # about the source being measured
             tree = ast.parse(source)
     except (SyntaxError, ValueError):
         return Measures(parses=False, lines=lines)
@@ -58,18 +58,18 @@ def measure_source(source: bytes) -> Measures:
 
 @app.task(executor="process")
 def measure(path: str) -> Measures:
-    """Runs in a child process: parsing needs the CPU."""
+    """Runs in a child process: parsing uses the CPU."""
     return measure_source(Path(path).read_bytes())
 
 
 @app.task
 def digest(path: str) -> str:
-    """Runs in a thread: reading and hashing leave the CPU to others."""
+    """Runs in a thread: reading and hashing release the GIL."""
     return hashlib.sha256(Path(path).read_bytes()).hexdigest()
 
 
 @app.task
 async def nap(seconds: float) -> float:
-    """Runs in the event loop: waiting needs nothing at all."""
+    """Runs in the event loop: waiting costs nothing."""
     await asyncio.sleep(seconds)
     return seconds

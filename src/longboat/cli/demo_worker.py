@@ -1,4 +1,4 @@
-"""The demo's worker: a process as a user would start it, of which nothing is left behind."""
+"""The demo's worker: a process as a user would start it, which leaves nothing behind."""
 
 from __future__ import annotations
 
@@ -13,29 +13,33 @@ from pathlib import Path
 from types import FrameType
 
 GRACE = 20.0
-"""Seconds that the worker has to leave when it is asked to."""
+"""Seconds that the worker has to exit when asked to."""
 
 
 class DemoFailed(Exception):
-    """The message says what went wrong, in words for the terminal."""
+    """The message says what went wrong."""
 
 
 @contextmanager
 def worker(url: str, folder: Path, processes: int) -> Iterator[subprocess.Popen[bytes]]:
-    """A running worker; asked to leave at the end, and killed with all its children if it does not.
+    """A running worker; told to stop at the end, and killed with all its children if it does not.
 
-    Raises DemoFailed, with the end of the worker's log, if it does not leave with status 0.
+    Raises DemoFailed with the end of the worker's log if it does not exit with status 0.
     """
     log = folder / "worker.log"
     command = [sys.executable, "-m", "longboat", "worker", "longboat.cli.demo_tasks:app", "--processes", str(processes)]
     with log.open("wb") as output:
         process = subprocess.Popen(
             command,
-            env={**os.environ, "LONGBOAT_URL": url, "TMPDIR": str(folder)},  # what a killed one leaves goes with the folder
+            env={
+                **os.environ,
+                "LONGBOAT_URL": url,
+                "TMPDIR": str(folder),
+            },  # whatever a killed one leaves behind is deleted with the folder
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,
-            start_new_session=True,  # Ctrl-C is for this process, which then stops that one
+            start_new_session=True,  # Ctrl-C goes to this process, which then stops that one
         )
     try:
         with _terminated_as_interrupted():
@@ -45,11 +49,11 @@ def worker(url: str, folder: Path, processes: int) -> Iterator[subprocess.Popen[
     finally:
         left = stop(process)
     if left:
-        raise DemoFailed(f"the worker left with status {left}.{_end_of(log)}")
+        raise DemoFailed(f"the worker exited with status {left}.{_end_of(log)}")
 
 
 def stop(process: subprocess.Popen[bytes]) -> int:
-    """SIGTERM, then, after GRACE seconds, SIGKILL for all that it started; returns the exit status."""
+    """SIGTERM, then after GRACE seconds SIGKILL for it and everything it started; returns the exit status."""
     process.terminate()
     with suppress(subprocess.TimeoutExpired):
         process.wait(GRACE)
@@ -60,7 +64,7 @@ def stop(process: subprocess.Popen[bytes]) -> int:
 
 @contextmanager
 def _terminated_as_interrupted() -> Iterator[None]:
-    """SIGTERM and SIGHUP unwind as Ctrl-C does, so that what was started is stopped."""
+    """SIGTERM and SIGHUP unwind as Ctrl-C does, so that the worker is stopped."""
 
     def leave(number: int, _: FrameType | None) -> None:
         raise SystemExit(128 + number)

@@ -1,6 +1,6 @@
-"""`longboat dev`: a worker and the dashboard, both started again when the code changes.
+"""`longboat dev`: a worker and the dashboard, both restarted when the code changes.
 
-This module run as a program is the dashboard's process.
+Run as a program, this module is the dashboard's process.
 """
 
 from __future__ import annotations
@@ -19,27 +19,27 @@ from typing import NoReturn
 import click
 
 NEEDED = ("starlette", "uvicorn", "jinja2")
-"""What the dashboard imports, of the extra "web"."""
+"""What the dashboard imports from the extra "web"."""
 LAST_CHANCE = 5.0
-"""Seconds until the dashboard is killed after it was asked to leave."""
+"""Seconds until the dashboard is killed after it was asked to exit."""
 
 
 @click.command()
 @click.argument("app", required=False)
-@click.option("--port", type=click.IntRange(1, 65535), metavar="N", help="The dashboard's. Default: 5555.")
+@click.option("--port", type=click.IntRange(1, 65535), metavar="N", help="The dashboard's port. Default: 5555.")
 def command(app: str | None, port: int | None) -> int:
-    """Run a worker and the dashboard while you write the program, until Ctrl-C.
+    """Run a worker and the dashboard, and restart both when a source file changes, until Ctrl-C.
 
-    Both start again when a source file changes. The worker fires the schedules too. The dashboard is at
-    http://127.0.0.1:5555; where its packages are not installed, it says which and the worker runs alone.
+    The worker also fires the schedules. The dashboard is at http://127.0.0.1:5555; if its packages are not installed, it
+    says which, and the worker runs alone.
 
-    Their options are variables, as everywhere: LONGBOAT_WORKER_QUEUES=high,low, LONGBOAT_DASHBOARD_ROLE=viewer.
+    Set options of the two by variables: LONGBOAT_WORKER_QUEUES=high,low, LONGBOAT_DASHBOARD_ROLE=viewer.
 
     \b
     longboat dev
     longboat dev shop/tasks.py:app --port 8000
 
-    Exit status: the worker's: 0 after a stop, 4 the broker cannot be reached at the start.
+    Exit status: the worker's: 0 stopped, 4 the broker cannot be reached at the start.
     """
     from longboat.cli import worker
 
@@ -56,13 +56,13 @@ def command(app: str | None, port: int | None) -> int:
 
 @contextmanager
 def _dashboard() -> Iterator[None]:
-    """The dashboard beside us, in a session of its own: a Ctrl-C is for the worker, and it can be watched to its end."""
+    """The dashboard beside us, in its own session: Ctrl-C goes to the worker, whose end can then be watched."""
     missing = [name for name in NEEDED if find_spec(name) is None]
     if missing:
         click.echo(f"no dashboard: {', '.join(missing)} not installed (pip install 'longboat[web]')", err=True)
         yield
         return
-    # It leaves when its standard input ends, thus also when we are killed.
+    # It exits when its standard input ends, so also when we are killed.
     process = subprocess.Popen([sys.executable, "-m", __name__], stdin=subprocess.PIPE, start_new_session=True)
     assert process.stdin is not None
     try:
@@ -80,7 +80,7 @@ def _dashboard() -> Iterator[None]:
 
 
 def main() -> NoReturn:
-    """Run `longboat dashboard`, and anew whenever the code changes; also where it could not run before."""
+    """Run `longboat dashboard`, again whenever the code changes, even if it could not run before."""
     from longboat.cli.reload import Watcher
 
     changed = threading.Event()
@@ -109,7 +109,7 @@ def _serve() -> None:
     except SystemExit as left:
         if not left.code:
             raise
-    threading.Event().wait()  # the app cannot be imported, say: until something changes
+    threading.Event().wait()  # the app cannot be imported, for example: wait until something changes
 
 
 def _leave(number: int, frame: FrameType | None) -> NoReturn:  # noqa: ARG001
@@ -117,7 +117,7 @@ def _leave(number: int, frame: FrameType | None) -> NoReturn:  # noqa: ARG001
 
 
 def _follow() -> None:
-    """Leave with who started us."""
+    """Exit together with the process that started us."""
     while os.read(0, 1024):
         pass
     os.kill(os.getpid(), signal.SIGTERM)

@@ -1,4 +1,4 @@
-"""What `longboat doctor` looks at. Nothing is made, nothing is changed."""
+"""What `longboat doctor` looks at. It creates nothing and changes nothing."""
 
 from __future__ import annotations
 
@@ -27,17 +27,17 @@ if TYPE_CHECKING:
     from longboat.core.views import ConsumerView
 
 LEAST_ROOM = 100_000_000
-"""Free bytes on the disk of the jobs under which it is time to act."""
+"""Free bytes on the disk of the jobs below which something must be done."""
 TASKS_SHOWN = 50
 DRIVERS = ("uvloop", "rich", "redis", "hiredis", "psycopg", "pika", "starlette", "opentelemetry")
-"""What the extras bring, by the name that is imported."""
+"""What the extras install, by the name that is imported."""
 
 _SECRET = re.compile("SECRET|PASSWORD|TOKEN|KEY")
-"""In the names of variables whose values are nobody's business."""
+"""In the names of variables whose values must not be shown."""
 
 
 class Problem(NamedTuple):
-    """Something to do something about; a serious one makes the whole unhealthy."""
+    """Something that needs attention; a serious problem makes the whole unhealthy."""
 
     what: str
     advice: str
@@ -45,7 +45,7 @@ class Problem(NamedTuple):
 
 
 class Findings:
-    """What was found, in the order of looking."""
+    """What was found, in the order in which it was looked for."""
 
     def __init__(self) -> None:
         self.facts: dict[str, Any] = {}
@@ -63,15 +63,15 @@ class Findings:
 
 
 def examine(url: str | None) -> Findings:
-    """Look at everything, as it is seen from the working directory with this --url."""
+    """Look at everything, as seen from the working directory with this --url."""
     findings = Findings()
     _installation(findings)
     app = _app(findings)
     found = _address(findings, url, app)
     if found.url.startswith("memory://"):
         findings.warn(
-            "memory:// lives inside one process: jobs cannot be seen from here, and are gone with it",
-            "For anything but tests use a file: sqlite:///longboat.db.",
+            "memory:// lives inside one process: its jobs cannot be seen from here, and are gone when it ends",
+            "For anything but tests, use a file: sqlite:///longboat.db.",
         )
         return findings
     path = sqlite_path(found.url)
@@ -109,7 +109,7 @@ def _app(findings: Findings) -> Longboat | None:
         findings.alarm(what, advice)
         return None
     if found is None:
-        findings.facts["app"] = "none is named here, and none is needed to look at jobs"
+        findings.facts["app"] = "none is named, and none is needed to look at jobs"
         return None
     app, spec = found
     origin = named[1] if named else "found in the working directory"
@@ -134,8 +134,8 @@ def _address(findings: Findings, url: str | None, app: Longboat | None) -> Addre
     findings.facts["url"] = f"{shown(found.url)} ({found.origin})"
     if app is not None and app.url != found.url:
         findings.warn(
-            f"the app uses {shown(app.url)}, and this looks at {shown(found.url)} ({found.origin})",
-            "An URL in the app's code wins over LONGBOAT_URL for the app and its workers. Let both name the same one.",
+            f"the app uses {shown(app.url)}, but this looks at {shown(found.url)} ({found.origin})",
+            "For the app and its workers, a URL in the app's code wins over LONGBOAT_URL. Let both name the same broker.",
         )
     return found
 
@@ -145,25 +145,25 @@ def _file(findings: Findings, path: Path, url: str) -> bool:
     facts = findings.facts
     folder = path.parent
     if not folder.is_dir():
-        findings.alarm(f"there is no directory {folder}", "Make it, or name another file by --url or LONGBOAT_URL.")
+        findings.alarm(f"there is no directory {folder}", "Create it, or name another file by --url or LONGBOAT_URL.")
         return False
     free = shutil.disk_usage(folder).free
     facts["disk"] = f"{free / 1e9:,.1f} GB free"
     if free < LEAST_ROOM:
         findings.alarm(
             f"only {free / 1e6:,.0f} MB are free on the disk of {folder}",
-            "Make room: when it is full, nothing can be enqueued. `longboat purge --state succeeded` deletes ended jobs.",
+            "Free some space: a full disk stops every enqueue. `longboat purge --state succeeded` deletes ended jobs.",
         )
     facts["synchronous"] = parse_qs(urlsplit(url).query).get("synchronous", ["full"])[0]
     if not path.exists():
-        facts["file"] = f"{path}: not there yet, the first job makes it"
+        facts["file"] = f"{path}: does not exist yet; the first job creates it"
         if not os.access(folder, os.W_OK):
-            findings.alarm(f"{folder} cannot be written to", "Give this user the right, or name another file.")
+            findings.alarm(f"{folder} cannot be written to", "Give this user the permission, or name another file.")
         return False
     mode = path.stat().st_mode & 0o777
     facts["file"] = f"{path}, {path.stat().st_size / 1e6:,.1f} MB, mode {mode:04o}"
     if mode & 0o077:
-        findings.warn(f"others than its owner can use {path}", f"If that is not meant: chmod 600 {path}")
+        findings.warn(f"users other than its owner can access {path}", f"If this is not intended: chmod 600 {path}")
     facts["schema"] = _schema(path)
     return True
 
@@ -202,7 +202,7 @@ def _broker(findings: Findings, url: str) -> None:
         finally:
             broker.close()
     except LongboatError as error:
-        findings.facts["broker"] = "gives no answer"
+        findings.facts["broker"] = "does not answer"
         what, advice, _ = told(error)
         findings.alarm(what, advice)
 
@@ -228,11 +228,14 @@ def _contents(findings: Findings, broker: Broker) -> None:
         _workers(findings, broker.inspector.consumers(), [queue for queue, states in queues.items() if states.get("ready")])
     if totals[State.WAITING]:
         findings.warn(
-            f"{totals[State.WAITING]:,} jobs wait for a worker that knows their task",
-            "See `longboat jobs --state waiting`; start a worker of the app that has it.",
+            f"{totals[State.WAITING]:,} jobs wait: for other jobs, at a limit, or for a worker that knows their task",
+            "See `longboat jobs --state waiting`; `longboat explain ID` says what one is waiting for.",
         )
     if totals[State.DEAD]:
-        findings.warn(f"{totals[State.DEAD]:,} jobs are dead", "See `longboat dead list`; `longboat dead retry` revives.")
+        findings.warn(
+            f"{totals[State.DEAD]:,} jobs are dead",
+            "See them with `longboat dead list`; retry them with `longboat dead retry`.",
+        )
 
 
 def _workers(findings: Findings, workers: list[ConsumerView], busy: list[str]) -> None:
@@ -244,4 +247,4 @@ def _workers(findings: Findings, workers: list[ConsumerView], busy: list[str]) -
     served = {queue for worker in workers for queue in worker.queues}
     idle = [queue for queue in busy if queue not in served]
     if idle and all(worker.queues for worker in workers):
-        findings.warn(f"no worker takes jobs of {', '.join(idle)}, and some are ready", "Start one: `longboat worker`.")
+        findings.warn(f"no worker serves {', '.join(idle)}, and jobs are ready there", "Start one: `longboat worker`.")

@@ -7,28 +7,26 @@ from typing import Any
 
 import click
 
+from longboat.cli import show
+from longboat.cli.diagnosis import examine
 from longboat.cli.fail import DONE, UNHEALTHY, line
-from longboat.cli.params import json_option, url_option
+from longboat.cli.params import outputs
 
 
 @click.command()
-@json_option
-@url_option
+@outputs
 def command(as_json: bool, url: str | None) -> int:
-    """Check the installation, where each setting comes from, the app and the broker; changes nothing.
+    """Check the installation, where each setting comes from, the app and the broker. Changes nothing.
 
-    With --json a document: {"healthy": …, "facts": {…}, "problems": [{"what": …, "do": …, "serious": …}]}.
+    With --json, one document: {"healthy": …, "facts": {…}, "problems": [{"what": …, "advice": …, "serious": …}]}.
 
-    Exit status: 0 healthy, perhaps with warnings; 5 something serious: the app cannot be imported, the broker cannot be
+    Exit status: 0 healthy, perhaps with warnings; 5 something is serious: the app cannot be imported, the broker cannot be
     reached, the disk is nearly full.
     """
-    from longboat.cli import show
-    from longboat.cli.diagnosis import examine
-
     findings = examine(url)
     if as_json:
-        problems = [{"what": what, "do": advice, "serious": serious} for what, advice, serious in findings.problems]
-        click.echo(show.as_json({"healthy": findings.healthy, "facts": findings.facts, "problems": problems}))
+        problems = [problem._asdict() for problem in findings.problems]
+        click.echo(show.to_json({"healthy": findings.healthy, "facts": findings.facts, "problems": problems}))
     else:
         for name, value in findings.facts.items():
             first, *others = _lines(value)

@@ -7,8 +7,12 @@ from typing import TYPE_CHECKING, Any
 import click
 import msgspec
 
+from longboat.cli.address import refuse_memory
 from longboat.cli.params import duration, json_list, json_map
-from longboat.errors import ConfigError, UnknownTask
+from longboat.cli.query import usage
+from longboat.cli.show import result_text
+from longboat.cli.waiting import interruptible
+from longboat.errors import UnknownTask
 
 if TYPE_CHECKING:
     from longboat.app import Longboat
@@ -20,25 +24,25 @@ if TYPE_CHECKING:
 @click.argument("args", nargs=-1)
 @click.option("--args", "list_", type=json_list, metavar="JSON", help="All positional arguments, as a JSON list.")
 @click.option("--kwargs", type=json_map, default="{}", metavar="JSON", help="Arguments by name, as a JSON map.")
-@click.option("--queue", metavar="NAME", help="Instead of the task's.")
-@click.option("--priority", type=int, metavar="N", help="Higher runs first.")
-@click.option("--delay", type=duration, metavar="TIME", help="Not before so long from now.")
-@click.option("--id", "id", metavar="ID", help="An id of your own; a second job of the same id is not made.")
-@click.option("--expires", type=duration, metavar="TIME", help="Cancel it unless it has started by then.")
+@click.option("--queue", metavar="NAME", help="The queue of the job. Default: the task's.")
+@click.option("--priority", type=int, metavar="N", help="Jobs with a higher priority run first.")
+@click.option("--delay", type=duration, metavar="TIME", help="Run it no earlier than this long from now.")
+@click.option("--id", "id", metavar="ID", help="An id of your own. No second job is made with the same id.")
+@click.option("--expires", type=duration, metavar="TIME", help="Cancel it if it has not started by then.")
 @click.option("--wait", is_flag=True, help="Wait for the result and print it instead of the id.")
-@click.option("--timeout", type=duration, metavar="TIME", help="Wait no longer than this. Default: for ever.")
-@click.option("--url", metavar="URL", help="Put it into this broker, by the task's name alone, without the app's code.")
+@click.option("--timeout", type=duration, metavar="TIME", help="With --wait, wait no longer than this. Default: forever.")
+@click.option("--url", metavar="URL", help="Enqueue to this broker, by the task's name alone, without the app's code.")
 def command(
     task: str, args: tuple[str, ...], list_: list[Any] | None, kwargs: dict[str, Any], wait: bool, timeout: float | None,
     url: str | None, **options: Any,
 ) -> None:  # fmt: skip
-    """Ask for a job of TASK, and print the job's id once it is stored.
+    """Enqueue a job of TASK, and print the job's id once it is stored.
 
-    ARGS are read as JSON where that works, else as text: 5 is a number, x is text, '"5"' is text as well. Write --
-    before such as begin with a dash.
+    Each of ARGS is read as JSON if possible, else as text: 5 is a number, x is text, '"5"' is text too. Write -- before
+    arguments that begin with a dash.
 
-    The app (see `longboat --help`) checks the arguments and gives the queue and other defaults. Where no app is found,
-    and with --url, the task goes by name alone: its worker checks the arguments.
+    The app (see `longboat --help`) checks the arguments and supplies the queue and other defaults. If no app is found, and
+    with --url, the task goes by name alone: the worker checks the arguments.
 
     \b
     longboat enqueue tasks.add 1 2
@@ -47,28 +51,23 @@ def command(
     longboat enqueue tasks.add 1 2 --wait --timeout 30s
 
     Exit status: 0 stored (with --wait: succeeded), 1 the job is dead or cancelled, 2 the arguments do not fit,
-    3 the app cannot be imported, 4 the broker cannot be reached, 6 waited too long (the job goes on).
+    3 the app cannot be imported, 4 the broker cannot be reached, 6 timed out (the job goes on).
     """
     if list_ is not None and args:
         raise click.UsageError("Give the positional arguments either one by one or by --args, not both.")
     if timeout is not None and not wait:
-        raise click.UsageError("--timeout goes with --wait.")
+        raise click.UsageError("--timeout requires --wait.")
     values = [_value(text) for text in args] if list_ is None else list_
     with _app(url) as app:
-        from longboat.cli.address import refuse_memory
-
         refuse_memory(app.url)
         job = _chosen(app, task, options).enqueue(*values, **kwargs)
         if not job.new:
-            click.echo(f"A job {job.id} is known already; no second one was made.", err=True)
+            click.echo(f"A job {job.id} exists already; no second one was made.", err=True)
         if not wait:
             click.echo(job.id)
             return
-        from longboat.cli.show import written
-        from longboat.cli.waiting import awaited
-
         handle = app.job(job.id)
-        click.echo(written(awaited(lambda: handle.result(timeout))))
+        click.echo(result_text(interruptible(lambda: handle.result(timeout))))
 
 
 def _value(text: str) -> Any:
@@ -93,7 +92,5 @@ def _chosen(app: Longboat, name: str, options: dict[str, Any]) -> Task[..., Any]
     if tasks and name not in tasks:
         known = ", ".join(sorted(tasks)[:10]) + (", …" if len(tasks) > 10 else "")
         raise UnknownTask(f"the app has no task {name!r}; it has {known}")
-    try:
+    with usage():
         return app.named(name).using(**{key: value for key, value in options.items() if value is not None})
-    except ConfigError as error:
-        raise click.UsageError(str(error)) from None

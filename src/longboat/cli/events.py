@@ -2,37 +2,35 @@
 
 from __future__ import annotations
 
+import time
+
 import click
 
-from longboat.cli.params import json_option, url_option
+from longboat.cli import show
+from longboat.cli.address import opened
+from longboat.cli.fail import line
+from longboat.cli.params import outputs
+from longboat.observe import logs
+from longboat.observe.events import plain
+from longboat.observe.stream import EventStream
 
 
 @click.command()
-@json_option
-@url_option
+@outputs
 def command(as_json: bool, url: str | None) -> None:
-    """Show what happens in all workers and callers, from now on, until Ctrl-C.
+    """Show what happens in all workers and callers from now on, until Ctrl-C.
 
-    With --json a line an event: {"kind": "job.succeeded", "worker": …, "id": …, "at": …}. The kinds: job.enqueued,
+    With --json, one line per event: {"kind": "job.succeeded", "worker": …, "id": …, "at": …}. The kinds are job.enqueued,
     job.started, job.progressed, job.succeeded, job.retried, job.died, job.cancelled, job.parked, jobs.lost,
     worker.started, worker.stopping, worker.stopped, broker.down, broker.up, events.dropped.
 
-    Workers and callers tell only while somebody listens; it takes them a second to notice. Of very many events each
-    process tells some thousands a second, and how many it left out.
+    Workers and callers send events only while somebody listens; it takes them a second to notice. When there are too many,
+    each process sends some thousands a second and says how many it left out.
     """
-    import time
-
-    from longboat.cli import show
-    from longboat.cli.address import opened
-    from longboat.cli.fail import line
-    from longboat.observe import logs
-    from longboat.observe.events import plain
-    from longboat.observe.stream import Listening
-
-    with opened(url) as broker, Listening(broker.kv) as events:
+    with opened(url) as broker, EventStream(broker.kv) as events:
         for event in events:
             if as_json:
-                click.echo(show.as_json(plain(event)))
+                click.echo(show.to_json(plain(event)))
             else:
                 at = time.strftime("%H:%M:%S", time.localtime(event.at))
                 click.echo(f"{at}.{int(event.at % 1 * 1000):03d}  {event.worker}  {line(logs.worded(event)[1])}")

@@ -1,4 +1,4 @@
-"""How a command ends that could not do what was asked: two lines on standard error, and the exit status."""
+"""How a command that failed ends: two lines on standard error, and the exit status."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ WAITED = 6
 INTERRUPTED = 130
 
 LONGEST = 1000
-"""Characters of a line, at most: messages of jobs can be of any length."""
+"""Characters of a line: messages of jobs can be of any length."""
 
 
 class CommandFailed(Exception):
@@ -32,42 +32,46 @@ class CommandFailed(Exception):
 _ADVICE: list[tuple[type[LongboatError], int, str]] = [
     (errors.AppNotFound, APP, "Name the app as module:attribute, or by LONGBOAT_APP."),
     (errors.MissingExtra, APP, "Install what the message names."),
-    (errors.ConfigError, APP, "Mend it; `longboat doctor` shows where each setting comes from."),
-    (errors.BrokerFull, BROKER, "Make room on the disk, or delete ended jobs: `longboat purge --state succeeded`."),
+    (errors.ConfigError, APP, "Correct it; `longboat doctor` shows where each setting comes from."),
+    (errors.BrokerFull, BROKER, "Free some disk space, or delete ended jobs: `longboat purge --state succeeded`."),
     (errors.StoreTooNew, BROKER, "Upgrade Longboat here, or name another store by --url or LONGBOAT_URL."),
-    (errors.BrokerUnavailable, BROKER, "Try again later; `longboat doctor` looks into it."),
-    (errors.Unsupported, BROKER, "`longboat doctor` lists what this broker cannot do."),
-    (errors.BrokerError, BROKER, "Check the URL (--url, LONGBOAT_URL); `longboat doctor` looks into it."),
+    (errors.BrokerUnavailable, BROKER, "Try again later; `longboat doctor` finds out more."),
+    (errors.Unsupported, BROKER, "`longboat doctor` lists what this broker does not support."),
+    (errors.BrokerError, BROKER, "Check the URL (--url, LONGBOAT_URL); `longboat doctor` finds out more."),
     (
         errors.BadArguments,
         USAGE,
-        "Arguments are JSON where that can be read, else text; quote twice for text such as a number: '\"10\"'.",
+        "Each argument is read as JSON if possible, else as text; for a number as text, quote it twice: '\"10\"'.",
     ),
-    (errors.UnknownTask, USAGE, "Name one of the app's tasks; with --url a task goes by name, without the app's code."),
-    (errors.TooLarge, USAGE, "Put big data in a file and pass its path."),
+    (
+        errors.UnknownTask,
+        USAGE,
+        "Name one of the app's tasks; with --url a task goes by its name alone, without the app's code.",
+    ),
+    (errors.TooLarge, USAGE, "Put large data in a file and pass its path."),
     (errors.JobNotFound, FAILED, "Check the id, and the broker's URL (--url, LONGBOAT_URL)."),
     (errors.JobCancelled, FAILED, "Enqueue it again if it should run."),
-    (errors.ResultTimeout, WAITED, "Wait longer, or look again later: `longboat result ID --wait`."),
+    (errors.ResultTimeout, WAITED, "Wait longer, or check again later: `longboat result ID --wait`."),
 ]
 
 
 def told(error: LongboatError) -> tuple[str, str, int]:
-    """What, what to do, and the exit status, of one of our own errors."""
+    """What went wrong, what to do, and the exit status, for one of our own errors."""
     if isinstance(error, errors.JobFailed):
-        head = f"job {error.job_id} ({error.task}) is dead after {error.attempts} attempt(s)"
-        advice = (
-            f"See each attempt: `longboat dead show {error.job_id}`. Run it again: `longboat dead retry {error.job_id}`."
+        head = (
+            f"job {error.job_id} ({error.task}) is dead after {error.attempts} attempt{'' if error.attempts == 1 else 's'}"
         )
+        advice = f"See each attempt: `longboat dead show {error.job_id}`. Retry it: `longboat dead retry {error.job_id}`."
         return f"{head}: {error.type}: {error.message}", advice, FAILED
     what, _, advice = str(error).partition("\n")
     for kind, status, usual in _ADVICE:
         if isinstance(error, kind):
             return what, advice or usual, status
-    return what, advice or "`longboat doctor` may tell more.", FAILED
+    return what, advice or "`longboat doctor` may find out more.", FAILED
 
 
 def line(text: str) -> str:
-    """The text on one line of bearable length, without anything that a terminal would obey."""
+    """The text on one line of limited length, without anything that a terminal would obey."""
     one = " ".join(text.split())
     shown = "".join(character if character.isprintable() else repr(character)[1:-1] for character in one)
     return shown if len(shown) <= LONGEST else shown[: LONGEST - 1] + "…"

@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import itertools
+import time
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from longboat.cli.params import json_option, url_option
-from longboat.cli.words import query_argument
+from longboat.cli import show
+from longboat.cli.address import opened
+from longboat.cli.asking import jobs
+from longboat.cli.params import limit_option, outputs, query, url_option
+from longboat.cli.query import query_of
+from longboat.client import flows
+from longboat.observe.words import span
+from longboat.operate.search import Query, same, within
 
 if TYPE_CHECKING:
     from longboat.contract.broker import Broker
-    from longboat.operate.search import Query
-    from longboat.tasks.flow import FlowStatus, Plan
 
 MOST = 10_000
-"""Flows that a query looks at, the newest."""
+"""The newest flows, which a query searches."""
 
 
 @click.group()
@@ -32,87 +37,61 @@ def command() -> None:
 
 
 @command.command("list")
-@query_argument
-@click.option("--limit", type=click.IntRange(min=1), default=20, show_default=True, metavar="N", help="At most so many.")
-@json_option
-@url_option
+@query
+@limit_option(20)
+@outputs
 def list_(words: tuple[str, ...], limit: int, as_json: bool, url: str | None) -> None:
-    """List flows, the newest first.
+    """List flows, newest first.
 
-    QUERY: flow: (the id), task: (the one that it ends with), state: (those that have such jobs), or part of id or task.
+    QUERY: flow: (the id), task: (the last task), state: (flows with such jobs), or part of the id or the task.
     """
-    import time
-
-    from longboat.cli import show
-    from longboat.cli.address import opened
-    from longboat.cli.words import filter_of
-
-    query = filter_of(words, ("flow", "task", "state"), "flows")
-    rows: list[list[str]] = []
+    query = query_of("flows", ("flow", "task", "state"), words)
     with opened(url) as broker:
-        for flow_id, plan, found in itertools.islice(_meant(broker, query, MOST if words else limit), limit):
-            counts = {state.value: count for state, count in found.jobs.items()}
-            if as_json:
-                line = {"id": flow_id, "name": plan.name, "begun": plan.begun, "jobs": counts, "failed": found.failed}
-                click.echo(show.as_json(line))
-            said = ", ".join(f"{count} {state}" for state, count in sorted(counts.items()))
-            rows.append([flow_id, plan.name, f"{show.span(time.time() - plan.begun)} ago", said])
-    if not as_json:
-        if rows:
-            show.table(["id", "ends with", "begun", "jobs"], rows)
-        else:
-            click.echo("no such flows" if words else "no flows")
+        found = itertools.islice(_found(broker, query, MOST if words else limit), limit)
+        none = "no such flows" if words else "no flows"
+        show.items(["id", "ends with", "started", "jobs"], found, none, as_json=as_json)
 
 
-def _meant(broker: Broker, query: Query, most: int) -> Iterator[tuple[str, Plan, FlowStatus]]:
-    """The newest first."""
-    from longboat.client.flows import newest, status
-    from longboat.operate.search import same, within
-
-    for flow_id, plan in newest(broker.kv, most):
+def _found(broker: Broker, query: Query, most: int) -> Iterator[tuple[dict[str, Any], list[str]]]:
+    """Newest first, each as a document and as a row."""
+    for flow_id, plan in flows.newest(broker.kv, most):
         if (
             (query.flow and not same(query.flow, flow_id))
             or (query.task and not same(query.task, plan.name))
             or not all(within(text, flow_id) or within(text, plan.name) for text in query.texts)
         ):
             continue
-        found = status(broker, flow_id)
-        if not query.states or any(found.jobs[state] for state in query.states):
-            yield flow_id, plan, found
+        found = flows.status(broker, flow_id)
+        if query.states and not any(found.jobs[state] for state in query.states):
+            continue
+        counts = {state.value: count for state, count in found.jobs.items()}
+        document = {"id": flow_id, "name": plan.name, "started": plan.begun, "jobs": counts, "failed": found.failed}
+        said = ", ".join(f"{count} {state}" for state, count in sorted(counts.items()))
+        yield document, [flow_id, plan.name, f"{span(time.time() - plan.begun)} ago", said]
 
 
 @command.command("show")
 @click.argument("id")
-@json_option
-@url_option
+@outputs
 def show_(id: str, as_json: bool, url: str | None) -> None:
-    """The jobs of the flow ID, parents first."""
-    from longboat.cli import show
-    from longboat.cli.address import opened
-    from longboat.client.flows import members, plan
-
+    """Show the jobs of the flow ID, parents first."""
     with opened(url) as broker:
-        plan(broker.kv, id)
-        for some in members(broker.kv, id):
+        flows.plan(broker.kv, id)  # raises where there is none
+        for some in flows.members(broker.kv, id):
             views = broker.inspector.find([job_id for job_id, _ in some])
-            if as_json:
-                for (job_id, task), view in zip(some, views, strict=True):
-                    click.echo(show.as_json(show.plain(view) if view else {"id": job_id, "task": task, "state": None}))
-                continue
-            rows = [
-                show.row(view) if view else [job_id, "forgotten", "", task, "", "", ""]
+            found = [
+                (show.plain(view), show.row(view))
+                if view
+                else ({"id": job_id, "task": task, "state": None}, [job_id, "forgotten", "", task, "", "", ""])
                 for (job_id, task), view in zip(some, views, strict=True)
             ]
-            show.table(show.COLUMNS, rows)
+            show.items(show.COLUMNS, found, "no jobs", as_json=as_json)
 
 
 @command.command()
 @click.argument("id")
 @url_option
 def cancel(id: str, url: str | None) -> None:
-    """Cancel all jobs of the flow ID that have not ended, also those that run."""
-    from longboat.cli.address import opened
-    from longboat.client import flows
-
+    """Cancel all jobs of the flow ID that have not ended, including running ones."""
     with opened(url) as broker:
-        click.echo(f"cancelled {flows.cancel(broker, id)} job(s)")
+        click.echo(f"cancelled {jobs(flows.cancel(broker, id))}")

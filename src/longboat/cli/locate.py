@@ -1,4 +1,4 @@
-"""Finds the app that is meant and imports it."""
+"""Finds the app that is meant, and imports it."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from longboat.app import Longboat
 from longboat.errors import AppNotFound
 
 USUAL = ("tasks.py", "app.py", "main.py")
-"""Looked for in the working directory when nothing is said, in this order, if they mention Longboat."""
+"""Files that are tried in the working directory if nothing names an app, in this order, if they mention Longboat."""
 
 HOW = (
-    "Name it as module:attribute or path/file.py:attribute: as argument, in LONGBOAT_APP, "
-    "or as `app` of [tool.longboat] in pyproject.toml."
+    "Name it as module:attribute or path/file.py:attribute: as an argument, in LONGBOAT_APP, "
+    "or as `app` in [tool.longboat] of pyproject.toml."
 )
 _OURS = str(Path(__file__).parent.parent)
 
@@ -29,8 +29,9 @@ _OURS = str(Path(__file__).parent.parent)
 def find(spec: str | None) -> tuple[Longboat, str]:
     """The app that `spec` names ("module:attribute", "path/file.py:attribute", or without the attribute), and its full spec.
 
-    Without one, the app is what `configured` says, else the one in the first of USUAL that has one. The working directory
-    (of a file, its package's parent) comes first on sys.path. Raises AppNotFound, of two lines: what, and what to do.
+    Without a spec, the app is the one that `configured` names, else the one in the first of USUAL that has one. The working
+    directory (for a file, its package's parent) becomes first on sys.path. Raises AppNotFound with two lines: what is
+    wrong, and what to do.
     """
     found = look() if spec is None else _by(spec)
     if found is None:
@@ -40,7 +41,7 @@ def find(spec: str | None) -> tuple[Longboat, str]:
 
 
 def look() -> tuple[Longboat, str] | None:
-    """As `find` without a spec, but None where nothing names an app and none is here."""
+    """Like `find` without a spec, but None if nothing names an app and none is here."""
     named = configured()
     if named is not None:
         return _by(named[0])
@@ -57,12 +58,12 @@ def _by(spec: str) -> tuple[Longboat, str]:
     _first_on_path(os.getcwd())
     app, full = _named(spec)
     if app is None:
-        _refuse(f"there is no Longboat app in {spec!r}", f"Make one there (app = Longboat()), or name another. {HOW}")
+        _refuse(f"there is no Longboat app in {spec!r}", f"Create one there (app = Longboat()), or name another. {HOW}")
     return app, full
 
 
 def configured() -> tuple[str, str] | None:
-    """The spec by the environment or pyproject.toml, and which of the two it was; None where neither says anything."""
+    """The spec from the environment or pyproject.toml, and which of the two it was; None if neither has one."""
     spec = os.environ.get("LONGBOAT_APP")
     if spec:
         return spec, "LONGBOAT_APP"
@@ -71,7 +72,7 @@ def configured() -> tuple[str, str] | None:
     except FileNotFoundError:
         return None
     except (OSError, ValueError) as error:
-        _refuse(f"pyproject.toml cannot be read: {error}", "Mend it, or name the app as an argument or in LONGBOAT_APP.")
+        _refuse(f"pyproject.toml cannot be read: {error}", "Correct it, or name the app as an argument or in LONGBOAT_APP.")
     table = settings.get("tool", {}).get("longboat", {})
     spec = table.get("app") if isinstance(table, dict) else None
     if spec is None:
@@ -82,7 +83,7 @@ def configured() -> tuple[str, str] | None:
 
 
 def _mentions_us(path: Path) -> bool:
-    """Importing a program that has nothing to do with us could do anything."""
+    """Importing a program that has nothing to do with Longboat could do anything."""
     try:
         return b"longboat" in path.read_bytes()
     except OSError:
@@ -90,7 +91,7 @@ def _mentions_us(path: Path) -> bool:
 
 
 def _named(spec: str) -> tuple[Longboat | None, str]:
-    """The app of a spec and its full spec; None where the module has no app."""
+    """The app of a spec and its full spec; None if the module has no app."""
     place, _, attribute = spec.partition(":")
     name, shown = _module_of(place) if place.endswith(".py") else (place, place)
     module = _imported(name, spec)
@@ -103,15 +104,15 @@ def _named(spec: str) -> tuple[Longboat | None, str]:
         value = getattr(value, part, None)
     if not isinstance(value, Longboat):
         _refuse(
-            f"{attribute!r} in {place} is {'not there' if value is None else 'no Longboat app'}; {_there_are(module)}", HOW
+            f"{attribute!r} in {place} is {'missing' if value is None else 'not a Longboat app'}; {_there_are(module)}", HOW
         )
     return value, f"{shown}:{attribute}"
 
 
 def _module_of(place: str) -> tuple[str, str]:
-    """The module's name for a file, whose folder (of a package: its parent) becomes the first on sys.path.
+    """The module's name for a file, whose folder (for a package, its parent) becomes first on sys.path.
 
-    Also what to call it in a spec: its name if it lies right in the working directory, else the file's full path.
+    Also what to call it in a spec: its name if it is directly in the working directory, else the file's full path.
     """
     path = Path(place).resolve()
     if not path.is_file():
@@ -142,19 +143,19 @@ def _imported(name: str, spec: str) -> ModuleType:
         if error.name is not None and f"{name}.".startswith(f"{error.name}."):
             _refuse(f"there is no module {error.name!r} in {os.getcwd()} or on the Python path", f"Check {spec!r}. {HOW}")
         _refuse_import(spec, error)
-    except (Exception, SystemExit) as error:  # anybody's code
+    except (Exception, SystemExit) as error:  # this runs user code
         _refuse_import(spec, error)
 
 
 def _refuse_import(spec: str, error: BaseException) -> NoReturn:
     reason = traceback.format_exception_only(error)[-1].strip()
     raise AppNotFound(
-        f"the app {spec!r} cannot be imported: {reason}{_where(error)}\nMend that, then start again."
+        f"the app {spec!r} cannot be imported: {reason}{_where(error)}\nCorrect that, then start again."
     ) from error
 
 
 def _where(error: BaseException) -> str:
-    """The last place in the user's own code that the error came through."""
+    """The innermost place in the user's own code."""
     if isinstance(error, SyntaxError) and error.filename:
         return f" ({error.filename}, line {error.lineno})"
     frames = [
@@ -173,7 +174,7 @@ def _installed(filename: str) -> bool:
 
 
 def _only_app(module: ModuleType, spec: str) -> str:
-    """The name of the module's app; of several, the one that is called `app`; empty: there is none."""
+    """The name of the module's app; if there are several, the one called `app`; empty if there is none."""
     names = {id(app): name for name, app in reversed(list(_apps(module)))}
     if len(names) > 1 and not isinstance(getattr(module, "app", None), Longboat):
         _refuse(f"{spec!r} has several apps: {', '.join(sorted(names.values()))}", f"Say which: {spec}:name")

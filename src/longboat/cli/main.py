@@ -1,4 +1,4 @@
-"""The command `longboat`: a group whose commands are imported when they are called for."""
+"""The command `longboat`: a group whose commands are imported when they are called."""
 
 from __future__ import annotations
 
@@ -13,42 +13,40 @@ from longboat.errors import LongboatError
 
 COMMANDS = {
     "worker": "Run jobs until told to stop.",
-    "dev": "Run a worker and the dashboard while you write the program.",
+    "dev": "Run a worker and the dashboard, restarted on changes.",
     "serve": "Publish a store to other machines.",
-    "enqueue": "Ask for a job of a task.",
+    "enqueue": "Enqueue a job.",
     "result": "Print a job's result.",
     "jobs": "Find jobs; show, retry, cancel, discard or move them.",
     "queues": "Count jobs by queue and state.",
-    "workers": "List the workers.",
-    "top": "Show queues and workers live.",
+    "workers": "List workers; quiet, resume or stop them.",
+    "top": "Show queues, workers and tasks live.",
     "events": "Show what happens, as it happens.",
     "dead": "List, show, retry or purge dead jobs.",
-    "explain": "Say why a job is not running.",
-    "replay": "Run a job's exact call here, with the debugger if you like.",
+    "explain": "Explain why a job is not running.",
+    "replay": "Run a job's exact call here, optionally in the debugger.",
     "flows": "List, show or cancel flows.",
-    "schedules": "List, add, pause, run or remove schedules.",
-    "dashboard": "Show everything in a browser, and act on it.",
+    "schedules": "List, add, pause, resume, run or remove schedules.",
+    "dashboard": "Show and change everything in a browser.",
     "pause": "Pause queues or tasks.",
-    "resume": "Let paused queues or tasks go on.",
-    "cancel": "Cancel jobs by id.",
-    "purge": "Delete jobs that do not run.",
-    "move": "Move jobs from one broker into another.",
-    "migrate": "Make the broker's tables, or bring them up to date.",
-    "check": "Ask whether a worker is healthy, for probes.",
+    "resume": "Resume paused queues or tasks.",
+    "cancel": "Cancel jobs by id, queue, task or flow.",
+    "purge": "Delete jobs by queue and state.",
+    "move": "Move jobs from one broker to another.",
+    "migrate": "Create the broker's tables, or bring them up to date.",
+    "check": "Check whether a worker is healthy, for probes.",
     "doctor": "Check the installation, the settings and the broker.",
     "bench": "Measure this machine: jobs per second, round trip.",
     "demo": "Run real work through a real worker.",
-    "completion": "Print a shell's completion script.",
+    "completion": "Print a completion script for a shell.",
 }
-"""Name -> what it does. Each lives as `command` in the file of its name, or in that of FILES."""
+"""Name -> what it does. Each is `command` in the file of its name, or what ELSEWHERE says."""
 
-FILES = {"demo": "demo_command", "resume": "pause"}
-NAMES = {"resume": "resume"}
-"""Those that are not called `command` there."""
+ELSEWHERE = {"resume": ("pause", "resume")}
 
 
 class Commands(click.Group):
-    """Imports a command when it is called for, so that --help costs nothing."""
+    """Imports a command only when it is called, so that --help is quick."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
         return list(COMMANDS)
@@ -56,8 +54,8 @@ class Commands(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
         if cmd_name not in COMMANDS:
             return None
-        module = importlib.import_module(f"longboat.cli.{FILES.get(cmd_name, cmd_name)}")
-        found: click.Command = getattr(module, NAMES.get(cmd_name, "command"))
+        file, name = ELSEWHERE.get(cmd_name, (cmd_name, "command"))
+        found: click.Command = getattr(importlib.import_module(f"longboat.cli.{file}"), name)
         return found
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
@@ -97,25 +95,25 @@ def command(ctx: click.Context) -> None:
     longboat worker tasks:app             run jobs of the app `app` in tasks.py
     longboat enqueue tasks.add 1 2 --wait
     longboat jobs --state dead
-    longboat COMMAND --help               all about a command
+    longboat COMMAND --help               help for one command
 
-    The app is the argument (module:attribute or path/file.py:attribute), else LONGBOAT_APP, else `app` of
-    [tool.longboat] in pyproject.toml, else the one in tasks.py, app.py or main.py here.
+    The app is the argument (module:attribute or path/file.py:attribute), else LONGBOAT_APP, else `app` in
+    [tool.longboat] of pyproject.toml, else the one in tasks.py, app.py or main.py here.
 
     The broker is --url, else LONGBOAT_URL, else the app's, else sqlite:///longboat.db.
 
-    Each option is also a variable: LONGBOAT_WORKER_CONCURRENCY for --concurrency of `worker`. Durations are
+    Each option can also be set by a variable: LONGBOAT_WORKER_CONCURRENCY is --concurrency of `worker`. Durations are
     written 30s, 5m, 2h.
 
-    Exit status: 0 done, 1 failed or not found, 2 wrong usage, 3 the app cannot be imported or is set up wrongly,
-    4 the broker cannot be reached, 5 unhealthy, 6 waited too long, 130 interrupted.
+    Exit status: 0 done, 1 failed or not found, 2 wrong usage, 3 the app cannot be imported or is misconfigured,
+    4 the broker cannot be reached, 5 unhealthy, 6 timed out, 130 interrupted.
     """
     if ctx.invoked_subcommand is None:
         click.echo(ctx.get_help())
 
 
 def main() -> None:
-    """Run the command line of this process, and exit."""
+    """Run this process's command line, and exit."""
     sys.exit(_status())
 
 

@@ -1,56 +1,83 @@
-"""Doing something to many jobs: what they are, a question, progress, and a Ctrl-C that ends it between two calls."""
+"""Changing many jobs: which ones, a confirmation, progress, and a Ctrl-C that stops between two batches."""
 
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 import click
+import msgspec
 
-from longboat.cli.fail import DONE, INTERRUPTED
+from longboat.cli import show
+from longboat.cli.address import opened
+from longboat.cli.asking import agreed, jobs
+from longboat.cli.fail import DONE, FAILED, INTERRUPTED
+from longboat.cli.query import usage
+from longboat.client.flows import members, plan
+from longboat.client.progress_bar import bar
+from longboat.errors import LongboatError
+from longboat.operate import bulk
+from longboat.operate.bulk import ACTIONS, Chosen, Progress
+from longboat.operate.search import Query, from_arguments
+from longboat.tasks.template import checked_name
 
 if TYPE_CHECKING:
     from longboat.contract.broker import Broker
-    from longboat.operate.bulk import Chosen, Done
-    from longboat.operate.search import Query
 
-LOOKED_UP = 500
-"""Ids in one call."""
 SAID = {
     "retry": ("retry", "retried", "dead"),
     "cancel": ("cancel", "cancelled", "unfinished"),
     "discard": ("delete", "deleted", ""),
     "move": ("move", "moved", ""),
 }
-"""Action -> what would be done, what was done, to jobs that are what."""
+"""Action -> what would be done, what was done, and to jobs of which kind."""
+
+
+def by_words(action: str, words: Sequence[str], *, to: str = "", **how: Any) -> int:
+    """Apply the action to all jobs that the words find; returns the exit status. `how`: see `run`."""
+    with usage():
+        query = bulk.meant(action, from_arguments(words))
+        to = checked_name(to, "queue") if action == "move" else ""
+    return run(action, query, to=to, **how)
+
+
+def run(
+    action: str, query: Query, *, url: str | None, ids: Sequence[str] = (), flow: str = "", to: str = "", **how: Any
+) -> int:
+    """Apply the action to all jobs that the query finds, or to those among `ids` or in the flow; returns the exit status.
+
+    That is FAILED if some of the ids are not found. `how`: see `change`.
+    """
+    with opened(url) as broker:
+        if ACTIONS[action].exports:
+            broker.transfer.unconfirmed()  # raises where the broker cannot
+        if flow:
+            plan(broker.kv, flow)  # raises where there is none
+            ids = [job_id for some in members(broker.kv, flow) for job_id, _ in some][::-1]  # so that none starts meanwhile
+        chosen = among(broker, query, ids) if ids or flow else choose(broker, query, to=to)
+        missing = 0 if flow or not ids else len(ids) - len(chosen.ids)
+        if missing:
+            click.echo(f"{missing} of the {len(ids)} ids: no such dead job", err=True)
+        status = change(broker, action, query, chosen, to=to, **how)
+    return FAILED if missing and status == DONE else status
 
 
 def choose(broker: Broker, query: Query, *, to: str = "") -> Chosen:
-    """All jobs that are found, but for those in queue `to` already."""
-    from longboat.client.progress_bar import bar
-    from longboat.operate import bulk
-
+    """All jobs that are found, except those in queue `to` already."""
     with bar("Found", None) as look:
         return bulk.choose(broker, query, to=to, look=look)
 
 
-def named(broker: Broker, query: Query, ids: list[str]) -> Chosen:
+def among(broker: Broker, query: Query, ids: Sequence[str]) -> Chosen:
     """Those of the jobs with these ids that the query finds."""
-    from longboat.operate.bulk import Chosen
-    from longboat.operate.search import matches
-
-    chosen = Chosen()
-    for begin in range(0, len(ids), LOOKED_UP):
-        for view in broker.inspector.find(ids[begin : begin + LOOKED_UP]):
-            if view is not None and matches(query, view):
-                chosen.add(view)
-    return chosen
+    return bulk.choose(broker, msgspec.structs.replace(query, ids=tuple(ids))) if ids else Chosen()
 
 
-def carry_out(
+def change(
     broker: Broker,
     action: str,
     query: Query,
@@ -61,20 +88,19 @@ def carry_out(
     to: str = "",
     as_json: bool = False,
 ) -> int:
-    """Ask, do it to those chosen, say how many it was (a dry run: by state and task); returns the exit status."""
-    from longboat.cli.asking import agreed, jobs
-    from longboat.client.progress_bar import bar
-    from longboat.errors import LongboatError
-    from longboat.operate import bulk
-
-    total, done = len(chosen.ids), bulk.Done()
+    """Ask, change the chosen jobs, report how many (a dry run: by state and task); returns the exit status."""
+    total, done = len(chosen.ids), Progress()
     would, was, of = SAID[action]
     where = f" to queue {to}" if to else ""
-    what = f"{would} {jobs(total, of)}{_states(chosen, of)}{where}"
+    states: Counter[str] = Counter()
+    for (state, _), number in chosen.by.items():
+        states[state.value] += number
+    in_states = "" if of else f" ({', '.join(f'{number:,} {state}' for state, number in states.items())})"
+    what = f"{would} {jobs(total, of)}{in_states}{where}"
     if total and agreed(what, yes=yes, dry_run=dry_run, as_json=as_json):
         with ctrl_c() as stop, bar(was.capitalize(), total) as draw:
 
-            def advance(so_far: Done, more: int) -> None:
+            def advance(so_far: Progress, more: int) -> None:
                 nonlocal done
                 done = so_far
                 draw(more)
@@ -83,61 +109,37 @@ def carry_out(
                 done = bulk.carry_out(broker, action, query, chosen.ids, to=to, advance=advance, stop=stop)
             except LongboatError:
                 if done.tried:
-                    click.echo(f"{was} {done.done:,} of {jobs(total, of)}{where} before this:", err=True)
+                    click.echo(f"{was} {done.done:,} of {jobs(total, of)}{where} before this error:", err=True)
                 raise
         report(done, total, was, of, where, as_json)
+    by = [{"state": state.value, "task": task, "jobs": number} for (state, task), number in chosen.by.most_common()]
     if as_json:
-        by = [{"state": state.value, "task": task, "jobs": number} for (state, task), number in chosen.by.most_common()]
-        document(action, total, by, done, dry_run)
+        document(action, by, done, dry_run)
     elif not total:
         click.echo("no such jobs")
     elif dry_run:
-        _counted(chosen)
+        show.table(("state", "task", "jobs"), [[*map(str, each.values())] for each in by], right=("jobs",))
     return INTERRUPTED if done.stopped else DONE
 
 
-def _states(chosen: Chosen, of: str) -> str:
-    """In brackets, unless the word for the jobs says it."""
-    if of:
-        return ""
-    found: dict[str, int] = {}
-    for (state, _), number in chosen.by.items():
-        found[state.value] = found.get(state.value, 0) + number
-    return f" ({', '.join(f'{number:,} {state}' for state, number in found.items())})"
-
-
-def _counted(chosen: Chosen) -> None:
-    from longboat.cli import show
-
-    rows = [[state.value, task, f"{number:,}"] for (state, task), number in chosen.by.most_common()]
-    show.table(("state", "task", "jobs"), rows, right=frozenset({"jobs"}))
-
-
-def report(done: Done, total: int, was: str, of: str, where: str, as_json: bool) -> None:
-    """Say how many it was (the JSON document says so too), and how many were left."""
-    from longboat.cli.asking import jobs
-
+def report(done: Progress, total: int, was: str, of: str, where: str, as_json: bool) -> None:
+    """Say how many jobs it was (the JSON document says so too), and how many were left."""
     if not as_json:
-        click.echo(
-            f"stopped: {was} {done.done:,} of {jobs(total, of)}{where}"
-            if done.stopped
-            else f"{was} {jobs(done.done, of)}{where}"
-        )
+        counted = f"{done.done:,} of {jobs(total, of)}" if done.stopped else jobs(done.done, of)
+        click.echo(f"{'stopped: ' if done.stopped else ''}{was} {counted}{where}")
     if left := done.tried - done.done:
-        click.echo(f"{jobs(left)} left: changed meanwhile, or part of a flow", err=True)
+        click.echo(f"{jobs(left)} skipped: changed in the meantime, or part of a flow", err=True)
 
 
-def document(action: str, total: int, by: list[dict[str, Any]], done: Done, dry_run: bool) -> None:
+def document(action: str, by: list[dict[str, Any]], done: Progress, dry_run: bool) -> None:
     """All of it as JSON."""
-    from longboat.cli import show
-
-    found = {"action": action, "found": total, "by": by, "dry_run": dry_run}
-    click.echo(show.as_json({**found, "done": done.done, "stopped": done.stopped}))
+    found = {"action": action, "found": sum(each["jobs"] for each in by), "by": by, "dry_run": dry_run}
+    click.echo(show.to_json({**found, "done": done.done, "stopped": done.stopped}))
 
 
 @contextmanager
 def ctrl_c() -> Iterator[Callable[[], bool]]:
-    """Gives whether Ctrl-C was pressed; a second one interrupts as ever."""
+    """Gives whether Ctrl-C was pressed; a second one interrupts as usual."""
     pressed = False
 
     def press(_: int, __: FrameType | None) -> None:

@@ -1,4 +1,4 @@
-"""`longboat move`: jobs from one broker into another."""
+"""`longboat move`: jobs from one broker to another."""
 
 from __future__ import annotations
 
@@ -8,45 +8,50 @@ from typing import TYPE_CHECKING
 
 import click
 
+from longboat.cli import show
+from longboat.cli.address import opened, refuse_memory, sqlite_path
+from longboat.cli.asking import agreed, jobs
 from longboat.cli.params import changes, json_option
+from longboat.client.progress_bar import bar
+from longboat.connect import connect
+from longboat.core.job import State
+from longboat.errors import BrokerError
+from longboat.operate.move import Moved, in_transfer, label, movable, move, refuse_same
 
 if TYPE_CHECKING:
     from longboat.contract.broker import Broker
-    from longboat.operate.move import Moved
 
 
 @click.command()
 @click.argument("from_url", metavar="FROM_URL")
 @click.argument("to_url", metavar="TO_URL")
-@click.option("--queue", "queues", multiple=True, metavar="NAME", help="Only of this queue; may be given several times.")
+@click.option("--queue", "queues", multiple=True, metavar="NAME", help="Only jobs in this queue; may be repeated.")
 @changes
 @json_option
 def command(from_url: str, to_url: str, queues: tuple[str, ...], yes: bool, dry_run: bool, as_json: bool) -> None:
-    """Move jobs from one broker into another: ready, scheduled, waiting and dead ones, with their attempts and failures.
+    """Move ready, scheduled, waiting and dead jobs from one broker to another, with their attempts and failures.
 
-    Producers and workers of both may go on meanwhile. No job is lost and none is doubled; after a kill at any point, the
-    same command goes on where it stopped. Jobs that run stay and end where they are, so do those of a chain or chord
-    that wait for others. Results that are waited for at the source are not told there: move the producers first.
+    Producers and workers of both may go on meanwhile. No job is lost or doubled; if the command is killed at any point, the
+    same command continues where it stopped. Running jobs stay and end where they are, and so do jobs of a chain or chord
+    that wait for others. Callers waiting for a result at the source are not told there: move the producers first.
 
-    Says how many jobs of which states it would be, and asks.
+    Reports how many jobs in which states it would be, and asks.
 
     \b
     longboat move sqlite:///longboat.db redis://localhost:6379 --dry-run
     longboat move sqlite:///longboat.db postgresql://host/database --queue mail --yes
     """
-    from longboat.cli.asking import agreed, jobs
-    from longboat.client.progress_bar import bar
-    from longboat.operate.move import in_transfer, label, movable, move, refuse_same
-
-    to = label(_absolute(to_url))
-    with _source(from_url) as source, _destination(to_url) as destination:
+    path = sqlite_path(to_url)
+    to = label(to_url if path is None else f"sqlite:///{path}")
+    with opened(from_url) as source, _destination(to_url) as destination:
         refuse_same(source, destination)
         found = movable(source, queues)
         halfway = in_transfer(source).get(to, 0)
         total = sum(found.values()) + halfway
-        words = [f"{n:,} {state.value}" for state, n in found.items()] + ([f"{halfway:,} on their way"] if halfway else [])
+        words = [f"{n:,} {state.value}" for state, n in found.items()] + ([f"{halfway:,} in transfer"] if halfway else [])
         if as_json and dry_run:
-            _print({"would_move": total, **{state.value: n for state, n in found.items()}, "on_their_way": halfway})
+            by_state = {state.value: n for state, n in found.items()}
+            click.echo(show.to_json({"would_move": total, **by_state, "in_transfer": halfway}))
             return
         if total and not agreed(f"move {jobs(total)} ({', '.join(words)}) to {to}", yes=yes, dry_run=dry_run):
             return
@@ -58,48 +63,28 @@ def command(from_url: str, to_url: str, queues: tuple[str, ...], yes: bool, dry_
 
 
 def _report(done: Moved, source: Broker, queues: tuple[str, ...], as_json: bool, total: int) -> None:
-    from longboat.cli.asking import jobs
-    from longboat.core.job import State
-    from longboat.operate.move import movable
-
     left = {state.value: n for state, n in movable(source, queues).items()}
     counts = source.inspector.counts()
     if running := sum(n for (q, state), n in counts.items() if state is State.RUNNING and (not queues or q in queues)):
         left[State.RUNNING.value] = running
     if as_json:
-        _print({"moved": done.moved, "resumed": done.resumed, "known": done.known, "late": done.late, "left": left})
+        numbers = {"moved": done.moved, "resumed": done.resumed, "known": done.known, "late": done.late}
+        click.echo(show.to_json({**numbers, "left": left}))
     elif total or done.moved:
         click.echo(f"moved {jobs(done.moved)}")
     if done.known:
-        click.echo(f"{jobs(done.known)} had ids that the destination knew: nothing came of them there", err=True)
+        click.echo(f"{jobs(done.known)} had ids that the destination already knew: they were not added there", err=True)
     if done.late:
-        click.echo(f"{jobs(done.late)} had been on their way for over a day: any that ran there may run again", err=True)
+        click.echo(f"{jobs(done.late)} had been in transfer for over a day: any that ran there may run again", err=True)
     if left:
         click.echo(f"left at the source: {', '.join(f'{n:,} {state}' for state, n in left.items())}", err=True)
     for where, n in done.elsewhere.items():
-        click.echo(f"{jobs(n)} of the source are on their way to {where}: finish that move with the same URLs", err=True)
-
-
-def _print(value: object) -> None:
-    from longboat.cli import show
-
-    click.echo(show.as_json(value))
-
-
-@contextmanager
-def _source(url: str) -> Iterator[Broker]:
-    from longboat.cli.address import opened
-
-    with opened(url) as broker:
-        yield broker
+        click.echo(f"{jobs(n)} of the source are in transfer to {where}: finish that move with the same URLs", err=True)
 
 
 @contextmanager
 def _destination(url: str) -> Iterator[Broker]:
-    """A file that is not there yet is made: where else should the first jobs come from."""
-    from longboat.cli.address import refuse_memory
-    from longboat.connect import connect
-
+    """A file that does not exist yet is created: the first jobs come from here."""
     refuse_memory(url)
     broker = connect(url)
     try:
@@ -108,19 +93,10 @@ def _destination(url: str) -> Iterator[Broker]:
         broker.close()
 
 
-def _absolute(url: str) -> str:
-    from longboat.cli.address import sqlite_path
-
-    path = sqlite_path(url)
-    return url if path is None else f"sqlite:///{path}"
-
-
 @contextmanager
 def _advised() -> Iterator[None]:
-    from longboat.errors import BrokerError
-
     try:
         yield
     except BrokerError as error:
         what = str(error).partition("\n")[0]
-        raise type(error)(f"{what}\nRun the same command again: it goes on where it stopped.") from error
+        raise type(error)(f"{what}\nRun the same command again: it continues where it stopped.") from error

@@ -36,7 +36,7 @@ def size(value: str | int) -> int:
 
 
 def queues(value: str | tuple[str, ...]) -> tuple[str, ...]:
-    """Queues' names, from high,low."""
+    """Names of queues, from high,low."""
     if isinstance(value, tuple):
         return value
     try:
@@ -60,25 +60,44 @@ def _json(value: str, kind: Any) -> Any:
         return msgspec.json.decode(value, type=kind)
     except (msgspec.MsgspecError, ValueError) as error:
         word = "list" if kind is list else "map"
-        raise click.BadParameter(f"{value!r} is no JSON {word}: {error}") from None
+        raise click.BadParameter(f"{value!r} is not a JSON {word}: {error}") from None
+
+
+def together(*options: Callable[[F], F]) -> Callable[[F], F]:
+    """Several options as one decorator; `--help` shows them in this order."""
+
+    def decorate(command: F) -> F:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return decorate
 
 
 STATE = click.Choice([state.value for state in State])
 
+query = click.argument("words", nargs=-1, metavar="[QUERY]...")
+url_option = click.option(
+    "--url", metavar="URL", help="The broker. Default: LONGBOAT_URL, else the app's, else sqlite:///longboat.db."
+)
+"""Where it is not given, see address.py."""
+json_option = click.option(
+    "--json", "as_json", is_flag=True, help="Write JSON: one document, or for lists one line per item."
+)
+queue_option = click.option("--queue", metavar="NAME", help="Only jobs in this queue.")
+task_option = click.option("--task", metavar="NAME", help="Only jobs of this task.")
+yes_option = click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
+changes = together(yes_option, click.option("--dry-run", is_flag=True, help="Only report how many jobs would be affected."))
+"""Of commands that ask before they change something."""
+outputs = together(json_option, url_option)
 
-def url_option(command: F) -> F:
-    """--url; where it is not given, see address.py."""
-    text = "The broker. Else LONGBOAT_URL, else the app's if one is found, else sqlite:///longboat.db."
-    return click.option("--url", metavar="URL", help=text)(command)
 
-
-def json_option(command: F) -> F:
-    return click.option("--json", "as_json", is_flag=True, help="Write JSON: a document, or for lists one line an item.")(
-        command
+def limit_option(default: int) -> Callable[[F], F]:
+    return click.option(
+        "--limit", type=click.IntRange(min=1), default=default, show_default=True, metavar="N", help="List at most N."
     )
 
 
-def changes(command: F) -> F:
-    """--yes and --dry-run, of commands that ask before they change something."""
-    command = click.option("--dry-run", is_flag=True, help="Only say how many jobs it would be.")(command)
-    return click.option("--yes", is_flag=True, help="Do not ask.")(command)
+after_option = click.option("--after", metavar="TEXT", help="Continue where the previous list ended.")
+listing = together(queue_option, task_option, limit_option(50), after_option, outputs)
+"""Of lists of jobs."""

@@ -9,17 +9,17 @@ import time
 from collections.abc import Callable
 
 EVERY = 0.5
-"""Seconds between looks. A look costs one stat a file: a few hundred microseconds for a usual program."""
+"""Seconds between looks. A look costs one stat per file: a few hundred microseconds for a typical program."""
 
 
 class Watcher:
-    """Looks at the modules that are imported and at every .py file below the working directory."""
+    """Watches the imported modules and every .py file below the working directory."""
 
     def __init__(self) -> None:
         self._seen = self._look()
 
     def start(self, changed: Callable[[], object]) -> None:
-        """Call `changed` once, from another thread, when a file was changed, added or removed."""
+        """Call `changed` once, from another thread, when a file is changed, added or removed."""
 
         def run() -> None:
             while not self._differs():
@@ -29,7 +29,7 @@ class Watcher:
         threading.Thread(target=run, name="longboat-reload", daemon=True).start()
 
     def _differs(self) -> bool:
-        """A module that was merely imported meanwhile is new here, but no change."""
+        """A module that was only imported in the meantime is new here, but is not a change."""
         now = self._look()
         here = os.getcwd() + os.sep
         fresh = now.keys() - self._seen.keys()

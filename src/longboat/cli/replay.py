@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from longboat.cli.address import find_job, opened
 from longboat.cli.fail import DONE, FAILED, USAGE, WAITED, CommandFailed, line
 from longboat.cli.params import url_option
+from longboat.cli.show import decoded, result_text, to_json
 from longboat.errors import Undecodable
 
 if TYPE_CHECKING:
@@ -31,32 +33,28 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("id")
 @click.argument("app", required=False)
-@click.option("--pdb", "debug", is_flag=True, help="Open the debugger where the exception was raised.")
+@click.option("--pdb", "debug", is_flag=True, help="Open the debugger where the exception is raised.")
 @url_option
 def command(id: str, app: str | None, debug: bool, url: str | None) -> int:
-    """Run the call of the job ID here, in this process, and print its result or its traceback.
+    """Run the exact call of the job ID in this process, and print its result or its traceback.
 
-    The job may have ended or not: nothing of it is changed in the broker. Its function gets the stored arguments, what it
-    depends on, the app's lifespans and `longboat.current()`, as in a worker. Whatever it does itself it does again. There
-    is no time limit, its progress and log lines are not kept, and all its steps run.
+    The job itself is not changed, whether it has ended or not. Its function gets the stored arguments, its dependencies,
+    the app's lifespans and `longboat.current()`, as in a worker. Whatever the function does, it does again. There is no
+    time limit, progress and log lines are not kept, and all steps run.
 
     \b
     longboat replay 4d3b-1f
     longboat replay 4d3b-1f --pdb shop/tasks.py:app
 
-    Exit status: 0 it returned, 1 it raised, or the job or a parent's result is unknown, 2 the app does not know the task,
+    Exit status: 0 it returned, 1 it raised, or the job or a parent's result is unknown, 2 the app does not have the task,
     or the arguments do not fit it, 3 the app cannot be imported, 4 the broker cannot be reached, 6 a parent has not ended.
     """
     from longboat.cli import locate
-    from longboat.cli.address import opened
-    from longboat.client.inbox import not_found
 
     found, spec = locate.find(app)
-    os.environ["LONGBOAT_APP"] = spec  # the broker is looked for by the same app, and by programs that the job starts
+    os.environ["LONGBOAT_APP"] = spec  # for `opened`, and for programs that the job starts
     with opened(url) as broker:
-        view = broker.inspector.find([id])[0]
-        if view is None:
-            raise not_found(id)
+        view = find_job(broker, id)
         task = _task(found, spec, view)
         payload = _payload(broker, view)
     args, kwargs = _arguments(task, view, payload)
@@ -83,7 +81,7 @@ def _task(app: Longboat, spec: str, view: JobView) -> Task[..., Any]:
 
 
 def _payload(broker: Broker, view: JobView) -> bytes:
-    """The arguments, with the results of parents where the job is given such. Raises CommandFailed."""
+    """The arguments, including any results of parents. Raises CommandFailed."""
     constraints = view.constraints
     if constraints is None or not constraints.into:
         return view.payload
@@ -101,13 +99,13 @@ def _payload(broker: Broker, view: JobView) -> bytes:
 
 
 def _inputs(broker: Broker, view: JobView, constraints: Constraints) -> list[bytes]:
-    """The parents' results, in the order of `after`; of those whose results are not asked for, nothing."""
+    """The parents' results, in the order of `after`; empty for those whose results are not needed."""
     from longboat.core.job import State
 
     wanted = {place: name for name, slots in constraints.into.items() for place in _places(slots)}
     if not all(0 <= place < len(constraints.after) for place in wanted):
         raise _misfit(
-            view, Undecodable(f"it takes results of parents that it does not name ({len(constraints.after)} are named)")
+            view, Undecodable(f"it needs results of parents that it does not name (it names {len(constraints.after)})")
         )
     ids = [constraints.after[place] for place in sorted(wanted)]
     results = dict(zip(sorted(wanted), broker.results.get(ids), strict=True))
@@ -132,8 +130,8 @@ def _no_result(broker: Broker, view: JobView, parent: str, parameter: str) -> Co
     what = f"job {view.id} takes {parameter!r} from job {parent}"
     seen = broker.inspector.find([parent])[0]
     if seen is None or seen.state is State.SUCCEEDED:
-        advice = "Results are kept for the time that keep_result of their task says; enqueue the flow anew."
-        return CommandFailed(f"{what}, whose result is forgotten", advice)
+        advice = "The task's keep_result says how long results are kept; enqueue the flow again."
+        return CommandFailed(f"{what}, whose result is no longer kept", advice)
     if seen.state.ended:
         return CommandFailed(f"{what}, which is {seen.state.value}", f"Replay that one: `longboat replay {quote(parent)}`.")
     advice = f"Wait for it: `longboat result {quote(parent)} --wait`."
@@ -141,13 +139,11 @@ def _no_result(broker: Broker, view: JobView, parent: str, parameter: str) -> Co
 
 
 def _arguments(task: Task[..., Any], view: JobView, payload: bytes) -> tuple[list[Any], dict[str, Any]]:
-    from longboat.cli.show import as_json, decoded
-
     try:
         found = task.arguments.decode(payload)
-    except Exception as error:  # a model's validators are anybody's code
+    except Exception as error:  # a model's validators are user code
         raise _misfit(view, error) from None
-    click.echo(line(f"{view.task} {as_json(decoded(payload))}"), err=True)
+    click.echo(line(f"{view.task} {to_json(decoded(payload))}"), err=True)
     return found
 
 
@@ -177,7 +173,7 @@ def _replay(
             value = _call(runner, resources, opened, task, job, args, kwargs)
         except KeyboardInterrupt:
             raise
-        except BaseException as error:  # SystemExit and Stopped are the attempt's failure too
+        except BaseException as error:  # SystemExit and Stopped fail the attempt too
             _show(error, debug=debug)
             return FAILED
         finally:
@@ -194,7 +190,7 @@ def _call(
     args: list[Any],
     kwargs: dict[str, Any],
 ) -> Any:
-    """Coroutines run in the runner's loop; plain functions outside of it, since they may run a loop of their own."""
+    """Coroutines run in the runner's loop; plain functions outside it, since they may run their own loop."""
     from longboat.tasks.current import running
 
     async def call() -> Any:
@@ -220,7 +216,7 @@ def _show(error: BaseException, *, debug: bool) -> None:
 
 
 def _theirs(trace: TracebackType | None) -> TracebackType | None:
-    """The traceback from the first frame on that is neither ours nor asyncio's; all of it where there is none."""
+    """The traceback from the first frame that is neither ours nor asyncio's; all of it if there is none."""
     import asyncio
 
     ours = tuple(os.path.dirname(path) + os.sep for path in (os.path.dirname(__file__), asyncio.__file__))
@@ -231,12 +227,11 @@ def _theirs(trace: TracebackType | None) -> TracebackType | None:
 
 
 def _print(task: Task[..., Any], value: Any) -> int:
-    """As it would be read by others: what cannot be stored would have been the attempt's failure."""
-    from longboat.cli.show import decoded, written
+    """As others would read it: a value that cannot be stored would have failed the attempt."""
     from longboat.executors import invoke
 
     reply = invoke.returned(task, value)
     if reply.failure is not None:
-        raise CommandFailed(reply.failure.message, "Return plain data, or what the return annotation can carry.")
-    click.echo(written(decoded(reply.result)))
+        raise CommandFailed(reply.failure.message, "Return plain data, or what fits the return annotation.")
+    click.echo(result_text(decoded(reply.result)))
     return DONE

@@ -31,7 +31,7 @@ RECYCLED = frozenset({"max-jobs", "max-memory", "worn", "reload"})
 """Reasons to finish that ask for a new process."""
 EVICT_TRIES = 20
 RETIREMENT = 30 * 86400.0
-"""Seconds that running jobs have to end when their process is only one too many."""
+"""Seconds that running jobs have to end when their process is merely surplus."""
 
 
 def worker(
@@ -44,15 +44,17 @@ def worker(
     scale: str | None = None,
     **chosen: Any,
 ) -> int:
-    """Run workers of the app that `spec` names until they are told to stop; returns the exit status.
+    """Run workers of the app that `spec` names until told to stop; returns the exit status.
 
-    `chosen` as for longboat.worker.options.options. Raises ConfigError for options that make no sense.
+    `chosen`: see longboat.worker.options.options. Raises ConfigError for options that make no sense.
     """
     scaler = None if scale is None else Scaler(*bounds(scale))
     settings = options(**chosen, health_ports=scaler.most if scaler is not None else workers)
     if scaler is not None:
         if workers != 1 or settings.burst:
-            raise ConfigError("scale: it chooses the number of workers itself, and does not go with --workers or --burst")
+            raise ConfigError(
+                "scale: it chooses the number of workers itself, so it cannot be combined with --workers or --burst"
+            )
         workers = scaler.least
 
     def main(end: Channel) -> int:
@@ -64,7 +66,7 @@ def worker(
 
 
 def _evict(url: str, consumer: str, failure: Failure) -> None:
-    """In a process of its own: a broker that is down must not hold up the supervisor."""
+    """Runs in its own process: a broker that is down must not hold up the supervisor."""
     from longboat.connect import connect
 
     broker = connect(url)
@@ -87,7 +89,7 @@ def _serve(end: Channel, spec: str | None, settings: WorkerOptions, reload: bool
         app, _ = locate.find(spec)
         if app.url.startswith("memory://"):
             raise ConfigError(
-                "the app's URL is memory://, which lives in one process only.\nUse app.worker() there, or a file."
+                "the app's URL is memory://, which lives inside one process.\nUse app.worker() in that process, or a file."
             )
         import faulthandler
 
@@ -116,7 +118,7 @@ def _serve(end: Channel, spec: str | None, settings: WorkerOptions, reload: bool
 
 
 def _tell(end: Channel, url: str, consumer: str) -> None:
-    end.send(channel.BROKER, url)  # first: without it the consumer's jobs could not be handed back
+    end.send(channel.BROKER, url)  # first: without it, the consumer's jobs could not be handed back
     end.send(channel.CONSUMER, consumer)
 
 
@@ -129,22 +131,22 @@ def _worker(app: Any, settings: WorkerOptions) -> Worker:
 
 
 def _run(made: Worker, end: Channel, watcher: Any) -> None:
-    """Run the worker until it is done."""
+    """Run the worker until it has finished."""
     import asyncio
     import gc
 
-    def obey() -> None:
+    def follow() -> None:
         for word, _ in end.lines():
             made.finish("retire" if word == channel.RETIRE else "stop")
             if word == channel.NOW:
                 made.close(0.0)
             elif word == channel.STOP and made.reason == "retire":
-                threading.Thread(target=made.close, name="longboat-stop").start()  # what runs has its grace from now on
+                threading.Thread(target=made.close, name="longboat-stop").start()  # the grace of running jobs begins now
         made.finish("orphaned")  # the supervisor is gone
 
     async def main() -> None:
         await made.open()
-        watched("commands", obey, made.status.failed).start()
+        watched("commands", follow, made.status.failed).start()
         if watcher is not None:
             watcher.start(lambda: made.finish("reload"))
         await asyncio.to_thread(made.finished.wait)
@@ -153,10 +155,10 @@ def _run(made: Worker, end: Channel, watcher: Any) -> None:
         await asyncio.to_thread(made.close, RETIREMENT if made.reason == "retire" else None)
 
     signal.signal(signal.SIGTERM, lambda *_: made.finish("stop"))
-    # What the imports made lives as long as the process: no collection need look at it again.
+    # What the imports created lives as long as the process: the collector need not look at it again.
     gc.collect()
     gc.freeze()
-    gc.set_threshold(10_000, 20, 20)  # a batch of jobs in hand is no garbage
+    gc.set_threshold(10_000, 20, 20)  # a batch of jobs in flight is not garbage
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
         runner.run(main())
 
@@ -171,17 +173,17 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
 
 
 def _wait_for_change(end: Channel, watcher: Any) -> bool:
-    """With --reload, an app that cannot be imported is waited for. False: asked to stop meanwhile."""
+    """With --reload, wait for an app that cannot be imported to change. False if told to stop meanwhile."""
     changed = threading.Event()
     stopped: list[bool] = []
 
-    def obey() -> None:
+    def follow() -> None:
         for _ in end.lines():
             break
         stopped.append(True)
         changed.set()
 
-    threading.Thread(target=obey, daemon=True).start()
+    threading.Thread(target=follow, daemon=True).start()
     watcher.start(changed.set)
     changed.wait()
     return not stopped

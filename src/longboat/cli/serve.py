@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from longboat.cli import show
 from longboat.cli.fail import BROKER, USAGE, CommandFailed
 from longboat.cli.params import json_option
 from longboat.errors import Unsupported
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 BIND = "127.0.0.1:5000"
 LOOK = 0.5
-"""Seconds: a signal that arrives just before the main thread blocks is heeded only when it wakes up."""
+"""Seconds: a signal that arrives just before the main thread blocks is only noticed when the thread wakes up."""
 
 
 def place(value: str | tuple[str, int]) -> tuple[str, int]:
@@ -35,26 +36,30 @@ def place(value: str | tuple[str, int]) -> tuple[str, int]:
 
 
 @click.command(context_settings={"show_default": True})
-@click.option("--bind", type=place, default=BIND, metavar="HOST:PORT", help="Where to listen; port 0: a free one.")
 @click.option(
-    "--store", default="sqlite:///longboat.db", metavar="URL", help="Where jobs are kept: sqlite:/// or memory://."
+    "--bind", type=place, default=BIND, metavar="HOST:PORT", help="The address to listen at; port 0 picks a free one."
 )
-@click.option("--authkey-file", metavar="FILE", help="The key that clients must have. Default: LONGBOAT_AUTHKEY.")
+@click.option(
+    "--store", default="sqlite:///longboat.db", metavar="URL", help="The store of the jobs: sqlite:/// or memory://."
+)
+@click.option(
+    "--authkey-file", metavar="FILE", help="A file with the key that clients must have. Default: LONGBOAT_AUTHKEY."
+)
 @json_option
 def command(bind: tuple[str, int], store: str, authkey_file: str | None, as_json: bool) -> None:
     """Publish a store to other machines, until told to stop.
 
-    A master and its workers then need nothing but Longboat: theirs is manager://HOST:PORT, with the same key in
-    LONGBOAT_AUTHKEY or by ?authkey_file=FILE. Beyond this machine the key must have 32 bytes or more:
+    Producers and workers then need nothing but Longboat. Their URL is manager://HOST:PORT, with the same key in
+    LONGBOAT_AUTHKEY or by ?authkey_file=FILE. To serve other machines the key must have 32 bytes or more:
     `openssl rand -hex 32 > key`. Every message is authenticated, none is encrypted.
 
-    TERM or Ctrl-C: hand back what workers hold, and leave. They go on when it is started again.
+    TERM or Ctrl-C: hand back the jobs that workers hold, and exit. The workers continue when it is started again.
 
     \b
     longboat serve --authkey-file key
     longboat serve --bind 0.0.0.0:5000 --store sqlite:///queue.db --authkey-file key
 
-    Exit status: 0 after a stop, 2 wrong usage, 4 the address or the store cannot be had.
+    Exit status: 0 stopped, 2 wrong usage, 4 the address or the store cannot be used.
     """
     from longboat.connect import connect
     from longboat.core.urls import shown
@@ -63,7 +68,7 @@ def command(bind: tuple[str, int], store: str, authkey_file: str | None, as_json
     broker = connect(store)
     try:
         with contextlib.suppress(Unsupported):
-            broker.inspector.counts()  # a store that cannot be worked with is told now
+            broker.inspector.counts()  # report a store that cannot be used now
         server = _listen(broker, bind, key)
     except BaseException:
         broker.close()
@@ -82,10 +87,10 @@ def _key(host: str, path: str | None) -> bytes:
 
     key = authkey.authkey(path)
     if path is not None and authkey.open_to_others(path):
-        click.echo(f"Warning: others can read or change {path}: `chmod 600 {path}`.", err=True)
+        click.echo(f"Warning: other users can read or change {path}: `chmod 600 {path}`.", err=True)
     if len(key) < authkey.SAFE and not _is_loopback(host):
         raise CommandFailed(
-            f"a key of {len(key)} bytes is too short to listen at {host}: {authkey.SAFE} at least",
+            f"a key of {len(key)} bytes is too short to listen at {host}; it needs at least {authkey.SAFE}",
             "Make one: `openssl rand -hex 32 > key`. Or listen at 127.0.0.1.",
             USAGE,
         )
@@ -111,7 +116,7 @@ def _listen(broker: Broker, bind: tuple[str, int], key: bytes) -> Server:
     except OSError as error:
         raise CommandFailed(
             f"cannot listen at {host}:{port}: {error.strerror or error}",
-            "Is another server running there? Choose another address by --bind.",
+            "Is another server running there? Choose another address with --bind.",
             BROKER,
         ) from None
 
@@ -119,9 +124,4 @@ def _listen(broker: Broker, bind: tuple[str, int], key: bytes) -> Server:
 def _announce(server: Server, store: str, as_json: bool) -> None:
     host, port = server.address
     url = f"manager://[{host}]:{port}" if ":" in host else f"manager://{host}:{port}"
-    if as_json:
-        import msgspec
-
-        click.echo(msgspec.json.encode({"url": url, "store": store}).decode())
-    else:
-        click.echo(f"serving {store} at {url}")
+    click.echo(show.to_json({"url": url, "store": store}) if as_json else f"serving {store} at {url}")

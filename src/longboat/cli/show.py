@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Any
 
 import click
@@ -12,12 +12,14 @@ import msgspec
 
 from longboat.cli.fail import line
 from longboat.core import codec
-from longboat.core.job import Failure, State
+from longboat.core.job import State
 from longboat.core.views import JobView
 from longboat.errors import Undecodable
+from longboat.observe.words import span
+from longboat.operate.job_data import job_data
 
 
-def as_json(value: Any) -> str:
+def to_json(value: Any) -> str:
     """Any plain data as JSON; what JSON has no word for is written as Python shows it."""
     try:
         return msgspec.json.encode(value, enc_hook=repr).decode()
@@ -25,25 +27,38 @@ def as_json(value: Any) -> str:
         return msgspec.json.encode(repr(value).encode(errors="replace").decode()).decode()
 
 
-def table(headers: Sequence[str], rows: Iterable[Sequence[str]], *, right: frozenset[str] = frozenset()) -> None:
-    """With rich where it is installed and standard output is a terminal, else plain text in columns; `right`: aligned so."""
-    cells = [[line(cell) for cell in row] for row in rows]
-    if sys.stdout.isatty():
-        try:
-            from rich.console import Console
-            from rich.table import Table
-            from rich.text import Text
-        except ImportError:
-            pass
+def items(
+    columns: Sequence[str],
+    found: Iterable[tuple[Any, Sequence[str]]],
+    none: str,
+    *,
+    as_json: bool,
+    right: Collection[str] = (),
+) -> None:
+    """A list of things, each given as a document and as a row: a line of JSON each, or a table."""
+    cells = []
+    for document, cells_of in found:
+        if as_json:
+            click.echo(to_json(document))
         else:
-            drawn = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
-            for header in headers:
-                whole = header in ("id", "state")  # an id is there to be copied
-                drawn.add_column(header, justify="right" if header in right else "left", overflow="fold", no_wrap=whole)
-            for row in cells:
-                drawn.add_row(*map(Text, row))
-            Console().print(drawn)
-            return
+            cells.append(cells_of)
+    if not as_json:
+        rows(columns, cells, none, right=right)
+
+
+def rows(columns: Sequence[str], cells: Sequence[Sequence[str]], none: str, *, right: Collection[str] = ()) -> None:
+    """A table, or `none` if it would be empty."""
+    if cells:
+        table(columns, cells, right=right)
+    else:
+        click.echo(none)
+
+
+def table(headers: Sequence[str], rows: Iterable[Sequence[str]], *, right: Collection[str] = ()) -> None:
+    """With rich on a terminal, if it is installed, else in plain columns; `right`: columns aligned to the right."""
+    cells = [[line(cell) for cell in row] for row in rows]
+    if sys.stdout.isatty() and _with_rich(headers, cells, right):
+        return
     widths = [max(map(len, column)) for column in zip(headers, *cells, strict=True)]
     for row in [list(headers), *cells]:
         padded = [
@@ -51,6 +66,35 @@ def table(headers: Sequence[str], rows: Iterable[Sequence[str]], *, right: froze
             for cell, width, header in zip(row, widths, headers, strict=True)
         ]
         click.echo("  ".join(padded).rstrip())
+
+
+def _with_rich(headers: Sequence[str], cells: Sequence[Sequence[str]], right: Collection[str]) -> bool:
+    try:
+        from rich.console import Console
+    except ImportError:
+        return False
+    Console().print(rich_table(headers, cells, right, header_style="bold", whole=("id", "state")))
+    return True
+
+
+def rich_table(
+    headers: Sequence[str],
+    cells: Sequence[Sequence[str]],
+    right: Collection[str],
+    *,
+    whole: Collection[str] = (),
+    **style: Any,
+) -> Any:
+    """`whole`: columns that are never wrapped: an id is there to be copied."""
+    from rich.table import Table
+    from rich.text import Text
+
+    drawn = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), **style)
+    for header in headers:
+        drawn.add_column(header, justify="right" if header in right else "left", overflow="fold", no_wrap=header in whole)
+    for row in cells:
+        drawn.add_row(*map(Text, row))
+    return drawn
 
 
 COLUMNS = ("id", "state", "queue", "task", "attempts", "age", "detail")
@@ -64,45 +108,25 @@ def row(job: JobView) -> list[str]:
 
 
 def _detail(job: JobView, now: float) -> str:
-    last = _reason(job.failures[-1]) if job.failures else ""
+    text = f"{job.failures[-1].type}: {job.failures[-1].message}" if job.failures else ""
+    last = text if len(text) <= 100 else text[:99] + "…"
     if job.state is State.SCHEDULED:
         due = "due" if job.due is None or job.due <= now else f"in {span(job.due - now)}"
         return f"{due}, after {last}" if last else due
     if job.state is State.RUNNING:
         return f"on {job.worker} for {span(now - (job.started or now))}"
     if job.state is State.SUCCEEDED:
-        ended = job.ended or now
-        return f"{span(now - ended)} ago"
+        return f"{span(now - (job.ended or now))} ago"
     return last
 
 
-def _reason(failure: Failure) -> str:
-    text = f"{failure.type}: {failure.message}"
-    return text if len(text) <= 100 else text[:99] + "…"
-
-
-def span(length: float) -> str:
-    """A duration in two letters or so: 5s, 12m, 3h, 4d."""
-    length = max(0.0, length)
-    for unit, size in (("d", 86400), ("h", 3600), ("m", 60)):
-        if length >= 2 * size:
-            return f"{length // size:.0f}{unit}"
-    return f"{length:.0f}s"
-
-
 def plain(job: JobView) -> dict[str, Any]:
-    """A job as plain data: what JobView holds, its arguments as `args` and its result decoded."""
-    found = {name: getattr(job, name) for name in job.__struct_fields__ if name not in ("payload", "result", "failures")}
-    found["state"] = job.state.value
-    found["args"] = decoded(job.payload)
-    found["constraints"] = None if job.constraints is None else msgspec.structs.asdict(job.constraints)
-    found["result"] = None if job.result is None else decoded(job.result)
-    found["failures"] = [msgspec.structs.asdict(failure) for failure in job.failures]
-    return found
+    """A job as plain data."""
+    return job_data(job, lambda data: (decoded(data), ""))
 
 
 def decoded(data: bytes) -> Any:
-    """The value in some bytes; of such as hold none, the text, or as Python shows them."""
+    """The value in some bytes; if they hold none, their text, or the bytes as Python shows them."""
     try:
         return codec.decode(data)
     except Undecodable:
@@ -119,7 +143,7 @@ def details(job: JobView) -> Iterator[str]:
             continue
         if name in ("enqueued", "due", "started", "ended"):
             value = moment(value)
-        yield f"{name + ':':<12}{line(value if isinstance(value, str) else as_json(value))}"
+        yield f"{name + ':':<12}{line(value if isinstance(value, str) else to_json(value))}"
     for failure in job.failures:
         by = f" on {failure.worker}" if failure.worker else ""
         yield f"\nattempt {failure.attempt}, {moment(failure.at)}{by}: {line(failure.type)}: {line(failure.message)}"
@@ -128,13 +152,13 @@ def details(job: JobView) -> Iterator[str]:
 
 
 def moment(at: float) -> str:
-    """A wall-clock time as people here read it."""
+    """A wall-clock time in the local time zone."""
     try:
         return time.strftime("%Y-%m-%d %H:%M:%S %z", time.localtime(at))
     except (OverflowError, ValueError, OSError):
         return repr(at)
 
 
-def written(value: Any) -> str:
-    """A result as text for a shell: a string as it is, the rest as JSON."""
-    return value if isinstance(value, str) else as_json(value)
+def result_text(value: Any) -> str:
+    """A result as text for a shell: a string as it is, anything else as JSON."""
+    return value if isinstance(value, str) else to_json(value)

@@ -9,11 +9,11 @@ from typing import TypeVar
 T = TypeVar("T")
 
 LOOK = 0.2
-"""Seconds: a signal that arrives just before the main thread blocks is heeded only when it wakes up."""
+"""Seconds: a signal that arrives just before the main thread blocks is only noticed when the thread wakes up."""
 
 
-def awaited(call: Callable[[], T]) -> T:
-    """What `call` returns or raises. It runs in a thread of its own: Ctrl-C strikes here, never in the midst of its work."""
+def interruptible(call: Callable[[], T]) -> T:
+    """What `call` returns or raises. It runs in its own thread: Ctrl-C interrupts the waiting, never the call itself."""
     returned: list[T] = []
     raised: list[BaseException] = []
     over = threading.Event()

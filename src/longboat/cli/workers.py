@@ -1,34 +1,37 @@
-"""`longboat workers`: who works here, and telling one to be quiet or to stop."""
+"""`longboat workers`: the living workers, and telling one to go quiet or to stop."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import time
 
 import click
 
+from longboat.cli import show
+from longboat.cli.address import opened
+from longboat.cli.asking import agreed
 from longboat.cli.fail import DONE, FAILED
-from longboat.cli.params import json_option, url_option
-from longboat.cli.words import Listing
-
-if TYPE_CHECKING:
-    from longboat.contract.broker import Broker
-    from longboat.observe.history import WorkerRecord
-    from longboat.operate.commands import Command
-    from longboat.operate.search import Query
+from longboat.cli.params import outputs, together, url_option, yes_option
+from longboat.cli.query import Listing, query_of
+from longboat.observe import history
+from longboat.observe.history import WorkerRecord
+from longboat.observe.words import span
+from longboat.operate.commands import Command, give
+from longboat.operate.search import Query, same, within
 
 COLUMNS = ("name", "state", "queues", "running", "slots", "ended", "memory", "up", "version")
+RIGHT = ("running", "slots", "ended", "memory", "up")
 
 
 @click.group(cls=Listing)
-@json_option
-@url_option
+@outputs
 @click.pass_context
 def command(ctx: click.Context, as_json: bool, url: str | None) -> None:
-    """List the workers that have shown themselves in the last ten seconds, or tell one what to do.
+    """List the workers that have sent a heartbeat in the last ten seconds, or tell one what to do.
 
-    QUERY: queue: (those that take its jobs), task: (those that run such a job), worker: (the name), or part of the name.
+    QUERY: queue: (workers that serve it), task: (workers running such a job), worker: (the name), or part of the name.
 
-    With --json a line a worker, with the jobs that run in it, the longest first (at most 100), and since when.
+    With --json, one line per worker, including its running jobs (at most 100, the longest-running first) and since when
+    each has been running.
 
     \b
     longboat workers
@@ -36,99 +39,64 @@ def command(ctx: click.Context, as_json: bool, url: str | None) -> None:
     longboat workers quiet web-1:4711
     longboat workers stop web-1:4711
     """
-    from longboat.cli.words import filter_of
-
     if ctx.invoked_subcommand is None:
-        _list(filter_of(ctx.args, ("queue", "task", "worker"), "workers"), as_json, url)
+        query = query_of("workers", ("queue", "task", "worker"), ctx.args)
+        with opened(url) as broker:
+            found = [(record, row(record)) for record in history.workers(broker.kv) if _matches(query, record)]
+        show.items(COLUMNS, found, "no workers", as_json=as_json, right=RIGHT)
 
 
-_names = click.argument("names", nargs=-1, required=True, metavar="NAME...")
+_names = together(click.argument("names", nargs=-1, required=True, metavar="NAME..."), url_option)
 
 
 @command.command()
 @_names
-@url_option
 def quiet(names: tuple[str, ...], url: str | None) -> int:
-    """Let workers take no more jobs; what runs goes on. They heed it within about a second.
+    """Tell workers to take no more jobs. Running jobs go on. Workers notice within about a second.
 
-    A worker is quiet until `longboat workers resume`, or its end: one that starts in its place takes jobs.
+    A worker stays quiet until `longboat workers resume` or until it ends; one started in its place takes jobs.
 
-    Exit status: 0 done, 1 some of the names are no worker's.
+    Exit status: 0 done, 1 some names are not those of living workers.
     """
-    from longboat.operate.commands import Command
-
-    return _tell(names, Command.QUIET, "takes no more jobs", url)
+    return _tell(names, Command.QUIET, "quiet, takes no more jobs", url)
 
 
 @command.command()
 @_names
-@url_option
 def resume(names: tuple[str, ...], url: str | None) -> int:
-    """Let quiet workers take jobs again.
+    """Tell quiet workers to take jobs again.
 
-    Exit status: 0 done, 1 some of the names are no worker's.
+    Exit status: 0 done, 1 some names are not those of living workers.
     """
-    from longboat.operate.commands import Command
-
-    return _tell(names, Command.RESUME, "takes jobs again", url)
+    return _tell(names, Command.RESUME, "resumed, takes jobs again", url)
 
 
 @command.command()
+@yes_option
 @_names
-@click.option("--yes", is_flag=True, help="Do not ask.")
-@url_option
 def stop(names: tuple[str, ...], yes: bool, url: str | None) -> int:
-    """Stop workers as TERM does: they finish what runs within their grace, hand back the rest, and leave. Asks first.
+    """Stop workers as TERM does: they finish running jobs within their grace period, hand back the rest, and exit.
 
-    No other is started in the place of one: with the last of its worker processes, `longboat worker` ends. What
-    started that (systemd, Kubernetes) may start it again.
+    Asks first. No worker process is started in place of a stopped one; when the last one has stopped, `longboat worker`
+    exits. Whatever started that (systemd, Kubernetes) may start it again.
 
-    Exit status: 0 done, 1 some of the names are no worker's.
+    Exit status: 0 done, 1 some names are not those of living workers.
     """
-    from longboat.cli.asking import agreed
-    from longboat.operate.commands import Command
-
-    agreed(f"stop {', '.join(names)}", yes=yes, dry_run=False)
-    return _tell(names, Command.STOP, "stops", url)
+    agreed(f"stop {', '.join(names)}", yes=yes)
+    return _tell(names, Command.STOP, "stopping", url)
 
 
 def _tell(names: tuple[str, ...], command: Command, becomes: str, url: str | None) -> int:
-    from longboat.cli.address import opened
-
+    status = DONE
     with opened(url) as broker:
-        unknown = [name for name in names if not _told(broker, name, command, becomes)]
-    return FAILED if unknown else DONE
+        for name in names:
+            told = give(broker.kv, name, command)
+            status = status if told else FAILED
+            click.echo(f"{name}  {becomes if told else 'no such worker'}", err=not told)
+    return status
 
 
-def _told(broker: Broker, name: str, command: Command, becomes: str) -> bool:
-    from longboat.operate.commands import give
-
-    told = give(broker.kv, name, command)
-    click.echo(f"{name}  {becomes}" if told else f"{name}  no such worker", err=not told)
-    return told
-
-
-def _list(query: Query, as_json: bool, url: str | None) -> None:
-    from longboat.cli import show
-    from longboat.cli.address import opened
-    from longboat.observe.history import workers
-
-    with opened(url) as broker:
-        records = [record for record in workers(broker.kv) if _meant(query, record)]
-    if as_json:
-        for record in records:
-            click.echo(show.as_json(record))
-    elif records:
-        show.table(
-            COLUMNS, [row(record) for record in records], right=frozenset({"running", "slots", "ended", "memory", "up"})
-        )
-    else:
-        click.echo("no workers")
-
-
-def _meant(query: Query, record: WorkerRecord) -> bool:
-    from longboat.operate.search import same, within
-
+def _matches(query: Query, record: WorkerRecord) -> bool:
     return (
         (not query.worker or same(query.worker, record.name))
         and (not query.queue or not record.queues or any(same(query.queue, queue) for queue in record.queues))
@@ -139,21 +107,7 @@ def _meant(query: Query, record: WorkerRecord) -> bool:
 
 def row(record: WorkerRecord) -> list[str]:
     """A worker as a row of COLUMNS."""
-    import time
-
-    from longboat.cli import show
-
+    slots, running = sum(record.slots.values()), len(record.running)
+    memory, up = f"{record.memory / 1e6:.0f} MB", span(time.time() - record.started)
     queues = ",".join(record.queues) or "all"
-    up = show.span(time.time() - record.started)
-    memory = f"{record.memory / 1e6:.0f} MB"
-    return [
-        record.name,
-        record.state,
-        queues,
-        f"{len(record.running)}",
-        f"{sum(record.slots.values())}",
-        f"{record.ended:,}",
-        memory,
-        up,
-        record.version,
-    ]
+    return [record.name, record.state, queues, str(running), str(slots), f"{record.ended:,}", memory, up, record.version]

@@ -2,7 +2,7 @@
 
     app.mount("/jobs", longboat_dashboard(app))     # FastAPI, Starlette; any ASGI program
 
-It keeps nothing in its process that is not on the broker's board as well.
+Its process holds no state: whatever has to be kept is kept with the broker.
 """
 
 from __future__ import annotations
@@ -34,10 +34,9 @@ def longboat_dashboard(
     """The dashboard of an app, or of the broker at a URL, as an ASGI application.
 
     Without `tokens` and `authorize`, only browsers on this machine are let in, with `local_role`. `tokens`: secret ->
-    "viewer", "operator" or "admin". `authorize`: is given each request, and answers with one of these or None. `no_code`:
-    why an app's tasks are not known here, for who looks at the tasks. Nothing is opened before the first request; `close()`
-    ends what was. Raises MissingExtra without the extra "web", ConfigError for tokens that are too short and roles that are
-    none.
+    "viewer", "operator" or "admin". `authorize`: called with each request; returns one of these, or None. `no_code`: why
+    the app's tasks are not known here, which the page of tasks shows. Nothing is opened before the first request; `close()`
+    closes it. Raises MissingExtra without the extra "web", ConfigError for tokens that are too short and for unknown roles.
     """
     try:
         from longboat.dashboard.guard import SHORTEST, Guard
@@ -49,7 +48,7 @@ def longboat_dashboard(
         raise MissingExtra("the dashboard needs more packages: pip install 'longboat[web]'") from None
     if any(len(token) < SHORTEST for token in tokens or {}):
         example = secrets.token_urlsafe(24)
-        raise ConfigError(f"tokens: one has fewer than {SHORTEST} characters; make them by chance, such as {example}")
+        raise ConfigError(f"tokens: one has fewer than {SHORTEST} characters; use random ones, such as {example}")
     guard = Guard({token: role(name) for token, name in (tokens or {}).items()}, authorize, role(local_role))
     ours = isinstance(app, str)
     made = Longboat(app) if isinstance(app, str) else app

@@ -1,4 +1,4 @@
-"""The JSON API, version 1: what the screens show and do, for programs; described by the OpenAPI document beside it."""
+"""The JSON API, version 1: what the screens show and do, for programs. The OpenAPI document describes it."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from longboat.core.job import State
 from longboat.core.views import JobView
 from longboat.dashboard import bulk, charts, openapi
 from longboat.dashboard.ask import Answer, Ask, Data, Page, Refused, Screen, as_json
+from longboat.dashboard.openapi import Read
 from longboat.dashboard.plain import asked, decoded, masked, masked_text
 from longboat.dashboard.screens import do, job, queues, schedules
 from longboat.dashboard.site import Site
@@ -22,18 +23,19 @@ from longboat.observe.history import Tally
 from longboat.observe.metrics import mean
 from longboat.operate import scheduler
 from longboat.operate.explain import explain
+from longboat.operate.job_data import job_data
 from longboat.operate.search import search
 
 MOST = 500
 """Jobs of one answer."""
 DRAIN = 60.0
-"""Seconds in which the ready jobs should be done: how many workers are wanted follows from it."""
+"""Seconds within which the ready jobs should be done, which says how many workers are wanted."""
 
 
 def job_list(site: Site, ask: Ask) -> Data:
     limit = _limit(ask)
     found = search(site.broker, asked(ask.query.get("q", "")), after=ask.query.get("after") or None, limit=limit)
-    return as_json({"jobs": [plain(each) for each in found.jobs], "after": found.after, "looked_at": found.looked})
+    return as_json({"jobs": [plain(each) for each in found.jobs], "after": found.after, "searched": found.looked})
 
 
 def one_job(site: Site, ask: Ask) -> Data:
@@ -51,29 +53,8 @@ def one_job(site: Site, ask: Ask) -> Data:
 
 
 def plain(view: JobView) -> dict[str, Any]:
-    """A job as JSON can carry it, its secrets masked."""
-    found: dict[str, Any] = {
-        name: getattr(view, name)
-        for name in view.__struct_fields__
-        if name not in ("payload", "result", "failures", "constraints")
-    }
-    found["args"], wrong = decoded(view.payload)
-    if wrong:
-        found["undecodable"] = wrong
-    found["headers"] = masked(view.headers)
-    found["result"] = None if view.result is None else decoded(view.result)[0]
-    found["constraints"] = (
-        None if view.constraints is None else msgspec.to_builtins(msgspec.structs.asdict(view.constraints))
-    )
-    found["failures"] = [
-        {
-            **msgspec.structs.asdict(failure),
-            "message": masked_text(failure.message),
-            "traceback": masked_text(failure.traceback),
-        }
-        for failure in view.failures
-    ]
-    return found
+    """A job as plain data, its secrets masked."""
+    return job_data(view, decoded, masked)
 
 
 def queue_list(site: Site, ask: Ask) -> Data:  # noqa: ARG001
@@ -103,13 +84,10 @@ def failure_list(site: Site, ask: Ask) -> Data:  # noqa: ARG001
 
 
 def schedule_list(site: Site, ask: Ask) -> Data:  # noqa: ARG001
-    kv = site.broker.kv
     found = []
-    for schedule in scheduler.schedules(kv):
+    for schedule in scheduler.schedules(site.broker.kv):
         each = msgspec.structs.asdict(schedule)
-        del each["payload"]
-        due = schedules.told(schedule)[1]
-        args = decoded(schedule.payload)[0]
+        args, due = decoded(each.pop("payload"))[0], schedules.rule_and_due(schedule)[1]
         found.append({**each, "args": args, "next": due[0] if due and not schedule.paused else None})
     return as_json(found)
 
@@ -119,7 +97,7 @@ def flow_list(site: Site, ask: Ask) -> Data:
     for flow_id, plan in flows.newest(site.broker.kv, min(100, _limit(ask))):
         status = flows.status(site.broker, flow_id)
         jobs = {state.value: count for state, count in status.jobs.items()}
-        found.append({"id": flow_id, "name": plan.name, "begun": plan.begun, "jobs": jobs, "failed": status.failed})
+        found.append({"id": flow_id, "name": plan.name, "started": plan.begun, "jobs": jobs, "failed": status.failed})
     return as_json(found)
 
 
@@ -131,7 +109,7 @@ def history(site: Site, ask: Ask) -> Data:
 
 
 def scaling(site: Site, ask: Ask) -> Data:
-    """What an autoscaler asks: how many jobs wait or run in these queues, what serves them, and what it would take."""
+    """For an autoscaler: how many jobs are ready or running in these queues, what serves them, what would be needed."""
     names = {name for each in (*ask.many("queue"), ask.query.get("queues", "")) for name in each.split(",") if name}
     counts = site.counts()
 
@@ -141,22 +119,15 @@ def scaling(site: Site, ask: Ask) -> Data:
     records = [record for record in site.workers() if not names or not record.queues or names & set(record.queues)]
     ready, running = total(State.READY), total(State.RUNNING)
     slots = sum(max(record.slots.values(), default=0) for record in records)
-    return as_json(
-        {
-            "ready": ready,
-            "running": running,
-            "jobs": ready + running,
-            "workers": len(records),
-            "slots": slots,
-            "wanted": _wanted(ready, running, slots / len(records) if records else 0.0, _run_time(site, names)),
-        }
-    )
+    wanted = _wanted(ready, running, slots / len(records) if records else 0.0, _run_time(site, names))
+    numbers = {"ready": ready, "running": running, "jobs": ready + running, "workers": len(records), "slots": slots}
+    return as_json({**numbers, "wanted": wanted})
 
 
 def _wanted(ready: int, running: int, slots: float, took: float | None) -> int:
-    """Workers of so many slots that would have done the ready jobs within DRAIN, if jobs take as long as they took.
+    """Workers with so many slots that would finish the ready jobs within DRAIN, if jobs take as long as recent ones.
 
-    While no worker tells its slots: one, if there is anything to do.
+    While no worker reports its slots: one, if there is anything to do.
     """
     if not slots:
         return min(1, ready + running)
@@ -165,7 +136,7 @@ def _wanted(ready: int, running: int, slots: float, took: float | None) -> int:
 
 
 def _run_time(site: Site, queues: set[str]) -> float | None:
-    """About what an attempt in these queues took lately, in seconds."""
+    """Roughly how long recent attempts in these queues took, in seconds."""
     lately = Tally()
     for (queue, _), tally in site.lately().items():
         if not queues or queue in queues:
@@ -174,7 +145,7 @@ def _run_time(site: Site, queues: set[str]) -> float | None:
 
 
 def metrics_page(site: Site, ask: Ask) -> Data:  # noqa: ARG001
-    """For Prometheus: what each worker would say of the broker, and what the history says of all workers."""
+    """For Prometheus: what each worker would report of the broker, and the history of all workers."""
 
     def look() -> bytes:
         page = metrics.Page()
@@ -198,38 +169,52 @@ def dry_run(site: Site, ask: Ask) -> Data:
 
 def act(site: Site, ask: Ask) -> Data:
     outcome = do.done(site, ask, ask.place["verb"])
-    return as_json({"said": outcome.said, "done": outcome.done, "id": outcome.id or None})
+    return as_json({"message": outcome.message, "done": outcome.done, "id": outcome.id or None})
 
 
 def document(site: Site, ask: Ask) -> Data:  # noqa: ARG001
-    return as_json(openapi.document(ask.root, VERBS))
+    return as_json(openapi.document(ask.root, READS, VERBS))
 
 
 def page(site: Site, ask: Ask) -> Answer:  # noqa: ARG001
-    return Page("api.html", {"document": openapi.document(ask.root, VERBS)}, live=False)
+    return Page("api.html", {"document": openapi.document(ask.root, READS, VERBS)}, live=False)
 
 
 def _limit(ask: Ask) -> int:
     try:
         return min(MOST, max(1, int(ask.query.get("limit", "50"))))
     except ValueError:
-        raise Refused(400, "limit: a whole number.") from None
+        raise Refused(400, "limit: not a whole number.") from None
 
 
+_Q = ("q", "A search, as on the page of jobs: `state:dead queue:mail args.user.id:42`.")
+_LIMIT = ("limit", "At most this many.")
+_AFTER = ("after", "Continue where the previous answer ended.")
+_HISTORY = [("range", "15m, 2h, 24h, 7d or 90d."), ("queue", "Only this queue."), ("task", "Only this task.")]
+_SCALING = [("queue", "Only this queue; may be repeated."), ("queues", "Only these: a,b.")]
+
+READS = [
+    Read("/jobs", job_list, "Jobs that a search finds, state by state.", [_Q, _LIMIT, _AFTER]),
+    Read("/jobs/{id:path}", one_job, "A job: arguments, result, failures, logs, progress, and why it is not running."),
+    Read("/queues", queue_list, "Queues with their counts by state, rate, and since when the oldest ready job waits."),
+    Read("/workers", worker_list, "The living workers, with what they run."),
+    Read("/failures", failure_list, "Groups of similar failures, latest first."),
+    Read("/schedules", schedule_list, "Schedules, with when each is due next."),
+    Read("/flows", flow_list, "The newest flows, with their jobs by state.", [_LIMIT]),
+    Read(
+        "/history",
+        history,
+        "By time: attempts ended per second, by outcome; quantiles (0.5, 0.95, 0.99) of wait and run times, in seconds.",
+        _HISTORY,
+    ),
+    Read("/scaling", scaling, "For an autoscaler: jobs ready and running, workers and slots, and workers wanted.", _SCALING),
+    Read("/bulk", dry_run, "How many jobs a bulk action would find.", [("verb", f"{', '.join(bulk.VERBS)}."), _Q]),
+    Read("/bulk/{id}", bulk_run, "The progress of a bulk action."),
+]
 SCREENS: list[tuple[str, str, Screen]] = [
     ("GET", "/metrics", metrics_page),
     ("GET", "/api", page),
     ("GET", "/api/v1/openapi.json", document),
-    ("GET", "/api/v1/jobs", job_list),
-    ("GET", "/api/v1/jobs/{id:path}", one_job),
-    ("GET", "/api/v1/queues", queue_list),
-    ("GET", "/api/v1/workers", worker_list),
-    ("GET", "/api/v1/failures", failure_list),
-    ("GET", "/api/v1/schedules", schedule_list),
-    ("GET", "/api/v1/flows", flow_list),
-    ("GET", "/api/v1/history", history),
-    ("GET", "/api/v1/scaling", scaling),
-    ("GET", "/api/v1/bulk", dry_run),
-    ("GET", "/api/v1/bulk/{id}", bulk_run),
+    *(("GET", f"/api/v1{read.path}", read.screen) for read in READS),
     ("POST", "/api/v1/do/{verb}", act),
 ]

@@ -1,4 +1,4 @@
-"""What a screen is asked and what it answers, as plain data: screens know nothing of HTTP."""
+"""Requests to screens and their answers, as plain data: screens know nothing of HTTP."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import msgspec
 
 
 class Role(enum.IntEnum):
-    """What somebody may do; each may do what those before may."""
+    """What a person may do; each role includes those before it."""
 
     VIEWER = 1
     """Look."""
@@ -22,7 +22,7 @@ class Role(enum.IntEnum):
 
 
 class Person(msgspec.Struct, frozen=True):
-    """Who asks."""
+    """Who makes the request."""
 
     name: str
     role: Role
@@ -32,17 +32,17 @@ class Ask(msgspec.Struct):
     """One request."""
 
     path: str
-    """Within the dashboard, as it is: "/jobs"."""
+    """Within the dashboard, not encoded: "/jobs"."""
     root: str
-    """What stands before it where the dashboard is mounted."""
+    """The path at which the dashboard is mounted."""
     person: Person
     query: Mapping[str, str] = {}
     pairs: Sequence[tuple[str, str]] = ()
     """The query with every value of each name."""
     form: Mapping[str, list[str]] = {}
-    """Fields of a form or of a JSON object, each with its values."""
+    """The fields of a form or a JSON object, each with its values."""
     place: Mapping[str, str] = {}
-    """What the path says: the id in "/jobs/{id}"."""
+    """The variable parts of the path, such as the id in "/jobs/{id}"."""
 
     def field(self, name: str, default: str = "") -> str:
         """The last value of a form's field, else of the query."""
@@ -54,7 +54,7 @@ class Ask(msgspec.Struct):
         return list(self.form.get(name) or (value for key, value in self.pairs if key == name))
 
     def url(self, path: str, **query: object) -> str:
-        """A link to a screen; what is None or empty is left out."""
+        """A link to a screen; parameters that are None or empty are left out."""
         kept = {name: str(value) for name, value in query.items() if value not in (None, "")}
         return f"{self.root}{path}{'?' if kept else ''}{urlencode(kept)}"
 
@@ -64,34 +64,34 @@ class Ask(msgspec.Struct):
 
 
 class Page(msgspec.Struct):
-    """A page to be shown."""
+    """A page."""
 
     template: str
     context: dict[str, Any]
     status: int = 200
     live: bool = True
-    """Whether it is asked for again each second while somebody looks at it."""
+    """Whether it keeps itself up to date while somebody looks at it."""
 
 
 class Goto(msgspec.Struct):
-    """Another page, and what to say there."""
+    """A redirect to another page, and a message to show there."""
 
     path: str
-    said: str = ""
+    message: str = ""
 
 
 class Data(msgspec.Struct):
-    """Something for programs."""
+    """An answer for programs."""
 
     body: bytes
     kind: str = "application/json"
     status: int = 200
     file: str = ""
-    """The name under which a browser saves it; empty: it is shown."""
+    """The name under which a browser saves it; empty: the browser shows it."""
 
 
 class Refused(Exception):
-    """This cannot be done as it was asked; the message says why, to people."""
+    """The request cannot be fulfilled; the message tells people why."""
 
     def __init__(self, status: int, what: str, advice: str = "") -> None:
         super().__init__(what)
@@ -102,7 +102,7 @@ class Refused(Exception):
 
 Answer = Page | Goto | Data
 Screen = Callable[[Any, Ask], Answer]
-"""Called in a thread of its own with the site and what is asked."""
+"""Called in a thread, with the site and the request."""
 
 
 def as_json(value: object, status: int = 200) -> Data:
@@ -110,6 +110,6 @@ def as_json(value: object, status: int = 200) -> Data:
 
 
 def local(path: str) -> str:
-    """A path of ours to go back to; whatever is not one is the first page."""
+    """One of our own paths, to go back to; anything else becomes the first page."""
     fine = path.startswith("/") and not path.startswith("//") and path.isprintable() and "\\" not in path
     return path if fine else "/"

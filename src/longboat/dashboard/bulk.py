@@ -1,4 +1,4 @@
-"""Bulk actions: what is done to all jobs that a search finds, in the background, with its progress on the board."""
+"""Bulk actions: changing all jobs that a search finds, in the background. Its progress is kept with the broker."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from longboat.core.job import State, new_id
 from longboat.dashboard.ask import Refused, Role
 from longboat.dashboard.plain import asked
 from longboat.errors import LongboatError
-from longboat.observe.history import decoded
+from longboat.observe import history
 from longboat.operate import bulk
 from longboat.operate.search import Query, search, written
 from longboat.tasks.template import checked_name
@@ -25,31 +25,31 @@ KEPT = 7 * 86400.0
 MOST = 200_000
 """Jobs of one bulk action: their ids are held in memory."""
 DRY_RUN = 20_000
-"""Jobs that a dry run looks at where counts do not answer, about."""
+"""About how many jobs a dry run looks at if the broker's counts do not tell."""
 AT_ONCE = 8
-"""Bulk actions of one process."""
+"""Bulk actions of one process at a time."""
 THREAD = "longboat-bulk"
 SILENT = 30.0
-"""Seconds without a word after which the one who did it is gone."""
+"""Seconds without an update after which the process running it is presumed dead."""
 
 
 class Run(msgspec.Struct):
-    """One bulk action, as it is kept on the board."""
+    """One bulk action."""
 
     id: str
     who: str
     verb: str
     query: str
-    begun: float
+    started: float
     at: float
-    """When it was written last."""
+    """When it was last updated."""
     total: int = 0
     """Jobs found."""
     tried: int = 0
     done: int = 0
-    """Those it had an effect on."""
-    state: str = "looking"
-    """looking, running, finished, stopped, failed."""
+    """Jobs it changed."""
+    state: str = "searching"
+    """searching, running, finished, stopped, failed."""
     error: str = ""
     to: str = ""
     """The queue that a move goes to."""
@@ -60,22 +60,12 @@ class Run(msgspec.Struct):
 
     @property
     def lost(self) -> bool:
-        """Whether the process that did it is gone."""
+        """Whether the process running it is gone."""
         return not self.over and SYSTEM.now() - self.at > SILENT
 
 
-class Kind(msgspec.Struct, frozen=True):
-    role: Role
-    """Who may do it."""
-
-
-VERBS = {
-    "retry": Kind(Role.OPERATOR),
-    "cancel": Kind(Role.OPERATOR),
-    "discard": Kind(Role.ADMIN),
-    "move": Kind(Role.OPERATOR),
-}
-"""What is done: see ACTIONS in longboat/bulk.py."""
+VERBS = {"retry": Role.OPERATOR, "cancel": Role.OPERATOR, "discard": Role.ADMIN, "move": Role.OPERATOR}
+"""What can be done (see ACTIONS in operate/bulk.py), and the role it takes."""
 
 
 class Dry(msgspec.Struct):
@@ -83,18 +73,18 @@ class Dry(msgspec.Struct):
 
     count: int
     exact: bool
-    """False: at least so many."""
+    """False: there are at least this many."""
 
 
 def meant(verb: str, text: str) -> Query:
-    """The search, held to states that the verb can do something with. Raises Refused or ConfigError."""
+    """The search, narrowed to states that the verb applies to. Raises Refused or ConfigError."""
     if verb not in VERBS:
-        raise Refused(400, f"There is no bulk action {verb!r}.", f"There are {', '.join(VERBS)}.")
+        raise Refused(400, f"There is no bulk action {verb!r}.", f"The bulk actions are {', '.join(VERBS)}.")
     return bulk.meant(verb, asked(text))
 
 
 def dry_run(broker: Broker, query: Query) -> Dry:
-    """How many jobs are meant, without touching them."""
+    """How many jobs match, without changing them."""
     if query.counted:
         counts = broker.inspector.counts()
         wanted = query.states or tuple(State)
@@ -110,14 +100,14 @@ def dry_run(broker: Broker, query: Query) -> Dry:
 
 
 def start(broker: Broker, who: str, verb: str, text: str, role: Role, to: str = "") -> Run:
-    """Begin, in a thread of this process; `to`: the queue that a move goes to. Raises Refused or ConfigError."""
+    """Start it in a thread of this process; `to`: the queue that a move goes to. Raises Refused or ConfigError."""
     query = meant(verb, text)
-    if role < VERBS[verb].role:
-        raise Refused(403, f"{verb.capitalize()} takes the role {VERBS[verb].role.name.lower()}.")
+    if role < VERBS[verb]:
+        raise Refused(403, f"{verb.capitalize()} requires the role {VERBS[verb].name.lower()}.")
     if verb == "move":
         checked_name(to, "queue")
     if sum(thread.name == THREAD for thread in threading.enumerate()) >= AT_ONCE:
-        raise Refused(429, f"{AT_ONCE} bulk actions run here already.", "Wait for one to end, or stop one.")
+        raise Refused(429, f"{AT_ONCE} bulk actions are already running here.", "Wait for one to end, or stop one.")
     now = SYSTEM.now()
     run = Run(new_id(), who, verb, written(query), now, now, to=to)
     _keep(broker.kv, run)
@@ -131,17 +121,12 @@ def stop(kv: KV, run_id: str) -> None:
 
 def get(kv: KV, run_id: str) -> Run | None:
     value = kv.read(NAMESPACE, [run_id])[0]
-    return None if value is None else decoded(value, Run)
+    return None if value is None else history.decoded(value, Run)
 
 
 def newest(kv: KV, limit: int = 20) -> list[Run]:
-    """The newest first."""
-    found: list[bytes] = []
-    after = ""
-    while entries := kv.entries(NAMESPACE, after=after):
-        found = [*found, *(value for _, value in entries)][-limit:]
-        after = entries[-1][0]
-    return [run for value in reversed(found) if (run := decoded(value, Run)) is not None]
+    """Newest first."""
+    return history.newest(kv, NAMESPACE, Run, limit)
 
 
 def _work(broker: Broker, run: Run, query: Query) -> None:
@@ -149,12 +134,12 @@ def _work(broker: Broker, run: Run, query: Query) -> None:
         run.total += more
         _keep(broker.kv, run)
 
-    def advance(done: bulk.Done, _: int) -> None:
+    def advance(done: bulk.Progress, _: int) -> None:
         run.tried, run.done = done.tried, done.done
         _keep(broker.kv, run)
 
     def stopped() -> bool:
-        return _stopped(broker.kv, run)
+        return broker.kv.read(STOPS, [run.id])[0] is not None
 
     try:
         chosen = bulk.choose(broker, query, to=run.to, most=MOST, look=look, stop=stopped)
@@ -169,11 +154,7 @@ def _work(broker: Broker, run: Run, query: Query) -> None:
     try:
         _keep(broker.kv, run)
     except LongboatError:
-        logging.getLogger("longboat.dashboard").warning("bulk action %s: its end could not be written down", run.id)
-
-
-def _stopped(kv: KV, run: Run) -> bool:
-    return kv.read(STOPS, [run.id])[0] is not None
+        logging.getLogger("longboat.dashboard").warning("bulk action %s: its outcome could not be stored", run.id)
 
 
 def _keep(kv: KV, run: Run) -> None:

@@ -1,4 +1,4 @@
-"""Jobs that are asked for on a page: a call of a task by a form, or a job again with other arguments."""
+"""Jobs enqueued from a page: a call of a task by a form, or a job again with other arguments."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ class Blank(msgspec.Struct):
 
     name: str
     kind: str
-    """The annotation, as it stands in the code."""
+    """The annotation, as written in the code."""
     default: str
-    """As JSON; empty: it must be given."""
+    """As JSON; empty if it must be given."""
     needed: bool
 
 
 def blanks(task: Task[..., Any]) -> list[Blank] | None:
-    """The fields for a task's parameters; None where names do not say all."""
+    """The fields for a task's parameters; None if they cannot all be given by name."""
     found = []
     for parameter in task.arguments.parameters.values():
         if parameter.kind in (Parameter.VAR_POSITIONAL, Parameter.VAR_KEYWORD):
@@ -47,7 +47,7 @@ def blanks(task: Task[..., Any]) -> list[Blank] | None:
 
 
 def enqueue(site: Site, ask: Ask) -> str:
-    """Enqueue a call as a form says; returns the job's id. Raises Refused, ConfigError or BadArguments."""
+    """Enqueue the call in a form; returns the job's id. Raises Refused, ConfigError or BadArguments."""
     name = checked_name(ask.field("task"), "task")
     task = site.registry.get(name)
     args, kwargs = _arguments(ask, task)
@@ -72,14 +72,12 @@ def edit(site: Site, ask: Ask) -> str:
         raise Refused(404, f"There is no job {ask.field('id')!r} any more.")
     value = _read_json(ask.field("args"))
     if not isinstance(value, dict):
-        raise Refused(
-            400, "Arguments are a JSON object, from name to value.", 'Those without a name stand in a list under "*".'
-        )
+        raise Refused(400, "Arguments must be a JSON object, from name to value.", 'Put unnamed ones in a list under "*".')
     try:
         value = unmasked(value, codec.decode(view.payload))
     except Undecodable:
         if MASK in ask.field("args"):
-            raise Refused(400, "What is masked cannot be kept: the old arguments cannot be decoded.") from None
+            raise Refused(400, "Masked values cannot be kept, because the old arguments cannot be decoded.") from None
     payload = codec.encode(value)
     task = site.registry.get(view.task)
     if task is not None:
@@ -104,7 +102,7 @@ def _arguments(ask: Ask, task: Task[..., Any] | None) -> tuple[list[Any], dict[s
             return value, {}
         if isinstance(value, dict):
             return [], value
-        raise Refused(400, "Arguments are a JSON list, or a JSON object from name to value.")
+        raise Refused(400, "Arguments must be a JSON list, or a JSON object from name to value.")
     kwargs = {}
     for blank in (blanks(task) if task is not None else None) or []:
         given = ask.field(f"arg.{blank.name}")
@@ -114,7 +112,7 @@ def _arguments(ask: Ask, task: Task[..., Any] | None) -> tuple[list[Any], dict[s
 
 
 def _value(text: str) -> Any:
-    """JSON where it is JSON, else the text: nobody wants to type quotes."""
+    """JSON if it is JSON, else the text: nobody wants to type quotes."""
     try:
         return json.loads(text)
     except ValueError:
@@ -125,7 +123,7 @@ def _read_json(text: str) -> Any:
     try:
         return json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise Refused(400, f"The arguments are no JSON: {error}.") from None
+        raise Refused(400, f"The arguments are not JSON: {error}.") from None
 
 
 def _whole(text: str) -> int:

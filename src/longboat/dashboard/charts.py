@@ -1,4 +1,4 @@
-"""What charts are drawn from: the history, put together into as many points as can be told apart."""
+"""The data of charts: the history, combined into as many points as a chart can show."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from longboat.observe.history import EDGES, GRAINS, Grain, Tally, quantile
 
 POINTS = 240
 LAG = 1.0
-"""Seconds that workers are behind with their counts, on average."""
+"""Seconds that workers' counts are behind, on average."""
 LATE = 4.0
-"""Seconds before which a point that has just begun says too little to be shown."""
+"""Seconds that a point must cover before it is shown."""
 
 
 class Range(msgspec.Struct, frozen=True):
-    """A stretch of time up to now."""
+    """A range of time up to now."""
 
     name: str
     text: str
@@ -45,7 +45,7 @@ QUANTILES = (0.5, 0.95, 0.99)
 
 
 def series(site: Site, name: str, queue: str = "", task: str = "") -> dict[str, Any]:
-    """By time: how many attempts ended a second, by outcome; quantiles of waiting and running; how many jobs there were."""
+    """By time: attempts ended per second, by outcome; quantiles of wait and run times; how many jobs there were."""
     span = RANGES.get(name, RANGES[FIRST])
     keep = 1.0 if span.length <= 900 else 5.0 if span.length <= 7200 else 30.0
     key = f"series {span.name} {queue} {task}"
@@ -89,7 +89,7 @@ def _depth(site: Site, span: Range, first: float, queue: str) -> dict[str, Any]:
 
 
 def line(values: list[float], width: int = 120, height: int = 28) -> str:
-    """The points of an SVG polyline; empty where there is nothing to draw."""
+    """The points of an SVG polyline; empty if there is nothing to draw."""
     top = max(values, default=0.0)
     if top <= 0 or len(values) < 2:
         return ""
@@ -103,11 +103,11 @@ class Bar(msgspec.Struct, frozen=True):
     label: str
     count: int
     height: float
-    """Part of the highest."""
+    """Relative to the highest."""
 
 
 def bars(histogram: list[int], label: Any) -> list[Bar]:
-    """The buckets from the first to the last that have something in them."""
+    """The buckets from the first to the last that is not empty."""
     places = [place for place, count in enumerate(histogram) if count]
     if not places:
         return []

@@ -1,4 +1,4 @@
-"""How many jobs there were, by time. Counts are looked at while a dashboard runs, and kept on the board for all of them."""
+"""How many jobs there were, by time. Sampled while a dashboard runs, and kept with the broker for all dashboards."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from longboat.core.clock import SYSTEM
 from longboat.core.job import State
 from longboat.dashboard.site import Site
 from longboat.errors import BrokerError, Unsupported
-from longboat.observe.history import GRAINS, Grain, decoded
+from longboat.observe.history import GRAINS, Grain, decoded, pages
 
 SHOWN = (State.READY, State.SCHEDULED, State.WAITING, State.RUNNING, State.DEAD)
 QUEUES = 500
-"""Queues that are told apart in one sample, the fullest."""
+"""Queues in one sample: the fullest ones."""
 
 Sample = dict[str, list[int]]
 """By queue: how many in each state of SHOWN."""
 
 
 class Sampler:
-    """A thread that takes a sample each 10 s. Any number may run: one of them keeps each sample."""
+    """A thread that takes a sample every 10 s. Any number may run: only one of them stores each sample."""
 
     def __init__(self, site: Site) -> None:
         self._site = site
@@ -52,7 +52,7 @@ class Sampler:
 
 
 def keep(kv: KV, counts: dict[tuple[str, State], int], now: float) -> None:
-    """Write a sample for this time, where none is."""
+    """Write a sample for this time, unless there is one."""
     sample: Sample = {}
     for (queue, state), count in counts.items():
         if state in SHOWN:
@@ -64,17 +64,15 @@ def keep(kv: KV, counts: dict[tuple[str, State], int], now: float) -> None:
 
 
 def samples(kv: KV, grain: Grain, since: float, queue: str = "") -> list[tuple[float, list[int]]]:
-    """(time, how many in each state of SHOWN), of one queue or of all."""
+    """(time, how many in each state of SHOWN), for one queue or for all."""
     found = []
-    after = f"{max(0, int(since)):012d}"
-    while entries := kv.entries(_namespace(grain), after=after):
+    for entries in pages(kv, _namespace(grain), f"{max(0, int(since)):012d}"):
         for key, value in entries:
             sample = decoded(value, Sample)
             if sample is None or any(len(row) != len(SHOWN) for row in sample.values()):
                 continue
             rows = [sample[queue]] if queue in sample else ([] if queue else list(sample.values()))
             found.append((float(key), [sum(column) for column in zip(*rows, strict=True)] or [0] * len(SHOWN)))
-        after = entries[-1][0]
     return found
 
 

@@ -1,4 +1,4 @@
-"""A flow's graph as boxes and lines with their places: what the template draws as SVG."""
+"""A flow's graph as boxes and lines with their positions, which the template draws as SVG."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from longboat.core.job import State
 from longboat.core.views import JobView
 
 SINGLE = 60
-"""Jobs that are drawn one by one; of more, those of one task and depth share a box."""
+"""Up to this many jobs are drawn one by one; of more, those of the same task and depth share a box."""
 WIDTH, HEIGHT, ACROSS, DOWN = 190, 50, 64, 18
 WORST = (State.DEAD, State.CANCELLED, State.RUNNING, State.READY, State.SCHEDULED, State.WAITING, State.SUCCEEDED)
 
 
 class Box(msgspec.Struct):
-    """One job, or several of one task that stand at the same depth."""
+    """One job, or several of the same task and depth."""
 
     id: str
     task: str
@@ -30,24 +30,20 @@ class Box(msgspec.Struct):
 
     @property
     def state(self) -> State:
-        """The one that concerns people most."""
+        """The most interesting state among its jobs."""
         return next(state for state in WORST if self.states[state])
-
-    @property
-    def done(self) -> float:
-        return self.states[State.SUCCEEDED] / self.count
 
 
 class Graph(msgspec.Struct):
     boxes: list[Box]
     lines: list[str]
-    """Paths of SVG."""
+    """SVG paths."""
     width: float
     height: float
 
 
 def graph(jobs: list[tuple[str, str, JobView | None]]) -> Graph:
-    """The graph of jobs given as (id, task, view), parents first. A forgotten one counts as succeeded, without parents."""
+    """The graph of jobs given as (id, task, view), parents first. Without a view it counts as succeeded, without parents."""
     depths: dict[str, int] = {}
     after: dict[str, list[str]] = {}
     known = {job_id for job_id, _, _ in jobs}

@@ -1,4 +1,4 @@
-"""Dashboard: the ASGI application, with what it opens at its first request."""
+"""Dashboard: the ASGI application, and what it opens at its first request."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ class Dashboard:
         await self._asgi(scope, receive, send)
 
     def open(self) -> None:
-        """Begin to take samples of the queues' depth, as the first request does."""
+        """Start sampling the queues' depth, as the first request does."""
         with self._lock:
             if self._sampler is None:
                 self._sampler = Sampler(self._site)
                 self._sampler.start()
 
     def close(self) -> None:
-        """Stop taking samples; the connection too, where it was made for this dashboard. Idempotent."""
+        """Stop sampling, and close the connection if it was opened for this dashboard. Idempotent."""
         with self._lock:
             sampler, self._sampler = self._sampler, None
         if sampler is not None:
@@ -50,8 +50,8 @@ class Dashboard:
 
 
 def role(name: str) -> Role:
-    """Raises ConfigError for what is no role."""
+    """The role of this name. Raises ConfigError."""
     try:
         return Role[name.upper()]
     except KeyError:
-        raise ConfigError(f"{name!r} is no role; there are {', '.join(each.name.lower() for each in Role)}") from None
+        raise ConfigError(f"{name!r} is not a role; the roles are {', '.join(each.name.lower() for each in Role)}") from None

@@ -1,4 +1,4 @@
-"""Arguments and results as people read them: decoded as far as they can be, secrets masked."""
+"""Arguments and results as people read them: decoded as far as possible, secrets masked."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ DEEPEST = 40
 LONGEST = 100_000
 """Characters of one value that are shown."""
 QUICK = 20_000
-"""Bytes of arguments that are decoded for a line of a list."""
+"""Bytes of arguments that are decoded for a line of a list, at most."""
 
 _SECRET = re.compile(
     r"passw|passphrase|(?-i:(?<![A-Za-z])pass$|Pass$|PASS$)|pwd|secret|tokens?$|api[-_ ]?key|authori[sz]ation|cookie"
@@ -45,7 +45,7 @@ def decoded(data: bytes) -> tuple[Any, str]:
 
 
 def masked(value: Any, depth: int = 0) -> Any:
-    """As JSON can carry it, without the values of what is named like a secret, and without those in texts."""
+    """As JSON can carry it, without values whose names look like secrets, and without secrets in texts."""
     if depth > DEEPEST:
         return "…"
     if isinstance(value, dict):
@@ -65,7 +65,7 @@ def masked(value: Any, depth: int = 0) -> Any:
 
 
 def unmasked(edited: Any, original: Any, depth: int = 0) -> Any:
-    """What was edited, with the original's values where what was shown of them was left as it stood."""
+    """The edited value, with the original's values wherever their masked or shortened form was left unchanged."""
     if edited == MASK or edited == masked(original, depth):
         return original
     if isinstance(edited, dict) and isinstance(original, dict):
@@ -88,7 +88,7 @@ def pretty(value: Any) -> str:
 
 
 def one_line(payload: bytes, longest: int = 90) -> str:
-    """A call's arguments as they stand between the brackets of a call."""
+    """Arguments as they would be written between the parentheses of a call."""
     if len(payload) > QUICK:
         return f"… {len(payload):,} bytes"
     value, why = decoded(payload)
@@ -103,7 +103,7 @@ def one_line(payload: bytes, longest: int = 90) -> str:
 
 
 def masked_text(text: str) -> str:
-    """Without the passwords and tokens of URLs, and what Authorization headers carry."""
+    """Without passwords and tokens in URLs and in Authorization headers."""
     if "://" in text:
         text = _IN_URL.sub(rf"\1{MASK}@", text)
     if "?" in text or "&" in text:
@@ -112,11 +112,11 @@ def masked_text(text: str) -> str:
 
 
 def asked(text: str) -> Query:
-    """A search as it is typed here: it finds nothing by what is masked. Raises ConfigError."""
+    """A search typed into a page: it finds nothing by masked values. Raises ConfigError."""
     query = parse(text)
     for word, name in (("queue", query.queue), ("task", query.task)):
         if name and not wild(name):
-            checked_name(name, f"search: {word}")  # no other has jobs, and brokers differ in what they make of one
+            checked_name(name, f"search: {word}")  # no other name can have jobs, and brokers treat invalid names differently
     return msgspec.structs.replace(query, clean=masked)
 
 

@@ -1,4 +1,4 @@
-"""Site: one broker as the screens see it, with what is looked up often kept for a moment."""
+"""Site: one broker as the screens see it, with frequent lookups cached for a moment."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from longboat.core.views import ConsumerView
 from longboat.dashboard.plain import masked_text
 from longboat.errors import BrokerError, Unsupported
 from longboat.observe import history
-from longboat.observe.history import GRAINS, FailureGroup, Tally, WorkerRecord
+from longboat.observe.history import FailureGroup, Tally, WorkerRecord
 from longboat.operate import pauses
 from longboat.operate.pauses import Kind
 from longboat.tasks.task import Registry
@@ -23,13 +23,13 @@ from longboat.tasks.task import Registry
 R = TypeVar("R")
 
 KEPT = 0.5
-"""Seconds that an answer serves everybody who looks."""
+"""Seconds that a lookup is reused."""
 RECENT = 900.0
-"""Seconds that "lately" means."""
+"""Seconds that count as recent."""
 
 
 class Site:
-    """Any thread may use it."""
+    """Safe to use from any thread."""
 
     def __init__(
         self, broker: Callable[[], Broker], url: str, registry: Registry | None, name: str = "", no_code: str = ""
@@ -40,7 +40,7 @@ class Site:
         self.name = name or "Longboat"
         self.registry = registry or Registry()
         self.no_code = masked_text(no_code)
-        """Why the app's code is not here; empty: it is, or nobody named it."""
+        """Why the app's code could not be imported; empty if it was, or if no app was named."""
         self._known: dict[str, tuple[float, Any]] = {}
         self._lock = threading.Lock()
 
@@ -49,7 +49,7 @@ class Site:
         return self._broker()
 
     def kept(self, name: str, look: Callable[[], R], keep: float = KEPT) -> R:
-        """What `look` found at most `keep` seconds ago."""
+        """What `look` finds, or found at most `keep` seconds ago."""
         now = SYSTEM.monotonic()
         with self._lock:
             known = self._known.get(name)
@@ -64,11 +64,11 @@ class Site:
         return found
 
     def forget(self) -> None:
-        """Something was changed here: look anew."""
+        """Something was changed here: look again."""
         with self._lock:
             self._known.clear()
 
-    # --- what several screens look at
+    # --- what several screens show
 
     def counts(self) -> dict[tuple[str, State], int]:
         return self.kept("counts", lambda: dict(self.broker.inspector.counts()))
@@ -115,26 +115,21 @@ class Site:
         return self.kept("failures", lambda: self.listed(lambda: history.failure_groups(self.broker.kv)))
 
     def lately(self) -> dict[tuple[str, str], Tally]:
-        """What became of attempts in the last RECENT seconds, by (queue, task)."""
-        return self.kept("lately", lambda: self.if_there(self._lately, {}), 1.0)
-
-    def _lately(self) -> dict[tuple[str, str], Tally]:
+        """Outcomes of attempts in the last RECENT seconds, by (queue, task)."""
         now = SYSTEM.now()
-        found: dict[tuple[str, str], Tally] = {}
-        for _, slice_ in history.slices(self.broker.kv, GRAINS[0], now - RECENT, now + 1):
-            for name, tally in slice_.items():
-                found.setdefault(name, Tally()).add(tally)
-        return found
+        return self.kept(
+            "lately", lambda: self.if_there(lambda: history.recent(self.broker.kv, now - RECENT, now + 1), {}), 1.0
+        )
 
     def tasks(self) -> list[str]:
-        """The names of all tasks that are known: by the code, if it is here, by workers, by what ran lately."""
+        """The names of all known tasks: in the app's code, of workers, and of attempts that ended recently."""
         names = set(self.registry.tasks) | {task for _, task in self.lately()}
         for record in self.workers():
             names.update(record.tasks)
         return sorted(names)
 
     def queues(self) -> list[str]:
-        """The names of all queues that are known."""
+        """The names of all known queues."""
         names = {queue for queue, _ in self.shown_counts()} | {queue for queue, _ in self.lately()} | self.paused()["queue"]
         for record in self.workers():
             names.update(record.queues)
@@ -142,15 +137,12 @@ class Site:
 
     @staticmethod
     def listed(look: Callable[[], list[R]]) -> list[R]:
-        """What `look` finds; nothing where the broker has no board."""
-        try:
-            return look()
-        except Unsupported:
-            return []
+        """What `look` finds; nothing if the broker does not support it."""
+        return Site.if_there(look, [])
 
     @staticmethod
     def if_there(look: Callable[[], R], otherwise: R) -> R:
-        """What `look` finds; `otherwise` where the broker has no board."""
+        """What `look` finds; `otherwise` if the broker does not support it."""
         try:
             return look()
         except Unsupported:

@@ -1,4 +1,4 @@
-"""What can be done: each verb with the role it takes, the question that is asked before, and what comes of it."""
+"""What can be done: each verb with the role it requires, the question asked before, and the outcome."""
 
 from __future__ import annotations
 
@@ -7,9 +7,8 @@ from collections.abc import Callable
 import msgspec
 
 from longboat.client import flows
-from longboat.contract.broker import Broker
 from longboat.core.clock import SYSTEM
-from longboat.core.job import State, new_id
+from longboat.core.job import State
 from longboat.dashboard import bulk
 from longboat.dashboard.ask import Ask, Refused, Role
 from longboat.dashboard.calls import edit, enqueue
@@ -20,55 +19,53 @@ from longboat.operate.pauses import Kind
 from longboat.tasks.template import checked_name
 
 PURGED = (State.READY, State.SCHEDULED, State.WAITING, State.DEAD, State.CANCELLED, State.SUCCEEDED)
-"""What can be purged: what does not run."""
+"""The states that can be purged: all except running."""
 
 
 class Outcome(msgspec.Struct):
-    """What came of it."""
+    """What a verb did."""
 
-    said: str
+    message: str
     """One sentence, for people and the audit log."""
     done: int = 1
     path: str = ""
-    """The page to go to; empty: where it was asked for."""
+    """The page to go to; empty: back to where it was asked for."""
     id: str = ""
-    """Of what was made."""
+    """Of what was created."""
+
+
+Act = Callable[[Site, Ask], Outcome]
 
 
 class Verb(msgspec.Struct, frozen=True):
     role: Role
-    act: Callable[[Site, Ask], Outcome]
+    act: Act
     fields: dict[str, str]
-    """What it needs to know: name -> meaning."""
+    """What it needs: name -> meaning."""
     question: Callable[[Site, Ask], str] | None = None
-    """What is asked on a page of its own; None: nothing, it can be undone."""
+    """Asked on its own page; None: nothing is asked, since it can be undone."""
 
 
-def retry(site: Site, ask: Ask) -> Outcome:
-    ids = _ids(ask)
-    done = len(site.broker.inspector.retry(ids))
-    return Outcome(f"{_jobs(done)} ready again{_of(done, ids)}", done)
+def _changing(change: Callable[[Site, list[str]], int], became: str) -> Act:
+    """Change the jobs with these ids."""
+
+    def act(site: Site, ask: Ask) -> Outcome:
+        ids = _ids(ask)
+        done = change(site, ids)
+        rest = "" if done == len(ids) else f" of {len(ids)} selected: the others are in another state, or part of a flow"
+        gone = became == "deleted" and len(ids) == 1
+        return Outcome(f"{_jobs(done)} {became}{rest}", done, path="/jobs" if gone else "")
+
+    return act
 
 
-def cancel(site: Site, ask: Ask) -> Outcome:
-    ids = _ids(ask)
-    done = len(site.broker.inspector.cancel(ids))
-    return Outcome(f"{_jobs(done)} cancelled{_of(done, ids)}", done)
-
-
-def discard(site: Site, ask: Ask) -> Outcome:
-    ids = _ids(ask)
-    done = requeue.discard(site.broker, ids)
-    return Outcome(f"{_jobs(done)} deleted{_of(done, ids)}", done, path="/jobs" if len(ids) == 1 else "")
-
-
-def _pausing(paused: bool) -> Callable[[Site, Ask], Outcome]:
+def _pausing(paused: bool) -> Act:
     def act(site: Site, ask: Ask) -> Outcome:
         kind: Kind = "task" if ask.field("kind") == "task" else "queue"
         name = checked_name(_needed(ask, "name"), kind)
         changed = pauses.pause(site.broker.kv, kind, name, paused)
-        word = "is paused" if paused else "goes on"
-        return Outcome(f"{kind} {name} {word}{'' if changed else ' already'}", int(changed))
+        same = "was already paused" if paused else "was not paused"
+        return Outcome(f"{kind} {name} {('paused' if paused else 'resumed') if changed else same}", int(changed))
 
     return act
 
@@ -78,13 +75,13 @@ def _purge(site: Site, ask: Ask) -> Outcome:
     total = 0
     while done := site.broker.inspector.purge(states, queue=queue):
         total += done
-    return Outcome(f"{_jobs(total)} of queue {queue} deleted", total)
+    return Outcome(f"{_jobs(total)} in queue {queue} deleted", total)
 
 
 def _purge_question(site: Site, ask: Ask) -> str:
     queue, states = checked_name(_needed(ask, "queue"), "queue"), _states(ask)
     count = sum(site.by_state(queue)[state] for state in states)
-    return f"Delete {_jobs(count)} of queue {queue} ({', '.join(states)}) for good?"
+    return f"Delete {_jobs(count)} in queue {queue} ({', '.join(states)}) for good?"
 
 
 def _flow_cancel(site: Site, ask: Ask) -> Outcome:
@@ -93,44 +90,35 @@ def _flow_cancel(site: Site, ask: Ask) -> Outcome:
 
 
 def _flow_retry(site: Site, ask: Ask) -> Outcome:
-    broker: Broker = site.broker
-    flow_id, done = _needed(ask, "id"), 0
+    broker, flow_id, done = site.broker, _needed(ask, "id"), 0
     flows.plan(broker.kv, flow_id)
     for some in flows.members(broker.kv, flow_id):
         dead = [view.id for view in broker.inspector.find([each for each, _ in some]) if view and view.state is State.DEAD]
         done += len(broker.inspector.retry(dead)) if dead else 0
-    return Outcome(f"{_jobs(done)} ready again: the flow goes on from there", done)
+    return Outcome(f"{_jobs(done)} retried: the flow continues from there", done)
 
 
-def _schedule_pause(paused: bool) -> Callable[[Site, Ask], Outcome]:
+def _flow_question(site: Site, ask: Ask) -> str:
+    found = flows.status(site.broker, _needed(ask, "id"))
+    left = sum(count for state, count in found.jobs.items() if not state.ended)
+    return f"Cancel the {_jobs(left)} of this flow that have not ended, including running ones?"
+
+
+def _schedule(change: Callable[[Site, str], str | bool | None], became: str, path: str = "") -> Act:
+    """Change the schedule of this name; `change` gives false if there is none, and otherwise perhaps the id of a new job."""
+
     def act(site: Site, ask: Ask) -> Outcome:
         name = _needed(ask, "name")
-        if not scheduler.pause(site.broker.kv, name, paused, SYSTEM.now()):
+        found = change(site, name)
+        if not found:
             raise Refused(404, f"There is no schedule {name!r}.")
-        return Outcome(f"schedule {name} {'is paused' if paused else 'goes on'}")
+        job_id = found if isinstance(found, str) else ""
+        return Outcome(f"schedule {name}{f': job {job_id}' if job_id else ''} {became}", path=path, id=job_id)
 
     return act
 
 
-def _schedule_run(site: Site, ask: Ask) -> Outcome:
-    name = _needed(ask, "name")
-    found = scheduler.get(site.broker.kv, name)
-    if found is None:
-        raise Refused(404, f"There is no schedule {name!r}.")
-    job = found.job(SYSTEM.now())
-    job.id = new_id()
-    site.broker.put([job])
-    return Outcome(f"schedule {name}: job {job.id} enqueued", id=job.id)
-
-
-def _schedule_remove(site: Site, ask: Ask) -> Outcome:
-    name = _needed(ask, "name")
-    if not scheduler.remove(site.broker.kv, name):
-        raise Refused(404, f"There is no schedule {name!r}.")
-    return Outcome(f"schedule {name} removed", path="/schedules")
-
-
-def _telling(command: Command, becomes: str) -> Callable[[Site, Ask], Outcome]:
+def _telling(command: Command, becomes: str) -> Act:
     def act(site: Site, ask: Ask) -> Outcome:
         name = _needed(ask, "name")
         if not commands.give(site.broker.kv, name, command):
@@ -143,14 +131,14 @@ def _telling(command: Command, becomes: str) -> Callable[[Site, Ask], Outcome]:
 def _stop_question(site: Site, ask: Ask) -> str:
     name = _needed(ask, "name")
     running = next((len(record.running) for record in site.workers() if record.name == name), 0)
-    rest = f"The {_jobs(running)} it runs may finish within its grace; what does not goes back." if running else ""
-    return f"Stop worker {name}? {rest or 'It runs nothing now.'} It cannot be started again from here."
+    has = f"Its {_jobs(running)} may finish within its grace period; the rest are handed back." if running else "It is idle."
+    return f"Stop worker {name}? {has} It cannot be started again from here."
 
 
 def _bulk(site: Site, ask: Ask) -> Outcome:
     verb, to = _needed(ask, "verb"), ask.field("to")
     run = bulk.start(site.broker, ask.person.name, verb, ask.field("q"), ask.person.role, to)
-    return Outcome(f"bulk {run.verb} of {run.query or 'all jobs'} begun", path=f"/bulk/{run.id}", id=run.id)
+    return Outcome(f"bulk {run.verb} of {run.query or 'all jobs'} started", path=f"/bulk/{run.id}", id=run.id)
 
 
 def _bulk_stop(site: Site, ask: Ask) -> Outcome:
@@ -165,7 +153,9 @@ def _enqueue(site: Site, ask: Ask) -> Outcome:
 
 def _edit(site: Site, ask: Ask) -> Outcome:
     job_id = edit(site, ask)
-    return Outcome(f"job {ask.field('id')} retried with other arguments as {job_id}", path=f"/jobs/{job_id}", id=job_id)
+    return Outcome(
+        f"job {ask.field('id')} enqueued again with other arguments as {job_id}", path=f"/jobs/{job_id}", id=job_id
+    )
 
 
 # --- fields
@@ -181,7 +171,7 @@ def _needed(ask: Ask, name: str) -> str:
 def _ids(ask: Ask) -> list[str]:
     ids = list(dict.fromkeys(ask.many("id")))
     if not ids:
-        raise Refused(400, "No job was chosen.", "Tick some, or search for those that are meant and use a bulk action.")
+        raise Refused(400, "No jobs are selected.", "Select some, or search for jobs and use a bulk action.")
     return ids
 
 
@@ -197,51 +187,46 @@ def _jobs(count: int) -> str:
     return f"{count:,} job{'' if count == 1 else 's'}"
 
 
-def _of(done: int, ids: list[str]) -> str:
-    return "" if done == len(ids) else f" of {len(ids)} chosen: the others are in another state, or part of a flow"
-
-
-def _discard_question(_: Site, ask: Ask) -> str:
-    return f"Delete {_jobs(len(_ids(ask)))} for good?"
-
-
-def _flow_question(site: Site, ask: Ask) -> str:
-    found = flows.status(site.broker, _needed(ask, "id"))
-    left = sum(count for state, count in found.jobs.items() if not state.ended)
-    return f"Cancel the {_jobs(left)} of this flow that have not ended, also those that run?"
-
-
-_JOB = {"id": "the job's id; several are possible"}
+_JOB = {"id": "the job's id, or a list of ids"}
 _NAME = {"name": "the schedule's name"}
 _WORKER = {"name": "the worker's name"}
 _PAUSE = {"kind": '"queue" or "task"', "name": "its name"}
+_FLOW = {"id": "the flow's id"}
+_CALL = {
+    "task": "its name",
+    "args": "arguments by name or in order, as JSON",
+    "queue": "its queue",
+    "priority": "higher runs first",
+    "delay": "such as 5m",
+}
+_BULK = {"verb": ", ".join(bulk.VERBS), "q": "a search, as on the page of jobs", "to": "the queue that a move goes to"}
+
+_retry = _changing(lambda site, ids: len(site.broker.inspector.retry(ids)), "retried")
+_cancel = _changing(lambda site, ids: len(site.broker.inspector.cancel(ids)), "cancelled")
+_discard = _changing(lambda site, ids: requeue.discard(site.broker, ids), "deleted")
+_pause = _schedule(lambda site, name: scheduler.pause(site.broker.kv, name, True, SYSTEM.now()), "paused")
+_resume = _schedule(lambda site, name: scheduler.pause(site.broker.kv, name, False, SYSTEM.now()), "resumed")
+_run = _schedule(lambda site, name: scheduler.run_now(site.broker, name, SYSTEM.now()), "enqueued")
+_remove = _schedule(lambda site, name: scheduler.remove(site.broker.kv, name), "removed", "/schedules")
 
 VERBS: dict[str, Verb] = {
-    "retry": Verb(Role.OPERATOR, retry, _JOB),
-    "cancel": Verb(Role.OPERATOR, cancel, _JOB),
-    "discard": Verb(Role.ADMIN, discard, _JOB, _discard_question),
+    "retry": Verb(Role.OPERATOR, _retry, _JOB),
+    "cancel": Verb(Role.OPERATOR, _cancel, _JOB),
+    "discard": Verb(Role.ADMIN, _discard, _JOB, lambda _, ask: f"Delete {_jobs(len(_ids(ask)))} for good?"),
     "edit": Verb(Role.OPERATOR, _edit, {"id": "the job's id", "args": "all arguments, as JSON"}),
-    "enqueue": Verb(
-        Role.OPERATOR,
-        _enqueue,
-        {"task": "its name", "args": "arguments by name or in order, as JSON", "queue": "…", "priority": "…", "delay": "…"},
-    ),
+    "enqueue": Verb(Role.OPERATOR, _enqueue, _CALL),
     "pause": Verb(Role.OPERATOR, _pausing(True), _PAUSE),
     "resume": Verb(Role.OPERATOR, _pausing(False), _PAUSE),
-    "purge": Verb(Role.ADMIN, _purge, {"queue": "its name", "state": "of which states; several"}, _purge_question),
-    "flow-cancel": Verb(Role.OPERATOR, _flow_cancel, {"id": "the flow's id"}, _flow_question),
-    "flow-retry": Verb(Role.OPERATOR, _flow_retry, {"id": "the flow's id"}),
-    "schedule-pause": Verb(Role.OPERATOR, _schedule_pause(True), _NAME),
-    "schedule-resume": Verb(Role.OPERATOR, _schedule_pause(False), _NAME),
-    "schedule-run": Verb(Role.OPERATOR, _schedule_run, _NAME),
-    "schedule-remove": Verb(Role.ADMIN, _schedule_remove, _NAME, lambda _, ask: f"Remove schedule {_needed(ask, 'name')}?"),
+    "purge": Verb(Role.ADMIN, _purge, {"queue": "its name", "state": "a state, or a list of states"}, _purge_question),
+    "flow-cancel": Verb(Role.OPERATOR, _flow_cancel, _FLOW, _flow_question),
+    "flow-retry": Verb(Role.OPERATOR, _flow_retry, _FLOW),
+    "schedule-pause": Verb(Role.OPERATOR, _pause, _NAME),
+    "schedule-resume": Verb(Role.OPERATOR, _resume, _NAME),
+    "schedule-run": Verb(Role.OPERATOR, _run, _NAME),
+    "schedule-remove": Verb(Role.ADMIN, _remove, _NAME, lambda _, ask: f"Remove schedule {_needed(ask, 'name')}?"),
     "worker-quiet": Verb(Role.OPERATOR, _telling(Command.QUIET, "takes no more jobs"), _WORKER),
     "worker-resume": Verb(Role.OPERATOR, _telling(Command.RESUME, "takes jobs again"), _WORKER),
-    "worker-stop": Verb(Role.OPERATOR, _telling(Command.STOP, "stops"), _WORKER, _stop_question),
-    "bulk": Verb(
-        Role.OPERATOR,
-        _bulk,
-        {"verb": ", ".join(bulk.VERBS), "q": "a search, as on the page of jobs", "to": "the queue that a move goes to"},
-    ),
+    "worker-stop": Verb(Role.OPERATOR, _telling(Command.STOP, "is stopping"), _WORKER, _stop_question),
+    "bulk": Verb(Role.OPERATOR, _bulk, _BULK),
     "bulk-stop": Verb(Role.OPERATOR, _bulk_stop, {"id": "the bulk action's id"}),
 }

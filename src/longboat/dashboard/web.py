@@ -1,4 +1,4 @@
-"""The web part: routes to screens, answers to responses, and the headers that all of them carry."""
+"""The HTTP side: routes to screens, answers to responses, and the headers of every response."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ from longboat.errors import BrokerError, LongboatError, ResultError, Unsupported
 HERE = Path(__file__).parent
 LONGEST_BODY = 2_000_000
 MOST_FIELDS = 20_000
-SAID = "longboat-said"
+MESSAGE = "longboat-message"
 SEEN = "longboat-seen"
-"""The header by which a page that looks again says what it shows already."""
+"""The header by which a page that updates itself says what it already shows."""
 
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
@@ -54,11 +54,11 @@ Endpoint = Callable[[Request], Awaitable[Response]]
 
 _TIMES = re.compile(r"<time [^>]*>[^<]*</time>")
 _PAGE = f"@@{secrets.token_hex(16)}@@"
-"""Stands in a page for what is told of it once it is made; nobody's text can hold it."""
+"""A placeholder in a page for the page's own hash; no text can contain it."""
 
 
 class Web:
-    """Turns requests into asks and answers into responses, for one site."""
+    """Turns requests into asks, and answers into responses, for one site."""
 
     def __init__(self, site: Site, guard: Guard) -> None:
         self._site = site
@@ -81,13 +81,13 @@ class Web:
             *(Route(path, self._endpoint(self._shown(screen)), methods=[method]) for method, path, screen in screens),
         ]
         for route in routes[2:]:
-            route.path_regex = re.compile(route.path_regex.pattern, re.DOTALL)  # a name may have several lines
+            route.path_regex = re.compile(route.path_regex.pattern, re.DOTALL)  # a name may contain line breaks
         made = Starlette(routes=routes, exception_handlers={HTTPException: self._nowhere})
-        made.router.redirect_slashes = False  # it would name the host that a request claims to be for
+        made.router.redirect_slashes = False  # it would redirect to whatever host the request names
         return _Headers(made)
 
     def _endpoint(self, answer: Endpoint) -> Endpoint:
-        """Whatever happens, the answer is one of ours, and nothing of a trace stands in it."""
+        """Whatever happens, the answer is one of ours, without a traceback."""
 
         async def endpoint(request: Request) -> Response:
             try:
@@ -98,10 +98,10 @@ class Web:
             except Refused as error:
                 refused = error
             except LongboatError as error:
-                refused = _told(error)
+                refused = _refused(error)
             except Exception:
                 logging.getLogger("longboat.dashboard").exception("%s %r failed", request.method, request.scope["path"])
-                refused = Refused(500, "This page could not be made.", "The log says why.")
+                refused = Refused(500, "This page could not be rendered.", "The log says why.")
             return await self._refusal(request, refused)
 
         return endpoint
@@ -111,7 +111,7 @@ class Web:
             if self._guard.has_tokens and (given := request.query_params.get("token")):
                 rest = [(name, value) for name, value in request.query_params.multi_items() if name != "token"]
                 return self._signed_in(request, given, _address(request, rest))
-            person = await run_in_threadpool(self._guard.admit, request)  # a program's hook may look in its database
+            person = await run_in_threadpool(self._guard.admit, request)  # a program's hook may query its database
             ask = Ask(_within(request), request.scope.get("root_path", ""), person, dict(request.query_params))
             ask.pairs = request.query_params.multi_items()
             ask.place = {name: str(value) for name, value in request.path_params.items()}
@@ -128,7 +128,7 @@ class Web:
     def _signed_in(self, request: Request, given: str, path: str) -> Response:
         kept = self._guard.session_for(given)
         if kept is None:
-            raise Refused(401, "This token is not known here.")
+            raise Refused(401, "This token is wrong.")
         root = request.scope.get("root_path", "")
         response = RedirectResponse(f"{root}{path}", 303)
         _set_cookie(request, response, COOKIE, kept, 30 * 86400)
@@ -139,32 +139,32 @@ class Web:
     def _respond(self, request: Request, ask: Ask, answer: Answer) -> Response:
         if isinstance(answer, Goto):
             response: Response = RedirectResponse(f"{ask.root}{answer.path}", 303)
-            if answer.said:
-                _set_cookie(request, response, SAID, answer.said.encode()[:1000].hex(), 30)
+            if answer.message:
+                _set_cookie(request, response, MESSAGE, answer.message.encode()[:1000].hex(), 30)
             return response
         if isinstance(answer, Data):
             response = Response(answer.body, answer.status, media_type=answer.kind)
             if answer.file:
                 response.headers["content-disposition"] = f'attachment; filename="{answer.file}"'
             return response
-        said = _said(request)
-        text = self._render(ask, answer, said)
+        message = _message(request)
+        text = self._render(ask, answer, message)
         mark = hashlib.sha256(_TIMES.sub("", text).encode()).hexdigest()[:16]
         if request.headers.get(SEEN) == mark:
             return Response(status_code=204)
         response = Response(text.replace(_PAGE, mark), answer.status, media_type="text/html")
-        if said:
-            response.delete_cookie(SAID, path=ask.root or "/")
+        if message:
+            response.delete_cookie(MESSAGE, path=ask.root or "/")
         return response
 
-    def _render(self, ask: Ask, page: Page, said: str = "") -> str:
+    def _render(self, ask: Ask, page: Page, message: str = "") -> str:
         site = self._site
         return self._pages.get_template(page.template).render(
             {
                 "ask": ask,
                 "url": ask.url,
                 "site": site,
-                "said": said,
+                "message": message,
                 "live": page.live,
                 "shown": _PAGE,
                 "version": __version__,
@@ -194,15 +194,15 @@ class Web:
 
     async def _nowhere(self, request: Request, error: Exception) -> Response:
         if not isinstance(error, HTTPException) or error.status_code == 404:
-            return await self._refusal(request, Refused(404, "There is no such page.", "It may have moved."))
-        refused = Refused(error.status_code, f"This cannot be asked for by {request.method}.")
+            return await self._refusal(request, Refused(404, "There is no such page.", "Use the menu to find another."))
+        refused = Refused(error.status_code, f"This address does not support {request.method}.")
         response = await self._refusal(request, refused)
         response.headers.update(error.headers or {})
         return response
 
 
 class _Files(StaticFiles):
-    """Our scripts and styles: their addresses name their version, so that browsers may keep them."""
+    """Our scripts and styles: their addresses contain their version, so that browsers may cache them."""
 
     def file_response(self, *args: Any, **options: Any) -> Response:
         response = super().file_response(*args, **options)
@@ -211,7 +211,7 @@ class _Files(StaticFiles):
 
 
 class _Headers:
-    """Adds HEADERS to every response, errors too."""
+    """Adds HEADERS to every response, including errors."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -233,17 +233,17 @@ async def _form(request: Request) -> dict[str, list[str]]:
     async for part in request.stream():
         body += part
         if len(body) > LONGEST_BODY:
-            raise Refused(413, f"This is more than {LONGEST_BODY:,} bytes.")
+            raise Refused(413, f"The request has more than {LONGEST_BODY:,} bytes.")
     if request.headers.get("content-type", "").startswith("application/json"):
         try:
             found = msgspec.json.decode(body or b"{}", type=dict[str, Any])
         except (msgspec.MsgspecError, ValueError, RecursionError) as error:
-            raise Refused(400, f"This is not a JSON object: {error}") from None
+            raise Refused(400, f"The request is not a JSON object: {error}") from None
         return {name: _texts(value) for name, value in found.items()}
     try:
         return parse_qs(body.decode(errors="replace"), keep_blank_values=True, max_num_fields=MOST_FIELDS)
     except ValueError:
-        raise Refused(413, f"This has more than {MOST_FIELDS:,} fields.") from None
+        raise Refused(413, f"The request has more than {MOST_FIELDS:,} fields.") from None
 
 
 def _texts(value: Any) -> list[str]:
@@ -251,9 +251,9 @@ def _texts(value: Any) -> list[str]:
     return [each if isinstance(each, str) else msgspec.json.encode(each).decode() for each in many]
 
 
-def _told(error: LongboatError) -> Refused:
+def _refused(error: LongboatError) -> Refused:
     if isinstance(error, Unsupported):
-        return Refused(501, str(error), "This broker cannot do it: the table in the README says what each can.")
+        return Refused(501, str(error), "See the table in the README for what each broker supports.")
     if isinstance(error, BrokerError):
         return Refused(503, str(error), "Try again in a moment.")
     return Refused(404 if isinstance(error, ResultError) else 400, str(error))
@@ -266,25 +266,25 @@ def _within(request: Request) -> str:
 
 
 def _address(request: Request, query: list[tuple[str, str]]) -> str:
-    """What is asked for, with this query, as a link within the dashboard."""
+    """The requested page with this query, as a link within the dashboard."""
     return local(f"{quote(_within(request))}{'?' if query else ''}{urlencode(query)}")
 
 
 def _set_cookie(request: Request, response: Response, name: str, value: str, seconds: int) -> None:
-    """SameSite=Lax, not Strict: a link in a mail or a chat opens the page it names; nothing is changed by a link."""
+    """SameSite=Lax, not Strict: a link in a mail or a chat opens the page it names, and links change nothing."""
     path, secure = request.scope.get("root_path", "") or "/", request.url.scheme == "https"
     response.set_cookie(name, value, path=path, httponly=True, samesite="lax", secure=secure, max_age=seconds)
 
 
-def _said(request: Request) -> str:
+def _message(request: Request) -> str:
     try:
-        return bytes.fromhex(request.cookies.get(SAID, "")).decode(errors="ignore")
+        return bytes.fromhex(request.cookies.get(MESSAGE, "")).decode(errors="ignore")
     except ValueError:
         return ""
 
 
 def _files_version() -> str:
-    """Part of the address of our scripts and styles, so that browsers may keep them."""
+    """Part of the address of our scripts and styles, so that browsers may cache them."""
     found = hashlib.sha256()
     for path in sorted((HERE / "static").rglob("*")):
         if path.is_file():

@@ -9,25 +9,7 @@ from urllib.parse import quote
 from markupsafe import Markup
 
 from longboat.core.clock import SYSTEM
-
-
-def span(length: float | None) -> str:
-    """A duration in a few letters: 340 µs, 12 ms, 5.2 s, 12 m, 3 h 20 m, 4 d."""
-    if length is None:
-        return "–"
-    length = max(0.0, length)
-    if length < 0.001:
-        return f"{length * 1e6:.0f} µs"
-    if length < 1:
-        return f"{length * 1e3:.0f} ms"
-    if length < 60:
-        return f"{length:.1f} s" if length < 10 else f"{length:.0f} s"
-    minutes, hours, days = length / 60, length / 3600, length / 86400
-    if hours < 1:
-        return f"{minutes:.0f} m"
-    if days < 1:
-        return f"{int(hours)} h {int(minutes % 60)} m" if hours < 10 else f"{hours:.0f} h"
-    return f"{days:.0f} d"
+from longboat.observe.words import span
 
 
 def number(value: float | None) -> str:
@@ -42,7 +24,7 @@ def number(value: float | None) -> str:
 
 
 def brief(value: float) -> str:
-    """12, 4,310, 81.2k, 1.2M: for where there is little room."""
+    """12, 4,310, 81.2k, 1.2M: for small spaces."""
     for size, letter in ((1e9, "G"), (1e6, "M"), (1e4, "k")):
         if value >= size:
             unit = 1e3 if letter == "k" else size
@@ -78,7 +60,7 @@ def moment(at: float | None) -> str:
 
 
 def ago(at: float | None) -> Markup:
-    """How long ago, or how far ahead: counted on by the page's script (live.js)."""
+    """How long ago, or how far ahead; the page's script (live.js) keeps it up to date."""
     if at is None:
         return Markup("–")
     left = at - SYSTEM.now()
@@ -87,7 +69,7 @@ def ago(at: float | None) -> Markup:
 
 
 def lasting(since: float | None) -> Markup:
-    """How long it has lasted up to now."""
+    """How long it has lasted."""
     if since is None:
         return Markup("–")
     length = max(0.0, SYSTEM.now() - since)
@@ -100,17 +82,17 @@ def segment(text: str) -> str:
 
 
 def segment_path(path: str) -> str:
-    """A whole path, as a link has it."""
+    """A whole path, as in a link."""
     return quote(path, safe="/@:~!$&'()*+,;=-._")
 
 
 def printable(text: str) -> str:
-    """On one line, without anything that a terminal or a reader of logs would obey: line ends, escapes, turned writing."""
+    """Without anything that a terminal or a log viewer would obey: line breaks, escapes, reversed text."""
     return "".join(each if each.isprintable() else "\N{REPLACEMENT CHARACTER}" for each in text)
 
 
 def quoted(word: str) -> str:
-    """A word of a search, such as queue:two words."""
+    """A word of a search, quoted if it has to be."""
     return shlex.quote(word)
 
 

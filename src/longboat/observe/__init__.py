@@ -1,4 +1,4 @@
 """What happened: events and who listens to them, log lines, history, metrics.
 
-Only tells. Nothing here changes a job, and no listener can harm one.
+It only reports. Nothing here changes a job, and no listener can harm one.
 """

@@ -1,4 +1,4 @@
-"""Events: what happened, told to whoever listens. An event only observes; a listener can harm no job."""
+"""Events: what happened, sent to listeners. An event only observes; no listener can harm a job."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ import msgspec
 from longboat.core.job import Failure
 
 BACKLOG = 10_000
-"""Events that wait for one listener, at most: more are dropped."""
+"""Events that wait for one listener, at most; further ones are dropped."""
 
 
 class _Moment(msgspec.Struct, kw_only=True, frozen=True, eq=False, gc=False, tag_field="kind"):
     at: float = msgspec.field(default_factory=time.time)
-    """Wall-clock time, by the clock of who tells it."""
+    """Wall-clock time, by the clock of the process that sends it."""
 
 
 class Event(_Moment, frozen=True):
-    """Something that happened, not to be changed. In JSON and between processes its kind stands beside its fields."""
+    """Something that happened. It is immutable. In JSON and between processes its kind is one of its fields."""
 
     worker: str
-    """Who tells it: the name of a worker; of jobs that are enqueued, host:pid of the caller."""
+    """Who sends it: the name of a worker, or for enqueued jobs the caller's host:pid."""
 
 
 class JobEvent(Event, frozen=True):
@@ -43,13 +43,13 @@ class JobEnqueued(JobEvent, frozen=True, tag="job.enqueued"):
 
 
 class JobStarted(JobEvent, frozen=True, tag="job.started"):
-    """Told once per attempt, up to a second late but before its end, to those who hear of every job."""
+    """Sent once per attempt, up to a second late but before its end, to listeners of every job."""
 
     attempt: int
 
 
 class JobProgressed(JobEvent, frozen=True, tag="job.progressed"):
-    """In the stream only: the last that a running job said of how far it is, a few times a second."""
+    """In the stream only: the latest progress of a running job, a few times a second."""
 
     done: float
     total: float | None
@@ -57,14 +57,14 @@ class JobProgressed(JobEvent, frozen=True, tag="job.progressed"):
 
 
 class JobSucceeded(JobEvent, frozen=True, tag="job.succeeded"):
-    """Told to those who hear of every job."""
+    """Sent to listeners of every job."""
 
     attempt: int
     seconds: float
 
 
 class JobRetried(JobEvent, frozen=True, tag="job.retried"):
-    """An attempt failed; the next is made after `delay` seconds."""
+    """An attempt failed; the next one is made after `delay` seconds."""
 
     attempt: int
     failure: Failure
@@ -72,7 +72,7 @@ class JobRetried(JobEvent, frozen=True, tag="job.retried"):
 
 
 class JobDied(JobEvent, frozen=True, tag="job.died"):
-    """An attempt failed, and there is none left."""
+    """An attempt failed, and there are none left."""
 
     attempt: int
     failure: Failure
@@ -87,7 +87,7 @@ class JobParked(JobEvent, frozen=True, tag="job.parked"):
 
 
 class JobsLost(Event, frozen=True, tag="jobs.lost"):
-    """Leases ran out while these jobs were in hand; what they still do counts no more."""
+    """Leases ran out while this worker ran these jobs; their outcomes no longer count."""
 
     jobs: int
 
@@ -108,7 +108,7 @@ class WorkerStopped(Event, frozen=True, tag="worker.stopped"):
 
 
 class BrokerDown(Event, frozen=True, tag="broker.down"):
-    """Told once for each outage."""
+    """Sent once per outage."""
 
     error: str
 
@@ -119,7 +119,7 @@ class BrokerUp(Event, frozen=True, tag="broker.up"):
 
 
 class EventsDropped(Event, frozen=True, tag="events.dropped"):
-    """In the stream only: there were about so many more than it carries."""
+    """In the stream only: about how many events were left out."""
 
     count: int
 
@@ -141,11 +141,11 @@ AnyEvent = (
     | BrokerUp
     | EventsDropped
 )
-"""Every kind there is, for match statements and for decoding."""
+"""Every kind of event, for match statements and for decoding."""
 
 
 def plain(event: Event) -> dict[str, Any]:
-    """An event as plain data, its kind first: what JSON shows."""
+    """An event as plain data, its kind first, as in JSON."""
     said = {"kind": type(event).__struct_config__.tag, **msgspec.structs.asdict(event)}
     if isinstance(event, JobRetried | JobDied):
         said["failure"] = msgspec.structs.asdict(event.failure)
@@ -153,39 +153,39 @@ def plain(event: Event) -> dict[str, Any]:
 
 
 class Bus:
-    """Hands events to listeners inside this process, each in a thread of its own: one that raises or hangs harms no job."""
+    """Hands events to listeners in this process, each in its own thread: one that raises or hangs harms no job."""
 
     def __init__(self) -> None:
-        self._ears: list[_Ear] = []
+        self._listeners: list[_Listener] = []
         self.every_job = False
-        """Whether anybody wants to hear of each job that starts and succeeds."""
+        """Whether any listener wants to hear of each job that starts or succeeds."""
 
     def listen(self, listener: Callable[[Event], None], *, every_job: bool = False) -> None:
-        """Call this with each event, in order, from one thread of its own.
+        """Call this with each event, in order, from its own thread.
 
-        At most BACKLOG events wait for it: while it hangs, later ones are dropped. `every_job`: also of jobs that start and
-        succeed, which costs about a microsecond a job.
+        At most BACKLOG events wait for it: while it hangs, later ones are dropped. `every_job`: include jobs that start and
+        succeed, which costs about a microsecond per job.
         """
-        self._ears.append(_Ear(listener))
+        self._listeners.append(_Listener(listener))
         self.every_job = self.every_job or every_job
 
     def emit(self, event: Event) -> None:
-        for ear in self._ears:
-            ear.tell(event)
+        for each in self._listeners:
+            each.tell(event)
 
     def flush(self, seconds: float) -> None:
-        """Wait until the listeners have heard all that was told, at most so long."""
+        """Wait until the listeners have handled all events so far, at most this long."""
         until = time.monotonic() + seconds
-        for ear in self._ears:
-            ear.flush(max(0.0, until - time.monotonic()))
+        for each in self._listeners:
+            each.flush(max(0.0, until - time.monotonic()))
 
     def after_fork(self) -> None:
-        """In a child process: the threads are not here, nor is what they had to tell theirs."""
-        self._ears = [_Ear(ear.listener) for ear in self._ears]
+        """In a child process: the threads are gone, and the events that wait are the parent's."""
+        self._listeners = [_Listener(each.listener) for each in self._listeners]
 
 
-class _Ear:
-    """One listener, its queue and its thread, which begins with the first event."""
+class _Listener:
+    """One listener, its queue and its thread, which starts with the first event."""
 
     def __init__(self, listener: Callable[[Event], None]) -> None:
         self.listener = listener
@@ -222,9 +222,9 @@ class _Ear:
                 continue
             try:
                 self.listener(event)
-            except BaseException:  # SystemExit too: the next event is told all the same
-                with contextlib.suppress(Exception):  # of a handler of the log
-                    logging.getLogger("longboat").exception("an event listener failed; jobs go on")
+            except BaseException:  # SystemExit too: the listener still gets the next event
+                with contextlib.suppress(Exception):  # raised by a log handler
+                    logging.getLogger("longboat").exception("an event listener failed; jobs are not affected")
             if self.dropped:
                 dropped, self.dropped = self.dropped, 0
                 with contextlib.suppress(Exception):

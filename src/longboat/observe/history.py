@@ -1,7 +1,7 @@
 """History: counts and latencies by time, failures by fingerprint, workers. Written by workers, read by pages and commands.
 
-Everything hangs on the board. A worker adds up what it did and writes notes of its own, so that nothing is contended;
-who reads adds the workers' notes up.
+It is all kept in the broker's key-value entries. Each worker adds up what it did and writes its own entries, so that nothing
+is contended; readers add up the entries of all workers.
 """
 
 from __future__ import annotations
@@ -19,21 +19,21 @@ from longboat.contract.kv import KV
 from longboat.core.job import Failure
 
 EDGES = tuple(round(base * 10.0**power, 9) for power in range(-4, 5) for base in (1.0, 2.0, 5.0))
-"""Upper bounds in seconds of the histograms' buckets, from 0.1 ms to 50,000 s; one more bucket stands for what is above."""
+"""Upper bounds of the histograms' buckets in seconds, from 0.1 ms to 50,000 s; one more bucket holds what is above."""
 
 WORKERS = "worker"
 WORKER_KEPT = 10.0
-"""Seconds that a worker's card is believed."""
+"""Seconds after its last heartbeat that a worker counts as alive."""
 FAILURES = "failures"
 FAILURES_KEPT = 30 * 86400.0
 FAILURES_MOST = 1000
-"""Groups of failures that are kept, about: those seen last."""
+"""About how many groups of failures are kept: the most recent ones."""
 
 T = TypeVar("T")
 _ALIKE = re.compile(r"""'[^']*'|"[^"]*"|\b[0-9a-fA-F]{8,}\b|\w*\d\w*""")
-"""What two messages of one failure may differ in: numbers, ids, what is quoted."""
+"""Where the messages of similar failures may differ: numbers, ids, quoted text."""
 _READ = 1000
-"""Characters of a message that tell failures apart, at most."""
+"""Characters of a message that are compared, at most."""
 
 
 class Grain(msgspec.Struct, frozen=True):
@@ -41,7 +41,7 @@ class Grain(msgspec.Struct, frozen=True):
 
     namespace: str
     width: float
-    """Seconds of one bucket of time."""
+    """Seconds of one time bucket."""
     keep: float
 
 
@@ -53,14 +53,14 @@ GRAINS = (
 
 
 class Tally(msgspec.Struct, array_like=True):
-    """What became of attempts of one task in one queue, in one bucket of time."""
+    """Outcomes of the attempts of one task in one queue, in one time bucket."""
 
     succeeded: int = 0
     retried: int = 0
     dead: int = 0
     cancelled: int = 0
     wait: list[int] = []
-    """By bucket of EDGES: seconds from when a job could start until it did. Cut off behind the last that is not 0."""
+    """By bucket of EDGES: seconds from when a job could start until it did. Trailing zeros are cut off."""
     run: list[int] = []
     """By bucket of EDGES: seconds that attempts took."""
 
@@ -78,11 +78,11 @@ class Tally(msgspec.Struct, array_like=True):
 
 
 Slice = dict[tuple[str, str], Tally]
-"""By (queue, task): one bucket of time."""
+"""One time bucket, by (queue, task)."""
 
 
 class WorkerRecord(msgspec.Struct):
-    """A worker as it shows itself, every other second."""
+    """What a worker writes about itself every other second."""
 
     name: str
     consumer: str
@@ -94,18 +94,18 @@ class WorkerRecord(msgspec.Struct):
     queues: list[str]
     tasks: list[str]
     slots: dict[str, int]
-    """By executor: how many run at a time."""
+    """How many jobs run at a time, by executor."""
     running: list[tuple[str, str, float]]
-    """(job id, task, wall-clock start) of what runs now, the longest first, at most 100."""
+    """(job id, task, wall-clock start) of running jobs, the longest-running first, at most 100."""
     ended: int
     memory: int
-    """Bytes resident."""
+    """Resident bytes."""
     state: str = "working"
-    """working, quiet (it takes no more jobs, by an order), stopping."""
+    """working, quiet (it was told to take no more jobs), stopping."""
 
 
 class FailureGroup(msgspec.Struct):
-    """Failed attempts that are alike."""
+    """Similar failed attempts."""
 
     fingerprint: str
     type: str
@@ -126,7 +126,7 @@ def bucket_of(seconds: float) -> int:
 
 
 def quantile(histogram: list[int], part: float) -> float | None:
-    """About the value that this part of the samples is below, such as 0.95; None without samples."""
+    """Roughly the value that this share of the samples (such as 0.95) is below; None without samples."""
     wanted, total = sum(histogram) * part, 0
     for place, count in enumerate(histogram):
         total += count
@@ -136,26 +136,26 @@ def quantile(histogram: list[int], part: float) -> float | None:
 
 
 def note_key(start: float, writer: str) -> str:
-    """The key of a note for the bucket of time that begins then. No two that write may have one name."""
+    """The key of an entry for the time bucket that begins then. Every writer needs its own name."""
     return f"{int(start):012d}:{writer}"
 
 
 def encoded(slice_: Slice) -> bytes:
-    """As a note's value."""
+    """A slice as an entry's value."""
     return msgspec.msgpack.encode([(queue, task, tally) for (queue, task), tally in slice_.items()])
 
 
 def pages(kv: KV, namespace: str, after: str = "", before: str | None = None) -> Iterator[Sequence[tuple[str, bytes]]]:
-    """All notes of a space between two keys, a few hundred at a time."""
+    """All entries of a namespace between two keys, a few hundred at a time."""
     while entries := kv.entries(namespace, after=after, before=before, limit=500):
         yield entries
         after = entries[-1][0]
 
 
 def noted(kv: KV, namespace: str, since: float, until: float) -> Iterator[tuple[float, str, Slice]]:
-    """The notes of buckets of time that begin in [since, until), in their order: start, key and counts.
+    """The entries of time buckets that begin in [since, until), in order: start, key and counts.
 
-    What cannot be decoded, because another version wrote it, is passed over.
+    Entries that cannot be decoded, say from another version, are skipped.
     """
     after = f"{math.ceil(since) - 1:012d}~" if since > 0 else ""
     for entries in pages(kv, namespace, after, f"{max(0, math.ceil(until)):012d}"):
@@ -166,7 +166,7 @@ def noted(kv: KV, namespace: str, since: float, until: float) -> Iterator[tuple[
 
 
 def slices(kv: KV, grain: Grain, since: float, until: float) -> Iterator[tuple[float, Slice]]:
-    """Buckets of time in order, each with what all workers did: those that begin in [since, until)."""
+    """The time buckets that begin in [since, until), in order, each with what all workers did."""
     current: tuple[float, Slice] | None = None
     for start, _, slice_ in noted(kv, grain.namespace, since, until):
         if current is None or current[0] != start:
@@ -183,22 +183,38 @@ def add_up(sums: Slice, more: Slice) -> None:
         sums.setdefault(name, Tally()).add(tally)
 
 
+def recent(kv: KV, since: float, until: float) -> Slice:
+    """What all workers did in the time buckets that begin in [since, until), together."""
+    found: Slice = {}
+    for _, slice_ in slices(kv, GRAINS[0], since, until):
+        add_up(found, slice_)
+    return found
+
+
 def workers(kv: KV) -> list[WorkerRecord]:
-    """Those that showed themselves lately, by name."""
+    """The living workers, by name."""
     return _all(kv, WORKERS, WorkerRecord)
 
 
 def failure_groups(kv: KV) -> list[FailureGroup]:
-    """The latest first."""
+    """Latest first."""
     return sorted(_all(kv, FAILURES, FailureGroup), key=lambda group: -group.last)
 
 
 def decoded(value: bytes, kind: type[T]) -> T | None:
-    """None for what is of another version, or broken: nobody's page shall fail by it."""
+    """The value; None if it is broken or from another version: no page may fail because of it."""
     try:
         return msgspec.msgpack.decode(value, type=kind)
-    except (msgspec.MsgspecError, ValueError, RecursionError):  # ValueError: text that is no UTF-8
+    except (msgspec.MsgspecError, ValueError, RecursionError):  # ValueError: text that is not UTF-8
         return None
+
+
+def newest(kv: KV, namespace: str, kind: type[T], limit: int, after: str = "") -> list[T]:
+    """The last `limit` entries behind this key, newest first, without those that cannot be read."""
+    found: list[bytes] = []
+    for entries in pages(kv, namespace, after):
+        found = [*found, *(value for _, value in entries)][-limit:]
+    return [each for value in reversed(found) if (each := decoded(value, kind)) is not None]
 
 
 def _all(kv: KV, namespace: str, kind: type[T]) -> list[T]:
@@ -207,7 +223,7 @@ def _all(kv: KV, namespace: str, kind: type[T]) -> list[T]:
 
 
 def fingerprint(task: str, failure: Failure) -> str:
-    """The same for failures that are alike: task, type, the place in the code, and the message without its numbers."""
+    """The same for similar failures: task, type, place in the code, and the message without its numbers."""
     frames = [line.strip() for line in failure.traceback.splitlines() if line.startswith("  File ")]
     place = re.sub(r", line \d+", "", frames[-1]) if frames else ""
     message = _ALIKE.sub("#", failure.message[:_READ])[:300]

@@ -1,9 +1,10 @@
-"""Events -> log lines: the only file that words what a worker logs, and how its lines look."""
+"""Events as log lines: the wording of what a worker logs, and the format of its lines."""
 
 from __future__ import annotations
 
 import logging
 import sys
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any, Literal
 
@@ -18,7 +19,7 @@ log = logging.getLogger("longboat.worker")
 
 
 def set_up(level: str, form: LogFormat) -> None:
-    """Let this process log to standard error from this level on ("info"), as text or as a JSON object a line."""
+    """Log to standard error from this level on ("info"), as text or as one JSON object per line."""
     handler = logging.StreamHandler(sys.stderr)
     text = logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s")
     handler.setFormatter(JsonFormatter() if form == "json" else text)
@@ -26,7 +27,7 @@ def set_up(level: str, form: LogFormat) -> None:
 
 
 class JsonFormatter(logging.Formatter):
-    """{"at": …, "level": …, "logger": …, "text": …}; of a worker's own lines also the fields of the event."""
+    """{"at": …, "level": …, "logger": …, "text": …}; a worker's own lines also have the fields of the event."""
 
     def format(self, record: logging.LogRecord) -> str:
         at = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
@@ -52,46 +53,51 @@ def listener(event: Event) -> None:
 
 def worded(event: Event) -> tuple[int, str]:
     """The level and the line for an event."""
-    match event:
-        case events.JobSucceeded():
-            return logging.DEBUG, f"{event.task} [{event.id}] succeeded in {event.seconds:.3f} s"
-        case events.JobEnqueued():
-            return logging.DEBUG, f"{event.task} [{event.id}] was put into queue {event.queue}"
-        case events.JobStarted():
-            return logging.DEBUG, f"{event.task} [{event.id}] attempt {event.attempt} started"
-        case events.JobProgressed():
-            of = "" if event.total is None else f" of {event.total:g}"
-            return logging.DEBUG, f"{event.task} [{event.id}] is at {event.done:g}{of}  {event.text}".rstrip()
-        case events.JobRetried() | events.JobDied():
-            return _failed(event)
-        case events.JobCancelled():
-            return logging.INFO, f"{event.task} [{event.id}] was cancelled: {event.reason}"
-        case events.JobParked():
-            return logging.WARNING, (
-                f"{event.task} [{event.id}] is not a task of this worker; it waits for a worker that knows it"
-            )
-        case events.JobsLost():
-            return logging.ERROR, f"the leases of {event.jobs} jobs were lost; others will run them again"
-        case events.WorkerStarted():
-            queues = ", ".join(event.queues) or "every queue"
-            return logging.INFO, f"worker {event.worker} takes {queues} of {event.broker}, {event.tasks} tasks known"
-        case events.WorkerStopping():
-            return logging.INFO, f"stopping; {event.running} running jobs have {event.grace:g} s to finish"
-        case events.WorkerStopped():
-            return logging.INFO, f"worker {event.worker} stopped after {event.jobs:,} jobs"
-        case events.BrokerDown():
-            return logging.ERROR, f"the broker fails: {event.error} -- trying again until it answers"
-        case events.BrokerUp():
-            return logging.INFO, f"the broker answers again after {event.seconds:.1f} s"
-        case events.EventsDropped():
-            return logging.INFO, f"{event.count:,} events more are left out"
-    return logging.INFO, repr(event)
+    level, words = _WORDS.get(type(event), (logging.INFO, repr))
+    return level, words(event)
 
 
-def _failed(event: events.JobRetried | events.JobDied) -> tuple[int, str]:
+def _failed(event: events.JobRetried | events.JobDied) -> str:
     failure = event.failure
     head = f"{event.task} [{event.id}] attempt {event.attempt} failed: {failure.type}: {failure.message}"
     if isinstance(event, events.JobRetried):
-        return logging.WARNING, f"{head}; next attempt in {event.delay:.1f} s"
-    trace = f"\n{failure.traceback.rstrip()}" if failure.traceback else ""
-    return logging.ERROR, f"{head}; the job is dead{trace}"
+        return f"{head}; next attempt in {event.delay:.1f} s"
+    return f"{head}; the job is dead" + (f"\n{failure.traceback.rstrip()}" if failure.traceback else "")
+
+
+def _progressed(event: events.JobProgressed) -> str:
+    of = "" if event.total is None else f" of {event.total:g}"
+    return f"{event.task} [{event.id}] is at {event.done:g}{of}  {event.text}".rstrip()
+
+
+_WORDS: dict[type[Event], tuple[int, Callable[[Any], str]]] = {
+    events.JobEnqueued: (logging.DEBUG, lambda of: f"{of.task} [{of.id}] enqueued in queue {of.queue}"),
+    events.JobStarted: (logging.DEBUG, lambda of: f"{of.task} [{of.id}] attempt {of.attempt} started"),
+    events.JobProgressed: (logging.DEBUG, _progressed),
+    events.JobSucceeded: (logging.DEBUG, lambda of: f"{of.task} [{of.id}] succeeded in {of.seconds:.3f} s"),
+    events.JobRetried: (logging.WARNING, _failed),
+    events.JobDied: (logging.ERROR, _failed),
+    events.JobCancelled: (logging.INFO, lambda of: f"{of.task} [{of.id}] was cancelled: {of.reason}"),
+    events.JobParked: (
+        logging.WARNING,
+        lambda of: f"{of.task} [{of.id}] is not a task of this worker; it waits for a worker that knows it",
+    ),
+    events.JobsLost: (
+        logging.ERROR,
+        lambda of: f"the leases of {of.jobs} jobs were lost; other workers will run them again",
+    ),
+    events.WorkerStarted: (
+        logging.INFO,
+        lambda of: (
+            f"worker {of.worker} serves {', '.join(of.queues) or 'every queue'} of {of.broker}, {of.tasks} tasks known"
+        ),
+    ),
+    events.WorkerStopping: (
+        logging.INFO,
+        lambda of: f"stopping; {of.running} running jobs have {of.grace:g} s to finish",
+    ),
+    events.WorkerStopped: (logging.INFO, lambda of: f"worker {of.worker} stopped after {of.jobs:,} jobs"),
+    events.BrokerDown: (logging.ERROR, lambda of: f"the broker fails: {of.error} -- trying again until it answers"),
+    events.BrokerUp: (logging.INFO, lambda of: f"the broker answers again after {of.seconds:.1f} s"),
+    events.EventsDropped: (logging.INFO, lambda of: f"{of.count:,} more events were left out"),
+}

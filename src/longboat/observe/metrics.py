@@ -1,4 +1,4 @@
-"""Metrics: counts, latencies and queues as Prometheus reads them."""
+"""Metrics: counts, latencies and queues in Prometheus' text format."""
 
 from __future__ import annotations
 
@@ -19,23 +19,26 @@ SHOWN = (State.READY, State.SCHEDULED, State.WAITING, State.RUNNING, State.DEAD)
 
 FAMILIES = {
     "longboat_jobs_enqueued_total": ("counter", "Jobs stored by this process."),
-    "longboat_jobs_finished_total": ("counter", "Attempts ended by this process; of outcome retried, the job goes on."),
-    "longboat_job_wait_seconds": ("histogram", "From when a job could start until it did. The sum is estimated."),
-    "longboat_job_run_seconds": ("histogram", "What attempts took. The sum is estimated."),
-    "longboat_slots": ("gauge", "Jobs that this process can run at a time, by whether they are in use."),
-    "longboat_broker_up": ("gauge", "Whether the broker answers this process."),
-    "longboat_queue_depth": ("gauge", "Jobs in the broker; the same from every process."),
-    "longboat_queue_oldest_age_seconds": ("gauge", "Age of the job that is next in its queue; the same from every process."),
-    "longboat_workers": ("gauge", "Workers that show themselves; the same from every process."),
-    "longboat_recent_jobs": ("gauge", "Attempts ended in the last 15 minutes; from dashboards, the same from each."),
-    "longboat_recent_wait_seconds": ("gauge", "Quantiles of the last 15 minutes; from dashboards, the same from each."),
-    "longboat_recent_run_seconds": ("gauge", "Quantiles of the last 15 minutes; from dashboards, the same from each."),
+    "longboat_jobs_finished_total": ("counter", "Attempts ended by this process. With outcome retried, the job goes on."),
+    "longboat_job_wait_seconds": ("histogram", "Time from when a job could start until it did. The sum is estimated."),
+    "longboat_job_run_seconds": ("histogram", "Duration of attempts. The sum is estimated."),
+    "longboat_slots": ("gauge", "Slots of this process, busy or free."),
+    "longboat_broker_up": ("gauge", "1 if the broker answers this process, else 0."),
+    "longboat_queue_depth": ("gauge", "Jobs in the broker. Every process reports the same value."),
+    "longboat_queue_oldest_age_seconds": (
+        "gauge",
+        "Age of the next job in the queue. Every process reports the same value.",
+    ),
+    "longboat_workers": ("gauge", "Living workers. Every process reports the same value."),
+    "longboat_recent_jobs": ("gauge", "Attempts ended in the last 15 minutes. Every dashboard reports the same value."),
+    "longboat_recent_wait_seconds": ("gauge", "Quantiles of the last 15 minutes. Every dashboard reports the same value."),
+    "longboat_recent_run_seconds": ("gauge", "Quantiles of the last 15 minutes. Every dashboard reports the same value."),
 }
-"""Every name there is: kind and meaning."""
+"""Every metric: kind and meaning."""
 
 
 class Page:
-    """Samples by family, in text."""
+    """Samples by family, as text."""
 
     def __init__(self) -> None:
         self._lines: dict[str, list[str]] = {}
@@ -51,7 +54,7 @@ class Page:
             self._lines.setdefault(family, []).extend(lines)
 
     def text(self) -> str:
-        """What a scrape answers."""
+        """The answer to a scrape."""
         lines = []
         for family, (kind, meaning) in FAMILIES.items():
             if family in self._lines:
@@ -65,7 +68,7 @@ def add_enqueued(page: Page, counts: Mapping[tuple[str, str], int]) -> None:
 
 
 def add_finished(page: Page, totals: Slice) -> None:
-    """Counters and histograms of what a worker has done since it began."""
+    """Counters and histograms of what a worker has done since it started."""
     for (queue, task), tally in sorted(totals.items()):
         labels = ("queue", queue), ("task", task)
         for outcome in OUTCOMES:
@@ -75,7 +78,7 @@ def add_finished(page: Page, totals: Slice) -> None:
 
 
 def add_queues(page: Page, broker: Broker, now: float) -> None:
-    """How the broker stands. Raises BrokerError; Unsupported where it cannot tell."""
+    """The state of the broker. Raises BrokerError; Unsupported if it cannot tell."""
     counts = broker.inspector.counts()
     for queue in sorted({queue for queue, _ in counts}):
         for state in SHOWN:
@@ -85,7 +88,7 @@ def add_queues(page: Page, broker: Broker, now: float) -> None:
 
 
 def add_recent(page: Page, lately: Slice) -> None:
-    """What the history knows of the last 15 minutes, of all workers together."""
+    """The history of the last 15 minutes, of all workers together."""
     for (queue, task), tally in sorted(lately.items()):
         labels = ("queue", queue), ("task", task)
         for outcome in OUTCOMES:
@@ -117,7 +120,7 @@ def _add_histogram(page: Page, family: str, histogram: Iterable[int], labels: La
 
 
 def mean(histogram: Iterable[int]) -> float | None:
-    """About the mean in seconds; None without samples."""
+    """Roughly the mean in seconds; None without samples."""
     counts = list(histogram)
     return _sum(counts) / sum(counts) if any(counts) else None
 
@@ -132,7 +135,7 @@ def _escaped(text: str) -> str:
 
 
 class Sight(msgspec.Struct):
-    """How a worker process stands, for its metrics."""
+    """The state of a worker process, for its metrics."""
 
     totals: Slice
     enqueued: Mapping[tuple[str, str], int]
@@ -142,7 +145,7 @@ class Sight(msgspec.Struct):
 
 
 def of_worker(sight: Sight) -> Page:
-    """All that a worker knows without asking the broker."""
+    """Everything that a worker knows without asking the broker."""
     page = Page()
     add_enqueued(page, sight.enqueued)
     add_finished(page, sight.totals)

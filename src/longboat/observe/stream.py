@@ -1,7 +1,7 @@
-"""The stream: what happens in every process, by way of the board, for as long as somebody listens.
+"""The stream: what happens in every process, through the broker's key-value entries, while somebody listens.
 
-Who listens keeps a note alive. Who has something to tell looks for such a note once a second, and only while there is one
-writes batches: each under its own name and a number, with a head that says the last number, so that a listener misses none
+Each listener keeps an entry alive. Publishers look for such an entry once a second and write batches only while there is
+one. A batch's key holds the publisher's name and a number; a head entry holds the last number. So a listener misses none,
 and needs no common clock.
 """
 
@@ -21,31 +21,31 @@ import msgspec
 from longboat.contract.kv import KV, Entry
 from longboat.errors import BrokerError, BrokerUnavailable, Unsupported
 from longboat.observe.events import AnyEvent, Event, EventsDropped
+from longboat.observe.history import pages
 
 LISTENING = "listening"
 LISTENING_KEPT = 10.0
-"""Seconds that somebody is taken to listen after his last sign."""
+"""Seconds after its last renewal that a listener counts as listening."""
 RENEW = 2.0
 LOOK = 1.0
-"""Seconds after which a new listener is heard by all."""
+"""Seconds until every publisher has noticed a new listener."""
 BATCH_EVERY = 0.25
 MOST = 500
-"""Events of one batch, at most: more are counted and dropped, so that the telling never costs much."""
+"""Events of one batch, at most; further ones are counted and dropped, so that publishing never costs much."""
 TOGETHER = 200
-"""Events of one note, so that it stays far below what a note may hold."""
+"""Events of one entry, which keeps it far below the size limit of entries."""
 EVENTS = "events"
 KEPT = 60.0
 POLL = 0.2
 NEWEST = 1500
-"""Batches of one process that may be behind: all that a minute can bring."""
+"""Batches of one publisher that a listener may be behind: all that a minute can bring."""
 AT_ONCE = 100
-"""Notes that one look reads, at most: a listener that was away finds the rest with the next ones."""
-PAGE = 1000
+"""Entries that one poll reads, at most: a listener that was away reads the rest with the next polls."""
 NAMES = 10_000
-"""Processes whose place is remembered, at most."""
+"""Publishers whose position is remembered, at most."""
 _HEAD = "!"
 _BATCH = "="
-"""What the keys of heads and of batches begin with."""
+"""First character of the keys of heads and of batches."""
 
 _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(AnyEvent)
@@ -54,16 +54,16 @@ _heads = msgspec.msgpack.Decoder(int)
 
 
 class EventPublisher:
-    """One process's way into the stream. `tell` may be called from any thread; `tend` belongs to one."""
+    """One process's way into the stream. Any thread may call `tell`; only one may call `run`."""
 
     def __init__(self, kv: KV, who: str) -> None:
         self._kv = kv
         self.who = who
         self._name = f"{who[:200]}:{os.urandom(6).hex()}"
         self.open = True
-        """Whether somebody listens; taken for so until it has been looked."""
+        """Whether somebody listens. Assumed to be so until the first look."""
         self.dropped = 0
-        """Since the process began. Others may add to it."""
+        """Events dropped since the process started. Others may add to it."""
         self._told_dropped = 0
         self._number = 0
         self._pending: deque[Event] = deque()
@@ -81,9 +81,9 @@ class EventPublisher:
             self.dropped += 1
 
     def run(self, now: float) -> float:
-        """Look whether somebody listens, and write what there is; returns when to call again. May raise BrokerError.
+        """Check whether somebody listens, and write what there is; returns when to call again. May raise BrokerError.
 
-        `now`: seconds of a clock that never goes back.
+        `now`: seconds of a monotonic clock.
         """
         if now >= self._look_at or not self.open:
             self._look_at = now + LOOK
@@ -104,7 +104,7 @@ class EventPublisher:
             try:
                 self._write(told)
             except BrokerError:
-                self._pending.extendleft(reversed(pending))  # for when it answers again: that it was down is told too
+                self._pending.extendleft(reversed(pending))  # for when it answers again: they say that it was down
                 raise
             self._told_dropped = dropped
         return now + BATCH_EVERY
@@ -119,12 +119,12 @@ class EventPublisher:
         self._kv.write(EVENTS, entries)
 
 
-class Listening:
-    """The stream as an iterator, for `for` and `async for`; it has no end but `close`.
+class EventStream:
+    """The stream as an iterator, for `for` and `async for`; only `close` ends it.
 
-    Events come from now on, at most about a second late at the start and half a second later. Those of one process come in
-    the order in which it told them. While the broker is down it waits. Who takes longer than LISTENING_KEPT over one event
-    misses some, and so does who is behind by more than KEPT.
+    It gives events from now on, at first up to a second late, later half a second. Events of one process come in the order
+    in which it sent them. While the broker is down it waits. A listener that takes longer than LISTENING_KEPT over one event
+    misses some, and so does one that is behind by more than KEPT.
     """
 
     def __init__(self, kv: KV) -> None:
@@ -132,14 +132,14 @@ class Listening:
         self._id = os.urandom(8).hex()
         self._renew_at = 0.0
         self._heads: dict[str, int] | None = None
-        """By name: the last batch that was read."""
+        """The number of the last batch read, by publisher."""
         self._ready: deque[Event] = deque()
         self._closed = threading.Event()
 
     def poll(self) -> list[Event]:
-        """What has happened since the last call, by time. Does not wait. Raises BrokerError; then nothing is missed.
+        """What has happened since the last call, by time. Does not wait. If it raises BrokerError, nothing is missed.
 
-        Where there is very much it gives a part, and the next calls give the rest.
+        If there is very much, it gives a part, and the next calls give the rest.
         """
         self._renew()
         found = self._read_heads()
@@ -162,9 +162,9 @@ class Listening:
         return _merged(told.values())
 
     def close(self) -> None:
-        """Listen no more. May be called from any thread; the iterator ends."""
+        """Stop listening; the iterator ends. Any thread may call it."""
         self._closed.set()
-        with contextlib.suppress(BrokerError):  # then its time runs out
+        with contextlib.suppress(BrokerError):  # then the entry expires by itself
             self._kv.write(LISTENING, [Entry(self._id, None)])
 
     def __iter__(self) -> Self:
@@ -214,7 +214,7 @@ class Listening:
         await asyncio.to_thread(self.close)
 
     def _look(self) -> None:
-        """Say that somebody listens still, and hear more if all that was heard has been taken."""
+        """Renew, and poll if all events so far have been taken."""
         with contextlib.suppress(BrokerUnavailable):
             if self._ready:
                 self._renew()
@@ -223,22 +223,16 @@ class Listening:
 
     def _renew(self) -> None:
         if time.monotonic() >= self._renew_at:
-            self._renew_at = time.monotonic() + RENEW  # also where it fails: no event waits for a broker that is down
+            self._renew_at = time.monotonic() + RENEW  # even if it fails: no event waits for a broker that is down
             self._kv.write(LISTENING, [Entry(self._id, b"", LISTENING_KEPT)])
 
     def _read_heads(self) -> dict[str, int]:
-        heads: dict[str, int] = {}
-        after = _HEAD
-        while entries := self._kv.entries(EVENTS, after=after, before=chr(ord(_HEAD) + 1), limit=PAGE):
-            heads.update((key[1:], _heads.decode(value)) for key, value in entries)
-            after = entries[-1][0]
-            if len(entries) < PAGE:
-                break
-        return heads
+        every = pages(self._kv, EVENTS, _HEAD, chr(ord(_HEAD) + 1))
+        return {key[1:]: _heads.decode(value) for entries in every for key, value in entries}
 
 
 def _merged(told: Iterable[Sequence[Event]]) -> list[Event]:
-    """By time, and those of one process as it told them, whatever its clock did meanwhile."""
+    """By time, but those of one process in its order, whatever its clock did meanwhile."""
     placed: list[tuple[float, Event]] = []
     for events in told:
         at = 0.0
@@ -250,7 +244,7 @@ def _merged(told: Iterable[Sequence[Event]]) -> list[Event]:
 
 
 def _decoded(value: bytes) -> list[Event]:
-    """The events of a batch; kinds that a newer version tells of are left out."""
+    """The events of a batch; kinds that only a newer version knows are left out."""
     events: list[Event] = []
     for raw in _batches.decode(value):
         with contextlib.suppress(msgspec.ValidationError):

@@ -1,4 +1,4 @@
-"""What operators do: pause, schedule, explain, search, requeue, change many jobs, move them to another broker.
+"""What operators do: pause, schedule, explain, search, move jobs to another queue or broker, change many at once.
 
-Works on any broker by its contract alone. No output: the command line and the dashboard show what comes of it.
+Works on any broker through its contract. Prints nothing: the command line and the dashboard show the outcome.
 """

@@ -1,4 +1,4 @@
-"""Doing something to all jobs that a search finds: which are meant, how many of what, and then batch by batch."""
+"""Changing all jobs that a search finds: which ones, how many of what kind, and then batch by batch."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from longboat.operate.search import Query, every, matches
 from longboat.tasks.template import checked_name
 
 BATCH = 200
-"""Jobs of one call: between two, it can be stopped."""
+"""Jobs of one call: between two calls it can be stopped."""
 
 
 class Action(msgspec.Struct, frozen=True):
-    """What can be done to many jobs."""
+    """A change to many jobs."""
 
     states: tuple[State, ...]
-    """Of which states jobs can be meant, in the order in which jobs go through them: what goes on meanwhile is met again."""
+    """The states it applies to, in the order in which jobs go through them: a job that moves on meanwhile is met again."""
     act: Callable[[Broker, Sequence[str], str], int]
-    """(broker, ids, the queue that a move goes to) -> how many it had an effect on."""
-    packs: bool = False
+    """(broker, ids, the queue that a move goes to) -> how many jobs it changed."""
+    exports: bool = False
     """Whether jobs are taken out of the broker for it."""
 
 
@@ -34,14 +34,14 @@ _IDLE = (State.SCHEDULED, State.WAITING, State.READY)
 ACTIONS = {
     "retry": Action((State.DEAD,), lambda broker, ids, _: len(broker.inspector.retry(ids))),
     "cancel": Action((*_IDLE, State.RUNNING), lambda broker, ids, _: len(broker.inspector.cancel(ids))),
-    "discard": Action((*_IDLE, State.DEAD), lambda broker, ids, _: requeue.discard(broker, ids), packs=True),
-    "move": Action((*_IDLE, State.DEAD), requeue.requeue, packs=True),
+    "discard": Action((*_IDLE, State.DEAD), lambda broker, ids, _: requeue.discard(broker, ids), exports=True),
+    "move": Action((*_IDLE, State.DEAD), requeue.requeue, exports=True),
 }
-"""Discarding and moving leave jobs of flows as they are."""
+"""Discard and move skip jobs of flows."""
 
 
 class Chosen(msgspec.Struct):
-    """The jobs that are meant."""
+    """The jobs to be changed."""
 
     ids: list[str] = []
     by: Counter[tuple[State, str]] = msgspec.field(default_factory=Counter)
@@ -52,20 +52,20 @@ class Chosen(msgspec.Struct):
         self.by[job.state, job.task] += 1
 
 
-class Done(msgspec.Struct):
-    """How far it came."""
+class Progress(msgspec.Struct):
+    """How far a bulk action is."""
 
     tried: int = 0
     done: int = 0
-    """Those it had an effect on: the others had changed meanwhile, or are part of a flow."""
+    """Jobs it changed: the others had changed in the meantime, or are part of a flow."""
     stopped: bool = False
 
 
 def meant(action: str, query: Query) -> Query:
-    """The query, held to states that the action can do something with. Raises ConfigError where there are none."""
+    """The query, narrowed to states that the action applies to. Raises ConfigError if there are none."""
     states = tuple(state for state in ACTIONS[action].states if not query.states or state in query.states)
     if not states:
-        raise ConfigError(f"{action} does nothing to jobs that are {' or '.join(query.states)}")
+        raise ConfigError(f"{action} does not apply to jobs that are {' or '.join(query.states)}")
     return msgspec.structs.replace(query, states=states)
 
 
@@ -78,9 +78,10 @@ def choose(
     look: Callable[[int], None] = lambda _: None,
     stop: Callable[[], bool] = lambda: False,
 ) -> Chosen:
-    """All jobs that are found, each once, but for those in queue `to` already; changes nothing.
+    """All jobs that the query finds, each once, except those in queue `to` already. Changes nothing.
 
-    Ends early, with those found so far, when there are `most` or `stop()` is true. `look` is told how many more there are.
+    Ends early, with the jobs found so far, when there are `most` or when `stop()` is true. `look` is told how many more
+    were found.
     """
     chosen, seen = Chosen(), set[str]()
     for jobs in every(broker, query):
@@ -101,18 +102,18 @@ def carry_out(
     ids: Sequence[str],
     *,
     to: str = "",
-    advance: Callable[[Done, int], None] = lambda *_: None,
+    advance: Callable[[Progress, int], None] = lambda *_: None,
     stop: Callable[[], bool] = lambda: False,
-) -> Done:
-    """Do it, batch by batch, until the end or until `stop()`; `advance` gets how far it is, and by how many more.
+) -> Progress:
+    """Change the jobs batch by batch until the end, or until `stop()`. `advance` gets the progress and the batch's size.
 
-    Each batch is looked at again just before: what the query does not find any more is left. Jobs that a killed process
-    left on their way into another queue are put in first. Raises ConfigError for what is no queue's name.
+    Each batch is looked up again just before its turn: a job that the query no longer finds is skipped. Jobs that a killed
+    process left in transfer to another queue are imported first. Raises ConfigError if `to` is not a valid queue name.
     """
-    its, done = ACTIONS[action], Done()
+    its, done = ACTIONS[action], Progress()
     if action == "move":
         checked_name(to, "queue")
-    if its.packs:
+    if its.exports:
         requeue.resume(broker)
     for begin in range(0, len(ids), BATCH):
         if stop():
@@ -127,9 +128,9 @@ def carry_out(
 
 
 def _still(broker: Broker, query: Query, ids: Sequence[str]) -> list[str]:
-    """Those of the jobs that are still meant: minutes may have passed since they were found."""
+    """Those of the jobs that the query still finds: minutes may have passed since they were chosen."""
     try:
         views = broker.inspector.find(ids)
-    except Unsupported:  # then there is nothing to compare with; its own calls look at the state
+    except Unsupported:  # nothing to compare with; the broker's own calls check the state
         return list(ids)
     return [view.id for view in views if view is not None and matches(query, view)]

@@ -1,4 +1,4 @@
-"""Orders: what a worker is told to do by people who look at it. Notes on the board, heeded by the worker they name."""
+"""Commands given to workers: kept beside the jobs until the worker they name takes them."""
 
 from __future__ import annotations
 
@@ -7,24 +7,24 @@ import enum
 from longboat.contract.kv import KV, Entry
 from longboat.observe.history import WORKERS
 
-NAMESPACE = "orders"
+NAMESPACE = "commands"
 KEPT = 60.0
-"""Seconds that an order waits for its worker: one that cannot reach the broker for so long never hears of it."""
+"""Seconds that a command waits for its worker. A worker that cannot reach the broker for that long never gets it."""
 
 
 class Command(enum.StrEnum):
     QUIET = "quiet"
-    """Take no more jobs; what runs goes on."""
+    """Take no more jobs; running ones go on."""
     RESUME = "resume"
     """Take jobs again."""
     STOP = "stop"
-    """Take no more jobs, finish what runs within the grace, hand back the rest, leave."""
+    """Take no more jobs, finish running ones within the grace period, hand back the rest, exit."""
 
 
 def give(kv: KV, worker: str, command: Command) -> bool:
-    """Tell the worker of this name, which heeds it within about a second; False if no such worker shows itself.
+    """Give the worker of this name a command, which it follows within about a second; False if no such worker is alive.
 
-    An order that was not heeded yet is replaced.
+    It replaces a command that the worker has not taken yet.
     """
     if kv.read(WORKERS, [worker])[0] is None:
         return False
@@ -33,11 +33,11 @@ def give(kv: KV, worker: str, command: Command) -> bool:
 
 
 def take(kv: KV, worker: str) -> Command | None:
-    """What the worker of this name was told since it asked last: each order is taken once."""
+    """The command given to this worker since it last asked. Each command is taken once."""
     value = kv.read(NAMESPACE, [worker])[0]
     if value is None or not kv.compare_and_set(NAMESPACE, Entry(worker, None), old=value):
         return None  # none, or replaced at this moment: the next look finds it
     try:
         return Command(value.decode())
     except ValueError:
-        return None  # of another version
+        return None  # from another version

@@ -9,50 +9,54 @@ from longboat.core.clock import SYSTEM
 from longboat.core.job import State
 from longboat.core.views import JobView, LimitView
 from longboat.errors import Unsupported
+from longboat.observe.words import span
 from longboat.operate.pauses import Kind, paused
 
-LOOKED_AT = 1000
-"""Jobs that are counted before this one, at most."""
+COUNTED = 1000
+"""Jobs ahead of this one that are counted, at most."""
 
 
 def explain(broker: Broker, job_id: str) -> str | None:
-    """Why the job is where it is; None for one that is not known."""
+    """Why the job is in its state; None for an unknown job."""
     view = broker.inspector.find([job_id])[0]
     return None if view is None else "; ".join(_reasons(broker, view))
 
 
 def _reasons(broker: Broker, view: JobView) -> Iterator[str]:
+    last = view.failures[-1] if view.failures else None
     match view.state:
         case State.RUNNING:
-            yield f"it runs: leased by {view.worker or 'a worker'}{_ago(view.started)}"
+            yield f"it is running on {view.worker or 'a worker'}{_since(view.started, ' for {}')}"
         case State.SCHEDULED:
-            last = f", after attempt {view.attempts} failed ({view.failures[-1].type})" if view.failures else ""
-            yield f"it is scheduled{_until(view.due)}{last}"
+            after = f", after attempt {view.attempts} failed ({last.type})" if last else ""
+            yield f"it is scheduled{_until(view.due, ' to run')}{after}"
         case State.WAITING:
             yield from _waiting(broker, view)
         case State.READY:
             yield from _ready(broker, view)
         case State.SUCCEEDED:
-            yield f"it succeeded{_ago(view.ended)}"
+            yield f"it succeeded{_since(view.ended)}"
         case State.DEAD | State.CANCELLED:
-            last = f": {view.failures[-1].type}: {view.failures[-1].message}" if view.failures else ""
             became = "died" if view.state is State.DEAD else "was cancelled"
-            yield f"it {became}{_ago(view.ended)}, after {view.attempts} attempt(s){last}"
+            attempts = f"{view.attempts} attempt{'' if view.attempts == 1 else 's'}"
+            yield f"it {became}{_since(view.ended)}, after {attempts}{f': {last.type}: {last.message}' if last else ''}"
 
 
 def _waiting(broker: Broker, view: JobView) -> Iterator[str]:
     parents = list(_unfinished(broker, view))
     if parents:
-        failed = [parent for parent in parents if parent.state in (State.DEAD, State.CANCELLED)]
-        if failed:
-            yield f"it waits for {failed[0].task} {failed[0].id}, which is {failed[0].state.value}: revive that one"
+        first = next((parent for parent in parents if parent.state in (State.DEAD, State.CANCELLED)), parents[0])
+        if first.state is State.DEAD:
+            yield f"it is waiting for {first.task} {first.id}, which is dead: retry that one"
+        elif first.state is State.CANCELLED:
+            yield f"it is waiting for {first.task} {first.id}, which was cancelled: cancel this one too"
         else:
             others = f" and {len(parents) - 1} more" if len(parents) > 1 else ""
-            yield f"it waits for {parents[0].task} {parents[0].id} ({parents[0].state.value}){others}"
+            yield f"it is waiting for {first.task} {first.id} ({first.state.value}){others}"
         return
-    shut = [_shut(limit) for limit in _limits(broker, view) if limit.waiting]
-    if shut:
-        yield from shut
+    reached = list(_reached(broker, view))
+    if reached:
+        yield from reached
     elif view.task in _paused(broker)["task"]:
         yield f"task {view.task} is paused"
     else:
@@ -68,34 +72,35 @@ def _ready(broker: Broker, view: JobView) -> Iterator[str]:
     serving = [each for each in broker.inspector.consumers() if not each.queues or view.queue in each.queues]
     if not serving:
         yield f"no living worker serves queue {view.queue}"
-    page = broker.inspector.jobs(State.READY, queue=view.queue, limit=LOOKED_AT)
+    page = broker.inspector.jobs(State.READY, queue=view.queue, limit=COUNTED)
     ahead = next((n for n, job in enumerate(page.jobs) if job.id == view.id), None)
     if ahead is None:
-        yield f"it is ready behind {LOOKED_AT:,} jobs or more of queue {view.queue}"
+        yield f"it is ready, behind at least {COUNTED:,} jobs in queue {view.queue}"
     elif ahead:
-        yield f"it is ready behind {ahead:,} of queue {view.queue}"
+        yield f"it is ready, behind {ahead:,} job{'' if ahead == 1 else 's'} in queue {view.queue}"
     elif serving and view.queue not in stopped["queue"]:
-        yield "it is ready, and the next of its queue"
-    yield from (_shut(limit) for limit in _limits(broker, view) if limit.waiting)
+        yield "it is ready, and next in its queue"
+    yield from _reached(broker, view)
 
 
 def _unfinished(broker: Broker, view: JobView) -> Iterator[JobView]:
     after = view.constraints.after if view.constraints else []
-    for start in range(0, len(after), LOOKED_AT):
-        for parent in broker.inspector.find(after[start : start + LOOKED_AT]):
+    for start in range(0, len(after), COUNTED):
+        for parent in broker.inspector.find(after[start : start + COUNTED]):
             if parent is not None and parent.state is not State.SUCCEEDED:
                 yield parent
 
 
-def _limits(broker: Broker, view: JobView) -> Iterator[LimitView]:
+def _reached(broker: Broker, view: JobView) -> Iterator[str]:
+    """A sentence for each of the job's limits that jobs are waiting at."""
     keys = [limit.key for limit in view.constraints.limits] if view.constraints else []
-    yield from (limit for limit in broker.inspector.limits(keys) if limit is not None) if keys else ()
+    yield from (_limit(limit) for limit in broker.inspector.limits(keys) if limit and limit.waiting) if keys else ()
 
 
-def _shut(limit: LimitView) -> str:
-    held = f", held by {', '.join(limit.holders[:3])}{' …' if limit.running > 3 else ''}" if limit.holders else ""
-    opens = f", opens {_until(limit.opens).strip()}" if limit.opens is not None else ""
-    return f"limit {limit.key} lets no more in: {limit.running} running{held}{opens}, {limit.waiting} waiting"
+def _limit(limit: LimitView) -> str:
+    held = f" ({', '.join(limit.holders[:3])}{' …' if limit.running > 3 else ''})" if limit.holders else ""
+    opens = _until(limit.opens, ", open")
+    return f"limit {limit.key} is reached: {limit.running} running{held}, {limit.waiting} waiting{opens}"
 
 
 def _paused(broker: Broker) -> dict[Kind, set[str]]:
@@ -105,17 +110,9 @@ def _paused(broker: Broker) -> dict[Kind, set[str]]:
         return {"queue": set(), "task": set()}
 
 
-def _until(at: float | None) -> str:
-    return "" if at is None else f" for {_span(at - SYSTEM.now())} from now"
+def _until(at: float | None, what: str = "") -> str:
+    return "" if at is None else f"{what} in {span(at - SYSTEM.now())}"
 
 
-def _ago(at: float | None) -> str:
-    return "" if at is None else f" {_span(SYSTEM.now() - at)} ago"
-
-
-def _span(length: float) -> str:
-    length = max(0.0, length)
-    for unit, size in (("days", 86400), ("hours", 3600), ("minutes", 60)):
-        if length >= 2 * size:
-            return f"{length / size:.0f} {unit}"
-    return f"{length:.1f} s"
+def _since(at: float | None, words: str = " {} ago") -> str:
+    return "" if at is None else words.format(span(SYSTEM.now() - at))

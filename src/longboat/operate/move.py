@@ -1,8 +1,8 @@
-"""Moving jobs from one broker into another, whatever the two are, while producers and workers go on.
+"""Moving jobs from one broker to another, of whatever kind, while producers and workers go on.
 
 Jobs go in batches, each in three steps: exported at the source, imported at the destination, confirmed at the source (see
-contract/transfer.py). A batch's name says where it goes, and the destination knows it again by this name. So when a move
-was killed, the next move to the same destination finishes it: it starts with what was exported and not confirmed.
+contract/transfer.py). A batch's name says where it goes, and the destination recognises it by this name. So if a move is
+killed, the next move to the same destination finishes it: it starts with what was exported and not confirmed.
 """
 
 from __future__ import annotations
@@ -13,22 +13,22 @@ from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import msgspec
 
-from longboat.contract.broker import FORGOTTEN_AFTER, Broker
+from longboat.contract.broker import Broker
 from longboat.contract.capabilities import Capability
 from longboat.contract.transfer import ExportedJob
-from longboat.core.clock import SYSTEM
-from longboat.core.job import DEFAULT_QUEUE, State, new_id, order_of
+from longboat.core.job import DEFAULT_QUEUE, State
 from longboat.core.views import JobView
-from longboat.errors import BrokerError, ConfigError
+from longboat.errors import ConfigError
+from longboat.operate.batches import batches, resumed, unconfirmed
 
 MOVED = (State.SCHEDULED, State.READY, State.WAITING, State.DEAD)
-"""The states whose jobs move, in this order: what becomes ready meanwhile is met again."""
+"""The states whose jobs move, in this order: a job that becomes ready meanwhile is met again."""
 
 BATCH = 500
-"""Jobs of one batch, at most: workers of a file wait while one is packed."""
+"""Jobs of one batch, at most: the workers of a file wait while a batch is exported."""
 
 _ROUNDS = 3
-"""How often the source is looked through, at most: jobs may come as fast as they are moved."""
+"""How often the source is searched, at most: jobs may arrive as fast as they are moved."""
 
 _LEASE = 10.0
 
@@ -37,26 +37,26 @@ class Moved(msgspec.Struct):
     """What a move did."""
 
     moved: int = 0
-    """Jobs that are at the destination now and were not before, those of a killed move included."""
+    """Jobs that are now at the destination and were not before, including those of a killed move."""
     resumed: int = 0
-    """How many of a killed move's were taken up."""
+    """How many jobs of a killed move were finished."""
     known: int = 0
-    """Jobs taken from the source whose ids the destination knew: nothing came of them there."""
+    """Jobs taken from the source whose ids the destination already knew: they were not added there."""
     late: int = 0
-    """Of those resumed: packed longer ago than the destination is sure to remember what it has had."""
+    """Of those resumed: exported longer ago than the destination is sure to remember its imports."""
     elsewhere: dict[str, int] = {}
-    """What is packed at the source for other destinations: how many jobs by where they go."""
+    """Jobs in transfer from the source to other destinations: how many, by destination."""
 
 
 def label(url: str) -> str:
-    """Where a move goes, as it is written down at the source: never a password."""
+    """The destination of a move, as recorded at the source: without a password."""
     parts = urlsplit(url)
     kept = urlencode([(key, value) for key, value in parse_qsl(parts.query) if key in ("schema", "prefix")])
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}{'?' if kept else ''}{kept}"
 
 
 def movable(broker: Broker, queues: Collection[str] = ()) -> dict[State, int]:
-    """How many jobs a move would find, by state; of all queues, or of these."""
+    """How many jobs a move would find, by state; in all queues, or in these."""
     if _counts(broker):
         counts = broker.inspector.counts()
         found = {
@@ -70,7 +70,7 @@ def movable(broker: Broker, queues: Collection[str] = ()) -> dict[State, int]:
 
 
 def _counts(broker: Broker) -> bool:
-    """Whether it can tell how many jobs it has; else they are looked at one by one."""
+    """Whether the broker can tell how many jobs it has; else they are counted one by one."""
     return Capability.EXACT_COUNTS in broker.capabilities
 
 
@@ -85,10 +85,9 @@ def _pages(broker: Broker, state: State, queue: str | None) -> Iterator[list[Job
 
 
 def in_transfer(source: Broker) -> dict[str, int]:
-    """What killed moves (or those that go on now) have packed at the source: how many jobs by where they go."""
+    """What killed moves (or moves still going on) have exported from the source: how many jobs, by destination."""
     found: dict[str, int] = {}
-    for name in source.transfer.unconfirmed():
-        to = name.partition(" ")[2]
+    for name, to in unconfirmed(source):
         found[to] = found.get(to, 0) + len(source.transfer.export_jobs(name, []))
     return found
 
@@ -101,22 +100,36 @@ def move(
     queues: Sequence[str] = (),
     advance: Callable[[int], None] = lambda _: None,
 ) -> Moved:
-    """Move all jobs that are not leased and have not ended, and the dead, of all queues or of these; `to`: see `label`.
+    """Move all jobs in MOVED states, of all queues or of these; `to`: see `label`.
 
-    `advance` is told how many more are done. After an error, or a crash, the same call goes on where it stopped. Raises
-    ConfigError if both are one store, and what the brokers raise.
+    `advance` is told how many more are done. After an error or a crash, the same call continues where it stopped. Raises
+    ConfigError if both are the same store, and whatever the brokers raise.
     """
     refuse_same(source, destination)
     done = Moved()
     names: Sequence[str | None] = queues or [None]
     limits = Capability.LIMITS in destination.capabilities
-    _resume(source, destination, to, done, advance)
+
+    def deliver(name: str, jobs: Sequence[ExportedJob]) -> None:
+        new = len(destination.transfer.import_jobs(name, jobs))
+        source.transfer.confirm(name)
+        done.moved += new
+        done.known += len(jobs) - new
+        advance(len(jobs))
+
+    for name, where in unconfirmed(source):
+        jobs, late = resumed(source, name) if where == to else ([], False)
+        if jobs:
+            done.resumed += len(jobs)
+            done.late += len(jobs) if late else 0
+            deliver(name, jobs)
     for _ in range(_ROUNDS):
         before = done.moved + done.known
         for state in MOVED:
             for queue in names:
                 for ids in _listed(source, state, queue, limits=limits):
-                    _send(source, destination, to, ids, done, advance)
+                    for name, jobs in batches(source, ids, to):
+                        deliver(name, jobs)
         if done.moved + done.known == before:
             break
     done.elsewhere = {where: n for where, n in in_transfer(source).items() if where != to}
@@ -124,7 +137,7 @@ def move(
 
 
 def refuse_same(source: Broker, destination: Broker) -> None:
-    """Raises ConfigError if what is done to one is seen in the other; Unsupported for a broker that cannot take part."""
+    """Raises ConfigError if both are the same store; Unsupported for a broker that cannot take part."""
     for each in (source, destination):
         each.transfer.unconfirmed()
     consumer = source.consumer([DEFAULT_QUEUE], lease=_LEASE, name="longboat move")
@@ -137,9 +150,9 @@ def refuse_same(source: Broker, destination: Broker) -> None:
 
 
 def _listed(source: Broker, state: State, queue: str | None, *, limits: bool) -> Iterator[list[str]]:
-    """Ids of the jobs in this state, no more than there were at first: new ones may come as fast as they are moved.
+    """Ids of the jobs in this state, no more than there were at first: new ones may arrive as fast as they are moved.
 
-    `limits`: also of jobs that have limits or turns.
+    `limits`: include jobs that have limits or a fairness key.
     """
     left = math.inf
     if _counts(source):
@@ -156,50 +169,3 @@ def _listed(source: Broker, state: State, queue: str | None, *, limits: bool) ->
             left -= len(page)
             if left <= 0:
                 return
-
-
-def _send(
-    source: Broker, destination: Broker, to: str, ids: Sequence[str], done: Moved, advance: Callable[[int], None]
-) -> None:
-    left = list(ids)
-    while left:
-        name = f"{new_id()} {to}"
-        exported_jobs = source.transfer.export_jobs(name, left)
-        if not exported_jobs:
-            return
-        _deliver(source, destination, name, exported_jobs, done, advance)
-        left = left[left.index(exported_jobs[-1].id) + 1 :]  # there may have been more than go in one batch
-
-
-def _deliver(
-    source: Broker,
-    destination: Broker,
-    name: str,
-    exported_jobs: Sequence[ExportedJob],
-    done: Moved,
-    advance: Callable[[int], None],
-) -> None:
-    new = len(destination.transfer.import_jobs(name, exported_jobs))
-    source.transfer.confirm(name)
-    done.moved += new
-    done.known += len(exported_jobs) - new
-    advance(len(exported_jobs))
-
-
-def _resume(source: Broker, destination: Broker, to: str, done: Moved, advance: Callable[[int], None]) -> None:
-    for name in source.transfer.unconfirmed():
-        job_id, _, where = name.partition(" ")
-        if where != to:
-            continue
-        exported_jobs = source.transfer.export_jobs(name, [])  # none: a move that goes on beside this one has delivered them
-        began = order_of(job_id)
-        if began is None:
-            raise BrokerError(f"{name!r} was not packed by a move of Longboat")
-        age = max(0.0, SYSTEM.now() - (began >> 12) / 1e6)
-        for exported in exported_jobs:
-            exported.delay = max(0.0, exported.delay - age)
-            exported.expires = None if exported.expires is None else exported.expires - age
-        done.resumed += len(exported_jobs)
-        done.late += len(exported_jobs) if age > FORGOTTEN_AFTER else 0
-        if exported_jobs:
-            _deliver(source, destination, name, exported_jobs, done, advance)

@@ -18,22 +18,25 @@ from longboat.errors import ConfigError, Undecodable
 from longboat.observe.history import fingerprint
 
 ORDER = (State.RUNNING, State.READY, State.WAITING, State.SCHEDULED, State.DEAD, State.CANCELLED, State.SUCCEEDED)
-"""The states, those that concern people most first: the order of what is found."""
+"""The states, most interesting first: the order of what is found."""
 
 WORDS = ("state", "queue", "task", "id", "error", "failure", "worker", "flow", "args")
 LONGEST = 50_000
-"""Characters of a search."""
-LOOKED_AT = 5000
-"""Jobs that one search looks at, about; there is more behind its `after`."""
+"""Characters of a search, at most."""
+SEARCHED = 5000
+"""About how many jobs one search looks at; its `after` continues."""
+
+_IDS = 500
+"""Ids that are looked up in one call."""
 
 _NAMED = r"(state|queue|task|id|error|failure|worker|flow|args(?:\.[^:\s]+)?):"
 _WORD = re.compile(f"{_NAMED}(.*)", re.S)
 _SEVERAL = re.compile(rf"\s['\"]?{_NAMED}")
-"""Shows that an argument of a command holds a whole search."""
+"""Shows that one argument of a command contains a whole search."""
 
 
 class Query(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What is looked for: all of it must hold. `*` and `?` stand for what they do in a shell."""
+    """What to look for: everything must match. `*` and `?` work as in a shell."""
 
     states: tuple[State, ...] = ()
     """Empty: any."""
@@ -41,21 +44,21 @@ class Query(msgspec.Struct, frozen=True, omit_defaults=True):
     task: str = ""
     ids: tuple[str, ...] = ()
     error: str = ""
-    """Part of the last failure's type or message, in any case."""
+    """Part of the last failure's type or message, ignoring case."""
     failure: str = ""
     """The fingerprint of the last failure (history.py)."""
     worker: str = ""
     flow: str = ""
     args: tuple[tuple[str, str], ...] = ()
-    """(path, value): "user.id" and "42". A path of "": anywhere in the arguments."""
+    """(path, value), such as "user.id" and "42". The path "" means anywhere in the arguments."""
     texts: tuple[str, ...] = ()
     """Part of the id, the task's name or the last failure."""
     clean: Callable[[Any], Any] | None = None
-    """What arguments and messages go through before they are compared, such as a mask: what may not be seen is not found."""
+    """Applied to arguments and messages before they are compared, such as a mask: what may not be seen is not found."""
 
     @property
     def counted(self) -> bool:
-        """Whether a broker's counts answer how many there are."""
+        """Whether the broker's counts tell how many jobs match."""
         return self == Query(self.states, self.queue, clean=self.clean) and not wild(self.queue)
 
     @property
@@ -66,24 +69,24 @@ class Query(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Found(msgspec.Struct):
-    """Some jobs, and where to go on."""
+    """Some jobs, and where to continue."""
 
     jobs: list[JobView]
     after: str | None
-    """Give this to the next search; None: that was all."""
+    """Pass this to the next search; None: there are no more."""
     looked: int
     """How many jobs were looked at."""
 
 
 def parse(text: str) -> Query:
-    """The query in a text. Raises ConfigError, saying what is not understood."""
+    """The query in a text. Raises ConfigError, which says what is not understood."""
     if len(text) > LONGEST:
-        raise ConfigError(f"search: this has more than {LONGEST:,} characters")
+        raise ConfigError(f"search: it has more than {LONGEST:,} characters")
     return understood(_parts(text))
 
 
 def from_arguments(arguments: Sequence[str]) -> Query:
-    """The query in a command's arguments: each is one part, spaces and all, or a text of several. Raises ConfigError."""
+    """The query in a command's arguments: each is one part, with any spaces, or a text of several. Raises ConfigError."""
     parts: list[str] = []
     for argument in arguments:
         parts += _parts(argument) if _SEVERAL.search(argument) else [argument]
@@ -91,7 +94,7 @@ def from_arguments(arguments: Sequence[str]) -> Query:
 
 
 def understood(parts: Sequence[str]) -> Query:
-    """The query in parts such as "error:two words". Raises ConfigError, saying what is not understood."""
+    """The query in parts such as "error:two words". Raises ConfigError, which says what is not understood."""
     found: dict[str, Any] = {}
     states: list[State] = []
     ids: list[str] = []
@@ -112,44 +115,41 @@ def understood(parts: Sequence[str]) -> Query:
         elif key.startswith("args"):
             args.append((key.removeprefix("args").removeprefix("."), value))
         elif found.setdefault(key, value) != value:
-            raise ConfigError(f"search: {key}: is there twice; a job has one")
+            raise ConfigError(f"search: {key}: is given twice, but a job has only one")
     order = tuple(state for state in ORDER if state in states)
     return Query(order, ids=tuple(ids), args=tuple(args), texts=tuple(texts), **found)
 
 
 def is_word(part: str) -> bool:
-    """Whether an argument of a command holds one of WORDS, and is no free text."""
+    """Whether an argument of a command contains one of WORDS, rather than free text."""
     return bool(_WORD.fullmatch(part) or _SEVERAL.search(part))
 
 
 def written(query: Query) -> str:
-    """The text of a query, which parses to it."""
+    """A text that parses to this query."""
     parts = [("state", ",".join(query.states)), ("id", ",".join(query.ids))]
     parts += [(name, getattr(query, name)) for name in ("queue", "task", "worker", "flow", "error", "failure")]
     parts += [(f"args.{path}" if path else "args", value) for path, value in query.args]
     return " ".join([*(shlex.quote(f"{key}:{value}") for key, value in parts if value), *map(shlex.quote, query.texts)])
 
 
-def held(query: Query, words: Collection[str], of: str) -> Query:
-    """The query, if it says nothing but these words and free text. Raises ConfigError, naming those that can be said."""
+def restrict(query: Query, words: Collection[str], what: str) -> Query:
+    """The query, if it uses only these words and free text. Raises ConfigError, which names the words that can be used."""
     if wrong := [word for word in query.words if word not in words]:
         known = ", ".join(f"{word}:" for word in words)
-        raise ConfigError(f"search: {wrong[0]}: says nothing of {of}; use {known} or free text")
+        raise ConfigError(f"search: {wrong[0]}: does not apply to {what}; use {known} or free text")
     return query
 
 
 def search(broker: Broker, query: Query, *, after: str | None = None, limit: int = 50) -> Found:
     """Up to `limit` jobs, state by state in ORDER.
 
-    Looks at LOOKED_AT jobs at most: there may be none, and still an `after`. Raises ConfigError for the `after` of another
-    search.
+    Looks at about SEARCHED jobs at most: it may find none and still have an `after`. Raises ConfigError for the `after` of
+    another search.
     """
     if query.ids:
-        views = broker.inspector.find(query.ids)
+        views = [view for n in range(0, len(query.ids), _IDS) for view in broker.inspector.find(query.ids[n : n + _IDS])]
         return Found([view for view in views if view is not None and matches(query, view)], None, len(views))
-    queue = query.queue if query.queue and not wild(query.queue) else None
-    task = query.task if query.task and not wild(query.task) else None
-    all_fit = query == Query(query.states, queue or "", task or "", clean=query.clean)
     states = list(query.states or ORDER)
     cursor: str | None = None
     if after is not None:
@@ -161,29 +161,36 @@ def search(broker: Broker, query: Query, *, after: str | None = None, limit: int
     looked = 0
     for state in states:
         while True:
-            if len(jobs) >= limit or looked >= LOOKED_AT:
+            if len(jobs) >= limit or looked >= SEARCHED:
                 return Found(jobs, f"{state.value}:{cursor or ''}", looked)
-            left = limit - len(jobs)
-            size = left if all_fit else limit
             try:
-                page = broker.inspector.jobs(state, queue=queue, task=task, after=cursor, limit=size)
+                found = _page(broker, query, state, cursor, limit, limit - len(jobs))
             except (ValueError, TypeError, LookupError) as error:
                 if cursor is None or looked:
                     raise
                 raise ConfigError(f"search: {after!r} is not where this search ended: {error}") from None
-            while len(fit := [place for place, job in enumerate(page.jobs, 1) if matches(query, job)]) > left:
-                size = min(size - 1, fit[left - 1])  # up to the last one that is wanted
-                page = broker.inspector.jobs(state, queue=queue, task=task, after=cursor, limit=size)
-            looked += max(len(page.jobs), size if task else 1)
-            jobs += [page.jobs[place - 1] for place in fit]
-            cursor = page.after
+            jobs += found.jobs
+            looked, cursor = looked + found.looked, found.after
             if cursor is None:
                 break
     return Found(jobs, None, looked)
 
 
+def _page(broker: Broker, query: Query, state: State, cursor: str | None, size: int, left: int) -> Found:
+    """One page of jobs in this state, cut so that at most `left` of them match."""
+    queue = query.queue if query.queue and not wild(query.queue) else None
+    task = query.task if query.task and not wild(query.task) else None
+    if query == Query(query.states, queue or "", task or "", clean=query.clean):  # all of them match
+        size = left
+    page = broker.inspector.jobs(state, queue=queue, task=task, after=cursor, limit=size)
+    while len(fit := [place for place, job in enumerate(page.jobs, 1) if matches(query, job)]) > left:
+        size = min(size - 1, fit[left - 1])  # up to the last one that is wanted
+        page = broker.inspector.jobs(state, queue=queue, task=task, after=cursor, limit=size)
+    return Found([page.jobs[place - 1] for place in fit], page.after, max(len(page.jobs), size if task else 1))
+
+
 def every(broker: Broker, query: Query, *, limit: int = 500) -> Iterator[list[JobView]]:
-    """All that is found, some at a time."""
+    """All jobs that are found, some at a time."""
     after: str | None = None
     while True:
         found = search(broker, query, after=after, limit=limit)
@@ -195,7 +202,7 @@ def every(broker: Broker, query: Query, *, limit: int = 500) -> Iterator[list[Jo
 
 
 def matches(query: Query, job: JobView) -> bool:
-    """Whether the job, as it is seen, is one of those looked for."""
+    """Whether the query finds this job."""
     last = job.failures[-1] if job.failures else None
     said = f"{last.type}: {last.message}" if last else ""
     said = said if query.clean is None else query.clean(said)
@@ -236,7 +243,7 @@ def _parts(text: str) -> list[str]:
     try:
         return shlex.split(text, posix=True)
     except ValueError:
-        return text.split()  # an apostrophe or an open quote is a character like others
+        return text.split()  # an apostrophe or an open quote is then an ordinary character
 
 
 def _text(value: Any) -> str:
@@ -250,21 +257,21 @@ def _state(name: str) -> State:
     try:
         return State(name)
     except ValueError:
-        raise ConfigError(f"search: there is no state {name!r}; there are {', '.join(State)}") from None
+        raise ConfigError(f"search: there is no state {name!r}; the states are {', '.join(State)}") from None
 
 
 def wild(pattern: str) -> bool:
-    """Whether it stands for several texts."""
+    """Whether the pattern can match several texts."""
     return "*" in pattern or "?" in pattern
 
 
 def same(pattern: str, text: str) -> bool:
-    """Whether the text is what a word's value means."""
+    """Whether the pattern matches the whole text."""
     return fnmatchcase(text, pattern.replace("[", "[[]")) if wild(pattern) else pattern == text
 
 
 def within(part: str, text: str) -> bool:
-    """Whether the text holds it, in any case of letters."""
+    """Whether the text contains it, ignoring case."""
     if wild(part):
         return fnmatchcase(text.lower(), f"*{part.lower().replace('[', '[[]')}*")
     return part.lower() in text.lower()

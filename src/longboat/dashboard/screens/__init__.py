@@ -1,4 +1,4 @@
-"""The screens: each file holds those of one word of the menu, as functions from what is asked to what is shown."""
+"""The screens: one file per menu entry, each a function from a request to what is shown."""
 
 from __future__ import annotations
 
@@ -42,4 +42,4 @@ SCREENS: list[tuple[str, str, Screen]] = [
     ("POST", "/do/{verb}", do.act),
     *api.SCREENS,
 ]
-"""(method, path, screen), in the order in which paths are tried."""
+"""(method, path, screen), in the order in which paths are matched."""

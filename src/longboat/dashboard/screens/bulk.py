@@ -1,4 +1,4 @@
-"""Bulk actions: say which jobs, see how many, do it, watch it, stop it."""
+"""Bulk actions: choose jobs, see how many match, run it, watch it, stop it."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from longboat.operate.search import search, written
 from longboat.tasks.template import checked_name
 
 LISTED = 10
+BECAME = {"retry": "retried", "cancel": "cancelled", "discard": "deleted", "move": "moved"}
 
 
 def screen(site: Site, ask: Ask) -> Page:
@@ -22,7 +23,7 @@ def screen(site: Site, ask: Ask) -> Page:
         try:
             query = bulk.meant(verb, q)
             if verb == "move":
-                checked_name(to, "into queue")
+                checked_name(to, "to queue")
             found = search(site.broker, query, limit=LISTED)
             rows = [row(job) for job in found.jobs[:LISTED]]
             context.update(dry=bulk.dry_run(site.broker, query), rows=rows, query=written(query))
@@ -35,5 +36,5 @@ def screen(site: Site, ask: Ask) -> Page:
 def one(site: Site, ask: Ask) -> Page:
     run = bulk.get(site.broker.kv, ask.place["id"])
     if run is None:
-        raise Refused(404, "There is no such bulk action.", "They are remembered for a week.")
-    return Page("bulk_run.html", {"run": run}, live=not run.over)
+        raise Refused(404, "There is no such bulk action.", "Bulk actions are kept for a week.")
+    return Page("bulk_run.html", {"run": run, "became": BECAME.get(run.verb, "changed")}, live=not run.over)

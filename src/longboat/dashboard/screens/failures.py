@@ -1,4 +1,4 @@
-"""Failures that are alike, as groups: how many, since when, the latest; retry or discard all of a group."""
+"""Groups of similar failures: how many, since when, the latest; retry or delete all jobs of a group."""
 
 from __future__ import annotations
 

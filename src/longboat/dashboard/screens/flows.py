@@ -1,4 +1,4 @@
-"""Flows: the newest with how far they are, and one as a graph."""
+"""Flows: the newest with their progress, and one as a graph."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from longboat.operate.search import ORDER
 
 NEWEST = 30
 DRAWN = 5000
-"""Jobs of one flow that are looked at for its graph."""
+"""Jobs of one flow that its graph shows, at most."""
 LISTED = 200
 
 
@@ -31,7 +31,7 @@ def _newest(site: Site) -> list[dict[str, Any]]:
 
 
 def parts(jobs: dict[State, int]) -> list[dict[str, Any]]:
-    """How a bar is divided: the states that there are, what is done first."""
+    """The parts of a bar: the states of the jobs, finished ones first."""
     total = sum(jobs.values()) or 1
     x, found = 0.0, []
     for state in reversed(ORDER):

@@ -1,4 +1,4 @@
-"""One job: its way in time, arguments, result, failures, logs, progress, and why it is where it is."""
+"""One job: its timeline, arguments, result, failures, logs, progress, and why it is not running."""
 
 from __future__ import annotations
 
@@ -18,26 +18,26 @@ from longboat.operate.explain import explain
 from longboat.tasks.handle import LOGS, PROGRESS, LogLine, Progress
 
 WIDTH = 1000.0
-"""Of the time line's drawing."""
+"""Width of the timeline's drawing."""
 TICK = 5.0
-"""Of it: the mark of a failed attempt."""
+"""Width of a failed attempt's mark in it."""
 LINES = 1000
 SHOWN = 40
-"""Jobs that it waits for."""
+"""Dependencies that are shown, at most."""
 
 
 class Try(msgspec.Struct):
-    """A failed attempt as it is shown."""
+    """A failed attempt."""
 
     failure: Failure
     message: str
     traceback: str
     fingerprint: str
-    """Of its group; empty where there is none, as of a cancellation."""
+    """Of its group; empty if there is none, as for a cancellation."""
 
 
 class Mark(msgspec.Struct):
-    """Something on the time line: a stretch, or a moment."""
+    """Something on the timeline: a period, or a moment."""
 
     kind: str
     x: float
@@ -49,7 +49,7 @@ def screen(site: Site, ask: Ask) -> Page:
     job_id = ask.place["id"]
     view = site.broker.inspector.find([job_id])[0]
     if view is None:
-        raise Refused(404, f"There is no job {job_id!r}.", "It was never enqueued here, or it was pruned since it ended.")
+        raise Refused(404, f"There is no job {job_id!r}.", "It was never enqueued here, or it ended and is no longer kept.")
     args, undecodable = decoded(view.payload)
     result, result_wrong = decoded(view.result) if view.result is not None else (None, "")
     return Page(
@@ -75,7 +75,7 @@ def screen(site: Site, ask: Ask) -> Page:
 
 
 def tries(site: Site, view: JobView) -> list[Try]:
-    """The failed attempts, the latest first."""
+    """The failed attempts, latest first."""
     known = {group.fingerprint for group in site.failures()}
     found = []
     for each in reversed(view.failures):
@@ -96,11 +96,11 @@ def can(view: JobView) -> dict[str, bool]:
 
 
 def marks(view: JobView) -> list[Mark]:
-    """The job's life from its put to its end, or to now."""
+    """The job's life from when it was enqueued to its end, or to now."""
     begin = view.enqueued or view.started or (view.failures[0].at if view.failures else None)
     if begin is None:
         return []
-    end = max(view.ended or SYSTEM.now(), begin + 0.001)  # "begin" is what the caller's clock said: any number
+    end = max(view.ended or SYSTEM.now(), begin + 0.001)  # "begin" is from the caller's clock, which may say anything
     if view.state is State.SCHEDULED and view.due:
         end = max(end, view.due)
 
@@ -112,7 +112,7 @@ def marks(view: JobView) -> list[Mark]:
         over = view.ended or SYSTEM.now()
         kind = view.state.value if view.state.ended else "running"
         found.append(Mark(kind, x(view.started), max(6.0, x(over) - x(view.started)), f"attempt {max(1, view.attempts)}"))
-    for each in view.failures[:-1] if view.state is State.DEAD else view.failures:  # the last is the stretch itself
+    for each in view.failures[:-1] if view.state is State.DEAD else view.failures:  # the last one is the period itself
         found.append(Mark("failed", min(x(each.at), WIDTH - TICK), TICK, f"attempt {each.attempt} failed: {each.type}"))
     return found
 

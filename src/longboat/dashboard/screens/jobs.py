@@ -1,4 +1,4 @@
-"""The list of jobs: states beside it, the search above it, bookmarkable; also as CSV."""
+"""The list of jobs, with states beside it and a search above it, bookmarkable; also as CSV."""
 
 from __future__ import annotations
 
@@ -19,10 +19,9 @@ from longboat.operate.search import ORDER, Found, Query, search, written
 
 LIMIT = 50
 IN_CSV = 10_000
-"""Jobs of one CSV file; where there are more, its name says so."""
-LOOKED_AT = 100_000
-"""Jobs that are looked at for one CSV file."""
-
+"""Jobs of one CSV file; if there are more, its name says so."""
+SEARCHED = 100_000
+"""Jobs that are searched for one CSV file."""
 
 FORMULAS = ("=", "+", "-", "@", "＝", "＋", "－", "＠", "|", "%")
 
@@ -67,7 +66,7 @@ def screen(site: Site, ask: Ask) -> Page:
 
 
 def _states(site: Site, query: Query) -> list[dict[str, Any]]:
-    """The sidebar: each state with its count (of the query's queue) and the search that has it alone."""
+    """The sidebar: each state with its count (in the query's queue) and the search for that state alone."""
     counts = site.by_state(query.queue)
     found: list[dict[str, Any]] = []
     for state in ORDER:
@@ -79,7 +78,7 @@ def _states(site: Site, query: Query) -> list[dict[str, Any]]:
 
 
 def suggestions(site: Site) -> list[str]:
-    """What there is to look for."""
+    """Suggestions for the words of a search."""
     return [
         *(f"state:{state}" for state in State),
         *(f"queue:{name}" for name in site.queues()[:100]),
@@ -93,7 +92,7 @@ def as_csv(site: Site, ask: Ask) -> Data:
     text = io.StringIO()
     lines = csv.writer(text, quoting=csv.QUOTE_NONNUMERIC)
     lines.writerow(["id", "state", "queue", "task", "priority", "attempts", "enqueued", "started", "ended", "args", "error"])
-    while left > 0 and looked < LOOKED_AT:
+    while left > 0 and looked < SEARCHED:
         found = search(site.broker, query, after=after, limit=min(left, 200))
         left, looked, after = left - len(found.jobs), looked + found.looked, found.after
         for job in found.jobs:
@@ -107,5 +106,5 @@ def as_csv(site: Site, ask: Ask) -> Data:
 
 
 def _harmless(cell: object) -> object:
-    """Spreadsheets take what begins like this for a formula."""
+    """Spreadsheets would read text that begins like this as a formula."""
     return f"'{cell}" if isinstance(cell, str) and cell.lstrip()[:1] in FORMULAS else cell

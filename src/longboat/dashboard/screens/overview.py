@@ -1,4 +1,4 @@
-"""The first screen: what goes through, how long it waits and runs, what stands in the queues, what fails."""
+"""The first screen: throughput, wait and run times, jobs in the queues, failures."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from longboat.dashboard.site import RECENT, Site
 from longboat.observe.history import Tally, WorkerRecord, quantile
 
 SHOWN = 8
-"""Queues and failure groups."""
+"""Queues and failure groups that are shown."""
 
 
 def screen(site: Site, ask: Ask) -> Page:
@@ -56,6 +56,6 @@ def slots(records: list[WorkerRecord]) -> Counter[str]:
 
 
 def series(site: Site, ask: Ask) -> Data:
-    """What the charts' script draws."""
+    """The data for the charts' script."""
     name = ask.query.get("range", charts.FIRST)
     return as_json(charts.series(site, name, ask.query.get("queue", ""), ask.query.get("task", "")))

@@ -1,4 +1,4 @@
-"""Queues: what stands in each, how old the first is, what went through lately; pause, resume, purge."""
+"""Queues: the jobs in each, the age of the oldest, recent throughput; pause, resume, purge."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from longboat.observe import history
 from longboat.observe.history import GRAINS, Tally, quantile
 
 AGED = 50
-"""Queues whose oldest job is looked for: one look each."""
+"""Queues whose oldest job is looked up, which takes one call each."""
 
 
 class QueueRow(msgspec.Struct):
-    """A queue as it is shown."""
+    """A queue as a row."""
 
     name: str
     counts: dict[State, int]
@@ -29,12 +29,12 @@ class QueueRow(msgspec.Struct):
     rate: float
     spark: str
     since: float | None = None
-    """Since when the first of its ready jobs waits."""
+    """Since when the oldest ready job has been waiting."""
     p95: float | None = None
 
 
 def rows(site: Site, aged: int = AGED) -> list[QueueRow]:
-    """All queues, the fullest first; the age of the first `aged` of them is known."""
+    """All queues, the fullest first; for the first `aged` of them, since when their oldest job waits."""
     counts, paused = site.shown_counts(), site.paused()["queue"]
     taken = [each.queues for each in site.consumers()] + [record.queues for record in site.workers()]
     nothing: dict[str, str] = {}
@@ -62,7 +62,7 @@ def oldest(site: Site, row: QueueRow) -> float | None:
 
 
 def _lines(site: Site) -> dict[str, str]:
-    """What ended in each queue lately, as a small line."""
+    """Recent throughput of each queue, as a small line."""
     width = GRAINS[0].width * 3
     count = int(RECENT // width)
     first = SYSTEM.now() // width * width - (count - 1) * width

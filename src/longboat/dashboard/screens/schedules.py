@@ -23,16 +23,16 @@ def screen(site: Site, ask: Ask) -> Page:  # noqa: ARG001
     views = dict(zip(last, site.broker.inspector.find(last), strict=True)) if found else {}
     rows: list[dict[str, Any]] = []
     for schedule, job_id in zip(found, last, strict=True):
-        rule, due = told(schedule)
+        rule, due = rule_and_due(schedule)
         view = views.get(job_id) if job_id else None
         args = one_line(schedule.payload)
         rows.append({"schedule": schedule, "rule": rule, "due": due, "last": job_id, "view": view, "args": args})
     return Page("schedules.html", {"rows": rows})
 
 
-def told(schedule: Schedule) -> tuple[str, list[float]]:
-    """The rule in English and when it is due next; of one that makes no sense here what is wrong with it, and no times."""
+def rule_and_due(schedule: Schedule) -> tuple[str, list[float]]:
+    """The rule in English and when it is due next; for an invalid one, what is wrong with it and no times."""
     try:
         return schedule.explain(), schedule.next(SYSTEM.now(), NEXT)
-    except (LongboatError, ValueError, LookupError) as error:  # kept by another version, or by hand
+    except (LongboatError, ValueError, LookupError) as error:  # stored by another version, or by hand
         return str(error), []

@@ -1,4 +1,4 @@
-"""System: the broker, what it cannot do, the settings by which this was started, and who changed what."""
+"""System: the broker, what it does not support, the settings, and who changed what."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def screen(site: Site, ask: Ask) -> Page:  # noqa: ARG001
         ("Longboat", __version__),
         ("Python", platform.python_version()),
         ("This process", f"{platform.node()}:{os.getpid()}"),
-        ("App's code", "here" if site.registry.tasks else site.no_code or "not here: tasks are known by name"),
+        ("App's code", "loaded" if site.registry.tasks else site.no_code or "not loaded: tasks are shown by name only"),
     ]
     settings = sorted((name, _shown(name, value)) for name, value in os.environ.items() if name.startswith("LONGBOAT_"))
     entries = site.listed(lambda: audit.newest(broker.kv))

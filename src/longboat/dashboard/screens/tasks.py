@@ -1,4 +1,4 @@
-"""Tasks: how often each fails and how long it takes, and a form to enqueue one."""
+"""Tasks: how often each fails, how long it takes, and a form to enqueue a job."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ from longboat.dashboard import charts
 from longboat.dashboard.ask import Ask, Page
 from longboat.dashboard.calls import blanks
 from longboat.dashboard.site import Site
-from longboat.dashboard.words import percent, span
+from longboat.dashboard.words import percent
 from longboat.observe.history import Tally, quantile
+from longboat.observe.words import span
 
 
 def screen(site: Site, ask: Ask) -> Page:  # noqa: ARG001

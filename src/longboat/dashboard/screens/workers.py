@@ -1,4 +1,4 @@
-"""Workers: their slots, what runs in them and for how long, memory, queues."""
+"""Workers: their slots, running jobs and for how long, memory, queues."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 "use strict";
-// Draws the charts with uPlot, in the colours of the style sheet; asks for new points every few seconds.
+// Draws the charts with uPlot, in the colours of the style sheet, and fetches new points every few seconds.
 (() => {
   const style = () => getComputedStyle(document.documentElement);
   const colour = (name) => style().getPropertyValue(name).trim();
@@ -57,7 +57,7 @@
         if (!answer.ok) continue;
         const data = await answer.json();
         figures().filter((each) => each.dataset.from === from).forEach((each) => draw(each, data));
-      } catch { /* live.js says that there is no answer */ }
+      } catch { /* live.js reports that there is no answer */ }
     }
   };
   const again = () => {

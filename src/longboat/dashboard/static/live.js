@@ -1,10 +1,10 @@
 "use strict";
-// Keeps the page up to date, its times going on and its keys working. Without this file every page can still be read.
+// Keeps the page and its times up to date, and handles keys. Every page can be read without this file.
 (() => {
   const live = () => document.getElementById("live");
   const stale = document.querySelector(".stale");
 
-  // --- up to date: htmx asks for the page again each second; the server answers 204 when nothing has changed
+  // --- updates: htmx requests the page again each second; the server answers 204 if nothing has changed
 
   const busy = () => {
     const main = live(), focus = document.activeElement;
@@ -31,7 +31,7 @@
     }
   });
 
-  // What was folded open or scrolled stays so.
+  // Whatever was opened or scrolled stays so.
   let open = new Map(), scrolled = [];
   const scrolls = () => [...document.querySelectorAll("#live .scroll, #live pre")];
   document.addEventListener("htmx:beforeSwap", () => {
@@ -48,7 +48,7 @@
     });
   });
 
-  // --- times go on
+  // --- times
 
   const span = (s) => {
     s = Math.max(0, s);
@@ -76,7 +76,7 @@
   button.addEventListener("click", () => {
     const next = themes[(themes.indexOf(root.dataset.theme || "auto") + 1) % 3];
     if (next === "auto") delete root.dataset.theme; else root.dataset.theme = next;
-    try { localStorage.setItem("longboat-theme", next); } catch { /* it holds for this page */ }
+    try { localStorage.setItem("longboat-theme", next); } catch { /* it applies to this page only */ }
     told();
     document.dispatchEvent(new Event("longboat:theme"));
   });
@@ -105,7 +105,7 @@
       if (link) { event.preventDefault(); link.click(); }
       return;
     }
-    if (key === "j") go(here() < 0 ? 1 : 1);
+    if (key === "j") go(1);
     else if (key === "k") go(-1);
     else if (key === "g") waiting = Date.now();
     else if (key === "?") keys.showModal();

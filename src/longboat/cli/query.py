@@ -1,0 +1,78 @@
+"""QUERY on the command line: the search language, beside the options that say the same of lists of jobs."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import click
+import msgspec
+
+from longboat.core.job import State
+from longboat.errors import ConfigError
+from longboat.operate.search import Query, from_arguments, restrict
+
+
+class Listing(click.Group):
+    """A group that lists when its first word names no command: the words are then a query, in ctx.args.
+
+    A word that is nearly a command's name is refused, and the command suggested. After `--` every word belongs to the query.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(
+            *args, **{"invoke_without_command": True, "subcommand_metavar": "[QUERY]... | COMMAND [ARGS]...", **kwargs}
+        )
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        rest = self.make_parser(ctx).parse_args(list(args))[1]
+        if not rest or (rest[0] in self.commands and "--" not in args):
+            return super().parse_args(ctx, args)
+        if "--" not in args and (meant := similar(rest[0], self.commands)):
+            what = f"no such command {rest[0]!r}; did you mean {meant!r}?"
+            raise click.UsageError(f"{what} To search for the word: {ctx.command_path} -- {rest[0]}", ctx)
+        ctx.allow_interspersed_args = True
+        return click.Command.parse_args(self, ctx, args)
+
+
+def similar(word: str, commands: Collection[str]) -> str:
+    """The command that the word is probably a misspelling of; empty if there is none."""
+    from difflib import get_close_matches
+
+    return next(iter(get_close_matches(word, commands, 1, 0.7)), "")
+
+
+@contextmanager
+def usage() -> Iterator[None]:
+    """A ConfigError about what was typed is wrong usage."""
+    try:
+        yield
+    except ConfigError as error:
+        raise click.UsageError(f"{str(error).removeprefix('search: ').removesuffix('.')}.") from None
+
+
+def query_of(what: str, known: Collection[str], words: Sequence[str]) -> Query:
+    """A query of something other than jobs, such as queues. Raises UsageError for any word that is not `known`."""
+    with usage():
+        return restrict(from_arguments(words), known, what)
+
+
+def query_of_jobs(
+    words: Sequence[str], states: Sequence[State] = (), *, queue: str | None = None, task: str | None = None
+) -> Query:
+    """A query of jobs, narrowed to these states and to what --queue and --task say. Raises UsageError."""
+    with usage():
+        query = from_arguments(words)
+    for option, given in (("queue", queue), ("task", task)):
+        said = getattr(query, option)
+        if given and said not in ("", given):
+            raise click.UsageError(f"--{option} {given} contradicts {option}:{said}: a job has only one.")
+        if given:
+            query = msgspec.structs.replace(query, **{option: given})
+    if not states:
+        return query
+    both = tuple(state for state in states if not query.states or state in query.states)
+    if not both:
+        raise click.UsageError(f"state:{','.join(query.states)} finds nothing among {', '.join(states)} jobs.")
+    return msgspec.structs.replace(query, states=both)

@@ -1,0 +1,35 @@
+"""A job as plain data: what the command line and the dashboard's API write as JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from longboat.core.views import JobView
+
+
+def job_data(
+    view: JobView, decoded: Callable[[bytes], tuple[Any, str]], clean: Callable[[Any], Any] = lambda value: value
+) -> dict[str, Any]:
+    """What JobView holds, with its arguments as `args` and its result decoded.
+
+    `decoded` gives the value in some bytes and why they could not be decoded ("" if they could), which then stands under
+    `undecodable`. Headers, messages and tracebacks go through `clean`.
+    """
+    found = msgspec.structs.asdict(view)
+    del found["payload"], found["result"], found["failures"]
+    found["state"] = view.state.value
+    found["headers"] = clean(view.headers)
+    if view.constraints is not None:
+        limits = [msgspec.structs.asdict(limit) for limit in view.constraints.limits]
+        found["constraints"] = {**msgspec.structs.asdict(view.constraints), "limits": limits}
+    found["args"], wrong = decoded(view.payload)
+    if wrong:
+        found["undecodable"] = wrong
+    found["result"] = None if view.result is None else decoded(view.result)[0]
+    found["failures"] = [msgspec.structs.asdict(failure) for failure in view.failures]
+    for failure in found["failures"]:
+        failure.update(message=clean(failure["message"]), traceback=clean(failure["traceback"]))
+    return found
