@@ -27,7 +27,7 @@ MaintenanceTask = Callable[[float], float]
 
 
 def tidying(broker: Broker) -> MaintenanceTask:
-    """The broker's housekeeping. Raises Unsupported for one that does it by itself; asked late, as a server may have to tell."""
+    """The broker's housekeeping. It asks late what the broker can do, as a server may have to be asked."""
 
     def run(now: float) -> float:
         tidy = tidy_of(broker)
