@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,6 +15,8 @@ from longboat.errors import BrokerUnavailable
 from tests.rigs.fault import Tree, Yard, until
 from tests.rigs.redis import Clients, clients, drain, jobs, opened, refused, stubborn
 from tests.rigs.servers.postgres import PostgresServer, available
+
+claimer = pytest.importorskip("longboat.brokers.postgres.claimer")
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(available() is not None, reason=str(available()))]
 
@@ -93,25 +96,23 @@ def test_a_server_that_refuses(server: PostgresServer, old: str, new: str, says:
         assert says in str(refused(broker.inspector.counts))
 
 
-def test_a_claim_whose_answer_was_lost_is_undone(server: PostgresServer) -> None:
+def test_a_claim_whose_answer_was_lost_is_undone(server: PostgresServer, monkeypatch: pytest.MonkeyPatch) -> None:
     """The server leased jobs that nobody heard of: they come back although their consumer lives."""
     with opened(server.url) as broker:
         consumer = broker.consumer(["default"], lease=60)
         ids = broker.put(jobs(5))
-        claims = consumer._claims  # type: ignore[attr-defined]
-        made = claims._claim_plain
 
-        def deaf(*values: object) -> None:
-            heard = claims.heard
-            made(*values)
-            claims.heard = heard
+        claim = claimer.claim
+
+        def deaf(*values: Any, **options: Any) -> None:
+            claim(*values, **options)
             raise BrokerUnavailable("the connection broke before the answer came")
 
-        claims._claim_plain = deaf
-        with pytest.raises(BrokerUnavailable):
-            consumer.receive(5, wait=0)
+        with monkeypatch.context() as patch:
+            patch.setattr(claimer, "claim", deaf)
+            with pytest.raises(BrokerUnavailable):
+                consumer.receive(5, wait=0)
         assert broker.inspector.counts() == {("default", State.RUNNING): 5}
-        claims._claim_plain = made
         assert drain(broker, consumer, 5) == ids
         consumer.close()
 

@@ -12,9 +12,9 @@ import psycopg
 import pytest
 
 from longboat import Longboat
-from longboat.brokers.postgres.migration import STEPS
+from longboat.brokers.postgres.migration import LAYOUT
 from longboat.contract.broker import Broker, Consumer
-from longboat.errors import BrokerUnavailable, ConfigError, StoreTooNew, Unsupported
+from longboat.errors import BrokerError, BrokerUnavailable, ConfigError, StoreTooNew, Unsupported
 from tests.rigs.fault import until
 from tests.rigs.redis import done, drain, ids_of, jobs, opened, refused
 from tests.rigs.servers.postgres import PostgresServer, available
@@ -138,7 +138,7 @@ def test_behind_a_pooler_no_session_keeps_anything(server: PostgresServer, url: 
         assert server.query(sessions) == "0"
         with psycopg.connect(server.url) as connection:
             assert connection.execute("SELECT count(*) FROM pg_prepared_statements").fetchone() == (0,)
-        links = broker._store._pool._idle  # type: ignore[attr-defined]
+        links = broker._store.pool._idle  # type: ignore[attr-defined]
         assert links
         for link in links:
             assert link.execute("SELECT count(*) FROM pg_prepared_statements").fetchone() == (0,)
@@ -175,6 +175,19 @@ def test_a_newer_store_is_left_alone(server: PostgresServer, url: str) -> None:
     server.query(f"UPDATE {schema}.version SET version = 99")
     with opened(url) as broker, pytest.raises(StoreTooNew, match="99"):
         broker.put(jobs(1))
+
+
+def test_an_older_store_is_refused_with_what_to_do(server: PostgresServer, url: str) -> None:
+    schema = url.rpartition("=")[2]
+    with opened(url) as broker:
+        broker.put(jobs(1))
+    server.query(f"UPDATE {schema}.version SET version = {LAYOUT - 1}")
+    with opened(url) as broker:
+        with pytest.raises(BrokerError, match=rf"layout is {LAYOUT - 1}.* another schema \(\?schema=…\).*DROP SCHEMA"):
+            broker.put(jobs(1))
+        with pytest.raises(BrokerError, match="cannot be migrated"):
+            broker.migrations.plan()  # type: ignore[attr-defined]
+    assert server.query(f"SELECT count(*) FROM {schema}.jobs") == "1", "nothing was changed"
 
 
 def test_a_database_that_is_serializable_by_default(server: PostgresServer, url: str) -> None:
@@ -215,14 +228,14 @@ def longboat(*arguments: str) -> str:
 def test_migrate(server: PostgresServer, url: str) -> None:
     schema = url.rpartition("=")[2]
     exists = f"SELECT count(*) FROM pg_namespace WHERE nspname = '{schema}'"
-    assert longboat("migrate", "--url", url, "--plan") == f"would make a new store of version {len(STEPS)}\n"
+    assert longboat("migrate", "--url", url, "--plan") == f"would make a new store of version {LAYOUT}\n"
     script = longboat("migrate", "--url", url, "--sql")
     assert server.query(exists) == "0", "both change nothing"
     server.query(script)
-    assert longboat("migrate", "--url", url) == f"the store is up to date (version {len(STEPS)})\n"
+    assert longboat("migrate", "--url", url) == f"the store is up to date (version {LAYOUT})\n"
     assert longboat("migrate", "--url", url, "--sql") == ""
     server.query(f"DROP SCHEMA {schema} CASCADE")
-    assert longboat("migrate", "--url", url) == f"made a new store of version {len(STEPS)}\n"
+    assert longboat("migrate", "--url", url) == f"made a new store of version {LAYOUT}\n"
     with opened(url) as broker:
         assert len(broker.put(jobs(1))) == 1
 

@@ -74,7 +74,7 @@ def test_an_outcome_that_was_under_way_when_the_listener_began(server: PostgresS
         settling = threads.submit(consumer.settle, [Settlement(lease, Done(b"\x01"))])
         until(lambda: waits_for_locks(server) == 1, "the outcome waits for the lock", 5)
         hearing = threads.submit(listener.wait, 10)
-        until(lambda: server.query(f"SELECT count(*) FROM {schema}.watchers") == "1", "the listener waits", 5)
+        until(lambda: server.query(f"SELECT count(*) FROM {schema}.listeners") == "1", "the listener waits", 5)
         threading.Event().wait(HELD)
         connection.rollback()
         assert settling.result(5) == []

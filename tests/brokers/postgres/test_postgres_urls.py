@@ -32,6 +32,6 @@ def test_options_of_libpq_are_passed_on() -> None:
     broker = connect("postgres://me@host/database?sslmode=verify-full&application_name=my%20shop&schema=shop")
     store = broker._store  # type: ignore[attr-defined]
     assert store.text("@.jobs") == b'"shop".jobs'
-    assert "application_name=my%20shop" in store._pool._url
-    assert "schema" not in store._pool._url
+    assert "application_name=my%20shop" in store.pool._url
+    assert "schema" not in store.pool._url
     broker.close()

@@ -4,22 +4,20 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection, Sequence
-from typing import Any
 
 import psycopg
 import psycopg.conninfo
 
-from longboat.brokers.postgres import put, sweep
+from longboat.brokers.postgres import put, tidy
+from longboat.brokers.postgres.caller import CallersConnection
 from longboat.brokers.postgres.consumer import PostgresConsumer
 from longboat.brokers.postgres.inspector import PostgresInspector
 from longboat.brokers.postgres.kv import PostgresKV
 from longboat.brokers.postgres.migration import Migrations
 from longboat.brokers.postgres.names import raw
 from longboat.brokers.postgres.results import PostgresResults
-from longboat.brokers.postgres.store import Store
-from longboat.brokers.postgres.transaction import NOW
+from longboat.brokers.postgres.store import NOW, Store, Transaction
 from longboat.brokers.postgres.transfer import PostgresTransfer
-from longboat.brokers.postgres.within import driver_connection
 from longboat.contract.broker import Token
 from longboat.contract.capabilities import WHOLE_CONTRACT, Capability
 from longboat.core.clock import Clock
@@ -29,15 +27,15 @@ DEFAULT_SCHEMA = "longboat"
 
 
 class PostgresBroker:
-    """Keeps jobs in one schema of the database, made at the first use if the role may do so.
+    """Keeps jobs in one schema of a database. The first use makes the tables, if the role may do so.
 
     What it acknowledged is as safe as the server's `synchronous_commit` makes it. `timeout`: seconds that a call may
     take. The server's clock decides, unless a `clock` is given. `pgbouncer`: keep no state in a session, so that each
-    transaction may run in another; waiting then means looking 20 times a second.
+    transaction may run in another one; waiting then means looking 20 times a second.
     Survives fork: the child opens its own connections.
     """
 
-    capabilities = WHOLE_CONTRACT | {Capability.TRANSACTIONAL, Capability.MIGRATE}
+    capabilities = WHOLE_CONTRACT | {Capability.TIDY, Capability.TRANSACTIONAL, Capability.MIGRATE}
 
     def __init__(
         self,
@@ -50,7 +48,8 @@ class PostgresBroker:
         clock: Clock | None = None,
     ) -> None:
         self._store = Store(url, where or url, schema, timeout, clock, pgbouncer)
-        self.migrations = Migrations(self._store.bare, schema)
+        self.migrations = Migrations(self._store.pool.bare, schema)
+        self._housekeeper = tidy.Housekeeper(self._store)
         self.results = PostgresResults(self._store)
         self.inspector = PostgresInspector(self._store)
         self.kv = PostgresKV(self._store)
@@ -70,13 +69,13 @@ class PostgresBroker:
     def put_within(self, connection: object, jobs: Sequence[Job]) -> list[str]:
         """As `put`, within the transaction that the caller's connection is in: gone if that is rolled back.
 
-        The connection must be to the database of this store; the call takes as long as it lets it.
+        The connection must be to the database of this store. Its own time limits apply, not this broker's.
         """
-        inside = driver_connection(connection)
+        conn = CallersConnection(connection)
         if not jobs:
             return []
         self._store.prepare()
-        return put.put_within(self._store, inside, jobs)
+        return put.put_within(self._store, conn, jobs)
 
     def consumer(
         self, queues: Sequence[str], *, lease: float, tasks: Collection[str] = (), name: str = ""
@@ -97,11 +96,14 @@ class PostgresBroker:
         return PostgresConsumer(self._store, n, full, queues, tuple(tasks), lease)
 
     def evict(self, consumer: str, failure: Failure) -> int:
-        def evicting(tx: Any) -> int:
+        def evicting(tx: Transaction) -> int:
             row = tx.run("SELECT n FROM @.consumers WHERE id = %(id)s", id=consumer).fetchone()
-            return sweep.end_consumer(tx, row[0], failure) if row else 0
+            return tidy.end_consumer(tx, row[0], failure) if row else 0
 
         return self._store.write(evicting)
 
+    def tidy(self, budget: float) -> float:
+        return self._housekeeper.tidy(budget)
+
     def close(self) -> None:
-        self._store.close()
+        self._store.pool.close()

@@ -2,184 +2,140 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
 import threading
 from collections.abc import Collection, Sequence
 
-from longboat.brokers.postgres import prune, settle, sweep
-from longboat.brokers.postgres.claims import Claims
-from longboat.brokers.postgres.line import ListenConnection
-from longboat.brokers.postgres.look import Look, Looker
+from longboat.brokers.postgres import settle, tidy
+from longboat.brokers.postgres.claimer import Claimer
 from longboat.brokers.postgres.names import name_of, raw
+from longboat.brokers.postgres.notifications import NotificationWaiter
+from longboat.brokers.postgres.poll import CANCELLED, Poller
 from longboat.brokers.postgres.store import Store
-from longboat.brokers.postgres.transaction import Transaction
-from longboat.brokers.postgres.wait import Bell, Watch
-from longboat.contract.broker import Lease, Pulse, Settlement
+from longboat.contract.base import BaseConsumer
+from longboat.contract.broker import Lease, Settlement
 from longboat.core.clock import SYSTEM
-from longboat.errors import BrokerError
 
-_LOOK_EVERY = 0.05
-"""Seconds that a busy consumer claims without looking for what else there is."""
+_POLL_EVERY = 0.05
+"""Seconds that a busy consumer claims without polling for what else there is."""
+
+_BEAT = f"""
+    SELECT EXISTS (SELECT 1 FROM @.consumers WHERE n = %(consumer)s), {CANCELLED},
+        ARRAY(SELECT j.id FROM @.leased AS l JOIN @.jobs AS j ON j.place = l.place
+            WHERE l.consumer = %(consumer)s AND l.cancel ORDER BY l.token)"""
 
 
-class PostgresConsumer:
+class PostgresConsumer(BaseConsumer):
     """Made by `PostgresBroker.consumer`; see the contract."""
 
     def __init__(self, store: Store, n: int, id: str, queues: Sequence[str], tasks: Sequence[str], lease: float) -> None:
-        self.id = id
+        super().__init__(id)
         self._store = store
         self._n = n
         self._lease = lease
-        self._looker = Looker(n, [raw(name) for name in queues], [raw(name) for name in tasks])
-        self._line = ListenConnection(store)
-        self._bell = Bell()
-        self._receiving = threading.Lock()
-        self._claims = Claims(store, n, self._looker)
+        self._poller = Poller(n, [raw(name) for name in queues], [raw(name) for name in tasks])
+        self._claimer = Claimer(store, n, self._poller)
+        self._waiter = NotificationWaiter(store)
         self._renewed = -math.inf  # the first heartbeat is always written
-        self._looked = -math.inf
+        self._polled = -math.inf
+        self._next = 0.0
+        """Seconds from the last poll until something is due."""
         self._single = [raw(name) for name in queues] if len(queues) == 1 and store.clock is None else []
         self._paused: frozenset[bytes] = frozenset()
-        self._told = 0
-        self._woken = False
         self._marked = False
         """The server knows that this consumer waits, and has it notified."""
         self._marking = threading.Lock()
         """Held while the server is told so, or the contrary."""
-        self._watch = Watch()
-        self._over = False
-        self._closed = False
-
-    def receive(self, n: int, *, wait: float) -> list[Lease]:
-        with self._receiving:
-            try:
-                with self._store.told_well():
-                    return self._receive(n, SYSTEM.monotonic() + wait)
-            except BaseException:
-                self._line.drop()
-                raise
-            finally:
-                self._woken = False
-
-    def _receive(self, n: int, until: float) -> list[Lease]:
-        while not self._over:
-            if self._claims.made != self._claims.heard and not self._claims.recover(self._line.link()):
-                self._over = True
-            leases, look = self._try(n)
-            left = until - SYSTEM.monotonic()
-            if leases or self._must_return(look) or left <= 0:
-                return leases
-            if self._claims.is_passing or self._mark():
-                continue  # there may be more; and what was put before the mark was seen told nobody
-            self._bell.wait(self._line, min(left, max(0.0, look.next), self._watch.pause(self._looked)))
-        if not self._closed:
-            threading.Event().wait(min(0.05, max(0.0, until - SYSTEM.monotonic())))  # who has not noticed must not spin
-        return []
 
     def settle(self, settlements: Sequence[Settlement], *, started: Sequence[Lease] = ()) -> list[Lease]:
         if not settlements and not started:
             return []
         return settle.settle(self._store, self._n, settlements, started)
 
-    def extend(self) -> Pulse:
-        if self._over:
-            return Pulse(False)
-        ids: list[str] = []
-        look = self._store.use(self._claims.look)
-        if look.alive and look.cancelled:
-            rows = self._store.call(
-                "SELECT j.id FROM @.leased AS l JOIN @.jobs AS j ON j.place = l.place "
-                "WHERE l.consumer = %(consumer)s AND l.cancel ORDER BY l.token",
-                consumer=self._n,
-            )
-            ids = [name_of(each) for (each,) in rows]
-        self._told = look.cancelled
-        due = SYSTEM.monotonic() - self._renewed >= self._lease / 3 or self._store.clock is not None
-        if not look.alive or ((due or look.next <= 0) and not self._renew()):
-            self._over = True
-            return Pulse(False)
-        with contextlib.suppress(BrokerError):  # the heartbeat was heard all the same; what is over can wait
-            prune.housekeep(self._store)
-        return Pulse(True, ids)
-
     def pause(self, queues: Collection[str], tasks: Collection[str]) -> None:
         self._paused = frozenset(map(raw, queues))
-        self._looker.pause(self._paused, frozenset(map(raw, tasks)))
-        self._bell.ring()
+        self._poller.pause(self._paused, frozenset(map(raw, tasks)))
+        self._ring()
 
-    def wake(self) -> None:
-        self._woken = True
-        self._bell.ring()
+    def _receive(self, n: int, until: float) -> list[Lease]:
+        try:
+            with self._store.pool.translating():
+                return super()._receive(n, until)
+        except BaseException:
+            self._waiter.drop()
+            raise
 
-    def close(self) -> None:
-        if self._closed:
-            return
-        self._closed = self._over = True
-        self._bell.ring()
-        with self._receiving:
-            self._line.drop()
-            self._bell.close()
-        self._store.write(lambda tx: sweep.end_consumer(tx, self._n, None))
-
-    def _must_return(self, look: Look) -> bool:
-        if look.cancelled != self._told:
-            self._told = look.cancelled
-            return True
-        return self._woken or self._over
-
-    def _try(self, n: int) -> tuple[list[Lease], Look]:
-        """Claim what a look shows; while there is more than is taken, look now and then only."""
-        link = self._line.link()
-        hurries = self._claims.is_busy and not self._paused and not self._claims.limited
-        if hurries and self._single and SYSTEM.monotonic() - self._looked < _LOOK_EVERY:
-            leases = self._claims.ready(link, self._single, n, False)
-            if leases:
-                return leases, Look(True, self._told, [], False, False, 0.0)
-        look = self._claims.look(link)
-        while look.alive and look.next <= 0:
-            more = Store.again(link, lambda link: self._store.write_on(link, lambda tx: sweep.sweep(tx, self._n)))
-            look = self._claims.look(link)
-            if not more:
-                break
-        self._looked = SYSTEM.monotonic()
-        if not look.alive:
+    def _claim(self, n: int, until: float) -> list[Lease]:  # noqa: ARG002
+        """Claim what a poll finds. While there is more than is taken, poll only now and then."""
+        conn = self._waiter.connection()
+        if not self._claimer.recover(conn):
             self._over = True
-            return [], look
-        if look.parked:
-            return self._claims.parked(link, n), look
-        return self._claims.ready(link, look.queues, n, look.limited), look
+            return []
+        hurries = self._claimer.is_busy and not self._paused and not self._claimer.limited
+        recent = SYSTEM.monotonic() - self._polled < _POLL_EVERY
+        if hurries and recent and self._single and (leases := self._claimer.claim(conn, self._single, n, False)):
+            return leases
+        polled = self._claimer.poll(conn)
+        more = True
+        while polled.alive and polled.next <= 0 and more:
+            more = Store.again(conn, lambda conn: self._store.write_on(conn, lambda tx: tidy.sweep(tx, self._n)))
+            polled = self._claimer.poll(conn)
+        self._polled, self._next, self._cancelled = SYSTEM.monotonic(), polled.next, polled.cancelled
+        if not polled.alive:
+            self._over = True
+            return []
+        if polled.parked:
+            return self._claimer.claim_parked(conn, n)
+        return self._claimer.claim(conn, polled.queues, n, polled.limited)
+
+    def _wait(self, until: float) -> None:
+        if self._claimer.is_passing or self._mark():
+            return  # there may be more; and what was put before the mark notified nobody
+        left = until - SYSTEM.monotonic()
+        self._waiter.wait(min(left, max(0.0, self._next), self._waiter.pause(self._polled)))
 
     def _mark(self) -> bool:
         """Have the server notify this consumer; whether it did not before."""
         with self._marking:
-            if self._marked and not self._line.fresh:
+            if self._marked and not self._waiter.fresh:
                 return False
-            if not self._line.is_deaf:
-                sql = "UPDATE @.consumers SET waiting = TRUE WHERE n = %(n)s AND NOT waiting"
-                self._line.run(sql, n=self._n)
-            self._marked, self._line.fresh = True, False
-            self._watch.begin()
+            if not self._waiter.is_deaf:
+                self._waiter.run("UPDATE @.consumers SET waiting = TRUE WHERE n = %(n)s AND NOT waiting", n=self._n)
+            self._marked, self._waiter.fresh = True, False
+            self._waiter.marked()
             return True
 
+    def _beat(self) -> Sequence[str] | None:
+        [(alive, cancelled, ids)] = self._store.call(_BEAT, consumer=self._n)
+        due = SYSTEM.monotonic() - self._renewed >= self._lease / 3 or self._store.clock is not None
+        if not alive or (due and not self._renew()):
+            return None
+        self._told = cancelled
+        return [name_of(each) for each in ids]
+
     def _renew(self) -> bool:
-        """Put the deadline off and do what is due; False when this consumer is over."""
+        """Put the deadline off; False when this consumer is over."""
         asked = SYSTEM.monotonic()
         with self._marking:
-            self._marked, waiting = False, self._marked and not self._claims.is_busy
-
-            def renewing(tx: Transaction) -> bool:
-                renewed = tx.run(
-                    "UPDATE @.consumers SET deadline = %(deadline)s, waiting = %(waiting)s WHERE n = %(n)s",
-                    deadline=tx.now + self._lease,
-                    waiting=waiting,
-                    n=self._n,
+            self._marked, waiting = False, self._marked and not self._claimer.is_busy
+            renewed = self._store.write(
+                lambda tx: (
+                    tx.run(
+                        "UPDATE @.consumers SET deadline = %(deadline)s, waiting = %(waiting)s WHERE n = %(n)s",
+                        deadline=tx.now + self._lease,
+                        waiting=waiting,
+                        n=self._n,
+                    ).rowcount
                 )
-                return bool(renewed.rowcount == 1)
+            )
+            if renewed == 1:
+                self._marked, self._renewed = waiting, asked
+            return bool(renewed == 1)
 
-            if not self._store.write(renewing):
-                return False
-            self._marked = waiting
-        self._renewed = asked
-        while self._store.write(lambda tx: sweep.sweep(tx, self._n)):
-            pass
-        return True
+    def _ring(self) -> None:
+        self._waiter.ring()
+
+    def _end(self) -> None:
+        with self._receiving:
+            self._waiter.close()
+        self._store.write(lambda tx: tidy.end_consumer(tx, self._n, None))

@@ -1,4 +1,4 @@
-"""PostgresBoard: notes beside the jobs, rows of `notes` by space and key."""
+"""PostgresKV: entries beside the jobs, rows of `entries`."""
 
 from __future__ import annotations
 
@@ -6,24 +6,23 @@ from collections.abc import Sequence
 from typing import Any
 
 from longboat.brokers.postgres.names import name_of, raw
-from longboat.brokers.postgres.store import Store
-from longboat.brokers.postgres.transaction import NOW, Transaction
-from longboat.contract.kv import ENTRY_LIMIT, Entry
-from longboat.errors import TooLarge
+from longboat.brokers.postgres.store import NOW, Store, Transaction
+from longboat.contract.base_kv import check_entries
+from longboat.contract.kv import Entry
 
 _LASTING = f"(until IS NULL OR until > {NOW})"
-"""SQL: the note is there."""
+"""SQL: the entry is there."""
 _GIVEN = (
     f"SELECT %(namespace)b::bytea, g.key, g.value, {NOW} + g.keep "
     "FROM unnest(%(keys)b::bytea[], %(values)b::bytea[], %(keeps)b::float8[]) AS g (key, value, keep) "
 )
-# In the order of keys, as all that changes several notes, so that two such calls wait for each other in one direction only.
+# In the order of keys, as in every change of several entries, so that two of them wait for each other in one direction only.
 _WRITE = (
-    f"INSERT INTO @.notes AS n (space, key, value, until) {_GIVEN} ORDER BY g.key "
-    "ON CONFLICT (space, key) DO UPDATE SET value = excluded.value, until = excluded.until"
+    f"INSERT INTO @.entries AS n (namespace, key, value, until) {_GIVEN} ORDER BY g.key "
+    "ON CONFLICT (namespace, key) DO UPDATE SET value = excluded.value, until = excluded.until"
 )
 _ADD = f"{_WRITE} WHERE n.until <= {NOW} RETURNING key"
-_THIS = "space = %(namespace)b::bytea AND key = %(key)b::bytea"
+_THIS = "namespace = %(namespace)b::bytea AND key = %(key)b::bytea"
 
 
 class PostgresKV:
@@ -35,7 +34,7 @@ class PostgresKV:
     def read(self, namespace: str, keys: Sequence[str]) -> list[bytes | None]:
         sql = (
             "SELECT n.key, n.value FROM unnest(%(keys)b::bytea[]) AS g (key) CROSS JOIN LATERAL "
-            f"(SELECT key, value FROM @.notes WHERE space = %(namespace)b::bytea AND key = g.key AND {_LASTING} "
+            f"(SELECT key, value FROM @.entries WHERE namespace = %(namespace)b::bytea AND key = g.key AND {_LASTING} "
             "OFFSET 0) AS n"
         )
         found = dict(self._store.call(sql, namespace=raw(namespace), keys=[raw(key) for key in dict.fromkeys(keys)]))
@@ -46,8 +45,8 @@ class PostgresKV:
     ) -> list[tuple[str, bytes]]:
         end = "" if before is None else "AND key < %(before)b::bytea"
         rows = self._store.call(
-            f"SELECT key, value FROM @.notes WHERE space = %(namespace)b::bytea AND key > %(after)b::bytea {end} "
-            f"AND {_LASTING} ORDER BY space, key LIMIT %(limit)s",
+            f"SELECT key, value FROM @.entries WHERE namespace = %(namespace)b::bytea AND key > %(after)b::bytea {end} "
+            f"AND {_LASTING} ORDER BY namespace, key LIMIT %(limit)s",
             namespace=raw(namespace),
             after=raw(after),
             before=raw(before or ""),
@@ -56,20 +55,20 @@ class PostgresKV:
         return [(name_of(key), value) for key, value in rows]
 
     def write(self, namespace: str, entries: Sequence[Entry]) -> None:
-        _check(namespace, entries)
+        check_entries(namespace, entries)
         last = {entry.key: entry for entry in entries}
         kept = [entry for entry in last.values() if entry.value is not None]
         gone = [raw(entry.key) for entry in last.values() if entry.value is None]
 
         def writing(tx: Transaction) -> None:
             tx.run(
-                "SELECT 1 FROM @.notes WHERE space = %(namespace)b::bytea AND key = ANY (%(keys)b::bytea[]) "
-                "ORDER BY space, key FOR UPDATE",
+                "SELECT 1 FROM @.entries WHERE namespace = %(namespace)b::bytea AND key = ANY (%(keys)b::bytea[]) "
+                "ORDER BY namespace, key FOR UPDATE",
                 namespace=raw(namespace),
                 keys=sorted(map(raw, last)),
             )
             tx.run(
-                "DELETE FROM @.notes WHERE space = %(namespace)b::bytea AND key = ANY (%(keys)b::bytea[])",
+                "DELETE FROM @.entries WHERE namespace = %(namespace)b::bytea AND key = ANY (%(keys)b::bytea[])",
                 namespace=raw(namespace),
                 keys=gone,
             )
@@ -78,10 +77,10 @@ class PostgresKV:
         if gone:
             self._store.write(writing)
         elif kept:
-            self._store.use(lambda link: self._store.run(link, _WRITE, _values(namespace, kept)).rowcount)
+            self._store.use(lambda conn: self._store.run(conn, _WRITE, _values(namespace, kept)).rowcount)
 
     def put_if_absent(self, namespace: str, entries: Sequence[Entry]) -> list[bool]:
-        _check(namespace, entries)
+        check_entries(namespace, entries)
         first: dict[str, int] = {}
         for at, entry in enumerate(entries):
             first.setdefault(entry.key, at)
@@ -90,40 +89,20 @@ class PostgresKV:
         return [entry.key in added and first[entry.key] == at for at, entry in enumerate(entries)]
 
     def compare_and_set(self, namespace: str, entry: Entry, *, old: bytes | None) -> bool:
-        _check(namespace, [entry])
+        check_entries(namespace, [entry])
         values = {"namespace": raw(namespace), "key": raw(entry.key), "value": entry.value, "old": old, "keep": entry.keep}
         if old is None:
             if entry.value is None:
                 return self.read(namespace, [entry.key]) == [None]
             return self.put_if_absent(namespace, [entry])[0]
         if entry.value is None:
-            sql = f"DELETE FROM @.notes WHERE {_THIS} AND value = %(old)b::bytea AND {_LASTING} RETURNING 1"
+            sql = f"DELETE FROM @.entries WHERE {_THIS} AND value = %(old)b::bytea AND {_LASTING} RETURNING 1"
         else:
             sql = (
-                f"UPDATE @.notes SET value = %(value)b::bytea, until = {NOW} + %(keep)s::float8 "
+                f"UPDATE @.entries SET value = %(value)b::bytea, until = {NOW} + %(keep)s::float8 "
                 f"WHERE {_THIS} AND value = %(old)b::bytea AND {_LASTING} RETURNING 1"
             )
         return bool(self._store.call(sql, **values))
-
-
-def prune(tx: Transaction, limit: int) -> int:
-    """Delete up to `limit` notes whose time is over; returns how many."""
-    return int(
-        tx.run(
-            "DELETE FROM @.notes WHERE ctid = ANY (ARRAY(SELECT ctid FROM @.notes WHERE until <= %(at)s "
-            "ORDER BY until LIMIT %(limit)s FOR UPDATE SKIP LOCKED))",
-            at=tx.now,
-            limit=limit,
-        ).rowcount
-    )
-
-
-def _check(namespace: str, entries: Sequence[Entry]) -> None:
-    for entry in entries:
-        if entry.value is not None and len(entry.value) > ENTRY_LIMIT:
-            raise TooLarge(
-                f"note {entry.key!r} of {namespace!r} has {len(entry.value):,} bytes, the limit is {ENTRY_LIMIT:,}"
-            )
 
 
 def _values(namespace: str, entries: Sequence[Entry]) -> dict[str, Any]:

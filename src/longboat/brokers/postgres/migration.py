@@ -1,81 +1,86 @@
-"""The store's schema: made, recognised, and brought up to date in one transaction."""
+"""The store's tables: made, and recognised by the version of their layout."""
 
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from importlib.resources import files
 from typing import Any
 
+import psycopg
 from psycopg import sql
 
-from longboat.brokers.postgres.link import TimedConnection
 from longboat.errors import BrokerError, StoreTooNew
 
+Connection = psycopg.Connection[Any]
 
-def _read(name: str) -> str:
-    return files("longboat.brokers.postgres").joinpath(name).read_text("utf-8")
-
-
-STEPS: Sequence[str] = (_read("schema.sql"), _read("constraints.sql"))
-"""The SQL that leads from each version to the next; the length is the newest version. A released step never changes."""
+LAYOUT = 3
+"""The version of schema.sql, which writes it down. Layouts 1 and 2 were never released."""
 
 
 def quoted(schema: str) -> str:
-    """The schema's name as it stands in SQL."""
+    """The schema's name as SQL spells it."""
     return sql.Identifier(schema).as_string(None)
 
 
-def version(link: TimedConnection, schema: str) -> int:
-    """0: there is no store. Raises StoreTooNew, or BrokerError for a schema that is somebody else's."""
+def layout(conn: Connection, schema: str) -> int:
+    """The version of the store's layout: LAYOUT, or 0 if there is no store.
+
+    Raises StoreTooNew, or BrokerError for a layout that is too old and for a schema that belongs to another program.
+    """
     # Not by to_regclass, which may remember that there was none before another process made it.
-    found = link.execute(
+    found = conn.execute(
         "SELECT c.relname FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace "
         "WHERE n.nspname = %s AND c.relname IN ('version', 'jobs')",
         (schema,),
     ).fetchall()
-    has_version, has_jobs = ("version",) in found, ("jobs",) in found
-    if not has_version:
-        if has_jobs:
+    if ("version",) not in found:
+        if ("jobs",) in found:
             raise BrokerError(f"the schema {schema!r} holds another program's tables: choose another one (?schema=…)")
         return 0
-    row = link.execute(f"SELECT max(version) FROM {quoted(schema)}.version".encode()).fetchone()
-    its = int(row[0] or 0) if row else 0
-    if its > len(STEPS):
+    row = conn.execute(f"SELECT max(version) FROM {quoted(schema)}.version".encode()).fetchone()
+    stored = int(row[0] or 0) if row else 0
+    if stored > LAYOUT:
         raise StoreTooNew(
-            f"the schema {schema!r} was written by a newer Longboat (version {its}, this one knows {len(STEPS)}): upgrade."
+            f"the schema {schema!r} was written by a newer Longboat (its layout is {stored}, this one knows {LAYOUT}): "
+            "upgrade Longboat"
         )
-    return its
+    if stored < LAYOUT:
+        raise BrokerError(
+            f"the schema {schema!r} was written by an older Longboat (its layout is {stored}, this one needs {LAYOUT}) and "
+            "cannot be migrated: choose another schema (?schema=…) and let workers of the older Longboat finish the jobs in "
+            f"this one, or delete it with all its jobs (DROP SCHEMA {quoted(schema)} CASCADE)"
+        )
+    return stored
 
 
-def script(schema: str, its: int) -> str:
-    """The SQL that brings a store of this version up to date; empty for a current one."""
-    steps = [step.replace("@.", f"{quoted(schema)}.") for step in STEPS[its:]]
-    if its == 0 and steps:
-        steps.insert(0, f"CREATE SCHEMA IF NOT EXISTS {quoted(schema)};\n")
-    return "\n".join(steps)
+def script(schema: str) -> str:
+    """The SQL that makes a store."""
+    tables = files("longboat.brokers.postgres").joinpath("schema.sql").read_text("utf-8")
+    return f"CREATE SCHEMA IF NOT EXISTS {quoted(schema)};\n\n" + tables.replace("@.", f"{quoted(schema)}.")
 
 
 class Migrations:
     """What `longboat migrate` needs of a store."""
 
-    def __init__(self, bare: Callable[[Callable[[TimedConnection], Any]], Any], schema: str) -> None:
+    def __init__(self, bare: Callable[[Callable[[Connection], Any]], Any], schema: str) -> None:
         self._bare = bare
         self._schema = schema
 
     def plan(self) -> tuple[int, int, str]:
-        """(version of the store, the newest, the SQL that leads there). Raises StoreTooNew."""
-        its: int = self._bare(lambda link: version(link, self._schema))
-        return its, len(STEPS), script(self._schema, its)
+        """(the store's layout, the newest, the SQL that leads there). Raises as `layout`."""
+        stored: int = self._bare(lambda conn: layout(conn, self._schema))
+        return stored, LAYOUT, "" if stored else script(self._schema)
 
     def run(self) -> None:
-        self._bare(lambda link: migrate(link, self._schema))
+        self._bare(lambda conn: migrate(conn, self._schema))
 
 
-def migrate(link: TimedConnection, schema: str) -> None:
-    """Bring the schema up to date; all or nothing, one process at a time."""
-    if version(link, schema) == len(STEPS):
+def migrate(conn: Connection, schema: str) -> None:
+    """Make the tables if there are none: all or nothing, one process at a time. Raises as `layout`."""
+    if layout(conn, schema):
         return
-    with link.transaction():
-        link.execute("SELECT pg_advisory_xact_lock(%s)", (zlib.crc32(f"longboat {schema}".encode()),))
-        link.execute((script(schema, version(link, schema)) or "SELECT 1").encode())
+    with conn.transaction():
+        conn.execute("SELECT pg_advisory_xact_lock(%s)", (zlib.crc32(f"longboat {schema}".encode()),))
+        if not layout(conn, schema):
+            conn.execute(script(schema).encode())

@@ -1,4 +1,4 @@
-"""Putting jobs: one statement for a batch, all or nothing; puts of different jobs never wait for each other."""
+"""Putting jobs: one statement for a batch, all or nothing. Puts of different jobs never wait for each other."""
 
 from __future__ import annotations
 
@@ -6,28 +6,50 @@ import contextlib
 from collections.abc import Sequence
 from typing import Any
 
-import psycopg
 import psycopg.errors
 
-from longboat.brokers.postgres import constrained
-from longboat.brokers.postgres.alike import ALIKE, ALIKE_ONCE, FRESH, values_of
-from longboat.brokers.postgres.guest import Guest
-from longboat.brokers.postgres.link import TimedConnection
+from longboat.brokers.postgres import put_constrained
+from longboat.brokers.postgres.caller import CallersConnection
+from longboat.brokers.postgres.connections import TimedConnection
 from longboat.brokers.postgres.names import name_of, raw
-from longboat.brokers.postgres.store import Store
-from longboat.brokers.postgres.transaction import NOW
+from longboat.brokers.postgres.put_constrained import is_constrained
+from longboat.brokers.postgres.store import NOW, Store, Transaction
 from longboat.contract.broker import Token
 from longboat.core import codec
 from longboat.core.job import Job, order_of
 
-_GIVEN = """
-    t AS MATERIALIZED (SELECT {now} AS now),
+_FRESH = """
+    fresh AS (
+        INSERT INTO @.producers (client, number, at) SELECT %(client)s, %(number)s, now FROM t
+        ON CONFLICT (client) DO UPDATE SET number = excluded.number, at = excluded.at
+        WHERE excluded.number > producers.number RETURNING 1),"""
+"""SQL: one row if this is the first put with its token."""
+
+# For jobs that differ only in their messages, as most do: half the work of a put of any jobs. It looks for no id: if one is
+# known, nothing is stored and the server says UniqueViolation.
+_UNIFORM = """
+    given AS MATERIALIZED (
+        SELECT nextval('@.places') AS place, g.* FROM unnest(%(ids)b::bytea[], %(bodies)b::bytea[]) AS g (id, body)
+        WHERE {fresh}),
+    stored AS (
+        INSERT INTO @.jobs (place, id, queue, rank, chosen, body)
+        SELECT place, id, %(queue)b::bytea, %(rank)s::bigint, FALSE, body FROM given),
+    readied AS (
+        INSERT INTO @.ready (place, queue, rank, attempts, worker_deaths, expires_at)
+        SELECT place, %(queue)b::bytea, %(rank)s::bigint, 0, 0, (SELECT now FROM t) + %(expires)s::float8 FROM given),
+    counted AS (
+        INSERT INTO @.counts SELECT %(queue)b::bytea, 'ready', cardinality(%(ids)b::bytea[]) WHERE {fresh}),
+    told AS MATERIALIZED (
+        SELECT pg_notify(%(channel)s, 'c') FROM t
+        WHERE {fresh} AND EXISTS (SELECT 1 FROM @.consumers WHERE waiting))
+    SELECT {fresh}, (SELECT count(*) FROM told), NULL::bytea[]"""
+
+# In the order of ids, so that two puts of the same jobs wait for each other in one direction only.
+_ANY = """
     given AS MATERIALIZED (
         SELECT nextval('@.places') AS place, g.*
         FROM unnest(%(ids)b::bytea[], %(bodies)b::bytea[], %(queues)b::bytea[], %(ranks)b::bigint[], %(delays)b::float8[],
-            %(expires)b::float8[], %(chosen)b::boolean[]) AS g (id, body, queue, rank, delay, expires, chosen))"""
-# In the order of ids, so that two puts of the same jobs wait for each other in one direction only.
-_STORED = """
+            %(expires)b::float8[], %(chosen)b::boolean[]) AS g (id, body, queue, rank, delay, expires, chosen)),
     stored AS MATERIALIZED (
         INSERT INTO @.jobs AS j (place, id, queue, rank, chosen, body)
         SELECT place, id, queue, rank, chosen, body FROM given WHERE {fresh} ORDER BY id
@@ -36,10 +58,10 @@ _STORED = """
         RETURNING place),
     new AS MATERIALIZED (SELECT g.*, t.now FROM given AS g CROSS JOIN t WHERE g.place IN (SELECT place FROM stored)),
     readied AS (
-        INSERT INTO @.ready (place, queue, rank, attempts, returns, expires_at)
+        INSERT INTO @.ready (place, queue, rank, attempts, worker_deaths, expires_at)
         SELECT place, queue, rank, 0, 0, now + expires FROM new WHERE delay <= 0),
     deferred AS (
-        INSERT INTO @.delayed (due, place, queue, rank, attempts, returns, expires_at)
+        INSERT INTO @.scheduled (due, place, queue, rank, attempts, worker_deaths, expires_at)
         SELECT now + delay, place, queue, rank, 0, 0, now + expires FROM new WHERE delay > 0),
     counted AS (
         INSERT INTO @.counts
@@ -47,58 +69,56 @@ _STORED = """
     told AS MATERIALIZED (
         SELECT pg_notify(%(channel)s, 'c') FROM t
         WHERE EXISTS (SELECT 1 FROM new) AND (%(always)s OR EXISTS (SELECT 1 FROM @.consumers WHERE waiting)))
-    SELECT {is_fresh}, (SELECT count(*) FROM told),
+    SELECT {fresh}, (SELECT count(*) FROM told),
         CASE WHEN (SELECT count(*) FROM new) = cardinality(%(ids)b::bytea[]) THEN NULL
             ELSE ARRAY(SELECT id FROM new) END"""
 
-_PUT = f"WITH {_GIVEN},{_STORED}".format(now=NOW, fresh="TRUE", is_fresh="TRUE")
-_PUT_ONCE = f"WITH {_GIVEN},{FRESH},{_STORED}".format(
-    now=NOW, fresh="EXISTS (SELECT 1 FROM fresh)", is_fresh="EXISTS (SELECT 1 FROM fresh)"
-)
+
+def _statements(sql: str) -> tuple[str, str]:
+    """(without a token, with one)"""
+    now = f"WITH t AS MATERIALIZED (SELECT {NOW} AS now),"
+    return now + sql.format(fresh="TRUE"), now + _FRESH + sql.format(fresh="EXISTS (SELECT 1 FROM fresh)")
+
+
+_PUT_UNIFORM = _statements(_UNIFORM)
+_PUT_ANY = _statements(_ANY)
 
 
 def put(store: Store, jobs: Sequence[Job], token: Token | None) -> list[str]:
     """Returns the ids that were new, in order; all of them for a token that is known."""
-    alike = values_of(jobs)
-    if alike is not None:
-        alike |= _about(store, token)
-    elif any(constrained.is_constrained(job) for job in jobs):
+    uniform = _uniform(store, jobs, token)
+    if uniform is None and any(is_constrained(job) for job in jobs):
         return _put_constrained(store, jobs, token)
 
-    def putting(link: TimedConnection) -> Any:
-        if alike is not None:
-            with contextlib.suppress(psycopg.errors.UniqueViolation):  # one of the ids is known: look which
-                return store.run(link, ALIKE if token is None else ALIKE_ONCE, alike).fetchone()
-        return store.run(link, _PUT if token is None else _PUT_ONCE, _values(store, jobs, token)).fetchone()
+    def putting(conn: TimedConnection) -> Any:
+        if uniform is not None:
+            with contextlib.suppress(psycopg.errors.UniqueViolation):  # an id is known: find out which
+                return store.run(conn, _PUT_UNIFORM[token is not None], uniform).fetchone()
+        return store.run(conn, _PUT_ANY[token is not None], _values(store, jobs, token)).fetchone()
 
     return _new(jobs, store.use(putting))
 
 
 def _put_constrained(store: Store, jobs: Sequence[Job], token: Token | None) -> list[str]:
-    def putting(link: TimedConnection) -> list[str]:
-        with contextlib.suppress(psycopg.errors.UniqueViolation):  # another has just taken the very place of one: look anew
-            return store.write_on(link, lambda tx: constrained.put(tx, jobs, token))
-        return store.write_on(link, lambda tx: constrained.put(tx, jobs, token))
+    def putting(conn: TimedConnection) -> list[str]:
+        with contextlib.suppress(psycopg.errors.UniqueViolation):  # another put has just taken a place: choose again
+            return store.write_on(conn, lambda tx: put_constrained.put(tx, jobs, token))
+        return store.write_on(conn, lambda tx: put_constrained.put(tx, jobs, token))
 
     return store.use(putting)
 
 
-def _put_constrained_within(store: Store, connection: Any, jobs: Sequence[Job]) -> list[str]:
-    with store.told_well():
-        tx = store.guest(connection)
-        with connection.transaction():  # a part of the caller's, which `guest` has begun: what is refused leaves nothing
-            new = constrained.put(tx, jobs, None)
-            tx.flush()
+def put_within(store: Store, conn: CallersConnection, jobs: Sequence[Job]) -> list[str]:
+    """The same within the transaction that the caller's connection is in, and which the caller ends."""
+    with store.pool.translating():
+        if not any(is_constrained(job) for job in jobs):
+            values = {**_values(store, jobs, None), "always": True}
+            return _new(jobs, store.run(conn, _PUT_ANY[0], values).fetchone())
+        tx = Transaction(store, conn)  # its first statement begins the caller's transaction, if need be
+        with conn.driver.transaction():  # a savepoint in it: what is refused leaves nothing
+            new = put_constrained.put(tx, jobs, None)
+            tx.finish()
     return new
-
-
-def put_within(store: Store, connection: Any, jobs: Sequence[Job]) -> list[str]:
-    """The same within the transaction that a connection of psycopg is in, whose owner ends it."""
-    if any(constrained.is_constrained(job) for job in jobs):
-        return _put_constrained_within(store, connection, jobs)
-    values = {**_values(store, jobs, None), "always": True}
-    with store.told_well():
-        return _new(jobs, store.run(Guest(connection), _PUT, values).fetchone())
 
 
 def _about(store: Store, token: Token | None) -> dict[str, Any]:
@@ -106,9 +126,39 @@ def _about(store: Store, token: Token | None) -> dict[str, Any]:
     return {"channel": store.channel, "client": client, "number": number}
 
 
+def _uniform(store: Store, jobs: Sequence[Job], token: Token | None) -> dict[str, Any] | None:
+    """The values of _UNIFORM; None for jobs that differ, are not ready at once, or whose ids may well be known.
+
+    They must be in the order of ids, so that two puts of the same jobs wait for each other in one direction only.
+    """
+    first = jobs[0]
+    previous = ""
+    for job in jobs:
+        if (
+            job.id <= previous
+            or job.delay > 0
+            or job.queue != first.queue
+            or job.priority != first.priority
+            or job.expires != first.expires
+            or job.constraints is not None
+            or order_of(job.id) is None
+        ):
+            return None
+        previous = job.id
+    return {
+        "ids": [raw(job.id) for job in jobs],
+        "bodies": [codec.encode_job(job) for job in jobs],
+        "queue": raw(first.queue),
+        "rank": -first.priority,
+        "expires": None if first.expires is None else float(first.expires),
+        **_about(store, token),
+    }
+
+
 def _values(store: Store, jobs: Sequence[Job], token: Token | None) -> dict[str, Any]:
-    by_id = {job.id: job for job in reversed(jobs)}  # of the same id the first counts
-    unique = list(jobs) if len(by_id) == len(jobs) else [by_id[job_id] for job_id in dict.fromkeys(job.id for job in jobs)]
+    """The values of _ANY."""
+    by_id = {job.id: job for job in reversed(jobs)}  # of several with one id the first counts
+    unique = [by_id[job_id] for job_id in dict.fromkeys(job.id for job in jobs)]
     return {
         "ids": [raw(job.id) for job in unique],
         "bodies": [codec.encode_job(job) for job in unique],

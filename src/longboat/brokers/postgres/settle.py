@@ -1,44 +1,56 @@
-"""Settling: what became of leases, any mixture of outcomes in one transaction; successes alike are one statement."""
+"""Settling: any mixture of outcomes in one transaction; successes of one queue are one statement."""
 
 from __future__ import annotations
 
+import time
 from collections import defaultdict
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 from longboat.brokers.postgres import limits
-from longboat.brokers.postgres.constrained import is_constrained
-from longboat.brokers.postgres.ending import WALL, EndedJob, appended, cancelled_kept, end, forget
-from longboat.brokers.postgres.following import NONE_AWAITED, NOT_AWAITED, let_go
-from longboat.brokers.postgres.moving import ROWS, columns, make_ready, make_scheduled
+from longboat.brokers.postgres.dependencies import NO_DEPENDENTS, NO_DEPENDENTS_AT_ALL, resolve
 from longboat.brokers.postgres.names import raw
-from longboat.brokers.postgres.store import Store
-from longboat.brokers.postgres.transaction import NOW, Connection, Transaction
+from longboat.brokers.postgres.put_constrained import is_constrained
+from longboat.brokers.postgres.rows import (
+    FIELDS,
+    WALL,
+    Ending,
+    JobRow,
+    appended,
+    cancelled_kept,
+    end,
+    enqueue,
+    forget,
+    insert,
+)
+from longboat.brokers.postgres.store import NOW, Connection, Store, Transaction
 from longboat.contract.broker import DEAD_KEPT, FORGOTTEN_AFTER, Lease, Settlement
 from longboat.core.codec import encode_failures
-from longboat.core.job import Cancelled, Dead, Done, Failure, Park, Release, Retry, State
-from longboat.core.reasons import CANCELLED
+from longboat.core.job import Done, State
+from longboat.core.transitions import after
 
 _ME = "me AS MATERIALIZED (SELECT n FROM @.consumers WHERE n = %(consumer)s FOR KEY SHARE)"
-"""SQL: who ends the consumer waits for this, or this finds it ended: nobody locks the leases in another order."""
+"""SQL: a transaction that ends the consumer waits for this one, or this one finds it ended."""
 
 _GONE = """
     gone AS MATERIALIZED (
         DELETE FROM @.leased WHERE token = ANY(%(tokens)b::bigint[]) AND consumer = (SELECT n FROM me) {but}
-        RETURNING token, place, queue, rank, since, attempts, returns, expires_at, failures, cancel)"""
-_ALL = _GONE.format(but="")
-_FREE = _GONE.format(but=f"AND followed IS NULL AND {NONE_AWAITED}")
-"""Those that no job waits for, if none waits for any. Who puts one after these meanwhile marks them (following.py)."""
-_FREE_BESIDE = _GONE.format(but=f"AND followed IS NULL AND {NOT_AWAITED.format(place='leased.place')}")
-"""Those that no job waits for, where some wait for others: it costs a little more."""
+        RETURNING token, since, cancel, {fields})"""
+_ALL = _GONE.format(but="", fields=FIELDS)
+_FREE = _GONE.format(but=f"AND has_dependents IS NULL AND {NO_DEPENDENTS_AT_ALL}", fields=FIELDS)
+"""Those without dependents, if no job has any. A put of dependents marks them meanwhile (dependencies.py)."""
+_FREE_BESIDE = _GONE.format(
+    but=f"AND has_dependents IS NULL AND {NO_DEPENDENTS.format(place='leased.place')}", fields=FIELDS
+)
+"""Those without dependents, where other jobs have some: it costs a little more."""
 
 _SUCCEED = f"""
     WITH t AS MATERIALIZED (SELECT {NOW} AS now), {_ME}, {{gone}},
     e AS MATERIALIZED (SELECT nextval('@.endings') AS n),
-    term AS (
-        INSERT INTO @.terms SELECT t.now + %(keep)s, 'succeeded', %(queue)b, e.n FROM t, e
-        WHERE EXISTS (SELECT 1 FROM gone)),
     kept AS (
+        INSERT INTO @.retention SELECT t.now + %(keep)s, 'succeeded', %(queue)b, e.n FROM t, e
+        WHERE EXISTS (SELECT 1 FROM gone)),
+    stored AS (
         INSERT INTO @.ended
         SELECT 'succeeded', %(queue)b, e.n, gone.place, t.now, since, attempts + 1, failures, {{result}}
         FROM {{source}} CROSS JOIN t CROSS JOIN e),
@@ -49,10 +61,10 @@ _SUCCEED = f"""
     told AS MATERIALIZED (
         SELECT pg_notify(%(channel)s, 'e' || string_agg(place::text, ',')) FROM
             (SELECT place, (row_number() OVER ()) / 400 AS part FROM gone) AS p
-        WHERE EXISTS (SELECT 1 FROM @.watchers WHERE until > {WALL}) GROUP BY part)
+        WHERE EXISTS (SELECT 1 FROM @.listeners WHERE until > {WALL}) GROUP BY part)
     SELECT ARRAY(SELECT token FROM gone), (SELECT count(*) FROM told)"""
 _ALIKE = {"result": "%(result)b", "source": "gone"}
-"""For functions that return nothing, as most do."""
+"""For tasks that return nothing, as most do."""
 _EACH = {
     "result": "r.result",
     "source": "gone JOIN unnest(%(tokens)b::bigint[], %(results)b::bytea[]) AS r (token, result) ON r.token = gone.token",
@@ -70,26 +82,10 @@ _PLAIN, _BESIDE = (
     (_FORGET.format(gone=gone), _SUCCEED.format(gone=gone, **_ALIKE), _SUCCEED.format(gone=gone, **_EACH))
     for gone in (_FREE, _FREE_BESIDE)
 )
-"""The statements for results that nobody keeps, that are alike, and that differ."""
-
+"""The statements for results that are not kept, that are all the same, and that differ."""
 
 _PLAIN_AGAIN = 0.5
 """Seconds between tries of the quicker statement while it is of no use."""
-
-
-class _LeasedRow(NamedTuple):
-    """A lease that is settled, as the server knew it."""
-
-    token: int
-    place: int
-    queue: bytes
-    rank: int
-    since: float
-    attempts: int
-    worker_deaths: int
-    expires_at: float | None
-    failures: bytes | None
-    cancel: bool
 
 
 def settle(store: Store, consumer: int, settlements: Sequence[Settlement], started: Sequence[Lease]) -> list[Lease]:
@@ -109,26 +105,26 @@ def settle(store: Store, consumer: int, settlements: Sequence[Settlement], start
             others[token] = settlement
     if len(done) == 1 and not others and not started:
         ((queue, keep), results) = next(iter(done.items()))
-        held = store.use(lambda link: _succeed(store, link, consumer, queue, keep, results))
+        held = store.use(lambda conn: _succeed(store, conn, consumer, queue, keep, results))
         if left := {token: settlement for token, settlement in ours.items() if token not in held}:
             held |= store.write(lambda tx: _SettleBatch(tx, consumer).settle(left))
         return refused + [settlement.lease for token, settlement in ours.items() if token not in held]
 
-    def all_of_it(tx: Transaction) -> list[Lease]:
-        noted = _entry(tx, consumer, started)
+    def settling(tx: Transaction) -> list[Lease]:
+        noted = _note_started(tx, consumer, started)
         held: set[int] = set()
         for (queue, keep), results in done.items():
-            held |= _succeed(store, tx.link, consumer, queue, keep, results)
+            held |= _succeed(store, tx.conn, consumer, queue, keep, results)
         if left := {token: settlement for token, settlement in ours.items() if token not in held}:
             held |= _SettleBatch(tx, consumer).settle(left)
         lost = [settlement.lease for token, settlement in ours.items() if token not in held]
         return refused + lost + [lease for lease in started if lease.token not in noted]
 
-    return store.write(all_of_it)
+    return store.write(settling)
 
 
-def _succeed(store: Store, link: Connection, consumer: int, queue: str, keep: float, results: dict[int, bytes]) -> set[int]:
-    """Returns the tokens of those that were the consumer's, and that nobody waits for."""
+def _succeed(store: Store, conn: Connection, consumer: int, queue: str, keep: float, results: dict[int, bytes]) -> set[int]:
+    """Returns the tokens of the leases that were the consumer's and have no dependents."""
     values: dict[str, Any] = {"consumer": consumer, "queue": raw(queue), "keep": float(keep), "tokens": list(results)}
     values["channel"] = store.channel
     if keep <= 0:
@@ -137,18 +133,15 @@ def _succeed(store: Store, link: Connection, consumer: int, queue: str, keep: fl
         which, values["result"] = 1, alike.pop()
     else:
         which, values["results"] = 2, list(results.values())
-    if not store.is_beside:
-        if held := store.run(link, _PLAIN[which], values).fetchone()[0]:
+    if time.monotonic() >= store.dependents_until:
+        if held := store.run(conn, _PLAIN[which], values).fetchone()[0]:
             return set(held)
-        store.is_beside = True
-    held = store.run(link, _BESIDE[which], values).fetchone()[0]
-    if store.due("plain", _PLAIN_AGAIN):
-        store.is_beside = False
-    return set(held)
+        store.dependents_until = time.monotonic() + _PLAIN_AGAIN
+    return set(store.run(conn, _BESIDE[which], values).fetchone()[0])
 
 
-def _entry(tx: Transaction, consumer: int, started: Sequence[Lease]) -> set[int]:
-    """Returns the tokens of those that are the consumer's."""
+def _note_started(tx: Transaction, consumer: int, started: Sequence[Lease]) -> set[int]:
+    """Returns the tokens of the leases that are the consumer's."""
     if not started:
         return set()
     rows = tx.run(
@@ -161,92 +154,61 @@ def _entry(tx: Transaction, consumer: int, started: Sequence[Lease]) -> set[int]
 
 
 class _SettleBatch:
-    """Leases sorted by what becomes of them, so that each kind is one statement."""
+    """Leases sorted by what becomes of their jobs, so that each kind is one statement."""
 
     def __init__(self, tx: Transaction, consumer: int) -> None:
         self._tx = tx
         self._consumer = consumer
-        self._ended: defaultdict[State, list[EndedJob]] = defaultdict(list)
-        self._ready: list[_LeasedRow] = []
-        self._delayed: list[tuple[float, _LeasedRow]] = []
-        self._parked: list[tuple[bytes, float, bytes, _LeasedRow]] = []
+        self._ended: defaultdict[State, list[Ending]] = defaultdict(list)
+        self._queued: list[tuple[JobRow, float]] = []
+        self._parked: list[tuple[JobRow, bytes, float, bytes]] = []
         self._results: dict[int, bytes] = {}
         """Of those that succeeded, by place."""
         self._forgotten: list[int] = []
 
     def settle(self, settlements: dict[int, Settlement]) -> set[int]:
+        """Returns the tokens of the leases that were the consumer's."""
         rows = self._tx.run(
             f"WITH {_ME}, {_ALL} SELECT * FROM gone ORDER BY place",
             consumer=self._consumer,
             tokens=list(settlements),
         ).fetchall()
-        held: set[int] = set()
-        for row in (_LeasedRow(*row) for row in rows):
-            held.add(row.token)
+        for token, since, cancel, *fields in rows:
+            row = JobRow(*fields)
             self._tx.count(row.queue, State.RUNNING, -1)
-            self._sort(row, settlements[row.token])
+            self._sort(row, since, cancel, settlements[token])
         for state, endings in self._ended.items():
             end(self._tx, state, endings)
-        forget(self._tx, self._forgotten, [None] * len(self._forgotten))
+        forget(self._tx, self._forgotten)
         if self._results:
-            let_go(self._tx, self._results)
-        make_ready(self._tx, self._ready)
-        make_scheduled(self._tx, self._delayed)
-        self._park()
+            resolve(self._tx, self._results)
+        enqueue(self._tx, self._queued)
+        parked, tasks, dead_at, reasons = (
+            (list(each) for each in zip(*self._parked, strict=True)) if self._parked else [[]] * 4
+        )
+        insert(self._tx, "parked", parked, task=tasks, dead_at=dead_at, reason=reasons)
+        held = {row[0] for row in rows}
         limits.leave(self._tx, sorted(held))
         return held
 
-    def _sort(self, row: _LeasedRow, settlement: Settlement) -> None:
-        job, outcome, failures, now = settlement.lease.job, settlement.outcome, row.failures, self._tx.now
-        kept = cancelled_kept(job.keep)
-        match outcome:
-            case Done(result):
-                self._results[row.place] = result
-                if job.keep > 0:
-                    made = EndedJob(row.place, row.queue, row.since, row.attempts + 1, failures, job.keep, result)
-                    self._ended[State.SUCCEEDED].append(made)
-                else:
-                    self._forgotten.append(row.place)
-            case Dead(failure, counted):
-                self._end(State.DEAD, row, counted, appended(failures, failure), DEAD_KEPT)
-            case Cancelled(failure):
-                self._end(State.CANCELLED, row, False, appended(failures, failure), kept)
-            case Retry(delay, failure):
-                failures = appended(failures, failure)
-                if row.cancel:
-                    self._end(State.CANCELLED, row, True, appended(failures, asked_for(now)), kept)
-                else:
-                    row = row._replace(attempts=row.attempts + 1, worker_deaths=0, expires_at=None, failures=failures)
-                    self._come_back(row, delay)
-            case _ if row.cancel:
-                self._end(State.CANCELLED, row, False, appended(failures, asked_for(now)), kept)
-            case Release(delay):
-                self._come_back(row, delay)
-            case Park(patience, failure):
-                self._parked.append((raw(job.task), now + patience, encode_failures([failure]), row))
-
-    def _end(self, state: State, row: _LeasedRow, count_attempt: bool, failures: bytes, keep: float) -> None:
-        self._ended[state].append(EndedJob(row.place, row.queue, row.since, row.attempts + count_attempt, failures, keep))
-
-    def _come_back(self, row: _LeasedRow, delay: float) -> None:
-        if delay > 0:
-            self._delayed.append((self._tx.now + delay, row))
+    def _sort(self, row: JobRow, since: float, cancel: bool, settlement: Settlement) -> None:
+        job, outcome, now = settlement.lease.job, settlement.outcome, self._tx.now
+        its = after(outcome, cancelled=cancel, now=now, attempts=row.attempts)
+        row = row._replace(failures=appended(row.failures, *its.failures))
+        if its.counts:
+            row = row._replace(attempts=row.attempts + 1, expires_at=None)
+        if its.forgets_deaths:
+            row = row._replace(worker_deaths=0)
+        if isinstance(outcome, Done):
+            self._results[row.place] = outcome.result
+            if job.keep > 0:
+                self._ended[its.state].append(Ending(row, job.keep, since, outcome.result))
+            else:
+                self._forgotten.append(row.place)
+        elif its.state.ended:
+            keep = DEAD_KEPT if its.state is State.DEAD else cancelled_kept(job.keep)
+            self._ended[its.state].append(Ending(row, keep, since))
+        elif its.parked is not None:
+            self._parked.append((row, raw(job.task), now + its.delay, encode_failures([its.parked])))
         else:
-            self._ready.append(row)
-
-    def _park(self) -> None:
-        for task, dead_at, reason, row in self._parked:
-            self._tx.run(
-                "INSERT INTO @.parked SELECT %(task)b, place, queue, rank, %(dead_at)s, %(reason)b, attempts, returns, "
-                f"expires_at, failures FROM {ROWS}",
-                task=task,
-                dead_at=dead_at,
-                reason=reason,
-                **columns([row]),
-            )
-            self._tx.count(row.queue, State.WAITING, 1)
-            self._tx.tell("c")
-
-
-def asked_for(now: float) -> Failure:
-    return Failure(CANCELLED, "its cancellation was asked for", at=now)
+            self._queued.append((row, its.delay))

@@ -1,138 +1,154 @@
-"""The store as its users call it: statements and transactions, each with a time limit and tried again where that helps."""
+"""The store as its users call it: statements and transactions, each with a time limit, and retried where that helps."""
 
 from __future__ import annotations
 
-import contextlib
 import random
 import time
-from collections.abc import Callable
+import zlib
+from collections import defaultdict
+from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 import psycopg
 
-from longboat.brokers.postgres import limits
-from longboat.brokers.postgres.faults import AGAIN
-from longboat.brokers.postgres.guest import Guest
-from longboat.brokers.postgres.link import TimedConnection
-from longboat.brokers.postgres.pool import HEADROOM, Pool
-from longboat.brokers.postgres.transaction import Connection, Statements, Transaction, Values
+from longboat.brokers.postgres import migration
+from longboat.brokers.postgres.caller import CallersConnection
+from longboat.brokers.postgres.connections import AGAIN, HEADROOM, Pool, TimedConnection
 from longboat.core.clock import Clock
+from longboat.core.job import State
 
 T = TypeVar("T")
+Values = Mapping[str, Any]
+Connection = TimedConnection | CallersConnection
+
+NOW = "coalesce(%(now)s::float8, extract(epoch FROM clock_timestamp())::float8)"
+"""SQL: the time; the server's own unless a clock was given."""
 
 _PAUSE, _LONGEST_PAUSE = 0.002, 0.1
-"""Seconds before something is tried again, at most."""
+"""Seconds before something is retried, at most."""
 _AT_LEAST = 0.1
-"""Seconds left for a call after a connection was made for it, however long that took."""
+"""Seconds left for a call after a connection was opened for it, however long that took."""
 
 
 class Store:
-    """Safe to use from several threads; opened late, again after a fork."""
+    """Safe to use from several threads. Opens late, and again after a fork. In its SQL "@." stands for the schema."""
 
     def __init__(self, url: str, where: str, schema: str, timeout: float, clock: Clock | None, pgbouncer: bool) -> None:
         self.pgbouncer = pgbouncer
         self.timeout = timeout
         self.clock = clock
-        self._pool = Pool(url, where, schema, timeout, pgbouncer)
-        self._statements = Statements(schema, clock)
-        self.channel = self._statements.channel
-        self._done: dict[str, float] = {}
-        self.is_beside = False
-        """Of late some jobs waited for others: settle.py takes another statement then."""
+        self.channel = f"longboat_{zlib.crc32(schema.encode()):08x}"
+        """For notifications; other stores in the database have others."""
+        self.dependents_until = 0.0
+        """Monotonic time until which some jobs are taken to have dependents: settle.py uses another statement then."""
+        self.pool = Pool(url, where, schema, timeout, pgbouncer)
+        self._prefix = f"{migration.quoted(schema)}."
+        self._texts: dict[str, bytes] = {}
 
     def text(self, sql: str) -> bytes:
         """The statement with this store's schema in it."""
-        return self._statements.text(sql)
+        text = self._texts.get(sql)
+        if text is None:
+            text = self._texts[sql] = sql.replace("@.", self._prefix).encode()
+        return text
 
-    def run(self, link: Connection, sql: str, values: Values) -> Any:
-        return self._statements.run(link, sql, values)
+    def run(self, conn: Connection, sql: str, values: Values) -> Any:
+        """The cursor, its rows yet to be fetched. Raises psycopg's errors."""
+        now = None if self.clock is None else self.clock.now()
+        return conn.query(self.text(sql), {**values, "now": now})
 
     def call(self, sql: str, **values: Any) -> list[tuple[Any, ...]]:
-        """One statement, which is a transaction of its own; its rows."""
-        return self.use(lambda link: self.run(link, sql, values).fetchall())
+        """Run one statement, which is a transaction of its own. Returns its rows."""
+        return self.use(lambda conn: self.run(conn, sql, values).fetchall())
 
     def write(self, do: Callable[[Transaction], T]) -> T:
-        """Do it in one transaction, again if it was rolled back for the sake of another."""
-        return self.use(lambda link: self.write_on(link, do))
+        """Do it in one transaction, again if that was rolled back in favour of another."""
+        return self.use(lambda conn: self.write_on(conn, do))
 
-    def write_on(self, link: TimedConnection, do: Callable[[Transaction], T]) -> T:
-        with link.transaction():
-            tx = Transaction(self._statements, link)
+    def write_on(self, conn: TimedConnection, do: Callable[[Transaction], T]) -> T:
+        with conn.transaction():
+            tx = Transaction(self, conn)
             answer = do(tx)
-            if tx.freed:
-                limits.unblock(tx)
-            tx.flush()
+            tx.finish()
         return answer
-
-    def guest(self, connection: Any) -> Transaction:
-        """Within the transaction that a caller's connection is in, which begins here if need be. Errors as of psycopg."""
-        return Transaction(self._statements, Guest(connection))
 
     def read(self, do: Callable[[Transaction], T]) -> T:
         """Several statements that see the same state."""
 
-        def reading(link: TimedConnection) -> T:
-            with link.transaction():
-                link.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
-                return do(Transaction(self._statements, link))
+        def reading(conn: TimedConnection) -> T:
+            with conn.transaction():
+                conn.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
+                return do(Transaction(self, conn))
 
         return self.use(reading)
 
     def use(self, do: Callable[[TimedConnection], T]) -> T:
-        """With a connection of the pool. `do` is done again after a deadlock or a serialization failure."""
-        with self.told_well():
+        """With a connection of the pool. `do` is called again after a deadlock or a serialization failure."""
+        with self.pool.translating():
             until = time.monotonic() + self.timeout * HEADROOM
-            link = self._pool.take()
-            link.until = max(until, time.monotonic() + _AT_LEAST)
+            conn = self.pool.take()
+            conn.until = max(until, time.monotonic() + _AT_LEAST)
             try:
-                return self.again(link, do)
+                return self.again(conn, do)
             finally:
-                link.until = None
-                self._pool.put_back(link)
+                conn.until = None
+                self.pool.put_back(conn)
 
     @staticmethod
-    def again(link: TimedConnection, do: Callable[[TimedConnection], T]) -> T:
-        """Do it again, for as long as one call may take, if it was rolled back for the sake of another."""
-        end = time.monotonic() + link.patience if link.until is None else link.until
+    def again(conn: TimedConnection, do: Callable[[TimedConnection], T]) -> T:
+        """Do it again, for as long as one call may take, if it was rolled back in favour of another."""
+        end = time.monotonic() + conn.patience if conn.until is None else conn.until
         longest = _PAUSE
         while True:
             try:
-                return do(link)
+                return do(conn)
             except psycopg.Error as error:
-                if error.sqlstate not in AGAIN or link.closed or time.monotonic() + longest > end:
+                if error.sqlstate not in AGAIN or conn.closed or time.monotonic() + longest > end:
                     raise
-            time.sleep(random.uniform(0, longest))  # so that the same do not meet again
+            time.sleep(random.uniform(0, longest))  # so that the same two do not collide again
             longest = min(2 * longest, _LONGEST_PAUSE)
 
     def prepare(self) -> None:
-        """Make the store, or bring it up to date, if this process does not know that it is."""
-        if not self._pool.is_checked:
+        """Make the tables, unless this process knows that they are there."""
+        if not self.pool.is_checked:
             self.use(lambda _: None)
 
-    def bare(self, do: Callable[[TimedConnection], T]) -> T:
-        """With a new connection, whatever the store is like."""
-        with self.told_well():
-            link = self._pool.open()
-            try:
-                return do(link)
-            finally:
-                link.let_go()
 
-    def connect(self) -> TimedConnection:
-        """A new connection, to a store that is up to date. The caller closes it. Errors as of psycopg."""
-        return self._pool.connect()
+class Transaction:
+    """What is done within one write: statements, the changes of counts, and whom to notify."""
 
-    def told_well(self) -> contextlib.AbstractContextManager[None]:
-        """Errors of psycopg become Longboat's."""
-        return self._pool.told_well()
+    def __init__(self, store: Store, conn: Connection) -> None:
+        self.store = store
+        self.conn = conn
+        self.freed: dict[bytes, int] = {}
+        """Keys of limits that may have room at the end, with how many leases of each have ended."""
+        self.unblock: Callable[[Transaction], None] | None = None
+        """What to do at the end about `freed` (limits.py)."""
+        self._counts: defaultdict[tuple[bytes, str], int] = defaultdict(int)
+        self._payloads: set[str] = set()
+        self.now = float(self.run(f"SELECT {NOW}").fetchone()[0])
 
-    def due(self, what: str, every: float) -> bool:
-        """Whether this process has not done this within the last `every` seconds; True is told to one thread, as a rule."""
-        now = time.monotonic() if self.clock is None else self.clock.monotonic()
-        if now - self._done.get(what, -every) < every:
-            return False
-        self._done[what] = now
-        return True
+    def run(self, sql: str, **values: Any) -> Any:
+        return self.store.run(self.conn, sql, values)
 
-    def close(self) -> None:
-        self._pool.close()
+    def count(self, queue: bytes, state: State, change: int) -> None:
+        self._counts[queue, state.value] += change
+
+    def notify(self, payload: str) -> None:
+        """Notify those who wait when this commits."""
+        self._payloads.add(payload)
+
+    def finish(self) -> None:
+        """Before the commit."""
+        if self.unblock is not None:
+            self.unblock(self)
+        changed = {key: n for key, n in self._counts.items() if n}
+        if changed:
+            self.run(
+                "INSERT INTO @.counts SELECT * FROM unnest(%(queues)b::bytea[], %(states)s::text[], %(ns)s::bigint[])",
+                queues=[queue for queue, _ in changed],
+                states=[state for _, state in changed],
+                ns=list(changed.values()),
+            )
+        for payload in sorted(self._payloads):
+            self.run("SELECT pg_notify(%(channel)s, %(payload)s)", channel=self.store.channel, payload=payload)

@@ -1,16 +1,29 @@
-"""The psycopg connection inside what callers hold: psycopg's own, SQLAlchemy's or Django's."""
+"""A caller's own connection: found inside what SQLAlchemy or Django hand out, and used as the store uses its own."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import psycopg
+from psycopg.rows import tuple_row
 
 from longboat.errors import ConfigError
 
 
-def driver_connection(given: Any) -> psycopg.Connection[Any]:
-    """Raises ConfigError for what is none, saying what may be given."""
+class CallersConnection:
+    """Rows are tuples and nothing is prepared, whatever the caller has set on the connection."""
+
+    def __init__(self, given: Any) -> None:
+        """Raises ConfigError, which says what may be given, for anything else."""
+        self.driver = _driver_connection(given)
+
+    def query(self, text: bytes, values: Mapping[str, Any]) -> Any:
+        cursor = psycopg.Cursor(self.driver, row_factory=tuple_row)
+        return cursor.execute(text, values, prepare=False, binary=True)
+
+
+def _driver_connection(given: Any) -> psycopg.Connection[Any]:
     found = given
     if hasattr(found, "get_bind") and callable(getattr(found, "connection", None)):
         found = found.connection()  # a Session of SQLAlchemy: its Connection

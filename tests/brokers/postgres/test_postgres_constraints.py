@@ -1,4 +1,4 @@
-"""Jobs tied to others on PostgreSQL: races of callers and workers, stores of the first version, callers' transactions."""
+"""Constraints on PostgreSQL: races of callers and workers, and callers' own transactions."""
 
 from __future__ import annotations
 
@@ -15,9 +15,8 @@ import pytest
 
 from longboat.contract.broker import Settlement
 from longboat.core.clock import SYSTEM
-from longboat.core.codec import encode_job
 from longboat.core.constraints import Constraints, JobLimit
-from longboat.core.job import MESSAGE_VERSION, Done, Job, State, new_id, new_ids
+from longboat.core.job import MESSAGE_VERSION, Done, Job, State, new_id
 from longboat.errors import UnknownParent
 from tests.rigs.harnesses import NewPostgres
 from tests.rigs.servers.postgres import available
@@ -26,7 +25,6 @@ pytestmark = pytest.mark.skipif(available() is not None, reason=str(available())
 
 psycopg = pytest.importorskip("psycopg")
 limits = pytest.importorskip("longboat.brokers.postgres.limits")
-STEPS = pytest.importorskip("longboat.brokers.postgres.migration").STEPS
 
 
 @pytest.fixture
@@ -54,7 +52,7 @@ def done(consumer: Any, leases: Any, result: bytes = b"\xc0") -> None:
 
 
 @pytest.mark.parametrize("keep", [3600.0, 0.0])
-def test_a_job_put_while_the_one_before_it_is_settled_is_never_left_behind(broker: Any, keep: float) -> None:
+def test_a_job_put_while_its_parent_is_settled_is_never_left_behind(broker: Any, keep: float) -> None:
     consumer, others = broker.consumer(["default"], lease=60), broker.consumer(["children"], lease=60)
     both = threading.Barrier(2)
 
@@ -67,7 +65,7 @@ def test_a_job_put_while_the_one_before_it_is_settled_is_never_left_behind(broke
             return False
 
     with ThreadPoolExecutor(1) as threads:
-        for fairness_key in range(120):
+        for turn in range(120):
             broker.put([parent := job(keep=keep)])
             [lease] = consumer.receive(1, wait=5)
             child = job(after(parent), queue="children")
@@ -76,17 +74,15 @@ def test_a_job_put_while_the_one_before_it_is_settled_is_never_left_behind(broke
             done(consumer, [lease], b"\x01")
             if putting.result(5):
                 leases = others.receive(1, wait=5)
-                assert [(lease.job.id, list(lease.inputs)) for lease in leases] == [(child.id, [b"\x01"])], (
-                    f"round {fairness_key}"
-                )
+                assert [(lease.job.id, list(lease.inputs)) for lease in leases] == [(child.id, [b"\x01"])], f"round {turn}"
                 done(others, leases)
-    assert broker._store.call("SELECT count(*) FROM @.edges") == [(0,)]
+    assert broker._store.call("SELECT count(*) FROM @.dependencies") == [(0,)]
     consumer.close()
     others.close()
 
 
-def test_a_settlement_waits_for_who_puts_a_job_after_it(broker: Any, store: NewPostgres) -> None:
-    """Whose transaction is open still: what it stores cannot be seen by then."""
+def test_a_settlement_waits_for_a_put_of_dependents(broker: Any, store: NewPostgres) -> None:
+    """Whose transaction is still open: the settlement cannot see what it stores."""
     parent = job()
     broker.put([parent])
     consumer = broker.consumer(["default"], lease=60)
@@ -120,7 +116,7 @@ def test_what_is_refused_within_a_caller_s_transaction_leaves_nothing(
     assert broker.inspector.counts() == {("default", State.READY): 1, ("default", State.WAITING): 1}
 
 
-def test_limits_hold_for_many_workers_that_never_lock_each_other_out(broker: Any, store: NewPostgres) -> None:
+def test_limits_hold_for_many_workers_without_deadlocks(broker: Any, store: NewPostgres) -> None:
     keys = [JobLimit(f"k{n}", running=2) for n in range(4)]
     count = 120
     for _ in range(count):
@@ -155,12 +151,12 @@ def test_limits_hold_for_many_workers_that_never_lock_each_other_out(broker: Any
         assert sum(worker.result(60) for worker in workers) == count
     assert max(most.values()) <= 2
     assert store.server.query("SELECT deadlocks FROM pg_stat_database WHERE datname = 'postgres'") == before
-    broker._store.write(limits.tidy)
-    for table in ("gates", "holds", "lined", "starts"):
+    broker._store.write(limits.forget)
+    for table in ("limits", "holders", "blocked", "starts"):
         assert broker._store.call(f"SELECT count(*) FROM @.{table}") == [(0,)], table
 
 
-def test_a_claim_goes_on_past_thousands_that_are_shut_out(broker: Any) -> None:
+def test_a_claim_goes_on_past_thousands_of_blocked_jobs(broker: Any) -> None:
     shut = [job(Constraints(limits=[JobLimit("g", running=1)])) for _ in range(2500)]
     broker.put(shut)
     broker.put([free := job()])
@@ -175,38 +171,8 @@ def test_a_claim_goes_on_past_thousands_that_are_shut_out(broker: Any) -> None:
     consumer.close()
 
 
-def test_a_store_of_the_first_version_goes_on(store: NewPostgres) -> None:
-    """Its jobs come first, in their order, whatever comes beside them since."""
-    schema = f'"{store.schema}"'
-    with psycopg.connect(store.server.url, autocommit=True) as connection:
-        connection.execute(f"CREATE SCHEMA {schema};" + STEPS[0].replace("@.", f"{schema}."))
-    ids = new_ids(3)
-    old = [Job(MESSAGE_VERSION, each, "t", b"\x80") for each in ids]
-    for each in old:
-        store.server.query(
-            f"WITH p AS (SELECT nextval('{schema}.places') AS n), j AS (INSERT INTO {schema}.jobs "
-            f"SELECT n, '{each.id}', 'default', 0, FALSE, '\\x{encode_job(each).hex()}' FROM p), "
-            f"c AS (INSERT INTO {schema}.counts VALUES ('default', 'ready', 1)) "
-            f"INSERT INTO {schema}.ready SELECT n, 'default', 0, 0, 0 FROM p"
-        )
-    broker = store.open()
-    assert broker.migrations.plan()[:2] == (1, len(STEPS))  # type: ignore[attr-defined]
-    fairness = [job(Constraints(fairness_key=key)) for key in "aab"]
-    broker.put(fairness)
-    broker.put([last := job()])
-    assert broker.migrations.plan()[0] == len(STEPS)  # type: ignore[attr-defined]
-    consumer = broker.consumer([], lease=60)
-    received = [lease.job.id for lease in consumer.receive(10, wait=5)]
-    assert sorted(received) == sorted(each.id for each in (*old, *fairness, last))
-    assert [each for each in received if each in ids] == ids
-    assert received[0] == ids[0]
-    assert received[-1] == last.id
-    consumer.close()
-    broker.close()
-
-
-def test_jobs_of_a_million_keys_could_stand_on_one_seat(broker: Any) -> None:
-    """Where the place of one is taken the next is."""
+def test_a_million_keys_could_have_jobs_in_one_round(broker: Any) -> None:
+    """A job whose place is taken gets the next one."""
     broker.put([first := job(Constraints(fairness_key="a"))])
     rows = broker._store.call("SELECT place FROM @.jobs")
     later = (rows[0][0] >> 20 << 20) + (1 << 40)
