@@ -124,6 +124,7 @@ def everything_happens(broker: RedisBroker, clock: FakeClock) -> None:
     assert first.settle(outcomes[10:]) == []
     clock.advance(4)
     assert first.extend().alive
+    broker.tidy(1.0)
     assert not dead.extend().alive
     dead.wake()
     dead.close()

@@ -132,7 +132,7 @@ def test_a_replica_that_only_reads(server: RedisServer, tmp_path: Path) -> None:
     options = [f"replicaof 127.0.0.1 {server.port}"]
     with RedisServer(tmp_path / "replica", options=options) as replica, opened(replica.url) as broker:
         for _ in range(2):
-            assert "replica that only reads" in str(refused(lambda: broker.put(jobs(1))))
+            assert "read-only replica" in str(refused(lambda: broker.put(jobs(1))))
             refused(lambda: broker.consumer(["default"], lease=5))
         replica.command("REPLICAOF", "NO", "ONE")
         assert len(broker.put(jobs(1))) == 1

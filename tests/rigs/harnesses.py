@@ -76,8 +76,10 @@ class NewRedis:
 
     def inject(self, raw: bytes, queue: str) -> None:
         from longboat.brokers.redis.keys import key_of
+        from longboat.brokers.redis.layout import LAYOUT
 
         key, names = key_of(new_id()), f"{{{self.prefix}}}:"
+        self.server.command("HSETNX", f"{names}numbers", "layout", LAYOUT)
         place = self.server.command("HINCRBY", f"{names}numbers", "place", 1)
         self.server.command("HSET", f"{names}jobs", key, raw)
         self.server.command("RPUSH", f"{names}ready:0:{queue}", place.to_bytes(6, "big") + key)

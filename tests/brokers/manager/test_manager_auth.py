@@ -12,7 +12,7 @@ import pytest
 
 from longboat import connect
 from longboat.brokers.manager import frames
-from longboat.brokers.manager.door import STRANGERS
+from longboat.brokers.manager.tcp import UNPROVEN
 from longboat.errors import BrokerUnavailable, ConfigError
 from tests.rigs.manager import client, exactly, job, served, wrong_hello
 
@@ -67,12 +67,12 @@ def test_a_slow_handshake_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_many_silent_peers_keep_nobody_out() -> None:
     with served() as server:
-        peers = [socket.create_connection(server.address) for _ in range(2 * STRANGERS)]
+        peers = [socket.create_connection(server.address) for _ in range(2 * UNPROVEN)]
         try:
             with client(server, timeout=10.0) as broker:
                 broker.put([job()])
             time.sleep(0.1)
-            assert len(server._server.door._strangers) <= STRANGERS
+            assert len(server._server.listening._unproven) <= UNPROVEN
         finally:
             for peer in peers:
                 peer.close()

@@ -12,6 +12,7 @@ from queue import Queue
 from typing import Any
 
 import pytest
+from msgspec import structs
 
 from longboat.brokers.manager import PlainManager, wire
 from longboat.brokers.manager.dispatcher import Dispatcher
@@ -78,7 +79,7 @@ def test_a_claim_that_comes_late_takes_nothing() -> None:
     with served() as server, client(server) as broker:
         consumer = broker.consumer(["q"], lease=60.0)
         broker.put([job() for _ in range(3)])
-        calls = broker._calls
+        calls = broker.calls
         first = calls.call(wire.RECEIVE, consumer.id, 1, 1, 0.0)
         second = calls.call(wire.RECEIVE, consumer.id, 2, 1, 0.0)
         late = calls.call(wire.RECEIVE, consumer.id, 1, 1, 0.0)
@@ -168,6 +169,16 @@ def test_clients_go_on_after_a_restart_over_a_file(tmp_path: Path) -> None:
         broker_of.__exit__(None, None, None)
 
 
+def test_listeners_are_told_of_an_expiry_without_any_worker() -> None:
+    with served() as server, client(server) as broker:
+        sent = structs.replace(job(), expires=0.1)
+        broker.put([sent])
+        listener = broker.results.listen()
+        listener.watch([sent.id])
+        assert [result.state for result in listener.wait(5.0)] == [State.CANCELLED]
+        listener.close()
+
+
 def test_an_end_hands_back_what_is_held() -> None:
     store = MemoryBroker()
     with served(store) as server, client(server) as broker:
@@ -210,8 +221,8 @@ def test_an_answer_that_is_too_large_is_asked_for_in_parts(monkeypatch: pytest.M
 def test_clients_can_call_nothing_else() -> None:
     with served() as server, client(server) as broker:
         until = time.monotonic() + 2
-        connection = broker._calls.connect(until)
-        for published, name in (("desk", "close"), ("desk", "__init__"), ("0", "shutdown")):
+        connection = broker.calls.connect(until)
+        for published, name in (("dispatcher", "close"), ("dispatcher", "__init__"), ("0", "shutdown")):
             connection.send((published, name, (), {}))
             assert connection.recv()[0] in ("#TRACEBACK", "#ERROR")
         connection.close()
@@ -222,8 +233,8 @@ def test_what_is_no_request_is_refused() -> None:
     dispatcher = Dispatcher(MemoryBroker())
     with pytest.raises(BrokerError, match="older version"):
         dispatcher.call("juggle", b"")
-    with pytest.raises(BrokerError, match="no 'put'"):
-        dispatcher.call("put", b"\x91\x01")
+    with pytest.raises(BrokerError, match="does not understand this"):
+        dispatcher.call("Broker.put", b"\x91\x01")
 
 
 def test_a_child_opens_its_own_connections() -> None:
@@ -260,13 +271,13 @@ def test_a_queue_can_be_shared_with_plain_data_only() -> None:
     server = Master(("127.0.0.1", 0), KEY).get_server()
     thread = threading.Thread(target=server.accepter)
     thread.start()
-    worker = Worker(server.door.address, KEY)
+    worker = Worker(server.listening.address, KEY)
     assert isinstance(worker, BaseManager)
     worker.connect()
     shared = worker.tasks()  # type: ignore[attr-defined]
     shared.put([1, "two"])
     assert queue.get(timeout=5) == [1, "two"]
-    with pytest.raises(TypeError, match="no plain data"):
+    with pytest.raises(TypeError, match="not plain data"):
         shared.put(object())
     del shared
     server.end()

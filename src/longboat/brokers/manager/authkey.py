@@ -10,7 +10,7 @@ from longboat.errors import ConfigError
 
 VARIABLE = "LONGBOAT_AUTHKEY"
 SAFE = 32
-"""Bytes of a key that may be listened with beyond loopback, at least."""
+"""Bytes that a key must have to listen beyond loopback."""
 
 
 def authkey(path: str | None) -> bytes:
@@ -35,5 +35,5 @@ def authkey(path: str | None) -> bytes:
 
 
 def open_to_others(path: str) -> bool:
-    """Whether others than the file's owner may read it, or change it."""
+    """Whether anybody but the file's owner may read or change it."""
     return bool(os.stat(path).st_mode & (stat.S_IRWXG | stat.S_IRWXO))

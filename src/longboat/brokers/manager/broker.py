@@ -10,16 +10,14 @@ from collections.abc import Collection, Iterator, Sequence
 from longboat.brokers.manager import wire
 from longboat.brokers.manager.calls import Calls
 from longboat.brokers.manager.consumer import ManagerConsumer
-from longboat.brokers.manager.inspector import ManagerInspector
-from longboat.brokers.manager.kv import ManagerKV
+from longboat.brokers.manager.forwarded import ForwardingBroker, ManagerInspector, ManagerKV, ManagerTransfer
 from longboat.brokers.manager.results import ManagerResults
-from longboat.brokers.manager.transfer import ManagerTransfer
 from longboat.contract.broker import Token
 from longboat.contract.capabilities import WHOLE_CONTRACT, Capability
-from longboat.core.job import Failure, Job
+from longboat.core.job import Job
 
 
-class ManagerBroker:
+class ManagerBroker(ForwardingBroker):
     """Keeps jobs in the store behind a server, reached over TCP.
 
     What it acknowledged is as durable as that store says. `timeout`: seconds that a call may take. The clock of the server's
@@ -28,18 +26,18 @@ class ManagerBroker:
 
     def __init__(self, host: str, port: int, *, authkey: bytes, timeout: float = 2.0) -> None:
         where = f"manager://[{host}]:{port}" if ":" in host else f"manager://{host}:{port}"
-        self._calls = Calls((host, port), authkey, timeout, where)
+        super().__init__(Calls((host, port), authkey, timeout, where))
         self._tokens = _tokens()
-        self.results = ManagerResults(self._calls)
-        self.inspector = ManagerInspector(self._calls)
-        self.transfer = ManagerTransfer(self._calls)
-        self.kv = ManagerKV(self._calls)
+        self.results = ManagerResults(self.calls)
+        self.inspector = ManagerInspector(self.calls)
+        self.transfer = ManagerTransfer(self.calls)
+        self.kv = ManagerKV(self.calls)
 
     @functools.cached_property
     def capabilities(self) -> frozenset[Capability]:
         """Those of the store behind the server. Raises BrokerUnavailable, the first time."""
-        served = self._calls.call(wire.CAPABILITIES)
-        return frozenset(each for each in WHOLE_CONTRACT if each in served)
+        served = self.calls.call(wire.CAPABILITIES)
+        return frozenset(each for each in (*WHOLE_CONTRACT, Capability.TIDY) if each in served)
 
     def put(self, jobs: Sequence[Job], *, token: Token | None = None) -> list[str]:
         if not jobs:
@@ -49,18 +47,18 @@ class ManagerBroker:
             if process != os.getpid():  # a child must not use its parent's numbers
                 self._tokens = _, client, numbers = _tokens()
             token = client, next(numbers)
-        return self._calls.call(wire.PUT, jobs, *token)
+        return self._put(jobs, token=token)
 
     def consumer(
         self, queues: Sequence[str], *, lease: float, tasks: Collection[str] = (), name: str = ""
     ) -> ManagerConsumer:
-        return ManagerConsumer(self._calls, self._calls.call(wire.REGISTER, list(queues), lease, list(tasks), name))
+        return ManagerConsumer(self.calls, self.calls.call(wire.REGISTER, list(queues), lease, list(tasks), name))
 
-    def evict(self, consumer: str, failure: Failure) -> int:
-        return self._calls.call(wire.EVICT, consumer, failure)
+    def tidy(self, budget: float) -> float:
+        return self.calls.call(wire.TIDY, budget)
 
     def close(self) -> None:
-        self._calls.close()
+        self.calls.close()
 
 
 def _tokens() -> tuple[int, str, Iterator[int]]:

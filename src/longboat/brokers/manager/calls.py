@@ -6,15 +6,16 @@ import os
 import select
 import threading
 import weakref
+from collections.abc import Callable
 from multiprocessing import AuthenticationError
 from typing import Any, TypeVar
 
 import msgspec
 
-from longboat.brokers.manager.door import Address, knock
 from longboat.brokers.manager.frames import Connection
-from longboat.brokers.manager.server import DESK
+from longboat.brokers.manager.tcp import PUBLISHED, Address, dial
 from longboat.brokers.manager.wire import Verb, encode
+from longboat.contract.base_forks import remake_after_fork
 from longboat.core.clock import SYSTEM
 from longboat.errors import BrokerError, BrokerUnavailable, LongboatError
 
@@ -30,43 +31,50 @@ class Calls:
     def __init__(self, address: Address, authkey: bytes, timeout: float, where: str) -> None:
         self._address = address
         self._authkey = authkey
-        self.timeout = timeout
-        self.where = where
+        self._timeout = timeout
+        self._where = where
+        self.slice = min(1.0, timeout / 2)
+        """Seconds of waiting in one call, at most."""
         self._idle: list[Connection] = []
-        self.lines: weakref.WeakSet[CallConnection] = weakref.WeakSet()
+        self.others: weakref.WeakSet[CallConnection] = weakref.WeakSet()
         """Closed with the broker."""
         self._lock = threading.Lock()
         self._closed = False
-        _all.add(self)
+        remake_after_fork(self)
 
     def call(self, verb: Verb[A], *values: Any) -> A:
         """What the server answers. Raises BrokerUnavailable after the time limit, and the store's own errors."""
+        return self.attempt(self._idle_or_new, self._put_back, verb, values)
+
+    def attempt(
+        self,
+        take: Callable[[float], Connection],
+        done: Callable[[Connection | None, bool], None],
+        verb: Verb[A],
+        values: tuple[Any, ...],
+    ) -> A:
+        """As `call`, on a connection that `take` gives until a time; `done` is told whether it may be used again."""
         data = encode(values)
-        connection = None
+        until = SYSTEM.monotonic() + self._timeout * _HEADROOM
+        connection, good = None, False
         try:
-            until = SYSTEM.monotonic() + self.timeout * _HEADROOM
-            connection = self._an_idle_one() or self.connect(until)
+            connection = take(until)
             answer = self.ask(connection, verb, data, until)
+            good = True
         except LongboatError:  # told by the server, or nothing was sent: the connection is as good as before
-            self._put_back(connection)
+            good = True
             raise
         except Exception as error:
-            if connection is not None:
-                connection.close()
-            self._drop_idle()  # the server was restarted, say: none of them is better
-            raise self.translated(error) from error
-        except BaseException:
-            if connection is not None:
-                connection.close()
-            raise
-        self._put_back(connection)
+            raise self._translated(error) from error
+        finally:
+            done(connection, good)
         return answer
 
     def connect(self, until: float) -> Connection:
         """A new connection, which serves the published object."""
         if self._closed:
-            raise BrokerUnavailable(f"{self.where}: this broker was closed")
-        connection = knock(self._address, self._authkey, until=until)
+            raise BrokerUnavailable(f"{self._where}: this broker was closed")
+        connection = dial(self._address, self._authkey, until=until)
         try:
             connection.send((None, "accept_connection", (threading.current_thread().name,), {}))
             _told(connection.recv())
@@ -77,54 +85,56 @@ class Calls:
 
     def ask(self, connection: Connection, verb: Verb[A], data: bytes, until: float) -> A:
         connection.until = until
-        connection.send((DESK, "call", (verb.name, data), {}))
+        connection.send((PUBLISHED, "call", (verb.name, data), {}))
         return verb.answer(_told(connection.recv()))
 
-    def translated(self, error: Exception) -> BrokerError:
+    def _translated(self, error: Exception) -> BrokerError:
         """The error to raise for one of a connection."""
         if self._closed:
-            return BrokerUnavailable(f"{self.where}: this broker was closed")
+            return BrokerUnavailable(f"{self._where}: this broker was closed")
         if isinstance(error, AuthenticationError):
-            return BrokerUnavailable(f"{self.where} cannot be worked with: {error}")
+            return BrokerUnavailable(f"{self._where} cannot be used: {error}")
         if isinstance(error, TimeoutError):
-            return BrokerUnavailable(f"{self.where} did not answer within {self.timeout:g} s")
+            return BrokerUnavailable(f"{self._where} did not answer within {self._timeout:g} s")
         if isinstance(error, EOFError | OSError):
-            return BrokerUnavailable(f"{self.where} cannot be reached: {error}")
+            return BrokerUnavailable(f"{self._where} cannot be reached: {error}")
         if isinstance(error, msgspec.MsgspecError):
-            return BrokerError(f"{self.where} answers what is not understood here (is it of another version?): {error}")
+            return BrokerError(f"the answer of {self._where} is not understood (is it another version?): {error}")
         raise error
 
     def close(self) -> None:
         self._closed = True
         self._drop_idle()
-        for line in list(self.lines):
-            line.close()
+        for other in list(self.others):
+            other.close()
 
     def after_fork(self) -> None:
         """In the child: the connections are the parent's, who still holds them."""
         self._lock = threading.Lock()
         self._drop_idle()
 
-    def _an_idle_one(self) -> Connection | None:
+    def _idle_or_new(self, until: float) -> Connection:
         while True:
             with self._lock:
-                if not self._idle:
-                    return None
-                connection = self._idle.pop()
+                connection = self._idle.pop() if self._idle else None
+            if connection is None:
+                return self.connect(until)
             poll = select.poll()
             poll.register(connection.fileno(), select.POLLIN)
             if not poll.poll(0):
                 return connection
             connection.close()  # the server has closed it: nothing else comes unasked
 
-    def _put_back(self, connection: Connection | None) -> None:
-        if connection is None:
-            return
-        with self._lock:
-            if not self._closed:
-                self._idle.append(connection)
-                return
-        connection.close()
+    def _put_back(self, connection: Connection | None, good: bool) -> None:
+        if good and connection is not None:
+            with self._lock:
+                if not self._closed:
+                    self._idle.append(connection)
+                    return
+        if connection is not None:
+            connection.close()
+        if not good:
+            self._drop_idle()  # the server was restarted, say: none of them is better
 
     def _drop_idle(self) -> None:
         with self._lock:
@@ -134,30 +144,22 @@ class Calls:
 
 
 class CallConnection:
-    """A connection of its own, for who waits on it. One thread at a time uses it."""
+    """A connection for one thread, which waits on it."""
 
     def __init__(self, calls: Calls) -> None:
         self._calls = calls
         self._connection: Connection | None = None
         self._pid = -1
-        calls.lines.add(self)
+        calls.others.add(self)
 
     def call(self, verb: Verb[A], *values: Any) -> A:
-        calls, data = self._calls, encode(values)
-        until = SYSTEM.monotonic() + calls.timeout * _HEADROOM
-        try:
-            if self._connection is None or self._pid != os.getpid():
-                self.close()
-                self._connection, self._pid = calls.connect(until), os.getpid()
-            return calls.ask(self._connection, verb, data, until)
-        except LongboatError:
-            raise
-        except Exception as error:
+        return self._calls.attempt(self._take, lambda _, good: None if good else self.close(), verb, values)
+
+    def _take(self, until: float) -> Connection:
+        if self._connection is None or self._pid != os.getpid():
             self.close()
-            raise calls.translated(error) from error
-        except BaseException:
-            self.close()
-            raise
+            self._connection, self._pid = self._calls.connect(until), os.getpid()
+        return self._connection
 
     def close(self) -> None:
         connection, self._connection = self._connection, None
@@ -177,14 +179,3 @@ def _told(answer: Any) -> Any:
         raise value
     last = str(value).strip().splitlines()[-1:] or ["nothing"]
     raise BrokerError(f"the server failed: {last[0]}")
-
-
-_all: weakref.WeakSet[Calls] = weakref.WeakSet()
-
-
-def _after_fork() -> None:
-    for calls in list(_all):
-        calls.after_fork()
-
-
-os.register_at_fork(after_in_child=_after_fork)

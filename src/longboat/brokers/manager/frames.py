@@ -1,12 +1,12 @@
-"""Frames on a TCP connection: a handshake that proves the key on both sides, then messages that nobody can change.
+"""Frames on a TCP connection: a handshake in which both sides prove the key, then messages that nobody can change.
 
 The server speaks first: MAGIC and a nonce. The client answers MAGIC, its own nonce and a proof that it has the key; the
 server answers with its own proof, or refuses. From the key and both nonces come two keys, one for each direction. A frame is
 
     length (4 bytes, of the body)   HMAC-SHA256 (32 bytes) of counter and body   body
 
-The counter, one for each direction, is not sent: both sides count. So what is repeated, reflected, dropped, reordered or
-changed on the way does not fit, and the connection is given up.
+The counter, one for each direction, is not sent: both sides count. A frame that was repeated, reflected, dropped, reordered
+or changed on the way does not fit, and the connection is closed.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from collections.abc import Callable
 from multiprocessing import AuthenticationError
 from typing import Any
 
-from longboat.brokers.manager.plain import dumps, loads
+from longboat.brokers.manager.serializer import dumps, loads
 from longboat.core.clock import SYSTEM
 from longboat.errors import TooLarge
 
@@ -33,7 +33,7 @@ FRAME_LIMIT = 64_000_000
 HANDSHAKE = 5.0
 """Seconds that a handshake may take."""
 STALLED = 30.0
-"""Seconds that a peer of the server may be silent in the midst of a frame."""
+"""Seconds that a peer of the server may be silent in the middle of a frame."""
 
 log = logging.getLogger("longboat.serve")
 
@@ -46,8 +46,8 @@ _WELCOME, _REFUSED = b"+", b"-"
 class Connection:
     """What `multiprocessing.managers` needs of a connection. One thread at a time uses it.
 
-    `until`: the monotonic time at which what is under way raises TimeoutError; None, for a server: a peer may be silent
-    as long as it likes between frames. EOFError: the peer has closed. AuthenticationError: a frame is not the peer's.
+    `until`: the monotonic time at which the call under way raises TimeoutError. None, for a server: between frames a peer
+    may be silent for any length of time. EOFError: the peer has closed. AuthenticationError: a frame is not the peer's.
     """
 
     def __init__(self, sock: socket.socket, key: bytes, *, serves: bool, known: Callable[[], None] = lambda: None) -> None:
@@ -65,7 +65,7 @@ class Connection:
             self._peer = "somebody who has left"
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        if hasattr(socket, "TCP_KEEPIDLE"):  # a machine that is gone is found out within two minutes, not two hours
+        if hasattr(socket, "TCP_KEEPIDLE"):  # notice within two minutes, not two hours, that a machine is gone
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 60)
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 10)
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 6)
@@ -131,7 +131,7 @@ class Connection:
         try:
             return self._frame(maxlength)
         except Exception as error:
-            # No answer may follow: it would be taken for that of the next request.
+            # No answer may follow: it would be read as the answer to the next request.
             self.shut()
             if self._serves and self._in and isinstance(error, AuthenticationError):
                 log.warning("gave up %s: %s", self.peer(), error)
@@ -157,7 +157,7 @@ class Connection:
         return self._sock.fileno()
 
     def shut(self) -> None:
-        """Make who uses it find it closed; from any thread."""
+        """Whoever uses it finds it closed. From any thread."""
         with contextlib.suppress(OSError):
             self._sock.shutdown(socket.SHUT_RDWR)
 
@@ -166,7 +166,7 @@ class Connection:
         self._sock.close()
 
     def __del__(self) -> None:
-        # As that of the standard library: its proxies, and consumers that were lost, are dropped without a word.
+        # As the standard library does: its proxies, and lost consumers, are dropped without being closed.
         self._sock.close()
 
     # --- bytes

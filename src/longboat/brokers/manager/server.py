@@ -8,9 +8,9 @@ import threading
 from multiprocessing import AuthenticationError, managers
 from typing import TYPE_CHECKING, Any, Self, cast
 
-from longboat.brokers.manager.dispatcher import Dispatcher
-from longboat.brokers.manager.door import SERIALIZER, Address, Door
+from longboat.brokers.manager.dispatcher import TIDY_AGAIN, Dispatcher
 from longboat.brokers.manager.frames import Connection
+from longboat.brokers.manager.tcp import PUBLISHED, SERIALIZER, Address, TcpListener
 from longboat.contract.broker import Broker
 from longboat.errors import LongboatError
 
@@ -19,30 +19,30 @@ if TYPE_CHECKING:
 else:
     StandardServer = managers.Server
 
-DESK = "desk"
-"""The name that the broker is published under."""
 _ENDING = 3.0
 """Seconds that the end waits for calls under way."""
+_TIDY_BUDGET = 0.1
+"""Seconds for one round of housekeeping."""
 
 log = logging.getLogger("longboat.serve")
 
 
 class PlainServer(StandardServer):
-    """The standard library's server behind our door: it ends when it is told to, and says whom it refuses."""
+    """The standard library's server over our frames: it ends when it is told to, and logs whom it refuses."""
 
     def __init__(self, registry: Any, address: Address, authkey: bytes, serializer: str) -> None:
         super().__init__(registry, address, authkey, serializer)
-        self.door: Door = cast(Any, self).listener
-        self.door.key = bytes(authkey)
+        self.listening: TcpListener = cast(Any, self).listener
+        self.listening.key = bytes(authkey)
         self.stop_event = threading.Event()
         self._connections: dict[Connection, threading.Thread] = {}
         self._guard = threading.Lock()
 
     def accepter(self) -> None:
-        """Until the door is closed."""
+        """Until it no longer listens."""
         while not self.stop_event.is_set():
             try:
-                connection = self.door.accept()
+                connection = self.listening.accept()
             except OSError as error:
                 if not self.stop_event.wait(0.05):  # too many open files, say: others may end meanwhile
                     log.warning("a connection could not be accepted: %s", error)
@@ -72,7 +72,7 @@ class PlainServer(StandardServer):
     def end(self) -> None:
         """Accept no more, close every connection, and wait for the calls under way."""
         self.stop_event.set()
-        self.door.close()
+        self.listening.close()
         with self._guard:
             connections = dict(self._connections)
         for connection in connections:
@@ -83,18 +83,15 @@ class PlainServer(StandardServer):
 
 
 class DispatcherServer(PlainServer):
-    """Serves one object, that is there from the beginning; clients can neither make others nor end the server."""
+    """Serves one object, which exists from the start. Clients can neither make others nor end the server."""
 
     public = ["accept_connection", "dummy"]  # noqa: RUF012  # as the standard library has it
 
-    def publish(self, dispatcher: Dispatcher) -> None:
-        self.id_to_obj[DESK] = (dispatcher, {"call"}, {})
-
 
 class PlainManager(managers.BaseManager):
-    """A manager of the standard library on Longboat's door: plain data, each message authenticated, no pickle.
+    """A manager of the standard library over our frames: plain data, each message authenticated, no pickle.
 
-    For those who want to share a queue by `register`, and nothing else.
+    For programs that share a queue by `register`, and nothing else.
     """
 
     def __init__(self, address: Address, authkey: bytes) -> None:
@@ -117,13 +114,27 @@ class Server:
         self._broker = broker
         self._dispatcher = Dispatcher(broker)
         self._server = DispatcherServer({}, address, authkey, SERIALIZER)
-        self._server.publish(self._dispatcher)
-        self.address: Address = self._server.door.address
-        self._thread = threading.Thread(target=self._server.accepter, name="longboat-door", daemon=True)
+        self._server.id_to_obj[PUBLISHED] = (self._dispatcher, {"call"}, {})
+        self.address: Address = self._server.listening.address
+        self._threads = [
+            threading.Thread(target=run, name=f"longboat-{what}", daemon=True)
+            for what, run in (("accept", self._server.accepter), ("tidy", self._tidy))
+        ]
 
     def start(self) -> Self:
-        self._thread.start()
+        for thread in self._threads:
+            thread.start()
         return self
+
+    def _tidy(self) -> None:
+        """There may be no worker that does the housekeeping of the store, while clients wait for what it brings."""
+        again = 0.0
+        while not self._server.stop_event.wait(again):
+            try:
+                again = max(0.01, self._dispatcher.tidy(_TIDY_BUDGET))
+            except Exception:
+                log.exception("housekeeping failed and will be tried again")
+                again = TIDY_AGAIN
 
     def __enter__(self) -> Self:
         return self.start()
@@ -132,10 +143,11 @@ class Server:
         self.close()
 
     def close(self) -> None:
-        """What clients hold comes back, uncharged; they are told at their next call."""
+        """What clients hold comes back, and no attempt counts. They learn it at their next call."""
         self._dispatcher.close()
         self._server.end()
-        if self._thread.ident is not None:
-            self._thread.join(_ENDING)
+        for thread in self._threads:
+            if thread.ident is not None:
+                thread.join(_ENDING)
         with contextlib.suppress(LongboatError):
             self._broker.close()

@@ -8,11 +8,8 @@ from typing import Any, Generic, TypeVar
 import msgspec
 
 from longboat.contract.broker import Lease, Pulse, Settlement
-from longboat.contract.kv import Entry
-from longboat.contract.transfer import ExportedJob
 from longboat.core.codec import decoder
-from longboat.core.job import Cancelled, Dead, Done, Failure, Job, Outcome, Park, Release, Result, Retry, State
-from longboat.core.views import ConsumerView, JobView, LimitView, Page
+from longboat.core.job import Cancelled, Dead, Done, Job, Outcome, Park, Release, Result, Retry
 
 A = TypeVar("A")
 
@@ -47,112 +44,69 @@ class Received(msgspec.Struct, array_like=True):
 
 
 class Settled(msgspec.Struct, array_like=True, gc=False):
-    """A settlement: which lease, and the outcome with the fields that its kind has."""
+    """A settlement: which lease, the kind of the outcome, and the outcome, encoded."""
 
     number: int
-    kind: str
-    value: bytes = b""
-    delay: float = 0.0
-    failure: Failure | None = None
-    counted: bool = True
-
-
-class EntryPage(msgspec.Struct, array_like=True):
-    """Notes of the board, in order."""
-
-    entries: list[tuple[str, bytes]]
-    more: bool = False
-    """There are others behind these, for which there was no room."""
+    kind: int
+    outcome: bytes
 
 
 class Verb(Generic[A]):
-    """A method that the server publishes. Arguments and answer are encoded by themselves, so that each is decoded once."""
+    """A call that the server answers. Arguments and answer are encoded by themselves, so that each is decoded once."""
 
     def __init__(self, name: str, asked: Any, answered: Any) -> None:
         self.name = name
         self.asked = decoder(asked)
         self._answered = decoder(answered)
+        VERBS[name] = self
 
     def answer(self, data: bytes) -> A:
         answer: A = self._answered.decode(data)
         return answer
 
 
+class SessionVerb(Verb[A]):
+    """A method of a session (sessions.py), after the session's id; `gone` is the answer if the server does not know it."""
+
+    def __init__(self, name: str, asked: Any, answered: Any, gone: A) -> None:
+        super().__init__(name, asked, answered)
+        self.gone = gone
+
+
+VERBS: dict[str, Verb[Any]] = {}
+"""By name: these, and those of forwarded.py."""
+
 encode = msgspec.msgpack.Encoder().encode
 
 _Ids = list[str]
-PUT = Verb[_Ids]("put", tuple[list[Job], str, int], _Ids)
-REGISTER = Verb[str]("register", tuple[_Ids, float, _Ids, str], str)
-RECEIVE = Verb[Received]("receive", tuple[str, int, int, float], Received)
-INPUTS = Verb["list[bytes] | None"]("inputs", tuple[str, int, int], list[bytes] | None)
-SETTLE = Verb[list[int]]("settle", tuple[str, list[Settled], list[int]], list[int])
-EXTEND = Verb[Pulse]("extend", tuple[str], Pulse)
-PAUSE = Verb[None]("pause", tuple[str, _Ids, _Ids], None)
-WAKE = Verb[None]("wake", tuple[str], None)
-UNREGISTER = Verb[None]("unregister", tuple[str], None)
-EVICT = Verb[int]("evict", tuple[str, Failure], int)
-GET = Verb["list[Result | None]"]("get", tuple[_Ids], list[Result | None])
-WATCH = Verb[bool]("watch", tuple[str, _Ids], bool)
-FORGET = Verb[None]("forget", tuple[str, _Ids], None)
-WAIT = Verb["list[Result] | None"]("wait", tuple[str, float], list[Result] | None)
-WAKE_LISTENER = Verb[None]("wake_listener", tuple[str], None)
-UNLISTEN = Verb[None]("unlisten", tuple[str], None)
-COUNTS = Verb["list[tuple[str, State, int]]"]("counts", tuple[()], list[tuple[str, State, int]])
-FIND = Verb["list[JobView | None]"]("find", tuple[_Ids], list[JobView | None])
-JOBS = Verb[Page]("jobs", tuple[State, str | None, str | None, str | None, int], Page)
-CONSUMERS = Verb[list[ConsumerView]]("consumers", tuple[()], list[ConsumerView])
-CANCEL = Verb[_Ids]("cancel", tuple[_Ids], _Ids)
-RETRY = Verb[_Ids]("retry", tuple[_Ids], _Ids)
-PURGE = Verb[int]("purge", tuple[list[State], str | None, int], int)
-PRUNE = Verb[int]("prune", tuple[int], int)
-LIMITS = Verb["list[LimitView | None]"]("limits", tuple[_Ids], list[LimitView | None])
-READ = Verb["list[bytes | None]"]("read", tuple[str, _Ids], list[bytes | None])
-ENTRIES = Verb[EntryPage]("entries", tuple[str, str, str | None, int], EntryPage)
-WRITE = Verb[None]("write", tuple[str, list[Entry]], None)
-PUT_IF_ABSENT = Verb["list[bool]"]("put_if_absent", tuple[str, list[Entry]], list[bool])
-COMPARE_AND_SET = Verb[bool]("compare_and_set", tuple[str, Entry, bytes | None], bool)
-EXPORT = Verb[list[ExportedJob]]("export_jobs", tuple[str, _Ids], list[ExportedJob])
-UNCONFIRMED = Verb[_Ids]("unconfirmed", tuple[()], _Ids)
-IMPORT = Verb[_Ids]("import_jobs", tuple[str, list[ExportedJob]], _Ids)
-CONFIRM = Verb[None]("confirm", tuple[str], None)
 CAPABILITIES = Verb[_Ids]("capabilities", tuple[()], _Ids)
-VERBS = {each.name: each for each in list(globals().values()) if isinstance(each, Verb)}
+TIDY = Verb[float]("tidy", tuple[float], float)
+REGISTER = Verb[str]("register", tuple[_Ids, float, _Ids, str], str)
+WATCH = Verb[bool]("watch", tuple[str, _Ids], bool)
+END = Verb[None]("end", tuple[str], None)
+RECEIVE = SessionVerb("receive", tuple[str, int, int, float], Received, Received([], gone=True))
+INPUTS = SessionVerb[list[bytes] | None]("inputs", tuple[str, int, int], list[bytes] | None, None)
+SETTLE = SessionVerb[list[int] | None]("settle", tuple[str, list[Settled], list[int]], list[int] | None, None)
+EXTEND = SessionVerb("extend", tuple[str], Pulse, Pulse(False))
+PAUSE = SessionVerb("pause", tuple[str, _Ids, _Ids], None, None)
+WAIT = SessionVerb[list[Result] | None]("wait", tuple[str, float], list[Result] | None, None)
+FORGET = SessionVerb("forget", tuple[str, _Ids], None, None)
+WAKE = SessionVerb("wake", tuple[str], None, None)
+
+_KINDS: dict[type[Outcome], int] = {Done: 0, Retry: 1, Dead: 2, Cancelled: 3, Release: 4, Park: 5}
+_outcomes: dict[int, msgspec.msgpack.Decoder[Any]] = {number: decoder(kind) for kind, number in _KINDS.items()}
 
 
 def settled(settlement: Settlement) -> Settled:
-    number = settlement.lease.token
-    match settlement.outcome:
-        case Done(result):
-            return Settled(number, "done", result)
-        case Retry(delay, failure):
-            return Settled(number, "retry", delay=delay, failure=failure)
-        case Dead(failure, counted):
-            return Settled(number, "dead", failure=failure, counted=counted)
-        case Cancelled(failure):
-            return Settled(number, "cancelled", failure=failure)
-        case Release(delay):
-            return Settled(number, "release", delay=delay)
-        case Park(patience, failure):
-            return Settled(number, "park", delay=patience, failure=failure)
+    return Settled(settlement.lease.token, _KINDS[type(settlement.outcome)], encode(settlement.outcome))
 
 
 def outcome(said: Settled) -> Outcome:
-    """Raises ValueError for a kind that is not known here."""
-    failure = said.failure or Failure("", "")
-    match said.kind:
-        case "done":
-            return Done(said.value)
-        case "retry":
-            return Retry(said.delay, failure)
-        case "dead":
-            return Dead(failure, said.counted)
-        case "cancelled":
-            return Cancelled(failure)
-        case "release":
-            return Release(said.delay)
-        case "park":
-            return Park(said.delay, failure)
-    raise ValueError(f"outcome {said.kind!r} is not known here")
+    """Raises ValueError for a kind that is not known here, and for bytes that are not of this kind."""
+    if said.kind not in _outcomes:
+        raise ValueError(f"outcome {said.kind} is not known here")
+    told: Outcome = _outcomes[said.kind].decode(said.outcome)
+    return told
 
 
 def fitting(sizes: Sequence[int]) -> int:

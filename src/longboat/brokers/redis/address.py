@@ -1,4 +1,4 @@
-"""Where the server is: one server, a unix socket, TLS, the master that Sentinels name, or the node of a Cluster."""
+"""Where the server is: a single server, a Unix socket, TLS, the master that Sentinels name, or the node of a Cluster."""
 
 from __future__ import annotations
 
@@ -16,24 +16,24 @@ from longboat.errors import ConfigError
 
 SCHEMES = ("redis", "rediss", "unix", "redis+sentinel", "redis+cluster")
 TLS_OPTIONS = ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile", "ssl_cert_reqs", "ssl_check_hostname")
-"""What a rediss:// URL may say, in the words of redis-py."""
+"""Options of a rediss:// URL, as redis-py names them."""
 CLUSTER_PORT, SENTINEL_PORT = 6379, 26379
 
 
 class Address(Protocol):
-    """Makes connections to whoever is the right server at present."""
+    """Makes connections to the server that is the right one at present."""
 
     def connection(self) -> Any:
         """A new connection of redis-py, connected."""
         ...
 
     def look_again(self) -> None:
-        """The server may be another by now."""
+        """The right server may be another one by now."""
         ...
 
 
 def address_of(url: str, tag: str, timeout: float, options: dict[str, str]) -> Address:
-    """The address in a URL. Takes what it knows out of `options`. Raises ConfigError."""
+    """The address in a URL. Removes the options that it knows. Raises ConfigError."""
     parts = urlsplit(url)
     common: dict[str, Any] = {
         "socket_timeout": timeout,
@@ -62,7 +62,7 @@ def address_of(url: str, tag: str, timeout: float, options: dict[str, str]) -> A
 
 class _Single:
     def __init__(self, pool: Any) -> None:
-        # A pool of redis-py knows how to make connections; which of them are free is known to `Server`.
+        # A pool of redis-py knows how to make connections; `Server` keeps the free ones.
         self._pool = pool
 
     def connection(self) -> Any:
@@ -101,14 +101,14 @@ class _Cluster:
         until = SYSTEM.monotonic() + self._timeout
         owner = self._owner or self._find(until)
         self._owner = owner
-        # What silent nodes have used up is taken off, so that the whole stays within the limit.
+        # The time that silent nodes took is subtracted, so that the whole stays within the limit.
         return self._connected(owner, max(0.6 * self._timeout, until - SYSTEM.monotonic()))
 
     def look_again(self) -> None:
         self._owner = None
 
     def _find(self, until: float) -> tuple[str, int]:
-        """The node that has the slot, as the first node that answers knows it."""
+        """The node that has the slot, according to the first node that answers."""
         failed: Exception = redis.ConnectionError("no node answered")
         for asked in self._known:
             if SYSTEM.monotonic() > until - 0.5 * self._timeout:
@@ -130,7 +130,7 @@ class _Cluster:
             for first, last, (host, port, *_), *_ in ranges:
                 if first <= self._slot <= last:
                     return bytes(host or b"").decode() or asked[0], port
-            failed = redis.ConnectionError("no node of the cluster has the queue's slot")
+            failed = redis.ConnectionError("no node of the cluster has the store's slot")
         raise failed
 
     def _connected(self, node: tuple[str, int], timeout: float) -> Any:

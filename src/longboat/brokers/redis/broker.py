@@ -21,11 +21,13 @@ from longboat.contract.broker import Token
 from longboat.contract.capabilities import WHOLE_CONTRACT, Capability
 from longboat.contract.optional import Report
 from longboat.core import codec
-from longboat.core.clock import Clock
+from longboat.core.clock import SYSTEM, Clock
 from longboat.core.job import Failure, Job
 from longboat.errors import UnknownParent
 
 DEFAULT_PREFIX = "longboat"
+TIDY_AGAIN = 1.0
+"""Seconds until the next look, at most: jobs put meanwhile may be due earlier than what was there."""
 _HEADROOM = 0.95
 """The part of the time limit that the server may use up, so that an error comes within the limit."""
 
@@ -46,7 +48,7 @@ class RedisBroker:
     Survives fork: the child opens its own connections.
     """
 
-    capabilities = WHOLE_CONTRACT | {Capability.DIAGNOSE}
+    capabilities = WHOLE_CONTRACT | {Capability.DIAGNOSE, Capability.TIDY}
 
     def __init__(
         self,
@@ -101,7 +103,7 @@ class RedisBroker:
                 first.priority,
                 repr(first.delay),
                 expires,
-                "tied" if constrained else "",
+                "constrained" if constrained else "",
                 count,
                 *members,
             )
@@ -119,17 +121,24 @@ class RedisBroker:
         consumer = os.urandom(8).hex()
         queues = list(dict.fromkeys(queues))
         every = "" if queues else "every"
-        self._server.call("hire", consumer, name, json.dumps(queues), repr(float(lease)), every, *tasks)
+        self._server.call("register", consumer, name, json.dumps(queues), repr(float(lease)), every, *tasks)
         return RedisConsumer(self._server, consumer, queues, lease)
 
     def evict(self, consumer: str, failure: Failure) -> int:
-        count: int = self._server.call("dismiss", consumer, codec.encode_failures([failure])[1:])
+        count: int = self._server.call("unregister", consumer, codec.encode_failures([failure])[1:])
         return count
 
     def diagnose(self) -> Report:
         from longboat.brokers.redis import doctor  # for who asks only
 
         return doctor.look(self._server)
+
+    def tidy(self, budget: float) -> float:
+        until = SYSTEM.monotonic() + budget
+        while (due := self._server.call("tidy")) and float(due) <= 0:
+            if SYSTEM.monotonic() >= until:
+                return 0.0
+        return min(float(due or TIDY_AGAIN), TIDY_AGAIN)
 
     def close(self) -> None:
         self._server.close()

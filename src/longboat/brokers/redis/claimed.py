@@ -17,9 +17,9 @@ _jobs = msgspec.msgpack.Decoder(list[Job])
 _history = msgspec.msgpack.Decoder(tuple[int, int, list[msgspec.Raw]])
 _ARRAY_OF = struct.Struct(">BI").pack
 _ARRAY = 0xDD
-"""What begins a msgpack array of up to 2**32 values: messages in a row become one list of jobs."""
+"""The first byte of a msgpack array of up to 2**32 values: messages in a row become one list of jobs."""
 INDEX_BITS = 16
-"""A lease's token is the claim's number, and then the lease's among the claim's."""
+"""A lease's token is the number of its claim, then the index of the lease in the claim."""
 
 
 class Claimed:
@@ -56,7 +56,7 @@ class Claimed:
         return [self._lease(index, job) for index, job in enumerate(jobs)]
 
     def separately(self, messages: Sequence[bytes | None]) -> tuple[list[Lease], list[tuple[int, str]]]:
-        """Those that are jobs, and the tokens of the others with what is wrong."""
+        """Leases of the readable jobs, and the tokens of the others with what is wrong."""
         leases, bad = [], []
         queues = [queue for queue, n in self._spans for _ in range(int(n))]
         for index, (raw, key) in enumerate(zip(messages, self.keys, strict=True)):

@@ -1,4 +1,4 @@
-"""What ties a job to others, as the server is told it."""
+"""A job's constraints, as the server is told them."""
 
 from __future__ import annotations
 
@@ -15,22 +15,11 @@ def is_constrained(constraints: Constraints) -> bool:
 
 
 def constraint_values(constraints: Constraints) -> tuple[Value, Value, Value]:
-    """Parents, turn and gates: see lua/ties.lua."""
-    return b"".join(map(key_of, constraints.after)), constraints.fairness_key, _limits(constraints)
-
-
-def _limits(constraints: Constraints) -> bytes:
-    """False for what is not limited: cmsgpack has no nil within a table."""
-    if not constraints.limits:
-        return b""
-    return msgspec.msgpack.encode(
-        [
-            (
-                limit.key,
-                False if limit.running is None else limit.running,
-                False if limit.starts is None else limit.starts,
-                limit.per,
-            )
-            for limit in constraints.limits
-        ]
-    )
+    """Parents, fairness key and limits: see lua/constrained.lua."""
+    # False where there is no limit: cmsgpack has no nil in a table.
+    limits = [
+        (each.key, False if each.running is None else each.running, False if each.starts is None else each.starts, each.per)
+        for each in constraints.limits
+    ]
+    parents = b"".join(map(key_of, constraints.after))
+    return parents, constraints.fairness_key, msgspec.msgpack.encode(limits) if limits else b""

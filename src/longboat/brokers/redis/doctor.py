@@ -1,4 +1,4 @@
-"""What `longboat doctor` looks at on a Redis server. Only reads."""
+"""What `longboat doctor` examines on a Redis server. It only reads."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from longboat.errors import BrokerError
 
 OLDEST = (6, 2)
 SKEW = 1.0
-"""Seconds that this machine's clock may be off from the server's before it is worth a word."""
+"""Seconds that this machine's clock may be off from the server's before the doctor mentions it."""
 _MEANT = {"redis", "valkey"}
 
 
@@ -36,8 +36,10 @@ def look(server: Server, clock: Clock = SYSTEM) -> Report:
                 memory(report, info)
                 _persistence(report, server, info)
         _skew(report, server, clock)
+        server.check_layout()
     except BrokerError as error:
-        report.alarm(str(error), _advice(error))
+        what, advice = (str(error), _advice(error)) if error.__cause__ else str(error).split(". ", 1)
+        report.alarm(what, advice)
     return report
 
 
@@ -51,7 +53,7 @@ def driver(report: Report, has_hiredis: bool) -> None:
 
 
 def version(report: Report, info: Mapping[str, str]) -> None:
-    """Who it is, and whether it knows the commands that are needed."""
+    """Which server it is, and whether it knows the commands that Longboat needs."""
     names = {field.removesuffix("_version") for field in info if field.endswith("_version")} - {"gcc"}
     others = sorted(names - {"redis"})
     name = others[0] if others else "redis"
@@ -66,18 +68,18 @@ def version(report: Report, info: Mapping[str, str]) -> None:
             "Write redis+sentinel://host:port/master-name in the URL.",
         )
     elif number is None:
-        report.alarm(f"it tells no version of Redis that it is compatible with ({its})", "Use Redis >= 6.2 or Valkey.")
+        report.alarm(f"it does not say which version of Redis it is compatible with ({its})", "Use Redis >= 6.2 or Valkey.")
     elif (int(number[1]), int(number[2])) < OLDEST:
-        report.alarm(f"Redis {said} lacks commands that jobs are handed out by", "Upgrade it to 6.2 or newer, or to Valkey.")
+        report.alarm(f"Redis {said} lacks commands that claims need", "Upgrade it to 6.2 or newer, or to Valkey.")
     elif name not in _MEANT:
         report.warn(
-            f"it is {name}, on which nothing was tested",
+            f"it is {name}, on which Longboat was not tested",
             "Use Redis or Valkey, or run the conformance suite against it first.",
         )
 
 
 def role(report: Report, info: Mapping[str, str]) -> None:
-    """Whether it is the one to write to."""
+    """Whether it accepts writes."""
     if info.get("role") == "slave":
         report.facts["role"] = f"replica of {info.get('master_host')}:{info.get('master_port')}"
         report.alarm(
@@ -89,7 +91,7 @@ def role(report: Report, info: Mapping[str, str]) -> None:
 
 
 def memory(report: Report, info: Mapping[str, str]) -> None:
-    """Whether it may delete what it was told to keep."""
+    """Whether it may delete keys when its memory is full."""
     if not info.get("maxmemory", "").isdigit():
         return
     limit, policy = int(info["maxmemory"]), info.get("maxmemory_policy", "noeviction")
@@ -104,7 +106,7 @@ def memory(report: Report, info: Mapping[str, str]) -> None:
         )
     elif limit and used >= limit:
         report.warn(
-            "its memory is full: puts raise BrokerFull, workers go on",
+            "its memory is full: puts raise BrokerFull, workers continue",
             "Let workers drain it, delete ended jobs (`longboat purge --state succeeded`), or raise maxmemory.",
         )
 
@@ -136,8 +138,8 @@ def _skew(report: Report, server: Server, clock: Clock) -> None:
     if abs(ahead) > SKEW + took / 2:
         which = "ahead of" if ahead > 0 else "behind"
         report.warn(
-            f"the server's clock is {abs(ahead):,.1f} s {which} this machine's; the server's decides",
-            "Let NTP set both. Delays are right nevertheless; the times that are shown are of two clocks.",
+            f"the server's clock is {abs(ahead):,.1f} s {which} this machine's, and the server's decides",
+            "Synchronise both with NTP. Delays are right all the same, but the times shown come from two clocks.",
         )
 
 
@@ -147,7 +149,7 @@ def _setting(server: Server, name: str) -> str | None:
 
 
 def _asked(server: Server, *words: Value) -> Any:
-    """The answer; None if the server refuses this command, as managed ones do, while it answers others."""
+    """The answer; None if the server refuses this command but answers others, as managed ones do."""
     try:
         return server.command(*words)
     except BrokerError as error:
@@ -161,8 +163,10 @@ def _advice(error: BrokerError) -> str:
     if isinstance(cause, exceptions.AuthenticationError):
         return "Check user and password in the URL: redis://user:password@host:port/0, special characters as %XX."
     if isinstance(cause, exceptions.InvalidResponse):
-        return "What answers there does not speak as Redis does: check host and port, and rediss:// against redis://."
-    return "Start it, or check host, port and what lies between; rediss:// is for servers with TLS only."
+        return (
+            "What answers there does not speak as Redis does: check host and port, and whether it is rediss:// or redis://."
+        )
+    return "Start it, or check host, port and the network between; rediss:// is for servers with TLS only."
 
 
 def _fields(told: Any) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""What went wrong at the server, in the words of `longboat.errors`."""
+"""Errors of redis-py, as those of `longboat.errors`."""
 
 from __future__ import annotations
 
@@ -7,27 +7,27 @@ from redis import exceptions
 from longboat.errors import BrokerError, BrokerFull, BrokerUnavailable
 
 _LATER = ("READONLY", "LOADING", "MASTERDOWN", "CLUSTERDOWN", "TRYAGAIN", "BUSY ", "UNBLOCKED", "MISCONF", "NOREPLICAS")
-"""Answers that a server gives for a while: it starts, changes its role, moves a slot, or cannot write."""
+"""Answers of a server that starts, changes its role, moves a slot, or cannot write at present."""
 
 
 def translated(error: Exception, where: str, prefix: str) -> BrokerError:
     """The error to raise for one of redis-py."""
     text = str(error)
     if isinstance(error, exceptions.OutOfMemoryError) or "OOM command not allowed" in text:
-        return BrokerFull(f"{where}: its memory is full (maxmemory). Nothing was stored: drain it, or raise maxmemory")
+        return BrokerFull(f"{where}: its memory is full (maxmemory). Nothing was stored. Drain it, or raise maxmemory")
     if isinstance(error, exceptions.AuthenticationError | exceptions.NoPermissionError):
         return BrokerUnavailable(f"{where} refuses these credentials: {text}")
     if "WRONGTYPE" in text:
         return BrokerError(
-            f"{where}: a key that Longboat uses is of another type: somebody else writes under its prefix, {prefix} "
+            f"{where}: a key that Longboat uses has another type: another program uses its prefix, {prefix} "
             f"Choose another one (?prefix=…). The server says: {text}"
         )
     if isinstance(error, exceptions.AskError | exceptions.TryAgainError):
-        return BrokerUnavailable(f"{where}: the queue's slot is on its way to another node")
+        return BrokerUnavailable(f"{where}: the store's slot is moving to another node")
     if isinstance(error, exceptions.ReadOnlyError):
-        return BrokerUnavailable(f"{where} is a replica that only reads: name the master, or the Sentinels that know it")
+        return BrokerUnavailable(f"{where} is a read-only replica: name the master, or the Sentinels that know it")
     if isinstance(error, exceptions.MovedError):
-        return BrokerUnavailable(f"{where}: the queue's slot has moved to {error.host}:{error.port}")
+        return BrokerUnavailable(f"{where}: the store's slot has moved to {error.host}:{error.port}")
     if isinstance(error, exceptions.TimeoutError | TimeoutError):
         return BrokerUnavailable(f"{where} did not answer in time")
     if isinstance(error, exceptions.ConnectionError | exceptions.ClusterError | OSError):

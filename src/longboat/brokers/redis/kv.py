@@ -1,12 +1,13 @@
-"""RedisBoard: notes beside the jobs, in hashes by space."""
+"""RedisKV: entries beside the jobs, in a hash for each namespace."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 from longboat.brokers.redis.server import Server, Value
-from longboat.contract.kv import ENTRY_LIMIT, Entry
-from longboat.errors import TooLarge
+from longboat.contract.base_kv import check_entries
+from longboat.contract.base_pages import batches
+from longboat.contract.kv import Entry
 
 _BATCH = 1000
 
@@ -17,8 +18,8 @@ class RedisKV:
 
     def read(self, namespace: str, keys: Sequence[str]) -> list[bytes | None]:
         found: list[bytes | None] = []
-        for start in range(0, len(keys), _BATCH):
-            found += self._server.call("read_notes", _raw(namespace), *map(_raw, keys[start : start + _BATCH]))
+        for part in batches(keys, _BATCH):
+            found += self._server.call("read_entries", _raw(namespace), *map(_raw, part))
         return found
 
     def entries(
@@ -29,7 +30,7 @@ class RedisKV:
             return found
         at, end = _raw(after), _raw(before or "")
         while len(found) < limit:
-            flat, at = self._server.call("list_notes", _raw(namespace), at, end, limit - len(found))
+            flat, at = self._server.call("list_entries", _raw(namespace), at, end, limit - len(found))
             found += [(_text(key), value) for key, value in zip(flat[::2], flat[1::2], strict=True)]
             if not at:
                 break
@@ -46,15 +47,12 @@ class RedisKV:
         return bool(self._write(namespace, "old", [entry], _value(old)))
 
     def _write(self, namespace: str, how: str, entries: Sequence[Entry], *seen: Value) -> list[int]:
+        check_entries(namespace, entries)
         values: list[Value] = []
         for entry in entries:
-            if entry.value is not None and len(entry.value) > ENTRY_LIMIT:
-                raise TooLarge(
-                    f"note {entry.key!r} of {namespace!r} has {len(entry.value):,} bytes, the limit is {ENTRY_LIMIT:,}"
-                )
             values += (_raw(entry.key), _value(entry.value), "" if entry.keep is None else repr(entry.keep))
-        # Made again by itself after a lost answer, an addition or a swap could deny what it has done.
-        written: list[int] = self._server.call("write_notes", _raw(namespace), how, *seen, *values, again=how == "all")
+        # Sent again by itself after a lost answer, "new" and "old" could deny what they have done.
+        written: list[int] = self._server.call("write_entries", _raw(namespace), how, *seen, *values, again=how == "all")
         return written
 
 

@@ -1,4 +1,4 @@
-"""Settlements, made into the values of one call."""
+"""Settlements as the values of one call."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Held = dict[int, bytes]
 
 
 class _Successes:
-    """Of one queue and kept equally long."""
+    """Successes of one queue that are kept equally long."""
 
     __slots__ = ("alike", "claims", "keys", "leases", "results")
 
@@ -43,7 +43,7 @@ class SettleBatch:
         self._claim = -1
         self._claim_bytes = b""
 
-    def entry(self, started: Sequence[Lease]) -> None:
+    def start(self, started: Sequence[Lease]) -> None:
         keys: list[Value] = []
         claims = []
         for lease in started:
@@ -83,11 +83,11 @@ class SettleBatch:
             self._one(key, token, outcome)
 
     def bury(self, key: bytes, token: int, outcome: Outcome) -> None:
-        """As `add`, of a lease that nobody was given."""
+        """As `add`, for a lease that was given to nobody."""
         self._one(key, token, outcome)
 
     def values(self) -> list[Value]:
-        """What the settle script is told, after the consumer's id."""
+        """Arguments of the settle script, after the consumer's id."""
         groups = self._groups
         for (queue, keep), group in self._successes.items():
             n = len(group.keys)
@@ -99,7 +99,7 @@ class SettleBatch:
         return [self._count, *groups]
 
     def settled(self, refused: Sequence[int]) -> None:
-        """The server has settled them, but for these."""
+        """The server has settled all but these."""
         self.refused += [self._order[ordinal] for ordinal in refused]
         for token in self._seen:
             self._held.pop(token, None)

@@ -9,14 +9,13 @@ import msgspec
 from longboat.brokers.redis.constrained import constraint_values
 from longboat.brokers.redis.keys import key_of, shown
 from longboat.brokers.redis.server import Server, Value
-from longboat.brokers.redis.views import job_or_none
+from longboat.brokers.redis.views import read_history
+from longboat.contract.base_pages import batches
 from longboat.contract.transfer import ROOM, ExportedJob
-from longboat.core.job import Failure
+from longboat.core.views import job_or_none
 
 _FIELDS = 8
-"""Of one parcel: see lua/pack.lua."""
-
-_history = msgspec.msgpack.Decoder(tuple[int, int, list[Failure]])
+"""Of one exported job: see lua/export.lua."""
 
 
 class RedisTransfer:
@@ -24,11 +23,11 @@ class RedisTransfer:
         self._server = server
 
     def export_jobs(self, name: str, ids: Sequence[str]) -> list[ExportedJob]:
-        flat = self._server.call("pack", name, ROOM, *(key_of(job_id) for job_id in ids))
-        return [_exported(flat[at : at + _FIELDS]) for at in range(0, len(flat), _FIELDS)]
+        flat = self._server.call("export", name, ROOM, *map(key_of, ids))
+        return [_exported(fields) for fields in batches(flat, _FIELDS)]
 
     def unconfirmed(self) -> list[str]:
-        return [name.decode() for name in self._server.command("ZRANGE", self._server.key("transits"), 0, -1)]
+        return [name.decode() for name in self._server.command("ZRANGE", self._server.key("exports"), 0, -1)]
 
     def import_jobs(self, name: str, exported_jobs: Sequence[ExportedJob]) -> list[str]:
         values: list[Value] = []
@@ -48,18 +47,16 @@ class RedisTransfer:
                 fairness_key,
                 limits,
             )
-        known = self._server.call("unpack", name, *values)
-        left = set(known or ())
-        return [exported.id for exported in exported_jobs if key_of(exported.id) not in left]
+        known = set(self._server.call("import", name, *values) or ())
+        return [exported.id for exported in exported_jobs if key_of(exported.id) not in known]
 
     def confirm(self, name: str) -> None:
-        self._server.call("delivered", name)
+        self._server.call("confirm", name)
 
 
 def _exported(fields: Sequence[bytes]) -> ExportedJob:
     key, message, queue, priority, dead, delay, expires, history = fields
     job = job_or_none(message)
-    attempts, worker_deaths, failures = _history.decode(history) if history else (0, 0, [])
     return ExportedJob(
         job.id if job else shown(key),
         message,
@@ -68,7 +65,5 @@ def _exported(fields: Sequence[bytes]) -> ExportedJob:
         dead == b"d",
         float(delay),
         float(expires) if expires else None,
-        attempts,
-        worker_deaths,
-        failures,
+        *read_history(history),
     )

@@ -1,4 +1,4 @@
-"""What the server keeps of jobs, made into what people look at."""
+"""What the server keeps of jobs, made into what people see."""
 
 from __future__ import annotations
 
@@ -9,13 +9,12 @@ from typing import Any
 import msgspec
 
 from longboat.brokers.redis.keys import shown
-from longboat.core import codec
-from longboat.core.job import Failure, Job, State
-from longboat.core.views import JobView
-from longboat.errors import Undecodable
+from longboat.core import reasons
+from longboat.core.job import Failure, Result, State
+from longboat.core.views import JobView, job_or_none, job_view, result_of
 
 _DONE = struct.Struct(">ddI6sH")
-_STATES = {"s": State.SUCCEEDED, "d": State.DEAD, "c": State.CANCELLED}
+STATES = {b"s": State.SUCCEEDED, b"d": State.DEAD, b"c": State.CANCELLED}
 _history = msgspec.msgpack.Decoder(tuple[int, int, list[Failure]])
 
 
@@ -23,7 +22,7 @@ class Ended:
     """What `done` keeps of a job: see lua/endings.lua."""
 
     def __init__(self, raw: bytes) -> None:
-        self.state = _STATES[chr(raw[0])]
+        self.state = STATES[raw[:1]]
         self.ended, since, self.attempts, _, size = _DONE.unpack_from(raw, 1)
         self.started = since or None
         at = 1 + _DONE.size
@@ -35,50 +34,42 @@ def view(key: bytes, answer: Sequence[Any] | None, queue: str = "") -> JobView |
     """From an answer of lua/find.lua; `queue` is where an unreadable one was found."""
     if answer is None:
         return None
-    state, message, history, *rest = answer
-    job = job_or_none(message)
-    attempts, failures = _past(history)
-    seen = JobView(
+    name, message, history, *details = answer
+    job, state = job_or_none(message), State(name.decode())
+    attempts, _, failures = read_history(history)
+    seen = job_view(
+        job,
+        message,
         id=job.id if job else shown(key),
-        state=State(state.decode()),
+        state=state,
         queue=job.queue if job else queue,
-        task=job.task if job else "",
-        priority=job.priority if job else 0,
         attempts=attempts,
-        payload=job.payload if job else message,
-        enqueued=job.enqueued if job else None,
         failures=failures,
-        constraints=job.constraints if job else None,
-        headers=job.headers if job else {},
     )
-    if seen.state.ended:
-        ended = Ended(rest[0])
+    if state.ended:
+        ended = Ended(details[0])
         seen.queue, seen.attempts, seen.result = ended.queue, ended.attempts, ended.result
         seen.started, seen.ended = ended.started, ended.ended
-    elif seen.state is State.RUNNING:
-        seen.started, seen.worker = float(rest[1]), rest[3].decode(errors="replace")
-    elif seen.state is State.SCHEDULED and rest[1] is not None:
-        seen.due = float(rest[1])
+    elif state is State.RUNNING:
+        seen.started, seen.worker = float(details[0]), details[1].decode(errors="replace")
+    elif state is State.SCHEDULED and details[0] is not None:
+        seen.due = float(details[0])
     return seen
 
 
-def job_or_none(message: bytes | None) -> Job | None:
-    try:
-        return codec.decode_job(message or b"")
-    except Undecodable:
+def result(key: bytes, job_id: str, answer: Sequence[Any] | None) -> Result | None:
+    """From the same answer, for the job with this id."""
+    seen = view(key, answer)
+    if seen is None or not seen.state.ended or seen.id not in (job_id, shown(key)):
         return None
+    return result_of(job_id, seen.state, value=seen.result, failures=seen.failures, task=seen.task, attempts=seen.attempts)
 
 
-def last_failure(history: bytes | None) -> Failure | None:
-    failures = _past(history)[1]
-    return failures[-1] if failures else None
-
-
-def _past(history: bytes | None) -> tuple[int, list[Failure]]:
+def read_history(history: bytes | None) -> tuple[int, int, list[Failure]]:
+    """Attempts, worker deaths, failures."""
     if not history:
-        return 0, []
+        return 0, 0, []
     try:
-        attempts, _, failures = _history.decode(history)
+        return _history.decode(history)
     except msgspec.MsgspecError as error:
-        return 0, [Failure("longboat.Undecodable", f"the recorded failures cannot be read: {error}")]
-    return attempts, failures
+        return 0, 0, [reasons.undecodable(f"the recorded failures cannot be read: {error}", 0.0)]

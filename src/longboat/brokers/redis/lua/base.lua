@@ -1,8 +1,8 @@
--- Begins every script. KEYS[1]: the prefix of all keys, with the hash tag. ARGV[1]: the time to go by, "" for the server's.
--- A key is a job's id as 12 bytes (keys.py). Jobs of one queue and priority stand in the order of their places, numbers that
--- grow with each put, and then of their keys: what is put in a row with growing keys may share the place of its first.
+-- Begins every script. KEYS[1]: the prefix of all keys, with the hash tag. ARGV[1]: the time to use, "" for the server's.
+-- A job's key is its id as 12 bytes (keys.py). A place is a number that grows with each put. Jobs of one queue and priority
+-- are ordered by place, then by key: jobs put together whose keys grow may share the place of the first.
 local P, call = KEYS[1], redis.call
-local CHUNK = 1000 -- values handed to one command: Lua's stack has an end
+local CHUNK = 1000 -- values in one command: Lua's stack is limited
 
 local now
 if ARGV[1] == '' then
@@ -12,8 +12,8 @@ else
   now = tonumber(ARGV[1])
 end
 
--- A script that has written goes on when the memory is full; one that begins with a harmless deletion can therefore always
--- hand out, settle and renew, so that a full server can be emptied. Only what stores new jobs does not call this.
+-- Redis lets a script that has written go on when the memory is full. A script that begins with a harmless deletion can
+-- therefore always run, so that a full server can be emptied. Only scripts that store new jobs do not call this.
 local function even_when_full() call('DEL', P .. 'nothing') end
 
 local changes = {}
@@ -22,10 +22,10 @@ local function count(state, queue, n)
   changes[field] = (changes[field] or 0) + n
 end
 
-local when_ended = nil -- told of a queue's number of jobs ended in some way (endings.lua)
-local before_counts = nil -- what is left for the end of a script (gates.lua)
+local when_ended = nil -- called with a field of `counts` that has grown large (endings.lua)
+local before_counts = nil -- what is left for the end of a script (limits.lua)
 
--- Each call costs more than a microsecond: fields of 0 stay until `tidy_counts` (tidy.lua).
+-- Each call costs more than a microsecond: fields of 0 stay until `tidy_counts` (housekeeping.lua).
 local write_counts
 write_counts = function()
   if before_counts then before_counts() end
@@ -40,8 +40,12 @@ write_counts = function()
   if next(changes) then write_counts() end
 end
 
--- The first of n numbers that nobody had before.
-local function numbers(what, n) return call('HINCRBY', P .. 'numbers', what, n) - n + 1 end
+-- The first of n numbers that were never used before. With the first of all, a store is marked with its layout (layout.py).
+local function numbers(what, n)
+  local last = call('HINCRBY', P .. 'numbers', what, n)
+  if last == n then call('HSETNX', P .. 'numbers', 'layout', LAYOUT) end
+  return last - n + 1
+end
 
 -- A command with very many values, in as many calls as it takes.
 local function many(command, key, values)

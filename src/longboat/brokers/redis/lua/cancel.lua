@@ -1,5 +1,5 @@
 -- Cancel jobs that have not ended. Needs: sweep
--- ARGV: now, then keys. Returns those that this had an effect on.
+-- ARGV: now, then keys. Returns the keys of those that this changed.
 
 even_when_full()
 sweep()
@@ -9,13 +9,13 @@ for i = 2, #ARGV do
   if call('HEXISTS', P .. 'jobs', key) == 1 and call('HEXISTS', P .. 'done', key) == 0 then
     local state, place, prio, queue, consumer = unleased().locate(key)
     if state == 'running' then
-      if call('SADD', P .. 'unwanted:' .. consumer, key) == 1 then
+      if call('SADD', P .. 'cancelling:' .. consumer, key) == 1 then
         cancelled[#cancelled + 1] = key
-        unleased().ring_consumer(consumer, 'cancel')
+        unleased().wake_consumer(consumer, 'cancel')
       end
     elseif queue then
       unleased().withdraw(key, state, prio, queue)
-      finish(key, 'c', place, queue, 0, failure(CANCELLED, 'its cancellation was asked for'))
+      cancel(key, CANCELLED, CANCELLED_TEXT, place, queue, 0)
       cancelled[#cancelled + 1] = key
     end
   end

@@ -1,11 +1,11 @@
 -- Lease ready jobs to a consumer, in order, and do what is due. Needs: sweep
 -- ARGV: now, consumer, n, claim (a number that grows from one of its claims to the next: the fence), heard, queues, then their
---   names in order; for every queue "" instead. If it pauses any: the name of its ring (see listening.lua) or "", paused queues,
---   their names, then paused tasks.
+--   names in order; for every queue "" instead. If it pauses any: the name of its wake-up list (see listening.lua) or "", paused
+--   queues, their names, then paused tasks.
 -- Returns nil if the consumer is over, else: seconds until something is due ("" for never; "again" if it stopped early among
---   jobs that limits shut out), keys in a row, messages in a row,
+--   jobs that limits block), keys in a row, messages in a row,
 --   {queue, how many of them, …}, and for each job its history or false (or nil, if none has one).
--- An answer may be lost. Then `heard` is the last claim that the consumer heard of, else "": newer leases are given again.
+-- An answer may be lost. Then `heard` is the last claim whose answer came, else "": newer leases are given again.
 -- Of very big messages fewer than n are taken. Its first write takes from a list: it works when the memory is full, too.
 
 local consumer, wanted, claim, heard = ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
@@ -21,26 +21,28 @@ local held, keys, messages, spans = P .. 'held:' .. consumer, {}, {}, {}
 local have = 0 -- how many keys
 local claimed = pack('>I6', claim)
 local bytes, chunk, packs_guessed = 0, 128, 2
-local gated, shut_out, MOST_SHUT_OUT = false, 0, 500 -- so many at once: others want their turn at the server
+local limited, blocked, MOST_BLOCKED = false, 0, 500 -- so many at once: others want to use the server, too
 
--- Leases that the consumer never heard of: they become part of this claim.
-local function given_again()
+local function is_full() return have >= wanted or bytes >= ENOUGH or blocked >= MOST_BLOCKED end
+
+-- Leases whose answer was lost become part of this claim.
+local function lease_again()
   local all = call('HGETALL', held)
   for i = 1, #all, 2 do
-    if read_held(all[i + 1]) > heard then
-      call('HSET', held, all[i], claimed .. string.sub(all[i + 1], 7))
+    local before, _, _, _, queue = read_held(all[i + 1])
+    if before > heard then
+      call('HSET', held, all[i], claimed .. sub(all[i + 1], 7))
       have = have + 1
       keys[have] = all[i]
       messages[have] = call('HGET', P .. 'jobs', all[i]) or ''
-      local _, _, _, _, queue = read_held(all[i + 1])
       spans[#spans + 1] = queue
       spans[#spans + 1] = 1
     end
   end
 end
 
--- Those of a level's next jobs that are wanted: keys and places (making strings is what costs most here, so the jobs of a pack
--- share the place of the first), and whether the level is empty now.
+-- Take the next n jobs of a level. Returns keys, places (making strings is what costs most here, so the jobs of a pack share the
+-- place of the first), and whether the level is empty now.
 local function next_ones(list, back, n)
   local asked = packs_guessed
   local packs = call('LPOP', list, asked) or {}
@@ -79,7 +81,7 @@ end
 
 local late = P .. 'late:' .. consumer
 local every, at = ARGV[6] == '', 7 + (tonumber(ARGV[6]) or 0)
-local queues, rare = {}, {late, P .. 'gone', P .. 'expires', P .. 'history', P .. 'gates'}
+local queues, rare = {}, {late, P .. 'gone', P .. 'expires', P .. 'history', P .. 'limits'}
 for i = 7, at - 1 do
   queues[#queues + 1] = ARGV[i]
   rare[#rare + 1] = P .. 'parked_tasks:' .. ARGV[i]
@@ -93,13 +95,13 @@ if ARGV[at] then
   for i = last + 1, #ARGV do paused_tasks[ARGV[i]] = true end
 end
 
--- It was overtaken by one that was sent after it: nobody hears of what it would lease.
+-- A claim that was sent later came first: nobody would learn what this one leases.
 if special and claim < tonumber(call('GET', late) or 0) then
   write_counts()
   return {'', '', '', {}, false}
 end
 
--- Leave out those that were cancelled or purged while they stood in a pack, those whose time is over or that a limit shuts out.
+-- Leave out jobs that were cancelled or purged while they stood in a pack, that have expired, or that a limit blocks.
 local function still_wanted(found, places, prio, queue)
   if not special then return found, places end
   local dropped = {}
@@ -114,26 +116,24 @@ local function still_wanted(found, places, prio, queue)
       dropped[i] = 1
       call('ZREM', P .. 'expires', found[i])
       count('ready', queue, -1)
-      finish(found[i], 'c', places[i], queue, 0, failure(EXPIRED, 'it expired before it started'))
+      cancel(found[i], EXPIRED, EXPIRED_TEXT, places[i], queue, 0)
     end
   end
-  for i, gates in ipairs(gated and call('HMGET', P .. 'gates', unpack(found)) or {}) do
-    if gates and not dropped[i] and ties().kept_out(found[i], gates, claimed, places[i], prio, queue) then
+  for i, limits in ipairs(limited and call('HMGET', P .. 'limits', unpack(found)) or {}) do
+    if limits and not dropped[i] and constraints().is_blocked(found[i], limits, claimed, places[i], prio, queue) then
       dropped[i] = 1
-      shut_out = shut_out + 1
+      blocked = blocked + 1
       count('ready', queue, -1)
     end
   end
-  for i = 1, #found do
-    if expiries[i] and not dropped[i] then
-      call('ZREM', P .. 'expires', found[i])
-      call('HSET', P .. 'deadlines', found[i], expiries[i])
-    end
-  end
-  if not next(dropped) then return found, places end
+  if not next(dropped) and not next(expiries) then return found, places end
   local left, their = {}, {}
   for i, key in ipairs(found) do
     if not dropped[i] then
+      if expiries[i] then
+        call('ZREM', P .. 'expires', key)
+        call('HSET', P .. 'deadlines', key, expiries[i])
+      end
       left[#left + 1] = key
       their[#their + 1] = places[i]
     end
@@ -171,7 +171,7 @@ end
 
 local function claim_level(prio, queue)
   local list, back = ready_list(prio, queue), back_set(prio, queue)
-  while have < wanted and bytes < ENOUGH and shut_out < MOST_SHUT_OUT do
+  while not is_full() do
     local found, places, is_last = next_ones(list, back, math.min(wanted - have, chunk))
     if #found > 0 then
       found, places = still_wanted(found, places, prio, queue)
@@ -190,21 +190,20 @@ local function claim_queue(queue)
   while prios[1] do
     for _, prio in ipairs(prios) do
       claim_level(prio, queue)
-      if have >= wanted or bytes >= ENOUGH or shut_out >= MOST_SHUT_OUT then return end
+      if is_full() then return end
     end
     if #prios < 10 then return end
     prios = call('ZRANGE', levels, 0, 9)
   end
 end
 
--- Parked jobs whose tasks the consumer knows stand among the ready ones while it takes its share.
+-- While the consumer takes its share, parked jobs whose tasks it knows stand among the ready ones.
 local function with_parked(queue)
   local stood = {}
   for _, task in ipairs(call('SMEMBERS', P .. 'parked_tasks:' .. queue)) do
     if not (paused_tasks and paused_tasks[task]) and call('SISMEMBER', P .. 'tasks:' .. consumer, task) == 1 then
-      local members = call('ZRANGE', P .. 'parked_by:' .. #queue .. ':' .. queue .. ':' .. task, 0, wanted - 1)
-      for _, member in ipairs(members) do
-        local key = string.sub(member, 7)
+      for _, member in ipairs(call('ZRANGE', unleased().parked_set(queue, task), 0, wanted - 1)) do
+        local key = sub(member, 7)
         local place, prio, _, info = unleased().unpark(key)
         call('ZADD', back_set(prio, queue), place, key)
         call('ZADD', P .. 'levels:' .. queue, -prio, prio)
@@ -218,12 +217,12 @@ local function with_parked(queue)
     local key, place, prio, info = unpack(each)
     if call('ZREM', back_set(prio, queue), key) == 1 then
       count('ready', queue, -1)
-      unleased().park(key, place, prio, queue, info[1], info[2], info[3])
+      unleased().park(key, place, prio, queue, info)
     end
   end
 end
 
--- Every queue that has something for this consumer, each time another first.
+-- Every queue that has something for this consumer, each time with another one first.
 local function every_queue()
   call('DEL', but == '' and P .. 'wake' or P .. 'wake_but:' .. but)
   local names, seen = {}, {}
@@ -240,22 +239,22 @@ local function every_queue()
   return turned
 end
 
-write_counts() -- what the sweep changed counts for what follows
+write_counts() -- what follows reads what the sweep changed
 if heard then
   even_when_full()
   call('SET', late, string.format('%d', claim), 'EX', 3600)
-  given_again()
+  lease_again()
 end
 if have == 0 then
   if every then queues = every_queue() end
-  gated = special and call('EXISTS', P .. 'gates') == 1
+  limited = special and call('EXISTS', P .. 'limits') == 1
   for _, queue in ipairs(queues) do
-    if have >= wanted or bytes >= ENOUGH or shut_out >= MOST_SHUT_OUT then break end
+    if is_full() then break end
     if special and call('EXISTS', P .. 'parked_tasks:' .. queue) == 1 then with_parked(queue) else claim_queue(queue) end
   end
-  if have >= wanted or bytes >= ENOUGH or shut_out >= MOST_SHUT_OUT then -- who put these rang for some of them only
+  if is_full() then -- their put woke a consumer for some of them only
     for _, queue in ipairs(queues) do
-      if call('EXISTS', P .. 'levels:' .. queue) == 1 then ring(queue) end
+      if call('EXISTS', P .. 'levels:' .. queue) == 1 then wake(queue) end
     end
   end
 end
@@ -264,6 +263,6 @@ local histories = nil
 if have > 0 and (special or heard) and call('EXISTS', P .. 'history') == 1 then
   histories = many_read('HMGET', P .. 'history', keys)
 end
-local wait = following and string.format('%.6f', math.max(0, following - now)) or ''
-if have < wanted and shut_out >= MOST_SHUT_OUT then wait = 'again' end
+local wait = in_seconds(following)
+if have < wanted and blocked >= MOST_BLOCKED then wait = 'again' end
 return {wait, table.concat(keys), table.concat(messages), spans, histories or false}

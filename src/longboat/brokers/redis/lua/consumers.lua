@@ -1,4 +1,4 @@
--- Those whose leases hold. Needs: sweep
+-- Consumers whose leases hold. Needs: sweep
 -- ARGV: now. Returns for each {id, deadline, name, queues (JSON), how many leases}.
 
 even_when_full()

@@ -1,4 +1,4 @@
--- How many jobs there are in each state and queue, with what is due done. Needs: sweep
+-- How many jobs there are in each state and queue, after doing what is due. Needs: sweep
 -- ARGV: now. Returns {"state:queue", how many, …}.
 
 even_when_full()

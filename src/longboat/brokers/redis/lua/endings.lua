@@ -1,41 +1,41 @@
--- How jobs end, and how they are forgotten. Needs: ties, message
+-- How jobs end, and how they are forgotten. Needs: constraints, message
 
--- Whether any job has ties.
+-- Whether any job has constraints.
 local any_known = nil
-local function any_ties()
-  if any_known == nil then any_known = call('EXISTS', P .. 'gates', P .. 'after', P .. 'turn_of', P .. 'edges') > 0 end
+local function any_constraints()
+  if any_known == nil then
+    any_known = call('EXISTS', P .. 'limits', P .. 'after', P .. 'fairness_of', P .. 'edges') > 0
+  end
   return any_known
 end
 
 local ENDED_NAMES = {s = 'succeeded', d = 'dead', c = 'cancelled'}
 
--- What was tried of a job before: absent for one that never failed.
+-- What was tried of a job before. A job that never failed has none.
 local function history(key)
   local raw = call('HGET', P .. 'history', key)
-  if not raw then return {attempts = 0, returns = 0, failures = {}} end
+  if not raw then return {attempts = 0, deaths = 0, failures = {}} end
   local fields = cmsgpack.unpack(raw)
-  return {attempts = fields[1], returns = fields[2], failures = fields[3]}
+  return {attempts = fields[1], deaths = fields[2], failures = fields[3]}
 end
 
 local function write_history(key, h)
   while #h.failures > FAILURES_KEPT do table.remove(h.failures, 1) end
-  if h.attempts == 0 and h.returns == 0 and #h.failures == 0 then
+  if h.attempts == 0 and h.deaths == 0 and #h.failures == 0 then
     call('HDEL', P .. 'history', key)
   else
-    call('HSET', P .. 'history', key, cmsgpack.pack({h.attempts, h.returns, h.failures}))
+    call('HSET', P .. 'history', key, cmsgpack.pack({h.attempts, h.deaths, h.failures}))
   end
 end
 
-local function failure(kind, text, attempt, worker) return {kind, text, '', attempt or 0, now, worker or ''} end
-
--- Nothing remains of these jobs but, for a while, the keys of ids that callers chose. Of those that were leased just now
+-- Nothing remains of these jobs, except the keys of ids that callers chose, for a while. If the jobs were leased until now,
 -- nothing is kept that tells where they wait or how they ended.
 local function forget(keys, were_leased)
   if #keys == 0 then return end
   many('HDEL', P .. 'jobs', keys)
   if call('EXISTS', P .. 'history') == 1 then many('HDEL', P .. 'history', keys) end
   if not were_leased then
-    if any_ties() then ties().untie(keys) end
+    if any_constraints() then constraints().forget_constraints(keys) end
     for _, name in ipairs({'done', 'placed', 'deadlines'}) do many('HDEL', P .. name, keys) end
     many('ZREM', P .. 'expires', keys)
   end
@@ -44,24 +44,26 @@ local function forget(keys, were_leased)
   end
 end
 
--- Of a queue's ended jobs the newest stay: the dead, and the others together.
-local function bound(state, queue)
-  local kinds = state == 'd' and {'dead'} or {'succeeded', 'cancelled'}
-  local sizes, surplus = {}, -ENDED_KEPT
+-- Of a queue's ended jobs the newest stay: of the dead, and of the succeeded and cancelled together.
+when_ended = function(field)
+  local state, queue = string.match(field, '^(%a+):(.*)$')
+  if state ~= 'dead' and state ~= 'succeeded' and state ~= 'cancelled' then return end
+  local kinds = state == 'dead' and {'dead'} or {'succeeded', 'cancelled'}
+  local sets, sizes, surplus = {}, {}, -ENDED_KEPT
   for i, kind in ipairs(kinds) do
-    sizes[i] = call('ZCARD', P .. 'ended:' .. kind .. ':' .. queue)
+    sets[i] = P .. 'ended:' .. kind .. ':' .. queue
+    sizes[i] = call('ZCARD', sets[i])
     surplus = surplus + sizes[i]
   end
   surplus = math.min(surplus, 2 * CHUNK)
   while surplus > 0 do
     local oldest, least = 1, math.huge
-    for i, kind in ipairs(kinds) do
-      local first = sizes[i] > 0 and call('ZRANGE', P .. 'ended:' .. kind .. ':' .. queue, 0, 0, 'WITHSCORES')
+    for i, set in ipairs(sets) do
+      local first = sizes[i] > 0 and call('ZRANGE', set, 0, 0, 'WITHSCORES')
       if first and tonumber(first[2]) < least then oldest, least = i, tonumber(first[2]) end
     end
     local alone = #kinds == 1 or sizes[3 - oldest] == 0
-    local popped = call('ZPOPMIN', P .. 'ended:' .. kinds[oldest] .. ':' .. queue, alone and math.min(surplus, CHUNK) or 1)
-    local keys = {}
+    local popped, keys = call('ZPOPMIN', sets[oldest], alone and math.min(surplus, CHUNK) or 1), {}
     for i = 1, #popped, 2 do keys[#keys + 1] = popped[i] end
     forget(keys)
     count(kinds[oldest], queue, -#keys)
@@ -70,19 +72,12 @@ local function bound(state, queue)
   end
 end
 
-when_ended = function(field)
-  local state, queue = string.match(field, '^(%a+):(.*)$')
-  for letter, name in pairs(ENDED_NAMES) do
-    if name == state then bound(letter, queue) end
-  end
-end
-
--- The jobs of this state and queue with the numbers first to last may be forgotten then.
-local function term(state, queue, first, last, keep)
+-- Jobs of this state and queue with the numbers first to last may be forgotten after `keep` seconds.
+local function forget_later(state, queue, first, last, keep)
   call('ZADD', P .. 'terms', now + keep, struct.pack('>I6I6', first, last) .. state .. queue)
 end
 
--- Give the end of a job to who waits for it. `value`: the result, or the last failure.
+-- Tell those who wait for the job how it ended. `value`: the result, or the last failure.
 local function tell(key, state, attempts, value)
   local listeners = call('HGET', P .. 'watchers', key)
   if not listeners then return end
@@ -98,27 +93,35 @@ local function tell(key, state, attempts, value)
 end
 
 -- What is kept of an ended job: state 1, ended 8, leased 8, attempts 4, place 6, length of the queue's name 2, name, result.
-local function ended(state, since, attempts, place, queue, result)
-  return state .. struct.pack('>ddI4I6H', now, since, attempts, place, #queue) .. queue .. result
+-- Returns of it attempts, place, queue and result.
+local function read_done(done)
+  local _, _, attempts, place, size = struct.unpack('>ddI4I6H', string.sub(done, 2))
+  return attempts, place, string.sub(done, 30, 29 + size), string.sub(done, 30 + size)
 end
 
--- End one job that did not succeed; `why` (a failure) is added to its history.
+-- End one job that did not succeed. `why` (a failure) is added to its history; without it, the last failure there is the reason.
 local function finish(key, state, place, queue, since, why, h)
   h = h or history(key)
   h.failures[#h.failures + 1] = why
   write_history(key, h)
-  local fields = message(key)
   local keep = DEAD_KEPT
   if state == 'c' then
+    local fields = message(key)
     keep = fields and fields.keep or 0
     if keep == 0 then keep = DEFAULT_KEEP end -- `keep` counts for successes
-    if any_ties() then ties().untie({key}) end
+    if any_constraints() then constraints().forget_constraints({key}) end
   end
   local number = numbers('ended', 1)
-  call('HSET', P .. 'done', key, ended(state, since, h.attempts, place, queue, ''))
+  call('HSET', P .. 'done', key, state .. struct.pack('>ddI4I6H', now, since, h.attempts, place, #queue) .. queue)
   call('ZADD', P .. 'ended:' .. ENDED_NAMES[state] .. ':' .. queue, number, key)
-  term(state, queue, number, number, keep)
+  forget_later(state, queue, number, number, keep)
   count(ENDED_NAMES[state], queue, 1)
   call('HDEL', P .. 'deadlines', key)
-  tell(key, state, h.attempts, cmsgpack.pack(why))
+  tell(key, state, h.attempts, cmsgpack.pack(h.failures[#h.failures] or {}))
+end
+
+-- Cancel one job. `kind` and `text` are those of core/reasons.py.
+local function cancel(key, kind, text, place, queue, since, h)
+  h = h or history(key)
+  finish(key, 'c', place, queue, since, {kind, text, '', h.attempts, now, ''}, h)
 end

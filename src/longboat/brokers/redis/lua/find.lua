@@ -1,25 +1,18 @@
--- Jobs as people look at them. Needs: sweep
+-- Jobs as people look at them. Needs: unleased
 -- ARGV: now, then keys.
--- Returns for each: false if unknown, else {state, message, history or false, queue, time, time, text}: for a scheduled one when
--- it is due; for a running one since when, "", and who holds it; for an ended one, instead of queue and times, what done keeps.
-
-local names = {}
-local function name_of(consumer)
-  if not names[consumer] then
-    local name = call('HGET', P .. 'consumer:' .. consumer, 'name')
-    names[consumer] = (name and name ~= '') and name or consumer
-  end
-  return names[consumer]
-end
+-- Returns for each: false if unknown, else {state, message, history or false, details…}. Details of an ended job: what `done`
+-- keeps; of a running one: since when, and who holds it; of a scheduled one: when it is due.
 
 local function view(key, raw)
   local past = call('HGET', P .. 'history', key)
   local done = call('HGET', P .. 'done', key)
   if done then return {ENDED_NAMES[string.sub(done, 1, 1)], raw, past, done} end
   local state, _, _, queue, consumer, since = unleased().locate(key)
-  if state == 'running' then return {state, raw, past, queue, string.format('%.17g', since), '', name_of(consumer)} end
-  if state == 'scheduled' then return {state, raw, past, queue, call('ZSCORE', P .. 'delayed:' .. queue, key)} end
-  return {state, raw, past, queue or ''}
+  if state == 'running' then
+    local name = call('HGET', P .. 'consumer:' .. consumer, 'name')
+    return {state, raw, past, string.format('%.17g', since), (name and name ~= '') and name or consumer}
+  end
+  return {state, raw, past, state == 'scheduled' and call('ZSCORE', P .. 'delayed:' .. queue, key)}
 end
 
 local found = {}

@@ -1,6 +1,6 @@
--- Consumers of every queue: those that pause the same queues share a ring, which a job of these queues does not ring. A part.
+-- Consumers of every queue. Those that pause the same queues share a wake-up list, which jobs of these queues leave alone.
 
-local function listen_no_more(consumer)
+local function stop_listening(consumer)
   if call('SREM', P .. 'every', consumer) == 1 and call('EXISTS', P .. 'every') == 0 then call('DEL', P .. 'wake') end
   local but = call('HGET', P .. 'consumer:' .. consumer, 'but')
   if not but then return end

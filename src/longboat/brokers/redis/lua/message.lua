@@ -1,6 +1,6 @@
 -- What the server reads of messages.
 
--- A job's message as far as it matters here. The payload is passed over: cmsgpack need not know binary data everywhere.
+-- The fields of a message that matter here. The payload is skipped: not every cmsgpack knows binary data.
 local function read_message(raw)
   local fields = {}
   local at, _, id, task = cmsgpack.unpack_limit(raw, 3, 1)
@@ -11,7 +11,7 @@ local function read_message(raw)
   return fields
 end
 
--- {id, task, queue, priority, delay, keep}, or nil for what is no message.
+-- {id, task, queue, priority, delay, keep}, or nil for what is not a message.
 local function message(key)
   local raw = call('HGET', P .. 'jobs', key)
   local good, fields = pcall(read_message, raw or '')

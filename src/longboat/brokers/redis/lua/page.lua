@@ -1,5 +1,5 @@
--- Keys of a queue's jobs in one state, in the order they are listed. Needs: places
--- ARGV: now, state, queue, limit, after: where the page before ended ("" at first): "priority place key" of a ready one
+-- Keys of a queue's jobs in one state, in the order they are listed. Needs: leases
+-- ARGV: now, state, queue, limit, after: where the page before ended ("" at first): "priority place key" of a ready job
 --   ("priority place+ key" of one that came back), "score key" of another, of an ended one its "score".
 -- Returns {key, where it stands, …}, at most limit of each.
 
@@ -9,6 +9,21 @@ local found = {}
 local function add(key, at)
   found[#found + 1] = key
   found[#found + 1] = at
+end
+
+-- Up to limit members of a sorted set that stand behind (score, key), each as {key, score, score as a number}.
+local function behind(set, score, key)
+  local some, offset = {}, 0
+  repeat
+    local part = call('ZRANGEBYSCORE', set, score, '+inf', 'WITHSCORES', 'LIMIT', offset, limit)
+    for i = 1, #part, 2 do
+      if part[i] > key or tonumber(part[i + 1]) ~= tonumber(score) then
+        some[#some + 1] = {part[i], part[i + 1], tonumber(part[i + 1])}
+      end
+    end
+    offset = offset + limit
+  until #some >= limit or #part < 2 * limit
+  return some
 end
 
 -- The index of the first pack that reaches beyond a place.
@@ -22,37 +37,20 @@ local function pack_beyond(list, place)
   return low
 end
 
--- The jobs in a level's sorted set that stand behind (place, key), one at each call.
-local function returned_ones(back, place, key)
-  local offset, part, at = 0, {}, 1
-  local function following()
-    if not part[at] then
-      part, at = call('ZRANGEBYSCORE', back, place, '+inf', 'WITHSCORES', 'LIMIT', offset, limit), 1
-      offset = offset + limit
-      if not part[1] then return nil, math.huge end
-    end
-    at = at + 2
-    local its = tonumber(part[at - 1])
-    if its == place and part[at - 2] <= key then return following() end
-    return part[at - 2], its
-  end
-  return following
-end
-
--- One level: what stands by place in its sorted set, and between that the packs. `from` is the place of the first of these.
+-- One level: the jobs of its sorted set behind (place, key), in the order of places, and between them the packs from `from` on.
 local function level(prio, place, key, from)
-  local list, following = ready_list(prio, queue), returned_ones(back_set(prio, queue), place, key)
-  local returned, its = following()
-  local at = from < 0 and 0 or pack_beyond(list, from - 1)
+  local list, returned, next_one = ready_list(prio, queue), behind(back_set(prio, queue), place, key), 1
   local function add_returned(till)
-    while its <= till and #found < 2 * limit and returned do
-      add(returned, prio .. ' ' .. string.format('%d', its) .. '+')
-      returned, its = following()
+    local one = returned[next_one]
+    while one and one[3] <= till and #found < 2 * limit do
+      add(one[1], prio .. ' ' .. one[2] .. '+')
+      next_one = next_one + 1
+      one = returned[next_one]
     end
   end
-  while #found < 2 * limit do
-    local pack = call('LINDEX', list, at)
-    if not pack then return add_returned(math.huge) end
+  local at = pack_beyond(list, from - 1)
+  local pack = call('LINDEX', list, at)
+  while pack and #found < 2 * limit do
     local first = struct.unpack('>I6', pack)
     for i = math.max(1, from - first + 1), (#pack - 6) / 12 do
       add_returned(first + i - 1)
@@ -61,40 +59,23 @@ local function level(prio, place, key, from)
       if call('SISMEMBER', P .. 'gone', one) == 0 then add(one, prio .. ' ' .. string.format('%d', first + i - 1)) end
     end
     at = at + 1
+    pack = call('LINDEX', list, at)
   end
+  add_returned(math.huge)
 end
 
 local function ready()
   local last_prio, last_place, plus, last_key = string.match(after, '^(%-?%d+) (%d+)(%+?) (.*)$')
   for _, prio in ipairs(call('ZRANGE', P .. 'levels:' .. queue, 0, -1)) do
-    if #found >= 2 * limit then return end
     if not last_prio or tonumber(prio) < tonumber(last_prio) then
-      level(prio, -1, '', -1)
+      level(prio, 0, '', 0)
     elseif prio == last_prio and plus == '+' then
-      level(prio, tonumber(last_place), last_key, tonumber(last_place))
+      level(prio, last_place, last_key, tonumber(last_place))
     elseif prio == last_prio then
-      level(prio, last_place + 1, '', last_place + 1)
+      local place = tonumber(last_place) + 1
+      level(prio, string.format('%d', place), '', place)
     end
-  end
-end
-
--- A sorted set from its first, or from its last, one by one behind (score, key).
-local function sorted(set, backwards)
-  local score, key = string.match(after, '^(%S+) ?(.*)$')
-  local offset = 0
-  while #found < 2 * limit do
-    local part
-    if backwards then
-      part = call('ZREVRANGEBYSCORE', set, score and '(' .. score or '+inf', '-inf', 'WITHSCORES', 'LIMIT', offset, limit)
-    else
-      part = call('ZRANGEBYSCORE', set, score or '-inf', '+inf', 'WITHSCORES', 'LIMIT', offset, limit)
-    end
-    for i = 1, #part, 2 do
-      local passed = not backwards and score and tonumber(part[i + 1]) == tonumber(score) and part[i] <= key
-      if not passed and #found < 2 * limit then add(part[i], part[i + 1]) end
-    end
-    offset = offset + limit
-    if #part < 2 * limit then return end
+    if #found >= 2 * limit then return end
   end
 end
 
@@ -105,10 +86,9 @@ local function running()
   for _, consumer in ipairs(call('ZRANGE', P .. 'consumers', 0, -1)) do
     local held = call('HGETALL', P .. 'held:' .. consumer)
     for i = 1, #held, 2 do
-      local place = struct.unpack('>I6', string.sub(held[i + 1], 7))
-      local theirs = string.match(string.sub(held[i + 1], 21), '^%-?%d+:(.*)$')
-      local behind = place > last_place or (place == last_place and held[i] > last_key)
-      if theirs == queue and behind then all[#all + 1] = {held[i], place} end
+      local _, place, _, _, theirs = read_held(held[i + 1])
+      local is_behind = place > last_place or (place == last_place and held[i] > last_key)
+      if theirs == queue and is_behind then all[#all + 1] = {held[i], place} end
     end
   end
   table.sort(all, function(a, b) return a[2] < b[2] or (a[2] == b[2] and a[1] < b[1]) end)
@@ -119,11 +99,14 @@ if state == 'ready' then
   ready()
 elseif state == 'running' then
   running()
-elseif state == 'scheduled' then
-  sorted(P .. 'delayed:' .. queue, false)
-elseif state == 'waiting' then
-  sorted(P .. 'waiting:' .. queue, false)
-else
-  sorted(P .. 'ended:' .. state .. ':' .. queue, true)
+elseif state == 'scheduled' or state == 'waiting' then
+  local score, key = string.match(after, '^(%S+) (.*)$')
+  local set = P .. (state == 'scheduled' and 'delayed:' or 'waiting:') .. queue
+  for i, each in ipairs(behind(set, score or '-inf', key or '')) do
+    if i <= limit then add(each[1], each[2]) end
+  end
+else -- no two ended jobs share a score
+  local from, set = after == '' and '+inf' or '(' .. after, P .. 'ended:' .. state .. ':' .. queue
+  return call('ZREVRANGEBYSCORE', set, from, '-inf', 'WITHSCORES', 'LIMIT', 0, limit)
 end
 return found

@@ -1,40 +1,43 @@
 -- Parked jobs. Part of unleased.lua.
 
-local function ring_consumer(consumer, why)
-  call('LPUSH', P .. 'bell:' .. consumer, why)
-  call('LTRIM', P .. 'bell:' .. consumer, 0, 9)
+local function wake_consumer(consumer, why)
+  call('LPUSH', P .. 'wake_consumer:' .. consumer, why)
+  call('LTRIM', P .. 'wake_consumer:' .. consumer, 0, 9)
 end
 
--- Take a parked job from where it waits; gives its place, priority and queue, and what it would die of.
+local function parked_set(queue, task) return P .. 'parked_by:' .. #queue .. ':' .. queue .. ':' .. task end
+
+-- Take a parked job from where it waits. Returns its place, priority and queue, and {task, due, the failure it would die of}.
 local function unpark(key)
   local info = cmsgpack.unpack(call('HGET', P .. 'parked_info', key))
-  local place, prio, queue = ties().from_waiting(key)
-  local shelf = #queue .. ':' .. queue .. ':' .. info[1]
+  local place, prio, queue = constraints().from_waiting(key)
+  local parked = parked_set(queue, info[1])
   call('HDEL', P .. 'parked_info', key)
   call('ZREM', P .. 'parked_due:' .. queue, key)
-  call('ZREM', P .. 'parked_by:' .. shelf, struct.pack('>I6', place) .. key)
-  if call('EXISTS', P .. 'parked_by:' .. shelf) == 0 then call('SREM', P .. 'parked_tasks:' .. queue, info[1]) end
+  call('ZREM', parked, struct.pack('>I6', place) .. key)
+  if call('EXISTS', parked) == 0 then call('SREM', P .. 'parked_tasks:' .. queue, info[1]) end
   return place, prio, queue, info
 end
 
-local function park(key, place, prio, queue, task, due, why)
-  call('HSET', P .. 'parked_info', key, cmsgpack.pack({task, due, why}))
-  ties().to_waiting(key, place, prio, queue)
+local function park(key, place, prio, queue, info)
+  local task, due = info[1], info[2]
+  call('HSET', P .. 'parked_info', key, cmsgpack.pack(info))
+  constraints().to_waiting(key, place, prio, queue)
   call('ZADD', P .. 'parked_due:' .. queue, due, key)
-  call('ZADD', P .. 'parked_by:' .. #queue .. ':' .. queue .. ':' .. task, -prio, struct.pack('>I6', place) .. key)
+  call('ZADD', parked_set(queue, task), -prio, struct.pack('>I6', place) .. key)
   call('SADD', P .. 'parked_tasks:' .. queue, task)
   alarm('p:' .. queue, due)
 end
 
--- Park it, and ring those who know its task and may be waiting.
+-- Park a job that was leased, and wake those who know its task and may be waiting.
 local function park_again(key, place, prio, queue, patience, why)
   come_back(key, place, prio, queue, 0, 0, false)
-  if call('ZREM', back_set(prio, queue), key) == 0 then return end -- its time was over
+  if call('ZREM', back_set(prio, queue), key) == 0 then return end -- it had expired
   count('ready', queue, -1)
   local fields = message(key)
   local task = fields and fields.task or ''
-  park(key, place, prio, queue, task, now + patience, why)
+  park(key, place, prio, queue, {task, now + patience, why})
   for _, each in ipairs(call('ZRANGE', P .. 'consumers', 0, -1)) do
-    if call('SISMEMBER', P .. 'tasks:' .. each, task) == 1 then ring_consumer(each, 'parked') end
+    if call('SISMEMBER', P .. 'tasks:' .. each, task) == 1 then wake_consumer(each, 'parked') end
   end
 end

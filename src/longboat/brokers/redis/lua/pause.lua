@@ -4,7 +4,7 @@
 even_when_full()
 local consumer, but = ARGV[2], ARGV[3]
 if not call('ZSCORE', P .. 'consumers', consumer) then return end
-listen_no_more(consumer)
+stop_listening(consumer)
 if but == '' then
   call('SADD', P .. 'every', consumer)
 else

@@ -1,4 +1,4 @@
--- Forget what is over. Needs: pruning, tidy
+-- Forget what is over. Needs: housekeeping
 -- ARGV: now, limit. Returns how many are gone.
 
 even_when_full()

@@ -1,4 +1,4 @@
--- Delete jobs of one state and queue. Needs: sweep, tidy
+-- Delete jobs of one state and queue. Needs: unleased, housekeeping
 -- ARGV: now, state, queue, limit. Returns how many are gone.
 
 even_when_full()
@@ -33,7 +33,6 @@ end
 if limit > 0 then
   if state == 'ready' then
     from_levels()
-    count(state, queue, -#keys)
   elseif state == 'waiting' then
     keys = call('ZRANGE', P .. 'waiting:' .. queue, 0, limit - 1)
     for _, key in ipairs(keys) do unleased().stop_waiting(key) end
@@ -41,8 +40,8 @@ if limit > 0 then
     local set = P .. (state == 'scheduled' and 'delayed:' or 'ended:' .. state .. ':') .. queue
     keys = call('ZRANGE', set, 0, limit - 1)
     if #keys > 0 then call('ZREM', set, unpack(keys)) end
-    count(state, queue, -#keys)
   end
+  if state ~= 'waiting' then count(state, queue, -#keys) end -- stop_waiting counts by itself
   forget(keys)
 end
 write_counts()

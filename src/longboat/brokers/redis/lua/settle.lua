@@ -10,12 +10,12 @@
 local sub = string.sub
 local consumer = ARGV[2]
 local held = P .. 'held:' .. consumer
-local noted, unwanted = P .. 'noted:' .. consumer, P .. 'unwanted:' .. consumer
-local special = call('EXISTS', noted, unwanted, P .. 'history', P .. 'deadlines', P .. 'watchers', P .. 'gates', P .. 'after', P .. 'edges',
-  P .. 'turn_of') > 0
+local started, cancelling = P .. 'started:' .. consumer, P .. 'cancelling:' .. consumer
+local special = call('EXISTS', started, cancelling, P .. 'history', P .. 'deadlines', P .. 'watchers', P .. 'limits', P .. 'after',
+  P .. 'edges', P .. 'fairness_of') > 0
 local refused, ordinal = {}, 0
 
--- The keys of ARGV[from…] whose leases are this consumer's, with what is kept of each; which of n they were.
+-- Of n keys from ARGV[from] on, those whose leases are this consumer's. Returns them, what is kept of each, and which of n it was.
 local function ours(from, n, claims)
   local keys, values, which, count_ours = {}, {}, {}, 0
   local alone = #claims == 6 and claims -- they are all of one claim
@@ -39,13 +39,13 @@ end
 local function leave(keys)
   many('HDEL', held, keys)
   if not special then return end
-  many('SREM', noted, keys)
-  many('SREM', unwanted, keys)
+  many('SREM', started, keys)
+  many('SREM', cancelling, keys)
   many('HDEL', P .. 'deadlines', keys)
 end
 
--- Histories end with one attempt more: gives the attempts of each.
-local function charged(keys)
+-- One more attempt was made of each. Returns the number of attempts of those that have a history.
+local function count_attempts(keys)
   local attempts = {}
   if not special or call('EXISTS', P .. 'history') == 0 then return attempts end
   for i, raw in ipairs(many_read('HMGET', P .. 'history', keys)) do
@@ -61,16 +61,16 @@ end
 
 local function succeed(queue, keep, keys, values, which, results, alike)
   count('running', queue, -#keys)
-  local attempts = charged(keys)
+  local attempts = count_attempts(keys)
   if special and call('EXISTS', P .. 'watchers') == 1 then
     for i, key in ipairs(keys) do tell(key, 's', attempts[i] or 1, ARGV[alike and results or results + which[i] - 1]) end
   end
-  if special and any_ties() then
-    ties().leave_gates(keys)
+  if special and any_constraints() then
+    constraints().leave_limits(keys)
     if call('EXISTS', P .. 'edges') == 1 then
-      for i, key in ipairs(keys) do ties().tell_followers(key, ARGV[alike and results or results + which[i] - 1]) end
+      for i, key in ipairs(keys) do constraints().tell_children(key, ARGV[alike and results or results + which[i] - 1]) end
     end
-    ties().untie(keys)
+    constraints().forget_constraints(keys)
   end
   if keep <= 0 then return forget(keys, true) end
   local first = numbers('ended', #keys)
@@ -92,42 +92,41 @@ local function succeed(queue, keep, keys, values, which, results, alike)
   end
   many('HSET', P .. 'done', done)
   many('ZADD', P .. 'ended:succeeded:' .. queue, numbered)
-  term('s', queue, first, first + #keys - 1, keep)
+  forget_later('s', queue, first, first + #keys - 1, keep)
   count('succeeded', queue, #keys)
 end
 
+-- As core/transitions.py decides.
 local function settle_one(letter, key, claim, number, why)
   local value = call('HGET', held, key)
   ordinal = ordinal + 1
-  if not value or string.sub(value, 1, 6) ~= claim then
+  if not value or sub(value, 1, 6) ~= claim then
     refused[#refused + 1] = ordinal - 1
     return
   end
   call('HDEL', held, key)
-  call('SREM', noted, key)
-  local not_wanted = call('SREM', unwanted, key) == 1
+  call('SREM', started, key)
+  local is_cancelling = call('SREM', cancelling, key) == 1
   local _, place, since, prio, queue = read_held(value)
   count('running', queue, -1)
-  if any_ties() then ties().leave_gates({key}) end
+  if any_constraints() then constraints().leave_limits({key}) end
   local h = history(key)
   why = why ~= '' and cmsgpack.unpack(why) or nil
   if letter == 'R' or letter == 'D' then
     h.attempts = h.attempts + 1
     call('HDEL', P .. 'deadlines', key)
   end
-  if letter == 'R' then
-    h.failures[#h.failures + 1] = why
-    h.returns = 0
-    write_history(key, h)
-    come_back(key, place, prio, queue, since, number, not_wanted, h)
-  elseif letter == 'D' or letter == 'U' then
-    finish(key, 'd', place, queue, since, why, h)
-  elseif letter == 'C' then
-    finish(key, 'c', place, queue, since, why, h)
-  elseif letter == 'L' or not_wanted then
-    come_back(key, place, prio, queue, since, letter == 'L' and number or 0, not_wanted, h)
-  else
+  if letter == 'D' or letter == 'U' or letter == 'C' then
+    finish(key, letter == 'C' and 'c' or 'd', place, queue, since, why, h)
+  elseif letter == 'P' and not is_cancelling then
     unleased().park_again(key, place, prio, queue, number, why)
+  else
+    if letter == 'R' then
+      h.failures[#h.failures + 1] = why
+      h.deaths = 0
+      write_history(key, h)
+    end
+    come_back(key, place, prio, queue, since, number, is_cancelling, h)
   end
 end
 
@@ -142,7 +141,7 @@ for _ = 1, tonumber(ARGV[3]) do
     local keys = ours(at + 3, n, ARGV[at + 2])
     even_when_full()
     special = true
-    many('SADD', noted, keys)
+    many('SADD', started, keys)
     at = at + 3 + n
   else
     local queue, keep, n = ARGV[at + 1], tonumber(ARGV[at + 2]), tonumber(ARGV[at + 3])

@@ -1,6 +1,6 @@
 -- What time alone changes: silent consumers are over, delays end, jobs expire, parked ones die, limits open. Needs: unleased
 
--- Do what is due, a bounded part of it; gives when something is due next (or nil).
+-- Do a bounded part of what is due. Returns when something is due next (or nil).
 local function sweep()
   local silent = call('ZRANGE', P .. 'consumers', 0, 0, 'WITHSCORES')
   local alarms = call('ZRANGE', P .. 'alarms', 0, 0, 'WITHSCORES')
@@ -8,3 +8,5 @@ local function sweep()
   if first <= now then return unleased().do_due() end
   return first < math.huge and first or nil
 end
+
+local function in_seconds(following) return following and string.format('%.6f', math.max(0, following - now)) or '' end

@@ -1,12 +1,9 @@
--- Fields and rings that mean nothing any more.
+-- Housekeeping: do a part of what is due, and forget a part of what is over. Needs: sweep, housekeeping
+-- ARGV: now. Returns in how many seconds something is due next ("" for never), 0 when there is more to do now.
 
-local function tidy_counts()
-  local all = call('HGETALL', P .. 'counts')
-  for i = 1, #all, 2 do
-    if all[i + 1] == '0' then
-      call('HDEL', P .. 'counts', all[i])
-      local queue = string.match(all[i], '^%a+:(.*)$')
-      if call('EXISTS', P .. 'levels:' .. queue) == 0 then call('DEL', P .. 'wake:' .. queue) end -- rung for nothing
-    end
-  end
-end
+even_when_full()
+local following = sweep()
+local pruned = prune(CHUNK)
+write_counts()
+tidy_counts()
+return pruned >= CHUNK and '0' or in_seconds(following)

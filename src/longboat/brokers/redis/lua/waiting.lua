@@ -1,4 +1,4 @@
--- Jobs that wait for something else than their time. Part of ties.lua.
+-- Jobs that wait for something else than their time. Part of constraints.lua.
 
 local function to_waiting(key, place, prio, queue)
   call('HSET', P .. 'placed', key, placed(place, prio, queue))
@@ -6,7 +6,7 @@ local function to_waiting(key, place, prio, queue)
   count('waiting', queue, 1)
 end
 
--- It waits no more; gives its place, priority and queue.
+-- The job no longer waits. Returns its place, priority and queue.
 local function from_waiting(key)
   local place, prio, queue = read_placed(call('HGET', P .. 'placed', key))
   call('HDEL', P .. 'placed', key)

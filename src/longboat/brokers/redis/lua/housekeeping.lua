@@ -1,4 +1,6 @@
--- Forget what is over: ended jobs, the ids of forgotten ones, notes. Needs: endings, notes
+-- Forget what is over: ended jobs, the ids of forgotten ones, entries. Needs: endings, entries
+
+-- Returns how many are gone, at most `limit`.
 local function prune(limit)
   local pruned = 0
   while pruned < limit do
@@ -16,9 +18,23 @@ local function prune(limit)
     end
     if call('ZCOUNT', set, from, last) == 0 then call('ZREM', P .. 'terms', first) end
   end
-  if pruned < limit then pruned = pruned + prune_notes(math.min(CHUNK, limit - pruned)) end
-  ties().tend_gates()
+  pruned = pruned + prune_entries(math.min(CHUNK, limit - pruned))
+  constraints().tidy_limits()
   local old = call('ZRANGEBYSCORE', P .. 'remembered', '-inf', now, 'LIMIT', 0, math.min(CHUNK, limit - pruned))
   if #old > 0 then call('ZREM', P .. 'remembered', unpack(old)) end
   return pruned + #old
+end
+
+-- Counts of 0 are forgotten, with wake-ups for nothing. A wake-up that was lost with its consumer is made again.
+local function tidy_counts()
+  local all = call('HGETALL', P .. 'counts')
+  for i = 1, #all, 2 do
+    local state, queue = string.match(all[i], '^(%a+):(.*)$')
+    if all[i + 1] == '0' then
+      call('HDEL', P .. 'counts', all[i])
+      if call('EXISTS', P .. 'levels:' .. queue) == 0 then call('DEL', P .. 'wake:' .. queue) end
+    elseif state == 'ready' then
+      wake(queue)
+    end
+  end
 end

@@ -1,4 +1,4 @@
-"""The registered serialiser: plain data as msgpack, and errors by name. Nothing decoded here can run code."""
+"""The registered serialiser: plain data as msgpack, and errors by name. Decoding runs no code."""
 
 from __future__ import annotations
 
@@ -13,33 +13,18 @@ _ERROR = 1
 """The extension type of an error: its class's name and its text."""
 _NAMED: dict[str, type[Exception]] = {
     kind.__name__: kind
-    for kind in (
-        errors.BrokerError,
-        errors.BrokerFull,
-        errors.BrokerUnavailable,
-        errors.ConfigError,
-        errors.StoreTooNew,
-        errors.TooLarge,
-        errors.UnknownParent,
-        errors.Undecodable,
-        errors.Unsupported,
-        AttributeError,
-        KeyError,
-        LookupError,
-        OverflowError,
-        TypeError,
-        ValueError,
-    )
+    for kind in (*vars(errors).values(), AttributeError, KeyError, LookupError, OverflowError, TypeError, ValueError)
+    if isinstance(kind, type) and issubclass(kind, Exception) and kind is not errors.JobFailed  # it has no text alone
 }
 
 
 def dumps(value: Any) -> bytes:
-    """Raises TypeError for what is no plain data."""
+    """Raises TypeError for anything but plain data."""
     return _encoder.encode(value)
 
 
 def loads(data: bytes) -> Any:
-    """Raises ValueError (msgspec.DecodeError) for bytes that are none."""
+    """Raises ValueError (msgspec.DecodeError) for other bytes."""
     return _decoder.decode(data)
 
 
@@ -47,7 +32,7 @@ def _pack(value: Any) -> Any:
     if isinstance(value, Exception):
         text = str(value.args[0]) if len(value.args) == 1 else str(value)
         return msgspec.msgpack.Ext(_ERROR, msgspec.msgpack.encode((type(value).__name__, text)))
-    raise TypeError(f"a value of type {type(value).__qualname__} is no plain data and is not sent")
+    raise TypeError(f"a value of type {type(value).__qualname__} is not plain data and is not sent")
 
 
 def _unpack(code: int, data: memoryview) -> Any:

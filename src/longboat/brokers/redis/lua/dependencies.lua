@@ -1,10 +1,9 @@
--- Jobs that come after others, their parents. Part of ties.lua.
--- An edge is a parent's key and a child's, while the child waits for it; then the parent's result is kept by the child's key
--- and the parent's.
+-- Jobs that come after others, their parents. Part of constraints.lua.
+-- While a child waits for a parent there is an edge, the keys of both. Then the parent's result is kept under the same keys.
 
 local LAST = string.rep('\255', 12)
 
--- Whether an id that a caller chose has been used before by a job that is gone.
+-- Whether a caller has used this id before, for a job that is gone.
 local function remembered(key)
   local till = string.byte(key) >= 128 and call('ZSCORE', P .. 'remembered', key)
   return till and tonumber(till) > now
@@ -21,12 +20,12 @@ local function each_parent(parents, visit)
   end
 end
 
--- Of a batch of puts, where it begins and its number of groups as put.lua has them: the keys of a new job and of the first of its
--- parents that is neither here nor stands before it, in a row; nil if there is none.
+-- Look through a batch of puts (ARGV as in put.lua, from `at`) for a new job with a parent that is neither kept here nor stands
+-- before it in the batch. Returns the keys of the first such job and its parent, in a row; nil if there is none.
 local function unknown_parent(at, groups)
   local before = {}
   for _ = 1, groups do
-    local n, width = tonumber(ARGV[at + 5]), ARGV[at + 4] == 'tied' and 5 or 2
+    local n, width = tonumber(ARGV[at + 5]), ARGV[at + 4] ~= '' and 5 or 2
     for i = at + 6, at + 5 + width * n, width do
       local key, parents, unknown = ARGV[i], width == 5 and ARGV[i + 2] or '', nil
       local forgotten = remembered(key)
@@ -42,8 +41,8 @@ local function unknown_parent(at, groups)
   end
 end
 
--- Tie a new job to its parents (keys in a row); gives how many of them it waits for.
-local function bind(key, parents)
+-- A new job depends on its parents (keys in a row). Returns for how many of them it waits.
+local function depend(key, parents)
   call('HSET', P .. 'after', key, parents)
   local left = 0
   each_parent(parents, function(parent)
@@ -59,23 +58,11 @@ local function bind(key, parents)
   return left
 end
 
--- None of its parents is missing: its delay counts from now on.
-local function let_go(key)
-  local place, prio, queue = from_waiting(key)
-  call('HDEL', P .. 'pending', key)
-  local fields = message(key)
-  local delay = fields and tonumber(fields.delay) or 0
-  if delay > 0 then
-    to_delayed(key, place, prio, queue, now + delay)
-  else
-    to_ready(key, place, prio, queue)
-  end
-end
+local to_tell = 2 * CHUNK -- children told by one script: others want to use the server, too
 
-local to_tell = 2 * CHUNK -- so many followers at once: others want their turn at the server
-
--- A job has succeeded: those that come after it have its result. If they are very many, the rest of them later.
-local function tell_followers(parent, result)
+-- A job has succeeded: its children get the result, and those that wait for no other parent start their delay. If there are
+-- very many, the rest of them is told later.
+local function tell_children(parent, result)
   local edges = call('ZRANGEBYLEX', P .. 'edges', '[' .. parent, '[' .. parent .. LAST, 'LIMIT', 0, to_tell + 1)
   if #edges > to_tell then
     edges[#edges] = nil
@@ -88,24 +75,27 @@ local function tell_followers(parent, result)
   for _, edge in ipairs(edges) do
     local key = string.sub(edge, 13)
     call('HSET', P .. 'inputs', key .. parent, result)
-    if call('HINCRBY', P .. 'pending', key, -1) == 0 then let_go(key) end
+    if call('HINCRBY', P .. 'pending', key, -1) == 0 then
+      local place, prio, queue = from_waiting(key)
+      call('HDEL', P .. 'pending', key)
+      local fields = message(key)
+      to_queue(key, place, prio, queue, fields and tonumber(fields.delay) or 0)
+    end
   end
 end
 
--- Those that were left.
-local function tell_the_rest(parent)
+local function tell_remaining_children(parent)
   local result = call('HGET', P .. 'untold', parent)
   call('HDEL', P .. 'untold', parent)
   call('ZREM', P .. 'untold_due', parent)
-  tell_followers(parent, result)
+  tell_children(parent, result)
 end
 
-local function has_followers(key)
+local function has_children(key)
   return #call('ZRANGEBYLEX', P .. 'edges', '[' .. key, '[' .. key .. LAST, 'LIMIT', 0, 1) > 0
 end
 
--- These jobs come after nothing any more.
-local function unbind(keys)
+local function forget_dependencies(keys)
   if call('EXISTS', P .. 'after') == 0 then return end
   for i, parents in ipairs(many_read('HMGET', P .. 'after', keys)) do
     if parents then

@@ -1,10 +1,9 @@
--- A new consumer. Needs: places
+-- A new consumer.
 -- ARGV: now, consumer, name, queues (for people: JSON), lease, "every" or "", then the names of its tasks.
 
 even_when_full()
-call('HSET', P .. 'consumer:' .. ARGV[2], 'name', ARGV[3], 'queues', ARGV[4], 'lease', ARGV[5])
+call('HSETNX', P .. 'numbers', 'layout', LAYOUT)
+call('HSET', P .. 'consumer:' .. ARGV[2], 'name', ARGV[3], 'queues', ARGV[4])
 call('ZADD', P .. 'consumers', now + tonumber(ARGV[5]), ARGV[2])
 if ARGV[6] ~= '' then call('SADD', P .. 'every', ARGV[2]) end
-local tasks = {}
-for i = 7, #ARGV do tasks[#tasks + 1] = ARGV[i] end
-many('SADD', P .. 'tasks:' .. ARGV[2], tasks)
+for i = 7, #ARGV do call('SADD', P .. 'tasks:' .. ARGV[2], ARGV[i]) end

@@ -1,4 +1,4 @@
-"""The door that connections come in by, and how to knock: registered with `multiprocessing.managers` as "longboat"."""
+"""Listening and connecting over TCP, as `multiprocessing.managers` is told to: registered there as "longboat"."""
 
 from __future__ import annotations
 
@@ -14,16 +14,18 @@ from longboat.brokers.manager.frames import Connection
 from longboat.core.clock import SYSTEM
 
 SERIALIZER = "longboat"
-STRANGERS = 32
-"""Peers that have not proved the key yet, at a time."""
+PUBLISHED = "dispatcher"
+"""The name that the server's object is published under."""
+UNPROVEN = 32
+"""Peers at a time that have not proved the key yet."""
 _PATIENCE = 0.5
-"""Seconds after which a stranger makes way for others while there are too many."""
+"""Seconds after which an unproven peer is closed while there are too many."""
 
 Address = tuple[str, int]
 
 
-class Door:
-    """A listening socket. While too many strangers are inside, others wait outside, and who is slow is sent away."""
+class TcpListener:
+    """A listening socket. While too many peers have not proved the key, others wait, and the slowest ones are closed."""
 
     def __init__(self, address: Address, backlog: int = 16) -> None:
         family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
@@ -31,8 +33,8 @@ class Door:
         host, port = self._sock.getsockname()[:2]
         self.address: Address = (host, port)
         self.key = b""
-        """Set by who listens, before the first accept."""
-        self._strangers: dict[int, tuple[float, Connection]] = {}
+        """Set by the server, before the first accept."""
+        self._unproven: dict[int, tuple[float, Connection]] = {}
         self._changed = threading.Condition()
         self._numbers = iter(range(1 << 62))
 
@@ -41,16 +43,16 @@ class Door:
         sock, _ = self._sock.accept()
         number = next(self._numbers)
         with self._changed:
-            while len(self._strangers) >= STRANGERS:
-                first, (since, connection) = next(iter(self._strangers.items()))
+            while len(self._unproven) >= UNPROVEN:
+                first, (since, connection) = next(iter(self._unproven.items()))
                 left = since + _PATIENCE - SYSTEM.monotonic()
                 if left > 0:
                     self._changed.wait(left)
                 else:
                     connection.shut()
-                    self._strangers.pop(first, None)
-            connection = Connection(sock, self.key, serves=True, known=lambda: self._leave(number))
-            self._strangers[number] = (SYSTEM.monotonic(), connection)
+                    self._unproven.pop(first, None)
+            connection = Connection(sock, self.key, serves=True, known=lambda: self._proven(number))
+            self._unproven[number] = (SYSTEM.monotonic(), connection)
         return connection
 
     def close(self) -> None:
@@ -58,13 +60,13 @@ class Door:
             self._sock.shutdown(socket.SHUT_RDWR)  # an accept that waits ends
         self._sock.close()
 
-    def _leave(self, number: int) -> None:
+    def _proven(self, number: int) -> None:
         with self._changed:
-            if self._strangers.pop(number, None):
+            if self._unproven.pop(number, None):
                 self._changed.notify()
 
 
-def knock(address: Address, authkey: bytes, *, until: float | None = None) -> Connection:
+def dial(address: Address, authkey: bytes, *, until: float | None = None) -> Connection:
     """A connection that is ready for requests. Raises OSError, EOFError or AuthenticationError."""
     left = None if until is None else max(0.001, until - SYSTEM.monotonic())
     sock = socket.create_connection(address, timeout=left)
@@ -82,4 +84,4 @@ def knock(address: Address, authkey: bytes, *, until: float | None = None) -> Co
 
 
 _pairs: dict[str, tuple[Callable[..., Any], Callable[..., Any]]] = managers.listener_client  # type: ignore[attr-defined]
-_pairs[SERIALIZER] = (Door, knock)
+_pairs[SERIALIZER] = (TcpListener, dial)
