@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from longboat import Longboat
+from longboat.brokers.manager import ManagerBroker, Server
 from longboat.brokers.memory import MemoryBroker
 from longboat.connect import BUILT_IN
 from longboat.contract.broker import Broker, Consumer, Lease, Pulse, Settlement, Token
@@ -188,3 +189,13 @@ def test_a_worker_runs_jobs_on_five_verbs_alone(monkeypatch: pytest.MonkeyPatch)
 def test_what_is_lacking_is_listed_in_order(driver: MemoryDriver) -> None:
     assert lacking(SimpleBroker(driver)) == [each for each in Capability if each in WHOLE_CONTRACT]
     assert lacking(MemoryBroker()) == []
+
+
+def test_a_manager_has_the_capabilities_of_the_store_behind_its_server(driver: MemoryDriver) -> None:
+    driver.capabilities = frozenset({Capability.PLACE, Capability.TRANSACTIONAL})
+    with Server(SimpleBroker(driver), ("127.0.0.1", 0), bytes(32)) as server:
+        broker = ManagerBroker(*server.address, authkey=bytes(32))
+        assert broker.capabilities == {Capability.PLACE}, "what a client has no method for is left out"
+        with pytest.raises(Unsupported, match="The drawer cannot list the workers"):
+            broker.inspector.consumers()
+        broker.close()
