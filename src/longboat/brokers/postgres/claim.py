@@ -18,6 +18,14 @@ from longboat.core import codec, reasons
 from longboat.core.job import MESSAGE_VERSION, Job, State
 from longboat.errors import Undecodable
 
+LEASED = f"""
+    numbered AS MATERIALIZED (
+        SELECT nextval('@.tokens') AS token, p.* FROM (SELECT * FROM picked ORDER BY rank, place) AS p),
+    held AS (
+        INSERT INTO @.leased (token, consumer, claim, started, cancel, since, {FIELDS})
+        SELECT token, %(consumer)s, %(number)s, FALSE, FALSE, t.now, {FIELDS} FROM numbered CROSS JOIN t)"""
+"""SQL: the rows `picked` become leases."""
+
 # The consumer's row is locked first: a transaction that ends the consumer waits for this claim, or this one finds it ended.
 # The rows are found by their physical place, since they are locked: that is the fastest way, whatever the statistics say.
 _CLAIM = f"""
@@ -26,11 +34,7 @@ _CLAIM = f"""
         SELECT n FROM @.consumers WHERE n = %(consumer)s AND floor < %(number)s FOR KEY SHARE),
     picked AS MATERIALIZED (
         DELETE FROM @.ready WHERE ctid = ANY ({{first}}) RETURNING {FIELDS}),
-    numbered AS MATERIALIZED (
-        SELECT nextval('@.tokens') AS token, p.* FROM (SELECT * FROM picked ORDER BY rank, place) AS p),
-    held AS (
-        INSERT INTO @.leased (token, consumer, claim, started, cancel, since, {FIELDS})
-        SELECT token, %(consumer)s, %(number)s, FALSE, FALSE, t.now, {FIELDS} FROM numbered CROSS JOIN t),
+    {LEASED},
     counted AS (
         INSERT INTO @.counts
         SELECT %(queue)b::bytea, s.state, s.sign * c.n FROM (SELECT count(*) AS n FROM numbered) AS c,

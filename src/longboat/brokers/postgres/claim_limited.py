@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from longboat.brokers.postgres import limits
-from longboat.brokers.postgres.claim import Claim, Claimed, decoded
+from longboat.brokers.postgres.claim import LEASED, Claim, Claimed, decoded
 from longboat.brokers.postgres.dependencies import with_inputs
 from longboat.brokers.postgres.names import raw
 from longboat.brokers.postgres.rows import FIELDS, JobRow, at_places, insert, places_of, take_these
@@ -30,13 +30,10 @@ _CANDIDATES = f"""
     ORDER BY rank, place"""
 
 _LEASE = f"""
-    WITH taken AS MATERIALIZED (
+    WITH t AS (SELECT %(at)s::float8 AS now),
+    picked AS MATERIALIZED (
         DELETE FROM @.ready WHERE ctid = ANY (ARRAY({at_places("ready", "ctid", "")})) RETURNING {FIELDS}),
-    numbered AS MATERIALIZED (
-        SELECT nextval('@.tokens') AS token, p.* FROM (SELECT * FROM taken ORDER BY rank, place) AS p),
-    held AS (
-        INSERT INTO @.leased (token, consumer, claim, started, cancel, since, {FIELDS})
-        SELECT token, %(consumer)s, %(number)s, FALSE, FALSE, %(at)s, {FIELDS} FROM numbered)
+    {LEASED}
     SELECT place, token FROM numbered"""
 
 

@@ -21,15 +21,15 @@ Key = tuple[bytes, int, bytes]
 """queue, rank, fairness key"""
 
 
-def places(tx: Transaction, jobs: Sequence[Job]) -> list[int]:
-    """A place for each job, in their order. Other puts with the same fairness keys wait until the transaction's end."""
+def places(tx: Transaction, jobs: Sequence[tuple[str, int, Job | None]]) -> list[int]:
+    """A place for each (queue, priority, job). Other puts with the same fairness keys wait until the transaction's end."""
     found = [
         place for (place,) in tx.run("SELECT nextval('@.places') FROM generate_series(1, %(n)s)", n=len(jobs)).fetchall()
     ]
     by_key: defaultdict[Key, list[int]] = defaultdict(list)
-    for at, job in enumerate(jobs):
-        if job.constraints and job.constraints.fairness_key:
-            by_key[raw(job.queue), -job.priority, raw(job.constraints.fairness_key)].append(at)
+    for at, (queue, priority, job) in enumerate(jobs):
+        if job and job.constraints and job.constraints.fairness_key:
+            by_key[raw(queue), -priority, raw(job.constraints.fairness_key)].append(at)
     if not by_key:
         return found
     last = _lock(tx, sorted(by_key))

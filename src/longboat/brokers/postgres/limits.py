@@ -48,7 +48,7 @@ _FIRST = (
 _HEADS = f"""
     WITH RECURSIVE t AS MATERIALIZED (SELECT {NOW} AS now),
     heads AS (
-        SELECT g.key, l.* FROM unnest(%(keys)b::bytea[]) AS g (key)
+        SELECT g.key, l.* FROM {{keys}} AS g (key)
         CROSS JOIN LATERAL ({_FIRST.format(key="g.key", after="")}) AS l
         UNION ALL
         SELECT h.key, l.* FROM heads AS h
@@ -66,15 +66,11 @@ _STARTED = f"""
     SELECT t.now, g.key, g.per, {_count("g")}
     FROM unnest(%(keys)b::bytea[], %(pers)b::float8[]) AS g (key, per) CROSS JOIN t"""
 
-_ROOM = f"""
-    SELECT g.key FROM @.limits AS g CROSS JOIN LATERAL (
-        WITH RECURSIVE heads AS (
-            ({_FIRST.format(key="g.key", after="")})
-            UNION ALL
-            SELECT l.* FROM heads AS h
-            CROSS JOIN LATERAL ({_FIRST.format(key="g.key", after="AND queue > h.queue")}) AS l)
-        SELECT 1 FROM heads AS h WHERE h.running IS NULL OR g.running < h.running LIMIT 1) AS l
-    WHERE g.opens IS NULL ORDER BY g.key LIMIT %(limit)s"""
+_HEADS_OF_KEYS = _HEADS.format(keys="unnest(%(keys)b::bytea[])")
+_HEADS_WITH_ROOM = (
+    _HEADS.format(keys="(SELECT key FROM @.limits WHERE opens IS NULL)")
+    + f" WHERE least(r.running, r.starts) > 0 ORDER BY h.key LIMIT {_CHUNK}"
+)
 
 _ADD = (
     "UPDATE @.limits AS g SET running = g.running + f.n FROM unnest(%(keys)b::bytea[], %(ns)b::int[]) AS f (key, n) "
@@ -143,7 +139,7 @@ def watch(tx: Transaction, keys: Collection[bytes], known: Sequence[Head] | None
 
 
 def _heads(tx: Transaction, keys: Iterable[bytes]) -> list[Head]:
-    return [Head(*row) for row in tx.run(_HEADS, keys=list(keys)).fetchall()]
+    return [Head(*row) for row in tx.run(_HEADS_OF_KEYS, keys=list(keys)).fetchall()]
 
 
 # --- when there may be room
@@ -164,7 +160,7 @@ def due(tx: Transaction) -> None:
 
 def with_room(tx: Transaction) -> None:
     """Where jobs are blocked although there is room, some are unblocked at the transaction's end."""
-    _free(tx, {key: 0 for (key,) in tx.run(_ROOM, limit=_CHUNK).fetchall()})
+    _free(tx, {key: 0 for key, *_ in tx.run(_HEADS_WITH_ROOM).fetchall()})
 
 
 def _free(tx: Transaction, ended: dict[bytes, int]) -> None:

@@ -121,9 +121,10 @@ def put_within(store: Store, conn: CallersConnection, jobs: Sequence[Job]) -> li
     return new
 
 
-def _about(store: Store, token: Token | None) -> dict[str, Any]:
+def _common(store: Store, jobs: Sequence[Job], token: Token | None) -> dict[str, Any]:
     client, number = token or (None, None)
-    return {"channel": store.channel, "client": client, "number": number}
+    ids, bodies = [raw(job.id) for job in jobs], [codec.encode_job(job) for job in jobs]
+    return {"channel": store.channel, "client": client, "number": number, "ids": ids, "bodies": bodies}
 
 
 def _uniform(store: Store, jobs: Sequence[Job], token: Token | None) -> dict[str, Any] | None:
@@ -145,14 +146,8 @@ def _uniform(store: Store, jobs: Sequence[Job], token: Token | None) -> dict[str
         ):
             return None
         previous = job.id
-    return {
-        "ids": [raw(job.id) for job in jobs],
-        "bodies": [codec.encode_job(job) for job in jobs],
-        "queue": raw(first.queue),
-        "rank": -first.priority,
-        "expires": None if first.expires is None else float(first.expires),
-        **_about(store, token),
-    }
+    expires = None if first.expires is None else float(first.expires)
+    return {"queue": raw(first.queue), "rank": -first.priority, "expires": expires, **_common(store, jobs, token)}
 
 
 def _values(store: Store, jobs: Sequence[Job], token: Token | None) -> dict[str, Any]:
@@ -160,15 +155,13 @@ def _values(store: Store, jobs: Sequence[Job], token: Token | None) -> dict[str,
     by_id = {job.id: job for job in reversed(jobs)}  # of several with one id the first counts
     unique = [by_id[job_id] for job_id in dict.fromkeys(job.id for job in jobs)]
     return {
-        "ids": [raw(job.id) for job in unique],
-        "bodies": [codec.encode_job(job) for job in unique],
         "queues": [raw(job.queue) for job in unique],
         "ranks": [-job.priority for job in unique],
         "delays": [float(job.delay) for job in unique],
         "expires": [None if job.expires is None else float(job.expires) for job in unique],
         "chosen": [order_of(job.id) is None for job in unique],
         "always": False,
-        **_about(store, token),
+        **_common(store, unique, token),
     }
 
 

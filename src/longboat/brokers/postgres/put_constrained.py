@@ -28,7 +28,7 @@ def put(tx: Transaction, jobs: Sequence[Job], token: Token | None) -> list[str]:
         return ids
     by_id = {job.id: job for job in reversed(jobs)}  # of several with one id the first counts
     unique = [by_id[job_id] for job_id in ids]
-    places = dict(zip(ids, fairness.places(tx, unique), strict=True))
+    places = dict(zip(ids, fairness.places(tx, [(job.queue, job.priority, job) for job in unique]), strict=True))
     stored = store(
         tx, [Message(places[job.id], job.id, job.queue, job.priority, codec.encode_job(job), job) for job in unique]
     )

@@ -27,15 +27,11 @@ _MARK = 10.0
 _LOOK_ALL = 5.0
 """Seconds between looks at everything that is watched: heals what was missed."""
 
-_ENDED = """
-    SELECT j.id, e.state, e.result, e.failures, e.attempts, j.body
+_FOUND = """
+    SELECT j.id, j.place, e.state, e.result, e.failures, e.attempts, j.body
     FROM unnest(%(ids)b::bytea[]) AS g (id)
     CROSS JOIN LATERAL (SELECT place, id, body FROM @.jobs WHERE id = g.id OFFSET 0) AS j
-    CROSS JOIN LATERAL (
-        SELECT state, result, failures, attempts FROM @.ended WHERE place = j.place OFFSET 0) AS e"""
-_PLACES = """
-    SELECT j.place, j.id FROM unnest(%(ids)b::bytea[]) AS g (id)
-    CROSS JOIN LATERAL (SELECT place, id FROM @.jobs WHERE id = g.id OFFSET 0) AS j"""
+    LEFT JOIN LATERAL (SELECT state, result, failures, attempts FROM @.ended WHERE place = j.place OFFSET 0) AS e ON TRUE"""
 
 
 class PostgresResults:
@@ -47,9 +43,8 @@ class PostgresResults:
     def get(self, ids: Sequence[str]) -> list[Result | None]:
         found: dict[str, Result] = {}
         for batch in batches(ids, _CHUNK):
-            for row in self._store.call(_ENDED, ids=list(map(raw, batch))):
-                result = _result(row)
-                found[result.id] = result
+            rows = self._store.call(_FOUND, ids=list(map(raw, batch)))
+            found.update((name_of(row[0]), _result(row)) for row in rows if row[2] is not None)
         return [found.get(job_id) for job_id in ids]
 
     def listen(self) -> PostgresListener:
@@ -84,25 +79,25 @@ class PostgresListener(BaseListener):
         self._mark()
         now = SYSTEM.monotonic()
         with self._lock:
+            unplaced = set[str]()
             if now - self._asked >= LOOK_ANYWAY:
                 self._asked = now
-                fresh = {*fresh, *(self._watched - self._places.keys())}
+                unplaced = self._watched - self._places.keys()
             every = 0.0 if self._waiter.is_deaf else self._waiter.pause(self._looked, _LOOK_ALL)
-            wanted = self._ended | (self._watched & set(fresh))
+            wanted = self._ended | unplaced | (self._watched & set(fresh))
             if now - self._looked >= every:
                 self._looked = now
                 wanted = set(self._watched)
             self._ended = set()
-        for batch in batches(list(fresh), _CHUNK):
-            for place, stored in self._waiter.run(_PLACES, ids=list(map(raw, batch))).fetchall():
-                job_id = name_of(stored)
-                with self._lock:
+        found: list[Result] = []
+        for batch in batches(list(wanted), _CHUNK):
+            rows = self._waiter.run(_FOUND, ids=list(map(raw, batch))).fetchall()
+            found += [_result(row) for row in rows if row[2] is not None]
+            with self._lock:
+                for job_id, place in ((name_of(row[0]), row[1]) for row in rows):
                     if job_id in self._watched:
                         self._places[job_id] = place
                         self._ids[place] = job_id
-        found: list[Result] = []
-        for batch in batches(list(wanted), _CHUNK):
-            found += map(_result, self._waiter.run(_ENDED, ids=list(map(raw, batch))).fetchall())
         return found
 
     def _mark(self) -> None:
@@ -146,7 +141,7 @@ class PostgresListener(BaseListener):
 
 
 def _result(row: Sequence[Any]) -> Result:
-    stored, state, value, failures, attempts, body = row
+    stored, _, state, value, failures, attempts, body = row
     job = job_or_none(body)
     return result_of(
         name_of(stored),

@@ -16,7 +16,7 @@ from longboat.brokers.postgres.store import Store, Transaction
 from longboat.contract.broker import DEAD_KEPT
 from longboat.contract.transfer import ROOM, ExportedJob
 from longboat.core import codec
-from longboat.core.job import MESSAGE_VERSION, Job, State
+from longboat.core.job import State
 from longboat.core.views import job_or_none
 
 _AWAY = 1 << 62
@@ -112,11 +112,13 @@ def _exported(row: views.FoundJob) -> ExportedJob:
 def _import(tx: Transaction, name: str, exported_jobs: Sequence[ExportedJob]) -> list[str]:
     if not is_first(tx, (name, 1)):
         return [each.id for each in exported_jobs]
-    places = fairness.places(tx, [_job(each) for each in exported_jobs])
+    jobs = [job_or_none(each.message) for each in exported_jobs]
+    its = [(each.queue, each.priority, job) for each, job in zip(exported_jobs, jobs, strict=True)]
+    places = fairness.places(tx, its)
     by_place = dict(zip(places, exported_jobs, strict=True))
     messages = [
-        Message(place, each.id, each.queue, each.priority, each.message, job_or_none(each.message))
-        for place, each in by_place.items()
+        Message(place, each.id, each.queue, each.priority, each.message, job)
+        for (place, each), job in zip(by_place.items(), jobs, strict=True)
     ]
     stored = store(tx, messages, but=f"(t.rank = {_AWAY} AND t.body IS NULL)")
     new = {place: each for place, each in by_place.items() if place in stored}
@@ -124,13 +126,6 @@ def _import(tx: Transaction, name: str, exported_jobs: Sequence[ExportedJob]) ->
     enqueue(tx, [(rows[place], each.delay) for place, each in new.items() if not each.dead])
     end(tx, State.DEAD, [Ending(rows[place], DEAD_KEPT) for place, each in new.items() if each.dead])
     return [each.id for each in new.values()]
-
-
-def _job(exported: ExportedJob) -> Job:
-    """As much of it as its place depends on."""
-    job = job_or_none(exported.message)
-    constraints = job.constraints if job else None
-    return Job(MESSAGE_VERSION, exported.id, "", b"", exported.queue, exported.priority, constraints=constraints)
 
 
 def _row(place: int, exported: ExportedJob, now: float) -> JobRow:
