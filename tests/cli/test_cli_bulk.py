@@ -108,6 +108,26 @@ def test_a_group_still_has_its_commands(stocked: Shell) -> None:
     assert stocked.run("jobs", "state:dead", "show").out == "no jobs\n", "behind a word it is a word"
 
 
+@pytest.mark.parametrize(
+    ("arguments", "meant"),
+    [(["jobs", "shwo", "b1"], "show"), (["jobs", "retyr", "state:dead"], "retry"), (["workers", "quite", "x"], "quiet")],
+    ids=" ".join,
+)
+def test_a_mistyped_command_is_not_taken_for_a_query(stocked: Shell, arguments: list[str], meant: str) -> None:
+    what, advice = stocked.fails(*arguments, status=2).err.splitlines()
+    assert what == f"Error: no such command {arguments[1]!r}; did you mean {meant!r}?"
+    assert f"longboat {arguments[0]} -- {arguments[1]}" in advice
+
+
+def test_every_word_after_two_dashes_is_a_querys(stocked: Shell) -> None:
+    with Longboat(stocked.url) as app:
+        app.named("tasks.show").using(id="s1", queue="shown").enqueue()
+    assert stocked.run("jobs", "--json", "--", "shwo").out == ""
+    assert json.loads(stocked.run("jobs", "--json", "--", "show").out)["id"] == "s1"
+    assert stocked.run("jobs", "cancel", "queue:shown", "--yes").out == "cancelled 1 unfinished job\n"
+    stocked.run("purge", "--queue", "shown", "--yes")
+
+
 def test_queues_schedules_and_flows_are_found_by_a_query(shell: Shell) -> None:
     assert [each["queue"] for each in lines(shell, "queues", "state:dead")] == ["default", "mail"]
     assert [each["queue"] for each in lines(shell, "queues", "queue:m*")] == ["mail"]

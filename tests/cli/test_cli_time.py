@@ -83,3 +83,16 @@ def test_cancel_by_queue_task_and_flow(shell: Shell) -> None:
     assert "Say which" in shell.run("cancel", status=2).err
     assert "Say which" in shell.run("cancel", "id", "--queue", "slow", status=2).err
     assert "no flow" in shell.run("cancel", "--flow", "nobody", "--yes", status=1).err
+
+
+def test_cancelling_a_flow_leaves_all_other_jobs(shell: Shell, tmp_path: Path) -> None:
+    with Longboat(f"sqlite:///{tmp_path}/longboat.db") as app:
+
+        @app.task(name="tasks.add", keep_result=0)
+        async def add(a: int, b: int) -> int:
+            return a + b
+
+        flow = add.s(1, 2).then(add, 3).enqueue()
+    assert shell.run("cancel", "--flow", flow.id, "--yes").out == "cancelled 2 unfinished jobs\n"
+    assert shell.run("cancel", "--flow", flow.id, "--yes").out == "no such jobs\n", "none is left, and no others are taken"
+    assert json.loads(shell.run("queues", "--json").out)["ready"] == 1

@@ -12,6 +12,7 @@ from longboat.contract.broker import Settlement
 from longboat.core import codec
 from longboat.core.job import Dead, Failure, Job, State
 from longboat.dashboard import longboat_dashboard
+from longboat.observe.history import failure_groups
 from tests.rigs.dashboard import SCREENS, asking, links
 
 HOSTILE = "<script>alert(1)</script>\"'&{{7*7}}${7}"
@@ -37,6 +38,14 @@ def test_every_screen_and_every_link_on_it(page: TestClient) -> None:
             todo |= {link for link in links(answer.text) if "/static/" not in link and "range=" not in link} - seen
         assert len(seen) < 1000, sorted(seen)[::20]
     assert len(seen) > 60, sorted(seen)
+
+
+def test_no_screen_shows_a_notice_unasked(page: TestClient, stocked: Longboat) -> None:
+    group = failure_groups(stocked.broker.kv)[0].fingerprint
+    for path in (*SCREENS, f"/failures/{group}"):
+        assert 'class="notice"' not in page.get(path).text, path
+    page.post("/do/pause", data={"kind": "queue", "name": "mail"})
+    assert '<p class="notice" role="status">queue mail paused</p>' in page.get("/queues").text
 
 
 def test_static_files_are_there(page: TestClient) -> None:

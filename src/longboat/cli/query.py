@@ -9,6 +9,7 @@ from typing import Any
 import click
 import msgspec
 
+from longboat.cli.fail import USAGE, CommandFailed
 from longboat.core.job import State
 from longboat.errors import ConfigError
 from longboat.operate.search import Query, from_arguments, restrict
@@ -30,8 +31,8 @@ class Listing(click.Group):
         if not rest or (rest[0] in self.commands and "--" not in args):
             return super().parse_args(ctx, args)
         if "--" not in args and (meant := similar(rest[0], self.commands)):
-            what = f"no such command {rest[0]!r}; did you mean {meant!r}?"
-            raise click.UsageError(f"{what} To search for the word: {ctx.command_path} -- {rest[0]}", ctx)
+            what, text = f"no such command {rest[0]!r}; did you mean {meant!r}?", f"`{ctx.command_path} -- {rest[0]}`"
+            raise CommandFailed(what, f"To search for the text {rest[0]!r}: {text}.", USAGE)
         ctx.allow_interspersed_args = True
         return click.Command.parse_args(self, ctx, args)
 

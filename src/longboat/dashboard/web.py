@@ -164,7 +164,7 @@ class Web:
                 "ask": ask,
                 "url": ask.url,
                 "site": site,
-                "message": message,
+                "notice": message,
                 "live": page.live,
                 "shown": _PAGE,
                 "version": __version__,

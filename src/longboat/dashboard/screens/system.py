@@ -22,7 +22,7 @@ def screen(site: Site, ask: Ask) -> Page:  # noqa: ARG001
     facts = [
         ("Broker", site.url),
         ("Adapter", type(broker).__name__),
-        ("Cannot do", "; ".join(each.sentence for each in lacking(broker)) or "nothing is missing"),
+        ("Limitations", "; ".join(each.sentence for each in lacking(broker)) or "none"),
         ("Longboat", __version__),
         ("Python", platform.python_version()),
         ("This process", f"{platform.node()}:{os.getpid()}"),

@@ -5,6 +5,7 @@
   const colour = (name) => style().getPropertyValue(name).trim();
   const span = (s) => {
     if (s === null || s === undefined) return "–";
+    if (s === 0) return "0";
     if (s < 0.001) return `${+(s * 1e6).toPrecision(3)} µs`;
     if (s < 1) return `${+(s * 1e3).toPrecision(3)} ms`;
     if (s < 120) return `${+s.toPrecision(3)} s`;
