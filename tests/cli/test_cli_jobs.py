@@ -230,7 +230,7 @@ def test_hostile_text_commands_no_terminal(shell: Shell) -> None:
 def test_what_is_no_job_can_be_looked_at(shell: Shell) -> None:
     job_id = shell.run("enqueue", "tasks.add", "1", "2").out.strip()
     db = sqlite3.connect(shell.folder / "longboat.db")
-    db.execute("UPDATE jobs SET body = ?", (b"\xff\x00garbage",))
+    db.execute("UPDATE jobs SET message = ?", (b"\xff\x00garbage",))
     db.commit()
     db.close()
     shell.run("worker", "--burst")

@@ -1,1 +1,1 @@
-"""Tests of plain data and pure decisions."""
+"""Tests of the skeletons that brokers are made of."""

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import initialize, rule
 
 from longboat.contract.broker import Lease, Settlement
+from longboat.contract.optional import tidy_of
 from longboat.core.constraints import Constraints, JobLimit
 from longboat.core.job import ENDED, Done, Job, Outcome, Park, Release, State
 from longboat.errors import UnknownParent
@@ -196,7 +197,8 @@ class ConstrainedMachine(BrokerMachine):
         before = self._stuck()
         super()._advance(seconds)
         if seconds > PROMPTLY:
-            self.janitor.extend()
+            tidy = tidy_of(self.broker)
+            tidy.tidy(5.0) if tidy else self.janitor.extend()
             self._follow()
             assert not before & self._stuck(), f"nobody let them in: {before & self._stuck()}"
 

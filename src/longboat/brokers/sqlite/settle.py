@@ -1,4 +1,4 @@
-"""Settling: what became of leases, any mixture of outcomes in one transaction."""
+"""Settling: the outcomes of leases, any mixture of them in one transaction."""
 
 from __future__ import annotations
 
@@ -8,15 +8,17 @@ from typing import NamedTuple
 
 import msgspec
 
-from longboat.brokers.sqlite.ending import appended, cancelled_kept, forget, number
-from longboat.brokers.sqlite.following import any_edges, forget_inputs, succeeded
+from longboat.brokers.sqlite.ending import appended, forget, take_numbers
+from longboat.brokers.sqlite.following import any_dependencies, forget_inputs, succeeded
 from longboat.brokers.sqlite.limits import leave
 from longboat.brokers.sqlite.packing import PIECE, as_json, packed
+from longboat.brokers.sqlite.rows import PAST
 from longboat.brokers.sqlite.store import Transaction
-from longboat.contract.broker import DEAD_KEPT, Lease, Settlement
+from longboat.contract.base_keep import kept_for
+from longboat.contract.broker import Lease, Settlement
 from longboat.core.codec import encode_failures
-from longboat.core.job import Cancelled, Dead, Done, Failure, Park, Release, Retry, State
-from longboat.core.reasons import CANCELLED
+from longboat.core.job import Done, State
+from longboat.core.transitions import after
 
 _LEASED = "FROM json_each(:keys) AS j CROSS JOIN leased AS l ON l.token = CAST(j.key AS INTEGER)"
 """SQL: the leases whose tokens the keys begin with."""
@@ -31,15 +33,17 @@ _SUCCEED_ALIKE = (
     f"{_ENDED}, l.attempts + 1, l.failures, :result FROM json_each(:tokens) AS j CROSS JOIN leased AS l ON l.token = j.value"
 )
 """For functions that return nothing, as most do."""
-_FAIL = f"{_ENDED}, l.attempts + :count_attempt, {PIECE}, NULL {_LEASED}"
-_RETRY_NOW = f"INSERT OR IGNORE INTO ready SELECT {_PLACE}, l.attempts + 1, 0, NULL, {PIECE} {_LEASED}"
-_RETRY_LATER = (
-    f"INSERT INTO delayed SELECT {_TIME}, l.seq, l.id, l.queue, l.rank, l.attempts + 1, 0, NULL, {PIECE} {_LEASED}"
+_FAIL = f"{_ENDED}, l.attempts + :counts, {PIECE}, NULL {_LEASED}"
+_AGAIN = (
+    f"l.attempts + :counts, iif(:counts, 0, l.worker_deaths), iif(:counts, NULL, l.expires_at), "
+    f"iif(:counts, {PIECE}, l.failures)"
 )
-_SAME = "l.attempts, l.returns, l.expires_at, l.failures"
-_RELEASE_NOW = f"INSERT OR IGNORE INTO ready SELECT {_PLACE}, {_SAME} {_LEASED}"
-_RELEASE_LATER = f"INSERT INTO delayed SELECT {_TIME}, l.seq, l.id, l.queue, l.rank, {_SAME} {_LEASED}"
-_PARK = f"INSERT INTO parked SELECT :task, {_PLACE}, {_TIME}, {PIECE}, {_SAME} {_LEASED}"
+"""SQL: PAST of a job that comes back: `worker_deaths` and the expiry end with an attempt that counts."""
+_MOVES = {
+    State.READY: f"INSERT OR IGNORE INTO ready SELECT {_PLACE}, {_AGAIN} {_LEASED}",
+    State.SCHEDULED: f"INSERT INTO scheduled SELECT {_TIME}, l.seq, l.id, l.queue, l.rank, {_AGAIN} {_LEASED}",
+    State.WAITING: f"INSERT INTO waiting SELECT :waits_for, {_PLACE}, {_TIME}, {PIECE}, {PAST} {_LEASED}",
+}
 _NAMED = "token IN (SELECT value FROM json_each(?))"
 
 _numbers = msgspec.json.Decoder(list[int])
@@ -50,9 +54,9 @@ class Settled(msgspec.Struct):
 
     refused: list[Lease]
     ended: bool = False
-    """A listener may wait for one of them."""
+    """Listeners may wait for one of them."""
     returned: bool = False
-    """A consumer may want one of them."""
+    """Consumers may want one of them."""
 
 
 def settle(tx: Transaction, consumer: int, settlements: Sequence[Settlement], started: Sequence[Lease]) -> Settled:
@@ -88,24 +92,21 @@ def _held(tx: Transaction, consumer: int, tokens: Collection[int]) -> Collection
 
 
 class _Over(NamedTuple):
-    """What the jobs share that end together without success."""
+    """What jobs share that end together."""
 
     state: State
     queue: str
     keep: float
-    count_attempt: bool
+    counts: bool
 
 
 class _Moved(NamedTuple):
-    """What the jobs share that one statement moves."""
+    """What jobs share that one statement moves."""
 
-    sql: str
+    state: State
     queue: str
-    task: str | None = None
-
-
-def _asked_for(now: float) -> Failure:
-    return Failure(CANCELLED, "its cancellation was asked for", at=now)
+    counts: bool
+    waits_for: str | None
 
 
 class _SettleBatch:
@@ -132,7 +133,7 @@ class _SettleBatch:
                 self._succeed(queue, keep, results)
         if failed:
             self._fail(consumer, failed)
-        if done and any_edges(self._tx):
+        if done and any_dependencies(self._tx):
             results = {token: result for group in done.values() for token, result in group.items()}
             self._answer.returned |= succeeded(self._tx, results)
         forget_inputs(self._tx, [each.lease.token for each in constrained if type(each.outcome) is Done])
@@ -144,7 +145,7 @@ class _SettleBatch:
 
     def _succeed(self, queue: str, keep: float, results: dict[int, bytes]) -> None:
         self._tx.count(queue, State.RUNNING, -len(results))
-        self._end(_SUCCEED, _Over(State.SUCCEEDED, queue, keep, count_attempt=True), results)
+        self._end(_SUCCEED, _Over(State.SUCCEEDED, queue, keep, counts=True), results)
 
     def _forget(self, queue: str, results: dict[int, bytes]) -> None:
         self._tx.count(queue, State.RUNNING, -len(results))
@@ -153,9 +154,9 @@ class _SettleBatch:
 
     def _end(self, sql: str, over: _Over, pieces: dict[int, bytes]) -> None:
         least = min(pieces)
-        first = number(self._tx, over.state, over.queue, len(pieces), over.keep, span=max(pieces) - least + 1)
+        first = take_numbers(self._tx, over.state, over.queue, len(pieces), over.keep, span=max(pieces) - least + 1)
         values: dict[str, object] = {"state": over.state.value, "queue": over.queue, "now": self._tx.now}
-        values.update(base=first - least, count_attempt=over.count_attempt)
+        values.update(base=first - least, counts=over.counts)
         if sql is _SUCCEED and len(alike := set(pieces.values())) == 1:
             self._tx.run(_SUCCEED_ALIKE, {**values, "tokens": as_json(list(pieces)), "result": alike.pop()})
         else:
@@ -164,62 +165,41 @@ class _SettleBatch:
         self._answer.ended = True
 
     def _fail(self, consumer: int, settlements: dict[int, Settlement]) -> None:
-        """Whatever is not Done. What would come back is cancelled instead, where that was asked for."""
+        """Whatever is not Done."""
         cancelled = self._cancelled(consumer)
         old = self._failures([token for token, s in settlements.items() if s.lease.failures])
         over: defaultdict[_Over, dict[int, bytes]] = defaultdict(dict)
         moved: defaultdict[_Moved, dict[str | int, bytes]] = defaultdict(dict)
         now = self._tx.now
         for token, settlement in settlements.items():
-            job, outcome, failures = settlement.lease.job, settlement.outcome, old.get(token)
-            over_as_cancelled = _Over(State.CANCELLED, job.queue, cancelled_kept(job.keep), count_attempt=False)
-            match outcome:
-                case Dead(failure, counted):
-                    over[_Over(State.DEAD, job.queue, DEAD_KEPT, counted)][token] = appended(failures, failure)
-                case Cancelled(failure):
-                    over[over_as_cancelled][token] = appended(failures, failure)
-                case Retry(delay, failure):
-                    failures = appended(failures, failure)
-                    if token in cancelled:
-                        over[over_as_cancelled._replace(count_attempt=True)][token] = appended(failures, _asked_for(now))
-                    else:
-                        sql = _RETRY_LATER if delay > 0 else _RETRY_NOW
-                        moved[_Moved(sql, job.queue)][f"{token} {now + delay}"] = failures
-                case _ if token in cancelled:
-                    over[over_as_cancelled][token] = appended(failures, _asked_for(now))
-                case Release(delay):
-                    sql = _RELEASE_LATER if delay > 0 else _RELEASE_NOW
-                    moved[_Moved(sql, job.queue)][f"{token} {now + delay}"] = b""
-                case Park(patience, failure):
-                    moved[_Moved(_PARK, job.queue, job.task)][f"{token} {now + patience}"] = encode_failures([failure])
+            lease, job = settlement.lease, settlement.lease.job
+            then = after(settlement.outcome, cancelled=token in cancelled, now=now, attempts=lease.attempt - 1)
+            failures = appended(old.get(token), *then.failures) or b""
+            if then.state.ended:
+                over[_Over(then.state, job.queue, kept_for(then.state, job.keep), then.counts)][token] = failures
+                continue
+            parked = then.parked
+            moves = _Moved(then.state, job.queue, then.counts, job.task if parked else None)
+            moved[moves][f"{token} {now + then.delay}"] = encode_failures([parked]) if parked else failures
         for ending, reports in over.items():
             self._tx.count(ending.queue, State.RUNNING, -len(reports))
             self._end(_FAIL, ending, reports)
         gone = [token for ending, reports in over.items() if ending.state is State.CANCELLED for token in reports]
         forget_inputs(self._tx, [token for token in gone if settlements[token].lease.job.constraints is not None])
-        for (sql, queue, task), pieces in moved.items():
-            self._move(sql, queue, task, pieces)
+        for moves, pieces in moved.items():
+            self._move(moves, pieces)
 
-    def _move(self, sql: str, queue: str, task: str | None, pieces: dict[str | int, bytes]) -> None:
+    def _move(self, to: _Moved, pieces: dict[str | int, bytes]) -> None:
         for keys, blob in packed(pieces.items()):
-            self._tx.run(sql, {"task": task, "keys": keys, "blob": blob})
-        self._tx.count(queue, State.RUNNING, -len(pieces))
-        self._tx.count(queue, _GOES_TO[sql], len(pieces))
+            self._tx.run(_MOVES[to.state], {"waits_for": to.waits_for, "counts": to.counts, "keys": keys, "blob": blob})
+        self._tx.count(to.queue, State.RUNNING, -len(pieces))
+        self._tx.count(to.queue, to.state, len(pieces))
         self._answer.returned = True
 
     def _cancelled(self, consumer: int) -> set[int]:
-        return {token for (token,) in self._tx.run("SELECT token FROM leased WHERE consumer = ? AND cancel", (consumer,))}
+        return {token for (token,) in self._tx.run("SELECT token FROM leased WHERE consumer = ? AND cancelled", (consumer,))}
 
     def _failures(self, tokens: list[int]) -> dict[int, bytes]:
         if not tokens:
             return {}
         return dict(self._tx.run(f"SELECT token, failures FROM leased WHERE {_NAMED}", (as_json(tokens),)))
-
-
-_GOES_TO = {
-    _RETRY_NOW: State.READY,
-    _RELEASE_NOW: State.READY,
-    _RETRY_LATER: State.SCHEDULED,
-    _RELEASE_LATER: State.SCHEDULED,
-    _PARK: State.WAITING,
-}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Sequence
@@ -10,14 +11,19 @@ from types import TracebackType
 from typing import Any, Protocol, TypeVar
 
 from longboat.contract.broker import Broker, Consumer, Lease, Settlement, Token
+from longboat.contract.optional import tidy_of
 from longboat.contract.results import Listener
 from longboat.core.job import MESSAGE_VERSION, Done, Failure, Job, Outcome, State, new_id
 from longboat.core.views import JobView
+from longboat.errors import BrokerUnavailable
 
 T = TypeVar("T")
 
 LONG = 60.0
 """A lease that no clause outlives."""
+
+TIDY_EVERY = 0.05
+"""Seconds."""
 
 
 @dataclass
@@ -46,20 +52,35 @@ class _Closes(Protocol):
 
 
 class Stage:
-    """One clause's store, with a first client open. Whatever is opened by it is closed at the end."""
+    """One clause's store, with a first client open. Whatever is opened by it is closed at the end.
+
+    A broker that is to be tidied is tidied all the time, as the maintenance loop of a worker would.
+    """
 
     def __init__(self, open: Callable[[], Broker], inject: Callable[[bytes, str], None]) -> None:
         self._new = open
         self._opened: list[_Closes] = []
         self.inject = inject
         self.broker = self.another()
+        self._over = threading.Event()
+        self._tidying = meanwhile(self._tidy)
 
     def __enter__(self) -> Stage:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        for each in reversed(self._opened):
-            each.close()
+        self._over.set()
+        try:
+            self._tidying()
+        finally:
+            for each in reversed(self._opened):
+                each.close()
+
+    def _tidy(self) -> None:
+        tidy = tidy_of(self.broker)
+        while tidy is not None and not self._over.wait(TIDY_EVERY):
+            with contextlib.suppress(BrokerUnavailable):
+                check(tidy.tidy(TIDY_EVERY) >= 0.0, "there may be more to tidy before now")
 
     def another(self) -> Broker:
         """Another client of the same store."""
