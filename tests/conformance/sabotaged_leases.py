@@ -8,7 +8,7 @@ from typing import Any
 from msgspec import structs
 
 from longboat.core.job import Done, Park, Release, State
-from longboat.core.reasons import UNDECODABLE
+from longboat.core.reasons import CANCELLED, EXPIRED, UNDECODABLE
 from tests.conformance.sabotage import around, assign, breaks, consumers, quietly
 
 # --- settle
@@ -228,6 +228,46 @@ def bad_input_takes_its_neighbours_along(broker: Any) -> None:
             broker.inspector.purge([State.READY])
 
     around(broker._store, "end", end)
+
+
+# --- reasons
+
+
+def _reworded(broker: Any, kind: str, **words: Any) -> None:
+    """Failures of this type that the broker records itself read otherwise."""
+
+    def end(original: Any, record: Any, state: State, now: float, *failures: Any) -> None:
+        original(record, state, now, *(structs.replace(each, **words) if each.type == kind else each for each in failures))
+
+    around(broker._store, "end", end)
+
+
+@breaks("an_expiry_reads_as_everywhere")
+def an_expiry_has_other_words(broker: Any) -> None:
+    _reworded(broker, EXPIRED, message="too late")
+
+
+@breaks("a_cancellation_reads_as_everywhere")
+def a_cancellation_forgets_the_attempts(broker: Any) -> None:
+    _reworded(broker, CANCELLED, attempt=0)
+
+
+@breaks("a_leased_jobs_cancellation_reads_as_everywhere")
+def a_cancellation_has_other_words(broker: Any) -> None:
+    _reworded(broker, CANCELLED, message="somebody did not want it")
+
+
+@breaks("a_workers_death_reads_as_everywhere")
+def a_death_does_not_name_the_worker(broker: Any) -> None:
+    def evict(original: Any, holder: Any, failure: Any, now: float) -> Any:
+        return original(holder, failure and structs.replace(failure, worker=""), now)
+
+    around(broker._store, "evict", evict)
+
+
+@breaks("an_undecodable_message_reads_as_everywhere")
+def bad_input_is_not_explained(broker: Any) -> None:
+    _reworded(broker, UNDECODABLE, message="it cannot be decoded")
 
 
 @breaks("a_parked_job_waits_for_who_knows_its_task")

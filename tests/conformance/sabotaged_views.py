@@ -329,7 +329,7 @@ def the_running_are_purged(broker: Any) -> None:
     around(broker.inspector, "purge", purge)
 
 
-@breaks("prune_deletes_what_is_over", "heartbeats_prune")
+@breaks("prune_deletes_what_is_over", "housekeeping_prunes")
 def nothing_is_pruned(broker: Any) -> None:
     around(broker._store, "prune", lambda *_: 0)
 

@@ -12,6 +12,8 @@ from longboat.errors import BrokerError, Unsupported
 
 LOOK = 1.0
 """Seconds between rounds, at most."""
+BUDGET = 0.1
+"""Seconds that a task may take in one round, about. A task with more to do goes on in the next round, after the others."""
 
 
 class MaintenanceTask(Protocol):

@@ -13,6 +13,7 @@ from types import TracebackType
 from typing import Self
 
 from longboat.contract.broker import Broker, Lease
+from longboat.contract.optional import tidy_of
 from longboat.core.clock import SYSTEM
 from longboat.core.memory import resident
 from longboat.errors import BrokerError
@@ -40,6 +41,7 @@ from longboat.worker.recorder import Recorder
 from longboat.worker.remote_commands import COMMANDED, WORDS, RemoteCommands
 from longboat.worker.runner import Runner
 from longboat.worker.settler import Settler
+from longboat.worker.tidying import Tidying
 from longboat.worker.worker_events import WorkerEvents
 
 LAST_SECONDS = 1.0
@@ -124,6 +126,8 @@ class Worker:
             self._record_writer,
             self.worker_events,
         ]
+        if tidy := tidy_of(self._broker):
+            chores.append(Tidying(tidy))
         self._maintenance = MaintenanceLoop(chores)
         self._leases = Leases(self.link, self._runner, self.worker_events, self.name, self._after_beat)
         self._fetcher = Fetcher(

@@ -7,7 +7,7 @@ from typing import Any
 
 from longboat.brokers.sqlite import rows
 from longboat.brokers.sqlite.packing import PIECE, as_json, packed
-from longboat.brokers.sqlite.places import is_here, is_remembered, places_of
+from longboat.brokers.sqlite.places import is_here, is_known, places_of
 from longboat.brokers.sqlite.rows import Row
 from longboat.brokers.sqlite.store import Transaction
 from longboat.contract.broker import Lease
@@ -123,27 +123,16 @@ def is_followed(tx: Transaction, seq: int, id: str) -> bool:
     return bool(tx.run(sql, (seq, id)).fetchone()[0])
 
 
-def parents_behind(jobs: Sequence[Job]) -> dict[str, list[str]]:
-    """By child: its parents that do not stand before it in the batch but behind. They have to be known already."""
-    first: dict[str, int] = {}
-    for place, job in enumerate(jobs):
-        first.setdefault(job.id, place)
-    behind = {}
+def check_order(tx: Transaction, jobs: Sequence[Job]) -> None:
+    """Raises UnknownParent for a new job with a parent behind it in its batch that is not known. Before they are stored."""
+    ids, before = {job.id for job in jobs}, set[str]()
     for job in jobs:
-        late = [
-            parent for parent in (job.constraints.after if job.constraints else ()) if first.get(parent, -1) >= first[job.id]
-        ]
-        if late:
-            behind[job.id] = late
-    return behind
-
-
-def check_behind(tx: Transaction, behind: Mapping[str, Sequence[str]]) -> None:
-    """Raises UnknownParent for a new job with parents behind it in its batch that are not known. Before they are stored."""
-    for child, parents in behind.items():
-        found = places_of(tx.db, [child, *parents])
-        if is_remembered(tx, child) or (child in found and is_here(tx, found[child], child)):
+        after = job.constraints.after if job.constraints else ()
+        behind = [parent for parent in after if parent in ids and parent not in before]
+        before.add(job.id)
+        if not behind or is_known(tx, job.id):
             continue
-        for parent in parents:
+        found = places_of(tx.db, behind)
+        for parent in behind:
             if parent not in found or not is_here(tx, found[parent], parent):
-                raise UnknownParent(f"job {child} comes after {parent}, which stands behind it in the batch")
+                raise UnknownParent(f"job {job.id} comes after {parent}, which stands behind it in the batch")

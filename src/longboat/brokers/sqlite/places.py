@@ -30,10 +30,13 @@ def is_here(tx: Transaction, seq: int, id: str) -> bool:
     return bool(tx.run("SELECT EXISTS (SELECT 1 FROM jobs WHERE seq = ? AND id = ?)", (seq, id)).fetchone()[0])
 
 
-def is_remembered(tx: Transaction, id: str) -> bool:
-    """Whether `places` has it, of a job that is here or was not long ago."""
+def is_known(tx: Transaction, id: str) -> bool:
+    """Whether it is the id of a job that is here, or was not long ago."""
     row = tx.run("SELECT until FROM places WHERE id = ?", (id,)).fetchone()
-    return row is not None and (row[0] is None or row[0] > tx.now)
+    if row is not None and (row[0] is None or row[0] > tx.now):
+        return True
+    generated = order_of(id)
+    return generated is not None and is_here(tx, generated, id)
 
 
 def new_place(tx: Transaction, id: str, queue: str, rank: int, fairness_key: str) -> int:

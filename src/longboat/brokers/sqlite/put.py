@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
 from longboat.brokers.sqlite import rows
-from longboat.brokers.sqlite.following import check_behind, follow, parents_behind, wait
+from longboat.brokers.sqlite.following import check_order, follow, wait
 from longboat.brokers.sqlite.packing import PIECE, as_json, packed
-from longboat.brokers.sqlite.places import is_here, is_remembered, new_place
+from longboat.brokers.sqlite.places import is_known, new_place
 from longboat.brokers.sqlite.rows import Row
 from longboat.brokers.sqlite.store import Store, Transaction
 from longboat.contract.broker import Token
@@ -52,7 +52,6 @@ def put(store: Store, jobs: Sequence[Job], token: Token | None) -> list[str]:
     generated: _Batch = {}
     chosen: dict[str, Job] = {}
     """By id; also jobs that come after others or have a fairness key: they are put one by one, in their order."""
-    behind = parents_behind(jobs) if [job for job in jobs if job.constraints is not None] else {}
     for job in jobs:
         seq = order_of(job.id)
         if seq is None or (job.constraints is not None and (job.constraints.after or job.constraints.fairness_key)):
@@ -60,22 +59,16 @@ def put(store: Store, jobs: Sequence[Job], token: Token | None) -> list[str]:
         elif job.id not in generated:
             generated[job.id] = seq, job
     try:
-        known = _put(store, generated, chosen, behind, token, look=False)
+        known = _put(store, jobs, generated, chosen, token, look=False)
     except _SomeKnown:
-        known = _put(store, generated, chosen, behind, token, look=True)
+        known = _put(store, jobs, generated, chosen, token, look=True)
     if len(generated) + len(chosen) == len(jobs) and not known:
         return [job.id for job in jobs]
     return [job_id for job_id in dict.fromkeys(job.id for job in jobs) if job_id not in known]
 
 
 def _put(
-    store: Store,
-    generated: _Batch,
-    chosen: dict[str, Job],
-    behind: Mapping[str, Sequence[str]],
-    token: Token | None,
-    *,
-    look: bool,
+    store: Store, jobs: Sequence[Job], generated: _Batch, chosen: dict[str, Job], token: Token | None, *, look: bool
 ) -> Collection[str]:
     """Store those that are new; returns the ids that were known."""
     known: set[str] = set()
@@ -83,7 +76,8 @@ def _put(
     with store.write() as tx:
         if token is not None and not is_next(tx, token):
             return known
-        check_behind(tx, behind)
+        if chosen:
+            check_order(tx, jobs)
         if look:
             known = _known(tx, generated)
             groups = _grouped({job_id: entry for job_id, entry in generated.items() if job_id not in known})
@@ -148,11 +142,6 @@ def _put_chosen(tx: Transaction, batch: dict[str, Job]) -> set[str]:
         else:
             rows.insert(tx, row, job.delay)
     return known
-
-
-def is_known(tx: Transaction, id: str) -> bool:
-    generated = order_of(id)
-    return is_remembered(tx, id) or (generated is not None and is_here(tx, generated, id))
 
 
 def add(tx: Transaction, row: Row, job: Job | None, message: bytes) -> Row:

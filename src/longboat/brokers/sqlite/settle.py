@@ -59,24 +59,35 @@ class Settled(msgspec.Struct):
     """Consumers may want one of them."""
 
 
+class _Kind(NamedTuple):
+    """What the leases share that one statement settles."""
+
+    state: State
+    queue: str
+    counts: bool
+    keep: float = 0.0
+    """Seconds that they are kept, if they end."""
+    waits_for: str | None = None
+
+
 def settle(tx: Transaction, consumer: int, settlements: Sequence[Settlement], started: Sequence[Lease]) -> Settled:
     answer = Settled([])
     ours: dict[int, Settlement] = {}
     for settlement in settlements:
         if ours.setdefault(settlement.lease.token, settlement) is not settlement:
             answer.refused.append(settlement.lease)
-    entries = {lease.token: lease for lease in started}
-    asked = ours.keys() | entries.keys() if entries else ours.keys()
+    begun = {lease.token: lease for lease in started}
+    asked = ours.keys() | begun.keys() if begun else ours.keys()
     held = _held(tx, consumer, asked)
     if len(held) != len(asked):
         answer.refused += [settlement.lease for token, settlement in ours.items() if token not in held]
         answer.refused += [lease for lease in started if lease.token not in held]
         ours = {token: settlement for token, settlement in ours.items() if token in held}
-        entries = {token: lease for token, lease in entries.items() if token in held}
-    if entries:
-        tx.run(f"UPDATE leased SET started = 1 WHERE {_NAMED}", (as_json(list(entries)),))
+        begun = {token: lease for token, lease in begun.items() if token in held}
+    if begun:
+        tx.run(f"UPDATE leased SET started = 1 WHERE {_NAMED}", (as_json(list(begun)),))
     if ours:
-        _SettleBatch(tx, answer).settle(consumer, ours)
+        _settle(tx, answer, consumer, ours)
     return answer
 
 
@@ -91,115 +102,77 @@ def _held(tx: Transaction, consumer: int, tokens: Collection[int]) -> Collection
     return set(_numbers.decode(tx.run(f"SELECT json_group_array(l.token) {theirs}", values).fetchone()[0]))
 
 
-class _Over(NamedTuple):
-    """What jobs share that end together."""
-
-    state: State
-    queue: str
-    keep: float
-    counts: bool
-
-
-class _Moved(NamedTuple):
-    """What jobs share that one statement moves."""
-
-    state: State
-    queue: str
-    counts: bool
-    waits_for: str | None
-
-
-class _SettleBatch:
-    """Leases sorted by what becomes of them, so that each kind is one statement."""
-
-    def __init__(self, tx: Transaction, answer: Settled) -> None:
-        self._tx = tx
-        self._answer = answer
-
-    def settle(self, consumer: int, settlements: dict[int, Settlement]) -> None:
-        done: defaultdict[tuple[str, float], dict[int, bytes]] = defaultdict(dict)
-        failed: dict[int, Settlement] = {}
-        constrained: list[Settlement] = []
-        for token, settlement in settlements.items():
-            outcome, job = settlement.outcome, settlement.lease.job
-            if job.constraints is not None:
-                constrained.append(settlement)
-            if type(outcome) is Done:
-                done[job.queue, job.keep][token] = outcome.result
-            else:
-                failed[token] = settlement
-        for (queue, keep), results in done.items():
-            if keep > 0:
-                self._succeed(queue, keep, results)
-        if failed:
-            self._fail(consumer, failed)
-        if done and any_dependencies(self._tx):
-            results = {token: result for group in done.values() for token, result in group.items()}
-            self._answer.returned |= succeeded(self._tx, results)
-        forget_inputs(self._tx, [each.lease.token for each in constrained if type(each.outcome) is Done])
-        for (queue, keep), results in done.items():
-            if keep <= 0:
-                self._forget(queue, results)
-        self._tx.run(f"DELETE FROM leased WHERE {_NAMED}", (as_json(list(settlements)),))
-        self._answer.returned |= leave(self._tx, [each.lease for each in constrained])
-
-    def _succeed(self, queue: str, keep: float, results: dict[int, bytes]) -> None:
-        self._tx.count(queue, State.RUNNING, -len(results))
-        self._end(_SUCCEED, _Over(State.SUCCEEDED, queue, keep, counts=True), results)
-
-    def _forget(self, queue: str, results: dict[int, bytes]) -> None:
-        self._tx.count(queue, State.RUNNING, -len(results))
-        chosen = "SELECT seq, id FROM leased WHERE token IN (SELECT value FROM json_each(:tokens))"
-        forget(self._tx, chosen, {"tokens": as_json(list(results))})
-
-    def _end(self, sql: str, over: _Over, pieces: dict[int, bytes]) -> None:
-        least = min(pieces)
-        first = take_numbers(self._tx, over.state, over.queue, len(pieces), over.keep, span=max(pieces) - least + 1)
-        values: dict[str, object] = {"state": over.state.value, "queue": over.queue, "now": self._tx.now}
-        values.update(base=first - least, counts=over.counts)
-        if sql is _SUCCEED and len(alike := set(pieces.values())) == 1:
-            self._tx.run(_SUCCEED_ALIKE, {**values, "tokens": as_json(list(pieces)), "result": alike.pop()})
+def _settle(tx: Transaction, answer: Settled, consumer: int, settlements: dict[int, Settlement]) -> None:
+    """Sorted by what becomes of them, so that each kind is one statement."""
+    done: defaultdict[tuple[str, float], dict[int, bytes]] = defaultdict(dict)
+    others: list[Settlement] = []
+    constrained: list[Settlement] = []
+    for token, settlement in settlements.items():
+        outcome, job = settlement.outcome, settlement.lease.job
+        if job.constraints is not None:
+            constrained.append(settlement)
+        if type(outcome) is Done:
+            done[job.queue, job.keep][token] = outcome.result
         else:
-            for keys, blob in packed(pieces.items()):
-                self._tx.run(sql, {**values, "keys": keys, "blob": blob})
-        self._answer.ended = True
+            others.append(settlement)
+    for (queue, keep), results in done.items():
+        tx.count(queue, State.RUNNING, -len(results))
+        if keep > 0:
+            _end(tx, _SUCCEED, _Kind(State.SUCCEEDED, queue, counts=True, keep=keep), results)
+            answer.ended = True
+    if others:
+        _settle_others(tx, answer, consumer, others)
+    if done and any_dependencies(tx):
+        answer.returned |= succeeded(tx, {token: result for group in done.values() for token, result in group.items()})
+    forget_inputs(tx, [each.lease.token for each in constrained if type(each.outcome) is Done])
+    for (_, keep), results in done.items():
+        if keep <= 0:
+            chosen = "SELECT seq, id FROM leased WHERE token IN (SELECT value FROM json_each(:tokens))"
+            forget(tx, chosen, {"tokens": as_json(list(results))})
+    tx.run(f"DELETE FROM leased WHERE {_NAMED}", (as_json(list(settlements)),))
+    answer.returned |= leave(tx, [each.lease for each in constrained])
 
-    def _fail(self, consumer: int, settlements: dict[int, Settlement]) -> None:
-        """Whatever is not Done."""
-        cancelled = self._cancelled(consumer)
-        old = self._failures([token for token, s in settlements.items() if s.lease.failures])
-        over: defaultdict[_Over, dict[int, bytes]] = defaultdict(dict)
-        moved: defaultdict[_Moved, dict[str | int, bytes]] = defaultdict(dict)
-        now = self._tx.now
-        for token, settlement in settlements.items():
-            lease, job = settlement.lease, settlement.lease.job
-            then = after(settlement.outcome, cancelled=token in cancelled, now=now, attempts=lease.attempt - 1)
-            failures = appended(old.get(token), *then.failures) or b""
-            if then.state.ended:
-                over[_Over(then.state, job.queue, kept_for(then.state, job.keep), then.counts)][token] = failures
-                continue
-            parked = then.parked
-            moves = _Moved(then.state, job.queue, then.counts, job.task if parked else None)
-            moved[moves][f"{token} {now + then.delay}"] = encode_failures([parked]) if parked else failures
-        for ending, reports in over.items():
-            self._tx.count(ending.queue, State.RUNNING, -len(reports))
-            self._end(_FAIL, ending, reports)
-        gone = [token for ending, reports in over.items() if ending.state is State.CANCELLED for token in reports]
-        forget_inputs(self._tx, [token for token in gone if settlements[token].lease.job.constraints is not None])
-        for moves, pieces in moved.items():
-            self._move(moves, pieces)
 
-    def _move(self, to: _Moved, pieces: dict[str | int, bytes]) -> None:
+def _settle_others(tx: Transaction, answer: Settled, consumer: int, settlements: Sequence[Settlement]) -> None:
+    """Whatever is not Done."""
+    cancelled = {token for (token,) in tx.run("SELECT token FROM leased WHERE consumer = ? AND cancelled", (consumer,))}
+    failed = as_json([each.lease.token for each in settlements if each.lease.failures])
+    before: dict[int, bytes] = dict(tx.run(f"SELECT token, failures FROM leased WHERE {_NAMED}", (failed,)))
+    ended: defaultdict[_Kind, dict[int, bytes]] = defaultdict(dict)
+    moved: defaultdict[_Kind, dict[str | int, bytes]] = defaultdict(dict)
+    forgotten = []
+    for lease, job, outcome in ((each.lease, each.lease.job, each.outcome) for each in settlements):
+        then = after(outcome, cancelled=lease.token in cancelled, now=tx.now, attempts=lease.attempt - 1)
+        failures = appended(before.get(lease.token), *then.failures) or b""
+        if then.state.ended:
+            kind = _Kind(then.state, job.queue, then.counts, keep=kept_for(then.state, job.keep))
+            ended[kind][lease.token] = failures
+            if then.state is State.CANCELLED and job.constraints is not None:
+                forgotten.append(lease.token)
+        else:
+            kind = _Kind(then.state, job.queue, then.counts, waits_for=job.task if then.parked else None)
+            piece = encode_failures([then.parked]) if then.parked else failures
+            moved[kind][f"{lease.token} {tx.now + then.delay}"] = piece
+    for kind, reports in ended.items():
+        tx.count(kind.queue, State.RUNNING, -len(reports))
+        _end(tx, _FAIL, kind, reports)
+    forget_inputs(tx, forgotten)
+    for kind, pieces in moved.items():
         for keys, blob in packed(pieces.items()):
-            self._tx.run(_MOVES[to.state], {"waits_for": to.waits_for, "counts": to.counts, "keys": keys, "blob": blob})
-        self._tx.count(to.queue, State.RUNNING, -len(pieces))
-        self._tx.count(to.queue, to.state, len(pieces))
-        self._answer.returned = True
+            tx.run(_MOVES[kind.state], {**kind._asdict(), "keys": keys, "blob": blob})
+        tx.count(kind.queue, State.RUNNING, -len(pieces))
+        tx.count(kind.queue, kind.state, len(pieces))
+    answer.ended |= bool(ended)
+    answer.returned |= bool(moved)
 
-    def _cancelled(self, consumer: int) -> set[int]:
-        return {token for (token,) in self._tx.run("SELECT token FROM leased WHERE consumer = ? AND cancelled", (consumer,))}
 
-    def _failures(self, tokens: list[int]) -> dict[int, bytes]:
-        if not tokens:
-            return {}
-        return dict(self._tx.run(f"SELECT token, failures FROM leased WHERE {_NAMED}", (as_json(tokens),)))
+def _end(tx: Transaction, sql: str, kind: _Kind, pieces: dict[int, bytes]) -> None:
+    """`pieces`: by token the result, or the failures."""
+    least = min(pieces)
+    first = take_numbers(tx, kind.state, kind.queue, len(pieces), kind.keep, span=max(pieces) - least + 1)
+    values = {**kind._asdict(), "state": kind.state.value, "now": tx.now, "base": first - least}
+    if sql is _SUCCEED and len(alike := set(pieces.values())) == 1:
+        tx.run(_SUCCEED_ALIKE, {**values, "tokens": as_json(list(pieces)), "result": alike.pop()})
+        return
+    for keys, blob in packed(pieces.items()):
+        tx.run(sql, {**values, "keys": keys, "blob": blob})

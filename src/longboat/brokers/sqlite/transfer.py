@@ -9,7 +9,8 @@ import msgspec
 from longboat.brokers.sqlite import rows, views
 from longboat.brokers.sqlite.ending import EndedJob, end, forget
 from longboat.brokers.sqlite.following import is_followed
-from longboat.brokers.sqlite.put import add, is_known, is_next
+from longboat.brokers.sqlite.places import is_known
+from longboat.brokers.sqlite.put import add, is_next
 from longboat.brokers.sqlite.rows import UNLEASED, Row
 from longboat.brokers.sqlite.store import Store, Transaction
 from longboat.brokers.sqlite.wake import Ringer
