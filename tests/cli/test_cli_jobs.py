@@ -251,7 +251,7 @@ def test_doctor(shell: Shell) -> None:
     facts = found["facts"]
     assert facts["url"] == "sqlite:///longboat.db (the app's)"
     assert facts["queues"] == {"default": {"dead": 2}, "mail": {"dead": 1}, "slow": {"ready": 1}}
-    assert facts["schema"].startswith("version 2, ")
+    assert facts["schema"].startswith("version 3, ")
     assert "tasks.sleep (queue slow, thread)" in facts["tasks"]
     said = " ".join(problem["what"] for problem in found["problems"])
     assert "3 jobs are dead" in said

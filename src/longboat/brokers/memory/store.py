@@ -116,9 +116,12 @@ class Store(Places):
         self.constraints.leave(record)
 
     def settle(self, record: Record, outcome: Outcome, now: float) -> None:
-        then = after(outcome, cancelled=record.cancel_requested, now=now, attempts=record.attempts)
         if isinstance(outcome, Done):
             record.result = outcome.result
+            self.count_attempt(record)
+            self.end(record, State.SUCCEEDED, now)
+            return
+        then = after(outcome, cancelled=record.cancel_requested, now=now, attempts=record.attempts)
         if then.counts:
             self.count_attempt(record)
         if then.forgets_deaths:
