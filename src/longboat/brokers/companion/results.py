@@ -1,80 +1,68 @@
-"""Results, where a store keeps them: read from its notes, and told by an exchange that listeners hear."""
+"""Results: read from the ends of jobs in the KV, and announced by the carrier."""
 
 from __future__ import annotations
 
 import threading
 import time
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from longboat.brokers.rabbitmq.entries import End, key
-from longboat.brokers.rabbitmq.link import Link
-from longboat.brokers.rabbitmq.stored import Stored
+from longboat.brokers.companion.entries import End, key
+from longboat.brokers.companion.ledger import Ledger
+from longboat.contract.carrier import Carrier, Ear
 from longboat.contract.results import Listener
-from longboat.core.job import Result, new_id
+from longboat.core.job import Result
 from longboat.errors import BrokerError
 
-if TYPE_CHECKING:
-    from longboat.brokers.rabbitmq.broker import RabbitmqBroker
-
 LOOK = 1.0
-"""Seconds between looks at all that is watched: what was told while nobody heard is found then."""
+"""Seconds between looks at all that is watched: what was announced while nobody heard is found then."""
 
 DEAF = 0.2
-"""Seconds between these while the server is away."""
+"""Seconds between these while the carrier is away."""
 
 
-class RabbitmqResults:
-    def __init__(self, broker: RabbitmqBroker, stored: Stored) -> None:
-        self._broker = broker
-        self._stored = stored
+class CompanionResults:
+    def __init__(self, ledger: Ledger, carrier: Carrier) -> None:
+        self._ledger = ledger
+        self._carrier = carrier
 
     def get(self, ids: Sequence[str]) -> list[Result | None]:
-        now, ledger = time.time(), self._stored.ledger
+        now, ledger = self._ledger.now(), self._ledger
         ends = ledger.read_as(End, [key("e", each) for each in ids])
         return [ledger.outcome(end) if end and now < end.ended + end.keep else None for end in ends]
 
     def listen(self) -> Listener:
-        return RabbitmqListener(self._broker, self._stored)
+        return CompanionListener(self._ledger, self._carrier)
 
 
-class RabbitmqListener:
-    """Hears the ids of all that end, and reads the notes of those that it watches."""
+class CompanionListener:
+    """Hears the ids of all jobs that end, and reads the ends of those that it watches."""
 
-    def __init__(self, broker: RabbitmqBroker, stored: Stored) -> None:
-        self._broker = broker
-        self._ledger = stored.ledger
+    def __init__(self, ledger: Ledger, carrier: Carrier) -> None:
+        self._ledger = ledger
+        self._carrier = carrier
         self._changed = threading.Condition()
         self._watched: set[str] = set()
         self._heard: set[str] = set()
         """Those of the watched that are to be looked at."""
         self._looked = time.monotonic()
         self._woken = self._closed = self._was_deaf = False
-        self._link: Link | None = None
+        self._ear: Ear | None = None
         self._hear_again()
 
     def _hear_again(self) -> None:
-        """Open a link; what ended until then is looked at."""
-        if self._link is not None:
-            if self._link.lost is None:
+        """Listen; what ended until then is looked at."""
+        if self._ear is not None:
+            if not self._ear.lost:
                 return
-            self._link.close()
-        self._link = None
-        link = self._broker.link("longboat-rabbitmq-listener")
-        try:
-            ear = self._broker.topology(link).ear(new_id(), ended=True)
-            link.do(lambda channel, answer: channel.basic_consume(ear, self._hear, auto_ack=True, callback=answer))
-        except BaseException:
-            link.close()
-            raise
-        link.on_lost = self._stir
-        self._link = link
+            self._ear.close()
+        self._ear = None
+        self._ear = self._carrier.listen(self._hear, self._stir)
         with self._changed:
             self._heard |= self._watched
 
-    def _hear(self, _channel: Any, _method: Any, _properties: Any, body: bytes) -> None:
+    def _hear(self, body: bytes) -> None:
         names = msgspec.msgpack.decode(body, type=list[str])
         with self._changed:
             if heard := self._watched.intersection(names):
@@ -97,7 +85,7 @@ class RabbitmqListener:
             self._heard.difference_update(ids)
 
     def wait(self, timeout: float) -> list[Result]:
-        """Without the server it goes on by looking at the store."""
+        """Without the carrier it goes on by looking at the store."""
         end = time.monotonic() + timeout
         while True:
             try:
@@ -125,7 +113,7 @@ class RabbitmqListener:
         return bool(self._heard) or self._woken or self._closed or self._deaf() is not self._was_deaf
 
     def _deaf(self) -> bool:
-        return self._link is None or self._link.lost is not None
+        return self._ear is None or self._ear.lost
 
     def _read(self, names: Sequence[str]) -> list[Result]:
         if not names:
@@ -151,5 +139,5 @@ class RabbitmqListener:
         with self._changed:
             self._closed = True
             self._changed.notify_all()
-        if self._link is not None:
-            self._link.close()
+        if self._ear is not None:
+            self._ear.close()

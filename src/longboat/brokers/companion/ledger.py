@@ -1,14 +1,13 @@
-"""Ledger: the notes of one broker's jobs on the board of the store beside it, read and written in batches."""
+"""Ledger: the entries of jobs in the KV, read and written in batches, and what they say together."""
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator, Sequence
 from typing import TypeVar
 
 import msgspec
 
-from longboat.brokers.rabbitmq.entries import (
+from longboat.brokers.companion.entries import (
     BACK,
     HELD,
     OVER,
@@ -17,23 +16,24 @@ from longboat.brokers.rabbitmq.entries import (
     PutRecord,
     WorkerPresence,
     children,
-    dependency_edges,
     hashed,
     key,
     pair,
+    parents_of,
 )
-from longboat.brokers.rabbitmq.envelope import Envelope
 from longboat.contract.broker import DEAD_KEPT, FORGOTTEN_AFTER
+from longboat.contract.carrier import Envelope
 from longboat.contract.kv import ENTRY_LIMIT, KV, Entry
+from longboat.core import reasons
+from longboat.core.clock import Clock
 from longboat.core.codec import decode_failures, decode_job
-from longboat.core.job import DEFAULT_KEEP, Failure, Job, Result, State, order_of
-from longboat.core.views import JobView
+from longboat.core.job import DEFAULT_KEEP, FAILURES_KEPT, Failure, Job, JobView, Result, State, order_of
 from longboat.errors import Undecodable
 
 T = TypeVar("T")
 
 INLINE = 400_000
-"""Bytes of a message or result that stand within a note; larger ones have notes of their own."""
+"""Bytes of a message or result that stand within an entry; larger ones have entries of their own."""
 
 TWICE = 600.0
 """Seconds that an ended job is known at least, since a second message of it may be on its way."""
@@ -42,7 +42,7 @@ encode = msgspec.msgpack.encode
 
 
 class Seen(msgspec.Struct):
-    """All that is known of a job at a look."""
+    """All that the entries said of a job when it was looked at."""
 
     id: str
     put_record: PutRecord | None
@@ -51,11 +51,15 @@ class Seen(msgspec.Struct):
     put_raw: bytes | None = None
     claim_raw: bytes | None = None
     alive: bool = False
-    """Whether the heart of who holds it beats."""
+    """The heartbeat of its holder lasts."""
     asked: bool = False
-    """Whether its cancellation was asked for."""
+    """Its cancellation was requested while it was held."""
     started: bool = False
-    """Whether who holds it noted that it has started."""
+    """Its holder noted that it has started."""
+
+    @property
+    def queue(self) -> str:
+        return self.end.queue if self.end else self.put_record.queue if self.put_record else ""
 
     def state(self, now: float) -> State | None:
         """None: it is gone, or was never here."""
@@ -71,11 +75,25 @@ class Seen(msgspec.Struct):
             return State.WAITING
         return State.SCHEDULED if due > now else State.READY
 
+    def given_back(self, now: float, failure: Failure | None = None) -> Claim | None:
+        """The claim; that of a holder who died as it is once its job came back: one more death, an attempt if it started."""
+        claim = self.claim
+        if claim is None or claim.kind != HELD:
+            return claim
+        back = msgspec.structs.replace(claim, kind=BACK, worker_deaths=claim.worker_deaths + 1, due=0.0, parked=0.0)
+        if self.started:
+            back.attempts += 1
+            failure = failure or reasons.worker_died(claim.worker, now)
+            back.failures = Envelope(failures=claim.failures).failed(msgspec.structs.replace(failure, attempt=back.attempts))
+        return back
+
 
 class Ledger:
-    def __init__(self, kv: KV, prefix: str) -> None:
+    def __init__(self, kv: KV, namespace: str, clock: Clock) -> None:
         self.kv = kv
-        self.namespace = f"rabbitmq {prefix}"
+        self.namespace = namespace
+        self.clock = clock
+        self.now = clock.now
 
     def read(self, keys: Sequence[str]) -> list[bytes | None]:
         return self.kv.read(self.namespace, keys) if keys else []
@@ -93,13 +111,16 @@ class Ledger:
     def compare_and_set(self, entry: Entry, old: bytes | None) -> bool:
         return self.kv.compare_and_set(self.namespace, entry, old=old)
 
+    def first(self, after: str, before: str, limit: int = 1) -> list[tuple[str, bytes]]:
+        return self.kv.entries(self.namespace, after=after, before=before, limit=limit)
+
     def between(self, after: str, before: str) -> Iterator[tuple[str, bytes]]:
         while found := self.kv.entries(self.namespace, after=after, before=before):
             yield from found
             after = found[-1][0]
 
     def split(self, kind: str, name: str, data: bytes, keep: float | None = None) -> tuple[bytes, list[Entry]]:
-        """What stands within a note, and the notes for what is too large for that."""
+        """What stands within an entry, and the entries for what is too large for that."""
         if len(data) <= INLINE:
             return data, []
         cuts = range(0, len(data), ENTRY_LIMIT)
@@ -113,38 +134,23 @@ class Ledger:
     # --- looking
 
     def look(self, ids: Sequence[str]) -> list[Seen]:
-        keys = [key(kind, each) for each in ids for kind in "mce"]
-        raws = iter(self.read(keys))
+        raws = iter(self.read([key(kind, each) for each in ids for kind in "mce"]))
         seen = []
         for each in ids:
             put_record, claim, end = next(raws), next(raws), next(raws)
             seen.append(Seen(each, opened(PutRecord, put_record), opened(Claim, claim), opened(End, end), put_record, claim))
-        held = [(each, each.claim) for each in seen if each.claim and each.claim.kind == HELD and not each.end]
+        held = [(each, each.claim.holder) for each in seen if each.claim and each.claim.kind == HELD and not each.end]
         if held:
-            told = iter(
-                self.read(
-                    [
-                        name
-                        for each, claim in held
-                        for name in (
-                            key("p", claim.holder),
-                            pair("a", claim.holder, each.id),
-                            pair("s", claim.holder, each.id),
-                        )
-                    ]
-                )
-            )
+            keys = [(key("p", who), pair("a", who, each.id), pair("s", who, each.id)) for each, who in held]
+            told = iter(self.read([name for names in keys for name in names]))
             for of, _ in held:
                 of.alive, of.asked, of.started = (next(told) is not None for _ in range(3))
         return seen
 
     def message(self, seen: Seen) -> bytes:
         """The job as it was put; b"" where it is gone."""
-        if seen.end is not None:
-            return self.whole("g", seen.id, seen.end.message, seen.end.pieces)
-        if seen.put_record is not None:
-            return self.whole("g", seen.id, seen.put_record.message, seen.put_record.pieces)
-        return b""
+        holder = seen.end or seen.put_record
+        return self.whole("g", seen.id, holder.message, holder.pieces) if holder is not None else b""
 
     def view(self, seen: Seen, now: float) -> JobView | None:
         state = seen.state(now)
@@ -156,7 +162,8 @@ class Ledger:
         except Undecodable:
             raw = seen.end or End(seen.id, state, "", now, 0.0)
             return JobView(seen.id, state, raw.queue, "", 0, 0, message, ended=raw.ended, failures=raw.failures)
-        claim, end, put_record = seen.claim, seen.end, seen.put_record
+        end, put_record = seen.end, seen.put_record
+        claim = seen.claim if state is State.RUNNING else seen.given_back(now)
         view = JobView(seen.id, state, job.queue, job.task, job.priority, claim.attempts if claim else 0, job.payload)
         view.enqueued, view.constraints, view.headers = job.enqueued, job.constraints, job.headers
         if end is not None:
@@ -178,16 +185,52 @@ class Ledger:
         failure = None if end.state is State.SUCCEEDED or not end.failures else end.failures[-1]
         return Result(end.id, end.state, self.result(end), failure, end.task, end.attempts)
 
-    # --- ending
+    # --- consumers
+
+    def consumers(self) -> Iterator[tuple[str, WorkerPresence]]:
+        for name, raw in self.between("p/", "p0"):
+            if (presence := opened(WorkerPresence, raw)) and presence.deadline > self.now():
+                yield name[2:], presence
+
+    def holdings(self, consumer: str) -> list[Seen]:
+        """The jobs that this consumer has claimed and not given up."""
+        names: list[str] = []
+        for _, raw in self.between(f"h/{consumer}/", f"h/{consumer}0"):
+            names += msgspec.msgpack.decode(raw)
+        return [
+            each
+            for each in self.look(list(dict.fromkeys(names)))
+            if each.claim and each.claim.kind == HELD and each.claim.holder == consumer and not each.end
+        ]
+
+    def asked(self, consumer: str) -> set[str]:
+        """The jobs it holds whose cancellation was requested."""
+        return {raw.decode() for _, raw in self.between(*children("a", consumer))}
+
+    def forget_consumer(self, consumer: str) -> None:
+        """It holds nothing any more."""
+        ranges = ((f"h/{consumer}/", f"h/{consumer}0"), children("a", consumer), children("s", consumer))
+        names = [name for each in ranges for name, _ in self.between(*each)]
+        self.write([Entry(name, None) for name in (key("p", consumer), *names)])
+
+    # --- putting and ending
+
+    def entered(self, job: Job, message: bytes, now: float) -> list[Entry]:
+        """The entries of a job that is put."""
+        inline, large = self.split("g", job.id, message)
+        waits = bool(job.constraints and job.constraints.after)
+        put_record = PutRecord(job.id, job.queue, inline, len(large), now, now + job.delay, waits)
+        return [Entry(key("m", job.id), encode(put_record)), *large]
 
     def ended(
-        self, job: Job, state: State, by: str, *, attempts: int, failures: list[Failure], result: bytes | None = None
+        self, job: Job, state: State, by: str, *, attempts: int, failures: Sequence[Failure], result: bytes | None = None
     ) -> End:
         keep = DEAD_KEPT if state is State.DEAD else job.keep if state is State.SUCCEEDED else job.keep or DEFAULT_KEEP
-        return End(job.id, state, by, time.time(), keep, attempts, failures, result, queue=job.queue, task=job.task)
+        kept = list(failures[-FAILURES_KEPT:])
+        return End(job.id, state, by, self.now(), keep, attempts, kept, result, queue=job.queue, task=job.task)
 
     def finish(self, ends: Sequence[tuple[End, bytes]]) -> tuple[list[bool], list[bool]]:
-        """Have these jobs end, of which these are the messages. Tells which of the ends hold, and which have followers."""
+        """Have these jobs end, of which these are the messages. Tells which of the ends hold, and which have dependents."""
         entries: list[Entry] = []
         places = []
         for end, message in ends:
@@ -207,64 +250,24 @@ class Ledger:
             hold = [kept is not None and kept.by == end.by for kept, (end, _) in zip(there, ends, strict=True)]
         return hold, [not added[at + 1] for at in places]
 
-    def entered(self, job: Job, message: bytes, now: float) -> list[Entry]:
-        """The notes of a job that is put."""
-        inline, large = self.split("g", job.id, message)
-        put_record = PutRecord(
-            job.id, job.queue, inline, len(large), now, now + job.delay, bool(dependency_edges(job.constraints))
-        )
-        return [Entry(key("m", job.id), encode(put_record)), *large]
-
     def forget(self, job: Job, end: End | None, *, queued: bool = False, pieces: int = 0) -> list[Entry]:
-        """The notes by which its id stays known for as long as it must, and all else about it goes.
+        """The entries by which its id stays known for as long as it must, and all else about it goes.
 
         `queued`: its message is still in a queue, and is to be dropped when it comes.
         """
         keep = end.keep if end else 0.0
         late = max(0.0, job.delay) + DEAD_KEPT if queued else TWICE
         entries = [Entry(key("c", job.id), encode(Claim(OVER, [])), max(keep, late))]
-        if end is None or end.state is not State.DEAD:  # the dead may be revived, and their followers wait on
-            entries.append(Entry(key("f", job.id), None))
         known = max(keep, FORGOTTEN_AFTER) if order_of(job.id) is None else keep
         put_record = encode(PutRecord(job.id, job.queue, over=True)) if known > 0 else None
         entries.append(Entry(key("m", job.id), put_record, known if known > 0 else None))
-        if end is None or end.state is not State.DEAD:
-            for parent in dependency_edges(job.constraints):
+        if end is None or end.state is not State.DEAD:  # a dead job may be retried, and its dependents wait on
+            entries.append(Entry(key("f", job.id), None))
+            for parent in parents_of(job.constraints):
                 entries += [Entry(pair("i", job.id, parent), None), Entry(pair("w", job.id, parent), None)]
-        if end is None and pieces:
+        if end is None:
             entries += [Entry(f"g/{hashed(job.id)}/{n}", None) for n in range(pieces)]
         return entries
-
-    def consumers(self) -> Iterator[tuple[str, WorkerPresence]]:
-        for name, raw in self.between("p/", "p0"):
-            worker_presence = opened(WorkerPresence, raw)
-            if worker_presence is not None and worker_presence.deadline > time.time():
-                yield name[2:], worker_presence
-
-    def holdings(self, consumer: str) -> list[Seen]:
-        """The jobs that this consumer has claimed and not given up."""
-        names: list[str] = []
-        for _, raw in self.between(f"h/{consumer}/", f"h/{consumer}0"):
-            names += msgspec.msgpack.decode(raw)
-        seen = self.look(list(dict.fromkeys(names)))
-        return [each for each in seen if holds(each, consumer)]
-
-    def asked(self, consumer: str) -> set[str]:
-        return {raw.decode() for _, raw in self.between(*children("a", consumer))}
-
-
-def holds(seen: Seen, consumer: str) -> bool:
-    claim = seen.claim
-    return claim is not None and claim.kind == HELD and claim.holder == consumer and seen.end is None
-
-
-def back(claim: Claim, failure: Failure, *, started: bool) -> Claim:
-    """What a dead consumer held: one more return, and charged if it had started."""
-    new = msgspec.structs.replace(claim, kind=BACK, worker_deaths=claim.worker_deaths + 1, due=0.0, parked=0.0)
-    if started:
-        new.attempts += 1
-        new.failures = Envelope(failures=claim.failures).failed(msgspec.structs.replace(failure, attempt=new.attempts))
-    return new
 
 
 def opened(kind: type[T], raw: bytes | None) -> T | None:
