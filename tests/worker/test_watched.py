@@ -230,7 +230,7 @@ def test_a_card_of_one_who_was_killed_goes(app: Longboat, url: str, monkeypatch:
 def test_notes_whose_time_is_over_are_deleted_as_fast_as_they_come(
     app: Longboat, url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("longboat.brokers.rabbitmq.stored_consumer.TIDY", 0.0)
+    monkeypatch.setattr("longboat.brokers.companion.tidying.EVERY", 0.0)
     broker = app.broker
     entries = [Entry(f"{number}", b"x", 0.05) for number in range(2500)]
     broker.kv.write("history", entries)

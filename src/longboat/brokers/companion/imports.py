@@ -18,9 +18,9 @@ from longboat.contract.carrier import NEVER, Carrier, Envelope, Message, Place
 from longboat.contract.kv import Entry
 from longboat.contract.transfer import ExportedJob
 from longboat.core import reasons
-from longboat.core.codec import decode_failures, decode_job
+from longboat.core.codec import decode_failures
 from longboat.core.job import Failure, Job, State, new_id
-from longboat.errors import Undecodable
+from longboat.core.views import job_or_none
 
 REFUSED = "longboat.Unsupported"
 
@@ -69,7 +69,7 @@ class Import:
         if exported.dead:
             return exported
         now, carrier = self._ledger.now(), self._carrier
-        job = _decoded(exported.message)
+        job = job_or_none(exported.message)
         if job is None:
             why = reasons.undecodable("its message cannot be decoded", now)
         elif job.constraints and (job.constraints.limits or job.constraints.fairness_key):
@@ -182,7 +182,7 @@ class Import:
             if end is None or end.by != self._name:
                 continue
             envelope, job = _past(exported), _job(exported)
-            envelope.copy = exported.id if _decoded(exported.message) is None else ""
+            envelope.copy = exported.id if job_or_none(exported.message) is None else ""
             queues.setdefault((job.queue, None), []).append(exported.id)
             messages.append(message_of(job, exported.message, envelope, dead=True))
         if not messages:
@@ -194,15 +194,8 @@ class Import:
         self._carrier.announce(encode([message.id for message in messages]))
 
 
-def _decoded(message: bytes) -> Job | None:
-    try:
-        return decode_job(message)
-    except Undecodable:
-        return None
-
-
 def _job(exported: ExportedJob) -> Job:
-    job = _decoded(exported.message) or Job(1, exported.id, "", b"", exported.queue, exported.priority)
+    job = job_or_none(exported.message) or Job(1, exported.id, "", b"", exported.queue, exported.priority)
     return msgspec.structs.replace(job, constraints=None)
 
 

@@ -26,9 +26,9 @@ from longboat.contract.carrier import Envelope
 from longboat.contract.kv import ENTRY_LIMIT, KV, Entry
 from longboat.core import reasons
 from longboat.core.clock import Clock
-from longboat.core.codec import decode_failures, decode_job
-from longboat.core.job import DEFAULT_KEEP, FAILURES_KEPT, Failure, Job, JobView, Result, State, order_of
-from longboat.errors import Undecodable
+from longboat.core.codec import decode_failures
+from longboat.core.job import DEFAULT_KEEP, FAILURES_KEPT, Failure, Job, Result, State, order_of
+from longboat.core.views import JobView, job_or_none, job_view, result_of
 
 T = TypeVar("T")
 
@@ -156,34 +156,32 @@ class Ledger:
         state = seen.state(now)
         if state is None:
             return None
-        message = self.message(seen)
-        try:
-            job = decode_job(message)
-        except Undecodable:
-            raw = seen.end or End(seen.id, state, "", now, 0.0)
-            return JobView(seen.id, state, raw.queue, "", 0, 0, message, ended=raw.ended, failures=raw.failures)
-        end, put_record = seen.end, seen.put_record
-        claim = seen.claim if state is State.RUNNING else seen.given_back(now)
-        view = JobView(seen.id, state, job.queue, job.task, job.priority, claim.attempts if claim else 0, job.payload)
-        view.enqueued, view.constraints, view.headers = job.enqueued, job.constraints, job.headers
-        if end is not None:
-            view.attempts, view.started, view.ended, view.failures = end.attempts, end.started, end.ended, end.failures
-            view.result = self.result(end)
-            return view
-        if claim is not None:
-            view.failures = decode_failures(claim.failures)
-        if state is State.RUNNING and claim is not None:
-            view.started, view.worker = claim.at, claim.worker
-        if state is State.SCHEDULED:
-            view.due = claim.due if claim else put_record.due if put_record else None
-        return view
+        end, put_record, message = seen.end, seen.put_record, self.message(seen)
+        running = state is State.RUNNING
+        claim = (seen.claim if running else seen.given_back(now)) or Claim(
+            BACK, [], due=put_record.due if put_record else 0.0
+        )
+        return job_view(
+            job_or_none(message),
+            message,
+            id=seen.id,
+            state=state,
+            queue=seen.queue,
+            attempts=end.attempts if end else claim.attempts,
+            failures=end.failures if end else decode_failures(claim.failures),
+            due=claim.due if state is State.SCHEDULED else None,
+            started=end.started if end else claim.at if running else None,
+            ended=end.ended if end else None,
+            worker=claim.worker if running else None,
+            result=self.result(end) if end else None,
+        )
 
     def result(self, end: End) -> bytes | None:
         return None if end.result is None else self.whole("q", end.id, end.result, end.result_pieces)
 
     def outcome(self, end: End) -> Result:
-        failure = None if end.state is State.SUCCEEDED or not end.failures else end.failures[-1]
-        return Result(end.id, end.state, self.result(end), failure, end.task, end.attempts)
+        value = self.result(end)
+        return result_of(end.id, end.state, value=value, failures=end.failures, task=end.task, attempts=end.attempts)
 
     # --- consumers
 

@@ -6,14 +6,11 @@ import heapq
 from collections.abc import Iterator
 from itertools import islice
 
-import msgspec
-
 from longboat.brokers.companion.entries import PutRecord
 from longboat.brokers.companion.ledger import Ledger, Seen, opened
-from longboat.contract.inspector import Page
-from longboat.core.codec import decode_job
+from longboat.contract.base_pages import cursor_of, position_of
 from longboat.core.job import State
-from longboat.errors import ConfigError, Undecodable
+from longboat.core.views import Page, job_or_none
 
 COUNTED = 10_000
 """Jobs that are looked at one by one, to be counted or sorted. Of more the carrier's counts are told, and pages go by id."""
@@ -23,6 +20,9 @@ TOGETHER = 500
 START, END = "m/", "m0"
 
 Position = list[str | float | int]
+
+KINDS: dict[State, tuple[type[str] | type[int] | type[float], ...]] = {State.READY: (str, int, float, str)}
+"""What the position of a job in a state is made of, where it is not a time and an id."""
 
 
 def walk(ledger: Ledger, after: str = START) -> Iterator[tuple[str, Seen]]:
@@ -38,10 +38,7 @@ def page(ledger: Ledger, state: State, *, queue: str | None, task: str | None, a
         return _by_id(ledger, state, queue, task, after or START, limit)
     if state is not State.DEAD and after is None and _are_many(ledger):
         return _by_id(ledger, state, queue, task, START, limit)
-    try:
-        last = msgspec.json.decode(after, type=Position) if after else []
-    except msgspec.MsgspecError:
-        raise ConfigError(f"after: {after!r} is not the `after` of a page of these jobs.") from None
+    last = position_of(after, *KINDS.get(state, (float, str))) or []
     now = ledger.now()
     found = (
         (position, seen)
@@ -52,7 +49,7 @@ def page(ledger: Ledger, state: State, *, queue: str | None, task: str | None, a
     )
     first = heapq.nsmallest(limit + 1, found, key=lambda each: each[0])
     views = [view for _, seen in first[:limit] if (view := ledger.view(seen, now))]
-    return Page(views, msgspec.json.encode(first[limit - 1][0]).decode() if len(first) > limit else None)
+    return Page(views, cursor_of(*first[limit - 1][0]) if len(first) > limit else None)
 
 
 def _position(ledger: Ledger, state: State, seen: Seen) -> Position:
@@ -71,11 +68,8 @@ def _facts(ledger: Ledger, seen: Seen) -> tuple[str, int]:
     """Its task and priority."""
     if seen.end is not None:
         return seen.end.task, 0
-    try:
-        job = decode_job(ledger.message(seen))
-    except Undecodable:
-        return "", 0
-    return job.task, job.priority
+    job = job_or_none(ledger.message(seen))
+    return (job.task, job.priority) if job else ("", 0)
 
 
 def _by_id(ledger: Ledger, state: State, queue: str | None, task: str | None, after: str, limit: int) -> Page:

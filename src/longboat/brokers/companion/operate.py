@@ -15,11 +15,10 @@ from longboat.brokers.companion.marks import away, left_alone, marked
 from longboat.contract.broker import DEAD_KEPT, Broker
 from longboat.contract.carried import message_of
 from longboat.contract.carrier import NEVER, Carrier
-from longboat.contract.inspector import ConsumerView, LimitView, Page
 from longboat.contract.kv import Entry
 from longboat.core.codec import decode_failures, decode_job
-from longboat.core.job import JobView, State, new_id
-from longboat.errors import Undecodable
+from longboat.core.job import State, new_id
+from longboat.core.views import ConsumerView, JobView, LimitView, Page, job_or_none
 
 RETRYING = 10.0
 """Seconds after which a retry that nobody has received may be made again: whoever began it may have died over it."""
@@ -110,9 +109,8 @@ class CompanionInspector:
     def _retry(self, seen: Seen) -> bool:
         """Have a dead job be ready again; False where it is not dead any more, or never was a job."""
         message = self._ledger.message(seen)
-        try:
-            job = decode_job(message)
-        except Undecodable:
+        job = job_or_none(message)
+        if job is None:
             return False
         if marked(seen.claim):
             seen = left_alone(self._ledger, job.id)
@@ -163,10 +161,9 @@ class CompanionInspector:
 
     def _unwritten(self, name: str, message: bytes) -> list[Entry]:
         over = [Entry(key("e", name), None)] if name else []
-        try:
-            return [*self._ledger.forget(decode_job(message), None), *over]
-        except Undecodable:
-            return [Entry(key("m", name), None), *over] if name else []
+        if job := job_or_none(message):
+            return [*self._ledger.forget(job, None), *over]
+        return [Entry(key("m", name), None), *over] if name else []
 
     def _delete(self, doomed: Sequence[Seen]) -> int:
         entries: list[Entry] = []

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import msgspec
 
 from longboat.brokers.companion.entries import End, key
 from longboat.brokers.companion.ledger import Ledger
+from longboat.contract.base import BaseListener
 from longboat.contract.carrier import Carrier, Ear
 from longboat.contract.results import Listener
 from longboat.core.job import Result
@@ -36,18 +38,21 @@ class CompanionResults:
         return CompanionListener(self._ledger, self._carrier)
 
 
-class CompanionListener:
-    """Hears the ids of all jobs that end, and reads the ends of those that it watches."""
+class CompanionListener(BaseListener):
+    """Hears the ids of all jobs that end, and reads the ends of those that it watches.
+
+    Without the carrier it goes on by looking at the store.
+    """
 
     def __init__(self, ledger: Ledger, carrier: Carrier) -> None:
+        super().__init__()
         self._ledger = ledger
         self._carrier = carrier
-        self._changed = threading.Condition()
-        self._watched: set[str] = set()
+        self._changed = threading.Condition(self._lock)
         self._heard: set[str] = set()
         """Those of the watched that are to be looked at."""
         self._looked = time.monotonic()
-        self._woken = self._closed = self._was_deaf = False
+        self._rung = False
         self._ear: Ear | None = None
         self._hear_again()
 
@@ -58,86 +63,57 @@ class CompanionListener:
                 return
             self._ear.close()
         self._ear = None
-        self._ear = self._carrier.listen(self._hear, self._stir)
-        with self._changed:
+        self._ear = self._carrier.listen(self._told, self._ring)
+        with self._lock:
             self._heard |= self._watched
 
-    def _hear(self, body: bytes) -> None:
+    def _told(self, body: bytes) -> None:
         names = msgspec.msgpack.decode(body, type=list[str])
-        with self._changed:
+        with self._lock:
             if heard := self._watched.intersection(names):
                 self._heard |= heard
                 self._changed.notify_all()
 
-    def _stir(self) -> None:
-        with self._changed:
-            self._changed.notify_all()
+    def _hear(self, until: float) -> list[Result]:
+        try:
+            if not self._closed:
+                self._hear_again()
+        except BrokerError:
+            if time.monotonic() >= until:
+                raise
+        return super()._hear(until)
 
-    def watch(self, ids: Sequence[str]) -> None:
-        with self._changed:
-            self._watched.update(ids)
-            self._heard.update(ids)
-            self._changed.notify_all()
-
-    def forget(self, ids: Sequence[str]) -> None:
-        with self._changed:
-            self._watched.difference_update(ids)
-            self._heard.difference_update(ids)
-
-    def wait(self, timeout: float) -> list[Result]:
-        """Without the carrier it goes on by looking at the store."""
-        end = time.monotonic() + timeout
-        while True:
-            try:
-                if not self._closed:
-                    self._hear_again()
-            except BrokerError:
-                if time.monotonic() >= end:
-                    raise
-            with self._changed:
-                deaf = self._was_deaf = self._deaf()
-                pause = min(end, self._looked + (DEAF if deaf else LOOK)) - time.monotonic()
-                if pause > 0:
-                    self._changed.wait_for(self._stirred, pause)
-                if time.monotonic() >= self._looked + (DEAF if deaf else LOOK):
-                    self._looked = time.monotonic()
-                    self._heard |= self._watched
-                names, self._heard = list(self._heard), set()
-            results = self._read(names)
-            with self._changed:
-                if results or self._woken or self._closed or time.monotonic() >= end:
-                    self._woken = False
-                    return results
-
-    def _stirred(self) -> bool:
-        return bool(self._heard) or self._woken or self._closed or self._deaf() is not self._was_deaf
-
-    def _deaf(self) -> bool:
-        return self._ear is None or self._ear.lost
-
-    def _read(self, names: Sequence[str]) -> list[Result]:
-        if not names:
-            return []
+    def _look(self, fresh: Collection[str]) -> list[Result]:
+        with self._lock:
+            if time.monotonic() >= self._looked + self._pause():
+                self._looked = time.monotonic()
+                self._heard |= self._watched
+            names, self._heard = [*(self._heard | set(fresh))], set()
         try:
             ends = self._ledger.read_as(End, [key("e", each) for each in names])
-            results = [self._ledger.outcome(end) for end in ends if end]
+            return [self._ledger.outcome(end) for end in ends if end]
         except BaseException:
-            with self._changed:
+            with self._lock:
                 self._heard |= self._watched.intersection(names)
             raise
-        with self._changed:
-            told = [result for result in results if result.id in self._watched]
-            self._watched.difference_update(result.id for result in told)
-        return told
 
-    def wake(self) -> None:
-        with self._changed:
-            self._woken = True
+    def _pause(self) -> float:
+        return DEAF if self._ear is None or self._ear.lost else LOOK
+
+    def _wait(self, until: float) -> None:
+        with self._lock:
+            pause = min(until, self._looked + self._pause()) - time.monotonic()
+            self._changed.wait_for(lambda: self._rung or self._heard or self._fresh, max(0.0, pause))
+            self._rung = False
+        with contextlib.suppress(BrokerError):
+            if not self._closed:
+                self._hear_again()
+
+    def _ring(self) -> None:
+        with self._lock:
+            self._rung = True
             self._changed.notify_all()
 
-    def close(self) -> None:
-        with self._changed:
-            self._closed = True
-            self._changed.notify_all()
+    def _end(self) -> None:
         if self._ear is not None:
             self._ear.close()

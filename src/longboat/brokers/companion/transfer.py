@@ -25,9 +25,9 @@ from longboat.contract.broker import DEAD_KEPT
 from longboat.contract.carrier import NEVER, Carrier, Place
 from longboat.contract.kv import Entry
 from longboat.contract.transfer import ROOM, ExportedJob
-from longboat.core.codec import decode_failures, decode_job
+from longboat.core.codec import decode_failures
 from longboat.core.job import Job, State, new_id, order_of
-from longboat.errors import Undecodable
+from longboat.core.views import job_or_none
 
 TRIES = 5
 """How often a batch is begun that others give up, who look what was left half done."""
@@ -100,7 +100,7 @@ class CompanionTransfer:
             if not _may_leave(seen, gone):
                 continue
             message = self._ledger.message(seen)
-            job = _decoded(message)
+            job = job_or_none(message)
             if (job is None and seen.end is None) or (job is not None and parents_of(job.constraints)):
                 continue
             claim = seen.given_back(now)
@@ -230,10 +230,3 @@ def _farewell(seen: Seen, exported: ExportedJob) -> list[Entry]:
         Entry(key("f", seen.id), None),
         *(Entry(f"g/{hashed(seen.id)}/{n}", None) for n in range(pieces)),
     ]
-
-
-def _decoded(message: bytes) -> Job | None:
-    try:
-        return decode_job(message)
-    except Undecodable:
-        return None

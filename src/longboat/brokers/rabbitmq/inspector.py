@@ -12,10 +12,9 @@ from collections.abc import Collection, Mapping, Sequence
 from longboat.brokers.rabbitmq.carrier import RabbitmqCarrier
 from longboat.brokers.rabbitmq.missing import unsupported
 from longboat.contract.carrier import NEVER, Delivery, Envelope, Message
-from longboat.contract.inspector import ConsumerView, LimitView, Page
-from longboat.core.codec import decode_failures, decode_job
-from longboat.core.job import JobView, State
-from longboat.errors import Undecodable
+from longboat.core.codec import decode_failures
+from longboat.core.job import State
+from longboat.core.views import ConsumerView, JobView, LimitView, Page, job_or_none, job_view
 
 
 class RabbitmqInspector:
@@ -53,9 +52,7 @@ class RabbitmqInspector:
         for queue in self._queues(None):
             with self._carrier.look({(queue, None): ids}) as look:
                 for each in look.found:
-                    try:
-                        job = decode_job(each.body)
-                    except Undecodable:
+                    if (job := job_or_none(each.body)) is None:
                         continue
                     again = Envelope(failures=each.envelope.failures, put=NEVER)
                     self._carrier.send([Message(job.id, queue, job.priority, each.body, again)])
@@ -87,18 +84,14 @@ class RabbitmqInspector:
 
 
 def _view(delivery: Delivery) -> JobView:
-    envelope, queue = delivery.envelope, delivery.queue
-    view = JobView("", State.DEAD, queue, "", 0, envelope.attempts, delivery.body, ended=envelope.ended)
-    view.failures = decode_failures(envelope.failures)
-    try:
-        job = decode_job(delivery.body)
-    except Undecodable:
-        return view
-    view.id, view.task, view.priority, view.payload, view.enqueued = (
-        job.id,
-        job.task,
-        job.priority,
-        job.payload,
-        job.enqueued,
+    envelope, job = delivery.envelope, job_or_none(delivery.body)
+    return job_view(
+        job,
+        delivery.body,
+        id=job.id if job else "",
+        state=State.DEAD,
+        queue=delivery.queue,
+        attempts=envelope.attempts,
+        failures=decode_failures(envelope.failures),
+        ended=envelope.ended,
     )
-    return view
