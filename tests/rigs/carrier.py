@@ -12,7 +12,7 @@ from msgspec import structs
 
 from longboat.contract.carrier import Delivery, Message, Place
 from longboat.core.clock import SYSTEM, Clock
-from longboat.core.job import Failure, State, new_id
+from longboat.core.job import Failure, State, new_id, order_of
 
 
 class _Queue:
@@ -24,7 +24,7 @@ class _Queue:
 
 
 class MemoryCarrier:
-    """Messages have any priority, and keep their place whatever happens to them. Goes by the clock."""
+    """Messages have any priority, and are in the order in which their jobs were made, whatever happens. Goes by the clock."""
 
     name = "The carrier in memory"
     namespace = "memory"
@@ -47,7 +47,8 @@ class MemoryCarrier:
     def send(self, messages: Sequence[Message]) -> None:
         with self.changed:
             for message in messages:
-                place, number = self._places.get(message.id, (next(self._numbers), 0))
+                made = order_of(message.id) or order_of(new_id()) or 0
+                place, number = self._places.get(message.id, (made, 0))
                 self._places[message.id] = (place, number + 1)
                 if message.delay > 0:
                     due = self.clock.now() + message.delay

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Collection, Iterable, Sequence
 
 from longboat.contract.broker import Lease, Pulse, Settlement
@@ -18,7 +19,7 @@ PARK_PAUSE = 1.0
 """Seconds after which a parked job goes round again, to be looked at by whoever receives it."""
 
 SET_ASIDE = 0.1
-"""Seconds that a receive goes on at least when nothing of what it has received can be leased."""
+"""Seconds that a receive goes on at least while there are messages, but none that can be leased."""
 
 OVER = (Done, Cancelled)
 """Outcomes after which there is no further message."""
@@ -44,7 +45,7 @@ class CarriedConsumer:
         self._closed = False
 
     def receive(self, n: int, *, wait: float) -> list[Lease]:
-        end = self._clock.monotonic() + max(wait, SET_ASIDE)
+        end, patience = self._clock.monotonic() + wait, time.monotonic() + SET_ASIDE
         while not self._closed and (deliveries := self._receiver.receive(n, wait=wait)):
             taken: list[Delivery] = []
             try:
@@ -63,8 +64,8 @@ class CarriedConsumer:
                     if each.lease is not None:
                         self._leased[each.lease.token] = each
                         leases.append(each.lease)
-            wait = end - self._clock.monotonic()
-            if leases or wait <= 0:
+            wait = max(0.0, end - self._clock.monotonic())
+            if leases or (not wait and time.monotonic() > patience):
                 return leases
         return []
 

@@ -171,7 +171,7 @@ class CompanionConsumer(CarriedConsumer):
         """What is to run again; returns the leases of what another holds."""
         refused: list[Lease] = []
         messages: list[Message] = []
-        parked: list[Entry] = []
+        due_again: list[Entry] = []
         for delivery, lease, then in backs:
             job, now = lease.job, self._clock.now()
             new = next_envelope(delivery.envelope, then, now)
@@ -183,8 +183,9 @@ class CompanionConsumer(CarriedConsumer):
                 continue
             messages.append(message_of(job, delivery.body, new, delay))
             if new.parked:
-                parked.append(Entry(timed(new.parked, job.id), job.id.encode()))
-        self._ledger.write(parked)
+                due_again.append(Entry(timed(new.parked, job.id), job.id.encode()))
+            due_again += self._ledger.expiry(job, new, new.put)
+        self._ledger.write(due_again)
         self._send(messages)
         return refused
 
@@ -209,6 +210,8 @@ class CompanionConsumer(CarriedConsumer):
 
     def extend(self) -> Pulse:
         """Also tells others that it lives, and learns of cancellations, where the store can be reached."""
+        if self._clock.monotonic() - self._shown >= self._worker.lease:  # others have taken it for dead
+            self._receiver.close()
         pulse = super().extend()
         if not pulse.alive:
             return pulse
@@ -229,12 +232,13 @@ class CompanionConsumer(CarriedConsumer):
 
     def _release(self) -> None:
         endings: list[Ending] = []
+        due_again: list[Entry] = []
         pairs = [(each, each.lease) for each in self.leases() if each.lease]
         seen = self._ledger.look([lease.job.id for _, lease in pairs])
         for (delivery, lease), each in zip(pairs, seen, strict=True):
             if each.asked:
                 by = f"{self.id} {delivery.tag}"
                 endings.append(self._endings.cancelled(lease.job, delivery.body, delivery.envelope, by=by))
-            else:
-                self._claims.give_up(delivery, lease.job, delivery.envelope, 0.0, each)
-        self._endings.end(endings)
+            elif self._claims.give_up(delivery, lease.job, delivery.envelope, 0.0, each):
+                due_again += self._ledger.expiry(lease.job, delivery.envelope, delivery.envelope.put)
+        self._endings.end(endings, due_again)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import msgspec
 
 from longboat.brokers.companion.dependencies import Dependencies
-from longboat.brokers.companion.entries import BACK, HELD, OVER, Claim, End, key, pair
+from longboat.brokers.companion.entries import BACK, HELD, OVER, Claim, End, key, pair, timed
 from longboat.brokers.companion.ledger import Ledger, Seen, encode
 from longboat.contract.carried import message_of
 from longboat.contract.carrier import Carrier, Envelope
@@ -15,6 +15,9 @@ from longboat.contract.kv import Entry
 from longboat.core import reasons
 from longboat.core.codec import decode_failures, decode_job
 from longboat.core.job import Failure, Job, State, new_id
+
+HELD_UP = 5.0
+"""Seconds after which a job is looked at again that somebody held when it was to expire: it may come back unstarted."""
 
 
 class Ending(msgspec.Struct):
@@ -122,7 +125,11 @@ class Endings:
                 came += len(self.cancel([seen], failure))
                 continue
             back = seen.given_back(self.ledger.now(), failure)
-            came += self.ledger.compare_and_set(Entry(key("c", seen.id), encode(back)), seen.claim_raw)
+            if back and self.ledger.compare_and_set(Entry(key("c", seen.id), encode(back)), seen.claim_raw):
+                came += 1
+                job = decode_job(self.ledger.message(seen))
+                put = seen.put_record.put if seen.put_record else 0.0
+                self.ledger.write(self.ledger.expiry(job, back, put))
         self.ledger.forget_consumer(consumer)
         return came
 
@@ -141,22 +148,28 @@ class Endings:
             if ending := self._due(each, now):
                 over[each.id] = ending
         taken = self.take([each for each in seen if each.id in over])
-        self.end([over[each.id] for each in taken], queued=True)
+        later = [Entry(timed(now + HELD_UP, each.id), each.id.encode()) for each in seen if _is_held(each)]
+        self.end([over[each.id] for each in taken], later, queued=True)
         self.ledger.write([Entry(name, None) for name, _ in due])
         asked = self.ledger.look([raw.decode() for _, raw in self.ledger.first("a/", "a0", limit)])
         self.cancel([each for each in asked if each.asked and not each.alive and each.claim and each.claim.kind == HELD])
         return len(due) == limit
 
     def _due(self, seen: Seen, now: float) -> Ending | None:
-        """None: its time is not over, or somebody holds it; then whoever takes it over sees to that."""
-        put_record, claim, state = seen.put_record, seen.claim or Claim(BACK, []), seen.state(now)
-        if put_record is None or state is None or state.ended or claim.kind == HELD:
+        """None: its time is not over, or somebody holds it."""
+        put_record, claim, state = seen.put_record, seen.given_back(now) or Claim(BACK, []), seen.state(now)
+        if put_record is None or state is None or state.ended or state is State.RUNNING:
             return None
         message = self.ledger.message(seen)
         job = decode_job(message)
         parked = 0 < claim.parked <= now
         expired = not claim.attempts and job.expires is not None and put_record.put + job.expires <= now
         return self.out_of_time(job, message, claim, parked=parked, by=f"due {new_id()}") if parked or expired else None
+
+
+def _is_held(seen: Seen) -> bool:
+    """For the first time, and so it may expire yet."""
+    return seen.claim is not None and seen.claim.kind == HELD and seen.alive and not seen.claim.attempts
 
 
 def history(attempts: int, failures: Sequence[Failure], worker_deaths: int = 0) -> Envelope:

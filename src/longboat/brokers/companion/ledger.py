@@ -20,9 +20,10 @@ from longboat.brokers.companion.entries import (
     key,
     pair,
     parents_of,
+    timed,
 )
 from longboat.contract.broker import DEAD_KEPT, FORGOTTEN_AFTER
-from longboat.contract.carrier import Envelope
+from longboat.contract.carrier import NEVER, Envelope
 from longboat.contract.kv import ENTRY_LIMIT, KV, Entry
 from longboat.core import reasons
 from longboat.core.clock import Clock
@@ -80,7 +81,8 @@ class Seen(msgspec.Struct):
         claim = self.claim
         if claim is None or claim.kind != HELD:
             return claim
-        back = msgspec.structs.replace(claim, kind=BACK, worker_deaths=claim.worker_deaths + 1, due=0.0, parked=0.0)
+        deaths = claim.worker_deaths + 1
+        back = msgspec.structs.replace(claim, kind=BACK, worker_deaths=deaths, at=0.0, due=0.0, parked=0.0)
         if self.started:
             back.attempts += 1
             failure = failure or reasons.worker_died(claim.worker, now)
@@ -94,6 +96,7 @@ class Ledger:
         self.namespace = namespace
         self.clock = clock
         self.now = clock.now
+        self._last = 0.0
 
     def read(self, keys: Sequence[str]) -> list[bytes | None]:
         return self.kv.read(self.namespace, keys) if keys else []
@@ -213,12 +216,20 @@ class Ledger:
 
     # --- putting and ending
 
-    def entered(self, job: Job, message: bytes, now: float) -> list[Entry]:
-        """The entries of a job that is put."""
+    def entered(self, job: Job, message: bytes, now: float, *, expires: bool = True) -> list[Entry]:
+        """The entries of a job that is put. No two jobs of one client are put at the same time: so they can be sorted."""
+        self._last = put = max(now, self._last + 1e-6)
+        put = put if expires else NEVER
         inline, large = self.split("g", job.id, message)
         waits = bool(job.constraints and job.constraints.after)
-        put_record = PutRecord(job.id, job.queue, inline, len(large), now, now + job.delay, waits)
+        put_record = PutRecord(job.id, job.queue, inline, len(large), put, now + job.delay, waits)
         return [Entry(key("m", job.id), encode(put_record)), *large]
+
+    def expiry(self, job: Job, past: Envelope | Claim, put: float) -> list[Entry]:
+        """What tells when a job expires that is not held."""
+        if job.expires is None or past.attempts:
+            return []
+        return [Entry(timed(put + job.expires, job.id), job.id.encode())]
 
     def ended(
         self, job: Job, state: State, by: str, *, attempts: int, failures: Sequence[Failure], result: bytes | None = None

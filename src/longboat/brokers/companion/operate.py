@@ -125,7 +125,7 @@ class CompanionInspector:
         if not self._ledger.compare_and_set(Entry(key("c", job.id), encode(new)), seen.claim_raw):
             return False
         afresh = msgspec.structs.replace(job, delay=0.0, constraints=None)  # it waits for nothing any more
-        self._ledger.write([*self._ledger.entered(afresh, message, now), Entry(key("e", job.id), None)])
+        self._ledger.write([*self._ledger.entered(afresh, message, now, expires=False), Entry(key("e", job.id), None)])
         self._carrier.send([message_of(job, message, envelope)])
         return True
 
