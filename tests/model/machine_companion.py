@@ -17,7 +17,7 @@ from tests.model.machine_constraints import TURNS, ConstrainedMachine
 
 
 class CompanionMachine(ConstrainedMachine):
-    broker: CompanionBroker  # type: ignore[mutable-override]
+    broker: CompanionBroker
 
     def __init__(self) -> None:
         super().__init__()

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 
 from msgspec import structs
 
+from longboat.contract.capabilities import WHOLE_CONTRACT
 from longboat.contract.carrier import Delivery, Message, Place
 from longboat.core.clock import SYSTEM, Clock
 from longboat.core.job import Failure, State, new_id, order_of
@@ -24,12 +25,12 @@ class _Queue:
 
 
 class MemoryCarrier:
-    """Messages have any priority, and are in the order in which their jobs were made, whatever happens. Goes by the clock."""
+    """Messages have any priority, and stay in the order in which their jobs were made. Goes by the clock."""
 
     name = "The carrier in memory"
     namespace = "memory"
     longest_delay = 1e9
-    missing: frozenset[str] = frozenset()
+    capabilities = WHOLE_CONTRACT
 
     def __init__(self, clock: Clock = SYSTEM) -> None:
         self.clock = clock

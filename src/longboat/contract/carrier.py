@@ -15,6 +15,7 @@ from typing import Protocol
 import msgspec
 
 from longboat.contract.broker import Lease
+from longboat.contract.capabilities import Capability
 from longboat.core.codec import decode_failures, encode_failures
 from longboat.core.job import FAILURES_KEPT, Failure, State
 
@@ -170,8 +171,8 @@ class Carrier(Protocol):
     """Where the companion keeps its entries in the KV. Carriers that share their queues share it."""
     longest_delay: float
     """Seconds; a longer delay is refused."""
-    missing: frozenset[str]
-    """Names of the conformance clauses that no broker over this carrier keeps."""
+    capabilities: frozenset[Capability]
+    """What a broker over this carrier may have of the whole contract."""
 
     def send(self, messages: Sequence[Message]) -> None:
         """Store these messages, durably on return. After an error some may be stored."""
@@ -229,3 +230,10 @@ class Carrier(Protocol):
     def close(self) -> None:
         """Let go of connections and threads. Receivers must be closed first. Idempotent."""
         ...
+
+
+class Carries(Protocol):
+    """A broker of messages alone."""
+
+    @property
+    def carrier(self) -> Carrier: ...

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
+from longboat.brokers.companion.capabilities import CAPABILITIES
 from longboat.brokers.companion.claims import Claims
 from longboat.brokers.companion.consumer import CompanionConsumer, Worker
 from longboat.brokers.companion.dependencies import Dependencies
 from longboat.brokers.companion.endings import Endings
 from longboat.brokers.companion.intake import Intake
 from longboat.brokers.companion.ledger import Ledger
-from longboat.brokers.companion.missing import MISSING, unsupported
 from longboat.brokers.companion.operate import CompanionInspector
 from longboat.brokers.companion.results import CompanionResults
 from longboat.brokers.companion.tidying import Tidying
 from longboat.brokers.companion.transfer import CompanionTransfer
 from longboat.contract.broker import Broker, Token
+from longboat.contract.capabilities import Capability, unsupported
 from longboat.contract.carrier import Carrier
 from longboat.contract.inspector import Inspector
 from longboat.contract.results import ResultStore
@@ -29,7 +30,7 @@ class CompanionBroker:
     """Jobs are as safe as the less durable of the two. Both are closed with this broker."""
 
     def __init__(self, carrier: Carrier, store: Broker, *, clock: Clock = SYSTEM) -> None:
-        self.missing = MISSING | carrier.missing
+        self.capabilities = CAPABILITIES & (carrier.capabilities | {Capability.TIDY})
         self.carrier = carrier
         self.store = store
         self.kv = store.kv
@@ -48,10 +49,13 @@ class CompanionBroker:
             return []
         bodies = {job.id: encode_job(job) for job in unique.values()}
         name, longest = self.carrier.name, self.carrier.longest_delay
-        if any(job.constraints and (job.constraints.limits or job.constraints.fairness_key) for job in unique.values()):
-            raise unsupported(name, "a job that has limits or takes turns")
+        for constraints in filter(None, (job.constraints for job in unique.values())):
+            if constraints.limits:
+                raise unsupported(Capability.LIMITS, name)
+            if constraints.fairness_key:
+                raise unsupported(Capability.FAIRNESS, name)
         if (delay := max(job.delay for job in unique.values())) > longest:
-            raise unsupported(name, f"a delay above {longest:.0f} s")
+            raise unsupported(Capability.LONG_DELAYS, name, what=f"delay a job for more than {longest:.0f} s")
         for queue in {job.queue for job in unique.values() if job.expires is not None}:
             self.carrier.declare(queue, delay)  # its time runs from the put, not from when its queues were made
         return self._intake.put(unique, bodies, token)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
+from longboat.brokers.rabbitmq.capabilities import CAPABILITIES, unsupported
 from longboat.brokers.rabbitmq.carrier import RabbitmqCarrier
 from longboat.brokers.rabbitmq.inspector import RabbitmqInspector
-from longboat.brokers.rabbitmq.missing import MISSING, NoKV, NoResults, unsupported
 from longboat.contract.broker import Token
+from longboat.contract.capabilities import Capability, absent
 from longboat.contract.carried import CarriedConsumer, message_of
 from longboat.contract.carrier import Envelope, Message
 from longboat.contract.inspector import Inspector
@@ -16,23 +17,21 @@ from longboat.contract.results import ResultStore
 from longboat.contract.transfer import Transfer
 from longboat.core.clock import SYSTEM
 from longboat.core.codec import encode_job
+from longboat.core.constraints import Constraints
 from longboat.core.job import Failure, Job
 
 
 class RabbitmqBroker:
     """Nothing is known of earlier puts, neither ids nor tokens; nothing of a job is kept when it has ended."""
 
-    missing: frozenset[str] = MISSING
+    capabilities = CAPABILITIES
 
     def __init__(self, carrier: RabbitmqCarrier) -> None:
         self.carrier = carrier
-        self.results: ResultStore = NoResults()
-        self.kv: KV = NoKV()
+        self.results: ResultStore = absent(unsupported(Capability.RESULTS))
+        self.kv: KV = absent(unsupported(Capability.KV))
         self.inspector: Inspector = RabbitmqInspector(carrier)
-
-    @property
-    def transfer(self) -> Transfer:
-        raise unsupported("moving jobs from and to other brokers (it needs a store: give results=)")
+        self.transfer: Transfer = absent(unsupported(Capability.TRANSFER))
 
     def put(self, jobs: Sequence[Job], *, token: Token | None = None) -> list[str]:  # noqa: ARG002
         unique = {job.id: job for job in jobs}
@@ -40,10 +39,7 @@ class RabbitmqBroker:
         blank, dated = Envelope(), Envelope(put=SYSTEM.now())
         for job in unique.values():
             if job.constraints:
-                if job.constraints.limits or job.constraints.fairness_key:
-                    raise unsupported("a job that has limits or turns")
-                if job.constraints.after:
-                    raise unsupported("a job that comes after others (it needs a store: ?results=redis://…)")
+                _check(job.constraints)
             envelope = blank if job.expires is None else dated
             messages.append(message_of(job, encode_job(job), envelope, job.delay))
         if messages:
@@ -65,3 +61,13 @@ class RabbitmqBroker:
 
     def close(self) -> None:
         self.carrier.close()
+
+
+def _check(constraints: Constraints) -> None:
+    """Raises Unsupported for what messages alone cannot keep."""
+    if constraints.limits:
+        raise unsupported(Capability.LIMITS)
+    if constraints.fairness_key:
+        raise unsupported(Capability.FAIRNESS)
+    if constraints.after:
+        raise unsupported(Capability.DEPENDENCIES)

@@ -8,14 +8,15 @@ from contextlib import AbstractContextManager
 
 import msgspec
 
+from longboat.brokers.rabbitmq.capabilities import AS_CARRIER, unsupported
 from longboat.brokers.rabbitmq.holding import GONE, evict
 from longboat.brokers.rabbitmq.link import Link
 from longboat.brokers.rabbitmq.looking import look
 from longboat.brokers.rabbitmq.management import Depths, Management
-from longboat.brokers.rabbitmq.missing import MISSING_AS_CARRIER, unsupported
 from longboat.brokers.rabbitmq.names import LEVELS, LONGEST, Names
 from longboat.brokers.rabbitmq.receiver import OVER, RabbitmqReceiver
 from longboat.brokers.rabbitmq.session import Session
+from longboat.contract.capabilities import Capability
 from longboat.contract.carrier import Look, Place
 from longboat.core.job import Failure, State, new_id
 from longboat.errors import BrokerError
@@ -52,7 +53,7 @@ class RabbitmqCarrier:
 
     name = "RabbitMQ"
     longest_delay = LONGEST
-    missing = MISSING_AS_CARRIER
+    capabilities = AS_CARRIER
 
     def __init__(self, url: str, options: Options | None = None) -> None:
         options = options or Options()
@@ -73,7 +74,7 @@ class RabbitmqCarrier:
     def receiver(self, queues: Sequence[str], *, lease: float, name: str = "", notified: bool = False) -> RabbitmqReceiver:
         """Its connection's heartbeat is half the lease, so that the server notices a frozen worker soon after the lease."""
         if not queues:
-            raise unsupported("a consumer of every queue (name the queues: longboat worker --queues default)")
+            raise unsupported(Capability.EVERY_QUEUE, "serve a worker that names no queues (name them: --queues default)")
         mine = list(dict.fromkeys(queues))
         self.session.queues.update(mine)
         heartbeat = max(LEAST_HEARTBEAT, int(min(lease, 120.0) / 2))

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 
+from longboat.brokers.rabbitmq.capabilities import unsupported
 from longboat.brokers.rabbitmq.carrier import RabbitmqCarrier
-from longboat.brokers.rabbitmq.missing import unsupported
+from longboat.contract.capabilities import Capability
 from longboat.contract.carrier import NEVER, Delivery, Envelope, Message
 from longboat.core.codec import decode_failures
 from longboat.core.job import State
@@ -25,14 +26,14 @@ class RabbitmqInspector:
         return self._carrier.depths()
 
     def find(self, ids: Sequence[str]) -> list[JobView | None]:
-        raise unsupported("looking a job up by its id")
+        raise unsupported(Capability.LOOKUP)
 
     def jobs(
         self, state: State, *, queue: str | None = None, task: str | None = None, after: str | None = None, limit: int = 100
     ) -> Page:
         """Dead jobs only, newest first, the newest `limit` of those it looks at, in one page."""
         if state is not State.DEAD or after is not None:
-            raise unsupported(f"listing {state} jobs" if after is None else "a second page of dead jobs")
+            raise unsupported(Capability.LISTS, f"list {state} jobs" if after is None else "list a second page of dead jobs")
         views: list[JobView] = []
         for name in self._queues(queue):
             with self._carrier.look({(name, None): None}) as look:
@@ -41,10 +42,10 @@ class RabbitmqInspector:
         return Page(sorted(views, key=lambda view: -(view.ended or 0.0))[:limit], None)
 
     def consumers(self) -> list[ConsumerView]:
-        raise unsupported("listing consumers")
+        raise unsupported(Capability.CONSUMERS)
 
     def cancel(self, ids: Sequence[str]) -> list[str]:
-        raise unsupported("cancelling a job that is queued")
+        raise unsupported(Capability.CANCEL)
 
     def retry(self, ids: Sequence[str]) -> list[str]:
         """Of the dead jobs in queues that this client has used; of all queues with the management plugin."""
@@ -63,7 +64,7 @@ class RabbitmqInspector:
     def purge(self, states: Collection[State], *, queue: str | None = None, limit: int = 1000) -> int:
         """Dead jobs only."""
         if set(states) != {State.DEAD}:
-            raise unsupported("purging jobs that are not dead")
+            raise unsupported(Capability.PURGE, "purge jobs that are not dead")
         purged = 0
         for name in self._queues(queue):
             if purged < limit:
@@ -74,7 +75,7 @@ class RabbitmqInspector:
         return purged
 
     def limits(self, keys: Sequence[str]) -> list[LimitView | None]:
-        raise unsupported("limits")
+        raise unsupported(Capability.LIMITS)
 
     def prune(self, *, limit: int = 1000) -> int:
         return 0

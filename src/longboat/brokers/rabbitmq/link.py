@@ -43,7 +43,7 @@ class Unroutable(BrokerError):
     It can be made again of its `args`, since each of several callers is raised an error of its own.
     """
 
-    def __init__(self, text: str, messages: Sequence[Publish]) -> None:
+    def __init__(self, text: str, messages: Sequence[Publish] = ()) -> None:
         super().__init__(text, messages)
         self.messages = messages
 

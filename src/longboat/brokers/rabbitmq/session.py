@@ -10,11 +10,12 @@ from collections.abc import Callable, Collection, Sequence
 
 import pika  # type: ignore[import-untyped]
 
+from longboat.brokers.rabbitmq.capabilities import unsupported
 from longboat.brokers.rabbitmq.envelope import publish_of
 from longboat.brokers.rabbitmq.link import Link, Publish, Unroutable
-from longboat.brokers.rabbitmq.missing import unsupported
 from longboat.brokers.rabbitmq.names import LONGEST, Names, units_of
 from longboat.brokers.rabbitmq.topology import Topology
+from longboat.contract.capabilities import Capability
 from longboat.contract.carrier import Message
 from longboat.core.job import DEFAULT_QUEUE
 from longboat.errors import BrokerError
@@ -81,7 +82,7 @@ class Session:
         dead = {each.queue for each in messages if each.dead}
         longest = max(each.delay for each in messages)
         if longest > LONGEST:
-            raise unsupported(f"a delay above {LONGEST:.0f} s")
+            raise unsupported(Capability.LONG_DELAYS, f"delay a job for more than {LONGEST:.0f} s")
         self.queues.update(ready, dead)
         publishes = [publish_of(self.names, each) for each in messages]
         self.publish(publishes, lambda topology: _declare(topology, ready, longest, dead))
