@@ -68,7 +68,7 @@ class CompanionBroker:
         try:
             claims = Claims(ledger, carrier, endings, self._dependencies, receiver.id, name or receiver.id)
             worker = Worker(name or receiver.id, list(dict.fromkeys(queues)), frozenset(tasks), lease)
-            return CompanionConsumer(receiver, worker, claims, endings, carrier.send, self._tidying.beat)
+            return CompanionConsumer(receiver, worker, claims, endings, carrier.send)
         except BaseException:
             receiver.close()
             raise

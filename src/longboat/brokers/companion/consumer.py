@@ -49,14 +49,12 @@ class CompanionConsumer(CarriedConsumer):
         claims: Claims,
         endings: Endings,
         send: Callable[[Sequence[Message]], None],
-        tidy: Callable[[], None],
     ) -> None:
         self._ledger = endings.ledger
         super().__init__(receiver, send, worker.tasks, self._ledger.clock)
         self._worker = worker
         self._claims = claims
         self._endings = endings
-        self._tidy = tidy
         self._holds: dict[int, Hold] = {}
         """By the lease's token."""
         self._started: set[str] = set()
@@ -219,7 +217,6 @@ class CompanionConsumer(CarriedConsumer):
             if self._clock.monotonic() - self._shown > self._worker.lease / 4:
                 self._show()
             self._asked = self._ledger.asked(self.id)
-            self._tidy()
         with self._lock:
             here = {hold.job for hold in self._holds.values()}
         return Pulse(True, sorted(self._asked & here))

@@ -1,35 +1,25 @@
-"""Housekeeping in the KV: what is due ends, and what is over goes. Jobs leave several entries each."""
+"""Housekeeping: what is due ends, and the store forgets what is over. Jobs leave several entries each."""
 
 from __future__ import annotations
 
 from longboat.brokers.companion.endings import Endings
 from longboat.contract.broker import Broker
+from longboat.contract.optional import tidy_of
 
-PRUNED = 1000
-"""Entries that are pruned at once."""
-
-EVERY, TIDYING = 5.0, 0.5
-"""Seconds between prunings of the store by heartbeats, and those that one may take."""
+EVERY = 1.0
+"""Seconds between looks at what is due."""
 
 
 class Tidying:
     def __init__(self, endings: Endings, store: Broker) -> None:
         self._endings = endings
-        self._store = store
+        self._store = tidy_of(store)
         self._clock = endings.ledger.clock
-        self._pruned = 0.0
+        self._store_due = 0.0
 
     def tidy(self, budget: float) -> float:
-        end = self._clock.monotonic() + budget
         more = self._endings.end_due()
-        self._pruned = self._clock.monotonic()
-        while (pruned := self._store.inspector.prune(limit=PRUNED)) >= PRUNED and self._clock.monotonic() < end:
-            pass
-        return 0.0 if more or pruned >= PRUNED else 1.0
-
-    def beat(self) -> None:
-        """At each heartbeat."""
-        if self._clock.monotonic() - self._pruned > EVERY:
-            self.tidy(TIDYING)
-        else:
-            self._endings.end_due()
+        if self._store is not None and self._clock.monotonic() >= self._store_due:
+            self._store_due = self._clock.monotonic() + self._store.tidy(budget)
+        left = self._store_due - self._clock.monotonic() if self._store is not None else EVERY
+        return 0.0 if more else min(EVERY, max(0.0, left))
