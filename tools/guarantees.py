@@ -30,6 +30,8 @@ class Source(NamedTuple):
     """Within the package."""
     reasons: str = ""
     """Why it lacks the others, by capability: also within the package."""
+    carrier: str = ""
+    """The package of the carrier that it works over, which lacks some as well."""
 
 
 BROKERS = {
@@ -39,7 +41,7 @@ BROKERS = {
     "Redis": Source("redis", "RedisBroker.capabilities"),
     "PostgreSQL": Source("postgres", "PostgresBroker.capabilities"),
     "RabbitMQ": Source("rabbitmq", "capabilities.CAPABILITIES", "capabilities.LACKING"),
-    "RabbitMQ with a store": Source("rabbitmq", "capabilities.WITH_STORE", "capabilities.LACKING_WITH_STORE"),
+    "RabbitMQ with a store": Source("companion", "capabilities.CAPABILITIES", "capabilities.LACKING", "rabbitmq"),
 }
 
 MARKED = re.compile(r"(<!-- guarantees: (short|whole) -->\n).*?(<!-- end of guarantees -->)", re.S)
@@ -64,27 +66,33 @@ def abouts() -> dict[str, str]:
 def missing() -> dict[str, frozenset[str]]:
     """Names of the clauses that a broker is not held to, by its title."""
     return {
-        broker: frozenset(clause.name for clause in not_held(_found(source, source.capabilities)))
-        for broker, source in BROKERS.items()
+        broker: frozenset(clause.name for clause in not_held(_capabilities(source))) for broker, source in BROKERS.items()
     }
 
 
 def reasons(source: Source) -> dict[str, list[str]]:
     """The clauses that a broker is not held to, by the reason: that of the first thing it lacks and the clause needs."""
     found: dict[str, list[str]] = {}
-    why: Mapping[Capability, str] = _found(source, source.reasons) if source.reasons else {}
-    for clause in sorted(not_held(_found(source, source.capabilities)), key=lambda clause: clause.name):
+    why: Mapping[Capability, str] = _found(source.package, source.reasons) if source.reasons else {}
+    if source.carrier:
+        why = {**_found(source.carrier, "capabilities.LACKING_AS_CARRIER"), **why}
+    for clause in sorted(not_held(_capabilities(source)), key=lambda clause: clause.name):
         if reason := next((text for lacking, text in why.items() if lacking in clause.needs), ""):
             found.setdefault(reason, []).append(clause.name)
     return {reason: found[reason] for reason in dict.fromkeys(why.values()) if reason in found}
 
 
-def _found(source: Source, name: str) -> Any:
-    package = import_module(f"{HOME}.{source.package}")
+def _capabilities(source: Source) -> frozenset[Capability]:
+    found: frozenset[Capability] = _found(source.package, source.capabilities)
+    return found & _found(source.carrier, "capabilities.AS_CARRIER") if source.carrier else found
+
+
+def _found(package: str, name: str) -> Any:
+    made = import_module(f"{HOME}.{package}")
     for submodule in ("broker", "capabilities"):
         if name.startswith(f"{submodule}."):
-            import_module(f"{HOME}.{source.package}.{submodule}")
-    return attrgetter(name)(package)
+            import_module(f"{HOME}.{package}.{submodule}")
+    return attrgetter(name)(made)
 
 
 def cell(clauses: Collection[Clause], gone: Collection[str]) -> str:

@@ -165,11 +165,12 @@ class Longboat:
     def worker(self, **choices: Unpack[WorkerChoices]) -> Worker:
         """A worker inside this program: enter it by `async with app.worker():` (on this event loop) or `with`.
 
-        `queues`: those named first are served first; none: every queue. `concurrency`, `threads` and `processes`: how many
-        coroutines (100), plain functions and child processes run at a time. `lease`: how long after its last heartbeat a
-        worker counts as dead (15 s). `grace`: how long running jobs may finish at the end (25 s). `burst`: end when there
-        is nothing left to do. `health_port`: serve /livez, /readyz and /metrics there, on the loopback (0: any free port;
-        `worker.health.url`).
+        `queues`: those named first are served first; none: every queue (on RabbitMQ, which tells nobody what queues there
+        are, those that the tasks and schedules of this app name, and `default`). `concurrency`, `threads` and `processes`:
+        how many coroutines (100), plain functions and child processes run at a time. `lease`: how long after its last
+        heartbeat a worker counts as dead (15 s). `grace`: how long running jobs may finish at the end (25 s). `burst`: end
+        when there is nothing left to do. `health_port`: serve /livez, /readyz and /metrics there, on the loopback (0: any
+        free port; `worker.health.url`).
         """
         from longboat.worker.options import options
         from longboat.worker.worker import Worker

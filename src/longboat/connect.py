@@ -8,9 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from importlib import import_module
+from typing import cast
 from urllib.parse import parse_qsl, urlsplit
 
 from longboat.contract.broker import Broker
+from longboat.contract.carrier import Carries
 from longboat.core.urls import shown, split
 from longboat.errors import ConfigError, MissingExtra
 
@@ -37,7 +39,7 @@ BUILT_IN = {
 """By scheme. They are entry points too, but found without them: to read those of all packages takes 40 ms."""
 
 CARRIERS = ("amqp", "amqps")
-"""What carries messages only: `?results=URL` names a store to keep the rest, which their function is given as well."""
+"""What carries messages only: `?results=URL` names a store to keep the rest, and the companion makes one broker of both."""
 
 _EXTRAS = {"psycopg": ("PostgreSQL", "postgres"), "redis": ("Redis", "redis"), "pika": ("RabbitMQ", "rabbitmq")}
 """By the driver's module: what it is for, and the extra that brings it."""
@@ -84,12 +86,15 @@ def _with_store(factory: Factory, url: str, options: dict[str, str], beside: str
     scheme = beside.partition("://")[0]
     if scheme in ("memory", *CARRIERS) or _factory(scheme, beside) is None:
         raise ConfigError(f"{shown(url)!r}: results is the URL of a store: sqlite, postgresql, redis or manager")
+    from longboat.brokers.companion import CompanionBroker
+
     store = connect(beside)
     try:
-        return factory(url, options, store=store)
+        broker = factory(url, options)
     except BaseException:
         store.close()
         raise
+    return CompanionBroker(cast(Carries, broker).carrier, store)
 
 
 def _factory(scheme: str, url: str) -> Factory | None:

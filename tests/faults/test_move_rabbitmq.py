@@ -15,9 +15,10 @@ from pathlib import Path
 
 import pytest
 
-from longboat.brokers.rabbitmq import RabbitmqBroker
+from longboat.brokers.companion import CompanionBroker
+from longboat.brokers.rabbitmq import RabbitmqCarrier
 from longboat.brokers.rabbitmq.inspector import RabbitmqInspector
-from longboat.brokers.rabbitmq.sweeping import Sweep
+from longboat.brokers.rabbitmq.looking import Looking
 from longboat.connect import connect
 from longboat.contract.broker import Broker, Settlement
 from longboat.core.constraints import Constraints, JobLimit
@@ -35,16 +36,16 @@ JOBS, TRIED, DEAD = 150, 20, 20
 BATCH = 30
 
 INTO = [
-    "unpacking.Unpacking._enter after",
-    "stored.Stored.publish after",
-    "unpacking.Unpacking._bury after",
+    "companion.imports.Import._enter after",
+    "rabbitmq.session.Session.send after",
+    "companion.imports.Import._bury after",
 ]
 OUT_OF = [
-    "packing.Packing._followed before",
-    "transfer.RabbitmqTransfer._take_leave before",
-    "sweeping.Sweep.__call__ after",
+    "companion.transfer.CompanionTransfer._followed before",
+    "companion.transfer.CompanionTransfer._take_leave before",
+    "rabbitmq.looking.Looking.acknowledge after",
 ]
-BACK_INTO = ["unpacking.Unpacking._entries after", "unpacking.Unpacking._brought_back after"]
+BACK_INTO = ["companion.imports.Import._entries after", "companion.imports.Import._brought_back after"]
 
 MOVER = f"""
 import functools, importlib, os, signal, sys
@@ -54,8 +55,8 @@ longboat.operate.move.BATCH = {BATCH}
 sys.argv = ["longboat", "move", *sys.argv[1:3], "--yes", *sys.argv[3:]]
 step, when, left = (sys.argv.pop().split(" ") + [""] * 2)[:3] if " " in sys.argv[-1] else ("", "", "")
 if step:
-    module, kind, name = step.split(".")
-    its = getattr(importlib.import_module(f"longboat.brokers.rabbitmq.{{module}}"), kind)
+    module, kind, name = step.rsplit(".", 2)
+    its = getattr(importlib.import_module(f"longboat.brokers.{{module}}"), kind)
     real, calls = getattr(its, name), iter(range(int(left), -1, -1))
     @functools.wraps(real)
     def dies(*args, **named):
@@ -93,11 +94,11 @@ from longboat.core.codec import encode_job
 from longboat.connect import connect
 from longboat.core.job import Job
 from longboat.contract.transfer import ExportedJob
-def published(items):
-    real(items)
+def published(messages):
+    real(messages)
     os.kill(os.getpid(), signal.SIGKILL)
 broker = connect(sys.argv[1])
-real, broker._stored.publish = broker._stored.publish, published
+real, broker.carrier.send = broker.carrier.send, published
 jobs = [ExportedJob(name, encode_job(Job(1, name, "work", b"", "q")), "q", attempts=n) for n, name in enumerate("ab")]
 broker.transfer.import_jobs("one", jobs)
 """
@@ -190,9 +191,11 @@ def test_moves_killed_at_every_step_lose_and_double_nothing(server: RabbitmqServ
         assert [view and (view.state, view.attempts, len(view.failures)) for view in views] == [(State.DEAD, 1, 1)] * len(
             dead
         )
-        assert isinstance(here, RabbitmqBroker)
+        assert isinstance(here, CompanionBroker)
+        assert isinstance(here.carrier, RabbitmqCarrier)
+        in_server = RabbitmqInspector(here.carrier).counts
         left = {("graves", State.DEAD): len(dead)}
-        until(lambda: dict(RabbitmqInspector(here).counts()) == left, 10, lambda: str(RabbitmqInspector(here).counts()))
+        until(lambda: dict(in_server()) == left, 10, lambda: str(in_server()))
         print(f"ran in RabbitMQ and in the file: {[ran(log).total() for log in logs.values()]}")
 
 
@@ -231,7 +234,9 @@ def test_what_a_killed_move_had_packed_by_half_goes_on_where_it_is(server: Rabbi
     jobs = [Job(MESSAGE_VERSION, name, "work", b"\x80", "q") for name in ("a", "b", "c")]
     with closing(connect(url)) as broker:
         broker.put(jobs)
-        with script(MOVER, url, f"sqlite:///{tmp_path}/jobs.db", "packing.Packing._followed before 0") as process:
+        with script(
+            MOVER, url, f"sqlite:///{tmp_path}/jobs.db", "companion.transfer.CompanionTransfer._followed before 0"
+        ) as process:
             assert process.wait(30) == -signal.SIGKILL
         assert broker.inspector.find(["a", "b", "c"]) == [None] * 3, "they are about to leave"
         with closing(broker.consumer(["q"], lease=60)) as consumer:
@@ -246,15 +251,15 @@ def test_a_move_that_was_overtaken_harms_no_job_that_came_back(
     """It stops among its messages; another finishes its batch, and the jobs come back before it goes on."""
     url = f"{server.url}?prefix={tmp_path.name}&timeout=10s&results=sqlite:///{tmp_path}/store.db"
     jobs = [Job(MESSAGE_VERSION, name, "work", b"\x80", "q") for name in ("a", "b")]
-    began, overtaken, real = threading.Event(), threading.Event(), Sweep._await
+    began, overtaken, real = threading.Event(), threading.Event(), Looking.wait
 
-    def stopped(sweep: Sweep, timeout: float) -> None:
-        real(sweep, timeout)
+    def stopped(looking: Looking, timeout: float) -> None:
+        real(looking, timeout)
         if threading.current_thread() is slow:
             began.set()
             assert overtaken.wait(20)
 
-    monkeypatch.setattr(Sweep, "_await", stopped)
+    monkeypatch.setattr(Looking, "wait", stopped)
     with closing(connect(url)) as broker, closing(connect(f"sqlite:///{tmp_path}/jobs.db")) as other:
         broker.put(jobs)
         slow = threading.Thread(target=lambda: broker.transfer.export_jobs("one", ["a", "b"]))

@@ -34,7 +34,7 @@ from longboat.core.job import Job
 def die(*_: object, **__: object) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 broker = connect(sys.argv[1])
-broker._stored.intake._publish = die
+broker.carrier.send = die
 broker.put([Job(1, sys.argv[2], "t", b"\\x80", "q")], token=("client", 7))
 """
 
@@ -49,9 +49,9 @@ broker = connect(sys.argv[1])
 consumer = broker.consumer(["q"], lease=60.0, name="dies")
 (lease,) = consumer.receive(1, wait=10.0)
 if sys.argv[2] == "ack":
-    consumer._finish = die
+    consumer._receiver.acknowledge = die
 elif sys.argv[2] == "follow":
-    broker._stored._follow = die
+    broker._endings._follow = die
 consumer.settle([Settlement(lease, Done(b"first"))])
 """
 
@@ -195,7 +195,7 @@ def test_an_id_cancelled_in_its_queue_and_put_again_when_it_is_forgotten_runs_as
     first, second = job(queue="q", id="mine", payload=b"first"), job(queue="q", id="mine", payload=b"second")
     broker.put([first])
     assert broker.inspector.cancel(["mine"]) == ["mine"]
-    ledger = broker._stored.ledger  # type: ignore[attr-defined]
+    ledger = broker._ledger  # type: ignore[attr-defined]
     ledger.write([Entry(f"{kind}/mine", None) for kind in "me"])  # as after a day
     assert broker.put([second]) == ["mine"]
     with closing(broker.consumer(["q"], lease=30.0)) as consumer:

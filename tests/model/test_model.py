@@ -11,17 +11,20 @@ from hypothesis.stateful import run_state_machine_as_test
 
 from longboat.contract.broker import Broker
 from longboat.testing.clock import FakeClock
+from tests.model.machine_companion import CompanionMachine
 from tests.model.machine_constraints import ConstrainedMachine
 from tests.rigs.harnesses import ADAPTERS, unavailable
 
 NOT_AS_MODELLED = {"rabbitmq", "rabbitmq+store"}
-"""The model knows the order of all jobs and their limits, and RabbitMQ declares both missing, with a store as well."""
+"""The model knows the order of all jobs, and RabbitMQ keeps its own. The companion is played over another carrier."""
+
+MACHINES = {"companion": CompanionMachine}
 
 
 @pytest.mark.parametrize(
     "adapter",
     [
-        pytest.param(name, marks=() if name == "memory" else pytest.mark.slow)
+        pytest.param(name, marks=() if name in ("memory", "companion") else pytest.mark.slow)
         for name in ADAPTERS
         if name not in NOT_AS_MODELLED
     ],
@@ -31,7 +34,7 @@ def test_the_broker_behaves_as_the_model_says(adapter: str) -> None:
         pytest.skip(reason)
     with tempfile.TemporaryDirectory() as folder:
 
-        class Machine(ConstrainedMachine):
+        class Machine(MACHINES.get(adapter, ConstrainedMachine)):  # type: ignore[misc]
             @staticmethod
             def new_broker(clock: FakeClock) -> Broker:
                 return ADAPTERS[adapter](Path(folder), clock).open()
@@ -39,7 +42,7 @@ def test_the_broker_behaves_as_the_model_says(adapter: str) -> None:
         run_state_machine_as_test(
             Machine,
             settings=settings(
-                max_examples=100 if adapter in ("memory", "sqlite") else 40,  # a server's answers take long
+                max_examples=100 if adapter in ("memory", "sqlite", "companion") else 40,  # a server's answers take long
                 stateful_step_count=40,
                 deadline=None,
                 database=None,

@@ -12,18 +12,25 @@ import weakref
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from longboat.brokers.companion import CompanionBroker
 from longboat.brokers.memory import MemoryBroker
 from longboat.contract.broker import Broker
+from longboat.contract.carrier import Envelope, Message
 from longboat.core.clock import SYSTEM, Clock
 from longboat.core.job import MESSAGE_VERSION, Job, new_id, order_of
 from longboat.testing.conformance import NewBroker
+from tests.rigs.carrier import MemoryCarrier
 from tests.rigs.servers.postgres import PostgresServer
 from tests.rigs.servers.postgres import available as postgres_unavailable
 from tests.rigs.servers.rabbitmq import RabbitmqServer
 from tests.rigs.servers.rabbitmq import available as rabbitmq_unavailable
 from tests.rigs.servers.redis import RedisServer
 from tests.rigs.servers.redis import available as redis_unavailable
+
+if TYPE_CHECKING:
+    from longboat.brokers.rabbitmq import RabbitmqCarrier
 
 
 class NewMemory:
@@ -122,14 +129,16 @@ class NewRabbitmq:
     def open(self) -> Broker:
         from longboat.brokers.rabbitmq import RabbitmqBroker
 
-        return RabbitmqBroker(self.server.url, prefix=self.prefix)
+        return RabbitmqBroker(self.carrier())
+
+    def carrier(self) -> RabbitmqCarrier:
+        from longboat.brokers.rabbitmq import Options, RabbitmqCarrier
+
+        return RabbitmqCarrier(self.server.url, Options(prefix=self.prefix))
 
     def inject(self, raw: bytes, queue: str) -> None:
-        from longboat.brokers.rabbitmq import RabbitmqBroker
-        from longboat.brokers.rabbitmq.link import Message
-
-        with closing(RabbitmqBroker(self.server.url, prefix=self.prefix)) as broker:
-            broker.send([Message("", broker.names.ready(queue, 0), raw, {})], [queue], 0.0)
+        with closing(self.carrier()) as carrier:
+            carrier.send([Message("", queue, 0, raw, Envelope())])
 
 
 class NewRabbitmqStore(NewRabbitmq):
@@ -140,9 +149,22 @@ class NewRabbitmqStore(NewRabbitmq):
         self.store = NewSqlite(folder, clock)
 
     def open(self) -> Broker:
-        from longboat.brokers.rabbitmq import RabbitmqBroker
+        return CompanionBroker(self.carrier(), self.store.open())
 
-        return RabbitmqBroker(self.server.url, prefix=self.prefix, store=self.store.open())
+
+class NewCompanion:
+    """A carrier in memory, and a store in memory beside it. Each client has a broker of its own over the two."""
+
+    def __init__(self, folder: Path, clock: Clock) -> None:
+        self.store = NewMemory(folder, clock)
+        self.carrier = MemoryCarrier(clock)
+        self.clock = clock
+
+    def open(self) -> Broker:
+        return CompanionBroker(self.carrier, self.store.open(), clock=self.clock)
+
+    def inject(self, raw: bytes, queue: str) -> None:
+        self.carrier.send([Message(new_id(), queue, 0, raw, Envelope())])
 
 
 class NewManager:
@@ -213,6 +235,7 @@ def _rabbitmq_server() -> RabbitmqServer:
 ADAPTERS: dict[str, Callable[[Path, Clock], NewBroker]] = {
     "memory": NewMemory,
     "sqlite": NewSqlite,
+    "companion": NewCompanion,
     "manager": NewManager,
     "redis": NewRedis,
     "postgres": NewPostgres,

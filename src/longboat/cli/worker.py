@@ -54,7 +54,7 @@ def _count(name: str, short: str | None, text: str, default: int | None = None) 
     type=queues,
     default=(),
     metavar="A,B",
-    help="Only these queues, the first one first. Default: all, in turn.",
+    help="Only these queues, the first one first. Default: all, in turn; on RabbitMQ, those of the tasks and 'default'.",
 )
 @click.option("--burst", is_flag=True, help="Exit when no job is ready.")
 @_count("max-jobs", None, "Replace a worker process after N jobs.")

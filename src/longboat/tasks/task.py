@@ -10,7 +10,7 @@ from typing import Any, Generic, Literal, ParamSpec, Self, TypeVar, Unpack, cast
 import msgspec
 
 from longboat.core.constraints import Constraints
-from longboat.core.job import Job
+from longboat.core.job import DEFAULT_QUEUE, Job
 from longboat.core.retry import RetryPolicy
 from longboat.errors import BadArguments, ConfigError
 from longboat.tasks.arguments import Arguments, UnknownArguments, decodable, return_kind
@@ -252,3 +252,8 @@ class Registry:
 
     def get(self, name: str) -> Task[..., Any] | None:
         return self.tasks.get(name)
+
+    def queues(self) -> tuple[str, ...]:
+        """Those that the tasks and schedules here name, and the default one."""
+        named = [task.template.queue for task in self.tasks.values()] + [each.queue for each in self.schedules]
+        return tuple(sorted({*named, DEFAULT_QUEUE}))

@@ -13,7 +13,10 @@ from functools import partial
 from types import TracebackType
 from typing import Self
 
+import msgspec
+
 from longboat.contract.broker import Broker
+from longboat.contract.capabilities import Capability
 from longboat.core.memory import resident
 from longboat.errors import BrokerError, WorkerFailed
 from longboat.executors.base import watched
@@ -74,6 +77,8 @@ class Worker:
         enqueued: Mapping[tuple[str, str], int] | None = None,
     ) -> None:
         """`address`: the broker's, as it may be shown. `enqueued`: jobs stored from this process, for metrics."""
+        if not options.queues and Capability.EVERY_QUEUE not in broker.capabilities:
+            options = msgspec.structs.replace(options, queues=registry.queues())
         self.name = name = options.name or f"{socket.gethostname()}:{os.getpid()}"
         self.status = status = Status(name, options.lease)
         self.finished = status.finished

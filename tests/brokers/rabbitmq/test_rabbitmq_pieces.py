@@ -10,14 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from longboat.brokers.rabbitmq import envelope as envelopes
-from longboat.brokers.rabbitmq.envelope import Envelope
-from longboat.brokers.rabbitmq.held import Hands, Held
+from longboat.brokers.rabbitmq.hands import Hands, Held
+from longboat.brokers.rabbitmq.link import Publish, Unroutable
 from longboat.brokers.rabbitmq.names import LEVELS, STEPS, Names, address, key_of, level_of, units_of
-from longboat.contract.broker import Lease
+from longboat.contract.carrier import Envelope
 from longboat.core.codec import decode_failures
 from longboat.core.job import Failure
 from longboat.core.reasons import WORKER_DIED
-from longboat.testing.conformance.stage import job
 
 BOOM = Failure("builtins.ValueError", "boom")
 
@@ -25,8 +24,8 @@ BOOM = Failure("builtins.ValueError", "boom")
 def hands(tags: int) -> tuple[Hands, list[Held]]:
     made, helds = Hands(), []
     for tag in range(1, tags + 1):
-        held = made.arrived("q", b"", Envelope(), tag)
-        held.lease = Lease(job(), 1, tag)
+        held = Held("q", b"", Envelope(), tag)
+        made.arrived(held)
         made.take(held)
         helds.append(held)
     return made, helds
@@ -46,24 +45,15 @@ def test_acknowledgements_cover_what_is_settled_and_nothing_else(first: list[boo
     assert made.leased == len(open_)
 
 
-def test_a_lease_is_claimed_by_one() -> None:
-    made, (held,) = hands(1)
-    assert held.lease is not None
-    assert made.claim(held.lease) is held
-    assert made.claim(held.lease) is None
-    made.restore(held)
-    assert made.claim(held.lease) is held
-
-
 def test_a_delivery_that_takes_the_place_of_another_keeps_the_lease() -> None:
     made, (held, other) = hands(2)
-    assert held.lease is not None
     assert made.moved(1, 7) == 1
-    assert made.of(held.lease) is held
+    assert made.out() == [held, other]
     assert made.own() == ([held], False)
     assert made.finish([other]) == (2, [])
-    assert made.claim(held.lease) is held
+    held.settling = True
     assert made.own() == ([], True)
+    assert made.out() == []
     assert made.moved(1, 9) is None, "the copy of what somebody settles is dropped"
     assert made.finish([held]) == (7, [])
 
@@ -96,9 +86,10 @@ def test_a_dead_worker_is_charged_for_what_it_noted() -> None:
 
 
 def test_headers_come_back_as_they_were() -> None:
-    sent = Envelope(3, 1, b"f", 12.5, 99.25, b"w", 7.0, 4, 3, "host-1")
-    assert envelopes.opened(sent.headers(), redelivered=False) == sent
-    assert envelopes.opened({**sent.headers(), "x-delivery-count": 2}, redelivered=True).worker_deaths == 3
+    sent = Envelope(3, 1, b"f", 12.5, 99.25, b"w", 7.0, "copy", True, 4, 3, "host-1")
+    headers = envelopes.headers_of(sent)
+    assert envelopes.opened(headers, redelivered=False) == sent
+    assert envelopes.opened({**headers, "x-delivery-count": 2}, redelivered=True).worker_deaths == 3
     assert envelopes.opened(None, redelivered=True).worker_deaths == 1
 
 
@@ -111,3 +102,10 @@ def test_no_two_kinds_of_names_are_the_same(queue: str, other: str) -> None:
         assert not one & two
     assert names.is_held(names.held(other))
     assert not any(names.is_held(name) for kind in kinds if kind != {names.held(other)} for name in kind)
+
+
+def test_an_error_about_deleted_queues_can_be_made_again_for_each_caller() -> None:
+    error = Unroutable("amqp://host: a queue was deleted", [Publish("", "q", b"", {})])
+    clone = type(error)(*error.args)
+    assert (str(clone), clone.messages) == (str(error), error.messages)
+    assert str(error) == "amqp://host: a queue was deleted"

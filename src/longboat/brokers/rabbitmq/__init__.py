@@ -1,5 +1,6 @@
 """The RabbitMQ broker: jobs as persistent, confirmed messages in queues of a server."""
 
 from longboat.brokers.rabbitmq.broker import RabbitmqBroker
+from longboat.brokers.rabbitmq.carrier import Options, RabbitmqCarrier
 
-__all__ = ["RabbitmqBroker"]
+__all__ = ["Options", "RabbitmqBroker", "RabbitmqCarrier"]

@@ -1,4 +1,4 @@
-"""What RabbitMQ cannot do, alone and with a store beside it, and why."""
+"""What RabbitMQ cannot do, alone and as a carrier, and why."""
 
 from __future__ import annotations
 
@@ -18,20 +18,13 @@ _RESULTS = "No results are kept, so nobody can wait for one."
 _COUNTS = "Only ready and dead jobs of known queues are counted; running, scheduled and ended ones are not."
 _LISTS = "Only dead jobs of known queues can be listed."
 
-LACKING_WITH_STORE = {
+LACKING_AS_CARRIER = {
     Capability.PRIORITY: _ORDER,
     Capability.PLACE: _ORDER,
     Capability.EVERY_QUEUE: _NOT_TOLD,
     Capability.LONG_DELAYS: _LONG,
-    Capability.EXACT_COUNTS: (
-        "Up to 10,000 jobs are counted exactly, one by one. Of more, the server's own numbers are given: exact ones would "
-        "take several more writes at each step of a job."
-    ),
-    Capability.ORDERED_LISTS: "Entries are found by id, so pages go by ids, except those of dead jobs.",
-    Capability.LIMITS: _PUSHED,
-    Capability.FAIRNESS: _PUSHED,
 }
-"""By capability the reason. The first that a clause needs tells why the clause is not kept."""
+"""By capability the reason why no broker over this carrier has it. The first that a clause needs is told."""
 
 LACKING = {
     Capability.TRANSFER: "What is queued cannot be taken out by its id, nor is anything remembered of what came in.",
@@ -67,12 +60,12 @@ LACKING = {
 """The same of messages alone."""
 
 CAPABILITIES = WHOLE_CONTRACT - LACKING.keys()
-WITH_STORE = WHOLE_CONTRACT - LACKING_WITH_STORE.keys()
+AS_CARRIER = WHOLE_CONTRACT - LACKING_AS_CARRIER.keys()
 
 _STORE = "Or keep a store beside it: ?results=redis://…"
 
 
 def unsupported(capability: Capability, what: str = "") -> Unsupported:
     """The error for a call that needs this. It names the store where one would help."""
-    helps = capability not in LACKING_WITH_STORE
+    helps = capability not in LACKING_AS_CARRIER and capability not in (Capability.LIMITS, Capability.FAIRNESS)
     return capabilities.unsupported(capability, "RabbitMQ", what=what, instead=_STORE if helps else "")

@@ -27,8 +27,8 @@ if logging.getLogger("pika").level == logging.NOTSET:
     logging.getLogger("pika").setLevel(logging.CRITICAL)  # it logs each step of a connection; what fails is raised here
 
 
-class Message(msgspec.Struct, gc=False):
-    """What is to be published."""
+class Publish(msgspec.Struct, gc=False):
+    """A message as the server takes it."""
 
     exchange: str
     key: str
@@ -38,20 +38,26 @@ class Message(msgspec.Struct, gc=False):
 
 
 class Unroutable(BrokerError):
-    """Mandatory messages found no queue: somebody deleted it. The others of the call are stored."""
+    """Mandatory messages found no queue: somebody deleted it. The others of the call are stored.
 
-    def __init__(self, text: str, messages: Sequence[Message]) -> None:
-        super().__init__(text)
+    It can be made again of its `args`, since each of several callers is raised an error of its own.
+    """
+
+    def __init__(self, text: str, messages: Sequence[Publish] = ()) -> None:
+        super().__init__(text, messages)
         self.messages = messages
+
+    def __str__(self) -> str:
+        return str(self.args[0])
 
 
 class _PublishBatch:
-    def __init__(self, messages: Sequence[Message]) -> None:
+    def __init__(self, messages: Sequence[Publish]) -> None:
         self.messages = messages
         self.left = len(messages)
         self.done = threading.Event()
         self.refused = False
-        self.returned: list[Message] = []
+        self.returned: list[Publish] = []
 
 
 class _Services(SelectorIOServicesAdapter):  # type: ignore[misc]
@@ -216,7 +222,7 @@ class Link:
             self._waiting.discard(done)
         self.check()
 
-    def publish(self, messages: Sequence[Message]) -> None:
+    def publish(self, messages: Sequence[Publish]) -> None:
         """All confirmed on return. Raises BrokerFull, Unroutable or BrokerUnavailable: some may be stored then."""
         if self.blocked:
             raise BrokerUnavailable(f"{self.where}: the server blocks publishers: its memory or disk alarm")

@@ -1,4 +1,4 @@
-"""Subscription: what a consumer has the server push, as much as is free, while somebody receives."""
+"""Subscription: what a receiver has the server push, as much as is free, while somebody receives."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
-from longboat.brokers.rabbitmq.held import Held
+from longboat.brokers.rabbitmq.hands import Held
 from longboat.brokers.rabbitmq.link import Link
 from longboat.brokers.rabbitmq.names import LEVELS, Names
 
@@ -23,16 +23,17 @@ FEW = 16
 class Subscription:
     """By further consumers on the channel when more is asked for: pika hands back what arrives for one that was cancelled.
 
-    `arrive(place, queue, channel, method, properties, body)` runs in the link's thread. The caller locks what is shared.
+    `arrive(place, channel, method, properties, body)` runs in the link's thread. The caller locks what is shared.
     """
 
     def __init__(
-        self, link: Link, names: Names, queues: list[str], arrive: Callable[[int, str, Any, Any, Any, bytes], None]
+        self, link: Link, names: Names, queues: list[str], arrive: Callable[[int, Any, Any, Any, bytes], None]
     ) -> None:
         self._link = link
         self._arrive = arrive
-        self._places = [(queue, names.ready(queue, level)) for queue in queues for level in LEVELS]
-        self.arrived: list[deque[Held]] = [deque() for _ in self._places]
+        self.places = [(queue, level) for queue in queues for level in LEVELS]
+        self._names = [names.ready(queue, level) for queue, level in self.places]
+        self.arrived: list[deque[Held]] = [deque() for _ in self.places]
         """What nobody has taken yet, by place: the first is asked first."""
         self._tags: list[str] = []
         self._prefetch = 0
@@ -43,7 +44,7 @@ class Subscription:
 
     def open(self) -> list[deque[Held]]:
         """What may be taken, by place."""
-        return [arrived for (queue, _), arrived in zip(self._places, self.arrived, strict=True) if queue not in self.paused]
+        return [arrived for (queue, _), arrived in zip(self.places, self.arrived, strict=True) if queue not in self.paused]
 
     def waiting(self) -> int:
         return sum(map(len, self.open()))
@@ -55,7 +56,7 @@ class Subscription:
             return None
         if self._prefetch > FEW:
             more = max(more, self._prefetch // 2)
-        tags = {at: f"{time.monotonic_ns()}.{at}" for at, (queue, _) in enumerate(self._places) if queue not in self.paused}
+        tags = {at: f"{time.monotonic_ns()}.{at}" for at, (queue, _) in enumerate(self.places) if queue not in self.paused}
         if not tags:
             return None
         self._prefetch += more
@@ -71,9 +72,8 @@ class Subscription:
                 channel.add_on_cancel_callback(lambda _: self._link.end(ConnectionError("a queue was deleted")))
             channel.basic_qos(prefetch_count=more)
             for at, tag in tags.items():
-                queue, name = self._places[at]
-                arrive = functools.partial(self._arrive, at, queue)
-                channel.basic_consume(name, arrive, consumer_tag=tag, callback=answered if at == last else None)
+                arrive = functools.partial(self._arrive, at)
+                channel.basic_consume(self._names[at], arrive, consumer_tag=tag, callback=answered if at == last else None)
 
         return consume
 

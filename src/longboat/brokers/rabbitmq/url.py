@@ -11,32 +11,24 @@
 
 from __future__ import annotations
 
-from longboat.brokers.rabbitmq.broker import DEFAULT_PREFIX, HOLD, RabbitmqBroker
-from longboat.contract.broker import Broker
+from longboat.brokers.rabbitmq.broker import RabbitmqBroker
+from longboat.brokers.rabbitmq.carrier import Options, RabbitmqCarrier
 from longboat.core import urls
 from longboat.errors import ConfigError
 
 
-def connect(url: str, options: dict[str, str], store: Broker | None = None) -> RabbitmqBroker:
-    """`store`: what `results` names. It is closed with the broker."""
-    timeout = urls.duration(url, options, "timeout", "2s")
-    hold = urls.duration(url, options, "hold", f"{HOLD:g}s")
-    classic = urls.choice(url, options, "queues", "quorum", "classic")
-    prefix = options.pop("prefix", DEFAULT_PREFIX)
-    if not 0 < len(prefix.encode()) < 64:
-        raise ConfigError(f"{urls.shown(url)!r}: prefix must be a name of 1 to 63 bytes, not {prefix!r}")
-    management = options.pop("management", None)
-    address, where = urls.rest(url, options), urls.where(url)
+def connect(url: str, options: dict[str, str]) -> RabbitmqBroker:
+    """Its carrier is what a store is put beside."""
+    made = Options(where=urls.where(url))
+    made.timeout = urls.duration(url, options, "timeout", "2s")
+    made.hold = urls.duration(url, options, "hold", f"{made.hold:g}s")
+    made.classic = urls.choice(url, options, "queues", "quorum", "classic")
+    made.prefix = options.pop("prefix", made.prefix)
+    if not 0 < len(made.prefix.encode()) < 64:
+        raise ConfigError(f"{urls.shown(url)!r}: prefix must be a name of 1 to 63 bytes, not {made.prefix!r}")
+    made.management = options.pop("management", None)
+    address = urls.rest(url, options)
     try:
-        return RabbitmqBroker(
-            address,
-            prefix=prefix,
-            classic=classic,
-            timeout=timeout,
-            hold=hold,
-            where=where,
-            store=store,
-            management=management,
-        )
+        return RabbitmqBroker(RabbitmqCarrier(address, made))
     except (ValueError, TypeError) as error:
-        raise ConfigError(f"{where!r}: {error}") from None
+        raise ConfigError(f"{made.where!r}: {error}") from None

@@ -1,31 +1,26 @@
-"""Unpacking: jobs come from another broker. One `add` of notes, all or nothing, then their messages, then the word that
-these are published: until then the same name publishes again what nobody has received."""
+"""Import: jobs come from another broker. One `put_if_absent` of entries, all or nothing, then their messages, then the word
+that these are published: until then an import of the same name publishes again what nobody has received."""
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import msgspec
 
-from longboat.brokers.rabbitmq import envelope as envelopes
-from longboat.brokers.rabbitmq.entries import BACK, OVER, Claim, End, PutRecord, hashed, key, timed
-from longboat.brokers.rabbitmq.envelope import Envelope
-from longboat.brokers.rabbitmq.ledger import INLINE, Seen, encode, opened
-from longboat.brokers.rabbitmq.names import LONGEST
-from longboat.brokers.rabbitmq.packing import NEVER, away, decoded
-from longboat.brokers.rabbitmq.sweeping import Sweep
+from longboat.brokers.companion.endings import history
+from longboat.brokers.companion.entries import BACK, OVER, Claim, End, PutRecord, hashed, key, timed
+from longboat.brokers.companion.intake import Intake
+from longboat.brokers.companion.ledger import INLINE, Ledger, Seen, encode, opened
+from longboat.brokers.companion.marks import away
 from longboat.contract.broker import DEAD_KEPT, FORGOTTEN_AFTER
+from longboat.contract.carried import message_of
+from longboat.contract.carrier import NEVER, Carrier, Envelope, Message, Place
 from longboat.contract.kv import Entry
 from longboat.contract.transfer import ExportedJob
+from longboat.core import reasons
 from longboat.core.codec import decode_failures
 from longboat.core.job import Failure, Job, State, new_id
-from longboat.core.reasons import UNDECODABLE
-
-if TYPE_CHECKING:
-    from longboat.brokers.rabbitmq.broker import RabbitmqBroker
-    from longboat.brokers.rabbitmq.stored import Stored
+from longboat.core.views import job_or_none
 
 REFUSED = "longboat.Unsupported"
 
@@ -34,21 +29,23 @@ class Arrival(msgspec.Struct, array_like=True):
     """What came under a name."""
 
     mark: str
-    """Of who publishes it: what another writes down then does not count."""
+    """Of whoever publishes it: what another writes down then does not count."""
     new: list[str]
     done: bool = False
 
 
-class Unpacking:
+class Import:
     """Of one name."""
 
-    def __init__(self, broker: RabbitmqBroker, stored: Stored, name: str, exported_jobs: Sequence[ExportedJob]) -> None:
-        self._broker = broker
-        self._stored = stored
-        self._ledger = stored.ledger
+    def __init__(
+        self, ledger: Ledger, carrier: Carrier, intake: Intake, name: str, exported_jobs: Sequence[ExportedJob]
+    ) -> None:
+        self._ledger = ledger
+        self._carrier = carrier
+        self._intake = intake
         self._name = name
         self._key = f"u/{hashed(name)}"
-        self._exported_jobs = {exported.id: _fit(exported) for exported in exported_jobs}
+        self._exported_jobs = {exported.id: self._fit(exported) for exported in exported_jobs}
 
     def __call__(self) -> list[str]:
         while True:
@@ -67,13 +64,29 @@ class Unpacking:
             if self._ledger.compare_and_set(done, encode(mine)):
                 return mine.new if arrival is None else list(self._exported_jobs)
 
+    def _fit(self, exported: ExportedJob) -> ExportedJob:
+        """What cannot be kept here as it is becomes dead, and says why."""
+        if exported.dead:
+            return exported
+        now, carrier = self._ledger.now(), self._carrier
+        job = job_or_none(exported.message)
+        if job is None:
+            why = reasons.undecodable("its message cannot be decoded", now)
+        elif job.constraints and (job.constraints.limits or job.constraints.fairness_key):
+            why = Failure(REFUSED, f"it has limits or takes turns, which {carrier.name} cannot keep", at=now)
+        elif exported.delay > carrier.longest_delay:
+            why = Failure(REFUSED, f"{carrier.name} keeps no delay above {carrier.longest_delay:.0f} s", at=now)
+        else:
+            return exported
+        return msgspec.structs.replace(exported, dead=True, failures=[*exported.failures, why])
+
     def _enter(self, arrival: Arrival) -> bool:
         """What is new here is known from now on; False: another has begun this name."""
-        now = time.time()
+        now = self._ledger.now()
         entries: list[Entry] = []
         for seen, exported in zip(self._ledger.look(list(self._exported_jobs)), self._exported_jobs.values(), strict=True):
             if seen.end is None and (seen.put_record is None or seen.put_record.over) and away(seen.claim):
-                arrival.new.append(seen.id)  # its notes are written over then
+                arrival.new.append(seen.id)  # its entries are written over then
             elif seen.put_record is None and seen.claim is None and seen.end is None:
                 arrival.new.append(seen.id)
                 entries += self._entries(exported, now)
@@ -85,7 +98,7 @@ class Unpacking:
     def _entries(self, exported: ExportedJob, now: float, *, comes_back: bool = False) -> list[Entry]:
         """Of a job that runs for the first time there is no claim, as after a put."""
         if exported.dead:
-            return self._dead_notes(exported, now)
+            return self._dead_entries(exported, now)
         job = _job(exported)
         message, large = self._ledger.split("g", job.id, exported.message)
         put_record = PutRecord(job.id, job.queue, message, len(large), _put(exported, job, now), now + exported.delay)
@@ -96,10 +109,12 @@ class Unpacking:
             entries.append(Entry(key("c", job.id), encode(self._claim(exported, now))))
         return entries
 
-    def _dead_notes(self, exported: ExportedJob, now: float) -> list[Entry]:
+    def _dead_entries(self, exported: ExportedJob, now: float) -> list[Entry]:
         job = _job(exported)
         message, large = self._ledger.split("g", job.id, exported.message, DEAD_KEPT)
-        end = End(job.id, State.DEAD, self._name, now, DEAD_KEPT, exported.attempts, _failures(exported))
+        whole = len(encode(exported.failures)) <= INLINE
+        failures = exported.failures if whole else decode_failures(_past(exported).failures)
+        end = End(job.id, State.DEAD, self._name, now, DEAD_KEPT, exported.attempts, failures)
         end.queue, end.task, end.message, end.pieces = job.queue, job.task, message, len(large)
         return [
             Entry(key("e", job.id), encode(end), DEAD_KEPT),
@@ -111,15 +126,15 @@ class Unpacking:
 
     def _claim(self, exported: ExportedJob, now: float) -> Claim:
         claim = Claim(BACK, [new_id()], self._name, attempts=exported.attempts, worker_deaths=exported.worker_deaths)
-        claim.failures, claim.due = _short(exported).failures, now + exported.delay
+        claim.failures, claim.due = _past(exported).failures, now + exported.delay
         return claim
 
     # --- messages
 
     def _publish(self, names: Sequence[str], *, again: bool) -> None:
         """Of the new ones, those that nobody has received. `again`: there may be messages of them that do not count."""
-        now = time.time()
-        items: list[tuple[Job, Envelope, float, bytes]] = []
+        now = self._ledger.now()
+        messages: list[Message] = []
         plain: list[str] = []
         for seen in self._brought_back(names, now):
             exported, claim = self._exported_jobs[seen.id], seen.claim
@@ -130,11 +145,12 @@ class Unpacking:
             elif claim is None or (claim.kind == BACK and claim.holder == self._name):
                 copy = self._copy(seen, claim, again=again)
                 if copy is not None:
-                    envelope = _short(exported)
+                    envelope = _past(exported)
                     envelope.copy, envelope.put = copy, seen.put_record.put if exported.expires is not None else 0.0
-                    items.append((_job(exported), envelope, max(0.0, seen.put_record.due - now), exported.message))
-        self._stored.publish(items)
-        self._stored.intake.again(plain)
+                    delay = max(0.0, seen.put_record.due - now)
+                    messages.append(message_of(_job(exported), exported.message, envelope, delay))
+        self._carrier.send(messages)
+        self._intake.again(plain)
         self._bury([exported for name in names if (exported := self._exported_jobs[name]).dead], again=again)
 
     def _copy(self, seen: Seen, claim: Claim | None, *, again: bool) -> str | None:
@@ -160,42 +176,26 @@ class Unpacking:
 
     def _bury(self, exported_jobs: Sequence[ExportedJob], *, again: bool) -> None:
         ends = self._ledger.read_as(End, [key("e", exported.id) for exported in exported_jobs])
-        dead = [
-            exported for exported, end in zip(exported_jobs, ends, strict=True) if end is not None and end.by == self._name
-        ]
-        if not dead:
+        queues: dict[Place, list[str]] = {}
+        messages: list[Message] = []
+        for exported, end in zip(exported_jobs, ends, strict=True):
+            if end is None or end.by != self._name:
+                continue
+            envelope, job = _past(exported), _job(exported)
+            envelope.copy = exported.id if job_or_none(exported.message) is None else ""
+            queues.setdefault((job.queue, None), []).append(exported.id)
+            messages.append(message_of(job, exported.message, envelope, dead=True))
+        if not messages:
             return
-        queues: dict[str, list[str]] = {}
-        messages = []
-        for exported in dead:
-            envelope, job = _short(exported), _job(exported)
-            envelope.attempts, envelope.copy = exported.attempts, exported.id if decoded(exported.message) is None else ""
-            queues.setdefault(job.queue, []).append(exported.id)
-            messages.append(envelopes.dead(self._broker.names, job.queue, exported.id, exported.message, envelope))
         if again:
-            Sweep(self._broker)({(queue, None): ids for queue, ids in queues.items()}, lambda: self._exported_jobs)
-        self._broker.send(messages, (), 0.0, queues)
-        self._broker.tell(self._broker.names.ended, "", encode([exported.id for exported in dead]))
-
-
-def _fit(exported: ExportedJob) -> ExportedJob:
-    """What cannot be kept here as it is becomes dead, and says why."""
-    if exported.dead:
-        return exported
-    job = decoded(exported.message)
-    if job is None:
-        why = Failure(UNDECODABLE, "its message cannot be decoded", at=time.time())
-    elif job.constraints and (job.constraints.limits or job.constraints.fairness_key):
-        why = Failure(REFUSED, "it has limits or turns, which RabbitMQ cannot keep", at=time.time())
-    elif exported.delay > LONGEST:
-        why = Failure(REFUSED, f"RabbitMQ keeps no delay above {LONGEST:.0f} s", at=time.time())
-    else:
-        return exported
-    return msgspec.structs.replace(exported, dead=True, failures=[*exported.failures, why])
+            with self._carrier.look(queues) as look:
+                look.acknowledge(look.found)
+        self._carrier.send(messages)
+        self._carrier.announce(encode([message.id for message in messages]))
 
 
 def _job(exported: ExportedJob) -> Job:
-    job = decoded(exported.message) or Job(1, exported.id, "", b"", exported.queue, exported.priority)
+    job = job_or_none(exported.message) or Job(1, exported.id, "", b"", exported.queue, exported.priority)
     return msgspec.structs.replace(job, constraints=None)
 
 
@@ -206,14 +206,5 @@ def _put(exported: ExportedJob, job: Job, now: float) -> float:
     return NEVER if exported.expires is None else now + exported.expires - job.expires
 
 
-def _failures(exported: ExportedJob) -> list[Failure]:
-    """Whole, where they fit a note."""
-    return exported.failures if len(encode(exported.failures)) <= INLINE else decode_failures(_short(exported).failures)
-
-
-def _short(exported: ExportedJob) -> Envelope:
-    """Its history, as headers hold it."""
-    envelope = Envelope(exported.attempts, exported.worker_deaths)
-    for failure in exported.failures:
-        envelope.failures = envelope.failed(failure)
-    return envelope
+def _past(exported: ExportedJob) -> Envelope:
+    return history(exported.attempts, exported.failures, exported.worker_deaths)

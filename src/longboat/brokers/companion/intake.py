@@ -1,34 +1,37 @@
-"""Intake: puts, where a store remembers them. One `add` of notes, then one publish: what is known is published once more
-only if nobody has claimed it, since whoever put it may have died between the two."""
+"""Intake: puts are remembered. One `put_if_absent` of entries, then one publish.
+
+A job that is known already is published once more only if nobody has claimed it, since whoever put it may have died between
+the two.
+"""
 
 from __future__ import annotations
 
 import threading
-import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 import msgspec
 
-from longboat.brokers.rabbitmq.entries import BACK, OVER, Claim, End, PutRecord, dependency_edges, hashed, key, timed
-from longboat.brokers.rabbitmq.envelope import Envelope
-from longboat.brokers.rabbitmq.followers import Followers, Publish
-from longboat.brokers.rabbitmq.ledger import Ledger, encode
-from longboat.brokers.rabbitmq.packing import marked
+from longboat.brokers.companion.dependencies import Dependencies, dependent
+from longboat.brokers.companion.entries import BACK, OVER, Claim, End, PutRecord, hashed, key, parents_of, timed
+from longboat.brokers.companion.ledger import Ledger, encode
+from longboat.brokers.companion.marks import marked
 from longboat.contract.broker import FORGOTTEN_AFTER, Token
+from longboat.contract.carried import message_of
+from longboat.contract.carrier import Carrier, Envelope, Message
 from longboat.contract.kv import Entry
 from longboat.core.codec import decode_job
 from longboat.core.job import Job, State, new_id, order_of
 from longboat.errors import UnknownParent
 
 OLD = 100
-"""Notes of a client's earlier tokens that are deleted together: a later one says all that they say."""
+"""Entries of a client's earlier tokens that are deleted together: a later one says all that they say."""
 
 
 class Intake:
-    def __init__(self, ledger: Ledger, followers: Followers, publish: Publish) -> None:
+    def __init__(self, ledger: Ledger, carrier: Carrier, dependencies: Dependencies) -> None:
         self._ledger = ledger
-        self._followers = followers
-        self._publish = publish
+        self._carrier = carrier
+        self._dependencies = dependencies
         self._lock = threading.Lock()
         self._last: dict[str, int] = {}
         """The highest number that is known to be stored and published, by client."""
@@ -41,12 +44,14 @@ class Intake:
                 self._remember(token)
             return list(jobs)
         self._check_parents(jobs)
-        now = time.time()
+        now = self._ledger.now()
         entries: list[Entry] = []
         places: list[int] = []
         for job in jobs.values():
             places.append(len(entries))
-            entries += [*self._ledger.entered(job, bodies[job.id], now), *self._followers.edges(job)]
+            entries += self._ledger.entered(job, bodies[job.id], now)
+            if job.constraints:
+                entries += self._dependencies.edges(job)
             if job.expires is not None:
                 entries.append(Entry(timed(now + job.expires, job.id), job.id.encode()))
         if token is not None:
@@ -60,22 +65,21 @@ class Intake:
         return list(jobs) if token is not None and not added[-1] else list(new)
 
     def _send(self, new: Mapping[str, Job], bodies: Mapping[str, bytes], now: float) -> None:
-        messages: list[tuple[Job, Envelope, float, bytes]] = []
-        waiting: list[Job] = []
+        messages: list[Message] = []
+        waiting = dependent(new.values())
+        waits = {job.id for job in waiting}
         blank, dated = Envelope(), Envelope(put=now)
         copies = self._copies(new)
         for job in new.values():
-            if dependency_edges(job.constraints):
-                waiting.append(job)
-                continue
-            envelope = blank if job.expires is None else dated
-            if job.id in copies:
-                envelope = Envelope(put=envelope.put, copy=copies[job.id])
-            messages.append((job, envelope, job.delay, bodies[job.id]))
-        self._publish(messages)
-        parents = {parent for job in waiting for parent in dependency_edges(job.constraints)}
+            if job.id not in waits:
+                envelope = blank if job.expires is None else dated
+                if job.id in copies:
+                    envelope = Envelope(put=envelope.put, copy=copies[job.id])
+                messages.append(message_of(job, bodies[job.id], envelope, job.delay))
+        self._carrier.send(messages)
+        parents = {parent for job in waiting for parent in parents_of(job.constraints)}
         if outside := parents - new.keys():
-            self._followers.catch_up(outside)
+            self._dependencies.catch_up(outside)
 
     def _copies(self, names: Iterable[str]) -> dict[str, str]:
         """The messages that count, by id, where one of an earlier job of that id may still come, and is to be dropped.
@@ -92,8 +96,8 @@ class Intake:
 
     def again(self, names: Sequence[str]) -> None:
         """Publish those known that nobody has claimed and nobody has published again."""
-        now = time.time()
-        messages: list[tuple[Job, Envelope, float, bytes]] = []
+        now = self._ledger.now()
+        messages: list[Message] = []
         sure: list[tuple[Entry, bytes | None]] = []
         waiting: set[str] = set()
         for seen in self._ledger.look(names):
@@ -106,43 +110,47 @@ class Intake:
             message = self._ledger.message(seen)
             job = decode_job(message)
             if put_record.waits:
-                waiting.update(dependency_edges(job.constraints))
+                waiting.update(parents_of(job.constraints))
                 continue
             envelope = Envelope(put=put_record.put if job.expires is not None else 0.0, copy=copy, again=True)
-            messages.append((job, envelope, max(0.0, put_record.due - now), message))
+            messages.append(message_of(job, message, envelope, max(0.0, put_record.due - now)))
             new = msgspec.structs.replace(put_record, sure=True)
             sure.append((Entry(key("m", seen.id), encode(new)), seen.put_raw))
-        if messages:
-            self._publish(messages)
+        self._carrier.send(messages)
         for entry, old in sure:
             self._ledger.compare_and_set(entry, old)
         if waiting:
-            self._followers.catch_up(waiting)
+            self._dependencies.catch_up(waiting)
 
     def _check_parents(self, jobs: Mapping[str, Job]) -> None:
         before: set[str] = set()
         wanted: dict[str, list[str]] = {}
         for job in jobs.values():
-            if strangers := [parent for parent in dependency_edges(job.constraints) if parent not in before]:
+            if strangers := [parent for parent in parents_of(job.constraints) if parent not in before]:
                 wanted[job.id] = strangers
             before.add(job.id)
         if not wanted:
             return
-        names = list({*wanted, *(parent for parents in wanted.values() for parent in parents)})
-        now = time.time()
-        there: dict[str, bool] = {}
-        known: set[str] = set()
-        put_records = self._ledger.read_as(PutRecord, [key("m", name) for name in names])
-        ends = self._ledger.read_as(End, [key("e", name) for name in names])
-        for name, put_record, end in zip(names, put_records, ends, strict=True):
-            kept = end is not None and (end.state is not State.SUCCEEDED or now < end.ended + end.keep)
-            there[name] = kept or (put_record is not None and not put_record.over)
-            if put_record is not None:
-                known.add(name)
+        known, there = self._kept({*wanted, *(parent for parents in wanted.values() for parent in parents)})
         for name, parents in wanted.items():
             for parent in parents:
-                if name not in known and not there[parent]:
+                if name not in known and parent not in there:
                     raise UnknownParent(f"job {name} comes after {parent}, which is not known here")
+
+    def _kept(self, names: Collection[str]) -> tuple[set[str], set[str]]:
+        """Those of these ids that are known, and those whose jobs are kept here."""
+        known: set[str] = set()
+        there: set[str] = set()
+        now, ids = self._ledger.now(), list(names)
+        put_records = self._ledger.read_as(PutRecord, [key("m", name) for name in ids])
+        ends = self._ledger.read_as(End, [key("e", name) for name in ids])
+        for name, put_record, end in zip(ids, put_records, ends, strict=True):
+            if put_record is not None:
+                known.add(name)
+            kept = end is not None and (end.state is not State.SUCCEEDED or now < end.ended + end.keep)
+            if kept or (put_record is not None and not put_record.over):
+                there.add(name)
+        return known, there
 
     # --- tokens
 
@@ -152,15 +160,11 @@ class Intake:
         with self._lock:
             last = self._last.get(client)
         if last is None:
-            kv, namespace = self._ledger.kv, self._ledger.namespace
-            after, before = _name((client, number - 1)), f"t/{hashed(client)}0"
-            last = number - 1
-            if kv.entries(namespace, after=after, before=before, limit=1):
-                with self._lock:
-                    self._last.setdefault(client, last)
-                return True
+            stored = self._ledger.first(_name((client, number - 1)), f"t/{hashed(client)}0")
             with self._lock:
-                last = self._last.setdefault(client, last)
+                last = self._last.setdefault(client, number - 1)
+            if stored:
+                return True
         return number <= last
 
     def _remember(self, token: Token | None) -> None:
@@ -173,7 +177,6 @@ class Intake:
             written.append(_name(token))
             old = sorted(written)[:-1] if len(written) > OLD else []
             if old:
-                del self._written[client]
                 self._written[client] = [_name((client, self._last[client]))]
         self._ledger.write([Entry(each, None) for each in old])
 

@@ -1,16 +1,17 @@
-"""What the store beside the server keeps of jobs: notes, and the keys they hang under.
+"""What the KV keeps of jobs: entries, and the keys they have.
 
-m/{id}              Entry: the job as it was put; once it has ended, that its id is known
+m/{id}              PutRecord: the job as it was put; once it has ended, that its id is known
 c/{id}              Claim: who holds it, or what became of it since the put
-e/{id}              End: how it ended. Added, so that one end holds
-f/{id}              it has followers, or it has ended without
-d/{parent}/{job}    an edge, looked up by the parent        w/{job}/{parent}   what the job waits for still
-i/{job}/{parent}    the parent's result                     g/{job}/{n}, q/{job}/{n}   what is too large for a note
-h/{consumer}/{n}    ids claimed together                    p/{consumer}   Presence, while its heart beats
-a/{consumer}/{job}  the cancellation of what it holds was asked for
+e/{id}              End: how it ended. Put if absent, so that one end holds
+f/{id}              it has dependents, or it has ended without any
+d/{parent}/{job}    an edge, looked up by the parent        w/{job}/{parent}   what the job still waits for
+i/{job}/{parent}    the parent's result                     g/{job}/{n}, q/{job}/{n}   what is too large for one entry
+h/{consumer}/{n}    ids claimed together                    p/{consumer}   WorkerPresence, while its heartbeat lasts
+a/{consumer}/{job}  the cancellation of a job it holds was requested     s/{consumer}/{job}   this job has started there
+x/{time}/{job}      then the job expires, or has been parked for too long
 t/{client}/{n}      the token of a put
-b/{name}            a batch of jobs on its way out           u/{name}   what came in under this name
-y/{mark}/{n}        a batch's parcels, where they are too large for its note
+b/{name}            an export batch                          u/{name}   what was imported under this name
+y/{mark}/{n}        the jobs of an export batch, where they are too large for its entry
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from longboat.core.constraints import Constraints
 from longboat.core.job import Failure, State
 
 HELD, BACK, OVER = range(3)
+"""Kinds of claims: a consumer holds the job; it goes on by a message; no message of it counts any more."""
 
 
 class PutRecord(msgspec.Struct, array_like=True):
@@ -53,7 +55,7 @@ class Claim(msgspec.Struct, array_like=True):
     worker_deaths: int = 0
     failures: bytes = b""
     at: float = 0.0
-    """When it was leased."""
+    """When it was leased, or retried by an operator."""
     due: float = 0.0
     parked: float = 0.0
     why: bytes = b""
@@ -64,10 +66,10 @@ class End(msgspec.Struct, array_like=True):
     id: str
     state: State
     by: str
-    """Which lease ended it, so that a settle tried again knows its own."""
+    """Which lease ended it, so that a settle tried again recognises its own."""
     ended: float
     keep: float
-    """Seconds that it may be seen; the note stays for longer where this is very short."""
+    """Seconds that it can be seen; the entry stays longer where this is very short."""
     attempts: int = 0
     failures: list[Failure] = []
     result: bytes | None = None
@@ -96,7 +98,7 @@ def hashed(text: str) -> str:
 
 
 def key(kind: str, name: str) -> str:
-    """Ids of callers may be longer than a key."""
+    """Ids chosen by callers may be longer than a key."""
     return f"{kind}/{name}" if len(name) <= 250 else f"{kind}/#{hashed(name)}"
 
 
@@ -114,6 +116,6 @@ def timed(at: float, name: str) -> str:
     return f"x/{math.ceil(at * 1000):015d}/{hashed(name)}"
 
 
-def dependency_edges(constraints: Constraints | None) -> list[str]:
-    """The parents, each once."""
+def parents_of(constraints: Constraints | None) -> list[str]:
+    """Each once."""
     return list(dict.fromkeys(constraints.after)) if constraints else []

@@ -1,36 +1,32 @@
-"""Followers: jobs that wait for others on the board, and are published when the last of their parents has succeeded.
+"""Dependencies: jobs that wait for others in the KV, and are published when the last of their parents has succeeded.
 
-What is done for an edge can be done again, whoever died over it: the parent's message is acknowledged last, and a follower
+What is done for an edge can be done again, whoever died over it: the parent's message is acknowledged last, and a dependent
 that is published twice is claimed once.
 """
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 
-from longboat.brokers.rabbitmq.entries import Edge, End, children, dependency_edges, key, pair
-from longboat.brokers.rabbitmq.envelope import Envelope
-from longboat.brokers.rabbitmq.ledger import Ledger, encode
+from longboat.brokers.companion.entries import Edge, End, children, key, pair, parents_of
+from longboat.brokers.companion.ledger import Ledger, encode
+from longboat.contract.carried import message_of
+from longboat.contract.carrier import Carrier, Envelope
 from longboat.contract.kv import Entry
 from longboat.core.codec import decode_job
 from longboat.core.job import Job, State, new_id
 
-Publish = Callable[[Sequence[tuple[Job, Envelope, float, bytes]]], None]
-"""(job, letter, delay, message) of each."""
 
-
-class Followers:
-    def __init__(self, ledger: Ledger, publish: Publish, prepare: Callable[[str, float], None]) -> None:
+class Dependencies:
+    def __init__(self, ledger: Ledger, carrier: Carrier) -> None:
         self._ledger = ledger
-        self._publish = publish
-        self._prepare = prepare
+        self._carrier = carrier
 
     def edges(self, job: Job) -> list[Entry]:
         """What is to be written with a job that comes after others."""
-        parents = dependency_edges(job.constraints)
+        parents = parents_of(job.constraints)
         edge = encode(Edge(job.id, len(parents) == 1))
         entries: list[Entry] = []
         for parent in parents:
@@ -41,7 +37,7 @@ class Followers:
             ]
         return entries
 
-    def inputs(self, jobs: Sequence[Job]) -> dict[str, list[bytes]]:
+    def inputs(self, jobs: Iterable[Job]) -> dict[str, list[bytes]]:
         """The results of the parents of these jobs, by id."""
         wanted = {job.id: [pair("i", job.id, parent) for parent in job.constraints.after] for job in jobs if job.constraints}
         keys = list(dict.fromkeys(each for keys in wanted.values() for each in keys))
@@ -49,14 +45,13 @@ class Followers:
         return {name: [there[each] or b"" for each in keys] for name, keys in wanted.items()}
 
     def catch_up(self, parents: Iterable[str]) -> None:
-        """Those of these that have ended meanwhile set their followers free."""
-        names = list(dict.fromkeys(parents))
-        ends = self._ledger.read_as(End, [key("e", each) for each in names])
-        done = {end.id: self._ledger.result(end) or b"" for end in ends if end and end.state is State.SUCCEEDED}
-        self.succeeded(done)
+        """Those of these that have ended meanwhile set their dependents free."""
+        ends = self._ledger.read_as(End, [key("e", each) for each in dict.fromkeys(parents)])
+        done = [end for end in ends if end and end.state is State.SUCCEEDED]
+        self.succeeded({end.id: self._ledger.result(end) or b"" for end in done})
 
     def succeeded(self, results: Mapping[str, bytes]) -> None:
-        """These have, and may have followers."""
+        """These parents have, and may have dependents."""
         waiting: dict[str, list[tuple[str, bool]]] = {}
         over: list[Entry] = []
         for parent in results:
@@ -75,10 +70,8 @@ class Followers:
                 for parent, _ in waiting[seen.id]:
                     entries += [Entry(pair("i", seen.id, parent), results[parent]), Entry(pair("w", seen.id, parent), None)]
         self._ledger.write(entries)
-        kv, namespace = self._ledger.kv, self._ledger.namespace
         for name in free:
-            after, before = children("w", name)
-            if waiting[name][0][1] or not kv.entries(namespace, after=after, before=before, limit=1):
+            if waiting[name][0][1] or not self._ledger.first(*children("w", name)):
                 self._set_free(name)
         self._ledger.write(over)
 
@@ -90,8 +83,8 @@ class Followers:
                 return
             message = self._ledger.message(seen)
             job = decode_job(message)
-            self._prepare(job.queue, job.delay)
-            now = time.time()
+            self._carrier.declare(job.queue, job.delay)
+            now = self._ledger.now()
             if not put_record.waits:
                 break  # whoever did this may have died before the publish
             new = msgspec.structs.replace(put_record, waits=False, due=now + job.delay, sure=True)
@@ -99,4 +92,10 @@ class Followers:
                 put_record = new
                 break
         put = put_record.put if job.expires is not None else 0.0
-        self._publish([(job, Envelope(put=put, copy=new_id(), again=True), max(0.0, put_record.due - now), message)])
+        envelope = Envelope(put=put, copy=new_id(), again=True)
+        self._carrier.send([message_of(job, message, envelope, max(0.0, put_record.due - now))])
+
+
+def dependent(jobs: Iterable[Job]) -> Sequence[Job]:
+    """Those of these that come after others."""
+    return [job for job in jobs if job.constraints and job.constraints.after]

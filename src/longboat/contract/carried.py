@@ -1,0 +1,214 @@
+"""CarriedConsumer: what the consumers of all brokers over a carrier share. Leases are deliveries; outcomes are messages."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Collection, Iterable, Sequence
+
+from longboat.contract.broker import Lease, Pulse, Settlement
+from longboat.contract.carrier import Delivery, Envelope, Message, Receiver
+from longboat.core import reasons
+from longboat.core.clock import Clock
+from longboat.core.codec import decode_failures, decode_job, encode_failures
+from longboat.core.job import Cancelled, Done, Job, State, new_id
+from longboat.core.transitions import Transition, after
+from longboat.errors import Undecodable
+
+PARK_PAUSE = 1.0
+"""Seconds after which a parked job goes round again, to be looked at by whoever receives it."""
+
+SET_ASIDE = 0.1
+"""Seconds that a receive goes on at least while there are messages, but none that can be leased."""
+
+OVER = (Done, Cancelled)
+"""Outcomes after which there is no further message."""
+
+
+class CarriedConsumer:
+    """A consumer of messages alone: what comes back or is dead is sent again, and then the old message is acknowledged.
+
+    A crash between the two leaves both. Brokers that know more override `_admit`, `_record` and `_set_aside`.
+    """
+
+    def __init__(
+        self, receiver: Receiver, send: Callable[[Sequence[Message]], None], tasks: frozenset[str], clock: Clock
+    ) -> None:
+        self.id = receiver.id
+        self._receiver = receiver
+        self._send = send
+        self._known = self._tasks = tasks
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._leased: dict[int, Delivery] = {}
+        """By the lease's token."""
+        self._closed = False
+
+    def receive(self, n: int, *, wait: float) -> list[Lease]:
+        end, patience = self._clock.monotonic() + wait, time.monotonic() + SET_ASIDE
+        while not self._closed and (deliveries := self._receiver.receive(n, wait=wait)):
+            taken: list[Delivery] = []
+            try:
+                for each in deliveries:
+                    if self._is_for_here(each):
+                        taken.append(each)
+                    else:
+                        self._set_aside(each)
+                taken = self._admit(taken) if taken else taken
+            except BaseException:
+                self._receiver.reject(deliveries)
+                raise
+            leases: list[Lease] = []
+            with self._lock:
+                for each in taken:
+                    if each.lease is not None:
+                        self._leased[each.lease.token] = each
+                        leases.append(each.lease)
+            wait = max(0.0, end - self._clock.monotonic())
+            if leases or (not wait and time.monotonic() > patience):
+                return leases
+        return []
+
+    def _is_for_here(self, delivery: Delivery) -> bool:
+        """False: it cannot be decoded, has expired, or is parked for others. Gives it its lease."""
+        envelope = delivery.envelope
+        try:
+            delivery.lease = lease_of(delivery)
+        except Undecodable:
+            return False
+        job = delivery.lease.job
+        if envelope.parked and job.task not in self._tasks:
+            return False
+        return job.expires is None or envelope.attempts > 0 or self._clock.now() < envelope.put + job.expires
+
+    def _admit(self, deliveries: list[Delivery]) -> list[Delivery]:
+        """Those that may be leased; the others have been dealt with."""
+        return deliveries
+
+    def _set_aside(self, delivery: Delivery) -> None:
+        """What cannot be decoded becomes dead, what is parked waits on, what has expired is over."""
+        envelope, now = delivery.envelope, self._clock.now()
+        if delivery.lease is None:
+            envelope.failures = envelope.failed(reasons.undecodable(why_not(delivery), now))
+            self._send([Message(envelope.copy or new_id(), delivery.queue, 0, delivery.body, envelope, dead=True)])
+        elif envelope.parked and delivery.lease.job.task not in self._tasks:
+            over = now >= envelope.parked
+            if over:
+                envelope.failures = envelope.failed(*decode_failures(envelope.why))
+            delay = 0.0 if over else min(PARK_PAUSE, envelope.parked - now)
+            self._send([message_of(delivery.lease.job, delivery.body, envelope, delay, dead=over)])
+        self._receiver.acknowledge([delivery])
+
+    def settle(self, settlements: Sequence[Settlement], *, started: Sequence[Lease] = ()) -> list[Lease]:
+        """Records what an acknowledgement does not say, then acknowledges.
+
+        An acknowledgement that is lost with the connection lets the message come back.
+        """
+        applied: list[tuple[Delivery, Settlement]] = []
+        refused: list[Lease] = []
+        with self._lock:
+            leased = {} if self._closed or self._receiver.over else self._leased
+            begun = [each for lease in started if (each := leased.get(lease.token)) and each.lease is lease]
+            if len(begun) < len(started):
+                refused = [
+                    lease for lease in started if (each := leased.get(lease.token)) is None or each.lease is not lease
+                ]
+            for settlement in settlements:
+                delivery = leased.get(settlement.lease.token)
+                if delivery is None or delivery.lease is not settlement.lease:
+                    refused.append(settlement.lease)
+                else:
+                    del leased[settlement.lease.token]
+                    delivery.settling = True
+                    applied.append((delivery, settlement))
+        try:
+            refused += self._record(applied, [each for each in begun if not each.settling])
+        except BaseException:
+            with self._lock:
+                for delivery, settlement in applied:
+                    delivery.settling = False
+                    self._leased[settlement.lease.token] = delivery
+            raise
+        self._receiver.acknowledge([delivery for delivery, _ in applied])
+        return refused
+
+    def _record(self, applied: Sequence[tuple[Delivery, Settlement]], started: Iterable[Delivery]) -> list[Lease]:
+        """Make durable what the acknowledgements that follow do not say; returns leases whose jobs have ended otherwise.
+
+        Starts are noted of jobs that a worker died over.
+        """
+        if risky := [each for each in started if each.lease and each.lease.worker_deaths]:
+            self._receiver.note_started(risky)
+        messages: list[Message] = []
+        for delivery, settlement in applied:
+            if type(settlement.outcome) not in OVER:
+                now, attempts = self._clock.now(), delivery.envelope.attempts
+                then = after(settlement.outcome, cancelled=False, now=now, attempts=attempts)
+                messages.append(next_message(delivery, settlement.lease.job, then, now))
+        if messages:
+            self._send(messages)
+        return []
+
+    def leases(self) -> list[Delivery]:
+        with self._lock:
+            return list(self._leased.values())
+
+    def extend(self) -> Pulse:
+        return Pulse(self._receiver.extend())
+
+    def pause(self, queues: Collection[str], tasks: Collection[str]) -> None:
+        self._tasks = self._known - set(tasks)
+        self._receiver.pause(queues)
+
+    def wake(self) -> None:
+        self._receiver.wake()
+
+    def close(self) -> None:
+        """What is held comes back."""
+        if not self._closed:
+            self._closed = True
+            self._receiver.wake()
+            try:
+                self._hand_back()
+            finally:
+                self._receiver.close()
+
+    def _hand_back(self) -> None:
+        """Whatever must be said before the receiver ends."""
+
+
+def lease_of(delivery: Delivery) -> Lease:
+    """Raises Undecodable."""
+    envelope = delivery.envelope
+    failures = len(decode_failures(envelope.failures)) if envelope.failures else 0
+    return Lease(decode_job(delivery.body), envelope.attempts + 1, delivery.tag, envelope.worker_deaths, failures)
+
+
+def why_not(delivery: Delivery) -> str:
+    """Why it cannot be decoded."""
+    try:
+        lease_of(delivery)
+    except Undecodable as error:
+        return str(error)
+    return ""
+
+
+def message_of(job: Job, body: bytes, envelope: Envelope, delay: float = 0.0, *, dead: bool = False) -> Message:
+    return Message(job.id, job.queue, job.priority, body, envelope, delay, dead)
+
+
+def next_envelope(envelope: Envelope, then: Transition, now: float) -> Envelope:
+    """What the next message of a job says, once an attempt was settled so."""
+    new = Envelope(envelope.attempts + then.counts, failures=envelope.failed(*then.failures), put=envelope.put)
+    if not (then.forgets_deaths or then.state.ended):
+        new.worker_deaths = envelope.worker_deaths
+    if then.parked is not None:
+        new.parked, new.why = now + then.delay, encode_failures([then.parked])
+    return new
+
+
+def next_message(delivery: Delivery, job: Job, then: Transition, now: float) -> Message:
+    """The message by which a job goes on, or lies among the dead."""
+    delay = min(PARK_PAUSE, then.delay) if then.parked else then.delay
+    envelope = next_envelope(delivery.envelope, then, now)
+    return message_of(job, delivery.body, envelope, delay, dead=then.state is State.DEAD)

@@ -1,0 +1,93 @@
+"""The companion over a carrier in memory: what the conformance suite and the model do not see."""
+
+from __future__ import annotations
+
+from contextlib import closing
+
+import pytest
+
+from longboat import Longboat
+from longboat.brokers.companion import CompanionBroker
+from longboat.brokers.companion.listing import COUNTED
+from longboat.brokers.memory import MemoryBroker
+from longboat.contract.broker import Broker
+from longboat.contract.capabilities import Capability
+from longboat.core.codec import encode
+from longboat.core.constraints import Constraints, JobLimit
+from longboat.core.job import Failure, Job, State, new_ids
+from longboat.errors import ConfigError, Unsupported
+from longboat.testing.clock import FakeClock
+from longboat.testing.conformance.stage import job
+from longboat.worker.options import options
+from longboat.worker.worker import Worker
+from tests.rigs.carrier import MemoryCarrier
+from tests.rigs.waiting import until
+
+
+class TellsNoQueues(MemoryCarrier):
+    capabilities = MemoryCarrier.capabilities - {Capability.EVERY_QUEUE}
+
+
+def companion(carrier: MemoryCarrier | None = None) -> CompanionBroker:
+    return CompanionBroker(carrier or MemoryCarrier(), MemoryBroker())
+
+
+def test_a_worker_that_names_no_queues_takes_those_of_its_tasks_where_the_broker_knows_of_none() -> None:
+    app, ran = Longboat("memory://"), list[str]()
+
+    @app.task(name="send", queue="mail")
+    def send(to: str) -> None:
+        ran.append(to)
+
+    @app.task(name="clean")
+    def clean(to: str) -> None:
+        ran.append(to)
+
+    def worker(broker: Broker) -> Worker:
+        return Worker(broker, app.registry, options(), app.bus)
+
+    with closing(companion(TellsNoQueues())) as broker, worker(broker) as at_work:
+        assert at_work.link.options.queues == ("default", "mail")
+        for name, queue in (("send", "mail"), ("clean", "default")):
+            broker.put([Job(1, new_ids(1)[0], name, encode({"to": name}), queue)])
+        until(lambda: sorted(ran) == ["clean", "send"])
+    assert worker(companion()).link.options.queues == ()
+    app.close()
+
+
+def test_what_neither_can_keep_is_refused_before_anything_is_stored() -> None:
+    broker = companion()
+    for constraints in (Constraints(limits=[JobLimit("one", running=1)]), Constraints(fairness_key="a")):
+        with pytest.raises(Unsupported, match="carrier in memory"):
+            broker.put([job(), job(constraints=constraints)])
+    with pytest.raises(Unsupported, match="delay"):
+        broker.put([job(delay=2e9)])
+    assert broker.inspector.counts() == {}
+
+
+def test_many_jobs_are_paged_by_id_and_counted_by_the_carrier() -> None:
+    broker, ids = companion(), new_ids(COUNTED + 5)
+    for at in range(0, len(ids), 1000):
+        broker.put([job(id=name, priority=n) for n, name in enumerate(ids[at : at + 1000])])
+    page = broker.inspector.jobs(State.READY, limit=10)
+    assert [view.id for view in page.jobs] == ids[:10]
+    assert [view.id for view in broker.inspector.jobs(State.READY, after=page.after, limit=2).jobs] == ids[10:12]
+    assert broker.inspector.counts() == {("q", State.READY): len(ids)}
+    with pytest.raises(ConfigError, match="not the `after`"):
+        broker.inspector.jobs(State.DEAD, after="m/of-another-list")
+
+
+def test_retrying_a_job_that_an_evicted_worker_gave_back_does_nothing() -> None:
+    """It was taken for a retry that somebody had begun, and lost its attempts."""
+    clock = FakeClock()
+    broker = CompanionBroker(MemoryCarrier(clock), MemoryBroker(clock=clock), clock=clock)
+    broker.put([sent := job()])
+    consumer = broker.consumer(["q"], lease=60.0)
+    (lease,) = consumer.receive(1, wait=0.0)
+    consumer.settle([], started=[lease])
+    broker.evict(consumer.id, Failure("Boom", "boom"))
+    clock.advance(60.0)
+    assert broker.inspector.retry([sent.id]) == []
+    (view,) = broker.inspector.find([sent.id])
+    assert view is not None
+    assert (view.state, view.attempts) == (State.READY, 1)
