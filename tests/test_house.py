@@ -99,7 +99,7 @@ def test_what_is_printed_counts(tmp_path: Path) -> None:
     assert [row.split() for row in rows] == [["0", "d", "1", "2"], ["1", "b", "2", "1", "d"], ["2", "a", "1", "1", "b"]]
 
 
-WAIVED = {("brokers", "memory"), ("brokers", "rabbitmq")}
+WAIVED = {("brokers", "rabbitmq")}
 
 
 def violations(house: House) -> Iterator[str]:

@@ -19,7 +19,6 @@ PARAMETERS = 6
 
 TOO_MANY = {
     "RabbitmqBroker",
-    "SqliteConsumer",
     "StoredConsumer",
 }
 """Classes that still take more."""

@@ -109,7 +109,7 @@ def _lose_place(broker: Any, moment: str) -> None:
 
 @breaks("a_delayed_job_keeps_its_place")
 def a_delayed_job_loses_its_place(broker: Any) -> None:
-    _lose_place(broker, "_ring")
+    _lose_place(broker, "_fall_due")
 
 
 @breaks("a_job_that_comes_back_keeps_its_place")
@@ -229,7 +229,12 @@ def wake_holds_for_ever(broker: Any) -> None:
 @breaks("a_closed_consumer_receives_nothing")
 def a_closed_consumer_goes_on(broker: Any) -> None:
     def change(consumer: Any) -> None:
-        around(consumer, "close", lambda close: (close(), assign(consumer._holder, "alive", True)))
+        def close(original: Any) -> None:
+            original()
+            consumer._over = consumer._closed = False
+            consumer._holder.alive = True
+
+        around(consumer, "close", close)
 
     consumers(broker, change)
 

@@ -7,8 +7,8 @@ from typing import Any
 
 from msgspec import structs
 
-from longboat.core.job import Park, Release, State
-from longboat.core.reasons import UNDECODABLE
+from longboat.core.job import Done, Park, Release, State
+from longboat.core.reasons import CANCELLED, EXPIRED, UNDECODABLE
 from tests.conformance.sabotage import around, assign, breaks, consumers, quietly
 
 # --- settle
@@ -89,7 +89,7 @@ def heartbeats_do_not_count(broker: Any) -> None:
 
 @breaks("a_dead_workers_jobs_come_back")
 def leases_never_end(broker: Any) -> None:
-    around(broker._store, "_hear", lambda *_: None)
+    around(broker._store, "_lapse", lambda *_: None)
 
 
 @breaks("a_lost_consumer_is_told")
@@ -128,7 +128,11 @@ def attempts_count_from_zero(broker: Any) -> None:
 
 @breaks("done_retry_and_dead_are_charged")
 def success_is_free(broker: Any) -> None:
-    around(broker._store, "count_attempt", lambda count_attempt, *args: count_attempt(*args) if len(args) > 1 else None)
+    def settle(original: Any, record: Any, outcome: Any, now: float) -> None:
+        original(record, outcome, now)
+        record.attempts -= isinstance(outcome, Done)
+
+    around(broker._store, "settle", settle)
 
 
 @breaks("release_and_park_are_not_charged")
@@ -138,13 +142,13 @@ def release_is_charged(broker: Any) -> None:
             broker._store.count_attempt(record)
         original(record, outcome, now)
 
-    consumers(broker, lambda consumer: around(consumer, "_apply", apply))
+    around(broker._store, "settle", apply)
 
 
 def _note_all(broker: Any, noted: bool) -> None:
     def evict(original: Any, holder: Any, *rest: Any) -> Any:
         for record in holder.held.values():
-            record.noted = noted
+            record.has_started = noted
         return original(holder, *rest)
 
     around(broker._store, "evict", evict)
@@ -168,9 +172,9 @@ def settled_leases_are_still_held(broker: Any) -> None:
 @breaks("a_start_is_forgotten_with_its_lease")
 def a_start_is_remembered(broker: Any) -> None:
     def lease(original: Any, record: Any, *rest: Any) -> None:
-        noted = record.noted
+        noted = record.has_started
         original(record, *rest)
-        record.noted = noted
+        record.has_started = noted
 
     around(broker._store, "lease", lease)
 
@@ -226,12 +230,52 @@ def bad_input_takes_its_neighbours_along(broker: Any) -> None:
     around(broker._store, "end", end)
 
 
+# --- reasons
+
+
+def _reworded(broker: Any, kind: str, **words: Any) -> None:
+    """Failures of this type that the broker records itself read otherwise."""
+
+    def end(original: Any, record: Any, state: State, now: float, *failures: Any) -> None:
+        original(record, state, now, *(structs.replace(each, **words) if each.type == kind else each for each in failures))
+
+    around(broker._store, "end", end)
+
+
+@breaks("an_expiry_reads_as_everywhere")
+def an_expiry_has_other_words(broker: Any) -> None:
+    _reworded(broker, EXPIRED, message="too late")
+
+
+@breaks("a_cancellation_reads_as_everywhere")
+def a_cancellation_forgets_the_attempts(broker: Any) -> None:
+    _reworded(broker, CANCELLED, attempt=0)
+
+
+@breaks("a_leased_jobs_cancellation_reads_as_everywhere")
+def a_cancellation_has_other_words(broker: Any) -> None:
+    _reworded(broker, CANCELLED, message="somebody did not want it")
+
+
+@breaks("a_workers_death_reads_as_everywhere")
+def a_death_does_not_name_the_worker(broker: Any) -> None:
+    def evict(original: Any, holder: Any, failure: Any, now: float) -> Any:
+        return original(holder, failure and structs.replace(failure, worker=""), now)
+
+    around(broker._store, "evict", evict)
+
+
+@breaks("an_undecodable_message_reads_as_everywhere")
+def bad_input_is_not_explained(broker: Any) -> None:
+    _reworded(broker, UNDECODABLE, message="it cannot be decoded")
+
+
 @breaks("a_parked_job_waits_for_who_knows_its_task")
 def parked_jobs_are_handed_to_anybody(broker: Any) -> None:
     def apply(original: Any, record: Any, outcome: Any, now: float) -> None:
         original(record, Release() if isinstance(outcome, Park) else outcome, now)
 
-    consumers(broker, lambda consumer: around(consumer, "_apply", apply))
+    around(broker._store, "settle", apply)
 
 
 @breaks("parking_wakes_who_knows_the_task")
@@ -273,7 +317,7 @@ def a_parked_job_loses_its_place(broker: Any) -> None:
             record.place = next(broker._store.serials) + 10**6
         original(record, outcome, now)
 
-    consumers(broker, lambda consumer: around(consumer, "_apply", apply))
+    around(broker._store, "settle", apply)
 
 
 @breaks("a_parked_job_stays_parked_until_it_is_leased")

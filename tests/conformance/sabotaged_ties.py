@@ -9,8 +9,8 @@ from typing import Any
 
 from msgspec import structs
 
-from longboat.brokers.memory.bonds import NO_TIES
-from longboat.brokers.memory.limit import LimitUsage
+from longboat.brokers.memory.record import UNCONSTRAINED
+from longboat.brokers.memory.usage import LimitUsage
 from longboat.core.constraints import JobLimit
 from longboat.core.job import State
 from longboat.errors import UnknownParent
@@ -21,7 +21,7 @@ from tests.conformance.sabotage import around, assign, breaks, consumers, quietl
 
 def _tie(broker: Any, change: Callable[[Any], Any]) -> None:
     """Do this to every new job once it is tied."""
-    around(broker._store.bonds, "tie", lambda tie, record: (tie(record), change(record)))
+    around(broker._store.constraints, "apply", lambda tie, record: (tie(record), change(record)))
 
 
 def _inputs(broker: Any, change: Callable[[list[bytes]], list[bytes]]) -> None:
@@ -37,7 +37,7 @@ def only_the_first_parent_is_waited_for(broker: Any) -> None:
         for parent in sorted(record.pending or ())[1:]:
             record.pending.remove(parent)
             record.inputs[parent] = b""
-            broker._store.bonds._followers.pop(parent)
+            broker._store.constraints._followers.pop(parent)
 
     _tie(broker, change)
 
@@ -78,7 +78,7 @@ def a_refused_put_uses_up_its_token(broker: Any) -> None:
 def parents_are_looked_for_before_the_token(broker: Any) -> None:
     def put(original: Any, jobs: Any, token: Any = None) -> Any:
         with broker._store.locked() as now:
-            broker._store.bonds.check_parents(jobs, now)
+            broker._store.constraints.check_parents(jobs, now)
         return original(jobs, token=token)
 
     around(broker, "put", put)
@@ -88,11 +88,11 @@ def parents_are_looked_for_before_the_token(broker: Any) -> None:
 def what_ends_badly_takes_its_followers_along(broker: Any) -> None:
     def ended(original: Any, record: Any, now: float) -> None:
         if record.state is not State.SUCCEEDED:
-            for follower in list(broker._store.bonds._followers.get(record.id, ())):
+            for follower in list(broker._store.constraints._followers.get(record.id, ())):
                 broker._store.cancel(follower, now)
         original(record, now)
 
-    around(broker._store.bonds, "ended", ended)
+    around(broker._store.constraints, "ended", ended)
 
 
 @breaks("a_follower_s_delay_counts_from_its_parents_end")
@@ -111,7 +111,7 @@ def followers_wake_nobody(broker: Any) -> None:
         with quietly(broker):
             original(record, now)
 
-    around(broker._store.bonds, "ended", ended)
+    around(broker._store.constraints, "ended", ended)
 
 
 @breaks("one_job_after_very_many")
@@ -125,7 +125,7 @@ def results_are_handed_on_and_on(broker: Any) -> None:
         record.result = b"".join((record.inputs or {}).values()) + (record.result or b"")
         original(record, now)
 
-    around(broker._store.bonds, "ended", ended)
+    around(broker._store.constraints, "ended", ended)
 
 
 @breaks("a_view_tells_a_job_s_ties")
@@ -144,7 +144,7 @@ def _limits(broker: Any, change: Callable[[list[JobLimit]], list[JobLimit]]) -> 
             record.constraints = structs.replace(record.constraints, limits=change(record.constraints.limits))
         original(record)
 
-    around(broker._store.bonds, "tie", tie)
+    around(broker._store.constraints, "apply", tie)
 
 
 def _doorways(broker: Any, kind: type[LimitUsage]) -> None:
@@ -152,10 +152,10 @@ def _doorways(broker: Any, kind: type[LimitUsage]) -> None:
 
     def keep_out(original: Any, record: Any, now: float) -> Any:
         for limit in record.constraints.limits:
-            broker._store.bonds.usages.setdefault(limit.key, kind(limit.key))
+            broker._store.constraints.usages.setdefault(limit.key, kind(limit.key))
         return original(record, now)
 
-    around(broker._store.bonds, "keep_out", keep_out)
+    around(broker._store.constraints, "block", keep_out)
 
 
 @breaks("a_limit_lets_so_many_be_leased")
@@ -178,7 +178,7 @@ def who_is_let_in_wakes_nobody(broker: Any) -> None:
         with quietly(broker):
             original(record)
 
-    around(broker._store.bonds, "leave", leave)
+    around(broker._store.constraints, "leave", leave)
 
 
 @breaks("a_limit_holds_up_no_other_key")
@@ -198,7 +198,7 @@ def the_dead_are_counted(broker: Any) -> None:
         evicted = original(holder, *rest)
         for token, record in lost:
             for limit in record.constraints.limits:
-                broker._store.bonds.usages.setdefault(limit.key, LimitUsage(limit.key)).held[-token] = record
+                broker._store.constraints.usages.setdefault(limit.key, LimitUsage(limit.key)).held[-token] = record
         return evicted
 
     around(broker._store, "evict", evict)
@@ -218,12 +218,12 @@ def what_is_shut_out_is_not_cancelled(broker: Any) -> None:
 @breaks("room_that_nobody_took_is_given_on")
 def room_that_nobody_took_is_lost(broker: Any) -> None:
     def untie(original: Any, record: Any) -> None:
-        constraints, record.constraints = record.constraints, NO_TIES
+        constraints, record.constraints = record.constraints, UNCONSTRAINED
         original(record)
         record.constraints = constraints
 
-    around(broker._store.bonds, "untie", untie)
-    around(broker._store.bonds, "tidy", lambda *_: None)
+    around(broker._store.constraints, "drop", untie)
+    around(broker._store.constraints, "tidy", lambda *_: None)
 
 
 @breaks("a_job_goes_by_its_own_numbers")
@@ -260,7 +260,7 @@ def those_shut_out_are_not_told(broker: Any) -> None:
 
 @breaks("keys_take_turns")
 def all_go_by_age(broker: Any) -> None:
-    around(broker._store.bonds, "_turn", lambda _, record: record.serial)
+    around(broker._store.constraints, "_fair_place", lambda _, record: record.serial)
 
 
 @breaks("turns_go_within_a_priority")
@@ -269,7 +269,7 @@ def turns_go_before_priority(broker: Any) -> None:
         record.priority = 0 if record.constraints.fairness_key else record.priority
         original(record)
 
-    around(broker._store.bonds, "tie", tie)
+    around(broker._store.constraints, "apply", tie)
 
 
 @breaks("a_paused_queue_gives_nothing")

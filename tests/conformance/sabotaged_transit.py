@@ -8,7 +8,7 @@ from typing import Any
 from msgspec import structs
 
 from longboat.brokers.memory import transfer
-from longboat.brokers.memory.bonds import NO_TIES
+from longboat.brokers.memory.record import UNCONSTRAINED
 from longboat.core.job import State
 from tests.conformance.sabotage import around, breaks, quietly
 
@@ -61,7 +61,7 @@ def limits_are_lost_on_the_way(broker: Any) -> None:
     def unpack(original: Any, name: str, exported_jobs: Any) -> Any:
         new = original(name, exported_jobs)
         for job_id in new:
-            broker._store.jobs[job_id].constraints = NO_TIES
+            broker._store.jobs[job_id].constraints = UNCONSTRAINED
         return new
 
     around(broker.transfer, "import_jobs", unpack)

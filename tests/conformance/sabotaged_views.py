@@ -83,6 +83,7 @@ def results_are_told_twice(broker: Any) -> None:
         def wait(original: Any, timeout: float) -> Any:
             results = original(timeout)
             listener._told = {result.id: result for result in results}
+            listener._watched.update(listener._told)
             return results
 
         around(listener, "wait", wait)
@@ -92,12 +93,18 @@ def results_are_told_twice(broker: Any) -> None:
 
 @breaks("every_listener_is_told")
 def only_the_last_listener_is_told(broker: Any) -> None:
-    def watch(original: Any, ids: Any) -> None:
-        for job_id in ids:
-            broker._store.watchers.pop(job_id, None)
-        original(ids)
+    made: list[Any] = []
 
-    listeners(broker, lambda listener: around(listener, "watch", watch))
+    def change(listener: Any) -> None:
+        def watch(original: Any, ids: Any) -> None:
+            for other in made[:-1]:
+                other.forget(ids)
+            original(ids)
+
+        made.append(listener)
+        around(listener, "watch", watch)
+
+    listeners(broker, change)
 
 
 @breaks("what_is_forgotten_is_not_told")
@@ -217,7 +224,7 @@ def cancelling_the_running_is_dropped(broker: Any) -> None:
     def cancel(original: Any, ids: Any) -> Any:
         cancelled = original(ids)
         for job_id in cancelled:
-            broker._store.jobs[job_id].unwanted = False
+            broker._store.jobs[job_id].cancel_requested = False
         return cancelled
 
     around(broker.inspector, "cancel", cancel)
@@ -229,7 +236,7 @@ def cancelling_ends_no_receive(broker: Any) -> None:
         with broker._store.changed:
             cancelled = original(ids)
             for holder in broker._store.holders.values():
-                holder.nudged = False
+                holder.cancelled = 0
         return cancelled
 
     around(broker.inspector, "cancel", cancel)
@@ -238,10 +245,11 @@ def cancelling_ends_no_receive(broker: Any) -> None:
 @breaks("a_cancelled_job_settles_as_it_ends", "a_cancelled_jobs_worker_may_die")
 def coming_back_forgets_the_cancellation(broker: Any) -> None:
     def come_back(original: Any, record: Any, *rest: Any) -> None:
-        record.unwanted = False
+        record.cancel_requested = False
         original(record, *rest)
 
     around(broker._store, "come_back", come_back)
+    around(broker._store, "settle", come_back)
 
 
 @breaks("what_has_ended_cannot_be_cancelled")
@@ -321,7 +329,7 @@ def the_running_are_purged(broker: Any) -> None:
     around(broker.inspector, "purge", purge)
 
 
-@breaks("prune_deletes_what_is_over", "heartbeats_prune")
+@breaks("prune_deletes_what_is_over", "housekeeping_prunes")
 def nothing_is_pruned(broker: Any) -> None:
     around(broker._store, "prune", lambda *_: 0)
 

@@ -61,7 +61,7 @@ def test_garbage_dies_with_its_bytes_and_good_jobs_run_once(yard: Yard) -> None:
             seq = order_of(job_id)
             if seq is None:
                 seq = order_of(new_id())
-                db.execute("INSERT INTO names VALUES (?, ?, NULL)", (job_id, seq))
+                db.execute("INSERT INTO places VALUES (?, ?, NULL)", (job_id, seq))
             db.execute("INSERT INTO jobs VALUES (?, ?, ?)", (seq, job_id, body))
             db.execute("INSERT INTO ready VALUES ('default', 0, ?, ?, 0, 0, NULL, NULL)", (seq, job_id))
     yard.enqueue_many("nap", GOOD // 2, 0.001)

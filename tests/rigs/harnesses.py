@@ -57,7 +57,7 @@ class NewSqlite:
             db.execute("INSERT INTO jobs VALUES (?, ?, ?)", (seq, job_id, raw))
             db.execute("INSERT INTO ready VALUES (?, 0, ?, ?, 0, 0, NULL, NULL)", (queue, seq, job_id))
             db.execute(
-                "INSERT INTO counters VALUES (?, 'ready', 1) ON CONFLICT (queue, state) DO UPDATE SET n = n + 1", (queue,)
+                "INSERT INTO counts VALUES (?, 'ready', 1) ON CONFLICT (queue, state) DO UPDATE SET n = n + 1", (queue,)
             )
 
 

@@ -27,8 +27,8 @@ OUTCOMES: list[Outcome] = [
 COUNTED = """
     SELECT queue, 'ready', count(*) FROM ready GROUP BY queue UNION ALL
     SELECT queue, 'running', count(*) FROM leased GROUP BY queue UNION ALL
-    SELECT queue, 'scheduled', count(*) FROM delayed GROUP BY queue UNION ALL
-    SELECT queue, 'waiting', count(*) FROM parked GROUP BY queue UNION ALL
+    SELECT queue, 'scheduled', count(*) FROM scheduled GROUP BY queue UNION ALL
+    SELECT queue, 'waiting', count(*) FROM waiting GROUP BY queue UNION ALL
     SELECT queue, state, count(*) FROM ended GROUP BY queue, state"""
 
 
@@ -79,7 +79,7 @@ def test_counts_agree_with_the_tables_at_every_step(path: Path, job: Callable[..
     assert left == dict.fromkeys(TABLES, 0)
 
 
-TABLES = ["jobs", "ready", "leased", "delayed", "parked", "ended", "terms", "names", "producers", "counters"]
+TABLES = ["jobs", "ready", "leased", "scheduled", "waiting", "ended", "kept", "places", "puts", "counts"]
 
 
 def test_ids_of_any_text_come_back_as_they_were(broker: SqliteBroker, job: Callable[..., Job]) -> None:

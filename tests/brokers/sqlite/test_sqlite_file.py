@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from longboat.brokers.sqlite import SqliteBroker, migration
+from longboat.brokers.sqlite import SqliteBroker, layout
 from longboat.core.job import Job, State
 from longboat.errors import BrokerError, BrokerUnavailable, StoreTooNew
 
@@ -113,28 +113,40 @@ def test_a_store_of_a_newer_version_is_refused(broker: SqliteBroker, path: Path,
     newer.close()
 
 
-def test_an_older_store_is_brought_up_to_date_with_its_jobs(
-    broker: SqliteBroker, path: Path, job: Callable[..., Job]
+@pytest.mark.parametrize("version", [1, layout.LAYOUT - 1])
+def test_a_store_of_an_older_layout_is_refused_with_what_to_do(
+    broker: SqliteBroker, path: Path, job: Callable[..., Job], version: int
 ) -> None:
     broker.put([job()])
     broker.close()
-    steps = [*migration.STEPS, "ALTER TABLE ready ADD COLUMN colour TEXT NOT NULL DEFAULT 'red';"]
-    with closing(sqlite3.connect(path, isolation_level=None)) as db:
-        assert not migration.is_current(db, "queue.db", steps)
-        migration.migrate(db, "queue.db", steps)
-        assert migration.is_current(db, "queue.db", steps)
-        assert db.execute("SELECT colour FROM ready").fetchall() == [("red",)]
-        migration.migrate(db, "queue.db", steps)  # by a process that had looked before the first one was done
+    with closing(sqlite3.connect(path)) as db:
+        db.execute(f"PRAGMA user_version = {version}")
+    older = SqliteBroker(path)
+    with pytest.raises(BrokerError, match=rf"layout {version}, .* finish its jobs; then move the file aside"):
+        older.put([job()])
+    older.close()
+    with closing(sqlite3.connect(path)) as db:
+        assert db.execute("PRAGMA user_version").fetchone() == (version,)
+        assert db.execute("SELECT count(*) FROM ready").fetchone() == (1,)
 
 
-def test_a_migration_that_fails_changes_nothing(broker: SqliteBroker, path: Path) -> None:
-    broker.inspector.counts()
-    steps = [*migration.STEPS, "CREATE TABLE half (n);\nCREATE TABLE jobs (n);"]
+def test_two_processes_may_create_the_same_store(path: Path) -> None:
     with closing(sqlite3.connect(path, isolation_level=None)) as db:
-        with pytest.raises(sqlite3.OperationalError, match="already exists"):
-            migration.migrate(db, "queue.db", steps)
-        assert db.execute("PRAGMA user_version").fetchone() == (len(migration.STEPS),)
-        assert not db.execute("SELECT 1 FROM sqlite_schema WHERE name = 'half'").fetchall()
+        assert not layout.is_current(db, "queue.db")
+        layout.create(db, "queue.db")
+        assert layout.is_current(db, "queue.db")
+        layout.create(db, "queue.db")  # by the one that had looked before the other was done
+
+
+def test_a_creation_that_fails_changes_nothing(broker: SqliteBroker, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    half = ["CREATE TABLE half (n)", "CREATE TABLE half (n)"]
+    monkeypatch.setattr(layout, "_statements", lambda _: half)
+    with pytest.raises(BrokerError, match="already exists"):
+        broker.inspector.counts()
+    with closing(sqlite3.connect(path)) as db:
+        assert db.execute("PRAGMA user_version").fetchone() == (0,)
+        assert not db.execute("SELECT 1 FROM sqlite_schema").fetchall()
+    monkeypatch.undo()
     assert broker.inspector.counts() == {}
 
 
@@ -152,8 +164,8 @@ def test_rows_that_belong_to_no_message_die_and_harm_no_neighbour(
     with closing(sqlite3.connect(path)) as db, db:
         db.execute("INSERT INTO ready VALUES ('default', -9, 1, 'no message', 0, 0, NULL, NULL)")
         db.execute("INSERT INTO ready VALUES ('default', -9, 2, CAST(X'FF00FE' AS TEXT), 0, 0, NULL, X'FF')")
-        db.execute("UPDATE jobs SET body = (SELECT body FROM jobs WHERE id = ?) WHERE id = ?", (good.id, other.id))
-        db.execute("UPDATE counters SET n = n + 2")
+        db.execute("UPDATE jobs SET message = (SELECT message FROM jobs WHERE id = ?) WHERE id = ?", (good.id, other.id))
+        db.execute("UPDATE counts SET n = n + 2")
     consumer = broker.consumer([], lease=10)
     try:
         leases = [*consumer.receive(10, wait=0), *consumer.receive(10, wait=0)]

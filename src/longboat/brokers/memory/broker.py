@@ -5,30 +5,34 @@ from __future__ import annotations
 import itertools
 from collections.abc import Collection, Iterable, Sequence
 
-from longboat.brokers.memory.look import MemoryInspector, MemoryResults
+from longboat.brokers.memory.look import MemoryInspector
+from longboat.brokers.memory.record import Holder, Record
+from longboat.brokers.memory.results import MemoryResults
 from longboat.brokers.memory.shelf import Shelf
-from longboat.brokers.memory.store import Holder, Record, Store
+from longboat.brokers.memory.store import Store
 from longboat.brokers.memory.transfer import MemoryTransfer
-from longboat.contract.broker import Lease, Pulse, Settlement, Token
-from longboat.contract.capabilities import WHOLE_CONTRACT
+from longboat.contract.base import BaseConsumer
+from longboat.contract.broker import Lease, Settlement, Token
+from longboat.contract.capabilities import WHOLE_CONTRACT, Capability
 from longboat.contract.inspector import Inspector
 from longboat.contract.kv import KV
 from longboat.contract.results import ResultStore
 from longboat.contract.transfer import Transfer
+from longboat.core import reasons
 from longboat.core.clock import SYSTEM, Clock
 from longboat.core.codec import decode_job, encode_job
-from longboat.core.job import Cancelled, Dead, Done, Failure, Job, Outcome, Park, Release, Retry, State, new_id
-from longboat.core.reasons import UNDECODABLE
+from longboat.core.job import Failure, Job, State, new_id
 from longboat.errors import Undecodable
 
-PRUNED_AT_ONCE = 1000
-"""Ended jobs that one heartbeat prunes at most."""
+TIDY_EVERY = 1.0
+_CHUNK = 1000
+"""Jobs pruned with the lock held, at most."""
 
 
 class MemoryBroker:
     """Keeps jobs in this process, and loses them with it. For tests, and for a worker inside a program."""
 
-    capabilities = WHOLE_CONTRACT
+    capabilities = WHOLE_CONTRACT | {Capability.TIDY}
 
     def __init__(self, *, clock: Clock = SYSTEM) -> None:
         self._store = Store(clock)
@@ -43,7 +47,7 @@ class MemoryBroker:
         with store.locked() as now:
             if token is not None and store.repeated(token, now):
                 return [job.id for job in jobs]
-            store.bonds.check_parents(jobs, now)
+            store.constraints.check_parents(jobs, now)
             if token is not None:
                 store.remember(token, now)
             new = []
@@ -60,7 +64,7 @@ class MemoryBroker:
             holder = Holder(new_id(), name, list(queues), frozenset(tasks), lease, now + lease)
             self._store.holders[holder.id] = holder
             self._store.alarms.add((holder.deadline, next(self._store.serials), holder))
-            self._store.changed.notify_all()
+            self._store.notify()
             return MemoryConsumer(self._store, holder)
 
     def evict(self, consumer: str, failure: Failure) -> int:
@@ -68,64 +72,74 @@ class MemoryBroker:
             holder = self._store.holders.get(consumer)
             return self._store.evict(holder, failure, now) if holder else 0
 
+    def tidy(self, budget: float) -> float:
+        until = SYSTEM.monotonic() + budget
+        while True:
+            with self._store.locked() as now:
+                if self._store.prune(_CHUNK, now) < _CHUNK:
+                    return TIDY_EVERY
+            if SYSTEM.monotonic() >= until:
+                return 0.0
+
     def close(self) -> None:
         """Nothing to let go of: the jobs stay for who still holds this broker."""
 
 
-class MemoryConsumer:
+class MemoryConsumer(BaseConsumer):
     def __init__(self, store: Store, holder: Holder) -> None:
-        self.id = holder.id
+        super().__init__(holder.id)
         self._store = store
         self._holder = holder
         self._turns = itertools.count()
+        self._seen = 0
+        """The store's version when it was looked at last."""
+        self._paused_queues: frozenset[str] = frozenset()
+        self._paused_tasks: frozenset[str] = frozenset()
 
-    def receive(self, n: int, *, wait: float) -> list[Lease]:
-        store, holder = self._store, self._holder
-        end = store.clock.monotonic() + wait
-        while True:
-            with store.locked() as now:
-                leases = self._claim(n, now)
-                left = end - store.clock.monotonic()
-                if leases or holder.nudged or not holder.alive or left <= 0:
-                    holder.nudged = False
-                    return leases
-                alarm = store.alarms.first()
-                store.changed.wait(left if alarm is None else min(left, max(0.0, alarm[0] - now)))
-
-    def _claim(self, n: int, now: float) -> list[Lease]:
+    def _claim(self, n: int, _until: float) -> list[Lease]:
         leases: list[Lease] = []
-        if not self._holder.alive:
-            return leases
-        for queue in self._queues():
-            while len(leases) < n and (record := self._next(queue)):
-                try:
-                    job = decode_job(record.message)
-                except Undecodable as error:
-                    self._store.end(record, State.DEAD, now, Failure(UNDECODABLE, str(error), at=now))
-                    continue
-                if record.constraints.limits and self._store.bonds.keep_out(record, now):
-                    continue
-                self._store.lease(record, self._holder, now)
-                inputs = [record.inputs[parent] for parent in record.constraints.after] if record.inputs else ()
-                attempt = record.attempts + 1
-                leases.append(Lease(job, attempt, record.token, record.worker_deaths, len(record.failures), inputs))
+        with self._store.locked() as now:
+            self._seen, self._cancelled = self._store.version, self._holder.cancelled
+            self._over = self._over or not self._holder.alive
+            for queue in () if self._over else self._queues():
+                while len(leases) < n and (record := self._next(queue)):
+                    if lease := self._lease(record, now):
+                        leases.append(lease)
         return leases
+
+    def _lease(self, record: Record, now: float) -> Lease | None:
+        """None: it cannot be decoded, and is dead; or a limit blocks it."""
+        try:
+            job = decode_job(record.message)
+        except Undecodable as error:
+            self._store.end(record, State.DEAD, now, reasons.undecodable(str(error), now, record.attempts))
+            return None
+        if record.constraints.limits and self._store.constraints.block(record, now):
+            return None
+        self._store.lease(record, self._holder, now)
+        inputs = [record.inputs[parent] for parent in record.constraints.after] if record.inputs else ()
+        return Lease(job, record.attempts + 1, record.token, record.worker_deaths, len(record.failures), inputs)
 
     def _queues(self) -> Iterable[str]:
         """Those named, or every one in turn: each time another is the first."""
         if self._holder.queues:
-            return [queue for queue in self._holder.queues if queue not in self._holder.paused_queues]
+            return [queue for queue in self._holder.queues if queue not in self._paused_queues]
         ready = {queue for queue, state in self._store.shelves if state is State.READY or state is State.WAITING}
-        queues = sorted(ready - self._holder.paused_queues)
+        queues = sorted(ready - self._paused_queues)
         first = next(self._turns) % len(queues) if queues else 0
         return queues[first:] + queues[:first]
 
     def _next(self, queue: str) -> Record | None:
         shelves: list[Shelf | None] = [self._store.shelves.get((queue, State.READY))]
         if (queue, State.WAITING) in self._store.shelves:
-            shelves += [self._store.parked.get((queue, task)) for task in self._holder.tasks - self._holder.paused_tasks]
+            shelves += [self._store.parked.get((queue, task)) for task in self._holder.tasks - self._paused_tasks]
         key = min((key for shelf in shelves if shelf and (key := shelf.first())), default=None)
         return key[-1] if key else None
+
+    def _wait(self, until: float) -> None:
+        with self._store.locked() as now:
+            if self._store.version == self._seen and not self._woken:
+                self._store.wait(max(0.0, until - SYSTEM.monotonic()), now)
 
     def settle(self, settlements: Sequence[Settlement], *, started: Sequence[Lease] = ()) -> list[Lease]:
         refused: list[Lease] = []
@@ -134,63 +148,32 @@ class MemoryConsumer:
                 if (record := self._holder.held.get(lease.token)) is None:
                     refused.append(lease)
                 else:
-                    record.noted = True
+                    record.has_started = True
             for settlement in settlements:
                 if (record := self._holder.held.get(settlement.lease.token)) is None:
                     refused.append(settlement.lease)
                 else:
-                    self._apply(record, settlement.outcome, now)
+                    self._store.settle(record, settlement.outcome, now)
         return refused
 
-    def _apply(self, record: Record, outcome: Outcome, now: float) -> None:
-        store = self._store
-        match outcome:
-            case Done(result):
-                store.count_attempt(record)
-                record.result = result
-                store.end(record, State.SUCCEEDED, now)
-            case Retry(delay, failure):
-                store.count_attempt(record, failure)
-                record.worker_deaths = 0
-                store.come_back(record, delay, now)
-            case Dead(failure, counted):
-                if counted:
-                    store.count_attempt(record)
-                store.end(record, State.DEAD, now, failure)
-            case Cancelled(failure):
-                store.end(record, State.CANCELLED, now, failure)
-            case Release(delay):
-                store.come_back(record, delay, now)
-            case Park(patience, failure) if not record.unwanted:
-                store.unlease(record)
-                record.due, record.parked = now + patience, failure
-                store.move(record, State.WAITING)
-            case Park():
-                store.come_back(record, 0.0, now)
-
-    def extend(self) -> Pulse:
+    def _beat(self) -> Sequence[str] | None:
         with self._store.locked() as now:
-            self._store.prune(PRUNED_AT_ONCE, now)
             holder = self._holder
             if not holder.alive:
-                return Pulse(False)
+                return None
             holder.deadline = now + holder.lease
-            return Pulse(True, [record.id for record in holder.held.values() if record.unwanted])
+            self._told = holder.cancelled
+            return [record.id for record in holder.held.values() if record.cancel_requested]
 
     def pause(self, queues: Collection[str], tasks: Collection[str]) -> None:
         with self._store.locked():
-            self._holder.paused_queues, self._holder.paused_tasks = frozenset(queues), frozenset(tasks)
-            self._store.changed.notify_all()
+            self._paused_queues, self._paused_tasks = frozenset(queues), frozenset(tasks)
+            self._store.notify()
 
-    def wake(self) -> None:
+    def _ring(self) -> None:
         with self._store.changed:
-            self._holder.nudged = True
-            self._store.changed.notify_all()
+            self._store.notify()
 
-    def close(self) -> None:
+    def _end(self) -> None:
         with self._store.locked() as now:
-            self._holder.alive = False
-            self._store.holders.pop(self.id, None)
-            for record in list(self._holder.held.values()):
-                self._store.come_back(record, 0.0, now)
-            self._store.changed.notify_all()
+            self._store.evict(self._holder, None, now)

@@ -1,4 +1,4 @@
-"""MemoryBoard: notes in sorted order, gone with the process."""
+"""MemoryKV: entries in sorted order, gone with the process."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ import threading
 from bisect import bisect_left, bisect_right, insort
 from collections.abc import Sequence
 
-from longboat.contract.kv import ENTRY_LIMIT, Entry
+from longboat.contract.base_kv import check_entries
+from longboat.contract.kv import Entry
 from longboat.core.clock import Clock
-from longboat.errors import TooLarge
 
 
 class MemoryKV:
@@ -38,13 +38,13 @@ class MemoryKV:
         return found
 
     def write(self, namespace: str, entries: Sequence[Entry]) -> None:
-        check_sizes(namespace, entries)
+        check_entries(namespace, entries)
         with self._lock:
             for entry in entries:
                 self._write(namespace, entry)
 
     def put_if_absent(self, namespace: str, entries: Sequence[Entry]) -> list[bool]:
-        check_sizes(namespace, entries)
+        check_entries(namespace, entries)
         added = []
         with self._lock:
             for entry in entries:
@@ -54,7 +54,7 @@ class MemoryKV:
         return added
 
     def compare_and_set(self, namespace: str, entry: Entry, *, old: bytes | None) -> bool:
-        check_sizes(namespace, [entry])
+        check_entries(namespace, [entry])
         with self._lock:
             if self._value(namespace, entry.key) != old:
                 return False
@@ -81,12 +81,3 @@ class MemoryKV:
             del keys[bisect_left(keys, entry.key)]
             if not keys:
                 del self._keys[namespace], self._values[namespace]
-
-
-def check_sizes(namespace: str, entries: Sequence[Entry]) -> None:
-    """Raises TooLarge for a value over NOTE_LIMIT."""
-    for entry in entries:
-        if entry.value is not None and len(entry.value) > ENTRY_LIMIT:
-            raise TooLarge(
-                f"note {entry.key!r} of {namespace!r} has {len(entry.value):,} bytes, the limit is {ENTRY_LIMIT:,}"
-            )

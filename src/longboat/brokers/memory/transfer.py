@@ -1,4 +1,4 @@
-"""The memory broker's jobs on their way into another broker, or out of one."""
+"""The memory broker's jobs that are exported for another broker, or imported from one."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from collections.abc import Sequence
 
 from msgspec import structs
 
-from longboat.brokers.memory.store import Record, Store
+from longboat.brokers.memory.record import Record
+from longboat.brokers.memory.store import Store
 from longboat.contract.transfer import ROOM, ExportedJob
-from longboat.core.codec import decode_job
 from longboat.core.job import MESSAGE_VERSION, Job, State
-from longboat.errors import Undecodable
+from longboat.core.views import job_or_none
 
 
 class MemoryTransfer:
@@ -19,7 +19,7 @@ class MemoryTransfer:
         self._store = store
         self._exported_jobs: dict[str, list[ExportedJob]] = {}
         self._away: dict[str, float] = {}
-        """Ids that are remembered since their jobs were packed, and until when: these may come back."""
+        """Ids that are remembered since their jobs were exported, and until when: these may come back."""
 
     def export_jobs(self, name: str, ids: Sequence[str]) -> list[ExportedJob]:
         with self._store.locked() as now:
@@ -54,7 +54,7 @@ class MemoryTransfer:
         with store.locked() as now:
             if store.repeated(token, now):
                 return [exported.id for exported in exported_jobs]
-            store.bonds.check_parents(jobs, now)
+            store.constraints.check_parents(jobs, now)
             store.remember(token, now)
             new = []
             for job, exported in zip(jobs, exported_jobs, strict=True):
@@ -64,11 +64,8 @@ class MemoryTransfer:
                     continue
                 store.add(job, exported.message, now)
                 record = store.jobs[exported.id]
-                record.attempts, record.worker_deaths, record.failures = (
-                    exported.attempts,
-                    exported.worker_deaths,
-                    list(exported.failures),
-                )
+                record.attempts, record.worker_deaths = exported.attempts, exported.worker_deaths
+                record.failures = list(exported.failures)
                 if exported.dead:
                     store.end(record, State.DEAD, now)
                 new.append(exported.id)
@@ -102,12 +99,8 @@ def _exported(record: Record, now: float) -> ExportedJob:
 
 def _job(exported: ExportedJob) -> Job:
     """As it is to be put now."""
-    try:
-        job = decode_job(exported.message)
-    except Undecodable:
-        job = Job(MESSAGE_VERSION, exported.id, "", b"")
     return structs.replace(
-        job,
+        job_or_none(exported.message) or Job(MESSAGE_VERSION, exported.id, "", b""),
         id=exported.id,
         queue=exported.queue,
         priority=exported.priority,

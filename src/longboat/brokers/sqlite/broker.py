@@ -6,29 +6,30 @@ import os
 from collections.abc import Collection, Sequence
 
 from longboat.brokers.sqlite import put, sweep
-from longboat.brokers.sqlite.consumer import SqliteConsumer
+from longboat.brokers.sqlite.consumer import SqliteConsumer, id_of
 from longboat.brokers.sqlite.inspector import SqliteInspector
 from longboat.brokers.sqlite.kv import SqliteKV
 from longboat.brokers.sqlite.packing import as_json
 from longboat.brokers.sqlite.results import SqliteResults
 from longboat.brokers.sqlite.store import Store, Synchronous
+from longboat.brokers.sqlite.tidy import Tidier
 from longboat.brokers.sqlite.transfer import SqliteTransfer
-from longboat.brokers.sqlite.wake import CONSUMER, LISTENER, Ringer
+from longboat.brokers.sqlite.wake import CONSUMER, Ringer
 from longboat.contract.broker import Token
-from longboat.contract.capabilities import WHOLE_CONTRACT
+from longboat.contract.capabilities import WHOLE_CONTRACT, Capability
 from longboat.core.clock import SYSTEM, Clock
 from longboat.core.job import Failure, Job
 
 
 class SqliteBroker:
-    """Keeps jobs in the database at `path`, made at the first use, readable by its owner only.
+    """Keeps jobs in the database at `path`, which it creates at its first use, readable by its owner only.
 
-    What it acknowledged survives the death of any process; with `synchronous="full"` a power cut too, with "normal" a
-    power cut may undo the newest calls. `timeout`: seconds that a call may wait for other writers.
-    Survives fork: the child opens its own connections.
+    Acknowledged calls survive the death of any process. With `synchronous="full"` they survive a power cut too; with
+    "normal" a power cut may undo the newest ones. `timeout`: seconds that a call may wait for other writers.
+    It may be used after a fork: the child opens its own connections.
     """
 
-    capabilities = WHOLE_CONTRACT
+    capabilities = WHOLE_CONTRACT | {Capability.TIDY}
 
     def __init__(
         self,
@@ -39,9 +40,9 @@ class SqliteBroker:
         timeout: float = 2.0,
     ) -> None:
         self._store = Store(os.fspath(path), synchronous, clock, timeout)
-        self._wake = f"{self._store.path}-wake"
-        self._ringer = Ringer(self._wake)
-        self.results = SqliteResults(self._store, self._wake)
+        self._ringer = Ringer(f"{self._store.path}-wake")
+        self._tidier = Tidier(self._store, self._ringer)
+        self.results = SqliteResults(self._store, self._ringer.directory)
         self.inspector = SqliteInspector(self._store, self._ringer)
         self.kv = SqliteKV(self._store)
         self.transfer = SqliteTransfer(self._store, self._ringer)
@@ -67,18 +68,19 @@ class SqliteBroker:
                 "INSERT INTO consumers (id, name, queues, lease, deadline) VALUES (?, ?, ?, ?, ?) RETURNING n",
                 (secret, name, as_json(queues), lease, tx.now + lease),
             ).fetchone()[0]
-            full = f"{n}-{secret}"
-            tx.run("UPDATE consumers SET id = ? WHERE n = ?", (full, n))
-        return SqliteConsumer(self._store, self._ringer, self._wake, n, full, queues, tuple(tasks), lease)
+            consumer_id = id_of(n, secret)
+            tx.run("UPDATE consumers SET id = ? WHERE n = ?", (consumer_id, n))
+        return SqliteConsumer(self._store, self._ringer, consumer_id, queues, tuple(tasks), lease)
 
     def evict(self, consumer: str, failure: Failure) -> int:
         with self._store.write() as tx:
             row = tx.run("SELECT n FROM consumers WHERE id = ?", (consumer,)).fetchone()
             count = sweep.end_consumer(tx, row[0], failure) if row else 0
-        if count:
-            self._ringer.ring(CONSUMER)
-            self._ringer.ring(LISTENER)
+        self._ringer.tell(consumers=count > 0, listeners=count > 0)
         return count
+
+    def tidy(self, budget: float) -> float:
+        return self._tidier.tidy(budget)
 
     def close(self) -> None:
         self._store.close()

@@ -7,42 +7,42 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from longboat.brokers.sqlite.ending import appended, number
+from longboat.brokers.sqlite.ending import appended, take_numbers
 from longboat.brokers.sqlite.following import give_inputs
 from longboat.brokers.sqlite.limits import admit_or_block
+from longboat.brokers.sqlite.rows import COLUMNS
 from longboat.brokers.sqlite.store import Transaction
 from longboat.contract.broker import DEAD_KEPT, Lease
-from longboat.core import codec
+from longboat.core import codec, reasons
 from longboat.core.constraints import JobLimit
-from longboat.core.job import MESSAGE_VERSION, Failure, Job, State
-from longboat.core.reasons import UNDECODABLE
+from longboat.core.job import MESSAGE_VERSION, Job, State
 from longboat.errors import Undecodable
 
-_CLAIM = """
-    INSERT INTO leased (consumer, started, cancel, since, queue, rank, seq, id, attempts, returns, expires_at, failures)
-    SELECT ?, 0, 0, ?, queue, rank, seq, id, attempts, returns, expires_at, failures
+_CLAIM = f"""
+    INSERT INTO leased (consumer, started, cancelled, since, {COLUMNS})
+    SELECT ?, 0, 0, ?, {COLUMNS}
     FROM ready WHERE queue = ? ORDER BY rank, seq, id LIMIT ?"""
 _LAST = "SELECT rank, seq, CAST(id AS BLOB) FROM leased WHERE token = ?"
 _TAKEN = "DELETE FROM ready WHERE queue = ? AND (rank, seq, id) <= (?, ?, CAST(? AS TEXT))"
-_BODY = "(SELECT body FROM jobs AS j WHERE j.seq = l.seq AND j.id = l.id)"
+_BODY = "(SELECT message FROM jobs AS j WHERE j.seq = l.seq AND j.id = l.id)"
 _TOGETHER = """
-    SELECT json_group_array(l.id), CAST(group_concat(j.body, '') AS BLOB),
-        total(l.attempts) + total(l.returns) + count(l.failures)
+    SELECT json_group_array(l.id), CAST(group_concat(j.message, '') AS BLOB),
+        total(l.attempts) + total(l.worker_deaths) + count(l.failures)
     FROM leased AS l CROSS JOIN jobs AS j ON j.seq = l.seq AND j.id = l.id WHERE l.token BETWEEN ? AND ?"""
-_HISTORY = "SELECT attempts, returns, failures FROM leased WHERE token BETWEEN ? AND ? ORDER BY token"
+_HISTORY = "SELECT attempts, worker_deaths, failures FROM leased WHERE token BETWEEN ? AND ? ORDER BY token"
 _ONE_BY_ONE = f"""
-    SELECT token, CAST(id AS BLOB), attempts, returns, failures, {_BODY}
+    SELECT token, CAST(id AS BLOB), attempts, worker_deaths, failures, {_BODY}
     FROM leased AS l WHERE token BETWEEN ? AND ? ORDER BY token"""
 
 _jobs = msgspec.msgpack.Decoder(list[Job])
 _texts = msgspec.json.Decoder(list[str])
 _ARRAY_OF = struct.Struct(">BI").pack
 _ARRAY = 0xDD
-"""What begins a msgpack array of up to 2**32 values: messages in a row become one list of jobs."""
+"""Begins a msgpack array of up to 2**32 values: messages in a row become one list of jobs."""
 
 
-SHUT_OUT = 500
-"""Jobs that one claim may send to wait for their limits, about: others need the gate meanwhile."""
+BLOCKED_AT_ONCE = 500
+"""Jobs that one claim may find blocked by limits, about: other writers wait meanwhile."""
 
 
 class _Together(NamedTuple):
@@ -55,16 +55,16 @@ class _Together(NamedTuple):
 class Claimed(NamedTuple):
     leases: list[Lease]
     more: bool
-    """So many were shut out that it did not look at all that are ready: claim again."""
+    """So many were blocked that it did not look at all that are ready: claim again."""
 
 
 def claim(tx: Transaction, consumer: int, queue: str, n: int) -> Claimed:
-    """Lease up to `n` ready jobs of the queue to the consumer, in order. What is no job dies."""
+    """Lease up to `n` ready jobs of the queue to the consumer, in order. What cannot be decoded dies."""
     leases: list[Lease] = []
-    shut: set[JobLimit] = set()
+    full: set[JobLimit] = set()
     looked_at = 0
     while len(leases) < n:
-        if looked_at >= n + SHUT_OUT:
+        if looked_at >= n + BLOCKED_AT_ONCE:
             return Claimed(leases, more=True)
         wanted = n - len(leases)
         inserted = tx.run(_CLAIM, (consumer, tx.now, queue, wanted))
@@ -76,7 +76,7 @@ def claim(tx: Transaction, consumer: int, queue: str, n: int) -> Claimed:
         tx.count(queue, State.RUNNING, count)
         found = _leases(tx, queue, last - count + 1, last)
         if any(lease.job.constraints is not None for lease in found):
-            found = admit_or_block(tx, queue, found, shut)
+            found = admit_or_block(tx, queue, found, full)
             give_inputs(tx, found)
         leases += found
         looked_at += count
@@ -134,12 +134,13 @@ def _job(body: Any, raw_id: bytes, queue: str) -> Job:
 
 
 def _bury(tx: Transaction, queue: str, token: int, error: Undecodable) -> None:
+    # The id is not read, but moved: it may be text that Python cannot decode.
     attempts, failures = tx.run("SELECT attempts, failures FROM leased WHERE token = ?", (token,)).fetchone()
-    failure = Failure(UNDECODABLE, str(error), attempt=attempts, at=tx.now)
-    n = number(tx, State.DEAD, queue, 1, DEAD_KEPT)
+    failures = appended(failures, reasons.undecodable(str(error), tx.now, attempts))
+    n = take_numbers(tx, State.DEAD, queue, 1, DEAD_KEPT)
     tx.run(
         "INSERT INTO ended SELECT ?, queue, ?, seq, id, ?, NULL, attempts, ?, NULL FROM leased WHERE token = ?",
-        (State.DEAD.value, n, tx.now, appended(failures, failure), token),
+        (State.DEAD.value, n, tx.now, failures, token),
     )
     tx.run("DELETE FROM leased WHERE token = ?", (token,))
     tx.count(queue, State.RUNNING, -1)

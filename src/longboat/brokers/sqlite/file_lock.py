@@ -1,4 +1,4 @@
-"""The gate: where writers of all processes line up, so that none waits in SQLite's busy handler, which is unfair."""
+"""A lock that writers of all processes take in turn, so that none waits in SQLite's busy handler, which is unfair."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _LONGEST_PAUSE = 2e-3
 
 
 class FileLock:
-    """A lock held by one thread of one process at a time. The kernel lets go of it when the process dies."""
+    """Held by one thread of one process at a time. The kernel releases it when the process dies."""
 
     def __init__(self, path: str, timeout: float) -> None:
         self._path = path

@@ -1,19 +1,21 @@
-"""Jobs that come after others: edges, and letting go of those whose parents have all succeeded."""
+"""Jobs that come after others: what they wait for, and their start once all of their parents have succeeded."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
+from longboat.brokers.sqlite import rows
 from longboat.brokers.sqlite.packing import PIECE, as_json, packed
-from longboat.brokers.sqlite.places import is_here, is_remembered, places
+from longboat.brokers.sqlite.places import is_here, is_known, places_of
+from longboat.brokers.sqlite.rows import Row
 from longboat.brokers.sqlite.store import Transaction
 from longboat.contract.broker import Lease
 from longboat.core.job import Job, State
 from longboat.errors import UnknownParent
 
-AFTER = "\x00after"
-"""The task under which they are parked: no consumer names it."""
+PARENTS = "\x00parents"
+"""What they wait for, in `waiting`: no task has such a name."""
 NEVER = 1e15
 """When their patience ends."""
 NO_REASON = b"\x90"
@@ -23,10 +25,10 @@ _THEIRS = "e.parent_seq = l.seq AND e.parent = l.id"
 
 
 def follow(tx: Transaction, job: Job, seq: int) -> int:
-    """Store the edges of a new job; returns how many parents have not succeeded yet. Raises UnknownParent."""
+    """Store what a new job comes after; returns how many parents have not succeeded yet. Raises UnknownParent."""
     assert job.constraints is not None
     waiting = 0
-    found = places(tx.db, job.constraints.after)
+    found = places_of(tx.db, job.constraints.after)
     for parent in dict.fromkeys(job.constraints.after):
         place = found.get(parent)
         if place is None or not is_here(tx, place, parent):
@@ -35,30 +37,28 @@ def follow(tx: Transaction, job: Job, seq: int) -> int:
         if row is not None and row[0] == State.SUCCEEDED.value:
             tx.run("INSERT INTO inputs VALUES (?, ?, ?, ?)", (seq, job.id, parent, row[1] or b""))
         else:
-            tx.run("INSERT INTO edges VALUES (?, ?, ?, ?)", (place, parent, seq, job.id))
+            tx.run("INSERT INTO dependencies VALUES (?, ?, ?, ?)", (place, parent, seq, job.id))
             waiting += 1
     return waiting
 
 
-def wait(tx: Transaction, job: Job, seq: int, parents: int, expires: float | None) -> None:
-    """The new job waits for so many parents."""
-    row = (AFTER, job.queue, -job.priority, seq, job.id, NEVER, NO_REASON, 0, 0, expires, None)
-    tx.run("INSERT INTO parked VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", row)
-    tx.run("INSERT INTO pending VALUES (?, ?, ?, ?)", (seq, job.id, parents, job.delay))
-    tx.count(job.queue, State.WAITING, 1)
+def wait(tx: Transaction, row: Row, parents: int, delay: float) -> None:
+    """The new job waits for so many parents, and starts `delay` seconds after the last of them."""
+    rows.insert_waiting(tx, row, PARENTS, NEVER, NO_REASON)
+    tx.run("INSERT INTO pending VALUES (?, ?, ?, ?)", (row.seq, row.id, parents, delay))
 
 
-def any_edges(tx: Transaction) -> bool:
-    return bool(tx.run("SELECT EXISTS (SELECT 1 FROM edges)").fetchone()[0])
+def any_dependencies(tx: Transaction) -> bool:
+    return bool(tx.run("SELECT EXISTS (SELECT 1 FROM dependencies)").fetchone()[0])
 
 
 def succeeded(tx: Transaction, results: Mapping[int, bytes]) -> bool:
-    """These leases have ended well, and still stand in `leased`. Whether others became ready, or scheduled."""
+    """These leases have succeeded, and still stand in `leased`. Returns whether others became ready, or scheduled."""
     values = {"tokens": as_json(list(results))}
-    # The order of the tables is said (CROSS JOIN): left to itself SQLite may look at every edge there is.
+    # CROSS JOIN fixes the order of the tables: left to itself SQLite may look at every dependency there is.
     counted = tx.run(
         "INSERT INTO pending SELECT e.child_seq, e.child, -count(*), 0 "
-        f"{_DONE} CROSS JOIN edges AS e ON {_THEIRS} GROUP BY e.child_seq, e.child "
+        f"{_DONE} CROSS JOIN dependencies AS e ON {_THEIRS} GROUP BY e.child_seq, e.child "
         "ON CONFLICT DO UPDATE SET parents = parents + excluded.parents",
         values,
     ).rowcount
@@ -68,39 +68,29 @@ def succeeded(tx: Transaction, results: Mapping[int, bytes]) -> bool:
         tx.run(
             f"INSERT OR IGNORE INTO inputs SELECT e.child_seq, e.child, e.parent, {PIECE} "
             "FROM json_each(:keys) AS j CROSS JOIN leased AS l ON l.token = CAST(j.key AS INTEGER) "
-            f"CROSS JOIN edges AS e ON {_THEIRS}",
+            f"CROSS JOIN dependencies AS e ON {_THEIRS}",
             {"keys": keys, "blob": blob},
         )
-    tx.run(f"DELETE FROM edges WHERE (parent_seq, parent) IN (SELECT l.seq, l.id {_DONE})", values)
-    return _let_go(tx)
+    tx.run(f"DELETE FROM dependencies WHERE (parent_seq, parent) IN (SELECT l.seq, l.id {_DONE})", values)
+    return _start_free(tx)
 
 
 def forget_inputs(tx: Transaction, tokens: Collection[int]) -> None:
-    """Jobs that came after others have succeeded or were cancelled: they are not given anything again."""
+    """These jobs have succeeded or were cancelled: what they were given is not needed again."""
     if tokens:
         done = {"tokens": as_json(list(tokens))}
         tx.run(f"DELETE FROM inputs WHERE (child_seq, child) IN (SELECT l.seq, l.id {_DONE})", done)
 
 
-def _let_go(tx: Transaction) -> bool:
+def _start_free(tx: Transaction) -> bool:
     """Those that wait for no parent any more."""
     free = tx.run("SELECT seq, id, delay FROM pending WHERE parents <= 0").fetchall()
     for seq, job_id, delay in free:
         tx.run("DELETE FROM pending WHERE seq = ? AND id = ?", (seq, job_id))
-        row = tx.run("SELECT queue, rank, expires_at FROM parked WHERE seq = ? AND id = ?", (seq, job_id)).fetchone()
-        if row is None:
-            continue  # cancelled, or purged
-        queue, rank, expires = row
-        tx.run("DELETE FROM parked WHERE seq = ? AND id = ?", (seq, job_id))
-        if delay > 0:
-            tx.run(
-                "INSERT INTO delayed VALUES (?, ?, ?, ?, ?, 0, 0, ?, NULL)",
-                (tx.now + delay, seq, job_id, queue, rank, expires),
-            )
-        else:
-            tx.run("INSERT INTO ready VALUES (?, ?, ?, ?, 0, 0, ?, NULL)", (queue, rank, seq, job_id, expires))
-        tx.count(queue, State.WAITING, -1)
-        tx.count(queue, State.SCHEDULED if delay > 0 else State.READY, 1)
+        row = tx.run(f"SELECT {rows.COLUMNS} FROM waiting WHERE seq = ? AND id = ?", (seq, job_id)).fetchone()
+        if row is not None:  # else it was cancelled, or purged
+            rows.remove(tx, State.WAITING, Row(*row))
+            rows.insert(tx, Row(*row), delay)
     return bool(free)
 
 
@@ -110,50 +100,39 @@ def give_inputs(tx: Transaction, leases: Iterable[Lease]) -> None:
         constraints = lease.job.constraints
         if constraints is None or not constraints.after:
             continue
-        rows = tx.run(
+        results = tx.run(
             "SELECT i.parent, i.result FROM leased AS l CROSS JOIN inputs AS i ON i.child_seq = l.seq AND i.child = l.id "
             "WHERE l.token = ?",
             (lease.token,),
         )
-        found: dict[str, bytes] = dict(rows)
+        found: dict[str, bytes] = dict(results)
         lease.inputs = [found.get(parent, b"") for parent in constraints.after]
 
 
 def unfollow(tx: Transaction, chosen: str, values: Mapping[str, Any]) -> None:
-    """Jobs that come after nothing any more: `chosen` is a SELECT of their (seq, id)."""
-    if tx.run("SELECT EXISTS (SELECT 1 FROM edges) OR EXISTS (SELECT 1 FROM inputs)").fetchone()[0]:
-        tx.run(f"DELETE FROM edges WHERE (child_seq, child) IN ({chosen})", values)
+    """These jobs wait for nothing any more: `chosen` is a SELECT of their (seq, id)."""
+    if tx.run("SELECT EXISTS (SELECT 1 FROM dependencies) OR EXISTS (SELECT 1 FROM inputs)").fetchone()[0]:
+        tx.run(f"DELETE FROM dependencies WHERE (child_seq, child) IN ({chosen})", values)
         tx.run(f"DELETE FROM inputs WHERE (child_seq, child) IN ({chosen})", values)
         tx.run(f"DELETE FROM pending WHERE (seq, id) IN ({chosen})", values)
 
 
 def is_followed(tx: Transaction, seq: int, id: str) -> bool:
     """Whether others come after this job."""
-    sql = "SELECT EXISTS (SELECT 1 FROM edges WHERE parent_seq = ? AND parent = ?)"
+    sql = "SELECT EXISTS (SELECT 1 FROM dependencies WHERE parent_seq = ? AND parent = ?)"
     return bool(tx.run(sql, (seq, id)).fetchone()[0])
 
 
-def parents_behind(jobs: Sequence[Job]) -> dict[str, list[str]]:
-    """By child: its parents that do not stand before it in the batch but behind. They have to be known already."""
-    first: dict[str, int] = {}
-    for place, job in enumerate(jobs):
-        first.setdefault(job.id, place)
-    behind = {}
+def check_order(tx: Transaction, jobs: Sequence[Job]) -> None:
+    """Raises UnknownParent for a new job with a parent behind it in its batch that is not known. Before they are stored."""
+    ids, before = {job.id for job in jobs}, set[str]()
     for job in jobs:
-        late = [
-            parent for parent in (job.constraints.after if job.constraints else ()) if first.get(parent, -1) >= first[job.id]
-        ]
-        if late:
-            behind[job.id] = late
-    return behind
-
-
-def check_behind(tx: Transaction, behind: Mapping[str, Sequence[str]]) -> None:
-    """Raises UnknownParent for a new job with parents behind it in its batch that are not known. Before they are stored."""
-    for child, parents in behind.items():
-        found = places(tx.db, [child, *parents])
-        if is_remembered(tx, child) or (child in found and is_here(tx, found[child], child)):
+        after = job.constraints.after if job.constraints else ()
+        behind = [parent for parent in after if parent in ids and parent not in before]
+        before.add(job.id)
+        if not behind or is_known(tx, job.id):
             continue
-        for parent in parents:
+        found = places_of(tx.db, behind)
+        for parent in behind:
             if parent not in found or not is_here(tx, found[parent], parent):
-                raise UnknownParent(f"job {child} comes after {parent}, which stands behind it in the batch")
+                raise UnknownParent(f"job {job.id} comes after {parent}, which stands behind it in the batch")

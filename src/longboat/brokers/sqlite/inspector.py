@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 import msgspec
 
-from longboat.brokers.sqlite import limits, prune, views
-from longboat.brokers.sqlite.ending import EndedJob, appended, cancelled_kept, end, forget
+from longboat.brokers.sqlite import limits, prune, rows, views
+from longboat.brokers.sqlite.ending import end_unleased, forget
+from longboat.brokers.sqlite.rows import Row
 from longboat.brokers.sqlite.store import Store, Transaction
-from longboat.brokers.sqlite.sweep import remove
-from longboat.brokers.sqlite.wake import CONSUMER, LISTENER, Ringer
-from longboat.core.job import Failure, State
-from longboat.core.reasons import CANCELLED
-from longboat.core.views import ConsumerView, JobView, LimitView, Page
+from longboat.brokers.sqlite.wake import Ringer
+from longboat.contract.base_pages import batches
+from longboat.core import reasons
+from longboat.core.job import State
+from longboat.core.views import ConsumerView, JobView, LimitView, Page, job_or_none
 
 _CHUNK = 200
 """Jobs changed in one transaction, at most: workers wait meanwhile."""
 
-_TABLES = {State.READY: "ready", State.SCHEDULED: "delayed", State.WAITING: "parked"}
+_KEYS = {State.READY: rows.PLACE, State.SCHEDULED: "due, seq, id", State.WAITING: f"waits_for, {rows.PLACE}"}
 
 
 class SqliteInspector:
@@ -30,15 +31,15 @@ class SqliteInspector:
 
     def counts(self) -> Mapping[tuple[str, State], int]:
         with self._store.read() as db:
-            rows = db.execute("SELECT queue, state, n FROM counters WHERE n > 0").fetchall()
-        return {(queue, State(state)): n for queue, state, n in rows}
+            found = db.execute("SELECT queue, state, n FROM counts WHERE n > 0").fetchall()
+        return {(queue, State(state)): n for queue, state, n in found}
 
     def find(self, ids: Sequence[str]) -> list[JobView | None]:
         found: dict[str, views.JobRow] = {}
-        for start in range(0, len(ids), _CHUNK):
+        for part in batches(ids, _CHUNK):
             with self._store.read() as db:
                 db.execute("BEGIN")
-                found.update(views.find(db, ids[start : start + _CHUNK]))
+                found.update(views.find(db, part))
         return [views.view(found[job_id]) if job_id in found else None for job_id in ids]
 
     def jobs(
@@ -50,44 +51,38 @@ class SqliteInspector:
 
     def consumers(self) -> list[ConsumerView]:
         with self._store.read() as db:
-            rows = db.execute(
+            found = db.execute(
                 "SELECT id, name, queues, (SELECT count(*) FROM leased WHERE consumer = n), deadline "
                 "FROM consumers WHERE deadline > ? ORDER BY n",
                 (self._store.clock.now(),),
             ).fetchall()
         return [
             ConsumerView(consumer_id, name, msgspec.json.decode(queues, type=list[str]), running, deadline)
-            for consumer_id, name, queues, running, deadline in rows
+            for consumer_id, name, queues, running, deadline in found
         ]
 
     def cancel(self, ids: Sequence[str]) -> list[str]:
-        affected: set[str] = set()
-        for start in range(0, len(ids), _CHUNK):
-            with self._store.write() as tx:
-                for row in views.find(tx.db, ids[start : start + _CHUNK]).values():
-                    if _cancel(tx, row):
-                        affected.add(row.id)
-        if affected:
-            self._ringer.ring(CONSUMER)
-            self._ringer.ring(LISTENER)
-        return [job_id for job_id in dict.fromkeys(ids) if job_id in affected]
+        cancelled = self._change(ids, _cancel)
+        self._ringer.tell(consumers=bool(cancelled), listeners=bool(cancelled))
+        return cancelled
 
     def retry(self, ids: Sequence[str]) -> list[str]:
-        retried: set[str] = set()
-        for start in range(0, len(ids), _CHUNK):
+        retried = self._change(ids, _retry)
+        self._ringer.tell(consumers=bool(retried))
+        return retried
+
+    def _change(self, ids: Sequence[str], change: Callable[[Transaction, views.JobRow], bool]) -> list[str]:
+        """Those that were changed, each once."""
+        changed: set[str] = set()
+        for part in batches(ids, _CHUNK):
             with self._store.write() as tx:
-                for row in views.find(tx.db, ids[start : start + _CHUNK]).values():
-                    if row.state == State.DEAD.value:
-                        _retry(tx, row)
-                        retried.add(row.id)
-        if retried:
-            self._ringer.ring(CONSUMER)
-        return [job_id for job_id in dict.fromkeys(ids) if job_id in retried]
+                changed.update(row.id for row in views.find(tx.db, part).values() if change(tx, row))
+        return [job_id for job_id in dict.fromkeys(ids) if job_id in changed]
 
     def purge(self, states: Collection[State], *, queue: str | None = None, limit: int = 1000) -> int:
         count = 0
         with self._store.write() as tx:
-            held = tx.run("SELECT queue, state FROM counters WHERE n > 0 AND state <> 'running'").fetchall()
+            held = tx.run("SELECT queue, state FROM counts WHERE n > 0 AND state <> 'running'").fetchall()
             for name, state in held:
                 if State(state) in states and queue in (None, name) and count < limit:
                     count += _purge(tx, State(state), name, limit - count)
@@ -108,39 +103,27 @@ def _cancel(tx: Transaction, row: views.JobRow) -> bool:
     if state.ended:
         return False
     if state is State.RUNNING:
-        return tx.run("UPDATE leased SET cancel = 1 WHERE token = ? AND NOT cancel", (row.key,)).rowcount == 1
-    remove(tx, _TABLES[state], row.queue, row.rank, row.seq, row.id)
-    tx.count(row.queue, state, -1)
-    job = views.decoded(row.body)
-    failure = Failure(CANCELLED, "the job was cancelled before it started", "", row.attempts, tx.now)
-    keep = cancelled_kept(job.keep if job else 0)
-    end(
-        tx,
-        State.CANCELLED,
-        [EndedJob(row.queue, row.seq, row.id, None, row.attempts, appended(row.failures, failure), keep)],
-    )
+        return tx.run("UPDATE leased SET cancelled = 1 WHERE token = ? AND NOT cancelled", (row.key,)).rowcount == 1
+    end_unleased(tx, state, [row.place], State.CANCELLED, lambda job: [reasons.cancelled(tx.now, job.attempts)])
     return True
 
 
-def _retry(tx: Transaction, row: views.JobRow) -> None:
-    tx.run("DELETE FROM ended WHERE state = ? AND queue = ? AND n = ?", (row.state, row.queue, row.key))
-    tx.count(row.queue, State.DEAD, -1)
-    job = views.decoded(row.body)
-    rank = -job.priority if job else 0
-    tx.run(
-        "INSERT OR IGNORE INTO ready VALUES (?, ?, ?, ?, 0, 0, NULL, ?)", (row.queue, rank, row.seq, row.id, row.failures)
-    )
-    tx.count(row.queue, State.READY, 1)
+def _retry(tx: Transaction, row: views.JobRow) -> bool:
+    if row.state != State.DEAD.value:
+        return False
+    views.delete_ended(tx, row)
+    job = job_or_none(row.message)
+    rows.insert(tx, Row(row.queue, -job.priority if job else 0, row.seq, row.id, failures=row.failures))
+    return True
 
 
 def _purge(tx: Transaction, state: State, queue: str, limit: int) -> int:
     if state.ended:
         return prune.delete_ended(tx, state, queue, 0, (1 << 63) - 1, limit)
-    table = _TABLES[state]
     values = {"queue": queue, "limit": limit}
-    key = {"ready": "queue, rank, seq, id", "delayed": "due, seq, id", "parked": "task, queue, rank, seq, id"}[table]
-    within = f"FROM {table} WHERE queue = :queue ORDER BY {key} LIMIT :limit"
+    within = f"FROM {state.value} WHERE queue = :queue ORDER BY {_KEYS[state]} LIMIT :limit"
     forget(tx, f"SELECT seq, id {within}", values)
-    deleted: int = tx.run(f"DELETE FROM {table} WHERE ({key}) IN (SELECT {key} {within})", values).rowcount
+    sql = f"DELETE FROM {state.value} WHERE ({_KEYS[state]}) IN (SELECT {_KEYS[state]} {within})"
+    deleted: int = tx.run(sql, values).rowcount
     tx.count(queue, state, -deleted)
     return deleted

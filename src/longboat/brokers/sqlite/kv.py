@@ -1,15 +1,16 @@
-"""SqliteBoard: notes in a table."""
+"""SqliteKV: entries in a table."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 from longboat.brokers.sqlite.store import Store, Transaction
-from longboat.contract.kv import ENTRY_LIMIT, Entry
-from longboat.errors import TooLarge
+from longboat.contract.base_kv import check_entries
+from longboat.contract.kv import Entry
 
-_WRITE = "INSERT OR REPLACE INTO notes VALUES (?, ?, ?, ?)"
-_LIVING = "(until IS NULL OR until > ?)"
+_WRITE = "INSERT OR REPLACE INTO entries VALUES (?, ?, ?, ?)"
+_CURRENT = "(until IS NULL OR until > ?)"
+_READ = f"SELECT value FROM entries WHERE namespace = ? AND key = ? AND {_CURRENT}"
 
 
 class SqliteKV:
@@ -18,16 +19,15 @@ class SqliteKV:
 
     def read(self, namespace: str, keys: Sequence[str]) -> list[bytes | None]:
         now = self._store.clock.now()
-        sql = f"SELECT value FROM notes WHERE space = ? AND key = ? AND {_LIVING}"
         with self._store.read() as db:
-            rows = [db.execute(sql, (namespace, key, now)).fetchone() for key in keys]
+            rows = [db.execute(_READ, (namespace, key, now)).fetchone() for key in keys]
         return [None if row is None else row[0] for row in rows]
 
     def entries(
         self, namespace: str, *, after: str = "", before: str | None = None, limit: int = 1000
     ) -> list[tuple[str, bytes]]:
-        # Text is compared as bytes of UTF-8, whose order is that of the code points.
-        sql = f"SELECT key, value FROM notes WHERE space = ? AND key > ? AND {_LIVING}"
+        # SQLite compares text as bytes of UTF-8, whose order is that of the code points.
+        sql = f"SELECT key, value FROM entries WHERE namespace = ? AND key > ? AND {_CURRENT}"
         values: list[object] = [namespace, after, self._store.clock.now()]
         if before is not None:
             sql += " AND key < ?"
@@ -36,14 +36,14 @@ class SqliteKV:
             return db.execute(f"{sql} ORDER BY key LIMIT ?", (*values, limit)).fetchall()
 
     def write(self, namespace: str, entries: Sequence[Entry]) -> None:
-        _check_sizes(namespace, entries)
+        check_entries(namespace, entries)
         if entries:
             with self._store.write() as tx:
                 for entry in entries:
                     _put(tx, namespace, entry)
 
     def put_if_absent(self, namespace: str, entries: Sequence[Entry]) -> list[bool]:
-        _check_sizes(namespace, entries)
+        check_entries(namespace, entries)
         added = []
         with self._store.write() as tx:
             for entry in entries:
@@ -53,7 +53,7 @@ class SqliteKV:
         return added
 
     def compare_and_set(self, namespace: str, entry: Entry, *, old: bytes | None) -> bool:
-        _check_sizes(namespace, [entry])
+        check_entries(namespace, [entry])
         with self._store.write() as tx:
             if _value(tx, namespace, entry.key) != old:
                 return False
@@ -61,28 +61,20 @@ class SqliteKV:
             return True
 
 
-def forget_notes(tx: Transaction, limit: int) -> int:
-    """Delete up to `limit` notes whose time is over; returns how many."""
-    over = "SELECT space, key FROM notes WHERE until <= ? LIMIT ?"
-    return tx.run(f"DELETE FROM notes WHERE (space, key) IN ({over})", (tx.now, limit)).rowcount
+def prune_entries(tx: Transaction, limit: int) -> int:
+    """Delete up to `limit` entries whose time is over; returns how many."""
+    over = "SELECT namespace, key FROM entries WHERE until <= ? LIMIT ?"
+    return tx.run(f"DELETE FROM entries WHERE (namespace, key) IN ({over})", (tx.now, limit)).rowcount
 
 
 def _value(tx: Transaction, namespace: str, key: str) -> bytes | None:
-    row = tx.run(f"SELECT value FROM notes WHERE space = ? AND key = ? AND {_LIVING}", (namespace, key, tx.now)).fetchone()
+    row = tx.run(_READ, (namespace, key, tx.now)).fetchone()
     return None if row is None else row[0]
 
 
 def _put(tx: Transaction, namespace: str, entry: Entry) -> None:
     if entry.value is None:
-        tx.run("DELETE FROM notes WHERE space = ? AND key = ?", (namespace, entry.key))
+        tx.run("DELETE FROM entries WHERE namespace = ? AND key = ?", (namespace, entry.key))
     else:
         until = None if entry.keep is None else tx.now + entry.keep
         tx.run(_WRITE, (namespace, entry.key, entry.value, until))
-
-
-def _check_sizes(namespace: str, entries: Sequence[Entry]) -> None:
-    for entry in entries:
-        if entry.value is not None and len(entry.value) > ENTRY_LIMIT:
-            raise TooLarge(
-                f"note {entry.key!r} of {namespace!r} has {len(entry.value):,} bytes, the limit is {ENTRY_LIMIT:,}"
-            )

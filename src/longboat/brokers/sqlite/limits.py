@@ -1,4 +1,4 @@
-"""Limits: who is let in is checked at the claim, and whoever is shut out stands in a line, parked under the limit's name."""
+"""Limits: the claim leases the jobs that they have room for, and moves the others to `waiting`, blocked by its key."""
 
 from __future__ import annotations
 
@@ -9,57 +9,55 @@ from collections.abc import Iterable, Sequence
 
 from longboat.brokers.sqlite.following import NEVER, NO_REASON
 from longboat.brokers.sqlite.packing import as_json
+from longboat.brokers.sqlite.rows import COLUMNS, PAST, PLACE
 from longboat.brokers.sqlite.store import Transaction
 from longboat.contract.broker import Lease
-from longboat.core import codec
 from longboat.core.constraints import JobLimit
 from longboat.core.job import State
-from longboat.core.views import LimitView
-from longboat.errors import Undecodable
+from longboat.core.views import LimitView, job_or_none
 
-LINE = "\x00gate "
-"""What the task of a line begins with; the limit's key follows."""
-BEFORE_LINES, PAST_LINES = "\x00gate", "\x00gate!"
-LINES_AT_ONCE = 500
-"""Lines that one sweep looks at, at most."""
-_OUT_AT_ONCE = 10_000
-"""Jobs that leave a line at once, at most: others need the gate meanwhile, and what is left goes at the next sweep."""
+BLOCKED = "\x00limit "
+"""What `waits_for` begins with in the rows of blocked jobs; the limit's key follows."""
+BEFORE, _PAST = "\x00limit", "\x00limit!"
+KEYS_AT_ONCE = 500
+"""Limits that one round of housekeeping looks at, at most."""
+_UNBLOCKED_AT_ONCE = 10_000
+"""Jobs unblocked in one transaction, at most: other writers wait meanwhile, and the rest goes in the next round."""
 
-_ROW = "queue, rank, seq, id, attempts, returns, expires_at, failures"
 _TOKENS = "(SELECT value FROM json_each(:tokens))"
 _QUEUES = """
     WITH RECURSIVE found (queue) AS (
-        SELECT min(queue) FROM parked WHERE task = :task
+        SELECT min(queue) FROM waiting WHERE waits_for = :waits_for
         UNION ALL
-        SELECT (SELECT min(queue) FROM parked WHERE task = :task AND queue > found.queue) FROM found
+        SELECT (SELECT min(queue) FROM waiting WHERE waits_for = :waits_for AND queue > found.queue) FROM found
         WHERE queue IS NOT NULL
     )
     SELECT queue FROM found WHERE queue IS NOT NULL"""
-"""Those that have a line. Step by step: DISTINCT would look at every job in it."""
-_LINES = """
-    WITH RECURSIVE found (task) AS (
-        SELECT min(task) FROM parked WHERE task > :after AND task < :past
+"""Those with jobs that a limit blocks. Step by step: DISTINCT would look at every job."""
+_BLOCKING = """
+    WITH RECURSIVE found (waits_for) AS (
+        SELECT min(waits_for) FROM waiting WHERE waits_for > :after AND waits_for < :past
         UNION ALL
-        SELECT (SELECT min(task) FROM parked WHERE task > found.task AND task < :past) FROM found
-        WHERE task IS NOT NULL
+        SELECT (SELECT min(waits_for) FROM waiting WHERE waits_for > found.waits_for AND waits_for < :past) FROM found
+        WHERE waits_for IS NOT NULL
     )
-    SELECT task FROM found WHERE task IS NOT NULL LIMIT :limit"""
+    SELECT waits_for FROM found WHERE waits_for IS NOT NULL LIMIT :limit"""
 
 
-def admit_or_block(tx: Transaction, queue: str, leases: Sequence[Lease], shut: set[JobLimit]) -> list[Lease]:
-    """Of these new leases of one queue, in order, those whose limits let them in: the others stand in line.
+def admit_or_block(tx: Transaction, queue: str, leases: Sequence[Lease], full: set[JobLimit]) -> list[Lease]:
+    """Of these new leases of one queue, in order, those whose limits have room; the others are blocked.
 
-    `shut`: limits that this transaction found shut; nothing opens them meanwhile.
+    `full`: limits that this transaction found without room; nothing makes room meanwhile.
     """
     kept: list[Lease] = []
-    lines: defaultdict[str, list[int]] = defaultdict(list)
+    blocked: defaultdict[str, list[int]] = defaultdict(list)
     for lease in leases:
         limits = lease.job.constraints.limits if lease.job.constraints else ()
         for limit in limits:
-            if limit in shut:
+            if limit in full:
                 break
             if _room(tx, limit) <= 0:
-                shut.add(limit)
+                full.add(limit)
                 _note_opening(tx, limit)
                 break
         else:
@@ -67,20 +65,20 @@ def admit_or_block(tx: Transaction, queue: str, leases: Sequence[Lease], shut: s
                 _enter(tx, limit, lease)
             kept.append(lease)
             continue
-        lines[limit.key].append(lease.token)
-    for key, tokens in lines.items():
-        _line_up(tx, queue, key, tokens)
+        blocked[limit.key].append(lease.token)
+    for key, tokens in blocked.items():
+        _block(tx, queue, key, tokens)
     return kept
 
 
 def _room(tx: Transaction, limit: JobLimit) -> float:
     room = math.inf
     if limit.running is not None:
-        live = tx.run("SELECT count(*) FROM held WHERE gate = ? AND live", (limit.key,)).fetchone()[0]
+        live = tx.run("SELECT count(*) FROM limit_usage WHERE limit_key = ? AND live", (limit.key,)).fetchone()[0]
         room = limit.running - live
     if limit.starts is not None:
         started = tx.run(
-            "SELECT count(*) FROM held WHERE gate = ? AND at > ? AND until > 0", (limit.key, tx.now - limit.per)
+            "SELECT count(*) FROM limit_usage WHERE limit_key = ? AND at > ? AND until > 0", (limit.key, tx.now - limit.per)
         ).fetchone()[0]
         room = min(room, limit.starts - started)
     return room
@@ -88,20 +86,20 @@ def _room(tx: Transaction, limit: JobLimit) -> float:
 
 def _enter(tx: Transaction, limit: JobLimit, lease: Lease) -> None:
     until = 0.0 if limit.starts is None else tx.now + limit.per
-    tx.run("INSERT OR REPLACE INTO held VALUES (?, ?, ?, ?, ?, 1)", (limit.key, lease.token, lease.job.id, tx.now, until))
-    if limit.starts is not None and _has_line(tx, limit.key):
-        _note_opening(tx, limit)  # this start may have shut it for those who stand in line already
+    values = (limit.key, lease.token, lease.job.id, tx.now, until)
+    tx.run("INSERT OR REPLACE INTO limit_usage VALUES (?, ?, ?, ?, ?, 1)", values)
+    if limit.starts is not None and _blocks(tx, limit.key):
+        _note_opening(tx, limit)  # this start may have taken the room of jobs that wait already
 
 
-def _has_line(tx: Transaction, key: str) -> bool:
-    return tx.run("SELECT 1 FROM parked WHERE task = ? LIMIT 1", (LINE + key,)).fetchone() is not None
+def _blocks(tx: Transaction, key: str) -> bool:
+    return tx.run("SELECT 1 FROM waiting WHERE waits_for = ? LIMIT 1", (BLOCKED + key,)).fetchone() is not None
 
 
-def _line_up(tx: Transaction, queue: str, key: str, tokens: Sequence[int]) -> None:
-    values = {"task": LINE + key, "never": NEVER, "reason": NO_REASON, "tokens": as_json(tokens)}
+def _block(tx: Transaction, queue: str, key: str, tokens: Sequence[int]) -> None:
+    values = {"waits_for": BLOCKED + key, "never": NEVER, "reason": NO_REASON, "tokens": as_json(tokens)}
     tx.run(
-        "INSERT INTO parked SELECT :task, queue, rank, seq, id, :never, :reason, attempts, returns, expires_at, failures "
-        f"FROM leased WHERE token IN {_TOKENS}",
+        f"INSERT INTO waiting SELECT :waits_for, {PLACE}, :never, :reason, {PAST} FROM leased WHERE token IN {_TOKENS}",
         values,
     )
     tx.run(f"DELETE FROM leased WHERE token IN {_TOKENS}", {"tokens": values["tokens"]})
@@ -110,114 +108,116 @@ def _line_up(tx: Transaction, queue: str, key: str, tokens: Sequence[int]) -> No
 
 
 def _note_opening(tx: Transaction, limit: JobLimit) -> None:
-    """Where time alone shuts it: when that is over."""
+    """Where time alone keeps it full: when that is over."""
     if limit.starts is None:
         return
     row = tx.run(
-        "SELECT at FROM held WHERE gate = ? AND at > ? AND until > 0 ORDER BY at DESC LIMIT 1 OFFSET ?",
+        "SELECT at FROM limit_usage WHERE limit_key = ? AND at > ? AND until > 0 ORDER BY at DESC LIMIT 1 OFFSET ?",
         (limit.key, tx.now - limit.per, limit.starts - 1),
     ).fetchone()
     if row is not None:
-        # The earliest for any of its lines: one looked at too soon is only looked at again.
+        # The earliest for any of its queues: one that is looked at too soon is only looked at again.
         tx.run(
-            "INSERT INTO opening VALUES (?, ?) ON CONFLICT DO UPDATE SET at = min(at, excluded.at)",
+            "INSERT INTO limit_openings VALUES (?, ?) ON CONFLICT DO UPDATE SET at = min(at, excluded.at)",
             (limit.key, row[0] + limit.per),
         )
 
 
 def leave(tx: Transaction, leases: Iterable[Lease]) -> bool:
-    """These leases have ended. Whether others were let in."""
+    """These leases have ended. Returns whether that unblocked others."""
     tokens = [lease.token for lease in leases if lease.job.constraints is not None and lease.job.constraints.limits]
     return bool(tokens) and _free(tx, _TOKENS, {"tokens": as_json(tokens)})
 
 
 def leave_all(tx: Transaction, consumer: int) -> bool:
-    """All leases of the consumer end; they still stand in `leased`. Whether others were let in."""
-    if not tx.run("SELECT EXISTS (SELECT 1 FROM held WHERE live)").fetchone()[0]:
+    """All leases of the consumer end; they still stand in `leased`. Returns whether that unblocked others."""
+    if not tx.run("SELECT EXISTS (SELECT 1 FROM limit_usage WHERE live)").fetchone()[0]:
         return False
     return _free(tx, "(SELECT token FROM leased WHERE consumer = :consumer)", {"consumer": consumer})
 
 
 def _free(tx: Transaction, tokens: str, values: dict[str, object]) -> bool:
-    keys = tx.run(f"SELECT DISTINCT gate FROM held WHERE token IN {tokens} AND live", values).fetchall()
-    tx.run(f"DELETE FROM held WHERE token IN {tokens} AND until <= :now", {**values, "now": tx.now})
-    tx.run(f"UPDATE held SET live = 0 WHERE token IN {tokens}", values)
+    keys = tx.run(f"SELECT DISTINCT limit_key FROM limit_usage WHERE token IN {tokens} AND live", values).fetchall()
+    tx.run(f"DELETE FROM limit_usage WHERE token IN {tokens} AND until <= :now", {**values, "now": tx.now})
+    tx.run(f"UPDATE limit_usage SET live = 0 WHERE token IN {tokens}", values)
     return sum(unblock(tx, key) for (key,) in keys) > 0
 
 
 def unblock(tx: Transaction, key: str) -> int:
-    """Move from the front of each queue's line as many as there is room for. Returns how many."""
-    tx.run("DELETE FROM opening WHERE gate = ?", (key,))
-    queues = tx.run(_QUEUES, {"task": LINE + key}).fetchall()
+    """Of each queue's blocked jobs as many are ready again as there is room for. Returns how many."""
+    tx.run("DELETE FROM limit_openings WHERE limit_key = ?", (key,))
+    queues = tx.run(_QUEUES, {"waits_for": BLOCKED + key}).fetchall()
     return sum(_unblock_queue(tx, key, queue) for (queue,) in queues)
 
 
 def _unblock_queue(tx: Transaction, key: str, queue: str) -> int:
-    task = LINE + key
-    limit = _limit_of_first(tx, task, queue, key)
+    waits_for = BLOCKED + key
+    limit = _limit_of_first(tx, waits_for, queue, key)
     if limit is None:
-        return _step_out(tx, task, queue, 1)  # its claim will say what is wrong with it
+        return _make_ready(tx, waits_for, queue, 1)  # its claim finds out what is wrong with it
     room = _room(tx, limit)
-    moved = _step_out(tx, task, queue, int(min(room, _OUT_AT_ONCE))) if room > 0 else 0
-    if limit.starts is not None and _has_line(tx, key):
+    moved = _make_ready(tx, waits_for, queue, int(min(room, _UNBLOCKED_AT_ONCE))) if room > 0 else 0
+    if limit.starts is not None and _blocks(tx, key):
         _note_opening(tx, limit)
     return moved
 
 
-def _limit_of_first(tx: Transaction, task: str, queue: str, key: str) -> JobLimit | None:
+def _limit_of_first(tx: Transaction, waits_for: str, queue: str, key: str) -> JobLimit | None:
     row = tx.run(
-        "SELECT (SELECT body FROM jobs AS j WHERE j.seq = p.seq AND j.id = p.id) FROM parked AS p "
-        "WHERE task = ? AND queue = ? ORDER BY rank, seq, id LIMIT 1",
-        (task, queue),
+        "SELECT (SELECT message FROM jobs AS j WHERE j.seq = w.seq AND j.id = w.id) FROM waiting AS w "
+        "WHERE waits_for = ? AND queue = ? ORDER BY rank, seq, id LIMIT 1",
+        (waits_for, queue),
     ).fetchone()
-    try:
-        constraints = codec.decode_job(row[0]).constraints
-    except (Undecodable, TypeError):
-        return None
-    return next((limit for limit in constraints.limits if limit.key == key), None) if constraints else None
+    job = job_or_none(row[0]) if row else None
+    limits = job.constraints.limits if job and job.constraints else ()
+    return next((limit for limit in limits if limit.key == key), None)
 
 
-def _step_out(tx: Transaction, task: str, queue: str, n: int) -> int:
-    first = "FROM parked WHERE task = :task AND queue = :queue ORDER BY rank, seq, id LIMIT :n"
-    values = {"task": task, "queue": queue, "n": n}
-    moved = tx.run(f"INSERT OR IGNORE INTO ready SELECT {_ROW} {first}", values).rowcount
-    tx.run(f"DELETE FROM parked WHERE (task, queue, rank, seq, id) IN (SELECT task, queue, rank, seq, id {first})", values)
+def _make_ready(tx: Transaction, waits_for: str, queue: str, n: int) -> int:
+    first = "FROM waiting WHERE waits_for = :waits_for AND queue = :queue ORDER BY rank, seq, id LIMIT :n"
+    values = {"waits_for": waits_for, "queue": queue, "n": n}
+    moved = tx.run(f"INSERT OR IGNORE INTO ready SELECT {COLUMNS} {first}", values).rowcount
+    tx.run(f"DELETE FROM waiting WHERE (waits_for, {PLACE}) IN (SELECT waits_for, {PLACE} {first})", values)
     tx.count(queue, State.WAITING, -moved)
     tx.count(queue, State.READY, moved)
     return moved
 
 
-def sweep_lines(tx: Transaction, after: str) -> tuple[int, str]:
-    """Let in wherever there is room: what became ready by time, or stood for jobs that went without a lease.
+def are_used(db: sqlite3.Connection) -> bool:
+    sql = "SELECT EXISTS (SELECT 1 FROM limit_usage) OR EXISTS (SELECT 1 FROM waiting WHERE waits_for > ? AND waits_for < ?)"
+    return bool(db.execute(sql, (BEFORE, _PAST)).fetchone()[0])
 
-    Looks at some lines, those past `after`. Returns how many jobs were let in, and past which line the next sweep begins.
+
+def sweep_blocked(tx: Transaction, after: str) -> tuple[int, str]:
+    """Unblock wherever there is room: time made it, or a job that had been unblocked left without having been leased.
+
+    Looks at some limits, those behind `after`. Returns how many jobs it unblocked, and what the next round begins behind.
     """
-    tx.run("DELETE FROM held WHERE NOT live AND until <= ?", (tx.now,))
-    values = {"after": after, "past": PAST_LINES, "limit": LINES_AT_ONCE}
-    tasks = [task for (task,) in tx.run(_LINES, values)]
-    moved = sum(unblock(tx, task.removeprefix(LINE)) for task in tasks)
-    return moved, tasks[-1] if len(tasks) == LINES_AT_ONCE else BEFORE_LINES
+    tx.run("DELETE FROM limit_usage WHERE NOT live AND until <= ?", (tx.now,))
+    found = [each for (each,) in tx.run(_BLOCKING, {"after": after, "past": _PAST, "limit": KEYS_AT_ONCE})]
+    moved = sum(unblock(tx, each.removeprefix(BLOCKED)) for each in found)
+    return moved, found[-1] if len(found) == KEYS_AT_ONCE else BEFORE
 
 
 def open_due(tx: Transaction, limit: int) -> int:
-    """Let in where the time has come, by up to `limit` limits."""
-    due = tx.run("SELECT gate FROM opening WHERE at <= ? ORDER BY at LIMIT ?", (tx.now, limit)).fetchall()
+    """Unblock the jobs of up to `limit` limits that time has made room for."""
+    due = tx.run("SELECT limit_key FROM limit_openings WHERE at <= ? ORDER BY at LIMIT ?", (tx.now, limit)).fetchall()
     return sum(unblock(tx, key) for (key,) in due)
 
 
 def views(db: sqlite3.Connection, now: float, keys: Iterable[str]) -> list[LimitView | None]:
     found: list[LimitView | None] = []
     for key in keys:
-        held = db.execute("SELECT count(*) FROM held WHERE gate = ? AND live", (key,)).fetchone()[0]
-        holders = db.execute("SELECT id FROM held WHERE gate = ? AND live ORDER BY token LIMIT 10", (key,)).fetchall()
-        started = db.execute("SELECT count(*) FROM held WHERE gate = ? AND until > 0 AND until > ?", (key, now)).fetchone()[
-            0
-        ]
-        waiting = db.execute("SELECT count(*) FROM parked WHERE task = ?", (LINE + key,)).fetchone()[0]
-        opening = db.execute("SELECT at FROM opening WHERE gate = ?", (key,)).fetchone()
-        if held or started or waiting:
+        live = "FROM limit_usage WHERE limit_key = ? AND live"
+        running = db.execute(f"SELECT count(*) {live}", (key,)).fetchone()[0]
+        holders = db.execute(f"SELECT id {live} ORDER BY token LIMIT 10", (key,)).fetchall()
+        sql = "SELECT count(*) FROM limit_usage WHERE limit_key = ? AND until > 0 AND until > ?"
+        started = db.execute(sql, (key, now)).fetchone()[0]
+        waiting = db.execute("SELECT count(*) FROM waiting WHERE waits_for = ?", (BLOCKED + key,)).fetchone()[0]
+        opening = db.execute("SELECT at FROM limit_openings WHERE limit_key = ?", (key,)).fetchone()
+        if running or started or waiting:
             ids = [job_id for (job_id,) in holders]
-            found.append(LimitView(key, held, ids, waiting, started, opening[0] if opening else None))
+            found.append(LimitView(key, running, ids, waiting, started, opening[0] if opening else None))
         else:
             found.append(None)
     return found

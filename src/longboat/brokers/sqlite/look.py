@@ -1,17 +1,30 @@
-"""A consumer's look at the store: is there anything to do, and if not, when. Costs no lock and a few microseconds."""
+"""A consumer's look at the store: is there anything to do, and if not, when. It takes no lock and a few microseconds."""
 
 from __future__ import annotations
 
 import math
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
+from longboat.brokers.sqlite import rows
+from longboat.brokers.sqlite.rows import Row
 from longboat.brokers.sqlite.store import Transaction
 from longboat.core.job import State
 
 Parked = tuple[Any, ...]
-"""A row of `ready`, then task, dead_at and reason."""
+"""COLUMNS, then waits_for, dead_at and reason."""
+_N = len(Row._fields)
+_ALIVE = "EXISTS (SELECT 1 FROM consumers WHERE n = ?)"
+_CANCELLED = "(SELECT total(token) FROM leased WHERE consumer = ? AND cancelled)"
+_DUE = """
+    (SELECT min(deadline) FROM consumers WHERE n <> ?),
+    (SELECT min(due) FROM scheduled),
+    (SELECT min(dead_at) FROM waiting),
+    (SELECT min(at) FROM limit_openings),
+    (SELECT min(expires_at) FROM ready WHERE expires_at IS NOT NULL),
+    (SELECT min(expires_at) FROM scheduled WHERE expires_at IS NOT NULL),
+    (SELECT min(expires_at) FROM waiting WHERE expires_at IS NOT NULL)"""
 
 
 class Look(NamedTuple):
@@ -19,7 +32,7 @@ class Look(NamedTuple):
 
     alive: bool
     cancelled: int
-    """0: none of its leases is to be cancelled; changes whenever those that are change."""
+    """0: none of its leases is to be cancelled; it changes with those that are."""
     ready: bool
     parked: bool
     next: float
@@ -35,57 +48,55 @@ class Looker:
         within = f"queue IN ({_marks(queues)})" if queues else "TRUE"
         if without:
             within += f" AND queue NOT IN ({_marks(without)})"
-        self._mine = f"task IN ({_marks(tasks)}) AND {within}"
+        self._mine = f"waits_for IN ({_marks(tasks)}) AND {within}"
         self._mine_values = (*tasks, *queues, *without)
         self._values = (consumer, consumer, *queues, *without, *self._mine_values, consumer)
         self._sql = f"""
-            SELECT EXISTS (SELECT 1 FROM consumers WHERE n = ?),
-                (SELECT total(token) FROM leased WHERE consumer = ? AND cancel),
+            SELECT {_ALIVE}, {_CANCELLED},
                 EXISTS (SELECT 1 FROM ready WHERE {within}),
-                EXISTS (SELECT 1 FROM parked) AND EXISTS (SELECT 1 FROM parked WHERE {self._mine}),
-                (SELECT min(deadline) FROM consumers WHERE n <> ?),
-                (SELECT min(due) FROM delayed),
-                (SELECT min(dead_at) FROM parked),
-                (SELECT min(at) FROM opening),
-                (SELECT min(expires_at) FROM ready WHERE expires_at IS NOT NULL),
-                (SELECT min(expires_at) FROM delayed WHERE expires_at IS NOT NULL),
-                (SELECT min(expires_at) FROM parked WHERE expires_at IS NOT NULL)"""
+                EXISTS (SELECT 1 FROM waiting) AND EXISTS (SELECT 1 FROM waiting WHERE {self._mine}),
+                {_DUE}"""
 
     def look(self, db: sqlite3.Connection) -> Look:
         alive, cancelled, ready, parked, *moments = db.execute(self._sql, self._values).fetchone()
-        following = min((moment for moment in moments if moment is not None), default=math.inf)
-        return Look(bool(alive), int(cancelled), bool(ready or parked), bool(parked), following)
+        return Look(bool(alive), int(cancelled), bool(ready or parked), bool(parked), _first(moments))
+
+    def beat(self, db: sqlite3.Connection) -> tuple[bool, int]:
+        """`alive` and `cancelled` alone."""
+        sql = f"SELECT {_ALIVE}, {_CANCELLED}"
+        alive, cancelled = db.execute(sql, (self._consumer, self._consumer)).fetchone()
+        return bool(alive), int(cancelled)
 
     def cancelled_ids(self, db: sqlite3.Connection) -> list[str]:
-        rows = db.execute("SELECT id FROM leased WHERE consumer = ? AND cancel ORDER BY token", (self._consumer,))
+        rows = db.execute("SELECT id FROM leased WHERE consumer = ? AND cancelled ORDER BY token", (self._consumer,))
         return [job_id for (job_id,) in rows]
 
     def unpark(self, tx: Transaction, n: int) -> list[Parked]:
         """Put up to `n` parked jobs that this consumer knows among the ready ones: a claim takes them in their order."""
-        rows: list[Parked] = tx.run(
-            "SELECT queue, rank, seq, id, attempts, returns, expires_at, failures, task, dead_at, reason FROM parked "
-            f"WHERE {self._mine} ORDER BY rank, seq LIMIT ?",
+        parked: list[Parked] = tx.run(
+            f"SELECT {rows.COLUMNS}, waits_for, dead_at, reason FROM waiting WHERE {self._mine} ORDER BY rank, seq LIMIT ?",
             (*self._mine_values, n),
         ).fetchall()
-        for row in rows:
-            tx.run("INSERT OR IGNORE INTO ready VALUES (?, ?, ?, ?, ?, ?, ?, ?)", row[:8])
-            tx.run("DELETE FROM parked WHERE task = ? AND queue = ? AND rank = ? AND seq = ? AND id = ?", (row[8], *row[:4]))
-            tx.count(row[0], State.WAITING, -1)
-            tx.count(row[0], State.READY, 1)
-        return rows
+        for each in parked:
+            rows.remove(tx, State.WAITING, Row(*each[:_N]))
+            rows.insert(tx, Row(*each[:_N]))
+        return parked
 
 
-def repark(tx: Transaction, rows: Sequence[Parked]) -> None:
+def repark(tx: Transaction, parked: Sequence[Parked]) -> None:
     """Those that the claim did not take wait on."""
-    for row in rows:
-        gone = tx.run("DELETE FROM ready WHERE queue = ? AND rank = ? AND seq = ? AND id = ?", row[:4])
-        if gone.rowcount:
-            tx.run("INSERT INTO parked VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", (row[8], *row[:4], *row[9:], *row[4:8]))
-            tx.count(row[0], State.READY, -1)
-            tx.count(row[0], State.WAITING, 1)
+    for each in parked:
+        row = Row(*each[:_N])
+        if rows.remove(tx, State.READY, row):
+            rows.insert_waiting(tx, row, *each[_N:])
 
 
-def waiting_queues(db: sqlite3.Connection, after: str) -> list[str]:
+def next_due(db: sqlite3.Connection) -> float:
+    """Wall-clock time at which something becomes due; infinite for never."""
+    return _first(db.execute(f"SELECT {_DUE}", (0,)).fetchone())
+
+
+def ready_queues(db: sqlite3.Connection, after: str) -> list[str]:
     """The queues that have ready jobs, in turn: those after `after` first."""
     names = [
         name
@@ -104,6 +115,10 @@ def waiting_queues(db: sqlite3.Connection, after: str) -> list[str]:
 
 def has_ready(db: sqlite3.Connection, queue: str) -> bool:
     return bool(db.execute("SELECT EXISTS (SELECT 1 FROM ready WHERE queue = ?)", (queue,)).fetchone()[0])
+
+
+def _first(moments: Iterable[float | None]) -> float:
+    return min((moment for moment in moments if moment is not None), default=math.inf)
 
 
 def _marks(values: Sequence[str]) -> str:

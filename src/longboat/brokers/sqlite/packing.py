@@ -1,7 +1,7 @@
 """Many rows in one statement.
 
-A thread gives up the interpreter at each row that it binds or fetches, and beside a busy thread it waits milliseconds to
-get it back: a batch of a thousand would hold the gate for a second. So a batch travels as one JSON text and one blob.
+A thread releases the interpreter at each row that it binds or fetches, and beside a busy thread it waits milliseconds to
+get it back: a batch of a thousand would hold the lock for a second. So a batch travels as one JSON text and one blob.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ def as_json(value: object) -> str:
 
 
 def packed(pieces: Iterable[tuple[str | int, bytes]]) -> Iterator[tuple[str, bytes]]:
-    """(keys, blob): a JSON object from each key to where its bytes lie in the blob, see PIECE. Keys must be distinct."""
+    """(keys, blob): a JSON object from each key to where its bytes are in the blob, see PIECE. Keys must be distinct."""
     places: dict[str | int, int] = {}
     parts: list[bytes] = []
     offset = 0

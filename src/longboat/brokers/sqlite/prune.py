@@ -1,76 +1,41 @@
-"""Pruning: what is over goes, in small transactions, so that nobody waits for it."""
+"""Pruning: what was kept long enough goes, and of what is too much the oldest."""
 
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable
 
-from longboat.brokers.sqlite import limits
 from longboat.brokers.sqlite.ending import forget
-from longboat.brokers.sqlite.kv import forget_notes
-from longboat.brokers.sqlite.store import Store, Transaction
+from longboat.brokers.sqlite.kv import prune_entries
+from longboat.brokers.sqlite.store import Transaction
 from longboat.contract.broker import ENDED_KEPT, FORGOTTEN_AFTER
 from longboat.core.job import State
 
-EVERY = 2.0
-"""Seconds between one process's rounds."""
-
-LINES_EVERY = 1.0
-TURNS_KEPT = 10_000
-"""Turn keys whose last place is known, about: one that is forgotten has its next turn a little sooner."""
-
-_CHUNK = 1000
-_ROUND = 100
-"""Chunks in one round at most."""
+FAIRNESS_KEYS_KEPT = 10_000
+"""Fairness keys whose last place is known, about: a job of one that is forgotten starts a little sooner."""
 
 _KINDS = ((State.SUCCEEDED, State.CANCELLED), (State.DEAD,))
 """States bounded together."""
-
-
-def housekeep(store: Store, wake: Callable[[], None]) -> None:
-    """Prune, if this process has not for a while. Each chunk is a transaction of its own. `wake`: jobs became ready."""
-    if store.due("lines", LINES_EVERY) and _has_lines(store):
-        with store.write(durable=False) as tx:
-            returned, store.line = limits.sweep_lines(tx, store.line)
-        if returned:
-            wake()
-    if not store.due("prune", EVERY):
-        return
-    for _ in range(_ROUND):
-        with store.read() as db:
-            if not _is_due(db, store.clock.now()):
-                return
-        with store.write() as tx:
-            if not prune(tx, _CHUNK):
-                return
 
 
 def prune(tx: Transaction, limit: int) -> int:
     """Delete up to `limit` ended jobs and memories whose time is over, or that are too many; returns how many."""
     count = _over(tx, limit)
     count += _too_many(tx, limit - count)
+    for table, key, over, before in (
+        ("places", "id", "until <= ?", tx.now),
+        ("puts", "client", "at < ?", tx.now - FORGOTTEN_AFTER),
+    ):
+        if count < limit:
+            chosen = f"SELECT {key} FROM {table} WHERE {over} LIMIT ?"
+            count += tx.run(f"DELETE FROM {table} WHERE {key} IN ({chosen})", (before, limit - count)).rowcount
     if count < limit:
-        count += tx.run(
-            "DELETE FROM names WHERE id IN (SELECT id FROM names WHERE until <= ? LIMIT ?)", (tx.now, limit - count)
-        ).rowcount
-    if count < limit:
-        count += tx.run(
-            "DELETE FROM producers WHERE client IN (SELECT client FROM producers WHERE at < ? LIMIT ?)",
-            (tx.now - FORGOTTEN_AFTER, limit - count),
-        ).rowcount
-    if count < limit:
-        count += forget_notes(tx, limit - count)
-    if tx.run("SELECT count(*) FROM turns").fetchone()[0] > TURNS_KEPT:
-        # One stays: it tells that there are jobs that took turns.
-        tx.run("DELETE FROM turns WHERE (queue, rank, turn) <> (SELECT queue, rank, turn FROM turns LIMIT 1)")
-    tx.run("DELETE FROM counters WHERE n = 0")
+        count += prune_entries(tx, limit - count)
+    if tx.run("SELECT count(*) FROM fairness").fetchone()[0] > FAIRNESS_KEYS_KEPT:
+        # One stays: it tells that there are jobs with fairness keys.
+        key = "queue, rank, fairness_key"
+        tx.run(f"DELETE FROM fairness WHERE ({key}) <> (SELECT {key} FROM fairness LIMIT 1)")
+    tx.run("DELETE FROM counts WHERE n = 0")
     return count
-
-
-def _has_lines(store: Store) -> bool:
-    with store.read() as db:
-        sql = "SELECT EXISTS (SELECT 1 FROM held) OR EXISTS (SELECT 1 FROM parked WHERE task >= ? AND task < ?)"
-        return bool(db.execute(sql, (limits.LINE, limits.PAST_LINES)).fetchone()[0])
 
 
 def delete_ended(tx: Transaction, state: State, queue: str, first: int, last: int, limit: int) -> int:
@@ -89,12 +54,12 @@ def delete_ended(tx: Transaction, state: State, queue: str, first: int, last: in
     return deleted
 
 
-def _is_due(db: sqlite3.Connection, now: float) -> bool:
+def is_due(db: sqlite3.Connection, now: float) -> bool:
     moment = db.execute(
-        "SELECT min(until) FROM (SELECT min(until) AS until FROM terms UNION ALL "
-        "SELECT min(until) FROM names WHERE until IS NOT NULL UNION ALL "
-        "SELECT min(until) FROM notes WHERE until IS NOT NULL UNION ALL "
-        "SELECT min(at) + ? FROM producers)",
+        "SELECT min(until) FROM (SELECT min(until) AS until FROM kept UNION ALL "
+        "SELECT min(until) FROM places WHERE until IS NOT NULL UNION ALL "
+        "SELECT min(until) FROM entries WHERE until IS NOT NULL UNION ALL "
+        "SELECT min(at) + ? FROM puts)",
         (FORGOTTEN_AFTER,),
     ).fetchone()[0]
     return (moment is not None and moment <= now) or bool(_surplus(db))
@@ -103,23 +68,23 @@ def _is_due(db: sqlite3.Connection, now: float) -> bool:
 def _over(tx: Transaction, limit: int) -> int:
     count = 0
     while count < limit:
-        term = tx.run(
-            "SELECT until, state, queue, first, last FROM terms WHERE until <= ? ORDER BY until LIMIT 1", (tx.now,)
+        row = tx.run(
+            "SELECT until, state, queue, first, last FROM kept WHERE until <= ? ORDER BY until LIMIT 1", (tx.now,)
         ).fetchone()
-        if term is None:
+        if row is None:
             break
-        until, state, queue, first, last = term
+        until, state, queue, first, last = row
         deleted = delete_ended(tx, State(state), queue, first, last, limit - count)
         count += deleted
         if count >= limit:
-            break  # the term may not be done: it is looked at again, and found empty if it is
-        tx.run("DELETE FROM terms WHERE until = ? AND state = ? AND queue = ? AND first = ?", (until, state, queue, first))
+            break  # there may be more of these: the row is looked at again, and goes when none is left
+        tx.run("DELETE FROM kept WHERE until = ? AND state = ? AND queue = ? AND first = ?", (until, state, queue, first))
     return count
 
 
 def _surplus(db: sqlite3.Connection) -> list[tuple[str, tuple[State, ...], int]]:
     """Queues that keep too many ended jobs: (queue, kind, how many too many)."""
-    counts = {(queue, state): n for queue, state, n in db.execute("SELECT queue, state, n FROM counters WHERE n > 0")}
+    counts = {(queue, state): n for queue, state, n in db.execute("SELECT queue, state, n FROM counts WHERE n > 0")}
     found: list[tuple[str, tuple[State, ...], int]] = []
     for queue in {queue for queue, _ in counts}:
         for kind in _KINDS:

@@ -2,35 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Collection, Sequence
+from typing import NamedTuple
 
-from longboat.brokers.sqlite.following import check_behind, follow, parents_behind, wait
+from longboat.brokers.sqlite import rows
+from longboat.brokers.sqlite.following import check_order, follow, wait
 from longboat.brokers.sqlite.packing import PIECE, as_json, packed
-from longboat.brokers.sqlite.places import is_here, is_remembered, new_place
+from longboat.brokers.sqlite.places import is_known, new_place
+from longboat.brokers.sqlite.rows import Row
 from longboat.brokers.sqlite.store import Store, Transaction
 from longboat.contract.broker import Token
 from longboat.core import codec
 from longboat.core.job import Job, State, order_of
 
 _KEY = "CAST(j.key AS INTEGER), substr(j.key, instr(j.key, ' ') + 1)"
-"""SQL: (seq, id) of a key made by `_key`. Only generated ids travel so: any other text may not survive JSON."""
+"""SQL: (seq, id) of a key of `_grouped`. Only generated ids travel so: other text may not survive JSON."""
 
 _PACKED_JOBS = f"INSERT OR IGNORE INTO jobs SELECT {_KEY}, {PIECE} FROM json_each(:keys) AS j"
 _PACKED_READY = f"INSERT OR IGNORE INTO ready SELECT :queue, :rank, {_KEY}, 0, 0, :expires, NULL FROM json_each(:keys) AS j"
-_PACKED_DELAYED = (
-    f"INSERT OR IGNORE INTO delayed SELECT :due, {_KEY}, :queue, :rank, 0, 0, :expires, NULL FROM json_each(:keys) AS j"
+_PACKED_SCHEDULED = (
+    f"INSERT OR IGNORE INTO scheduled SELECT :due, {_KEY}, :queue, :rank, 0, 0, :expires, NULL FROM json_each(:keys) AS j"
 )
-_ONE_JOB = "INSERT INTO jobs VALUES (?, ?, ?)"
-_ONE_READY = "INSERT INTO ready VALUES (:queue, :rank, :seq, :id, 0, 0, :expires, NULL)"
-_ONE_DELAYED = "INSERT INTO delayed VALUES (:due, :seq, :id, :queue, :rank, 0, 0, :expires, NULL)"
 
 _Batch = dict[str, tuple[int, Job]]
 """By id: the place in time and the job."""
 
 
 class _SomeKnown(Exception):
-    """A generated id was put before: undo, look, and put the rest."""
+    """A generated id is known already: undo, look, and put the rest."""
 
 
 class _Kind(NamedTuple):
@@ -52,8 +51,7 @@ def put(store: Store, jobs: Sequence[Job], token: Token | None) -> list[str]:
     """Returns the ids that were new, in order; all of them for a token that is known."""
     generated: _Batch = {}
     chosen: dict[str, Job] = {}
-    """And those with ties that matter here: they are put one by one, in their order."""
-    behind = parents_behind(jobs) if [job for job in jobs if job.constraints is not None] else {}
+    """By id; also jobs that come after others or have a fairness key: they are put one by one, in their order."""
     for job in jobs:
         seq = order_of(job.id)
         if seq is None or (job.constraints is not None and (job.constraints.after or job.constraints.fairness_key)):
@@ -61,30 +59,25 @@ def put(store: Store, jobs: Sequence[Job], token: Token | None) -> list[str]:
         elif job.id not in generated:
             generated[job.id] = seq, job
     try:
-        known = _put(store, generated, chosen, behind, token, look=False)
+        known = _put(store, jobs, generated, chosen, token, look=False)
     except _SomeKnown:
-        known = _put(store, generated, chosen, behind, token, look=True)
+        known = _put(store, jobs, generated, chosen, token, look=True)
     if len(generated) + len(chosen) == len(jobs) and not known:
         return [job.id for job in jobs]
     return [job_id for job_id in dict.fromkeys(job.id for job in jobs) if job_id not in known]
 
 
 def _put(
-    store: Store,
-    generated: _Batch,
-    chosen: dict[str, Job],
-    behind: Mapping[str, Sequence[str]],
-    token: Token | None,
-    *,
-    look: bool,
+    store: Store, jobs: Sequence[Job], generated: _Batch, chosen: dict[str, Job], token: Token | None, *, look: bool
 ) -> Collection[str]:
     """Store those that are new; returns the ids that were known."""
     known: set[str] = set()
-    groups = _grouped(generated)  # before the gate: others need not wait for it
+    groups = _grouped(generated)  # before the lock: other writers need not wait for it
     with store.write() as tx:
         if token is not None and not is_next(tx, token):
             return known
-        check_behind(tx, behind)
+        if chosen:
+            check_order(tx, jobs)
         if look:
             known = _known(tx, generated)
             groups = _grouped({job_id: entry for job_id, entry in generated.items() if job_id not in known})
@@ -96,8 +89,9 @@ def _put(
 
 
 def is_next(tx: Transaction, token: Token) -> bool:
+    """Whether this put was not stored before. Remembers it."""
     written = tx.run(
-        "INSERT INTO producers VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET number = excluded.number, at = excluded.at "
+        "INSERT INTO puts VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET number = excluded.number, at = excluded.at "
         "WHERE excluded.number > number",
         (*token, tx.now),
     )
@@ -122,45 +116,37 @@ def _grouped(batch: _Batch) -> list[_Group]:
 
 
 def _put_group(tx: Transaction, group: _Group) -> None:
-    stored = 0
+    stored, kind = 0, group.kind
+    expires = None if kind.expires is None else tx.now + kind.expires
+    values = {"queue": kind.queue, "rank": -kind.priority, "due": tx.now + kind.delay, "expires": expires}
     for keys, blob in group.packs:
         stored += tx.run(_PACKED_JOBS, {"keys": keys, "blob": blob}).rowcount
-        values = {**_values(tx, group.kind), "keys": keys}
-        tx.run(_PACKED_DELAYED if group.kind.delay > 0 else _PACKED_READY, values)
+        tx.run(_PACKED_SCHEDULED if kind.delay > 0 else _PACKED_READY, {**values, "keys": keys})
     if stored != group.size:
         raise _SomeKnown
-    _count(tx, group.kind, group.size)
+    tx.count(kind.queue, State.SCHEDULED if kind.delay > 0 else State.READY, group.size)
 
 
 def _put_chosen(tx: Transaction, batch: dict[str, Job]) -> set[str]:
-    """Ids that callers chose get their place in time here, and are remembered, as are those that take turns.
-
-    Returns those known.
-    """
+    """Jobs whose ids do not tell their place. Returns the ids that were known."""
     known = set()
     for job_id, job in batch.items():
-        generated = order_of(job_id)
-        if is_remembered(tx, job_id) or (generated is not None and is_here(tx, generated, job_id)):
+        if is_known(tx, job_id):
             known.add(job_id)
             continue
-        kind = _Kind(job.queue, job.priority, job.delay, job.expires)
-        values = _values(tx, kind)
-        seq = new_place(tx, job_id, job.queue, -job.priority, job.constraints.fairness_key if job.constraints else "")
-        tx.run(_ONE_JOB, (seq, job_id, codec.encode_job(job)))
-        if job.constraints is not None and job.constraints.after:
-            waiting = follow(tx, job, seq)
-            if waiting:
-                wait(tx, job, seq, waiting, values["expires"])
-                continue
-        tx.run(_ONE_DELAYED if job.delay > 0 else _ONE_READY, {**values, "seq": seq, "id": job_id})
-        _count(tx, kind, 1)
+        expires = None if job.expires is None else tx.now + job.expires
+        row = add(tx, Row(job.queue, -job.priority, 0, job_id, expires_at=expires), job, codec.encode_job(job))
+        waiting = follow(tx, job, row.seq) if job.constraints is not None and job.constraints.after else 0
+        if waiting:
+            wait(tx, row, waiting, job.delay)
+        else:
+            rows.insert(tx, row, job.delay)
     return known
 
 
-def _values(tx: Transaction, kind: _Kind) -> dict[str, Any]:
-    expires = None if kind.expires is None else tx.now + kind.expires
-    return {"queue": kind.queue, "rank": -kind.priority, "due": tx.now + kind.delay, "expires": expires}
-
-
-def _count(tx: Transaction, kind: _Kind, n: int) -> None:
-    tx.count(kind.queue, State.SCHEDULED if kind.delay > 0 else State.READY, n)
+def add(tx: Transaction, row: Row, job: Job | None, message: bytes) -> Row:
+    """Store a message; returns the row, at the place that it gets."""
+    fairness_key = job.constraints.fairness_key if job and job.constraints else ""
+    row = row._replace(seq=new_place(tx, row.id, row.queue, row.rank, fairness_key))
+    tx.run("INSERT INTO jobs VALUES (?, ?, ?)", (row.seq, row.id, message))
+    return row

@@ -1,4 +1,4 @@
-"""Settling: what became of leases, any mixture of outcomes in one transaction."""
+"""Settling: the outcomes of leases, any mixture of them in one transaction."""
 
 from __future__ import annotations
 
@@ -8,15 +8,17 @@ from typing import NamedTuple
 
 import msgspec
 
-from longboat.brokers.sqlite.ending import appended, cancelled_kept, forget, number
-from longboat.brokers.sqlite.following import any_edges, forget_inputs, succeeded
+from longboat.brokers.sqlite.ending import appended, forget, take_numbers
+from longboat.brokers.sqlite.following import any_dependencies, forget_inputs, succeeded
 from longboat.brokers.sqlite.limits import leave
 from longboat.brokers.sqlite.packing import PIECE, as_json, packed
+from longboat.brokers.sqlite.rows import PAST
 from longboat.brokers.sqlite.store import Transaction
-from longboat.contract.broker import DEAD_KEPT, Lease, Settlement
+from longboat.contract.base_keep import kept_for
+from longboat.contract.broker import Lease, Settlement
 from longboat.core.codec import encode_failures
-from longboat.core.job import Cancelled, Dead, Done, Failure, Park, Release, Retry, State
-from longboat.core.reasons import CANCELLED
+from longboat.core.job import Done, State
+from longboat.core.transitions import after
 
 _LEASED = "FROM json_each(:keys) AS j CROSS JOIN leased AS l ON l.token = CAST(j.key AS INTEGER)"
 """SQL: the leases whose tokens the keys begin with."""
@@ -31,15 +33,17 @@ _SUCCEED_ALIKE = (
     f"{_ENDED}, l.attempts + 1, l.failures, :result FROM json_each(:tokens) AS j CROSS JOIN leased AS l ON l.token = j.value"
 )
 """For functions that return nothing, as most do."""
-_FAIL = f"{_ENDED}, l.attempts + :count_attempt, {PIECE}, NULL {_LEASED}"
-_RETRY_NOW = f"INSERT OR IGNORE INTO ready SELECT {_PLACE}, l.attempts + 1, 0, NULL, {PIECE} {_LEASED}"
-_RETRY_LATER = (
-    f"INSERT INTO delayed SELECT {_TIME}, l.seq, l.id, l.queue, l.rank, l.attempts + 1, 0, NULL, {PIECE} {_LEASED}"
+_FAIL = f"{_ENDED}, l.attempts + :counts, {PIECE}, NULL {_LEASED}"
+_AGAIN = (
+    f"l.attempts + :counts, iif(:counts, 0, l.worker_deaths), iif(:counts, NULL, l.expires_at), "
+    f"iif(:counts, {PIECE}, l.failures)"
 )
-_SAME = "l.attempts, l.returns, l.expires_at, l.failures"
-_RELEASE_NOW = f"INSERT OR IGNORE INTO ready SELECT {_PLACE}, {_SAME} {_LEASED}"
-_RELEASE_LATER = f"INSERT INTO delayed SELECT {_TIME}, l.seq, l.id, l.queue, l.rank, {_SAME} {_LEASED}"
-_PARK = f"INSERT INTO parked SELECT :task, {_PLACE}, {_TIME}, {PIECE}, {_SAME} {_LEASED}"
+"""SQL: PAST of a job that comes back: `worker_deaths` and the expiry end with an attempt that counts."""
+_MOVES = {
+    State.READY: f"INSERT OR IGNORE INTO ready SELECT {_PLACE}, {_AGAIN} {_LEASED}",
+    State.SCHEDULED: f"INSERT INTO scheduled SELECT {_TIME}, l.seq, l.id, l.queue, l.rank, {_AGAIN} {_LEASED}",
+    State.WAITING: f"INSERT INTO waiting SELECT :waits_for, {_PLACE}, {_TIME}, {PIECE}, {PAST} {_LEASED}",
+}
 _NAMED = "token IN (SELECT value FROM json_each(?))"
 
 _numbers = msgspec.json.Decoder(list[int])
@@ -50,9 +54,20 @@ class Settled(msgspec.Struct):
 
     refused: list[Lease]
     ended: bool = False
-    """A listener may wait for one of them."""
+    """Listeners may wait for one of them."""
     returned: bool = False
-    """A consumer may want one of them."""
+    """Consumers may want one of them."""
+
+
+class _Kind(NamedTuple):
+    """What the leases share that one statement settles."""
+
+    state: State
+    queue: str
+    counts: bool
+    keep: float = 0.0
+    """Seconds that they are kept, if they end."""
+    waits_for: str | None = None
 
 
 def settle(tx: Transaction, consumer: int, settlements: Sequence[Settlement], started: Sequence[Lease]) -> Settled:
@@ -61,18 +76,18 @@ def settle(tx: Transaction, consumer: int, settlements: Sequence[Settlement], st
     for settlement in settlements:
         if ours.setdefault(settlement.lease.token, settlement) is not settlement:
             answer.refused.append(settlement.lease)
-    entries = {lease.token: lease for lease in started}
-    asked = ours.keys() | entries.keys() if entries else ours.keys()
+    begun = {lease.token: lease for lease in started}
+    asked = ours.keys() | begun.keys() if begun else ours.keys()
     held = _held(tx, consumer, asked)
     if len(held) != len(asked):
         answer.refused += [settlement.lease for token, settlement in ours.items() if token not in held]
         answer.refused += [lease for lease in started if lease.token not in held]
         ours = {token: settlement for token, settlement in ours.items() if token in held}
-        entries = {token: lease for token, lease in entries.items() if token in held}
-    if entries:
-        tx.run(f"UPDATE leased SET started = 1 WHERE {_NAMED}", (as_json(list(entries)),))
+        begun = {token: lease for token, lease in begun.items() if token in held}
+    if begun:
+        tx.run(f"UPDATE leased SET started = 1 WHERE {_NAMED}", (as_json(list(begun)),))
     if ours:
-        _SettleBatch(tx, answer).settle(consumer, ours)
+        _settle(tx, answer, consumer, ours)
     return answer
 
 
@@ -87,139 +102,77 @@ def _held(tx: Transaction, consumer: int, tokens: Collection[int]) -> Collection
     return set(_numbers.decode(tx.run(f"SELECT json_group_array(l.token) {theirs}", values).fetchone()[0]))
 
 
-class _Over(NamedTuple):
-    """What the jobs share that end together without success."""
-
-    state: State
-    queue: str
-    keep: float
-    count_attempt: bool
-
-
-class _Moved(NamedTuple):
-    """What the jobs share that one statement moves."""
-
-    sql: str
-    queue: str
-    task: str | None = None
-
-
-def _asked_for(now: float) -> Failure:
-    return Failure(CANCELLED, "its cancellation was asked for", at=now)
-
-
-class _SettleBatch:
-    """Leases sorted by what becomes of them, so that each kind is one statement."""
-
-    def __init__(self, tx: Transaction, answer: Settled) -> None:
-        self._tx = tx
-        self._answer = answer
-
-    def settle(self, consumer: int, settlements: dict[int, Settlement]) -> None:
-        done: defaultdict[tuple[str, float], dict[int, bytes]] = defaultdict(dict)
-        failed: dict[int, Settlement] = {}
-        constrained: list[Settlement] = []
-        for token, settlement in settlements.items():
-            outcome, job = settlement.outcome, settlement.lease.job
-            if job.constraints is not None:
-                constrained.append(settlement)
-            if type(outcome) is Done:
-                done[job.queue, job.keep][token] = outcome.result
-            else:
-                failed[token] = settlement
-        for (queue, keep), results in done.items():
-            if keep > 0:
-                self._succeed(queue, keep, results)
-        if failed:
-            self._fail(consumer, failed)
-        if done and any_edges(self._tx):
-            results = {token: result for group in done.values() for token, result in group.items()}
-            self._answer.returned |= succeeded(self._tx, results)
-        forget_inputs(self._tx, [each.lease.token for each in constrained if type(each.outcome) is Done])
-        for (queue, keep), results in done.items():
-            if keep <= 0:
-                self._forget(queue, results)
-        self._tx.run(f"DELETE FROM leased WHERE {_NAMED}", (as_json(list(settlements)),))
-        self._answer.returned |= leave(self._tx, [each.lease for each in constrained])
-
-    def _succeed(self, queue: str, keep: float, results: dict[int, bytes]) -> None:
-        self._tx.count(queue, State.RUNNING, -len(results))
-        self._end(_SUCCEED, _Over(State.SUCCEEDED, queue, keep, count_attempt=True), results)
-
-    def _forget(self, queue: str, results: dict[int, bytes]) -> None:
-        self._tx.count(queue, State.RUNNING, -len(results))
-        chosen = "SELECT seq, id FROM leased WHERE token IN (SELECT value FROM json_each(:tokens))"
-        forget(self._tx, chosen, {"tokens": as_json(list(results))})
-
-    def _end(self, sql: str, over: _Over, pieces: dict[int, bytes]) -> None:
-        least = min(pieces)
-        first = number(self._tx, over.state, over.queue, len(pieces), over.keep, span=max(pieces) - least + 1)
-        values: dict[str, object] = {"state": over.state.value, "queue": over.queue, "now": self._tx.now}
-        values.update(base=first - least, count_attempt=over.count_attempt)
-        if sql is _SUCCEED and len(alike := set(pieces.values())) == 1:
-            self._tx.run(_SUCCEED_ALIKE, {**values, "tokens": as_json(list(pieces)), "result": alike.pop()})
+def _settle(tx: Transaction, answer: Settled, consumer: int, settlements: dict[int, Settlement]) -> None:
+    """Sorted by what becomes of them, so that each kind is one statement."""
+    done: defaultdict[tuple[str, float], dict[int, bytes]] = defaultdict(dict)
+    others: list[Settlement] = []
+    constrained: list[Settlement] = []
+    for token, settlement in settlements.items():
+        outcome, job = settlement.outcome, settlement.lease.job
+        if job.constraints is not None:
+            constrained.append(settlement)
+        if type(outcome) is Done:
+            done[job.queue, job.keep][token] = outcome.result
         else:
-            for keys, blob in packed(pieces.items()):
-                self._tx.run(sql, {**values, "keys": keys, "blob": blob})
-        self._answer.ended = True
+            others.append(settlement)
+    for (queue, keep), results in done.items():
+        tx.count(queue, State.RUNNING, -len(results))
+        if keep > 0:
+            _end(tx, _SUCCEED, _Kind(State.SUCCEEDED, queue, counts=True, keep=keep), results)
+            answer.ended = True
+    if others:
+        _settle_others(tx, answer, consumer, others)
+    if done and any_dependencies(tx):
+        answer.returned |= succeeded(tx, {token: result for group in done.values() for token, result in group.items()})
+    forget_inputs(tx, [each.lease.token for each in constrained if type(each.outcome) is Done])
+    for (_, keep), results in done.items():
+        if keep <= 0:
+            chosen = "SELECT seq, id FROM leased WHERE token IN (SELECT value FROM json_each(:tokens))"
+            forget(tx, chosen, {"tokens": as_json(list(results))})
+    tx.run(f"DELETE FROM leased WHERE {_NAMED}", (as_json(list(settlements)),))
+    answer.returned |= leave(tx, [each.lease for each in constrained])
 
-    def _fail(self, consumer: int, settlements: dict[int, Settlement]) -> None:
-        """Whatever is not Done. What would come back is cancelled instead, where that was asked for."""
-        cancelled = self._cancelled(consumer)
-        old = self._failures([token for token, s in settlements.items() if s.lease.failures])
-        over: defaultdict[_Over, dict[int, bytes]] = defaultdict(dict)
-        moved: defaultdict[_Moved, dict[str | int, bytes]] = defaultdict(dict)
-        now = self._tx.now
-        for token, settlement in settlements.items():
-            job, outcome, failures = settlement.lease.job, settlement.outcome, old.get(token)
-            over_as_cancelled = _Over(State.CANCELLED, job.queue, cancelled_kept(job.keep), count_attempt=False)
-            match outcome:
-                case Dead(failure, counted):
-                    over[_Over(State.DEAD, job.queue, DEAD_KEPT, counted)][token] = appended(failures, failure)
-                case Cancelled(failure):
-                    over[over_as_cancelled][token] = appended(failures, failure)
-                case Retry(delay, failure):
-                    failures = appended(failures, failure)
-                    if token in cancelled:
-                        over[over_as_cancelled._replace(count_attempt=True)][token] = appended(failures, _asked_for(now))
-                    else:
-                        sql = _RETRY_LATER if delay > 0 else _RETRY_NOW
-                        moved[_Moved(sql, job.queue)][f"{token} {now + delay}"] = failures
-                case _ if token in cancelled:
-                    over[over_as_cancelled][token] = appended(failures, _asked_for(now))
-                case Release(delay):
-                    sql = _RELEASE_LATER if delay > 0 else _RELEASE_NOW
-                    moved[_Moved(sql, job.queue)][f"{token} {now + delay}"] = b""
-                case Park(patience, failure):
-                    moved[_Moved(_PARK, job.queue, job.task)][f"{token} {now + patience}"] = encode_failures([failure])
-        for ending, reports in over.items():
-            self._tx.count(ending.queue, State.RUNNING, -len(reports))
-            self._end(_FAIL, ending, reports)
-        gone = [token for ending, reports in over.items() if ending.state is State.CANCELLED for token in reports]
-        forget_inputs(self._tx, [token for token in gone if settlements[token].lease.job.constraints is not None])
-        for (sql, queue, task), pieces in moved.items():
-            self._move(sql, queue, task, pieces)
 
-    def _move(self, sql: str, queue: str, task: str | None, pieces: dict[str | int, bytes]) -> None:
+def _settle_others(tx: Transaction, answer: Settled, consumer: int, settlements: Sequence[Settlement]) -> None:
+    """Whatever is not Done."""
+    cancelled = {token for (token,) in tx.run("SELECT token FROM leased WHERE consumer = ? AND cancelled", (consumer,))}
+    failed = as_json([each.lease.token for each in settlements if each.lease.failures])
+    before: dict[int, bytes] = dict(tx.run(f"SELECT token, failures FROM leased WHERE {_NAMED}", (failed,)))
+    ended: defaultdict[_Kind, dict[int, bytes]] = defaultdict(dict)
+    moved: defaultdict[_Kind, dict[str | int, bytes]] = defaultdict(dict)
+    forgotten = []
+    for lease, job, outcome in ((each.lease, each.lease.job, each.outcome) for each in settlements):
+        then = after(outcome, cancelled=lease.token in cancelled, now=tx.now, attempts=lease.attempt - 1)
+        failures = appended(before.get(lease.token), *then.failures) or b""
+        if then.state.ended:
+            kind = _Kind(then.state, job.queue, then.counts, keep=kept_for(then.state, job.keep))
+            ended[kind][lease.token] = failures
+            if then.state is State.CANCELLED and job.constraints is not None:
+                forgotten.append(lease.token)
+        else:
+            kind = _Kind(then.state, job.queue, then.counts, waits_for=job.task if then.parked else None)
+            piece = encode_failures([then.parked]) if then.parked else failures
+            moved[kind][f"{lease.token} {tx.now + then.delay}"] = piece
+    for kind, reports in ended.items():
+        tx.count(kind.queue, State.RUNNING, -len(reports))
+        _end(tx, _FAIL, kind, reports)
+    forget_inputs(tx, forgotten)
+    for kind, pieces in moved.items():
         for keys, blob in packed(pieces.items()):
-            self._tx.run(sql, {"task": task, "keys": keys, "blob": blob})
-        self._tx.count(queue, State.RUNNING, -len(pieces))
-        self._tx.count(queue, _GOES_TO[sql], len(pieces))
-        self._answer.returned = True
-
-    def _cancelled(self, consumer: int) -> set[int]:
-        return {token for (token,) in self._tx.run("SELECT token FROM leased WHERE consumer = ? AND cancel", (consumer,))}
-
-    def _failures(self, tokens: list[int]) -> dict[int, bytes]:
-        if not tokens:
-            return {}
-        return dict(self._tx.run(f"SELECT token, failures FROM leased WHERE {_NAMED}", (as_json(tokens),)))
+            tx.run(_MOVES[kind.state], {**kind._asdict(), "keys": keys, "blob": blob})
+        tx.count(kind.queue, State.RUNNING, -len(pieces))
+        tx.count(kind.queue, kind.state, len(pieces))
+    answer.ended |= bool(ended)
+    answer.returned |= bool(moved)
 
 
-_GOES_TO = {
-    _RETRY_NOW: State.READY,
-    _RELEASE_NOW: State.READY,
-    _RETRY_LATER: State.SCHEDULED,
-    _RELEASE_LATER: State.SCHEDULED,
-    _PARK: State.WAITING,
-}
+def _end(tx: Transaction, sql: str, kind: _Kind, pieces: dict[int, bytes]) -> None:
+    """`pieces`: by token the result, or the failures."""
+    least = min(pieces)
+    first = take_numbers(tx, kind.state, kind.queue, len(pieces), kind.keep, span=max(pieces) - least + 1)
+    values = {**kind._asdict(), "state": kind.state.value, "now": tx.now, "base": first - least}
+    if sql is _SUCCEED and len(alike := set(pieces.values())) == 1:
+        tx.run(_SUCCEED_ALIKE, {**values, "tokens": as_json(list(pieces)), "result": alike.pop()})
+        return
+    for keys, blob in packed(pieces.items()):
+        tx.run(sql, {**values, "keys": keys, "blob": blob})

@@ -6,15 +6,15 @@ import contextlib
 import os
 import sqlite3
 import threading
-import weakref
 from collections import defaultdict
 from collections.abc import Iterator
-from typing import Any, Literal
+from typing import Literal
 
-from longboat.brokers.sqlite import migration
+from longboat.brokers.sqlite import layout
 from longboat.brokers.sqlite.faults import translated
 from longboat.brokers.sqlite.file_lock import FileLock
 from longboat.brokers.sqlite.forks import VISITS
+from longboat.contract.base_forks import leave_alone, remake_after_fork
 from longboat.core.clock import Clock
 from longboat.core.job import State
 from longboat.errors import BrokerFull, BrokerUnavailable
@@ -23,7 +23,7 @@ Synchronous = Literal["full", "normal"]
 
 
 class Transaction:
-    """What is done within one write: statements, and how the counts change by them."""
+    """What is done within one write: statements, and what they change of the counts."""
 
     __slots__ = ("_counts", "db", "now", "run")
 
@@ -40,7 +40,7 @@ class Transaction:
         for (queue, state), change in self._counts.items():
             if change:
                 self.run(
-                    "INSERT INTO counters VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET n = n + excluded.n",
+                    "INSERT INTO counts VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET n = n + excluded.n",
                     (queue, state, change),
                 )
 
@@ -57,23 +57,20 @@ class Store:
         self._lock = threading.Lock()
         self._writer: sqlite3.Connection | None = None
         self._readers: list[sqlite3.Connection] = []
-        self._done: dict[str, float] = {}
-        self.line = ""
-        """Past which line of a limit this process's next sweep begins."""
         self._inode = self._writer_inode = -1
         self._checked = False
         self._was_full = False
         self._syncs = True
-        """Whether the writer's commits wait for the disk, where the store is to."""
+        """Whether the writer's commits wait for the disk at present, in a store that is to."""
         self._closed = False
-        _stores.add(self)
+        remake_after_fork(self)
 
     @contextlib.contextmanager
     def write(self, *, durable: bool = True) -> Iterator[Transaction]:
         """A transaction that is durable when the block ends, and undone when it raises. Never within a `read`.
 
-        One that is not `durable` survives killed processes, and a power cut only if a durable one has followed: enough
-        for claims and heartbeats, whose makers a power cut ends as well.
+        One that is not `durable` survives killed processes, but a power cut only if a durable one has followed. That is
+        enough for claims and heartbeats: a power cut ends their workers as well.
         """
         try:
             self._file_lock.enter()
@@ -132,15 +129,6 @@ class Store:
         except sqlite3.Error as error:
             raise translated(error, self.path) from error
 
-    def due(self, what: str, every: float) -> bool:
-        """Whether this process has not done this within the last `every` seconds; True is told once."""
-        now = self.clock.monotonic()
-        with self._lock:
-            if now - self._done.get(what, -every) < every:
-                return False
-            self._done[what] = now
-            return True
-
     def close(self) -> None:
         with self._lock:
             self._closed = True
@@ -154,9 +142,9 @@ class Store:
         self._file_lock.close()
 
     def _empty_log(self, db: sqlite3.Connection) -> None:
-        """A disk may be full before the log is so long that SQLite empties it: it would take all room that comes back.
+        """The disk was full before the log was long enough for SQLite to empty it: it would take all room that comes back.
 
-        Only where the pages will fit: emptying it makes the file longer, and must not take the room that a write needs.
+        Only where its pages fit into the file: to empty it makes the file longer, and a write needs room as well.
         """
         pages, size = (int(db.execute(f"PRAGMA {name}").fetchone()[0]) for name in ("page_count", "page_size"))
         disk = os.statvfs(os.path.dirname(self.path))
@@ -175,7 +163,7 @@ class Store:
         return self._writer
 
     def _leave_removed(self) -> None:
-        """Let go of a file that was removed or replaced: what is put into it nobody would find."""
+        """Let go of a file that was removed or replaced: nobody would find what is put into it."""
         if self._inode < 0 or self._inode == _inode(self.path):
             return
         with self._lock:
@@ -189,7 +177,7 @@ class Store:
         if self._checked:
             with VISITS:
                 return self._open()
-        self._file_lock.enter()  # one process makes the file, and turns its WAL on, which SQLite will not wait for
+        self._file_lock.enter()  # one process makes the file and turns its WAL on, which SQLite does not wait for
         try:
             with VISITS:
                 return self._open()
@@ -197,7 +185,7 @@ class Store:
             self._file_lock.leave()
 
     def _open(self) -> sqlite3.Connection:
-        """Who holds the gate, unless the file was checked."""
+        """Called with the lock held, unless the file was checked before."""
         if self._closed:
             raise BrokerUnavailable(f"{self.path}: this broker was closed")
         if self._checked:
@@ -205,8 +193,8 @@ class Store:
         _create(self.path)
         db = self._connect()
         try:
-            if not migration.is_current(db, self.path):
-                migration.migrate(db, self.path)
+            if not layout.is_current(db, self.path):
+                layout.create(db, self.path)
         except BaseException:
             db.close()
             raise
@@ -231,10 +219,8 @@ class Store:
         return db
 
     def after_fork(self) -> None:
-        """In the child: leave the parent's connections alone, closing them would let go of its locks."""
-        _left_alone.extend(self._readers)
-        if self._writer is not None:
-            _left_alone.append(self._writer)
+        """In the child: to close the parent's connections would release its locks."""
+        leave_alone(self._writer, *self._readers)
         self._writer = None
         self._readers = []
         self._lock = threading.Lock()
@@ -243,7 +229,7 @@ class Store:
 
 def _create(path: str) -> None:
     """Readable by its owner only; SQLite gives the files beside it the same mode."""
-    # A file that exists must not be opened here: closing it again would drop the locks of this process's connections.
+    # Not for a file that exists: closing it again would release the locks of this process's connections.
     try:
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
     except FileExistsError:
@@ -260,16 +246,4 @@ def _inode(path: str) -> int:
 
 
 def _text(raw: bytes) -> str:
-    return raw.decode(errors="replace")  # what is no UTF-8, somebody wrote by hand: it can be looked at at least
-
-
-_stores: weakref.WeakSet[Store] = weakref.WeakSet()
-_left_alone: list[Any] = []
-
-
-def _after_fork() -> None:
-    for store in list(_stores):
-        store.after_fork()
-
-
-os.register_at_fork(after_in_child=_after_fork)
+    return raw.decode(errors="replace")  # somebody wrote it by hand: it can be looked at, at least

@@ -1,8 +1,8 @@
-"""Waking without polling: each waiter owns a FIFO in a directory beside the database; who changes something writes a byte.
+"""Waking without polling: each waiter owns a FIFO in a directory beside the database; whoever has news writes a byte.
 
-An empty FIFO means that its owner waits and was not rung yet, so that as many waiters are woken as there are jobs: the
-owner empties it before its last look and puts a byte in when it waits no longer. A ring that is lost, because who was
-rung died, costs the others half a second: waiters also look now and then.
+An empty FIFO means that its owner is waiting and has not been rung: so as many waiters are woken as there are jobs. The
+owner empties it before its last look, and writes a byte itself when it waits no longer. A ring is lost when its receiver
+dies; that costs the others half a second, since all waiters also look now and then.
 """
 
 from __future__ import annotations
@@ -16,22 +16,25 @@ import select
 import termios
 import threading
 import time
-import weakref
 import zlib
 from collections.abc import Sequence
 
+from longboat.contract.base_forks import remake_after_fork
+
 CONSUMER, LISTENER = "c-", "l-"
+LOOK_ANYWAY = 0.5
+"""Seconds between a waiter's looks while nothing happens: this heals a ring that was lost."""
 _NEW = "new-"
 _EVERY = ".every."
 _MARKED = 20
 """Queues that a bell's name has room for."""
 _FRESH = 50_000_000
-"""Nanoseconds: a directory changed this recently may change again without its time stamp telling."""
+"""Nanoseconds: a directory that changed so recently may change again without a new time stamp."""
 _STALE = 3600.0
 
 
 def consumer_bell(consumer: str, queues: Sequence[str]) -> str:
-    """The name of a consumer's bell, which tells whom to ring for a queue."""
+    """The name of a consumer's bell. It says which queues to ring it for."""
     marks = ".".join(queue_mark(queue) for queue in queues) if 0 < len(queues) <= _MARKED else _EVERY.strip(".")
     return f"{CONSUMER}{consumer}.{marks}."
 
@@ -51,10 +54,10 @@ class Bell:
         self._fd = -1
         self._poll = select.poll()
         self._open()
-        _bells.add(self)
+        remake_after_fork(self)
 
     def listen(self) -> None:
-        """From here on rings are meant for this owner: look once more, then wait."""
+        """From here on rings are meant for the owner: it looks once more, then waits."""
         with self._waiting:
             if not self._closed:
                 with contextlib.suppress(BlockingIOError):
@@ -64,12 +67,12 @@ class Bell:
         """Returns when rung since `listen`, or after `timeout` seconds."""
         with self._waiting:
             if not self._closed and not self._poll.poll(max(0.0, timeout) * 1000) and not os.path.exists(self._path):
-                os.close(self._fd)  # somebody tidied the directory away
+                os.close(self._fd)  # somebody removed the directory
                 self._open()
 
     def ring(self) -> None:
-        """Wake the owner; or, by the owner, say that it waits no longer."""
-        # Full means rung often enough, closed that nobody waits.
+        """Wake the owner; or, called by the owner, say that it waits no longer."""
+        # A full FIFO was rung often enough; behind a closed one nobody waits.
         with contextlib.suppress(BlockingIOError, OSError):
             os.write(self._fd, b"\0")
 
@@ -84,7 +87,7 @@ class Bell:
                 self._fd = -1
 
     def after_fork(self) -> None:
-        """In the child: a FIFO that it held open would seem to have an owner after the parent's death."""
+        """In the child: a FIFO that stayed open here would seem to have an owner after the parent's death."""
         if self._fd >= 0:
             os.close(self._fd)
         self._fd = -1
@@ -93,7 +96,7 @@ class Bell:
 
     def _open(self) -> None:
         os.makedirs(self._directory, 0o700, exist_ok=True)
-        # Opened before it gets its name: who found it without a reader would take its owner for dead and remove it.
+        # Opened before it gets its name: without a reader its owner would be taken for dead, and the FIFO removed.
         new = os.path.join(self._directory, _NEW + os.path.basename(self._path))
         os.mkfifo(new, 0o600)
         self._fd = os.open(new, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
@@ -104,14 +107,21 @@ class Bell:
 
 
 class Ringer:
-    """Rings the bells of others, dead owners' ones are removed. Safe to use from several threads."""
+    """Rings the bells of others, and removes those of dead owners. Safe to use from several threads."""
 
     def __init__(self, directory: str) -> None:
-        self._directory = directory
+        self.directory = directory
         self._lock = threading.Lock()
         self._fds: dict[str, int] = {}
         self._seen = -1
-        _ringers.add(self)
+        remake_after_fork(self)
+
+    def tell(self, *, consumers: bool = False, listeners: bool = False) -> None:
+        """Ring all consumers, since jobs may have become ready, or all listeners, since some may have ended."""
+        if consumers:
+            self.ring(CONSUMER)
+        if listeners:
+            self.ring(LISTENER)
 
     def ring(self, prefix: str) -> None:
         """Ring all bells whose names begin so."""
@@ -121,7 +131,7 @@ class Ringer:
                 self._write(name)
 
     def ring_some(self, queue: str, n: int) -> None:
-        """Ring up to `n` consumers of the queue, of those that wait and were not rung yet."""
+        """Ring up to `n` consumers of the queue, of those that wait and have not been rung."""
         mark = f".{queue_mark(queue)}."
         with self._lock:
             self._refresh()
@@ -145,10 +155,10 @@ class Ringer:
 
     def _refresh(self) -> None:
         try:
-            changed = os.stat(self._directory).st_mtime_ns
+            changed = os.stat(self.directory).st_mtime_ns
             if changed == self._seen:
                 return
-            names = os.listdir(self._directory)
+            names = os.listdir(self.directory)
         except FileNotFoundError:
             names, changed = [], -1
         self._seen = changed if time.time_ns() - changed > _FRESH else -1
@@ -159,7 +169,7 @@ class Ringer:
                 self._add(name)
 
     def _add(self, name: str) -> None:
-        path = os.path.join(self._directory, name)
+        path = os.path.join(self.directory, name)
         try:
             if name.startswith(_NEW):
                 if time.time() - os.stat(path).st_mtime > _STALE:
@@ -179,24 +189,10 @@ class Ringer:
         except BrokenPipeError:
             os.close(self._fds.pop(name))
             with contextlib.suppress(OSError):
-                os.unlink(os.path.join(self._directory, name))
+                os.unlink(os.path.join(self.directory, name))
 
 
 def _is_empty(fd: int) -> bool:
     waiting = array.array("i", [0])
     fcntl.ioctl(fd, termios.FIONREAD, waiting)
     return waiting[0] == 0
-
-
-_bells: weakref.WeakSet[Bell] = weakref.WeakSet()
-_ringers: weakref.WeakSet[Ringer] = weakref.WeakSet()
-
-
-def _after_fork() -> None:
-    for bell in list(_bells):
-        bell.after_fork()
-    for ringer in list(_ringers):
-        ringer.after_fork()
-
-
-os.register_at_fork(after_in_child=_after_fork)

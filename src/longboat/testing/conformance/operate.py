@@ -234,15 +234,15 @@ def prune_deletes_what_is_over(on: Stage) -> None:
 
 
 @clause(needs={Capability.QUEUE_LENGTHS})
-def heartbeats_prune(on: Stage) -> None:
-    """What is over goes without an operator's help, by the housekeeping that heartbeats do."""
+def housekeeping_prunes(on: Stage) -> None:
+    """What is over goes without an operator's help, by the housekeeping that workers have done."""
     on.ended(Done(b""), keep=0.1)
     consumer = on.consumer()
     end = time.monotonic() + limits.patient
     while on.broker.inspector.counts() and time.monotonic() < end:
         consumer.extend()
         time.sleep(0.05)
-    same(dict(on.broker.inspector.counts()), {}, "jobs left after many heartbeats")
+    same(dict(on.broker.inspector.counts()), {}, "jobs left after much housekeeping")
 
 
 @clause(needs={Capability.EXACT_COUNTS, Capability.COUNTS, Capability.CANCEL, Capability.LOOKUP})

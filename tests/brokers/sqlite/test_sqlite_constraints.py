@@ -1,4 +1,4 @@
-"""What ties jobs together, in rows: what it costs, what is left of it, and how older stores come to it."""
+"""Constraints in rows: what they cost, and what is left of them."""
 
 from __future__ import annotations
 
@@ -9,21 +9,20 @@ from pathlib import Path
 
 import pytest
 
-from longboat.brokers.sqlite import SqliteBroker, limits, migration
-from longboat.brokers.sqlite.prune import TURNS_KEPT
+from longboat.brokers.sqlite import SqliteBroker, limits
+from longboat.brokers.sqlite.prune import FAIRNESS_KEYS_KEPT
 from longboat.brokers.sqlite.store import Store
 from longboat.contract.broker import Consumer, Lease, Settlement
-from longboat.core import codec
 from longboat.core.clock import SYSTEM
 from longboat.core.constraints import Constraints, JobLimit
-from longboat.core.job import Cancelled, Done, Failure, Job, Outcome, State, order_of
+from longboat.core.job import Cancelled, Done, Failure, Job, Outcome, State
 from longboat.errors import UnknownParent
 from longboat.testing.clock import FakeClock
 
 Make = Callable[..., Job]
 ONE = JobLimit("one", running=1)
 RATE = JobLimit("rate", starts=1, per=5.0)
-TABLES = ["edges", "inputs", "pending", "held", "opening", "parked", "leased"]
+TABLES = ["dependencies", "inputs", "pending", "limit_usage", "limit_openings", "waiting", "leased"]
 
 
 def rows(path: Path, sql: str) -> list[tuple[object, ...]]:
@@ -54,14 +53,14 @@ def test_a_parent_that_is_known_may_stand_anywhere_in_the_batch(broker: SqliteBr
     assert broker.inspector.find([late.id]) == [None]
 
 
-def test_nothing_is_left_of_ties_when_all_is_over(path: Path, job: Make) -> None:
+def test_nothing_is_left_of_constraints_when_all_is_over(path: Path, job: Make) -> None:
     clock = FakeClock()
     broker = SqliteBroker(path, clock=clock)
     parent = job(keep=0.0)
     children = [after(job, parent, queue="later") for _ in range(4)]
     broker.put([parent, *children, *[limited(job, ONE, RATE, queue="limited") for _ in range(3)]])
     broker.inspector.cancel([children[0].id])
-    assert rows(path, "SELECT count(*) FROM edges") == [(3,)]
+    assert rows(path, "SELECT count(*) FROM dependencies") == [(3,)]
     consumer = broker.consumer([], lease=1000)
     for _ in range(4):
         while leases := consumer.receive(10, wait=0):
@@ -69,7 +68,7 @@ def test_nothing_is_left_of_ties_when_all_is_over(path: Path, job: Make) -> None
                 cancelled = Cancelled(Failure("E", "no more")) if lease.job.id == children[1].id else None
                 settle(consumer, lease, cancelled)
         clock.advance(5.1)
-        consumer.extend()
+        broker.tidy(5.0)
     assert {name: rows(path, f"SELECT count(*) FROM {name}")[0] for name in TABLES} == dict.fromkeys(TABLES, (0,))
     assert broker.inspector.counts() == {
         ("later", State.SUCCEEDED): 2,
@@ -80,8 +79,8 @@ def test_nothing_is_left_of_ties_when_all_is_over(path: Path, job: Make) -> None
     broker.close()
 
 
-def test_letting_in_looks_at_the_front_of_the_line_alone(broker: SqliteBroker, path: Path, job: Make) -> None:
-    """SQLite makes as many steps to let the next one in where 5,000 wait as where 20 do."""
+def test_unblocking_looks_at_the_first_blocked_job_alone(broker: SqliteBroker, path: Path, job: Make) -> None:
+    """SQLite makes as many steps to unblock the next job where 5,000 wait as where 20 do."""
     store = Store(str(path), "full", SYSTEM, 2.0)
     steps: list[int] = []
     for waiting in (20, 5000):
@@ -91,7 +90,7 @@ def test_letting_in_looks_at_the_front_of_the_line_alone(broker: SqliteBroker, p
         while ("default", State.READY) in broker.inspector.counts():
             assert consumer.receive(1000, wait=0) == []
         with store.write() as tx:
-            tx.run("DELETE FROM held")
+            tx.run("DELETE FROM limit_usage")
             tx.db.set_progress_handler(lambda: steps.append(waiting), 10)  # noqa: B023
             assert limits.unblock(tx, "one") == 1
             tx.db.set_progress_handler(None, 0)
@@ -102,8 +101,8 @@ def test_letting_in_looks_at_the_front_of_the_line_alone(broker: SqliteBroker, p
     assert 0 < steps.count(5000) <= 1.5 * steps.count(20)
 
 
-def test_who_stands_behind_very_many_that_are_shut_out_comes_soon(broker: SqliteBroker, job: Make) -> None:
-    """One claim bounds what it looks at, and who waits goes on at once: 4,000 would take eight naps of half a second."""
+def test_a_job_behind_very_many_blocked_ones_is_received_soon(broker: SqliteBroker, job: Make) -> None:
+    """One claim looks at a bounded number, and a receive that waits goes on at once, not after eight naps of 0.5 s."""
     broker.put([limited(job, ONE) for _ in range(4000)])
     broker.put([plain := job()])
     consumer = broker.consumer(["default"], lease=60)
@@ -116,7 +115,7 @@ def test_who_stands_behind_very_many_that_are_shut_out_comes_soon(broker: Sqlite
     consumer.close()
 
 
-def test_time_lets_in_the_next_while_the_one_before_still_runs(path: Path, job: Make) -> None:
+def test_time_unblocks_the_next_while_the_one_before_still_runs(path: Path, job: Make) -> None:
     clock = FakeClock()
     broker = SqliteBroker(path, clock=clock)
     broker.put(sent := [limited(job, RATE) for _ in range(4)])
@@ -132,37 +131,37 @@ def test_time_lets_in_the_next_while_the_one_before_still_runs(path: Path, job: 
     broker.close()
 
 
-def test_a_line_that_nobody_lets_in_is_found_among_very_many(path: Path, job: Make) -> None:
+def test_a_limit_with_unused_room_is_found_among_very_many(path: Path, job: Make) -> None:
     clock = FakeClock()
     broker = SqliteBroker(path, clock=clock)
-    full = [limited(job, JobLimit(f"a{n:04}", running=1)) for n in range(limits.LINES_AT_ONCE + 50) for _ in range(2)]
+    full = [limited(job, JobLimit(f"a{n:04}", running=1)) for n in range(limits.KEYS_AT_ONCE + 50) for _ in range(2)]
     broker.put([*full, *(last := [limited(job, JobLimit("z", running=1)) for _ in range(3)])])
     consumer = broker.consumer([], lease=1000)
     leases = consumer.receive(len(full), wait=0)
     settle(consumer, leases[-1])
-    broker.inspector.cancel([last[1].id])  # it had come back to its queue, and stood for the room there is
+    broker.inspector.cancel([last[1].id])  # it had been unblocked, and took the room that there is
     received = []
     for _ in range(2):
         clock.advance(1.0)
-        consumer.extend()
+        broker.tidy(5.0)
         received += consumer.receive(10, wait=0)
     assert [lease.job.id for lease in received] == [last[2].id]
     consumer.close()
     broker.close()
 
 
-def test_a_bad_message_at_the_front_of_a_line_holds_up_nobody(broker: SqliteBroker, path: Path, job: Make) -> None:
+def test_a_bad_message_first_among_blocked_jobs_holds_up_nobody(broker: SqliteBroker, path: Path, job: Make) -> None:
     broker.put(sent := [limited(job, ONE) for _ in range(4)])
     consumer = broker.consumer([], lease=60)
     (lease,) = consumer.receive(4, wait=0)
     with closing(sqlite3.connect(path)) as db:
-        db.execute("UPDATE jobs SET body = x'00' WHERE id = ?", (sent[1].id,))
+        db.execute("UPDATE jobs SET message = x'00' WHERE id = ?", (sent[1].id,))
         db.commit()
     settle(consumer, lease)
     assert broker.inspector.counts()["default", State.WAITING] == 2
     received: list[Lease] = []
     while not received:
-        consumer.extend()
+        broker.tidy(5.0)
         received = consumer.receive(4, wait=0.2)
     assert [lease.job.id for lease in received] == [sent[2].id]
     assert broker.inspector.counts()["default", State.DEAD] == 1
@@ -178,21 +177,23 @@ def test_starts_of_jobs_whose_starts_nobody_counts_do_not_count(broker: SqliteBr
     consumer.close()
 
 
-def test_jobs_that_take_turns_are_found_after_their_places_are_forgotten(broker: SqliteBroker, job: Make) -> None:
-    broker.put([job(), *(sent := [job(constraints=Constraints(fairness_key=f"{n}")) for n in range(TURNS_KEPT + 1)])])
+def test_jobs_with_fairness_keys_are_found_after_the_keys_are_forgotten(broker: SqliteBroker, job: Make) -> None:
+    broker.put(
+        [job(), *(sent := [job(constraints=Constraints(fairness_key=f"{n}")) for n in range(FAIRNESS_KEYS_KEPT + 1)])]
+    )
     some = [each.id for each in sent[:50]]
     broker.inspector.prune()
     assert [view and view.id for view in broker.inspector.find(some)] == some
     assert broker.put([after(job, sent[0])]) != []
 
 
-def test_jobs_of_a_round_of_turns_have_places_of_their_own(broker: SqliteBroker, path: Path, job: Make) -> None:
+def test_jobs_of_one_round_of_fairness_keys_have_places_of_their_own(broker: SqliteBroker, path: Path, job: Make) -> None:
     """Looking up one of them would find them all."""
     broker.put([job(), *[job(constraints=Constraints(fairness_key=f"{n % 1000}")) for n in range(2000)]])
     assert rows(path, "SELECT count(DISTINCT seq) FROM ready") == [(2001,)]
 
 
-def test_jobs_that_take_turns_are_moved_away_and_back(broker: SqliteBroker, job: Make) -> None:
+def test_jobs_with_fairness_keys_are_moved_away_and_back(broker: SqliteBroker, job: Make) -> None:
     broker.put([job(), *(sent := [job(constraints=Constraints(fairness_key="a")) for _ in range(3)])])
     ids = [each.id for each in sent]
     exported_jobs = broker.transfer.export_jobs("away", ids)
@@ -201,23 +202,3 @@ def test_jobs_that_take_turns_are_moved_away_and_back(broker: SqliteBroker, job:
     assert [view and view.id for view in broker.inspector.find(ids)] == ids
     assert broker.transfer.import_jobs("once more", exported_jobs) == []
     assert broker.inspector.counts() == {("default", State.READY): 4}
-
-
-def test_a_store_of_the_first_version_is_brought_up_to_date_with_its_jobs(path: Path, job: Make) -> None:
-    parent = job()
-    with closing(sqlite3.connect(path, isolation_level=None)) as db:
-        migration.migrate(db, "queue.db", migration.STEPS[:1])
-        seq = order_of(parent.id)
-        db.execute("INSERT INTO jobs VALUES (?, ?, ?)", (seq, parent.id, codec.encode_job(parent)))
-        db.execute("INSERT INTO ready VALUES ('default', 0, ?, ?, 0, 0, NULL, NULL)", (seq, parent.id))
-        db.execute("INSERT INTO counters VALUES ('default', 'ready', 1)")
-    broker = SqliteBroker(path)
-    broker.put([child := after(job, parent)])
-    consumer = broker.consumer([], lease=60)
-    (lease,) = consumer.receive(2, wait=0)
-    settle(consumer, lease, Done(b"\x05"))
-    (lease,) = consumer.receive(2, wait=0)
-    assert (lease.job.id, list(lease.inputs)) == (child.id, [b"\x05"])
-    assert rows(path, "PRAGMA user_version") == [(len(migration.STEPS),)]
-    consumer.close()
-    broker.close()

@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
-from longboat.brokers.memory import MemoryBroker, bonds
-from longboat.brokers.memory.limit import LimitUsage
+from longboat.brokers.memory import MemoryBroker
+from longboat.brokers.memory import constraints as table
+from longboat.brokers.memory.usage import LimitUsage
 from longboat.contract.broker import Consumer, Settlement
 from longboat.contract.kv import Entry
 from longboat.core.constraints import Constraints, JobLimit
@@ -90,13 +91,13 @@ def test_a_limit_of_both_kinds_has_no_alarm_while_others_hold_it(rig: Rig) -> No
 def test_what_started_long_ago_is_forgotten(rig: Rig) -> None:
     rig.put(job(RATE), job(ONE))
     rig.work(2)
-    assert list(rig.store.bonds.usages) == ["rate"]
+    assert list(rig.store.constraints.usages) == ["rate"]
     rig.clock.advance(30.1)
-    rig.consumer.extend()
-    assert rig.store.bonds.usages == {}
+    rig.broker.tidy(1.0)
+    assert rig.store.constraints.usages == {}
 
 
-def test_a_line_is_gone_with_the_last_who_stood_in_it(rig: Rig) -> None:
+def test_nothing_is_kept_of_blocked_jobs_when_the_last_has_left(rig: Rig) -> None:
     rig.put(job(ONE))
     (lease,) = rig.consumer.receive(1, wait=0.0)
     waiting = rig.put(job(ONE), job(ONE, expires=5.0), job(ONE))
@@ -104,9 +105,9 @@ def test_a_line_is_gone_with_the_last_who_stood_in_it(rig: Rig) -> None:
     rig.broker.inspector.cancel([waiting[0].id])
     rig.clock.advance(5.1)
     assert rig.broker.inspector.purge([State.WAITING]) == 1
-    assert rig.store.bonds.usages["one"].lines == {}
+    assert rig.store.constraints.usages["one"].blocked == {}
     rig.consumer.settle([Settlement(lease, Done(b""))])
-    assert rig.store.bonds.usages == {}
+    assert rig.store.constraints.usages == {}
 
 
 def test_room_that_is_left_is_given_on_at_once(rig: Rig) -> None:
@@ -120,8 +121,8 @@ def test_room_that_is_left_is_given_on_at_once(rig: Rig) -> None:
     assert rig.work() == [third.id]
 
 
-def test_tidying_lets_in_whom_another_limit_made_give_up_its_room(rig: Rig) -> None:
-    """The first of a line was let in, and is shut out by its other limit: its room goes to the next one."""
+def test_tidying_unblocks_the_next_when_another_limit_blocks_the_first(rig: Rig) -> None:
+    """The first job was unblocked, and is blocked by its other limit: its room goes to the next one."""
     other = JobLimit("other", running=1)
     rig.put(job(ONE), job(other))
     one, held = rig.consumer.receive(2, wait=0.0)
@@ -129,17 +130,17 @@ def test_tidying_lets_in_whom_another_limit_made_give_up_its_room(rig: Rig) -> N
     assert rig.work(2) == []
     rig.consumer.settle([Settlement(one, Done(b""))])
     assert rig.work(2) == []
-    rig.consumer.extend()
+    rig.broker.tidy(1.0)
     assert rig.work(2) == [next_one.id]
     rig.consumer.settle([Settlement(held, Done(b""))])
     assert rig.work(2) == [both.id]
-    assert rig.store.bonds.usages == {}
+    assert rig.store.constraints.usages == {}
 
 
-# --- parents, turns, parked jobs, notes
+# --- parents, fairness keys, parked jobs, entries
 
 
-def test_no_follower_is_remembered_that_waits_no_more(rig: Rig) -> None:
+def test_a_job_that_waits_no_more_is_not_remembered_as_a_follower(rig: Rig) -> None:
     parents = rig.put(*[job() for _ in range(2)])
     constraints = Constraints(after=[parent.id for parent in parents])
     rig.put(
@@ -151,21 +152,21 @@ def test_no_follower_is_remembered_that_waits_no_more(rig: Rig) -> None:
     rig.broker.inspector.cancel([cancelled.id])
     rig.clock.advance(5.1)
     rig.work(1)
-    followers = rig.store.bonds._followers
+    followers = rig.store.constraints._followers
     assert {parent: len(each) for parent, each in followers.items()} == {parents[1].id: 2}
     rig.work(1)
     assert followers == {}
     assert rig.work(2)[1] == last.id
 
 
-def test_turns_are_forgotten_when_there_are_many_keys(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bonds, "TURNS_KEPT", 3)
+def test_fairness_keys_are_forgotten_when_there_are_many(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(table, "FAIRNESS_KEYS_KEPT", 3)
     sent = rig.put(*[job(constraints=Constraints(fairness_key=key)) for key in "aaabbc"])
-    rig.consumer.extend()
-    assert len(rig.store.bonds._turns) == 3
+    rig.broker.tidy(1.0)
+    assert len(rig.store.constraints._last) == 3
     (more,) = rig.put(job(constraints=Constraints(fairness_key="d")))
-    rig.consumer.extend()
-    assert rig.store.bonds._turns == {}
+    rig.broker.tidy(1.0)
+    assert rig.store.constraints._last == {}
     last = rig.put(job(constraints=Constraints(fairness_key="a")))
     received = rig.work(10)
     assert set(received) == {each.id for each in (*sent, more, *last)}
@@ -191,6 +192,6 @@ def test_notes_whose_time_is_over_take_no_room(rig: Rig) -> None:
     kv.write("s", [Entry("short", b"1", 5.0), Entry("long", b"1", 50.0)])
     kv.write("t", [Entry("short", b"1", 5.0)])
     rig.clock.advance(5.1)
-    rig.consumer.extend()
+    rig.broker.tidy(1.0)
     assert {namespace: list(entries) for namespace, entries in kv._values.items()} == {"s": ["long"]}
     assert kv._keys == {"s": ["long"]}

@@ -1,4 +1,4 @@
-"""What the jobs of one limit's key hold, and who waits in front of it."""
+"""What the jobs of one limit's key use of it, and which jobs it blocks."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from longboat.core.constraints import JobLimit
 
 
 class LimitUsage:
-    """The leases of a key, its latest starts, and a line in front of it for each queue."""
+    """The leases of a key, its latest starts, and the jobs it blocks, by queue."""
 
     def __init__(self, key: str) -> None:
         self.key = key
@@ -20,17 +20,17 @@ class LimitUsage:
         """What is leased, by the lease's token."""
         self.starts: deque[tuple[float, float]] = deque()
         """(when, until when it matters)"""
-        self.rings: float | None = None
-        """For when an alarm was set last."""
-        self.lines: dict[str, Shelf] = {}
-        """By queue: whom it let go first may be of a queue that nobody serves, which must not hold up another queue's."""
+        self.alarm: float | None = None
+        """When the last alarm that was set goes off."""
+        self.blocked: dict[str, Shelf] = {}
+        """By queue: the first job may be in a queue that nobody serves, and must not hold up another queue's."""
 
     @property
     def idle(self) -> bool:
-        return not (self.held or self.starts or self.lines)
+        return not (self.held or self.starts or self.blocked)
 
     def room(self, limit: JobLimit, now: float) -> float:
-        """How many more jobs with such a gate may be leased now."""
+        """How many more jobs with such a limit may be leased now."""
         while self.starts and self.starts[0][1] <= now:
             self.starts.popleft()
         running = math.inf if limit.running is None else limit.running - len(self.held)
@@ -38,7 +38,7 @@ class LimitUsage:
         return max(0, min(running, starts))
 
     def opens(self, limit: JobLimit, now: float) -> float | None:
-        """When it opens, if it is time that shuts it."""
+        """When it has room again, if time alone keeps it full."""
         times = self._in_time(limit, now)
         if not limit.starts or len(times) < limit.starts or (limit.running or math.inf) <= len(self.held):
             return None
@@ -52,19 +52,19 @@ class LimitUsage:
         if limit.starts is not None:
             self.starts.append((now, now + limit.per))
 
-    def line_up(self, queue: str, key: Key) -> None:
-        self.lines.setdefault(queue, Shelf()).add(key)
+    def block(self, queue: str, key: Key) -> None:
+        self.blocked.setdefault(queue, Shelf()).add(key)
 
-    def leave_line(self, queue: str, key: Key) -> None:
-        self.lines[queue].remove(key)
-        if not self.lines[queue]:
-            del self.lines[queue]
+    def unblock(self, queue: str, key: Key) -> None:
+        self.blocked[queue].remove(key)
+        if not self.blocked[queue]:
+            del self.blocked[queue]
 
     def heads(self) -> list[Any]:
-        """The first of each line."""
-        return [next(line.above(()))[-1] for line in self.lines.values()]
+        """The first blocked job of each queue."""
+        return [next(jobs.above(()))[-1] for jobs in self.blocked.values()]
 
-    def first(self, head: Any, room: float) -> list[Any]:
-        """So many from the head of its line on."""
-        line = self.lines[head.queue]
-        return [key[-1] for key in islice(line.above(()), int(min(room, len(line))))]
+    def first(self, queue: str, room: float) -> list[Any]:
+        """The first blocked jobs of a queue, as many as there is room for."""
+        jobs = self.blocked[queue]
+        return [key[-1] for key in islice(jobs.above(()), int(min(room, len(jobs))))]
