@@ -59,6 +59,7 @@ class MemoryDriver:
     def extend(self, hold: Hold) -> Pulse:
         if not hold.beats:
             self._consumers[hold.id] = self.broker.consumer(hold.queues, lease=hold.lease, tasks=hold.tasks, name=hold.name)
+        self.broker.tidy(0.01)  # a driver keeps house where it can: nobody else has it done
         return self._consumers[hold.id].extend()
 
     def close(self) -> None:
