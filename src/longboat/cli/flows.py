@@ -13,10 +13,10 @@ from longboat.cli import show
 from longboat.cli.address import opened
 from longboat.cli.asking import jobs
 from longboat.cli.params import limit_option, outputs, query, url_option
-from longboat.cli.query import query_of
+from longboat.cli.query import fits, query_of
 from longboat.client import flows
 from longboat.observe.words import span
-from longboat.operate.search import Query, same, within
+from longboat.operate.search import Query
 
 if TYPE_CHECKING:
     from longboat.contract.broker import Broker
@@ -55,11 +55,7 @@ def list_(words: tuple[str, ...], limit: int, as_json: bool, url: str | None) ->
 def _found(broker: Broker, query: Query, most: int) -> Iterator[tuple[dict[str, Any], list[str]]]:
     """Newest first, each as a document and as a row."""
     for flow_id, plan in flows.newest(broker.kv, most):
-        if (
-            (query.flow and not same(query.flow, flow_id))
-            or (query.task and not same(query.task, plan.name))
-            or not all(within(text, flow_id) or within(text, plan.name) for text in query.texts)
-        ):
+        if not fits(query, [flow_id, plan.name], flow=[flow_id], task=[plan.name]):
             continue
         found = flows.status(broker, flow_id)
         if query.states and not any(found.jobs[state] for state in query.states):

@@ -12,7 +12,7 @@ import msgspec
 from longboat.cli.fail import USAGE, CommandFailed
 from longboat.core.job import State
 from longboat.errors import ConfigError
-from longboat.operate.search import Query, from_arguments, restrict
+from longboat.operate.search import Query, from_arguments, restrict, same, within
 
 
 class Listing(click.Group):
@@ -42,6 +42,14 @@ def similar(word: str, commands: Collection[str]) -> str:
     from difflib import get_close_matches
 
     return next(iter(get_close_matches(word, commands, 1, 0.7)), "")
+
+
+def fits(query: Query, texts: Collection[str], **named: Collection[str]) -> bool:
+    """Whether a thing matches a query: by what its words mean for it, and by the texts that free text may be part of."""
+    return all(
+        not (pattern := getattr(query, word)) or any(same(pattern, value) for value in values)
+        for word, values in named.items()
+    ) and all(any(within(part, text) for text in texts) for part in query.texts)
 
 
 @contextmanager

@@ -7,9 +7,8 @@ import click
 from longboat.cli import show
 from longboat.cli.address import opened
 from longboat.cli.params import outputs, query
-from longboat.cli.query import query_of
+from longboat.cli.query import fits, query_of
 from longboat.core.job import State
-from longboat.operate.search import same, within
 
 SHOWN = (State.READY, State.SCHEDULED, State.WAITING, State.RUNNING, State.SUCCEEDED, State.DEAD, State.CANCELLED)
 
@@ -32,9 +31,8 @@ def command(words: tuple[str, ...], as_json: bool, url: str | None) -> None:
     items = [
         ({"queue": queue, **numbers}, [queue, *(f"{number:,}" for number in numbers.values())])
         for queue in sorted({queue for queue, _ in counts})
-        if (not query.queue or same(query.queue, queue))
+        if fits(query, [queue], queue=[queue])
         and (not query.states or any((queue, state) in counts for state in query.states))
-        and all(within(text, queue) for text in query.texts)
         for numbers in [{state.value: counts.get((queue, state), 0) for state in SHOWN}]
     ]
     show.items(("queue", *SHOWN), items, "no such queues" if words else "no jobs", as_json=as_json, right=SHOWN)

@@ -10,10 +10,10 @@ from longboat.cli import show
 from longboat.cli.address import opened
 from longboat.cli.fail import CommandFailed
 from longboat.cli.params import outputs, query, together, url_option
-from longboat.cli.query import query_of
+from longboat.cli.query import fits, query_of
 from longboat.observe.words import span
 from longboat.operate import scheduler
-from longboat.operate.search import Query, same, within
+from longboat.operate.search import Query
 from longboat.tasks.arguments import unnamed
 from longboat.tasks.schedule import Schedule
 
@@ -42,7 +42,7 @@ def list_(words: tuple[str, ...], as_json: bool, url: str | None) -> None:
     """
     query = query_of("schedules", ("queue", "task"), words)
     with opened(url) as broker:
-        found = [schedule for schedule in scheduler.schedules(broker.kv) if _matches(query, schedule)]
+        found = [schedule for schedule in scheduler.schedules(broker.kv) if _fits(query, schedule)]
         fired = scheduler.last_fired(broker.kv, [schedule.name for schedule in found])
     now = time.time()
     items = []
@@ -57,12 +57,8 @@ def list_(words: tuple[str, ...], as_json: bool, url: str | None) -> None:
     show.items(["name", "rule", "tz", "task", "next", "last job"], items, none, as_json=as_json)
 
 
-def _matches(query: Query, schedule: Schedule) -> bool:
-    return (
-        (not query.queue or same(query.queue, schedule.queue))
-        and (not query.task or same(query.task, schedule.task))
-        and all(within(text, schedule.name) or within(text, schedule.rule) for text in query.texts)
-    )
+def _fits(query: Query, schedule: Schedule) -> bool:
+    return fits(query, [schedule.name, schedule.rule], queue=[schedule.queue], task=[schedule.task])
 
 
 @command.command()

@@ -11,12 +11,12 @@ from longboat.cli.address import opened
 from longboat.cli.asking import agreed
 from longboat.cli.fail import DONE, FAILED
 from longboat.cli.params import outputs, together, url_option, yes_option
-from longboat.cli.query import Listing, query_of
+from longboat.cli.query import Listing, fits, query_of
 from longboat.observe import history
 from longboat.observe.history import WorkerRecord
 from longboat.observe.words import span
 from longboat.operate.commands import Command, give
-from longboat.operate.search import Query, same, within
+from longboat.operate.search import Query
 
 COLUMNS = ("name", "state", "queues", "running", "slots", "ended", "memory", "up", "version")
 RIGHT = ("running", "slots", "ended", "memory", "up")
@@ -42,7 +42,7 @@ def command(ctx: click.Context, as_json: bool, url: str | None) -> None:
     if ctx.invoked_subcommand is None:
         query = query_of("workers", ("queue", "task", "worker"), ctx.args)
         with opened(url) as broker:
-            found = [(record, row(record)) for record in history.workers(broker.kv) if _matches(query, record)]
+            found = [(record, row(record)) for record in history.workers(broker.kv) if _fits(query, record)]
         show.items(COLUMNS, found, "no workers", as_json=as_json, right=RIGHT)
 
 
@@ -96,13 +96,9 @@ def _tell(names: tuple[str, ...], command: Command, becomes: str, url: str | Non
     return status
 
 
-def _matches(query: Query, record: WorkerRecord) -> bool:
-    return (
-        (not query.worker or same(query.worker, record.name))
-        and (not query.queue or not record.queues or any(same(query.queue, queue) for queue in record.queues))
-        and (not query.task or any(same(query.task, task) for _, task, _ in record.running))
-        and all(within(text, record.name) for text in query.texts)
-    )
+def _fits(query: Query, record: WorkerRecord) -> bool:
+    queues = record.queues or [query.queue]  # none named: it serves every queue
+    return fits(query, [record.name], worker=[record.name], queue=queues, task=[task for _, task, _ in record.running])
 
 
 def row(record: WorkerRecord) -> list[str]:

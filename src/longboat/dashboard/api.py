@@ -19,7 +19,6 @@ from longboat.dashboard.screens import do, job, queues, schedules
 from longboat.dashboard.site import Site
 from longboat.dashboard.verbs import VERBS
 from longboat.observe import metrics
-from longboat.observe.history import Tally
 from longboat.observe.metrics import mean
 from longboat.operate import scheduler
 from longboat.operate.explain import explain
@@ -119,7 +118,7 @@ def scaling(site: Site, ask: Ask) -> Data:
     records = [record for record in site.workers() if not names or not record.queues or names & set(record.queues)]
     ready, running = total(State.READY), total(State.RUNNING)
     slots = sum(max(record.slots.values(), default=0) for record in records)
-    wanted = _wanted(ready, running, slots / len(records) if records else 0.0, _run_time(site, names))
+    wanted = _wanted(ready, running, slots / len(records) if records else 0.0, mean(site.tally(names).run))
     numbers = {"ready": ready, "running": running, "jobs": ready + running, "workers": len(records), "slots": slots}
     return as_json({**numbers, "wanted": wanted})
 
@@ -133,15 +132,6 @@ def _wanted(ready: int, running: int, slots: float, took: float | None) -> int:
         return min(1, ready + running)
     share = 1.0 if took is None else min(1.0, took / DRAIN)
     return ceil((running + ready * share) / slots)
-
-
-def _run_time(site: Site, queues: set[str]) -> float | None:
-    """Roughly how long recent attempts in these queues took, in seconds."""
-    lately = Tally()
-    for (queue, _), tally in site.lately().items():
-        if not queues or queue in queues:
-            lately.add(tally)
-    return mean(lately.run)
 
 
 def metrics_page(site: Site, ask: Ask) -> Data:  # noqa: ARG001

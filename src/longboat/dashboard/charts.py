@@ -8,6 +8,7 @@ import msgspec
 
 from longboat.core.clock import SYSTEM
 from longboat.dashboard import depth
+from longboat.dashboard.ask import Ask
 from longboat.dashboard.site import Site
 from longboat.observe import history
 from longboat.observe.history import EDGES, GRAINS, Grain, Tally, quantile
@@ -44,16 +45,18 @@ OUTCOMES = ("succeeded", "retried", "dead", "cancelled")
 QUANTILES = (0.5, 0.95, 0.99)
 
 
+def ranges(ask: Ask) -> dict[str, Any]:
+    """For a page with charts: the ranges, and the one chosen in its query."""
+    return {"ranges": RANGES.values(), "chosen": RANGES.get(ask.query.get("range", ""), RANGES[FIRST])}
+
+
 def series(site: Site, name: str, queue: str = "", task: str = "") -> dict[str, Any]:
     """By time: attempts ended per second, by outcome; quantiles of wait and run times; how many jobs there were."""
     span = RANGES.get(name, RANGES[FIRST])
     keep = 1.0 if span.length <= 900 else 5.0 if span.length <= 7200 else 30.0
     key = f"series {span.name} {queue} {task}"
-    return site.kept(key, lambda: site.if_there(lambda: _series(site, span, queue, task), _nothing()), keep)
-
-
-def _nothing() -> dict[str, Any]:
-    return {"t": [], "step": 10, **{name: [] for name in (*OUTCOMES, "wait", "run")}, "depth": {"t": []}}
+    nothing = {"t": [], "step": 10, **{name: [] for name in (*OUTCOMES, "wait", "run")}, "depth": {"t": []}}
+    return site.kept(key, lambda: site.if_there(lambda: _series(site, span, queue, task), nothing), keep)
 
 
 def _series(site: Site, span: Range, queue: str, task: str) -> dict[str, Any]:

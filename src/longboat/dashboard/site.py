@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any, TypeVar
 
 from longboat.contract.broker import Broker
@@ -74,9 +74,8 @@ class Site:
         return self.kept("counts", lambda: dict(self.broker.inspector.counts()))
 
     def shown_counts(self) -> dict[tuple[str, State], int]:
-        """For screens, which say themselves that they are not known: nothing where the broker cannot count."""
-        nothing: dict[tuple[str, State], int] = {}
-        return self.if_there(self.counts, nothing)
+        """For screens, which say that they are not available: nothing if the broker cannot count."""
+        return self.if_there(self.counts, {})
 
     def by_state(self, queue: str = "") -> Counter[State]:
         found: Counter[State] = Counter()
@@ -90,7 +89,7 @@ class Site:
 
     @property
     def noted(self) -> bool:
-        """Whether the broker keeps entries: without them no workers, failures, flows, schedules and pauses can be shown."""
+        """Whether the broker keeps entries: if not, there are no workers, failures, flows, schedules and pauses to show."""
         return self._can(Capability.KV)
 
     @property
@@ -101,7 +100,7 @@ class Site:
     def _can(self, capability: Capability) -> bool:
         try:
             return capability in self.broker.capabilities
-        except BrokerError:  # a manager is down, which says nothing of what its store can
+        except BrokerError:  # a manager is down, which says nothing about what its store supports
             return True
 
     def workers(self) -> list[WorkerRecord]:
@@ -120,6 +119,14 @@ class Site:
         return self.kept(
             "lately", lambda: self.if_there(lambda: history.recent(self.broker.kv, now - RECENT, now + 1), {}), 1.0
         )
+
+    def tally(self, queues: Collection[str] = (), task: str = "") -> Tally:
+        """Outcomes of recent attempts together: in these queues (empty: in all), of this task (empty: of all)."""
+        total = Tally()
+        for (its_queue, its_task), tally in self.lately().items():
+            if (not queues or its_queue in queues) and task in ("", its_task):
+                total.add(tally)
+        return total
 
     def tasks(self) -> list[str]:
         """The names of all known tasks: in the app's code, of workers, and of attempts that ended recently."""

@@ -23,7 +23,6 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from longboat import __version__
 from longboat.dashboard.ask import Answer, Ask, Data, Goto, Page, Refused, Screen, local
 from longboat.dashboard.guard import COOKIE, Guard, check_origin
 from longboat.dashboard.site import Site
@@ -167,7 +166,6 @@ class Web:
                 "notice": message,
                 "live": page.live,
                 "shown": _PAGE,
-                "version": __version__,
                 "files": self._files,
                 **page.context,
             }

@@ -62,11 +62,6 @@ class Page:
         return "\n".join(lines) + "\n"
 
 
-def add_enqueued(page: Page, counts: Mapping[tuple[str, str], int]) -> None:
-    for (queue, task), count in sorted(counts.items()):
-        page.add("longboat_jobs_enqueued_total", count, ("queue", queue), ("task", task))
-
-
 def add_finished(page: Page, totals: Slice) -> None:
     """Counters and histograms of what a worker has done since it started."""
     for (queue, task), tally in sorted(totals.items()):
@@ -147,7 +142,8 @@ class Sight(msgspec.Struct):
 def of_worker(sight: Sight) -> Page:
     """Everything that a worker knows without asking the broker."""
     page = Page()
-    add_enqueued(page, sight.enqueued)
+    for (queue, task), count in sorted(sight.enqueued.items()):
+        page.add("longboat_jobs_enqueued_total", count, ("queue", queue), ("task", task))
     add_finished(page, sight.totals)
     page.add("longboat_slots", sight.used, ("state", "busy"))
     page.add("longboat_slots", max(0, sight.slots - sight.used), ("state", "free"))

@@ -11,7 +11,7 @@ from longboat.dashboard.ask import Ask, Page
 from longboat.dashboard.site import RECENT, Site
 from longboat.dashboard.verbs import PURGED
 from longboat.observe import history
-from longboat.observe.history import GRAINS, Tally, quantile
+from longboat.observe.history import GRAINS, quantile
 
 AGED = 50
 """Queues whose oldest job is looked up, which takes one call each."""
@@ -25,31 +25,25 @@ class QueueRow(msgspec.Struct):
     paused: bool
     served: bool
     """Whether a living worker takes its jobs."""
-    tally: Tally
     rate: float
+    p95: float | None
     spark: str
     since: float | None = None
     """Since when the oldest ready job has been waiting."""
-    p95: float | None = None
 
 
 def rows(site: Site, aged: int = AGED) -> list[QueueRow]:
     """All queues, the fullest first; for the first `aged` of them, since when their oldest job waits."""
     counts, paused = site.shown_counts(), site.paused()["queue"]
     taken = [each.queues for each in site.consumers()] + [record.queues for record in site.workers()]
-    nothing: dict[str, str] = {}
-    lines = site.kept("sparks", lambda: site.if_there(lambda: _lines(site), nothing), 5.0)
+    lines: dict[str, str] = site.kept("sparks", lambda: site.if_there(lambda: _lines(site), dict[str, str]()), 5.0)
     found = []
     for name in site.queues():
-        tally = Tally()
-        for (queue, _), part in site.lately().items():
-            if queue == name:
-                tally.add(part)
+        tally = site.tally([name])
         by_state = {state: counts.get((name, state), 0) for state in State}
         served = any(not queues or name in queues for queues in taken)
-        row = QueueRow(name, by_state, name in paused, served, tally, tally.ended / RECENT, lines.get(name, ""))
-        row.p95 = quantile(tally.wait, 0.95)
-        found.append(row)
+        rate, p95, spark = tally.ended / RECENT, quantile(tally.wait, 0.95), lines.get(name, "")
+        found.append(QueueRow(name, by_state, name in paused, served, rate, p95, spark))
     found.sort(key=lambda row: (-row.counts[State.READY] - row.counts[State.RUNNING], row.name))
     for row in found[:aged]:
         row.since = site.kept(f"oldest {row.name}", lambda row=row: oldest(site, row)) if row.counts[State.READY] else None  # type: ignore[misc]
@@ -84,6 +78,5 @@ def one(site: Site, ask: Ask) -> Page:
     by_task = sorted(
         ((task, tally) for (queue, task), tally in site.lately().items() if queue == name), key=lambda each: -each[1].ended
     )
-    chosen = charts.RANGES.get(ask.query.get("range", ""), charts.RANGES[charts.FIRST])
     context = {"name": name, "row": found, "by_task": by_task, "purged": PURGED}
-    return Page("queue.html", {**context, "ranges": charts.RANGES.values(), "chosen": chosen})
+    return Page("queue.html", {**context, **charts.ranges(ask)})

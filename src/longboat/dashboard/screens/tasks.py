@@ -7,7 +7,7 @@ from longboat.dashboard.ask import Ask, Page
 from longboat.dashboard.calls import blanks
 from longboat.dashboard.site import Site
 from longboat.dashboard.words import percent
-from longboat.observe.history import Tally, quantile
+from longboat.observe.history import quantile
 from longboat.observe.words import span
 
 
@@ -15,7 +15,7 @@ def screen(site: Site, ask: Ask) -> Page:  # noqa: ARG001
     paused = site.paused()["task"]
     rows = []
     for name in site.tasks():
-        tally = _tally(site, name)
+        tally = site.tally(task=name)
         quantiles = [quantile(tally.run, part) for part in charts.QUANTILES]
         failed = percent(tally.dead + tally.retried, tally.ended)
         rows.append({"name": name, "tally": tally, "run": quantiles, "failed": failed, "paused": name in paused})
@@ -24,9 +24,8 @@ def screen(site: Site, ask: Ask) -> Page:  # noqa: ARG001
 
 def one(site: Site, ask: Ask) -> Page:
     name = ask.place["name"]
-    tally = _tally(site, name)
+    tally = site.tally(task=name)
     task = site.registry.get(name)
-    chosen = charts.RANGES.get(ask.query.get("range", ""), charts.RANGES[charts.FIRST])
     return Page(
         "task.html",
         {
@@ -43,15 +42,6 @@ def one(site: Site, ask: Ask) -> Page:
             "groups": [group for group in site.failures() if group.task == name][:10],
             "queues": site.queues(),
             "workers": [record.name for record in site.workers() if name in record.tasks],
-            "ranges": charts.RANGES.values(),
-            "chosen": chosen,
+            **charts.ranges(ask),
         },
     )
-
-
-def _tally(site: Site, name: str) -> Tally:
-    total = Tally()
-    for (_, task), tally in site.lately().items():
-        if task == name:
-            total.add(tally)
-    return total
