@@ -89,7 +89,7 @@ class Endings:
         return taken
 
     def cancel(self, seen: Sequence[Seen], failure: Failure | None = None) -> list[str]:
-        """Cancel these, which nobody holds any more; returns the ids of those that nobody has received meanwhile.
+        """Cancel these, which nobody holds any more; returns the ids of those that this has ended.
 
         `failure`: how those ended that a worker died over.
         """
@@ -101,8 +101,8 @@ class Endings:
             endings.append(ending)
             if each.asked and each.claim is not None:
                 entries.append(Entry(pair("a", each.claim.holder, each.id), None))
-        self.end(endings, entries, queued=True)
-        return [each.job.id for each in endings]
+        hold = self.end(endings, entries, queued=True)
+        return [each.job.id for each, holds in zip(endings, hold, strict=True) if holds]
 
     def cancelled(self, job: Job, message: bytes, claim: Claim | Envelope, *, by: str) -> Ending:
         failures = [*decode_failures(claim.failures), reasons.cancelled(self.ledger.now(), claim.attempts)]

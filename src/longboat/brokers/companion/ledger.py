@@ -67,8 +67,12 @@ class Seen(msgspec.Struct):
         put_record, claim, end = self.put_record, self.claim, self.end
         if end is not None:
             return end.state if now < end.ended + end.keep else None
-        if put_record is None or put_record.over or (claim and claim.kind == OVER):
+        if put_record is None or put_record.over:
             return None
+        if claim is not None and claim.kind == OVER:
+            if claim.worker:  # it is about to leave for another broker
+                return None
+            claim = None  # it is about to end: whoever took the claim may have died over it, then it can be taken again
         if claim is not None and claim.kind == HELD:
             return State.RUNNING if self.alive or self.asked else State.READY
         due = claim.due if claim else put_record.due
