@@ -41,7 +41,7 @@ def test_what_is_missing_is_told_with_its_reason(broker: str) -> None:
 def test_a_clause_missing_without_a_reason_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     before = guarantees.whole()
     monkeypatch.setattr(capabilities, "CAPABILITIES", capabilities.CAPABILITIES - {Capability.PARKING})
-    with pytest.raises(LookupError, match="release_and_park_are_not_charged"):
+    with pytest.raises(LookupError, match="release_and_park_count_no_attempt"):
         guarantees.whole()
     monkeypatch.setattr(capabilities, "LACKING", capabilities.LACKING | {Capability.PARKING: "since I say so"})
     assert guarantees.whole() != before

@@ -91,7 +91,7 @@ def the_newest_comes_first(broker: Any) -> None:
     broker._store.serials = itertools.count(0, -1)
 
 
-@breaks("chosen_ids_stand_in_line_like_others")
+@breaks("chosen_ids_are_ordered_like_others")
 def chosen_ids_come_last(broker: Any) -> None:
     def add(original: Any, job: Any, *rest: Any) -> None:
         original(structs.replace(job, priority=-1) if order_of(job.id) is None else job, *rest)
@@ -127,7 +127,7 @@ def consumers_get_every_queue(broker: Any) -> None:
     consumers(broker, lambda consumer: consumer._holder.queues.clear())
 
 
-@breaks("who_names_no_queue_gets_every_one_in_turn")
+@breaks("a_consumer_without_queues_gets_every_queue")
 def the_first_queue_starves_the_others(broker: Any) -> None:
     consumers(broker, lambda consumer: assign(consumer, "_turns", itertools.repeat(0)))
 

@@ -126,7 +126,7 @@ def attempts_count_from_zero(broker: Any) -> None:
     consumers(broker, lambda consumer: around(consumer, "_claim", claim))
 
 
-@breaks("done_retry_and_dead_are_charged")
+@breaks("done_retry_and_dead_count_as_attempts")
 def success_is_free(broker: Any) -> None:
     def settle(original: Any, record: Any, outcome: Any, now: float) -> None:
         original(record, outcome, now)
@@ -135,7 +135,7 @@ def success_is_free(broker: Any) -> None:
     around(broker._store, "settle", settle)
 
 
-@breaks("release_and_park_are_not_charged")
+@breaks("release_and_park_count_no_attempt")
 def release_is_charged(broker: Any) -> None:
     def apply(original: Any, record: Any, outcome: Any, now: float) -> None:
         if isinstance(outcome, Release):
@@ -154,17 +154,17 @@ def _note_all(broker: Any, noted: bool) -> None:
     around(broker._store, "evict", evict)
 
 
-@breaks("an_evict_charges_started_leases_only")
+@breaks("an_evict_counts_started_leases_only")
 def unstarted_leases_are_charged(broker: Any) -> None:
     _note_all(broker, True)
 
 
-@breaks("a_lapsed_lease_is_charged_if_started")
+@breaks("a_lapsed_lease_counts_if_it_had_started")
 def started_leases_are_not_charged(broker: Any) -> None:
     _note_all(broker, False)
 
 
-@breaks("a_settled_lease_is_not_charged_again")
+@breaks("a_settled_lease_counts_once")
 def settled_leases_are_still_held(broker: Any) -> None:
     around(broker._store, "unlease", lambda _, record: assign(record, "holder", None))
 
@@ -179,7 +179,7 @@ def a_start_is_remembered(broker: Any) -> None:
     around(broker._store, "lease", lease)
 
 
-@breaks("returns_are_counted_since_an_attempt_ended")
+@breaks("worker_deaths_count_since_an_attempt_ended")
 def returns_are_not_counted(broker: Any) -> None:
     def come_back(original: Any, record: Any, *rest: Any) -> None:
         record.worker_deaths = 0
@@ -188,7 +188,7 @@ def returns_are_not_counted(broker: Any) -> None:
     around(broker._store, "come_back", come_back)
 
 
-@breaks("a_death_may_be_uncharged")
+@breaks("a_death_may_count_no_attempt")
 def every_death_is_charged(broker: Any) -> None:
     def end(original: Any, record: Any, state: Any, *rest: Any) -> None:
         if state is State.DEAD and record.attempts == 0:
@@ -270,7 +270,7 @@ def bad_input_is_not_explained(broker: Any) -> None:
     _reworded(broker, UNDECODABLE, message="it cannot be decoded")
 
 
-@breaks("a_parked_job_waits_for_who_knows_its_task")
+@breaks("a_parked_job_waits_for_a_consumer_that_knows_its_task")
 def parked_jobs_are_handed_to_anybody(broker: Any) -> None:
     def apply(original: Any, record: Any, outcome: Any, now: float) -> None:
         original(record, Release() if isinstance(outcome, Park) else outcome, now)
@@ -278,7 +278,7 @@ def parked_jobs_are_handed_to_anybody(broker: Any) -> None:
     around(broker._store, "settle", apply)
 
 
-@breaks("parking_wakes_who_knows_the_task")
+@breaks("parking_wakes_a_consumer_that_knows_the_task")
 def settling_wakes_nobody(broker: Any) -> None:
     def settle(_: Any, original: Any, settlements: Any, started: Any) -> Any:
         with quietly(broker):

@@ -105,7 +105,7 @@ def followers_never_expire(broker: Any) -> None:
     _tie(broker, lambda record: record.pending and assign(record, "expires", math.inf))
 
 
-@breaks("the_parents_success_wakes_who_waits")
+@breaks("the_parents_success_wakes_a_waiting_receive")
 def followers_wake_nobody(broker: Any) -> None:
     def ended(original: Any, record: Any, now: float) -> None:
         with quietly(broker):
@@ -128,7 +128,7 @@ def results_are_handed_on_and_on(broker: Any) -> None:
     around(broker._store.constraints, "ended", ended)
 
 
-@breaks("a_view_tells_a_job_s_ties")
+@breaks("a_view_has_the_constraints")
 def views_have_no_headers(broker: Any) -> None:
     around(broker.inspector, "find", lambda find, ids: [view and structs.replace(view, headers={}) for view in find(ids)])
 
@@ -158,12 +158,12 @@ def _doorways(broker: Any, kind: type[LimitUsage]) -> None:
     around(broker._store.constraints, "block", keep_out)
 
 
-@breaks("a_limit_lets_so_many_be_leased")
+@breaks("a_limit_bounds_the_leases_of_its_key")
 def a_limit_lets_in_one_more(broker: Any) -> None:
     _limits(broker, lambda limits: [structs.replace(limit, running=limit.running + 1) for limit in limits])  # type: ignore[operator]
 
 
-@breaks("a_lease_s_end_lets_the_next_in")
+@breaks("a_lease_s_end_unblocks_the_next")
 def the_last_of_the_line_is_let_in(broker: Any) -> None:
     class Backwards(LimitUsage):
         def first(self, head: Any, room: float) -> list[Any]:
@@ -172,7 +172,7 @@ def the_last_of_the_line_is_let_in(broker: Any) -> None:
     _doorways(broker, Backwards)
 
 
-@breaks("a_lease_s_end_wakes_who_waits")
+@breaks("a_lease_s_end_wakes_a_waiting_receive")
 def who_is_let_in_wakes_nobody(broker: Any) -> None:
     def leave(original: Any, record: Any) -> None:
         with quietly(broker):
@@ -204,18 +204,18 @@ def the_dead_are_counted(broker: Any) -> None:
     around(broker._store, "evict", evict)
 
 
-@breaks("a_limit_of_starts_opens_with_time")
+@breaks("a_rate_limit_unblocks_with_time")
 def starts_count_for_half_the_time(broker: Any) -> None:
     _limits(broker, lambda limits: [structs.replace(limit, per=limit.per / 2) for limit in limits])
 
 
-@breaks("what_a_limit_shut_out_can_be_cancelled")
+@breaks("a_blocked_job_can_be_cancelled")
 def what_is_shut_out_is_not_cancelled(broker: Any) -> None:
     jobs = broker._store.jobs
     around(broker.inspector, "cancel", lambda cancel, ids: cancel([each for each in ids if not jobs[each].blocked]))
 
 
-@breaks("room_that_nobody_took_is_given_on")
+@breaks("room_that_nobody_took_is_given_to_the_next")
 def room_that_nobody_took_is_lost(broker: Any) -> None:
     def untie(original: Any, record: Any) -> None:
         constraints, record.constraints = record.constraints, UNCONSTRAINED
@@ -226,7 +226,7 @@ def room_that_nobody_took_is_lost(broker: Any) -> None:
     around(broker._store.constraints, "tidy", lambda *_: None)
 
 
-@breaks("a_job_goes_by_its_own_numbers")
+@breaks("a_job_goes_by_its_own_limits")
 def all_go_by_the_numbers_of_the_first(broker: Any) -> None:
     class First(LimitUsage):
         limit: JobLimit | None = None
@@ -258,12 +258,12 @@ def those_shut_out_are_not_told(broker: Any) -> None:
 # --- turns, pauses
 
 
-@breaks("keys_take_turns")
+@breaks("fairness_keys_alternate")
 def all_go_by_age(broker: Any) -> None:
     around(broker._store.constraints, "_fair_place", lambda _, record: record.serial)
 
 
-@breaks("turns_go_within_a_priority")
+@breaks("fairness_holds_within_a_priority")
 def turns_go_before_priority(broker: Any) -> None:
     def tie(original: Any, record: Any) -> None:
         record.priority = 0 if record.constraints.fairness_key else record.priority

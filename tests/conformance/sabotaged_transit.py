@@ -13,7 +13,7 @@ from longboat.core.job import State
 from tests.conformance.sabotage import around, breaks, quietly
 
 
-@breaks("packed_jobs_leave_whole")
+@breaks("exported_jobs_leave_whole")
 def what_is_packed_stays_ready(broker: Any) -> None:
     def pack(original: Any, name: str, ids: Any) -> Any:
         exported_jobs = original(name, ids)
@@ -23,7 +23,7 @@ def what_is_packed_stays_ready(broker: Any) -> None:
     around(broker.transfer, "export_jobs", pack)
 
 
-@breaks("what_is_packed_stays_written_down")
+@breaks("an_export_is_kept_until_confirmed")
 def nothing_is_written_down(broker: Any) -> None:
     def pack(original: Any, name: str, ids: Any) -> Any:
         exported_jobs = original(name, ids)
@@ -33,7 +33,7 @@ def nothing_is_written_down(broker: Any) -> None:
     around(broker.transfer, "export_jobs", pack)
 
 
-@breaks("jobs_that_run_or_have_ended_are_not_packed")
+@breaks("running_and_ended_jobs_are_not_exported")
 def whatever_has_ended_is_packed(broker: Any) -> None:
     def pack(original: Any, name: str, ids: Any) -> Any:
         with broker._store.changed:
@@ -45,7 +45,7 @@ def whatever_has_ended_is_packed(broker: Any) -> None:
     around(broker.transfer, "export_jobs", pack)
 
 
-@breaks("jobs_tied_to_others_are_not_packed")
+@breaks("dependent_jobs_are_not_exported")
 def parents_are_packed(broker: Any) -> None:
     def pack(original: Any, name: str, ids: Any) -> Any:
         with broker._store.changed:
@@ -67,7 +67,7 @@ def limits_are_lost_on_the_way(broker: Any) -> None:
     around(broker.transfer, "import_jobs", unpack)
 
 
-@breaks("packing_keeps_to_its_room")
+@breaks("an_export_is_bounded_in_size")
 def room_has_no_end(broker: Any) -> None:
     def pack(original: Any, name: str, ids: Any) -> Any:
         module: Any = transfer
@@ -87,12 +87,12 @@ def _changed(broker: Any, **fields: Any) -> None:
     around(broker.transfer, "import_jobs", unpack)
 
 
-@breaks("unpacked_jobs_are_as_they_were")
+@breaks("imported_jobs_are_as_they_were")
 def attempts_are_lost_on_the_way(broker: Any) -> None:
     _changed(broker, attempts=0)
 
 
-@breaks("the_dead_are_unpacked_dead")
+@breaks("dead_jobs_are_imported_dead")
 def the_dead_come_back_to_life(broker: Any) -> None:
     _changed(broker, dead=False)
 
@@ -102,7 +102,7 @@ def an_expiry_is_lost_on_the_way(broker: Any) -> None:
     _changed(broker, expires=None)
 
 
-@breaks("unpacking_again_makes_no_second_job")
+@breaks("importing_again_makes_no_second_job")
 def names_are_forgotten(broker: Any) -> None:
     def unpack(original: Any, name: str, exported_jobs: Any) -> Any:
         broker._store.tokens.pop(name, None)
@@ -111,7 +111,7 @@ def names_are_forgotten(broker: Any) -> None:
     around(broker.transfer, "import_jobs", unpack)
 
 
-@breaks("a_packed_id_is_remembered_and_may_come_back")
+@breaks("an_exported_id_is_remembered_and_may_come_back")
 def who_has_left_cannot_come_back(broker: Any) -> None:
     def unpack(original: Any, name: str, exported_jobs: Any) -> Any:
         broker.transfer._away = dict.fromkeys(broker.transfer._away, math.nan)
@@ -120,7 +120,7 @@ def who_has_left_cannot_come_back(broker: Any) -> None:
     around(broker.transfer, "import_jobs", unpack)
 
 
-@breaks("unpacking_wakes_a_waiting_receive")
+@breaks("an_import_wakes_a_waiting_receive")
 def unpacking_wakes_nobody(broker: Any) -> None:
     def unpack(original: Any, name: str, exported_jobs: Any) -> Any:
         with quietly(broker):

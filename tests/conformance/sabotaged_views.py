@@ -44,7 +44,7 @@ def results_are_pruned_too_early(broker: Any) -> None:
     around(broker._store, "prune", lambda prune, limit, now: prune(limit, now + 10))
 
 
-@breaks("a_revived_job_has_no_result")
+@breaks("a_retried_job_has_no_result")
 def results_outlive_a_revival(broker: Any) -> None:
     ended: dict[str, Result] = {}
 
@@ -141,7 +141,7 @@ def listeners_are_not_woken(broker: Any) -> None:
     listeners(broker, lambda listener: around(listener, "wake", lambda _: None))
 
 
-@breaks("who_watches_while_another_waits_is_told")
+@breaks("an_id_watched_during_a_wait_is_told")
 def watching_wakes_nobody(broker: Any) -> None:
     def watch(original: Any, ids: Any) -> None:
         with quietly(broker):
@@ -275,12 +275,12 @@ def _retry(broker: Any, keep: Any) -> None:
     around(broker.inspector, "retry", retry)
 
 
-@breaks("a_revived_job_starts_afresh")
+@breaks("a_retried_job_starts_afresh")
 def reviving_keeps_the_attempts(broker: Any) -> None:
     _retry(broker, lambda record, old: assign(record, "attempts", old["attempts"]))
 
 
-@breaks("a_revived_job_does_not_expire")
+@breaks("a_retried_job_does_not_expire")
 def reviving_keeps_the_expiry(broker: Any) -> None:
     def keep(record: Any, old: dict[str, Any]) -> None:
         if old["expires"] < math.inf:
@@ -291,7 +291,7 @@ def reviving_keeps_the_expiry(broker: Any) -> None:
     _retry(broker, keep)
 
 
-@breaks("reviving_wakes_a_waiting_receive")
+@breaks("a_retry_by_an_operator_wakes_a_waiting_receive")
 def reviving_wakes_nobody(broker: Any) -> None:
     def retry(original: Any, ids: Any) -> Any:
         with quietly(broker):
@@ -300,7 +300,7 @@ def reviving_wakes_nobody(broker: Any) -> None:
     around(broker.inspector, "retry", retry)
 
 
-@breaks("only_the_dead_are_revived")
+@breaks("only_dead_jobs_are_retried")
 def everything_that_ended_is_revived(broker: Any) -> None:
     def retry(_: Any, ids: Any) -> Any:
         records = [record for job_id in ids if (record := broker._store.jobs.get(job_id)) and record.state.ended]
@@ -342,7 +342,7 @@ def ended_jobs_have_no_bound(broker: Any) -> None:
 # --- many threads
 
 
-@breaks("no_job_is_ever_in_nobodys_hands")
+@breaks("no_job_is_ever_out_of_sight")
 def claiming_takes_two_steps(broker: Any) -> None:
     def change(consumer: Any) -> None:
         def receive(original: Any, n: int, wait: float) -> Any:

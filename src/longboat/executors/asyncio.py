@@ -33,7 +33,7 @@ class AsyncioExecutor(Executor):
         self._job_channel = job_channel
         self._resources = resources or Resources()
         self._loop = loop
-        self._waiting: deque[Call] = deque()
+        self._waiting: deque[Call] = deque()  # pyright: ignore[reportIncompatibleVariableOverride]  # one of the two
         self._running: set[Call] = set()
         self._woken = False
         self._abandoned: list[asyncio.Task[None]] = []

@@ -27,7 +27,7 @@ class ThreadExecutor(Executor):
         self._resources = resources or Resources()
         self._queue: SimpleQueue[Call | None] = SimpleQueue()
         # The single operations of these need no lock.
-        self._waiting: set[Call] = set()
+        self._waiting: set[Call] = set()  # pyright: ignore[reportIncompatibleVariableOverride]  # one of the two
         self._running: dict[Call, threading.Thread] = {}
         self._threads: set[threading.Thread] = set()
         """Without the abandoned ones."""

@@ -96,7 +96,7 @@ class MemoryConsumer(BaseConsumer):
         self._paused_queues: frozenset[str] = frozenset()
         self._paused_tasks: frozenset[str] = frozenset()
 
-    def _claim(self, n: int, _until: float) -> list[Lease]:
+    def _claim(self, n: int, until: float) -> list[Lease]:  # noqa: ARG002  # a claim here waits for nobody
         leases: list[Lease] = []
         with self._store.locked() as now:
             self._seen, self._cancelled = self._store.version, self._holder.cancelled

@@ -53,7 +53,8 @@ def add(tx: Transaction, jobs: Sequence[Job], new: Mapping[str, int]) -> dict[in
             edges.append((new[child.id], n, places[parent], results.get(parent)))
             missing[new[child.id]] += parent not in results
     if edges:
-        columns = dict(zip(("child", "n", "parent", "result"), zip(*edges, strict=True), strict=True))
+        names = ["child", "n", "parent", "result"]
+        columns = dict(zip(names, zip(*edges, strict=True), strict=True))
         insert_values(tx, "dependencies", columns)
     return {place: n for place, n in missing.items() if n}
 

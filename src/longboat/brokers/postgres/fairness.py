@@ -61,7 +61,8 @@ def forget(tx: Transaction, limit: int) -> None:
 
 def _lock(tx: Transaction, keys: Sequence[Key]) -> dict[Key, int]:
     """The last rounds of these keys, which are sorted: everybody locks them in one order."""
-    columns = dict(zip(("queue", "rank", "key"), zip(*keys, strict=True), strict=True))
+    names = ["queue", "rank", "key"]
+    columns = dict(zip(names, zip(*keys, strict=True), strict=True))
     rest = "ON CONFLICT (queue, rank, key) DO UPDATE SET at = excluded.at RETURNING queue, rank, key, round"
     rows = insert_values(tx, "fairness", columns, {"round": "0", "at": "%(at)s"}, rest, at=tx.now)
     return {(queue, rank, key): last for queue, rank, key, last in rows.fetchall()}

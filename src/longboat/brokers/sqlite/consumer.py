@@ -62,7 +62,7 @@ class SqliteConsumer(BaseConsumer):
             self._ringer.ring_some(queue, 1)
         return leases
 
-    def _claim(self, n: int, _until: float) -> list[Lease]:
+    def _claim(self, n: int, until: float) -> list[Lease]:  # noqa: ARG002  # a claim here waits for nobody
         """Claim, if a look tells that it is worth a transaction."""
         self._more = []
         if not self._busy:

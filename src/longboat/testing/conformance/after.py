@@ -73,7 +73,9 @@ def a_lease_tells_the_results_of_the_parents(on: Stage) -> None:
 
 @clause(needs={Capability.DEAD_JOBS, Capability.EVICT})
 def results_of_parents_come_with_every_attempt(on: Stage) -> None:
-    """A job after others gets its parents' results again with a retry, a release, a revival, and after its worker died."""
+    """A dependent job gets its parents' results again after a retry, a release, a retry by an operator, and the death of
+    its worker.
+    """
     parent = job(keep=0.0)
     on.put(parent, child := follower(parent))
     consumer = on.consumer()
@@ -120,7 +122,7 @@ def a_job_after_an_unknown_one_is_refused(on: Stage) -> None:
 
 @clause(needs={Capability.TOKENS})
 def a_put_with_parents_can_be_tried_again(on: Stage) -> None:
-    """A put with its token is known also when the parents have ended and are forgotten since."""
+    """Retrying a put with its token is safe even when the parents have ended and are forgotten."""
     parent = job(keep=0.0)
     child = follower(parent, keep=0.0)
     on.put(parent, token=("c", 1))
@@ -137,7 +139,7 @@ def a_put_with_parents_can_be_tried_again(on: Stage) -> None:
 
 @clause(needs={Capability.LOOKUP, Capability.DEAD_JOBS})
 def a_dead_parent_leaves_its_followers_waiting(on: Stage) -> None:
-    """When a parent is dead or cancelled the job waits on; when it is revived and succeeds the job is ready."""
+    """When a parent is dead or cancelled the job keeps waiting; when the parent is retried and succeeds, the job is ready."""
     parent, other = some(2)
     on.put(parent, other, child := follower(parent), orphan := follower(other))
     consumer = on.consumer()
@@ -181,8 +183,8 @@ def a_follower_can_be_cancelled_and_expires(on: Stage) -> None:
 
 
 @clause
-def the_parents_success_wakes_who_waits(on: Stage) -> None:
-    """A consumer that waits receives the job as soon as its last parent has succeeded."""
+def the_parents_success_wakes_a_waiting_receive(on: Stage) -> None:
+    """A waiting consumer receives the job as soon as its last parent has succeeded."""
     parent = job()
     on.put(parent, child := follower(parent, queue="next"))
     consumer, next_one = on.consumer(), on.consumer("next", of=on.another())
@@ -198,7 +200,7 @@ def the_parents_success_wakes_who_waits(on: Stage) -> None:
 
 @clause
 def one_job_after_very_many(on: Stage) -> None:
-    """One job after 2,000 others, settled by several consumers, runs once, after them all, with all their results."""
+    """One job after 2,000 others, settled by several consumers, runs once, after all of them, with all their results."""
     parents = some(2000, keep=0.0)
     child = follower(*parents, queue="last")
     for start in range(0, 2000, 500):
@@ -239,8 +241,8 @@ def a_chain_goes_step_by_step(on: Stage) -> None:
 
 
 @clause(needs={Capability.LOOKUP})
-def a_view_tells_a_job_s_ties(on: Stage) -> None:
-    """A view has the job's ties and headers."""
+def a_view_has_the_constraints(on: Stage) -> None:
+    """A view has the job's constraints and headers."""
     parent = job()
     constraints = Constraints(flow="f", after=[parent.id])
     on.put(parent, child := job(constraints=constraints, headers={"a": "b"}))

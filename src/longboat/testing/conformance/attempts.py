@@ -1,4 +1,4 @@
-"""Clauses about what is charged, and to whom."""
+"""Clauses about what counts as an attempt, and for whom."""
 
 from __future__ import annotations
 
@@ -30,15 +30,15 @@ def attempts_count_from_one(on: Stage) -> None:
 
 
 @clause(needs={Capability.LOOKUP, Capability.DEAD_JOBS})
-def done_retry_and_dead_are_charged(on: Stage) -> None:
-    """Done, Retry and Dead charge the attempt, noted as started or not."""
+def done_retry_and_dead_count_as_attempts(on: Stage) -> None:
+    """Done, Retry and Dead count as an attempt, whether or not a start was recorded."""
     for outcome in (Done(b""), Retry(60.0, BOOM), Dead(BOOM)):
         same(on.view(on.ended(outcome).id).attempts, 1, f"attempts after {type(outcome).__name__}")
 
 
 @clause(needs={Capability.PARKING})
-def release_and_park_are_not_charged(on: Stage) -> None:
-    """Release and Park charge nothing and record no failure, even of a lease that was noted as started."""
+def release_and_park_count_no_attempt(on: Stage) -> None:
+    """Release and Park count no attempt and record no failure, even for a lease whose start was recorded."""
     on.put(*some(2))
     consumer = on.consumer(tasks=["t"])
     one, two = take_all(consumer, 2)
@@ -48,9 +48,10 @@ def release_and_park_are_not_charged(on: Stage) -> None:
 
 
 @clause(needs={Capability.EVICT, Capability.STARTS, Capability.DEATHS, Capability.LOOKUP, Capability.PLACE})
-def an_evict_charges_started_leases_only(on: Stage) -> None:
-    """Of a dead worker's leases those noted as started are charged, with the Failure given and its attempt filled in;
-    all come back with `returns` one higher."""
+def an_evict_counts_started_leases_only(on: Stage) -> None:
+    """When a dead worker is evicted, an attempt counts for leases whose start was recorded, with the given Failure and its
+    attempt filled in; all come back with `worker_deaths` one higher.
+    """
     jobs = some(3)
     on.put(*jobs)
     first = on.consumer()
@@ -68,9 +69,10 @@ def an_evict_charges_started_leases_only(on: Stage) -> None:
 
 
 @clause(needs={Capability.STARTS, Capability.DEATHS, Capability.LOOKUP})
-def a_lapsed_lease_is_charged_if_started(on: Stage) -> None:
-    """When heartbeats stop, started leases are charged with a Failure "longboat.WorkerDied" that names the worker;
-    all come back with `returns` one higher."""
+def a_lapsed_lease_counts_if_it_had_started(on: Stage) -> None:
+    """When heartbeats stop, an attempt counts for started leases, with a Failure "longboat.WorkerDied" that names the
+    worker; all come back with `worker_deaths` one higher.
+    """
     jobs = some(2)
     on.put(*jobs)
     dead, other = on.consumer(lease=0.3, name="host-7"), on.consumer()
@@ -87,8 +89,8 @@ def a_lapsed_lease_is_charged_if_started(on: Stage) -> None:
 
 
 @clause(needs={Capability.EVICT, Capability.STARTS, Capability.LOOKUP})
-def a_settled_lease_is_not_charged_again(on: Stage) -> None:
-    """A lease noted as started and then settled is charged once, whatever becomes of its worker."""
+def a_settled_lease_counts_once(on: Stage) -> None:
+    """A lease that was recorded as started and then settled counts once, whatever becomes of its worker."""
     on.put(*some(2))
     consumer = on.consumer()
     one, two = take_all(consumer, 2)
@@ -99,7 +101,9 @@ def a_settled_lease_is_not_charged_again(on: Stage) -> None:
 
 @clause(needs={Capability.EVICT, Capability.STARTS, Capability.DEATHS})
 def a_start_is_forgotten_with_its_lease(on: Stage) -> None:
-    """What was noted of one lease says nothing of the next: a job released after its start and leased again is unstarted."""
+    """What was recorded of one lease says nothing about the next: a job released after its start and leased again has not
+    started.
+    """
     on.put(*some(1))
     consumer = on.consumer()
     lease = take(consumer)
@@ -111,9 +115,10 @@ def a_start_is_forgotten_with_its_lease(on: Stage) -> None:
 
 
 @clause(needs={Capability.EVICT, Capability.STARTS, Capability.DEATHS})
-def returns_are_counted_since_an_attempt_ended(on: Stage) -> None:
-    """`returns` grows with each worker that died over the job, survives Release and close,
-    and the end of an attempt resets it."""
+def worker_deaths_count_since_an_attempt_ended(on: Stage) -> None:
+    """`worker_deaths` grows with each worker that died with the job, survives Release and close, and the end of an attempt
+    resets it.
+    """
     on.put(*some(1))
     for expected in (0, 1):
         consumer = on.consumer()
@@ -135,8 +140,8 @@ def returns_are_counted_since_an_attempt_ended(on: Stage) -> None:
 
 
 @clause(needs={Capability.DEAD_JOBS, Capability.LOOKUP})
-def a_death_may_be_uncharged(on: Stage) -> None:
-    """Dead(charged=False) ends a job whose attempts are used up without counting one more."""
+def a_death_may_count_no_attempt(on: Stage) -> None:
+    """Dead(counted=False) ends a job whose attempts are used up without counting one more."""
     on.put(*some(1))
     consumer = on.consumer()
     lease = take(consumer)
@@ -147,7 +152,7 @@ def a_death_may_be_uncharged(on: Stage) -> None:
 
 @clause(needs={Capability.LOOKUP})
 def failures_are_kept_oldest_first(on: Stage) -> None:
-    """Every failed attempt is kept with the job, oldest first; of very many the newest."""
+    """Every failed attempt is kept with the job, oldest first; of very many, the newest are kept."""
     on.put(*some(1))
     consumer = on.consumer()
     for n in range(1, FAILURES_KEPT + 4):

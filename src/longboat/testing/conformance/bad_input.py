@@ -1,4 +1,4 @@
-"""Clauses about stored messages that are none."""
+"""Clauses about stored messages that cannot be decoded."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from longboat.testing.conformance.stage import Stage, eventually, ids, job, noth
 
 @clause(needs={Capability.DEAD_JOBS})
 def undecodable_bytes_become_dead(on: Stage) -> None:
-    """Bytes that are no message end as a dead job with those bytes as payload and a Failure that says so."""
+    """Bytes that are not a message end as a dead job, with those bytes as payload and a Failure that says so."""
     for raw in (b"", b"\xc1garbage\0\xff", b"\x91\x01", b"\x80"):
         on.inject(raw, "q")
         consumer = on.consumer()
@@ -37,7 +37,7 @@ def _newest(on: Stage, consumer: Consumer, raw: bytes) -> JobView:
 
 @clause(needs={Capability.DEAD_JOBS})
 def a_message_of_another_version_becomes_dead(on: Stage) -> None:
-    """A message of a version that is not known here is kept like other undecodable bytes."""
+    """A message of an unknown version is kept like other undecodable bytes."""
     future = job()
     future.v = 99
     raw = encode_job(future)
@@ -48,7 +48,7 @@ def a_message_of_another_version_becomes_dead(on: Stage) -> None:
 
 @clause(needs={Capability.DEAD_JOBS, Capability.QUEUE_LENGTHS})
 def neighbours_of_bad_input_are_received(on: Stage) -> None:
-    """Jobs that stand before and behind undecodable bytes are received as if those were not there."""
+    """Jobs before and after undecodable bytes are received as if those were not there."""
     before, behind = job(), job()
     on.put(before)
     for n in range(5):

@@ -102,8 +102,8 @@ def every_job_ends_exactly_once(on: Stage) -> None:
 
 
 @clause(needs={Capability.EVICT, Capability.COUNTS})
-def no_job_is_ever_in_nobodys_hands(on: Stage) -> None:
-    """While jobs go from hand to hand, each look at the counts finds all of them, in some state."""
+def no_job_is_ever_out_of_sight(on: Stage) -> None:
+    """While jobs change hands, every look at the counts finds all of them, in some state."""
     on.put(*some(JOBS))
     ledger = _Ledger()
     other = on.another()

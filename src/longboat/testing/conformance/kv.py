@@ -1,4 +1,4 @@
-"""Clauses about the board."""
+"""Clauses about the kv: entries by namespace and key."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ NEEDS = {Capability.KV}
 
 
 @clause
-def notes_are_read_by_every_client(on: Stage) -> None:
-    """A note that was written is read by every client, whatever bytes and characters it has; others are None."""
+def entries_are_read_by_every_client(on: Stage) -> None:
+    """Every client reads an entry as it was written, whatever bytes and characters it has; others are None."""
     value = bytes(range(256))
     on.broker.kv.write("s", [Entry("a", b"1"), Entry("é/:{}*\x00 ü", value), Entry("empty", b"")])
     on.broker.kv.write("other", [Entry("a", b"other")])
@@ -25,8 +25,8 @@ def notes_are_read_by_every_client(on: Stage) -> None:
 
 
 @clause
-def notes_are_paged_in_the_order_of_keys(on: Stage) -> None:
-    """Notes come in the order of their keys' code points, from `after` to `before`, at most `limit` of them."""
+def entries_are_paged_in_the_order_of_keys(on: Stage) -> None:
+    """Entries come in the order of their keys' code points, from `after` to `before`, at most `limit` of them."""
     keys = ["z", "a", "B", "a1", "ä", "10", "9", "\U0001f600"]
     on.broker.kv.write("s", [Entry(key, key.encode()) for key in keys])
     on.broker.kv.write("t", [Entry("b", b"")])
@@ -38,8 +38,8 @@ def notes_are_paged_in_the_order_of_keys(on: Stage) -> None:
 
 
 @clause
-def a_note_is_written_over_and_deleted(on: Stage) -> None:
-    """Writing replaces; a value of None deletes, also what is not there."""
+def an_entry_is_overwritten_and_deleted(on: Stage) -> None:
+    """Writing replaces a value; None deletes the entry, and is harmless if there is none."""
     kv = on.broker.kv
     kv.write("s", [Entry("a", b"1"), Entry("b", b"1")])
     kv.write("s", [Entry("a", b"2"), Entry("b", None), Entry("c", None)])
@@ -47,8 +47,8 @@ def a_note_is_written_over_and_deleted(on: Stage) -> None:
 
 
 @clause
-def a_note_is_forgotten_after_its_time(on: Stage) -> None:
-    """A note is gone `keep` seconds after it was last written, not before; one without `keep` stays."""
+def an_entry_is_forgotten_after_its_time(on: Stage) -> None:
+    """An entry is gone `keep` seconds after its last write, not before; one without `keep` stays."""
     kv = on.broker.kv
     began = time.monotonic()
     kv.write("s", [Entry("short", b"1", 0.3), Entry("stays", b"1"), Entry("longer", b"1", 0.3)])
@@ -61,8 +61,8 @@ def a_note_is_forgotten_after_its_time(on: Stage) -> None:
 
 
 @clause
-def a_note_is_added_once(on: Stage) -> None:
-    """Of many that add the same key at the same time one is told that it did; what was there stays."""
+def one_caller_puts_an_absent_entry(on: Stage) -> None:
+    """When many callers put the same absent key at once, one of them is told that it did; an existing value stays."""
     kv = on.broker.kv
     same(
         kv.put_if_absent("s", [Entry("a", b"1"), Entry("a", b"2"), Entry("b", b"1")]), [True, False, True], "what was added"
@@ -79,8 +79,8 @@ def a_note_is_added_once(on: Stage) -> None:
 
 
 @clause
-def a_swap_needs_the_value_as_it_was(on: Stage) -> None:
-    """A swap writes only if the value is what the caller saw; of many at once one does."""
+def compare_and_set_needs_the_value_as_it_was(on: Stage) -> None:
+    """Compare-and-set writes only if the value is what the caller saw; of many at once, one writes."""
     kv = on.broker.kv
     check(not kv.compare_and_set("s", Entry("a", b"1"), old=b"0"), "swapped though there was none")
     check(kv.compare_and_set("s", Entry("a", b"1"), old=None), "not swapped though there was none")
@@ -105,8 +105,8 @@ def a_swap_needs_the_value_as_it_was(on: Stage) -> None:
 
 
 @clause
-def a_note_too_large_is_refused_with_all_beside_it(on: Stage) -> None:
-    """A value over the limit raises TooLarge, and nothing of the call is written; one at the limit is kept."""
+def an_entry_too_large_is_refused_with_all_beside_it(on: Stage) -> None:
+    """A value over the limit raises TooLarge and nothing of the call is written; a value at the limit is kept."""
     kv = on.broker.kv
     kv.write("s", [Entry("full", bytes(ENTRY_LIMIT))])
     same([len(value or b"") for value in kv.read("s", ["full"])], [ENTRY_LIMIT], "the largest note")

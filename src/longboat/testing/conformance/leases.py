@@ -39,7 +39,7 @@ def a_job_runs_as_long_as_its_worker_lives(on: Stage) -> None:
 
 @clause
 def a_dead_workers_jobs_come_back(on: Stage) -> None:
-    """Without heartbeats a consumer's jobs are ready again after its lease, not before, and soon, on an idle queue too."""
+    """Without heartbeats, a consumer's jobs are ready again after its lease: not before, and soon, on an idle queue too."""
     sent = some(2)
     on.put(*sent)
     dead, other = on.consumer(lease=SHORT), on.consumer(of=on.another())
@@ -54,7 +54,7 @@ def a_dead_workers_jobs_come_back(on: Stage) -> None:
 
 @clause
 def a_lost_consumer_is_told(on: Stage) -> None:
-    """Once its jobs came back a consumer is over: `extend` says so, it receives nothing and settles nothing."""
+    """Once its jobs came back, a consumer is over: `extend` says so, it receives nothing and settles nothing."""
     on.put(*some(2))
     lost, other = on.consumer(lease=SHORT), on.consumer()
     lease = lost.receive(1, wait=1.0)[0]
@@ -71,7 +71,9 @@ def a_lost_consumer_is_told(on: Stage) -> None:
 
 @clause(needs={Capability.DEATHS})
 def a_closed_consumer_hands_back_at_once(on: Stage) -> None:
-    """Closing gives back what it holds at once, uncharged and with `returns` unchanged, started or not."""
+    """Closing hands back at once what the consumer holds, started or not; no attempt counts and `worker_deaths` does not
+    change.
+    """
     sent = some(2)
     on.put(*sent)
     consumer = on.consumer()
@@ -87,7 +89,7 @@ def a_closed_consumer_hands_back_at_once(on: Stage) -> None:
 
 @clause(needs={Capability.EVICT})
 def an_evicted_consumers_jobs_come_back_at_once(on: Stage) -> None:
-    """`evict` gives back what a consumer holds at once and says how many; the consumer is over."""
+    """`evict` hands back at once what a consumer holds and returns how many jobs; the consumer is over."""
     sent = some(3)
     on.put(*sent)
     consumer = on.consumer()

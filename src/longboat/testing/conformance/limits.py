@@ -1,4 +1,4 @@
-"""Clauses about limits, turns and pauses: what holds back jobs that are ready."""
+"""Clauses about limits, fairness and pauses: what holds back jobs that are ready."""
 
 from __future__ import annotations
 
@@ -39,8 +39,8 @@ TWO = JobLimit("two", running=2)
 
 
 @clause(needs={Capability.LIMITS, Capability.LOOKUP})
-def a_limit_lets_so_many_be_leased(on: Stage) -> None:
-    """Of jobs with one key no more are leased than the limit says, by all consumers together."""
+def a_limit_bounds_the_leases_of_its_key(on: Stage) -> None:
+    """All consumers together never lease more jobs of one key than the limit says."""
     sent = [limited(TWO) for _ in range(5)]
     on.put(*sent)
     first, second = on.consumer(), on.consumer(of=on.another())
@@ -51,8 +51,8 @@ def a_limit_lets_so_many_be_leased(on: Stage) -> None:
 
 
 @clause(needs={Capability.LIMITS, Capability.PRIORITY, Capability.PARKING})
-def a_lease_s_end_lets_the_next_in(on: Stage) -> None:
-    """When a lease ends, whatever its outcome, the next of its key is received, in the queue's order."""
+def a_lease_s_end_unblocks_the_next(on: Stage) -> None:
+    """When a lease ends, whatever its outcome, the next job of its key is received, in the queue's order."""
     sent = [limited(ONE), limited(ONE), limited(ONE, priority=5), limited(ONE, priority=-5)]
     on.put(sent[0])
     consumer = on.consumer()
@@ -69,8 +69,8 @@ def a_lease_s_end_lets_the_next_in(on: Stage) -> None:
 
 
 @clause(needs={Capability.LIMITS})
-def a_lease_s_end_wakes_who_waits(on: Stage) -> None:
-    """A consumer that waits receives a job that was shut out as soon as another's lease of that key has ended."""
+def a_lease_s_end_wakes_a_waiting_receive(on: Stage) -> None:
+    """A waiting consumer receives a blocked job as soon as another lease of its key has ended."""
     on.put(limited(ONE), waiting := limited(ONE, queue="other"))
     consumer, other = on.consumer(), on.consumer("other", of=on.another())
     lease = take(consumer)
@@ -86,7 +86,7 @@ def a_lease_s_end_wakes_who_waits(on: Stage) -> None:
 
 @clause(needs={Capability.LIMITS})
 def a_limit_holds_up_no_other_key(on: Stage) -> None:
-    """Behind jobs of a key that is at its limit, those of other keys, and of none, are received."""
+    """Jobs of other keys, and of none, are received although jobs before them are blocked."""
     on.put(*[limited(ONE) for _ in range(50)])
     on.put(other := limited(JobLimit("other", running=1)), free := job())
     consumer = on.consumer()
@@ -97,7 +97,7 @@ def a_limit_holds_up_no_other_key(on: Stage) -> None:
 
 @clause(needs={Capability.LIMITS})
 def a_job_of_several_limits_needs_them_all(on: Stage) -> None:
-    """A job with several gates is leased only while all are open, and counts for each."""
+    """A job with several limits is leased only while all of them have room, and counts for each."""
     on.put(limited(ONE), both := limited(TWO, ONE), limited(TWO))
     consumer = on.consumer()
     first, third = take_all(consumer, 2)
@@ -114,7 +114,7 @@ def a_job_of_several_limits_needs_them_all(on: Stage) -> None:
 
 @clause(needs={Capability.LIMITS, Capability.EVICT})
 def a_limit_s_leases_come_back_with_their_worker(on: Stage) -> None:
-    """Leases of a consumer that was closed, evicted or not heard of count no longer."""
+    """Leases of a consumer that was closed, evicted or lost no longer count."""
     on.put(*[limited(ONE) for _ in range(2)])
     closed, evicted = on.consumer(), on.consumer()
     first = take(closed).job.id
@@ -131,8 +131,8 @@ def a_limit_s_leases_come_back_with_their_worker(on: Stage) -> None:
 
 
 @clause(needs={Capability.LIMITS})
-def a_limit_of_starts_opens_with_time(on: Stage) -> None:
-    """Of jobs with one key no more are leased in any `per` seconds than `starts`; the next ones promptly after that."""
+def a_rate_limit_unblocks_with_time(on: Stage) -> None:
+    """In any `per` seconds at most `starts` jobs of one key are leased; the next ones follow promptly after that."""
     limit = JobLimit("rate", starts=2, per=0.5)
     on.put(*[limited(limit) for _ in range(5)])
     consumer = on.consumer()
@@ -147,8 +147,8 @@ def a_limit_of_starts_opens_with_time(on: Stage) -> None:
 
 
 @clause(needs={Capability.LIMITS, Capability.LOOKUP, Capability.CANCEL, Capability.EXPIRY, Capability.PURGE})
-def what_a_limit_shut_out_can_be_cancelled(on: Stage) -> None:
-    """A job that a limit has shut out waits, can be cancelled, purged, and expires; others of its key come later."""
+def a_blocked_job_can_be_cancelled(on: Stage) -> None:
+    """A blocked job waits, can be cancelled and purged, and expires; others of its key follow later."""
     sent = [limited(ONE) for _ in range(2)]
     on.put(*sent, expiring := limited(ONE, expires=0.2), last := limited(ONE), late := limited(ONE))
     consumer = on.consumer()
@@ -165,8 +165,8 @@ def what_a_limit_shut_out_can_be_cancelled(on: Stage) -> None:
 
 
 @clause(needs={Capability.LIMITS, Capability.CANCEL})
-def room_that_nobody_took_is_given_on(on: Stage) -> None:
-    """When a job that a limit let in again goes without having been leased, another of its key comes within 2 s."""
+def room_that_nobody_took_is_given_to_the_next(on: Stage) -> None:
+    """When an unblocked job goes away without having been leased, another of its key comes within 2 s."""
     first, second, third = limited(ONE), limited(ONE), limited(ONE)
     on.put(first, second, third)
     consumer = on.consumer()
@@ -186,8 +186,8 @@ def room_that_nobody_took_is_given_on(on: Stage) -> None:
 
 
 @clause(needs={Capability.LIMITS})
-def a_job_goes_by_its_own_numbers(on: Stage) -> None:
-    """A job that allows more of its key is leased where one that allows fewer waits."""
+def a_job_goes_by_its_own_limits(on: Stage) -> None:
+    """A job whose own limit allows more of its key is leased while a job that allows fewer waits."""
     on.put(*[limited(ONE) for _ in range(3)])
     consumer = on.consumer()
     lease = take(consumer)
@@ -204,7 +204,7 @@ def a_job_goes_by_its_own_numbers(on: Stage) -> None:
 
 @clause(needs={Capability.LIMITS})
 def limits_hold_under_many_consumers(on: Stage) -> None:
-    """Six consumers at once never hold more than the limit of a key, and every job ends."""
+    """Six consumers at once never exceed the limit of a key, and every job ends."""
     limits = [JobLimit(f"k{n}", running=n + 1) for n in range(3)]
     on.put(*[limited(limits[n % 3]) for n in range(90)])
     held, most = [0, 0, 0], [0, 0, 0]
@@ -237,7 +237,7 @@ def limits_hold_under_many_consumers(on: Stage) -> None:
 
 @clause(needs={Capability.LIMITS})
 def a_limit_can_be_looked_at(on: Stage) -> None:
-    """The view of a key tells who holds it and how many wait; None where nobody does."""
+    """The view of a key tells who holds it and how many wait; it is None when nobody does."""
     sent = [limited(ONE) for _ in range(3)]
     on.put(*sent)
     look = on.another().inspector.limits
@@ -260,8 +260,10 @@ def a_limit_can_be_looked_at(on: Stage) -> None:
 
 
 @clause(needs={Capability.FAIRNESS})
-def keys_take_turns(on: Stage) -> None:
-    """However many jobs of one turn key wait, one of another key put after them is received after at most two of each."""
+def fairness_keys_alternate(on: Stage) -> None:
+    """However many jobs of one fairness key wait, a job of another key put after them is received after at most two of
+    each.
+    """
     tenant_a = [job(constraints=Constraints(fairness_key="a")) for _ in range(30)]
     on.put(*tenant_a[:20])
     consumer = on.consumer()
@@ -277,8 +279,8 @@ def keys_take_turns(on: Stage) -> None:
 
 
 @clause(needs={Capability.FAIRNESS, Capability.PRIORITY})
-def turns_go_within_a_priority(on: Stage) -> None:
-    """A higher priority comes first whatever the turn keys are, and jobs without a key come too."""
+def fairness_holds_within_a_priority(on: Stage) -> None:
+    """A higher priority comes first whatever the fairness keys are, and jobs without a key come too."""
     on.put(
         *[job(constraints=Constraints(fairness_key="a")) for _ in range(4)],
         plain := job(),
@@ -291,7 +293,7 @@ def turns_go_within_a_priority(on: Stage) -> None:
 
 @clause(needs={Capability.PAUSE, Capability.EVERY_QUEUE})
 def a_paused_queue_gives_nothing(on: Stage) -> None:
-    """A consumer that was told to pause queues receives nothing of them, named or not, until told otherwise."""
+    """A consumer that was told to pause queues receives nothing from them, named or not, until told otherwise."""
     on.put(paused := job(), other := job(queue="other"))
     named, every = on.consumer("q", "other"), on.consumer(every=True, of=on.another())
     for consumer in (named, every):

@@ -38,7 +38,7 @@ def _pages(on: Stage, state: State, limit: int, **which: Any) -> list[str]:
     }
 )
 def counts_are_exact(on: Stage) -> None:
-    """`counts` gives the jobs of each queue and state, exactly, only those above 0, through every change of state."""
+    """`counts` gives the exact number of jobs per queue and state, only those above 0, through every change of state."""
     counts = on.another().inspector.counts
     same(dict(counts()), {}, "counts of an empty store")
     on.put(*some(9))
@@ -180,7 +180,7 @@ def a_page_goes_on_though_jobs_have_left(on: Stage) -> None:
 
 @clause(needs={Capability.CONSUMERS, Capability.EVERY_QUEUE, Capability.EVICT})
 def consumers_are_listed(on: Stage) -> None:
-    """`consumers` gives those whose leases hold, with what they hold; not those closed, evicted or lost."""
+    """`consumers` gives those whose leases hold and what they hold, and none that were closed, evicted or lost."""
     began = time.time() - 0.001
     one, two = on.consumer("a", "q", lease=30.0, name="host-1"), on.consumer(every=True, of=on.another())
     closed, evicted, lost = on.consumer(), on.consumer(), on.consumer(lease=0.2)

@@ -1,4 +1,4 @@
-"""Clauses about an operator's changes: cancel, revive, purge, prune."""
+"""Clauses about an operator's changes: cancel, retry, purge, prune."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def a_running_jobs_cancellation_is_told(on: Stage) -> None:
 
 @clause(needs={Capability.CANCEL})
 def a_cancellation_ends_a_waiting_receive(on: Stage) -> None:
-    """When a leased job's cancellation is asked for, its consumer's receive that waits returns, so that it can extend."""
+    """When a leased job is cancelled, the waiting receive of its consumer returns, so that it can extend."""
     on.put(*some(1))
     consumer = on.consumer()
     lease = take(consumer)
@@ -75,8 +75,9 @@ def a_cancellation_ends_a_waiting_receive(on: Stage) -> None:
 
 @clause(needs={Capability.CANCEL, Capability.LOOKUP, Capability.PARKING})
 def a_cancelled_job_settles_as_it_ends(on: Stage) -> None:
-    """A leased job whose cancellation was asked for may still succeed or die; one that would come back is cancelled,
-    its attempt charged and its failure kept if it was a Retry."""
+    """A leased job that was cancelled may still succeed or die. If it would come back it is cancelled; a Retry counts its
+    attempt and keeps its failure.
+    """
     wanted: list[tuple[Outcome, State]] = [
         (Done(b"x"), State.SUCCEEDED),
         (Dead(BOOM), State.DEAD),
@@ -98,8 +99,9 @@ def a_cancelled_job_settles_as_it_ends(on: Stage) -> None:
 
 @clause(needs={Capability.CANCEL, Capability.LOOKUP, Capability.EVICT, Capability.STARTS})
 def a_cancelled_jobs_worker_may_die(on: Stage) -> None:
-    """A job whose cancellation was asked for is cancelled, not run again, when its consumer is evicted, lost or closed;
-    one that had started is charged like any other."""
+    """A leased job that was cancelled does not run again when its consumer is evicted, lost or closed: it is cancelled. If
+    it had started, the attempt counts.
+    """
     on.put(*some(3))
     evicted, closed, lost = on.consumer(), on.consumer(), on.consumer(lease=0.3)
     leases: list[Lease] = [take(consumer) for consumer in (evicted, closed, lost)]
@@ -130,8 +132,8 @@ def what_has_ended_cannot_be_cancelled(on: Stage) -> None:
 
 
 @clause(needs={Capability.DEAD_JOBS, Capability.LOOKUP})
-def a_revived_job_starts_afresh(on: Stage) -> None:
-    """Revive makes a dead job ready at once, its attempts counted from none and its failures kept."""
+def a_retried_job_starts_afresh(on: Stage) -> None:
+    """Retry makes a dead job ready at once; its attempts count from none and its failures are kept."""
     jobs = some(1)
     on.put(*jobs)
     consumer = on.consumer()
@@ -147,8 +149,8 @@ def a_revived_job_starts_afresh(on: Stage) -> None:
 
 
 @clause(needs={Capability.DEAD_JOBS, Capability.LOOKUP})
-def reviving_wakes_a_waiting_receive(on: Stage) -> None:
-    """A consumer that waits receives a job as soon as it is revived."""
+def a_retry_by_an_operator_wakes_a_waiting_receive(on: Stage) -> None:
+    """A waiting consumer receives a dead job as soon as it is retried."""
     dead = on.ended(Dead(BOOM))
     consumer = on.consumer()
     receiving = meanwhile(lambda: timed(lambda: take(consumer)))
@@ -161,8 +163,8 @@ def reviving_wakes_a_waiting_receive(on: Stage) -> None:
 
 
 @clause(needs={Capability.DEAD_JOBS, Capability.LOOKUP, Capability.EXPIRY, Capability.PARKING})
-def a_revived_job_does_not_expire(on: Stage) -> None:
-    """A job that died unstarted (no worker knew its task) and is revived after its expiry runs."""
+def a_retried_job_does_not_expire(on: Stage) -> None:
+    """A job that died without a start (no worker knew its task) runs when it is retried after its expiry."""
     dead = job(expires=0.3)
     on.put(dead)
     consumer = on.consumer()
@@ -181,8 +183,8 @@ def a_revived_job_does_not_expire(on: Stage) -> None:
 
 
 @clause(needs={Capability.DEAD_JOBS, Capability.LOOKUP})
-def only_the_dead_are_revived(on: Stage) -> None:
-    """Revive has no effect on jobs that are not dead, and does not return their ids."""
+def only_dead_jobs_are_retried(on: Stage) -> None:
+    """Retry has no effect on jobs that are not dead, and does not return their ids."""
     done, cancelled = on.ended(Done(b"")), on.ended(Cancelled(BOOM))
     on.put(ready := job())
     jobs = ids([done, cancelled, ready])
@@ -193,7 +195,7 @@ def only_the_dead_are_revived(on: Stage) -> None:
 
 @clause(needs={Capability.PURGE, Capability.COUNTS, Capability.DEAD_JOBS})
 def purge_deletes_jobs_by_state_and_queue(on: Stage) -> None:
-    """Purge deletes jobs of these states and this queue, as many as its limit says, and returns how many."""
+    """Purge deletes jobs of these states and this queue, at most as many as its limit says, and returns how many."""
     inspector = on.broker.inspector
     on.put(*some(7), *some(2, queue="other"), *some(2, delay=60.0))
     on.ended(Dead(BOOM), queue="dead")
@@ -209,7 +211,7 @@ def purge_deletes_jobs_by_state_and_queue(on: Stage) -> None:
 
 @clause(needs={Capability.PURGE, Capability.LOOKUP})
 def running_jobs_are_never_purged(on: Stage) -> None:
-    """Purge leaves what is leased alone, whatever states it is given."""
+    """Purge leaves leased jobs alone, whatever states it is given."""
     on.put(*some(2))
     consumer = on.consumer()
     lease = consumer.receive(1, wait=1.0)[0]
@@ -235,7 +237,7 @@ def prune_deletes_what_is_over(on: Stage) -> None:
 
 @clause(needs={Capability.QUEUE_LENGTHS})
 def housekeeping_prunes(on: Stage) -> None:
-    """What is over goes without an operator's help, by the housekeeping that workers have done."""
+    """What is over is deleted without an operator, by the housekeeping that workers do."""
     on.ended(Done(b""), keep=0.1)
     consumer = on.consumer()
     end = time.monotonic() + limits.patient
@@ -247,7 +249,7 @@ def housekeeping_prunes(on: Stage) -> None:
 
 @clause(needs={Capability.EXACT_COUNTS, Capability.COUNTS, Capability.CANCEL, Capability.LOOKUP})
 def the_newest_of_very_many_ended_jobs_are_kept(on: Stage) -> None:
-    """Of a queue's ended jobs the newest ENDED_KEPT stay, and older ones are pruned though their time is not over."""
+    """The newest ENDED_KEPT ended jobs of a queue stay; older ones are pruned although their time is not over."""
     inspector = on.broker.inspector
     old = some(200, keep=3600.0)
     jobs = old + some(ENDED_KEPT, keep=3600.0)

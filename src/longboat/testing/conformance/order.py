@@ -14,7 +14,7 @@ from longboat.testing.conformance.stage import BOOM, Stage, check, ids, job, sam
 
 @clause(needs={Capability.PRIORITY})
 def higher_priority_comes_first(on: Stage) -> None:
-    """Within a queue the job with the higher priority comes first, over all 32-bit integers."""
+    """Within a queue the job with the higher priority comes first, for all 32-bit integers."""
     by_priority = {priority: job(priority=priority) for priority in (0, -1, 5, 2**31 - 1, -(2**31), 4, -5)}
     on.put(*by_priority.values())
     leases = take_all(on.consumer(), 7)
@@ -23,7 +23,7 @@ def higher_priority_comes_first(on: Stage) -> None:
 
 @clause
 def then_the_oldest_comes_first(on: Stage) -> None:
-    """Among equals the one put first comes first: within a put, from put to put, from client to client."""
+    """Jobs of equal priority come in the order they were put: within a put, from put to put, from client to client."""
     other = on.another()
     jobs = []
     for n in range(6):
@@ -36,8 +36,8 @@ def then_the_oldest_comes_first(on: Stage) -> None:
 
 
 @clause
-def chosen_ids_stand_in_line_like_others(on: Stage) -> None:
-    """An id chosen by a caller gives its job no other place than a generated one."""
+def chosen_ids_are_ordered_like_others(on: Stage) -> None:
+    """An id chosen by a caller does not change the place of its job."""
     jobs = []
     for n in range(6):
         jobs.append(job(f"{'zebra' if n % 4 else 'ant'}-{9 - n}") if n % 2 else job())
@@ -48,7 +48,7 @@ def chosen_ids_stand_in_line_like_others(on: Stage) -> None:
 
 @clause(needs={Capability.PLACE})
 def a_delayed_job_keeps_its_place(on: Stage) -> None:
-    """A job whose delay is over stands where it was put, before the ones put later."""
+    """When its delay is over, a job comes before jobs that were put after it."""
     late, early = job(delay=0.05), job()
     on.put(late)
     on.put(early)
@@ -58,7 +58,7 @@ def a_delayed_job_keeps_its_place(on: Stage) -> None:
 
 @clause(needs={Capability.PLACE, Capability.EVICT})
 def a_job_that_comes_back_keeps_its_place(on: Stage) -> None:
-    """A job handed back, tried again or given up by its consumer stands before those put after it."""
+    """A job that was handed back, retried or lost by its consumer comes before jobs that were put after it."""
 
     def close(consumer: Consumer) -> None:
         take(consumer)
@@ -83,7 +83,7 @@ def a_job_that_comes_back_keeps_its_place(on: Stage) -> None:
 
 @clause
 def queues_named_first_are_asked_first(on: Stage) -> None:
-    """A consumer gets the jobs of the queue it names first before any of the next, whatever their priority and age."""
+    """A consumer gets every job of the queue it names first before any job of the next, whatever their priority and age."""
     low, high = some(3, queue="later", priority=9), some(3, queue="first")
     on.put(*low)
     on.put(*high)
@@ -102,7 +102,7 @@ def a_consumer_gets_its_queues_only(on: Stage) -> None:
 
 
 @clause(needs={Capability.EVERY_QUEUE})
-def who_names_no_queue_gets_every_one_in_turn(on: Stage) -> None:
+def a_consumer_without_queues_gets_every_queue(on: Stage) -> None:
     """A consumer that names no queue receives from all of them, new ones too, and starves none."""
     consumer = on.consumer(every=True)
     for name in ("a", "b", "c"):

@@ -34,8 +34,8 @@ def _parked(on: Stage, consumer: Consumer, patience: float = 60.0) -> Job:
 
 
 @clause(needs={Capability.PARKING, Capability.LOOKUP})
-def a_parked_job_waits_for_who_knows_its_task(on: Stage) -> None:
-    """A parked job is handed to no consumer that does not name its task, and to one that does, uncharged."""
+def a_parked_job_waits_for_a_consumer_that_knows_its_task(on: Stage) -> None:
+    """A parked job goes to no consumer that does not name its task, and to one that does, without counting an attempt."""
     ignorant = on.consumer(tasks=["old"])
     sent = _parked(on, ignorant)
     same(on.state(sent.id), State.WAITING, "the state of a parked job")
@@ -46,8 +46,8 @@ def a_parked_job_waits_for_who_knows_its_task(on: Stage) -> None:
 
 
 @clause(needs={Capability.PARKING})
-def parking_wakes_who_knows_the_task(on: Stage) -> None:
-    """A consumer that names the task and waits already receives the job as soon as it is parked."""
+def parking_wakes_a_consumer_that_knows_the_task(on: Stage) -> None:
+    """A waiting consumer that names the task receives the job as soon as it is parked."""
     ignorant = on.consumer(tasks=["old"])
     sent = job(task="new")
     on.put(sent)
@@ -72,7 +72,7 @@ def a_parked_job_stays_in_its_queue(on: Stage) -> None:
 
 @clause(needs={Capability.PARKING, Capability.DEAD_JOBS, Capability.LOOKUP})
 def a_parked_job_is_dead_when_patience_is_over(on: Stage) -> None:
-    """A parked job is dead after `patience` seconds, not before, with the Failure it was parked with; uncharged."""
+    """A parked job is dead after `patience` seconds, not before, with the Failure it was parked with; no attempt counts."""
     consumer = on.consumer()
     began = time.monotonic()
     sent = _parked(on, consumer, patience=0.3)
@@ -86,7 +86,7 @@ def a_parked_job_is_dead_when_patience_is_over(on: Stage) -> None:
 
 @clause(needs={Capability.PARKING, Capability.PRIORITY, Capability.PLACE})
 def a_parked_job_ranks_by_its_priority(on: Stage) -> None:
-    """Who knows the task gets a parked job in the queue's order: higher priority first, then oldest."""
+    """A consumer that knows the task gets parked jobs in the queue's order: higher priority first, then oldest."""
     ignorant = on.consumer()
     parked = _parked(on, ignorant)
     high, later = job(priority=5), job()
@@ -97,7 +97,9 @@ def a_parked_job_ranks_by_its_priority(on: Stage) -> None:
 
 @clause(needs={Capability.PARKING, Capability.PRIORITY, Capability.PLACE, Capability.LOOKUP})
 def a_parked_job_stays_parked_until_it_is_leased(on: Stage) -> None:
-    """Though a consumer that knows its task took others, a parked job waits on, and goes to nobody who does not know it."""
+    """Although a consumer that knows its task took other jobs, a parked job goes on waiting, and goes to nobody who does
+    not know it.
+    """
     ignorant = on.consumer()
     parked = [_parked(on, ignorant) for _ in range(2)]
     on.put(high := job(priority=5))

@@ -58,7 +58,7 @@ def closing_is_idempotent(on: Stage) -> None:
 
 @clause
 def a_put_is_all_or_nothing(on: Stage) -> None:
-    """A put that raises has stored none of its jobs, and its token is not taken for known."""
+    """A put that raises stores none of its jobs, and its token stays unknown."""
     good = some(2)
     bad = Job(1, new_id(), "t", b"", queue="q", headers={"a": object()})  # type: ignore[dict-item]
     try:
@@ -74,7 +74,7 @@ def a_put_is_all_or_nothing(on: Stage) -> None:
 
 @clause(needs={Capability.IDS, Capability.LOOKUP, Capability.COUNTS})
 def a_known_id_has_no_effect(on: Stage) -> None:
-    """A put of an id that is known in any state, or given before in the same put, changes nothing."""
+    """A put of an id that is known in any state, or that came earlier in the same put, changes nothing."""
     consumer = on.consumer()
     for state in (State.RUNNING, State.SUCCEEDED, State.SCHEDULED, State.READY):
         known = job(priority=1, delay=3600.0 if state is State.SCHEDULED else 0.0)
@@ -94,7 +94,7 @@ def a_known_id_has_no_effect(on: Stage) -> None:
 
 @clause(needs={Capability.IDS, Capability.LOOKUP, Capability.PURGE})
 def a_chosen_id_stays_known_after_its_job(on: Stage) -> None:
-    """An id chosen by a caller is remembered when its job has ended and is gone: forgotten at once, pruned, or purged."""
+    """An id chosen by a caller stays known after its job has ended and is gone: forgotten at once, pruned, or purged."""
     inspector = on.broker.inspector
     at_once = on.ended(Done(b""), id="nightly/1", keep=0.0)
     pruned = on.ended(Done(b""), id="nightly/2", keep=0.001)
@@ -113,7 +113,7 @@ def a_chosen_id_stays_known_after_its_job(on: Stage) -> None:
 
 @clause(needs={Capability.TOKENS, Capability.COUNTS})
 def a_repeated_token_makes_no_second_job(on: Stage) -> None:
-    """A put tried again with its token makes no job, whatever became of the first, and returns all its ids."""
+    """Retrying a put with the same token makes no job, whatever became of the first put, and returns all its ids."""
     jobs = some(3, keep=0.0)
     token = ("client", 7)
     same(on.put(*jobs, token=token), ids(jobs), "the first put")
@@ -128,7 +128,7 @@ def a_repeated_token_makes_no_second_job(on: Stage) -> None:
 
 @clause(needs={Capability.TOKENS, Capability.LOOKUP})
 def a_token_names_one_put(on: Stage) -> None:
-    """A client's higher number and another client's number are puts of their own; a lower number is known."""
+    """A higher number of the same client and any number of another client are new puts; a lower number is known."""
     a, b, c, d = some(4)
     on.put(a, token=("one", 5))
     same(on.put(b, token=("one", 9)), [b.id], "the same client's next put")

@@ -69,7 +69,7 @@ def a_cancellation_reads_as_everywhere(on: Stage) -> None:
 
 @clause(needs={Capability.CANCEL, Capability.LOOKUP, Capability.PARKING})
 def a_leased_jobs_cancellation_reads_as_everywhere(on: Stage) -> None:
-    """So is that of a job which was cancelled while it was leased, whatever would have brought it back."""
+    """So is the Failure of a job that was cancelled while it was leased, whatever would have brought it back."""
     jobs = some(4)
     on.put(*jobs)
     consumer, closing = on.consumer(), on.consumer()

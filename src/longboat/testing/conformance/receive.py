@@ -30,7 +30,7 @@ from longboat.testing.conformance.stage import (
 
 @clause
 def never_before_its_time(on: Stage) -> None:
-    """A job with a delay is received by nobody before that is over."""
+    """Nobody receives a job before its delay is over."""
     began = time.monotonic()
     on.put(job(delay=0.3))
     consumer = on.consumer()
@@ -70,7 +70,7 @@ def a_put_wakes_a_waiting_receive(on: Stage) -> None:
 
 @clause
 def receive_waits_as_long_as_it_is_told(on: Stage) -> None:
-    """With nothing to receive it returns [] when `wait` is over, not before; with no wait at once."""
+    """With nothing to receive, it returns [] when `wait` is over and not before; without a wait it returns at once."""
     consumer = on.consumer()
     for wait in (0.0, 0.3):
         began = time.monotonic()
@@ -81,7 +81,7 @@ def receive_waits_as_long_as_it_is_told(on: Stage) -> None:
 
 @clause(needs={Capability.WAKE})
 def waiting_costs_no_cpu(on: Stage) -> None:
-    """A receive that waits does not poll: it costs next to no CPU time."""
+    """A waiting receive does not poll and costs next to no CPU time."""
     consumer = on.consumer()
     consumer.receive(1, wait=0.01)
     began = time.process_time()
@@ -92,7 +92,7 @@ def waiting_costs_no_cpu(on: Stage) -> None:
 
 @clause
 def receive_returns_at_once_with_what_there_is(on: Stage) -> None:
-    """It does not wait for `n` jobs where there is at least one."""
+    """It does not wait for `n` jobs when there is at least one."""
     on.put(*some(2))
     began = time.monotonic()
     same(len(on.consumer().receive(50, wait=limits.wait)), 2, "jobs received")
@@ -101,7 +101,7 @@ def receive_returns_at_once_with_what_there_is(on: Stage) -> None:
 
 @clause
 def receive_gives_no_more_than_asked_for(on: Stage) -> None:
-    """It leases `n` jobs at most, and leaves the others for who comes next."""
+    """It leases at most `n` jobs and leaves the others to the next caller."""
     on.put(*some(10))
     consumer = on.consumer()
     same(len(consumer.receive(1, wait=0.0)), 1, "jobs received of 10 when 1 was asked for")
@@ -111,7 +111,7 @@ def receive_gives_no_more_than_asked_for(on: Stage) -> None:
 
 @clause
 def receive_loses_none_of_many(on: Stage) -> None:
-    """A large queue is received whole, each job once, whatever the sizes of the receives."""
+    """Consumers receive a large queue completely, each job once, whatever the batch sizes."""
     jobs = some(700)
     on.put(*jobs)
     consumer = on.consumer()
@@ -123,7 +123,7 @@ def receive_loses_none_of_many(on: Stage) -> None:
 
 @clause
 def a_job_is_leased_to_one_at_a_time(on: Stage) -> None:
-    """A leased job is received by nobody else, however many ask."""
+    """Nobody else receives a leased job, however many consumers ask."""
     sent = some(6)
     on.put(*sent)
     first, second = on.consumer(), on.consumer(of=on.another())

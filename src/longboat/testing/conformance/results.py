@@ -59,7 +59,7 @@ def a_result_says_how_the_job_ended(on: Stage) -> None:
 
 @clause
 def there_is_no_result_before_the_end(on: Stage) -> None:
-    """`get` gives None for a job that has not ended or is unknown, in its place among the others."""
+    """`get` gives None for a job that has not ended or is unknown, at its place among the others."""
     ended = on.ended(Done(b"x"))
     retried = on.ended(Retry(60.0, BOOM))
     on.put(waiting := job())
@@ -69,7 +69,7 @@ def there_is_no_result_before_the_end(on: Stage) -> None:
 
 @clause
 def a_result_is_kept_as_long_as_its_job_says(on: Stage) -> None:
-    """A success stays readable for `keep` seconds, is then pruned, and with keep=0 is forgotten at once; the dead stay."""
+    """A success stays readable for `keep` seconds and is then pruned; with keep=0 it is forgotten at once; dead jobs stay."""
     longer, briefly = on.ended(Done(b"x"), keep=60.0), on.ended(Done(b"x"), keep=0.4)
     at_once, dead = on.ended(Done(b"x"), keep=0.0), on.ended(Dead(BOOM), keep=0.0)
     all_four = [longer.id, briefly.id, at_once.id, dead.id]
@@ -83,7 +83,7 @@ def a_result_is_kept_as_long_as_its_job_says(on: Stage) -> None:
 
 @clause
 def a_brief_result_is_there_in_its_time(on: Stage) -> None:
-    """A result is not forgotten before its `keep` seconds are over, however often is pruned."""
+    """A result is not forgotten before its `keep` seconds are over, however often the store is pruned."""
     made = on.ended(Done(b"x"), keep=3.0)
     on.consumer().extend()
     on.broker.inspector.prune()
@@ -91,7 +91,7 @@ def a_brief_result_is_there_in_its_time(on: Stage) -> None:
 
 
 @clause(needs={Capability.DEAD_JOBS})
-def a_revived_job_has_no_result(on: Stage) -> None:
+def a_retried_job_has_no_result(on: Stage) -> None:
     """Once a dead job is ready again it has not ended: `get` gives None until it ends anew."""
     dead = on.ended(Dead(BOOM))
     on.broker.inspector.retry([dead.id])
@@ -100,7 +100,9 @@ def a_revived_job_has_no_result(on: Stage) -> None:
 
 @clause
 def a_listener_is_told_of_each_end(on: Stage) -> None:
-    """Who watches is told of succeeded, dead and cancelled jobs as they end, by another client too, and of no others."""
+    """A listener is told of watched jobs that succeed, die or are cancelled as they end, by another client too, and of no
+    others.
+    """
     jobs = some(5)
     on.put(*jobs)
     listener = on.listener(*[each.id for each in jobs[:4]], of=on.another())
@@ -117,7 +119,7 @@ def a_listener_is_told_of_each_end(on: Stage) -> None:
 
 @clause
 def a_listener_is_told_of_what_ended_before(on: Stage) -> None:
-    """A job that has ended when it is watched is told by the next wait."""
+    """The next wait tells of a job that had ended before it was watched."""
     done = on.ended(Done(b"v"))
     same([result.id for result in _told(on.listener(done.id), 1)], [done.id], "results told")
 
@@ -149,7 +151,7 @@ def every_listener_is_told(on: Stage) -> None:
 
 @clause
 def what_is_forgotten_is_not_told(on: Stage) -> None:
-    """After `forget` a result is not told, the others are; whether it has ended by then or not."""
+    """After `forget`, a wait does not tell that result but tells the others, whether the job has ended or not."""
     before = on.ended(Done(b""))
     jobs = some(2)
     on.put(*jobs)
@@ -186,7 +188,7 @@ def a_result_is_told_within_5_ms(on: Stage) -> None:
 
 @clause(needs={Capability.CANCEL, Capability.EXPIRY})
 def a_cancellation_is_told(on: Stage) -> None:
-    """Who watches is told when a job is cancelled by an operator, and when it expires, without asking."""
+    """A listener is told when an operator cancels a job and when it expires, without asking."""
     expiring, unwanted = job(expires=0.2), job()
     on.put(expiring, unwanted)
     listener = on.listener(expiring.id, unwanted.id)
@@ -208,7 +210,7 @@ def a_cancellation_is_told(on: Stage) -> None:
 
 @clause
 def a_listener_waits_as_long_as_it_is_told(on: Stage) -> None:
-    """With nothing to tell a wait returns [] when its time is over, not before."""
+    """With nothing to tell, a wait returns [] when its time is over and not before."""
     listener = on.listener("nobody")
     for timeout in (0.0, 0.3):
         began = time.monotonic()
@@ -219,7 +221,7 @@ def a_listener_waits_as_long_as_it_is_told(on: Stage) -> None:
 
 @clause
 def wake_ends_a_listeners_wait(on: Stage) -> None:
-    """`wake` makes the wait that waits, or the next one, return promptly."""
+    """`wake` makes the current wait, or the next one, return promptly."""
     listener = on.listener("nobody")
     began = time.monotonic()
     waiting = meanwhile(lambda: listener.wait(limits.wait))
@@ -232,8 +234,8 @@ def wake_ends_a_listeners_wait(on: Stage) -> None:
 
 
 @clause
-def who_watches_while_another_waits_is_told(on: Stage) -> None:
-    """An id watched from another thread while a wait is under way counts for that wait, ended already or not."""
+def an_id_watched_during_a_wait_is_told(on: Stage) -> None:
+    """An id that another thread watches during a wait counts for that wait, whether its job has ended already or not."""
     ended = on.ended(Done(b""))
     listener = on.listener()
     waiting = meanwhile(lambda: timed(lambda: _told(listener, 1)))

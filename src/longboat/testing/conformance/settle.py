@@ -13,7 +13,7 @@ from longboat.testing.conformance.stage import BOOM, Stage, check, ids, nothing,
 
 @clause(needs={Capability.LOOKUP, Capability.PARKING, Capability.DEAD_JOBS})
 def outcomes_of_any_mixture_settle_together(on: Stage) -> None:
-    """One settle takes outcomes of every kind, and each job is then where its outcome says."""
+    """One settle takes outcomes of every kind, and each job ends up where its outcome says."""
     jobs = some(7)
     on.put(*jobs)
     consumer = on.consumer()
@@ -49,7 +49,7 @@ def a_retry_comes_back_after_its_delay(on: Stage) -> None:
 
 @clause
 def a_release_comes_back_after_its_delay(on: Stage) -> None:
-    """Release hands the job back uncharged, at once or when its delay is over."""
+    """Release hands the job back without counting an attempt, at once or when its delay is over."""
     on.put(*some(1))
     consumer = on.consumer()
     settle(consumer, take(consumer), Release())
@@ -64,7 +64,7 @@ def a_release_comes_back_after_its_delay(on: Stage) -> None:
 
 @clause
 def what_ended_is_not_received_again(on: Stage) -> None:
-    """A job that is succeeded, dead or cancelled is received by nobody, at no time."""
+    """Nobody ever receives a job again that succeeded, died or was cancelled."""
     for outcome in (Done(b""), Dead(BOOM), Cancelled(BOOM)):
         on.ended(outcome)
     consumer = on.consumer()
@@ -75,7 +75,7 @@ def what_ended_is_not_received_again(on: Stage) -> None:
 
 @clause(needs={Capability.LOOKUP})
 def settling_again_is_refused_and_harmless(on: Stage) -> None:
-    """A lease settles once: again, in the same call or a later one, it is returned and changes nothing."""
+    """A lease settles once. Settled again, in the same call or later, it is returned and changes nothing."""
     on.put(*some(2))
     consumer = on.consumer()
     one, two = take_all(consumer, 2)
@@ -91,7 +91,9 @@ def settling_again_is_refused_and_harmless(on: Stage) -> None:
 
 @clause(needs={Capability.LOOKUP, Capability.EVICT})
 def a_stale_lease_settles_nothing(on: Stage) -> None:
-    """Once a job came back, its old lease is refused: while the job waits, while another runs it, and after it ended."""
+    """Once a job came back, its old lease is refused: while the job waits, while another worker runs it, and after it
+    ended.
+    """
     on.put(*some(1))
     old, new = on.consumer(), on.consumer(of=on.another())
     stale = take(old)
@@ -123,7 +125,7 @@ def an_older_lease_of_the_same_consumer_is_stale(on: Stage) -> None:
 
 @clause
 def a_lease_settles_for_its_consumer_only(on: Stage) -> None:
-    """Another consumer cannot settle a lease, however well it knows it."""
+    """Another consumer cannot settle a lease, even if it knows everything about it."""
     on.put(*some(1))
     owner, stranger = on.consumer(), on.consumer()
     lease = take(owner)
@@ -133,7 +135,7 @@ def a_lease_settles_for_its_consumer_only(on: Stage) -> None:
 
 @clause(needs={Capability.LOOKUP})
 def a_refused_settlement_harms_no_neighbour(on: Stage) -> None:
-    """What stands in the same settle as a stale lease is settled as if that were not there."""
+    """Outcomes beside a stale lease in the same settle are recorded as if the stale one were not there."""
     on.put(*some(3))
     consumer = on.consumer()
     leases = take_all(consumer, 3)

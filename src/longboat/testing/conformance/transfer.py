@@ -1,4 +1,4 @@
-"""Clauses about jobs on their way from one store into another. Most use one store for both."""
+"""Clauses about moving jobs from one store into another. Most use one store for both."""
 
 from __future__ import annotations
 
@@ -44,9 +44,10 @@ def _moved(on: Stage, jobs: list[Job], name: str = "one") -> list[ExportedJob]:
 
 
 @clause(needs={Capability.LOOKUP, Capability.COUNTS, Capability.DEAD_JOBS, Capability.PARKING})
-def packed_jobs_leave_whole(on: Stage) -> None:
-    """Pack takes ready, scheduled, parked and dead jobs out at once: nobody finds or receives them, and what was packed
-    says all of them, in the order asked."""
+def exported_jobs_leave_whole(on: Stage) -> None:
+    """An export takes ready, scheduled, parked and dead jobs out at once: nobody finds or receives them, and the export
+    holds everything about them, in the order asked.
+    """
     ready, scheduled = job(priority=3, queue="q"), job(delay=60.0)
     parked, dead = on.ended(Park(60.0, BOOM)), on.ended(Dead(BOOM))
     on.put(ready, scheduled)
@@ -63,9 +64,8 @@ def packed_jobs_leave_whole(on: Stage) -> None:
 
 
 @clause(needs={Capability.LOOKUP})
-def what_is_packed_stays_written_down(on: Stage) -> None:
-    """Any client finds what was packed, by name, until it is said to be delivered; packing under that name again takes no
-    more."""
+def an_export_is_kept_until_confirmed(on: Stage) -> None:
+    """Any client finds an export by its name until it is confirmed; exporting under that name again takes nothing more."""
     jobs = some(3)
     on.put(*jobs)
     same(on.broker.transfer.unconfirmed(), [], "names at first")
@@ -83,8 +83,8 @@ def what_is_packed_stays_written_down(on: Stage) -> None:
 
 
 @clause(needs={Capability.LOOKUP})
-def jobs_that_run_or_have_ended_are_not_packed(on: Stage) -> None:
-    """Pack leaves leased jobs, succeeded and cancelled ones as they are."""
+def running_and_ended_jobs_are_not_exported(on: Stage) -> None:
+    """An export leaves leased, succeeded and cancelled jobs alone."""
     done, cancelled = on.ended(Done(b"x")), on.ended(Cancelled(BOOM))
     on.put(leased := job())
     consumer = on.consumer()
@@ -97,8 +97,8 @@ def jobs_that_run_or_have_ended_are_not_packed(on: Stage) -> None:
 
 
 @clause(needs={Capability.DEPENDENCIES})
-def jobs_tied_to_others_are_not_packed(on: Stage) -> None:
-    """Pack leaves jobs that come after others, and those that others wait for."""
+def dependent_jobs_are_not_exported(on: Stage) -> None:
+    """An export leaves jobs alone that come after others or that others wait for."""
     parent = job()
     child = job(constraints=Constraints(after=[parent.id]))
     on.put(parent, child)
@@ -111,7 +111,7 @@ def jobs_tied_to_others_are_not_packed(on: Stage) -> None:
 
 @clause(needs={Capability.LIMITS})
 def a_limit_goes_with_its_job(on: Stage) -> None:
-    """Pack takes jobs that a limit shut out, and where they are unpacked the limit holds them back again."""
+    """An export takes blocked jobs, and where they are imported the limit holds them back again."""
     jobs = some(3, constraints=Constraints(limits=[JobLimit("g", running=1)]))
     on.put(*jobs)
     consumer = on.consumer()
@@ -128,8 +128,8 @@ def a_limit_goes_with_its_job(on: Stage) -> None:
 
 
 @clause(needs={Capability.COUNTS})
-def packing_keeps_to_its_room(on: Stage) -> None:
-    """Of very large jobs as many are packed as fit in ROOM, in order; the rest stay."""
+def an_export_is_bounded_in_size(on: Stage) -> None:
+    """Of very large jobs, an export takes as many as fit in ROOM, in order; the rest stay."""
     jobs = [job(payload=bytes(900_000)) for _ in range(ROOM // 900_000 + 3)]
     for each in jobs:
         on.put(each)
@@ -141,8 +141,8 @@ def packing_keeps_to_its_room(on: Stage) -> None:
 
 
 @clause(needs={Capability.COUNTS, Capability.LOOKUP, Capability.EVICT, Capability.DEATHS})
-def unpacked_jobs_are_as_they_were(on: Stage) -> None:
-    """What is unpacked is ready or scheduled as before, with its message, priority, attempts, failures and returns."""
+def imported_jobs_are_as_they_were(on: Stage) -> None:
+    """An imported job is ready or scheduled as before, with its message, priority, attempts, failures and worker deaths."""
     on.put(first := job(payload=b"\x81\xa1a\x01", keep=5.0, headers={"a": "b"}), second := job(priority=5))
     consumer = on.consumer(lease=60.0)
     leases = take_all(consumer, 2)
@@ -167,8 +167,8 @@ def unpacked_jobs_are_as_they_were(on: Stage) -> None:
 
 
 @clause(needs={Capability.LOOKUP, Capability.DEAD_JOBS})
-def the_dead_are_unpacked_dead(on: Stage) -> None:
-    """A dead job is dead again where it is unpacked, findable with its failures and attempts, and can be revived."""
+def dead_jobs_are_imported_dead(on: Stage) -> None:
+    """A dead job is dead again where it is imported, findable with its failures and attempts, and can be retried."""
     dead = on.ended(Dead(BOOM), queue="graves")
     on.ended(Dead(BOOM))
     _moved(on, [dead])
@@ -183,7 +183,7 @@ def the_dead_are_unpacked_dead(on: Stage) -> None:
 
 @clause(needs={Capability.LOOKUP, Capability.EXPIRY})
 def an_expiry_goes_with_its_job(on: Stage) -> None:
-    """A job that was packed and unpacked expires when it would have expired."""
+    """A job that was exported and imported expires when it would have expired."""
     on.put(short := job(expires=0.4), long := job(expires=60.0))
     _moved(on, [short, long])
     time.sleep(0.45)
@@ -192,8 +192,8 @@ def an_expiry_goes_with_its_job(on: Stage) -> None:
 
 
 @clause(needs={Capability.LOOKUP, Capability.IDS})
-def unpacking_again_makes_no_second_job(on: Stage) -> None:
-    """The same name unpacks once, though its jobs have run and are forgotten since; an id that is known has no effect."""
+def importing_again_makes_no_second_job(on: Stage) -> None:
+    """The same name imports once, although its jobs have run and are forgotten; a known id has no effect."""
     on.put(brief := job(keep=0.0), known := job(id="mine"))
     exported_jobs = on.broker.transfer.export_jobs("one", ids([brief, known]))
     both = ids([brief, known])
@@ -209,8 +209,8 @@ def unpacking_again_makes_no_second_job(on: Stage) -> None:
 
 
 @clause(needs={Capability.IDS})
-def a_packed_id_is_remembered_and_may_come_back(on: Stage) -> None:
-    """An id that a caller chose is known after its job was packed: put again it has no effect, unpacked it is back."""
+def an_exported_id_is_remembered_and_may_come_back(on: Stage) -> None:
+    """An id chosen by a caller stays known after its job was exported: a put has no effect, an import brings it back."""
     mine = job(id="mine")
     on.put(mine)
     exported_jobs = on.broker.transfer.export_jobs("one", ["mine"])
@@ -224,8 +224,8 @@ def a_packed_id_is_remembered_and_may_come_back(on: Stage) -> None:
 
 
 @clause
-def unpacking_wakes_a_waiting_receive(on: Stage) -> None:
-    """A consumer that waits receives what is unpacked as soon as it is."""
+def an_import_wakes_a_waiting_receive(on: Stage) -> None:
+    """A waiting consumer receives an imported job at once."""
     on.put(*(jobs := some(1)))
     exported_jobs = on.broker.transfer.export_jobs("one", ids(jobs))
     consumer = on.consumer()
