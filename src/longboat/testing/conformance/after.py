@@ -139,7 +139,7 @@ def a_put_with_parents_can_be_tried_again(on: Stage) -> None:
 
 @clause(needs={Capability.LOOKUP, Capability.DEAD_JOBS})
 def a_dead_parent_leaves_its_followers_waiting(on: Stage) -> None:
-    """When a parent is dead or cancelled the job keeps waiting; when the parent is retried and succeeds, the job is ready."""
+    """When a parent is dead or cancelled the job keeps waiting; once the parent was retried and succeeds, it is ready."""
     parent, other = some(2)
     on.put(parent, other, child := follower(parent), orphan := follower(other))
     consumer = on.consumer()

@@ -69,7 +69,7 @@ def there_is_no_result_before_the_end(on: Stage) -> None:
 
 @clause
 def a_result_is_kept_as_long_as_its_job_says(on: Stage) -> None:
-    """A success stays readable for `keep` seconds and is then pruned; with keep=0 it is forgotten at once; dead jobs stay."""
+    """A success stays readable for `keep` seconds and is then pruned; keep=0 forgets it at once; dead jobs stay."""
     longer, briefly = on.ended(Done(b"x"), keep=60.0), on.ended(Done(b"x"), keep=0.4)
     at_once, dead = on.ended(Done(b"x"), keep=0.0), on.ended(Dead(BOOM), keep=0.0)
     all_four = [longer.id, briefly.id, at_once.id, dead.id]
