@@ -103,7 +103,7 @@ def test_the_decision_is_that_of_the_table(name: str, cancelled: bool) -> None:
 
 # --- brokers
 
-PLAYED = ["memory", "sqlite"]
+PLAYED = ["memory", "sqlite", *(pytest.param(name, marks=pytest.mark.slow) for name in ("manager", "redis", "postgres"))]
 """Brokers of tests/rigs/harnesses.py that these cases are played on."""
 
 
