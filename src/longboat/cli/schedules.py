@@ -68,8 +68,20 @@ def _fits(query: Query, schedule: Schedule) -> bool:
 @click.option("--tz", default="UTC", show_default=True, metavar="ZONE", help="The rule's time zone, such as Europe/Berlin.")
 @click.option("--args", "arguments", default="{}", metavar="JSON", help="Arguments: a JSON list, or a JSON map by name.")
 @click.option("--queue", metavar="NAME", help="The queue of the jobs.")
-@click.option("--missed", type=click.Choice(["skip", "once", "all"]), default="once", show_default=True)
-@click.option("--overlap", type=click.Choice(["allow", "skip", "wait"]), default="allow", show_default=True)
+@click.option(
+    "--missed",
+    type=click.Choice(["skip", "once", "all"]),
+    default="once",
+    show_default=True,
+    help="How many of the ticks that no worker was there for to make up for: none, one or all.",
+)
+@click.option(
+    "--overlap",
+    type=click.Choice(["allow", "skip", "wait"]),
+    default="allow",
+    show_default=True,
+    help="While the previous job has not ended: enqueue another, skip the tick, or let the next job wait.",
+)
 @url_option
 def add(
     task: str,
@@ -82,11 +94,7 @@ def add(
     overlap: str,
     url: str | None,
 ) -> None:
-    """Enqueue TASK by RULE from now on: a five-field cron expression, or "every 30s".
-
-    --missed: how many of the ticks that no worker was there for are made up for: none, one or all. --overlap: while the
-    previous job has not ended, enqueue another, skip the tick, or let the next job wait.
-    """
+    """Enqueue TASK by RULE from now on: a five-field cron expression, or "every 30s"."""
     import json
 
     try:

@@ -143,8 +143,9 @@ def _rows(tx: Transaction, order: _PageOrder, queue: bytes | None, position: Pos
     if queue is not None:
         conditions.append("t.queue = %(of)b::bytea")
     if position is not None:
-        values.update(zip(order.fields, position, strict=True))
-        marks = ", ".join("decode(%(queue)s, 'hex')" if field == "queue" else f"%({field})s" for field in order.fields)
+        places = dict(zip(order.fields, position, strict=True))
+        values.update({name: bytes.fromhex(str(place)) if name == "queue" else place for name, place in places.items()})
+        marks = ", ".join("%(queue)b::bytea" if field == "queue" else f"%({field})s" for field in order.fields)
         conditions.append(f"({columns}) > ({marks})")
     sql = f"{order.select} WHERE {' AND '.join(conditions)} ORDER BY {columns} LIMIT %(limit)s"
     return [FoundJob(*row) for row in tx.run(sql, **values).fetchall()]
