@@ -124,7 +124,7 @@ class Consumer(Protocol):
     def extend(self) -> Pulse:
         """One heartbeat for all that this consumer holds. Cheap: call it each second; it writes only when due.
 
-        Also does the broker's housekeeping when it is due: jobs of dead consumers come back, what is over is pruned.
+        A heartbeat and nothing else: housekeeping is `tidy` (tidy.py).
         """
         ...
 
