@@ -13,7 +13,7 @@ from longboat.core.clock import SYSTEM
 from longboat.core.job import Job
 from longboat.errors import BrokerError, Unsupported
 from longboat.observe.events import JobEnqueued
-from longboat.observe.stream import LOOK, EventPublisher
+from longboat.observe.stream import LOOK, MOST, EventPublisher
 
 IDLE = 10.0
 """Seconds without a new job after which the thread ends."""
@@ -93,7 +93,8 @@ class EnqueueEvents:
                 logging.getLogger("longboat").exception("events could not be published; jobs are not affected")
                 due = SYSTEM.monotonic() + LOOK
             with self._lock:
-                if closing or SYSTEM.monotonic() - self._last > IDLE:
+                told = self._publisher.room == MOST  # else a job was stored while this wrote
+                if closing or (told and SYSTEM.monotonic() - self._last > IDLE):
                     self._thread, self._publisher.open = None, True
                     return
             self._wake.wait(max(0.0, due - SYSTEM.monotonic()))
