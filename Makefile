@@ -6,8 +6,10 @@ BIN := .venv/bin
 QUICK := -n 4
 TOGETHER := -n 3
 AFTER := -n 2 --dist loadfile
+# Per cent of lines and branches that the quick tests run, at least. Only ever raised.
+FLOOR := 60
 
-.PHONY: help demo test check quick bench format clean environment lint pyright pytest others
+.PHONY: help demo test check quick coverage bench format clean environment lint pyright pytest others
 
 help: ## list these commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
@@ -16,7 +18,7 @@ demo: ## run real work on the embedded default: measure Python's standard librar
 	@tools/environment demo
 	@$(BIN)/longboat demo
 
-test: lint pyright pytest others ## everything: check, all tests with their coverage, types; the quick tests on every other Python
+test: lint pyright pytest others ## everything: check, all tests, types; the quick tests on every other Python
 
 check: lint quick ## a minute: format, lint, types, the import order and the quick tests
 
@@ -51,12 +53,22 @@ lint: environment
 pyright: environment
 	$(BIN)/pyright --pythonpath $(BIN)/python
 
-# Whatever folder a program of a test runs in.
-pytest: export COVERAGE_FILE := $(CURDIR)/.coverage
+# The quick tests are measured: measuring all of them would take half as long again. `make coverage` does.
+# Whatever folder a program of a test runs in, its figures are written here.
+pytest coverage: export COVERAGE_FILE := $(CURDIR)/.coverage
+
 pytest: environment
 	@rm -f .coverage .coverage.*
-	$(BIN)/coverage run -m pytest $(TOGETHER) --ignore tests/faults --ignore tests/cli
-	$(BIN)/coverage run -m pytest $(AFTER) tests/faults tests/cli
+	$(BIN)/coverage run -m pytest -m "not slow" $(QUICK)
+	@$(BIN)/coverage combine --quiet
+	@$(BIN)/python tools/covered.py --floor $(FLOOR)
+	$(BIN)/python -m pytest -m slow $(TOGETHER) --ignore tests/faults --ignore tests/cli
+	$(BIN)/python -m pytest -m slow $(AFTER) tests/faults tests/cli
+
+coverage: environment ## what all tests together run of each room, with servers: some twenty minutes
+	@rm -f .coverage .coverage.*
+	-$(BIN)/coverage run -m pytest $(TOGETHER) --ignore tests/faults --ignore tests/cli
+	-$(BIN)/coverage run -m pytest $(AFTER) tests/faults tests/cli
 	@$(BIN)/coverage combine --quiet
 	@$(BIN)/python tools/covered.py
 
