@@ -41,7 +41,8 @@ class Narrow:
 
     @property
     def capabilities(self) -> frozenset[Capability]:
-        return self._needs
+        # A broker that keeps house by itself needs no TIDY for what the clauses say of it; this one has to be told to.
+        return self._needs | {Capability.TIDY}
 
     @property
     def inspector(self) -> Any:
