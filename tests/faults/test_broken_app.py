@@ -28,7 +28,7 @@ def write(file: Path, text: str) -> None:
         (None, "there is no module 'broken'"),
         ("import no_such_module\n", "No module named 'no_such_module'"),
         ("def f(:\n", "SyntaxError"),
-        ("app = 5\n", "no Longboat app"),
+        ("app = 5\n", "not a Longboat app"),
         ("raise SystemExit(7)\n", "SystemExit: 7"),
     ],
 )
