@@ -5,7 +5,7 @@ BIN := .venv/bin
 # since those of a file share their server.
 QUICK := -n 4
 TOGETHER := -n 3
-AFTER := -n 2 --dist loadfile
+AFTER := -n 3 --dist loadfile
 # Per cent of lines and branches that the quick tests run, at least. Only ever raised.
 FLOOR := 77
 
