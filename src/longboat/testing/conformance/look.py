@@ -67,7 +67,7 @@ def counts_are_exact(on: Stage) -> None:
     on.broker.inspector.cancel([leases[4].job.id, leases[6].job.id])
     on.broker.inspector.purge([State.SCHEDULED])
     wanted = {("q", State.SUCCEEDED): 2, ("q", State.READY): 4, ("q", State.CANCELLED): 3}
-    same(dict(counts()), wanted, "counts after evict, revive, cancel and purge")
+    same(dict(counts()), wanted, "counts after evict, retry, cancel and purge")
 
 
 @clause(needs={Capability.LOOKUP})
