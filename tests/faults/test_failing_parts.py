@@ -71,8 +71,7 @@ def test_its_process_ends_with_the_reason_and_another_goes_on(part: str, yard: Y
     assert f"the worker's {part} failed" in tree.said()
     assert "Traceback" in tree.said()
     yard.until_over(30)
-    assert len(tree.workers()) == 1
-    assert tree.workers() != [worker]
+    until(lambda: len(tree.workers()) == 1 and tree.workers() != [worker], 10, tree.said)
     until(lambda: probed(port, "/livez") == (200, "ok\n"), 10, tree.said)
     assert tree.stop() == 0
     yard.check.sound(handed_back=yard.check.acknowledged)
