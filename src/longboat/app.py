@@ -126,11 +126,11 @@ class Longboat:
         Any number of workers may run: each tick makes one job. `args`, `kwargs`: the task's arguments. `tz`: "UTC" unless
         given. `missed`: of the ticks at which no worker ran, "skip" all, or make up for "once" (the default) or "all".
         `overlap`: while the job before has not ended, "allow" another (the default), "skip" this tick, or "wait" with the
-        next job until it has. `name`: the task's unless given. Raises ConfigError or BadArguments.
+        next job until it has. `name`: the task's unless given; no two can share one. Raises ConfigError or BadArguments.
         """
 
         def declare(task: T) -> T:
-            self.registry.schedules.append(_scheduled(task, rule, options, declared=True))
+            self.registry.add_schedule(_scheduled(task, rule, options, declared=True))
             return task
 
         return declare

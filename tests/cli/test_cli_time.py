@@ -5,9 +5,13 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from longboat import Longboat
+from longboat.contract.kv import Entry
+from longboat.operate import scheduler
+from longboat.tasks.schedule import Schedule
 from tests.rigs.cli import Shell, project
 
 pytestmark = pytest.mark.slow
@@ -30,6 +34,8 @@ def test_schedules(shell: Shell) -> None:
     assert "cron expression" in wrong.err
     listed = json.loads(shell.run("schedules", "list", "--json").out)
     assert (listed["name"], listed["args"], listed["queue"], listed["paused"]) == ("sums", {"*": [1, 2]}, "q", False)
+    assert listed["problem"] == "no living worker knows task tasks.add"
+    assert "no living worker knows task" in shell.run("schedules", "list").out
     assert "paused" in shell.run("schedules", "pause", "sums").out
     assert "paused" in shell.run("schedules", "list").out
     assert "resumed" in shell.run("schedules", "resume", "sums").out
@@ -38,6 +44,14 @@ def test_schedules(shell: Shell) -> None:
     assert "removed" in shell.run("schedules", "remove", "sums").out
     for verb in ("pause", "run", "remove"):
         assert "no schedule" in shell.run("schedules", verb, "sums", status=1).err
+    with Longboat(shell.url) as app:
+        mars = Schedule(name="mars", rule="0 0 * * *", tz="Mars/Base", task="tasks.add", payload=b"\x80")
+        app.broker.kv.write(scheduler.NAMESPACE, [Entry("broken", b"\xc1"), Entry("mars", msgspec.msgpack.encode(mars))])
+    for sign in ("no time zone is named", "cannot be read here"):
+        assert sign in shell.run("schedules", "list").out
+    assert "cannot be read here" in shell.run("schedules", "run", "broken", status=1).err
+    assert "cannot be read here" in shell.run("schedules", "pause", "broken", status=1).err
+    assert "removed" in shell.run("schedules", "remove", "broken").out
 
 
 def test_pause_and_explain(shell: Shell) -> None:

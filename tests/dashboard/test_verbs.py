@@ -108,12 +108,12 @@ def test_schedules(page: TestClient, stocked: Longboat) -> None:
     assert "Every fifth minute" in text
     assert text.count('class="due"') == 5
     page.post("/do/schedule-pause", data={"name": "shop.nightly"})
-    assert scheduler.get(stocked.broker.kv, "shop.nightly").paused  # type: ignore[union-attr]
+    assert [each.schedule.paused for each in scheduler.listed(stocked.broker.kv, 0.0) if each.schedule] == [True]
     page.post("/do/schedule-resume", data={"name": "shop.nightly"})
     answer = page.post("/api/v1/do/schedule-run", json={"name": "shop.nightly"})
     assert stocked.broker.inspector.find([answer.json()["id"]])[0].task == "shop.report"  # type: ignore[union-attr]
     page.post("/do/schedule-remove", data={"name": "shop.nightly"})
-    assert scheduler.schedules(stocked.broker.kv) == []
+    assert scheduler.listed(stocked.broker.kv, 0.0) == []
     assert page.post("/do/schedule-run", data={"name": "shop.nightly"}).status_code == 404
 
 

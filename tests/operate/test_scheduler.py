@@ -6,15 +6,17 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
+import msgspec
 import pytest
 
 from longboat import ConfigError, Longboat, State, every
 from longboat.brokers.memory import MemoryBroker
 from longboat.contract.broker import Broker
+from longboat.contract.kv import Entry
 from longboat.core.job import Done
 from longboat.operate import scheduler
 from longboat.operate.scheduler import Scheduler
-from longboat.tasks.schedule import Schedule
+from longboat.tasks.schedule import Missed, Schedule, stamp
 from longboat.testing.conformance.stage import settle, take
 
 HOUR = 3600.0
@@ -109,12 +111,102 @@ def test_declared_ones_are_fired_where_they_stand_in_the_code(broker: Broker) ->
     assert ids(broker) == ["code@1970-01-01T01:00:00Z"]
     scheduler.pause(broker.kv, "code", True, HOUR)
     Scheduler(broker, [declared]).run(HOUR)
-    assert scheduler.schedules(broker.kv)[0].paused
+    assert [found.paused for _, found in scheduler.stored(broker.kv) if isinstance(found, Schedule)] == [True]
+    assert scheduler.remove(broker.kv, "code")
+    assert not scheduler.remove(broker.kv, "code")
+
+
+def code(rule: str = "0 * * * *", name: str = "code", **fields: Any) -> Schedule:
+    return Schedule(name=name, rule=rule, task="jobs.report", payload=b"\x80", declared=True, **fields)
+
+
+DEEP = b"\x81\xa5extra" + b"\x91" * 100_000 + b"\xc0"
+BAD: dict[str, tuple[Schedule | bytes, bytes, str]] = {
+    "zone": (Schedule(name="a", rule="0 * * * *", tz="Mars/Base", task="t", payload=b"\x80"), b"", "no time zone is named"),
+    "rule": (Schedule(name="a", rule="0 0 30 2 *", task="t", payload=b"\x80"), b"", "is no cron expression"),
+    "often": (Schedule(name="a", rule="every 1ms", task="t", payload=b"\x80"), b"", "more often than"),
+    "bytes": (b"\xc1", b"", "cannot be read here"),
+    "deep": (DEEP, b"", "cannot be read here"),
+    "state": (Schedule(name="a", rule="0 * * * *", task="t", payload=b"\x80"), b"\xc1", ""),
+    "time": (Schedule(name="a", rule="0 * * * *", task="t", payload=b"\x80"), b"\x91\xcb\x7f\xf8" + bytes(6), ""),
+}
+
+
+@pytest.mark.parametrize("what", BAD)
+def test_one_that_cannot_be_evaluated_harms_no_other(broker: Broker, what: str, caplog: pytest.LogCaptureFixture) -> None:
+    bad, state, problem = BAD[what]
+    broker.kv.write(scheduler.NAMESPACE, [Entry("a", bad if isinstance(bad, bytes) else msgspec.msgpack.encode(bad))])
+    if state:
+        broker.kv.write(scheduler.STATE, [Entry("a", state)])
     added(broker)
-    with pytest.raises(ConfigError, match="one that was added"):
-        Scheduler(broker, [Schedule(name="s", rule="0 * * * *", task="t", payload=b"", declared=True)]).run(0.0)
-    assert scheduler.remove(broker.kv, "s")
-    assert not scheduler.remove(broker.kv, "s")
+    each = Scheduler(broker)
+    for moment in (0.0, 10.0, HOUR, HOUR + 5):
+        each.run(moment)
+    assert "s@1970-01-01T01:00:00Z" in ids(broker)
+    shown = scheduler.listed(broker.kv, HOUR)
+    assert [each.name for each in shown] == ["a", "s"]
+    assert problem in shown[0].problem
+    told = [record.getMessage() for record in caplog.records if "schedule a is not fired" in record.getMessage()]
+    assert len(told) == (1 if problem else 0), told
+    if not problem:  # how far it was fired cannot be read: it begins now
+        assert "a@1970-01-01T01:00:00Z" in ids(broker)
+    assert scheduler.remove(broker.kv, "a")
+
+
+def test_one_in_the_code_with_the_name_of_one_added_by_hand(broker: Broker, caplog: pytest.LogCaptureFixture) -> None:
+    added(broker)
+    each = Scheduler(broker, [code(name="s"), code()])
+    for moment in (0.0, 10.0, HOUR):
+        each.run(moment)
+    assert ids(broker) == ["code@1970-01-01T01:00:00Z", "s@1970-01-01T01:00:00Z"]
+    assert [record.getMessage() for record in caplog.records if "added by hand" in record.getMessage()] != []
+
+
+@pytest.mark.parametrize(
+    ("rule", "becomes", "deployed"),
+    [("0 3 * * *", "0 13 * * *", 14.3), ("0 0 * * 1", "every 30s", 24 * 3.5), ("0 9 * * *", "0 5 * * *", 8.0)],
+)
+@pytest.mark.parametrize("missed", ["once", "all"])
+def test_a_changed_rule_fires_nothing_that_is_past(
+    broker: Broker, rule: str, becomes: str, deployed: float, missed: Missed
+) -> None:
+    before = Scheduler(broker, [code(rule, missed=missed)])
+    before.run(0.0)
+    before.run(3.5 * HOUR)
+    known = ids(broker)
+    after = Scheduler(broker, [code(becomes, missed=missed)])
+    after.run(deployed * HOUR)
+    assert ids(broker) == known
+    tick = code(becomes).next(deployed * HOUR)[0]
+    after.run(tick)
+    assert [each for each in ids(broker) if each not in known] == [f"code@{stamp(tick)}"]
+
+
+def test_what_was_missed_under_the_rule_that_stood_is_made_up_for(broker: Broker) -> None:
+    Scheduler(broker, [code("0 3 * * *")]).run(0.0)
+    Scheduler(broker, [code("0 13 * * *", tz="Europe/Berlin")]).run(4 * HOUR)
+    assert ids(broker) == ["code@1970-01-01T03:00:00Z"]
+
+
+@pytest.mark.parametrize("task", ["jobs.report", "jobs.other"])
+def test_one_that_was_away_starts_anew(broker: Broker, task: str) -> None:
+    present = [code(missed="all")]
+    Scheduler(broker, present, ["jobs.report"]).run(0.0)
+    without = Scheduler(broker, [], [task])
+    without.run(5.5 * HOUR)
+    back = Scheduler(broker, present, ["jobs.report"])
+    back.run(5.6 * HOUR)
+    assert ids(broker) == []
+    back.run(6 * HOUR)
+    assert ids(broker) == ["code@1970-01-01T06:00:00Z"]
+
+
+@pytest.mark.parametrize(("task", "queue"), [("other.thing", "default"), ("jobs.other", "elsewhere")])
+def test_workers_of_other_code_or_queues_do_not_take_it_for_away(broker: Broker, task: str, queue: str) -> None:
+    Scheduler(broker, [code()], ["jobs.report"]).run(0.0)
+    Scheduler(broker, [], [task], [queue]).run(5.5 * HOUR)
+    Scheduler(broker, [code()], ["jobs.report"]).run(5.6 * HOUR)
+    assert ids(broker) == ["code@1970-01-01T05:00:00Z"]
 
 
 def test_a_worker_fires_within_a_second() -> None:
@@ -129,14 +221,20 @@ def test_a_worker_fires_within_a_second() -> None:
 
         assert app.add_schedule(tick.using(queue="q"), "*/1 * * * * *", name="added", args=(8,))
         assert not app.add_schedule(tick, "* * * * *", name="added", args=(8,))
+        gone = Schedule(name="gone", rule="0 0 * * *", task="tick", payload=b"\x80", declared=True)
+        app.broker.kv.write(scheduler.NAMESPACE, [Entry("gone", msgspec.msgpack.encode(gone))])
         with app.worker():
             end = time.monotonic() + 8
             while len(starts) < 5 and time.monotonic() < end:
                 time.sleep(0.05)
+            problems = {each.name: each.problem for each in scheduler.listed(app.broker.kv, time.time())}
         assert len(starts) >= 5
         assert max(start % 1 for start in starts) < 0.9
         names = {view.id.partition("@")[0] for view in app.broker.inspector.jobs(State.SUCCEEDED).jobs}
         assert names == {"tick", "added"}
+        assert problems == {"added": "", "tick": "", "gone": "no living worker has it in its code"}
+        after = {each.name: each.problem for each in scheduler.listed(app.broker.kv, time.time())}
+        assert after["added"] == "no living worker knows task tick"
 
 
 def test_wrong_schedules_are_refused_in_the_code() -> None:
@@ -151,3 +249,9 @@ def test_wrong_schedules_are_refused_in_the_code() -> None:
         app.schedule("* * * * *")(len)
     with pytest.raises(TypeError, match="missing"):
         app.schedule("* * * * *")(task)
+    app.schedule("0 3 * * *", args=(1,))(task)
+    app.schedule("0 3 * * *", args=(1,))(task)
+    assert len(app.registry.schedules) == 1
+    with pytest.raises(ConfigError, match="two schedules are named 't'"):
+        app.schedule("0 13 * * *", args=(1,))(task)
+    app.schedule("0 13 * * *", args=(1,), name="later")(task)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from typing import Any
 
 import click
 
@@ -41,24 +42,26 @@ def list_(words: tuple[str, ...], as_json: bool, url: str | None) -> None:
     QUERY: queue: and task: (of their jobs), or part of the name or the rule.
     """
     query = query_of("schedules", ("queue", "task"), words)
-    with opened(url) as broker:
-        found = [schedule for schedule in scheduler.schedules(broker.kv) if _fits(query, schedule)]
-        fired = scheduler.last_fired(broker.kv, [schedule.name for schedule in found])
     now = time.time()
-    items = []
-    for each in found:
-        due = None if each.paused else each.next(now)[0]
-        last = fired[each.name].last if each.name in fired else ""
-        plain = {name: getattr(each, name) for name in each.__struct_fields__ if name != "payload"}
-        document = {**plain, "args": show.decoded(each.payload), "next": due, "last": last or None}
-        when = "paused" if due is None else f"in {span(due - now)}"
-        items.append((document, [each.name, each.rule, each.tz, each.task, when, last]))
+    with opened(url) as broker:
+        found = [each for each in scheduler.listed(broker.kv, now) if _fits(query, each)]
     none = "no such schedules" if words else "no schedules"
+    items = [_shown(each, now) for each in found]
     show.items(["name", "rule", "tz", "task", "next", "last job"], items, none, as_json=as_json)
 
 
-def _fits(query: Query, schedule: Schedule) -> bool:
-    return fits(query, [schedule.name, schedule.rule], queue=[schedule.queue], task=[schedule.task])
+def _fits(query: Query, each: scheduler.Listed) -> bool:
+    of = each.schedule
+    return fits(query, [each.name, of.rule if of else ""], queue=[of.queue] if of else [], task=[of.task] if of else [])
+
+
+def _shown(each: scheduler.Listed, now: float) -> tuple[dict[str, Any], list[str]]:
+    """As a document and as a row."""
+    args, row, when = None, ["", "", ""], ""
+    if (of := each.schedule) is not None:
+        args, row, when = show.decoded(of.payload), [of.rule, of.tz, of.task], "paused" if of.paused else ""
+    when = when or each.problem or (f"in {span(each.due[0] - now)}" if each.due else "never")
+    return each.data(args), [each.name, *row, when, each.last]
 
 
 @command.command()

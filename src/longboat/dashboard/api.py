@@ -15,7 +15,7 @@ from longboat.dashboard import bulk, charts, openapi
 from longboat.dashboard.ask import Answer, Ask, Data, Page, Refused, Screen, as_json
 from longboat.dashboard.openapi import Read
 from longboat.dashboard.plain import asked, decoded, masked, masked_text
-from longboat.dashboard.screens import do, job, queues, schedules
+from longboat.dashboard.screens import do, job, queues
 from longboat.dashboard.site import Site
 from longboat.dashboard.verbs import VERBS
 from longboat.observe import metrics
@@ -83,12 +83,8 @@ def failure_list(site: Site, ask: Ask) -> Data:  # noqa: ARG001
 
 
 def schedule_list(site: Site, ask: Ask) -> Data:  # noqa: ARG001
-    found = []
-    for schedule in scheduler.schedules(site.broker.kv):
-        each = msgspec.structs.asdict(schedule)
-        args, due = decoded(each.pop("payload"))[0], schedules.rule_and_due(schedule)[1]
-        found.append({**each, "args": args, "next": due[0] if due and not schedule.paused else None})
-    return as_json(found)
+    found = scheduler.listed(site.broker.kv, SYSTEM.now())
+    return as_json([each.data(decoded(each.schedule.payload)[0] if each.schedule else None) for each in found])
 
 
 def flow_list(site: Site, ask: Ask) -> Data:

@@ -102,6 +102,8 @@ class WorkerRecord(msgspec.Struct):
     """Resident bytes."""
     state: str = "working"
     """working, quiet (it was told to take no more jobs), stopping."""
+    schedules: list[str] = []
+    """Names of those in its code."""
 
 
 class FailureGroup(msgspec.Struct):

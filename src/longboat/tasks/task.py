@@ -250,6 +250,16 @@ class Registry:
             )
         self.tasks[task.name] = task
 
+    def add_schedule(self, schedule: Schedule) -> None:
+        """Raises ConfigError if another one has the name. (The same one may come again.)"""
+        known = next((each for each in self.schedules if each.name == schedule.name), None)
+        if known is None:
+            self.schedules.append(schedule)
+        elif known != schedule:
+            raise ConfigError(
+                f"two schedules are named {schedule.name!r}: {known.rule!r} and {schedule.rule!r}. Give one another name=."
+            )
+
     def get(self, name: str) -> Task[..., Any] | None:
         return self.tasks.get(name)
 

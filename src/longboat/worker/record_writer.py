@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import os
 import socket
+from collections.abc import Sequence
 
 import msgspec
 
@@ -24,7 +25,9 @@ SHOWN = 100
 class WorkerRecordWriter:
     """A maintenance task."""
 
-    def __init__(self, status: Status, link: BrokerLink, in_flight: InFlight, executors: ExecutorSet) -> None:
+    def __init__(
+        self, status: Status, link: BrokerLink, in_flight: InFlight, executors: ExecutorSet, schedules: Sequence[str]
+    ) -> None:
         self._status = status
         self._link = link
         self._in_flight = in_flight
@@ -33,6 +36,7 @@ class WorkerRecordWriter:
         host, version = socket.gethostname(), importlib.metadata.version("longboat")
         queues, tasks = list(link.options.queues), sorted(link.tasks)
         self._record = WorkerRecord(status.name, "", host, os.getpid(), version, SYSTEM.now(), queues, tasks, {}, [], 0, 0)
+        self._record.schedules = list(schedules)
 
     def run(self, now: float) -> float:
         record, monotonic = self._record, SYSTEM.monotonic()

@@ -113,11 +113,13 @@ class Worker:
         """The page about this worker, if the options name a port."""
 
     def _maintenance_tasks(self, broker: Broker) -> dict[str, MaintenanceTask]:
-        self._record_writer = WorkerRecordWriter(self.status, self.link, self._in_flight, self._executors)
+        declared, queues = self._registry.schedules, self._options.queues
+        names = [schedule.name for schedule in declared]
+        self._record_writer = WorkerRecordWriter(self.status, self.link, self._in_flight, self._executors, names)
         return {
             "recycling": self._recycle,
             "commands": RemoteCommands(broker.kv, self.status, self._fetcher, self._record_writer).run,
-            "schedules": Scheduler(broker, self._registry.schedules).run,
+            "schedules": Scheduler(broker, declared, self._registry.tasks.keys(), queues).run,
             "history": self.recorder.run,
             "worker record": self._record_writer.run,
             "events": self.events.run,
