@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,6 @@ from longboat import (
     as_completed,
     gather,
 )
-from longboat.client import inbox
 from longboat.contract.broker import Token
 from longboat.core.job import Job, new_id, new_ids, order_of
 
@@ -145,12 +145,46 @@ def test_waiting_is_bounded(double: Any) -> None:
         list(as_completed([job, double.enqueue(2)], timeout=0.01))
 
 
-def test_a_job_that_nobody_knows_is_told_so(app: Longboat, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(inbox, "LOOK_AFTER", 0.05)
-    with pytest.raises(JobNotFound, match="no job"):
-        app.job(new_id()).result(timeout=20)
+def test_a_wait_that_ends_too_soon_says_why_the_job_has_not_ended(double: Any) -> None:
+    async def late() -> None:
+        async for _ in as_completed(jobs, timeout=0.6):
+            raise AssertionError
+
+    jobs = [double.using(queue="mail").enqueue(n) for n in range(2)]
+    why = "within 0.6 s: no living worker serves queue mail"
+    with pytest.raises(ResultTimeout, match=f"job {jobs[0].id} has not ended {why}"):
+        jobs[0].result(timeout=0.6)
+    with pytest.raises(ResultTimeout, match=f"2 of 2 jobs have not ended, such as {jobs[0].id}, {why}"):
+        gather(*jobs).result(timeout=0.6)
+    with pytest.raises(ResultTimeout, match=why):
+        asyncio.run(late())
+    with pytest.raises(ResultTimeout, match=f"waiting for double .*, {why}"):
+        double.using(queue="mail").s(1).then(double).enqueue().result(timeout=0.6)
+
+
+def test_a_job_that_nobody_knows_is_told_so_at_once(app: Longboat, double: Any) -> None:
+    async def wait(job: Any) -> None:
+        await job
+
+    with app.worker():
+        assert double.enqueue(1).result(timeout=10) == 2
+    began = time.monotonic()
+    for timeout in (0, 20):
+        with pytest.raises(JobNotFound, match="no job"):
+            app.job(new_id()).result(timeout=timeout)
+        with pytest.raises(JobNotFound, match="no job"):
+            gather(app.job(new_id())).result(timeout=timeout)
+    gone, flow = double.enqueue(1), double.s(1).then(double).enqueue()
+    app.broker.inspector.purge([State.READY, State.WAITING])
+    for job in (app.job(new_id()), gone):
+        with pytest.raises(JobNotFound, match="no job"):
+            asyncio.run(wait(job))
+    for job in (gone, gather(gone), flow, app.flow(flow.id)):
+        with pytest.raises(JobNotFound, match="no job"):
+            job.result(timeout=20)
     with pytest.raises(JobNotFound):
         app.job("nope").status()
+    assert time.monotonic() - began < 10
 
 
 def test_a_job_whose_result_is_not_kept_cannot_be_waited_for(double: Any) -> None:

@@ -16,7 +16,8 @@ LADDER: list[str | set[str]] = [
     "core",
     {"contract", "tasks"},
     {"brokers", "executors", "observe", "testing"},
-    {"connect", "client", "operate"},
+    {"connect", "operate"},
+    "client",
     "worker",
     "app",
     "__init__",  # the surface, `from longboat import Longboat`: for the edges below only

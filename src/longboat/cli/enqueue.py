@@ -11,7 +11,7 @@ from longboat.cli.address import refuse_memory
 from longboat.cli.params import duration, json_list, json_map
 from longboat.cli.query import usage
 from longboat.cli.show import result_text
-from longboat.cli.waiting import interruptible
+from longboat.cli.waiting import result_of
 from longboat.errors import UnknownTask
 
 if TYPE_CHECKING:
@@ -29,7 +29,11 @@ if TYPE_CHECKING:
 @click.option("--delay", type=duration, metavar="TIME", help="Run it no earlier than this long from now.")
 @click.option("--id", "id", metavar="ID", help="An id of your own. No second job is made with the same id.")
 @click.option("--expires", type=duration, metavar="TIME", help="Cancel it if it has not started by then.")
-@click.option("--wait", is_flag=True, help="Wait for the result and print it instead of the id.")
+@click.option(
+    "--wait",
+    is_flag=True,
+    help="Wait for the result and print it instead of the id. After two seconds, say what it waits for.",
+)
 @click.option("--timeout", type=duration, metavar="TIME", help="With --wait, wait no longer than this. Default: forever.")
 @click.option("--url", metavar="URL", help="Enqueue to this broker, by the task's name alone, without the app's code.")
 def command(
@@ -66,8 +70,7 @@ def command(
         if not wait:
             click.echo(job.id)
             return
-        handle = app.job(job.id)
-        click.echo(result_text(interruptible(lambda: handle.result(timeout))))
+        click.echo(result_text(result_of(app.job(job.id), timeout)))
 
 
 def _value(text: str) -> Any:

@@ -8,13 +8,13 @@ from longboat.cli import show
 from longboat.cli.address import find_job, opened
 from longboat.cli.fail import DONE, FAILED, WAITED, CommandFailed
 from longboat.cli.params import duration, outputs
-from longboat.cli.waiting import interruptible
+from longboat.cli.waiting import result_of
 from longboat.errors import ResultError
 
 
 @click.command()
 @click.argument("id")
-@click.option("--wait", is_flag=True, help="Wait until the job has ended.")
+@click.option("--wait", is_flag=True, help="Wait until the job has ended. After two seconds, say why it has not.")
 @click.option("--timeout", type=duration, metavar="TIME", help="With --wait, wait no longer than this. Default: forever.")
 @outputs
 def command(id: str, wait: bool, timeout: float | None, as_json: bool, url: str | None) -> int:
@@ -40,7 +40,7 @@ def command(id: str, wait: bool, timeout: float | None, as_json: bool, url: str 
         client = Client(broker)
         try:
             handle = Handle[object](client, id, view.task)
-            value = interruptible(lambda: handle.result(timeout))
+            value = result_of(handle, timeout)
             click.echo(show.to_json(show.plain(find_job(broker, id))) if as_json else show.result_text(value))
         except ResultError:
             view = find_job(broker, id)

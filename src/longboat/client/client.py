@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from typing import Any, TypeVar
 
 import msgspec
@@ -15,15 +16,16 @@ from longboat.client.inbox import Inbox, not_found
 from longboat.client.outbox import Outbox
 from longboat.client.progress_bar import bar
 from longboat.client.unique import put_unique
-from longboat.client.waiting import STALLED, failed_parent, from_threads, value_of, wait
+from longboat.client.waiting import Looks, coming, failed_parent, from_threads, value_of, wait
 from longboat.contract.broker import Broker
 from longboat.contract.optional import transactional
 from longboat.core import codec
 from longboat.core.clock import Duration, seconds
 from longboat.core.constraints import Constraints
-from longboat.core.job import Job, Result
+from longboat.core.job import Job, Result, State
 from longboat.core.views import JobView
-from longboat.errors import BrokerUnavailable, JobNotFound, TooLarge, Unsupported
+from longboat.errors import BrokerError, BrokerUnavailable, JobNotFound, TooLarge, Unsupported
+from longboat.operate.explain import explain
 from longboat.tasks.handle import LOGS, PROGRESS, Handle, LogLine, Progress
 from longboat.tasks.middleware import Middleware, passing
 from longboat.tasks.outgoing import Outgoing
@@ -151,7 +153,7 @@ class Client:
             arrived = threading.Event()
             end = self.subscribe([handle], lambda _: arrived.set())
             try:
-                wait(arrived, limit, f"job {handle.id}", lambda: self._check_parents(handle))
+                wait(arrived, self._looks(handle, limit))
             finally:
                 end()
         return value_of(handle)
@@ -164,27 +166,47 @@ class Client:
             tell = from_threads(arrived.set)
             end = self.subscribe([handle], lambda _: tell())
             try:
-                look_at = STALLED
-                while not arrived.is_set():
-                    try:
-                        await asyncio.wait_for(arrived.wait(), look_at)
-                    except TimeoutError:
-                        await asyncio.to_thread(self._check_parents, handle)
-                        look_at *= 2
+                await coming(arrived.wait, self._looks(handle, None))
             finally:
                 end()
         return value_of(handle)
 
-    def _check_parents(self, handle: Handle[Any]) -> None:
+    def _looks(self, handle: Handle[Any], limit: float | None) -> Looks:
+        late = f"job {handle.id} has not ended", handle
+        return Looks(limit, partial(self._look_up, handle), lambda: late, at_once=handle.keep is None)
+
+    def _look_up(self, handle: Handle[Any]) -> None:
         """Raises JobFailed or JobCancelled when a parent of the job will never let it start."""
+        view = self.look([handle])[0]
+        if view is None or view.state is not State.WAITING:
+            return
         try:
             failed = failed_parent(self.broker, handle.id)
-        except (BrokerUnavailable, Unsupported):
+        except BrokerUnavailable:
             return
         if failed is not None:
             failure = failed.failures[-1] if failed.failures else None
             known = Result(failed.id, failed.state, None, failure, failed.task, failed.attempts)
             value_of(Handle[Any](self, failed.id, failed.task, known=known))
+
+    def look(self, handles: Sequence[Handle[Any]]) -> list[JobView | None]:
+        """Tell those who wait for these that a job is gone, if one is; what the broker knows of each, if it answers."""
+        try:
+            return self._inbox.look([handle.id for handle in handles])
+        except (BrokerUnavailable, Unsupported):
+            return [None] * len(handles)
+
+    def why(self, job_id: str) -> str:
+        """Why the job has not ended. Raises JobNotFound."""
+        try:
+            found = explain(self.broker, job_id)
+        except Unsupported:
+            return "it goes on"
+        except BrokerError as error:
+            return f"the broker cannot say why ({error})"
+        if found is None:
+            raise not_found(job_id)
+        return found
 
     def subscribe(self, handles: Sequence[Handle[Any]], sink: Callable[[str], None]) -> Callable[[], None]:
         """Set `known` of these handles when their jobs have ended, then call `sink` with each id, from another thread.

@@ -11,7 +11,7 @@ from typing import Any, TypeVar, cast
 
 import msgspec
 
-from longboat.client.waiting import TOGETHER, from_threads, value_of, wait
+from longboat.client.waiting import TOGETHER, Looks, coming, from_threads, value_of, wait
 from longboat.contract.broker import Broker
 from longboat.contract.kv import KV, Entry
 from longboat.core import codec
@@ -140,7 +140,7 @@ class Flows:
         over = threading.Event()
         watch = _Watch(self._broker, self._client, flow, over.set)
         try:
-            wait(over, limit, f"flow {flow.id}")
+            wait(over, watch.looks(limit))
         finally:
             watch.end()
         return cast(R, watch.value())
@@ -151,7 +151,7 @@ class Flows:
         over = asyncio.Event()
         watch = await asyncio.to_thread(_Watch, self._broker, self._client, flow, from_threads(over.set))
         try:
-            await over.wait()
+            await coming(over.wait, watch.looks(None))
         finally:
             watch.end()
         return cast(R, watch.value())
@@ -162,6 +162,7 @@ class _Watch:
 
     def __init__(self, broker: Broker, client: HandleClient, flow: Flow[Any], tell: Callable[[], None]) -> None:
         self._flow = flow
+        self._client = client
         self._tell = tell
         self._lock = threading.Lock()
         self._failed: Handle[Any] | None = None
@@ -186,6 +187,16 @@ class _Watch:
             over = self._failed is not None or not self._left
         if over:
             self._tell()
+
+    def looks(self, limit: float | None) -> Looks:
+        def left() -> list[Handle[Any]]:
+            return [handle for handle in self._handles.values() if handle.known is None]
+
+        def late() -> tuple[str, Handle[Any]]:
+            first = (left() or list(self._handles.values()))[0]  # parents come first: it waits for none of them
+            return f"flow {self._flow.id} has not ended, waiting for {first.task} {first.id},", first
+
+        return Looks(limit, lambda: self._client.look(left()), late, at_once=not self._flow.kinds)
 
     def value(self) -> Any:
         return value_of(self._failed) if self._failed else self._made(self._flow.ends)

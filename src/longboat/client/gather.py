@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Generic, TypeVar
 
-from longboat.client.waiting import from_threads
-from longboat.core.clock import SYSTEM, Duration, seconds
-from longboat.errors import ResultTimeout
-from longboat.tasks.handle import Handle
+from longboat.client.waiting import WAKE_UP, Looks, coming, from_threads
+from longboat.core.clock import Duration, seconds
+from longboat.tasks.handle import Handle, HandleClient
 
 R = TypeVar("R")
 
@@ -25,16 +24,16 @@ class AsCompleted(Generic[R]):
 
         arrived: queue.SimpleQueue[str] = queue.SimpleQueue()
         waiting = _by_id(self._handles)
-        deadline = None if self._timeout is None else SYSTEM.monotonic() + self._timeout
+        looks = self._looks(waiting)
         end = _subscribe(self._handles, arrived.put)
         try:
             while waiting:
-                left = None if deadline is None else max(0.0, deadline - SYSTEM.monotonic())
                 try:
-                    job_id = arrived.get(timeout=left)
+                    job_id = arrived.get(timeout=min(WAKE_UP, looks.left()))
                 except queue.Empty:
-                    raise ResultTimeout(f"{len(waiting):,} of {len(self._handles):,} jobs have not ended in time") from None
-                yield from waiting.pop(job_id, ())
+                    looks.passed()
+                else:
+                    yield from waiting.pop(job_id, ())
         finally:
             end()
 
@@ -43,16 +42,25 @@ class AsCompleted(Generic[R]):
 
         arrived: asyncio.Queue[str] = asyncio.Queue()
         waiting = _by_id(self._handles)
+        looks = self._looks(waiting)
         end = _subscribe(self._handles, from_threads(arrived.put_nowait))
         try:
-            async with asyncio.timeout(self._timeout):
-                while waiting:
-                    for handle in waiting.pop(await arrived.get(), ()):
-                        yield handle
-        except TimeoutError:
-            raise ResultTimeout(f"{len(waiting):,} of {len(self._handles):,} jobs have not ended in time") from None
+            while waiting:
+                for handle in waiting.pop(await coming(arrived.get, looks), ()):
+                    yield handle
         finally:
             end()
+
+    def _looks(self, waiting: Mapping[str, list[Handle[R]]]) -> Looks:
+        def look() -> None:
+            for client, handles in _by_client([handle for some in list(waiting.values()) for handle in some]):
+                client.look(handles)
+
+        def late() -> tuple[str, Handle[R]]:
+            handle = next(iter(waiting.values()))[0]
+            return f"{len(waiting):,} of {len(self._handles):,} jobs have not ended, such as {handle.id},", handle
+
+        return Looks(self._timeout, look, late, at_once=any(handle.keep is None for handle in self._handles))
 
 
 class Gathered(Generic[R]):
@@ -77,7 +85,7 @@ class Gathered(Generic[R]):
 def as_completed(handles: Iterable[Handle[R]], *, timeout: Duration | None = None) -> AsCompleted[R]:
     """Gives each handle when its job has ended, however it ended: `for` or `async for`.
 
-    Raises ResultTimeout when not all have ended within `timeout`.
+    Raises ResultTimeout when not all have ended within `timeout`, saying why the first of them has not.
     """
     return AsCompleted(handles, timeout)
 
@@ -88,14 +96,18 @@ def gather(*handles: Handle[R]) -> Gathered[R]:
 
 
 def _subscribe(handles: Sequence[Handle[Any]], sink: Callable[[str], None]) -> Callable[[], None]:
-    clients = {id(handle.client): handle.client for handle in handles}
-    ends = [client.subscribe([handle for handle in handles if handle.client is client], sink) for client in clients.values()]
+    ends = [client.subscribe(some, sink) for client, some in _by_client(handles)]
 
     def end() -> None:
         for one in ends:
             one()
 
     return end
+
+
+def _by_client(handles: Sequence[Handle[R]]) -> list[tuple[HandleClient, list[Handle[R]]]]:
+    clients = {id(handle.client): handle.client for handle in handles}
+    return [(client, [handle for handle in handles if handle.client is client]) for client in clients.values()]
 
 
 def _by_id(handles: Iterable[Handle[R]]) -> dict[str, list[Handle[R]]]:

@@ -7,15 +7,15 @@ from collections.abc import Callable, Sequence
 
 from longboat.contract.broker import Broker
 from longboat.contract.results import Listener
-from longboat.core.clock import SYSTEM
 from longboat.core.job import Result
-from longboat.errors import AppClosed, BrokerError, JobNotFound, Unsupported
+from longboat.core.views import JobView
+from longboat.errors import AppClosed, BrokerError, JobNotFound
+
+TOGETHER = 500
+"""Jobs in one look."""
 
 Sink = Callable[[str, Result | Exception], None]
-"""Called once for each id, from the inbox's thread: with the result, or with why there will be none."""
-
-LOOK_AFTER = 1.0
-"""Seconds of waiting after which the inbox looks whether the jobs exist at all; then again ever more rarely."""
+"""Called once for each id, from another thread or from `look`: with the result, or with why there will be none."""
 
 
 class Inbox:
@@ -28,7 +28,6 @@ class Inbox:
         self._listener: Listener | None = None
         self._thread: threading.Thread | None = None
         self._closed = False
-        self._since = 0.0
 
     def watch(self, ids: Sequence[str], sink: Sink) -> None:
         """Give the results of these jobs to `sink`, also of those that have ended already."""
@@ -36,7 +35,6 @@ class Inbox:
             fresh = [job_id for job_id in ids if job_id not in self._sinks]
             for job_id in ids:
                 self._sinks.setdefault(job_id, []).append(sink)
-            self._since = SYSTEM.monotonic()
             if self._listener is None:
                 self._listener = self._broker.results.listen()
             if fresh:
@@ -75,43 +73,35 @@ class Inbox:
         for job_id in list(self._sinks):
             self._tell(job_id, closed)
 
+    def look(self, ids: Sequence[str]) -> list[JobView | None]:
+        """Tell the sinks of jobs that the broker does not know; returns what it knows. Raises BrokerError."""
+        found: list[JobView | None] = []
+        for start in range(0, len(ids), TOGETHER):
+            found += self._broker.inspector.find(ids[start : start + TOGETHER])
+        missing = [job_id for job_id, view in zip(ids, found, strict=True) if view is None]
+        if missing:
+            with self._lock:
+                if self._listener is not None and not self._closed:
+                    self._listener.forget(missing)
+            for job_id, result in zip(missing, self._broker.results.get(missing), strict=True):
+                self._tell(job_id, result or not_found(job_id))
+        return found
+
     def _run(self) -> None:
-        pause, look_at = 0.05, LOOK_AFTER
+        pause = 0.05
         while not self._closed:
             assert self._listener is not None
             try:
-                results = self._listener.wait(1.0 if self._sinks else 30.0)
-                for result in results:
+                for result in self._listener.wait(1.0 if self._sinks else 30.0):
                     self._tell(result.id, result)
-                waited = SYSTEM.monotonic() - self._since
-                if results or waited < LOOK_AFTER:
-                    look_at = LOOK_AFTER
-                elif waited >= look_at:
-                    look_at = waited * 2
-                    self._look()
                 pause = 0.05
             except BrokerError:  # down: every caller goes on waiting, within its own time limit
                 pause = min(1.0, pause * 2)
                 threading.Event().wait(pause)
 
-    def _look(self) -> None:
-        """Tell the sinks of jobs that the broker does not know."""
-        ids = list(self._sinks)
-        for start in range(0, len(ids), 500):
-            part = ids[start : start + 500]
-            try:
-                found = self._broker.inspector.find(part)
-            except Unsupported:
-                return
-            missing = [job_id for job_id, view in zip(part, found, strict=True) if view is None]
-            for job_id, result in zip(missing, self._broker.results.get(missing), strict=True):
-                self._tell(job_id, result or not_found(job_id))
-
     def _tell(self, job_id: str, what: Result | Exception) -> None:
         with self._lock:
             sinks = self._sinks.pop(job_id, [])
-            if isinstance(what, Exception) and self._listener is not None and not self._closed:
-                self._listener.forget([job_id])
         for sink in sinks:
             sink(job_id, what)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
 from longboat.contract.broker import Broker
@@ -16,9 +16,10 @@ from longboat.errors import JobCancelled, JobFailed, ResultTimeout, again
 from longboat.tasks.handle import Handle
 
 R = TypeVar("R")
+T = TypeVar("T")
 
 STALLED = 0.5
-"""Seconds of waiting after which to look whether a parent of the job has failed; then ever more rarely."""
+"""Seconds of waiting after which to look whether the job is gone, or a parent of it has failed; then ever more rarely."""
 WAKE_UP = 1.0
 """Seconds between wake-ups of a thread that waits for a result."""
 TOGETHER = 1000
@@ -43,21 +44,57 @@ def value_of(handle: Handle[R]) -> R:
     raise JobFailed(what.id, what.task or handle.task, kind, message, text, what.attempts)
 
 
-def wait(over: threading.Event, limit: float | None, what: str, look: Callable[[], None] = lambda: None) -> None:
-    """Wait until it is over. After STALLED seconds call `look`, then ever more rarely. Raises ResultTimeout, and as `look`.
+class Looks:
+    """When somebody who waits looks whether there is something to wait for, and until when he waits.
+
+    Wait for `left` seconds, call `passed` if nothing came, and wait again.
+    """
+
+    def __init__(
+        self, limit: float | None, look: Callable[[], object], late: Callable[[], tuple[str, Handle[Any]]], *, at_once: bool
+    ) -> None:
+        """`look` may raise. `late`: what has not ended in time, and the handle on a job that can be asked why."""
+        now = SYSTEM.monotonic()
+        self._limit = math.inf if limit is None else limit
+        self._end = now + self._limit
+        self._pause = STALLED
+        self._look_at = now if at_once else now + STALLED
+        self._look, self._late = look, late
+
+    def left(self) -> float:
+        return max(0.0, min(self._look_at, self._end) - SYSTEM.monotonic())
+
+    def passed(self) -> None:
+        """Raises ResultTimeout once the limit is over, and what `look` raises."""
+        now = SYSTEM.monotonic()
+        if now >= self._look_at:
+            self._look()
+            self._look_at = now + self._pause
+            self._pause *= 2
+        elif now >= self._end:
+            what, job = self._late()
+            why = "it goes on" if self._limit < STALLED else job.client.why(job.id)  # asking takes a moment
+            raise ResultTimeout(f"{what} within {self._limit:g} s: {why}")
+
+
+def wait(over: threading.Event, looks: Looks) -> None:
+    """Wait until it is over. Raises as `Looks.passed`.
 
     Waits in pieces: a Ctrl-C that comes just before the thread blocks has its effect only when the thread wakes up.
     """
-    now, stalled = SYSTEM.monotonic(), STALLED
-    end, look_at = math.inf if limit is None else now + limit, now + stalled
-    while not over.wait(max(0.0, min(WAKE_UP, look_at - now, end - now))):
-        now = SYSTEM.monotonic()
-        if now >= end:
-            raise ResultTimeout(f"{what} has not ended within {limit:g} s; it goes on")
-        if now >= look_at:
-            look()
-            stalled *= 2
-            look_at = now + stalled
+    while not over.wait(min(WAKE_UP, looks.left())):
+        looks.passed()
+
+
+async def coming(next_: Callable[[], Coroutine[Any, Any, T]], looks: Looks) -> T:
+    """What `next_` gives once it comes. Raises as `Looks.passed`."""
+    import asyncio
+
+    while True:
+        try:
+            return await asyncio.wait_for(next_(), looks.left())
+        except TimeoutError:
+            await asyncio.to_thread(looks.passed)
 
 
 def from_threads(call: Callable[..., object]) -> Callable[..., None]:
