@@ -238,6 +238,11 @@ def all_go_by_the_numbers_of_the_first(broker: Any) -> None:
     _doorways(broker, First)
 
 
+@breaks("a_limit_goes_by_its_present_numbers")
+def limits_are_frozen_into_jobs(broker: Any) -> None:
+    assign(broker._store.constraints, "_limits", lambda record: record.constraints.limits)
+
+
 @breaks("limits_hold_under_many_consumers")
 def a_limit_lets_in_one_more_now_and_then(broker: Any) -> None:
     class Careless(LimitUsage):

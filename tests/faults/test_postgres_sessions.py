@@ -14,6 +14,7 @@ import pytest
 from longboat import Longboat
 from longboat.brokers.postgres.migration import LAYOUT
 from longboat.contract.broker import Broker, Consumer
+from longboat.core.constraints import Constraints, JobLimit
 from longboat.errors import BrokerError, BrokerUnavailable, ConfigError, StoreTooNew, Unsupported
 from tests.rigs.fault import until
 from tests.rigs.redis import done, drain, ids_of, jobs, opened, refused
@@ -181,13 +182,32 @@ def test_an_older_store_is_refused_with_what_to_do(server: PostgresServer, url: 
     schema = url.rpartition("=")[2]
     with opened(url) as broker:
         broker.put(jobs(1))
-    server.query(f"UPDATE {schema}.version SET version = {LAYOUT - 1}")
+    server.query(f"UPDATE {schema}.version SET version = 2")
     with opened(url) as broker:
-        with pytest.raises(BrokerError, match=rf"layout is {LAYOUT - 1}.* another schema \(\?schema=…\).*DROP SCHEMA"):
+        with pytest.raises(
+            BrokerError, match=rf"layout is 2, this one needs {LAYOUT}.* another schema \(\?schema=…\).*DROP SCHEMA"
+        ):
             broker.put(jobs(1))
         with pytest.raises(BrokerError, match="cannot be migrated"):
             broker.migrations.plan()  # type: ignore[attr-defined]
     assert server.query(f"SELECT count(*) FROM {schema}.jobs") == "1", "nothing was changed"
+
+
+def test_an_older_store_is_brought_up_to_date(server: PostgresServer, url: str) -> None:
+    schema = url.rpartition("=")[2]
+    with opened(url) as broker:
+        broker.put(jobs(1))
+        server.query(f"ALTER TABLE {schema}.blocked DROP COLUMN name; UPDATE {schema}.version SET version = 3")
+        with opened(url) as newer:
+            sent = jobs(3)
+            for each in sent:
+                each.constraints = Constraints(limits=[JobLimit("k", running=1)])
+            newer.put(sent)
+            consumer = newer.consumer([sent[0].queue], lease=30)
+            assert len(consumer.receive(5, wait=0)) == 2, "the one of before, and one that the limit leaves through"
+            consumer.close()
+        assert server.query(f"SELECT version FROM {schema}.version") == str(LAYOUT)
+        broker.put(jobs(1))
 
 
 def test_a_database_that_is_serializable_by_default(server: PostgresServer, url: str) -> None:

@@ -16,6 +16,9 @@ class JobLimit(msgspec.Struct, array_like=True, frozen=True):
     starts: int | None = None
     """At most so many of them are leased in any `per` seconds; None: any number."""
     per: float = 0.0
+    name: str = ""
+    """Of the rule that it was made by. Its numbers are those that workers have told of this name since (see
+    contract/limit_numbers.py); the ones above hold where none are told, or it has no name."""
 
 
 Slots = int | list[Any]

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from longboat.brokers.memory.kv import MemoryKV
 from longboat.brokers.memory.places import Places
 from longboat.brokers.memory.record import Record
 from longboat.brokers.memory.usage import LimitUsage
+from longboat.contract.limit_numbers import NAMESPACE, at_present
 from longboat.core.constraints import JobLimit
 from longboat.core.job import Job, State
 from longboat.errors import UnknownParent
@@ -16,8 +18,9 @@ FAIRNESS_KEYS_KEPT = 10_000
 
 
 class ConstraintTable:
-    def __init__(self, places: Places) -> None:
+    def __init__(self, places: Places, kv: MemoryKV) -> None:
         self._places = places
+        self._kv = kv
         self._followers: dict[str, list[Record]] = {}
         """By parent: the jobs that wait for it."""
         self._last: dict[tuple[str, int, str], float] = {}
@@ -87,9 +90,20 @@ class ConstraintTable:
 
     # --- limits
 
+    def _limits(self, record: Record) -> Sequence[JobLimit]:
+        """The job's, with their present numbers."""
+        limits = record.constraints.limits
+        if not any(limit.name for limit in limits):
+            return limits
+        values = self._kv.read(NAMESPACE, [limit.name for limit in limits])
+        return [at_present(limit, value) for limit, value in zip(limits, values, strict=True)]
+
+    def _limit(self, record: Record, usage: LimitUsage) -> JobLimit:
+        return next(limit for limit in self._limits(record) if limit.key == usage.key)
+
     def block(self, record: Record, now: float) -> bool:
         """Whether one of its limits has no room; then it waits for that."""
-        for limit in record.constraints.limits:
+        for limit in self._limits(record):
             usage = self.usages.setdefault(limit.key, LimitUsage(limit.key))
             if not usage.room(limit, now):
                 self._places.take(record)
@@ -100,7 +114,7 @@ class ConstraintTable:
         return False
 
     def enter(self, record: Record, now: float) -> None:
-        for limit in record.constraints.limits:
+        for limit in self._limits(record):
             self.usages[limit.key].enter(limit, record.token, record, now)
 
     def leave(self, record: Record) -> None:
@@ -112,7 +126,7 @@ class ConstraintTable:
     def unblock(self, usage: LimitUsage, now: float) -> None:
         """There may be room: the first blocked jobs are ready again. Any for which there is none are blocked again."""
         for head in usage.heads():
-            for record in usage.first(head.queue, usage.room(_limit(head, usage), now)):
+            for record in usage.first(head.queue, usage.room(self._limit(head, usage), now)):
                 self._places.move(record, State.READY)
         if usage.idle:
             self.usages.pop(usage.key, None)
@@ -127,7 +141,7 @@ class ConstraintTable:
 
     def opens(self, usage: LimitUsage, now: float) -> float | None:
         """When it has room for the first of the jobs it blocks, if time alone keeps it full."""
-        times = [usage.opens(_limit(head, usage), now) for head in usage.heads()]
+        times = [usage.opens(self._limit(head, usage), now) for head in usage.heads()]
         return min((at for at in times if at is not None), default=None)
 
     def tidy(self, now: float) -> None:
@@ -136,7 +150,3 @@ class ConstraintTable:
             self.unblock(usage, now)
         if len(self._last) > FAIRNESS_KEYS_KEPT:
             self._last.clear()
-
-
-def _limit(record: Record, usage: LimitUsage) -> JobLimit:
-    return next(limit for limit in record.constraints.limits if limit.key == usage.key)

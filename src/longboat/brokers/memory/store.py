@@ -36,8 +36,8 @@ class Store(Places):
         self.watchers: dict[str, set[Watcher]] = {}
         self.tokens: dict[str, tuple[int, float]] = {}
         """For each client the number of its last put, and until when that is remembered."""
-        self.constraints = ConstraintTable(self)
         self.kv = MemoryKV(clock)
+        self.constraints = ConstraintTable(self, self.kv)
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[float]:

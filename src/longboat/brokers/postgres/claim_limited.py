@@ -41,11 +41,9 @@ class _Candidate(NamedTuple):
     row: JobRow
     job: Job | None
     """None: the message cannot be read, and `why`."""
+    limits: Sequence[JobLimit] = ()
+    """The job's, with their present numbers."""
     why: str = ""
-
-    @property
-    def limits(self) -> Sequence[JobLimit]:
-        return self.job.constraints.limits if self.job and self.job.constraints else ()
 
 
 class _Room:
@@ -88,7 +86,7 @@ def claim_round(tx: Transaction, its: Claim, n: int, at_once: int) -> Claimed:
     """Lease up to `n` of the first `at_once` ready jobs of the queue, in order, and block those without room among them."""
     tx.run("SELECT 1 FROM @.consumers WHERE n = %(consumer)s FOR KEY SHARE", consumer=its.consumer)
     rows = tx.run(_CANDIDATES, at=tx.now, n=at_once, **its._asdict()).fetchall()
-    candidates = [_candidate(job_id, body, JobRow(*fields)) for job_id, body, *fields in rows]
+    candidates = _at_present(tx, [_candidate(job_id, body, JobRow(*fields)) for job_id, body, *fields in rows])
     room = _Room(tx, candidates)
     taken: list[_Candidate] = []
     blocked: list[tuple[_Candidate, JobLimit]] = []
@@ -106,7 +104,7 @@ def claim_round(tx: Transaction, its: Claim, n: int, at_once: int) -> Claimed:
     if room.timed:
         limits.watch(tx, room.timed)
     leases, bad = [], []
-    for row, job, why in taken:
+    for row, job, _, why in taken:
         token = tokens[row.place]
         if job is None:
             bad.append((token, why))
@@ -117,9 +115,15 @@ def claim_round(tx: Transaction, its: Claim, n: int, at_once: int) -> Claimed:
 
 def _candidate(job_id: bytes | None, body: bytes | None, row: JobRow) -> _Candidate:
     try:
-        return _Candidate(row, decoded(job_id, body, row.queue))
+        job = decoded(job_id, body, row.queue)
     except Undecodable as error:
-        return _Candidate(row, None, str(error))
+        return _Candidate(row, None, why=str(error))
+    return _Candidate(row, job, job.constraints.limits if job.constraints else ())
+
+
+def _at_present(tx: Transaction, candidates: Sequence[_Candidate]) -> Sequence[_Candidate]:
+    present = limits.present(tx, {limit for candidate in candidates for limit in candidate.limits})
+    return [each._replace(limits=[present[limit] for limit in each.limits]) for each in candidates]
 
 
 def _lease(tx: Transaction, its: Claim, taken: Sequence[_Candidate], room: _Room) -> dict[int, int]:
@@ -155,4 +159,5 @@ def _block(tx: Transaction, blocked: Sequence[tuple[_Candidate, JobLimit]]) -> N
         running=[limit.running for _, limit in blocked],
         starts=[limit.starts for _, limit in blocked],
         per=[float(limit.per) for _, limit in blocked],
+        name=[raw(limit.name) for _, limit in blocked],
     )

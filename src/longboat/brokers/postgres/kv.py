@@ -10,7 +10,7 @@ from longboat.brokers.postgres.store import NOW, Store, Transaction
 from longboat.contract.base_kv import check_entries
 from longboat.contract.kv import Entry
 
-_LASTING = f"(until IS NULL OR until > {NOW})"
+LASTING = f"(until IS NULL OR until > {NOW})"
 """SQL: the entry is there."""
 _GIVEN = (
     f"SELECT %(namespace)b::bytea, g.key, g.value, {NOW} + g.keep "
@@ -34,7 +34,7 @@ class PostgresKV:
     def read(self, namespace: str, keys: Sequence[str]) -> list[bytes | None]:
         sql = (
             "SELECT n.key, n.value FROM unnest(%(keys)b::bytea[]) AS g (key) CROSS JOIN LATERAL "
-            f"(SELECT key, value FROM @.entries WHERE namespace = %(namespace)b::bytea AND key = g.key AND {_LASTING} "
+            f"(SELECT key, value FROM @.entries WHERE namespace = %(namespace)b::bytea AND key = g.key AND {LASTING} "
             "OFFSET 0) AS n"
         )
         found = dict(self._store.call(sql, namespace=raw(namespace), keys=[raw(key) for key in dict.fromkeys(keys)]))
@@ -46,7 +46,7 @@ class PostgresKV:
         end = "" if before is None else "AND key < %(before)b::bytea"
         rows = self._store.call(
             f"SELECT key, value FROM @.entries WHERE namespace = %(namespace)b::bytea AND key > %(after)b::bytea {end} "
-            f"AND {_LASTING} ORDER BY namespace, key LIMIT %(limit)s",
+            f"AND {LASTING} ORDER BY namespace, key LIMIT %(limit)s",
             namespace=raw(namespace),
             after=raw(after),
             before=raw(before or ""),
@@ -96,11 +96,11 @@ class PostgresKV:
                 return self.read(namespace, [entry.key]) == [None]
             return self.put_if_absent(namespace, [entry])[0]
         if entry.value is None:
-            sql = f"DELETE FROM @.entries WHERE {_THIS} AND value = %(old)b::bytea AND {_LASTING} RETURNING 1"
+            sql = f"DELETE FROM @.entries WHERE {_THIS} AND value = %(old)b::bytea AND {LASTING} RETURNING 1"
         else:
             sql = (
                 f"UPDATE @.entries SET value = %(value)b::bytea, until = {NOW} + %(keep)s::float8 "
-                f"WHERE {_THIS} AND value = %(old)b::bytea AND {_LASTING} RETURNING 1"
+                f"WHERE {_THIS} AND value = %(old)b::bytea AND {LASTING} RETURNING 1"
             )
         return bool(self._store.call(sql, **values))
 

@@ -13,9 +13,12 @@ from typing import NamedTuple
 
 import psycopg.errors
 
+from longboat.brokers.postgres.kv import LASTING
 from longboat.brokers.postgres.names import name_of, raw
 from longboat.brokers.postgres.rows import delete_some, insert, insert_values, take
 from longboat.brokers.postgres.store import NOW, Transaction
+from longboat.contract.limit_numbers import FORM, NAMESPACE, at_present
+from longboat.core.constraints import JobLimit
 from longboat.core.views import LimitView
 
 _CHUNK = 500
@@ -43,7 +46,8 @@ def _count(limit: str) -> str:
 
 
 _FIRST = (
-    "SELECT queue, running, starts, per FROM @.blocked WHERE key = {key} {after} ORDER BY key, queue, rank, place LIMIT 1"
+    "SELECT queue, running, starts, per, name FROM @.blocked WHERE key = {key} {after} "
+    "ORDER BY key, queue, rank, place LIMIT 1"
 )
 _HEADS = f"""
     WITH RECURSIVE t AS MATERIALIZED (SELECT {NOW} AS now),
@@ -52,12 +56,20 @@ _HEADS = f"""
         CROSS JOIN LATERAL ({_FIRST.format(key="g.key", after="")}) AS l
         UNION ALL
         SELECT h.key, l.* FROM heads AS h
-        CROSS JOIN LATERAL ({_FIRST.format(key="h.key", after="AND queue > h.queue")}) AS l)
+        CROSS JOIN LATERAL ({_FIRST.format(key="h.key", after="AND queue > h.queue")}) AS l),
+    present AS (
+        SELECT h.key, h.queue,
+            CASE WHEN e.n IS NULL THEN h.running ELSE nullif(e.n[1], 'null')::int END AS running,
+            CASE WHEN e.n IS NULL THEN h.starts ELSE nullif(e.n[2], 'null')::int END AS starts,
+            CASE WHEN e.n IS NULL THEN h.per ELSE e.n[3]::float8 END AS per
+        FROM heads AS h LEFT JOIN LATERAL (
+            SELECT regexp_match(encode(value, 'escape'), %(form)s) AS n FROM @.entries
+            WHERE h.name <> '' AND namespace = '{NAMESPACE}' AND key = h.name AND {LASTING}) AS e ON TRUE)
     SELECT h.key, h.queue, greatest(0, least(r.running, r.starts))::int,
         CASE WHEN r.starts <= 0 AND r.running > 0 AND h.starts > 0 THEN (SELECT s.at + h.per FROM @.starts AS s
             WHERE s.key = h.key ORDER BY s.key DESC, s.at DESC OFFSET h.starts - 1 LIMIT 1) END,
         h.starts IS NOT NULL
-    FROM heads AS h CROSS JOIN t LEFT JOIN @.limits AS g ON g.key = h.key CROSS JOIN LATERAL (
+    FROM present AS h CROSS JOIN t LEFT JOIN @.limits AS g ON g.key = h.key CROSS JOIN LATERAL (
         SELECT coalesce(h.running - coalesce(g.running, 0), {_CHUNK}) AS running,
             CASE WHEN h.starts IS NULL THEN {_CHUNK} ELSE h.starts - {_count("h")} END AS starts) AS r"""
 
@@ -68,8 +80,7 @@ _STARTED = f"""
 
 _HEADS_OF_KEYS = _HEADS.format(keys="unnest(%(keys)b::bytea[])")
 _HEADS_WITH_ROOM = (
-    _HEADS.format(keys="(SELECT key FROM @.limits WHERE opens IS NULL)")
-    + f" WHERE least(r.running, r.starts) > 0 ORDER BY h.key LIMIT {_CHUNK}"
+    _HEADS.format(keys="(SELECT key FROM @.limits)") + f" WHERE least(r.running, r.starts) > 0 ORDER BY h.key LIMIT {_CHUNK}"
 )
 
 _ADD = (
@@ -82,7 +93,20 @@ _UNUSED = (
 )
 
 
+_PRESENT = (
+    f"SELECT key, value FROM @.entries WHERE namespace = '{NAMESPACE}' AND key = ANY (%(names)b::bytea[]) AND {LASTING}"
+)
+_form = f"^{FORM}$"
+
+
 # --- at the claim (claim_limited.py)
+
+
+def present(tx: Transaction, limits: Collection[JobLimit]) -> dict[JobLimit, JobLimit]:
+    """Each of these with its present numbers."""
+    names = {raw(limit.name) for limit in limits if limit.name}
+    values = dict(tx.run(_PRESENT, names=list(names)).fetchall()) if names else {}
+    return {limit: at_present(limit, values.get(raw(limit.name))) for limit in limits}
 
 
 def lock(tx: Transaction, keys: Collection[bytes]) -> dict[bytes, int]:
@@ -139,7 +163,7 @@ def watch(tx: Transaction, keys: Collection[bytes], known: Sequence[Head] | None
 
 
 def _heads(tx: Transaction, keys: Iterable[bytes]) -> list[Head]:
-    return [Head(*row) for row in tx.run(_HEADS_OF_KEYS, keys=list(keys)).fetchall()]
+    return [Head(*row) for row in tx.run(_HEADS_OF_KEYS, keys=list(keys), form=_form).fetchall()]
 
 
 # --- when there may be room
@@ -160,7 +184,7 @@ def due(tx: Transaction) -> None:
 
 def with_room(tx: Transaction) -> None:
     """Where jobs are blocked although there is room, some are unblocked at the transaction's end."""
-    _free(tx, {key: 0 for key, *_ in tx.run(_HEADS_WITH_ROOM).fetchall()})
+    _free(tx, {key: 0 for key, *_ in tx.run(_HEADS_WITH_ROOM, form=_form).fetchall()})
 
 
 def _free(tx: Transaction, ended: dict[bytes, int]) -> None:

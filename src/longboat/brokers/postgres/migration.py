@@ -14,8 +14,10 @@ from longboat.errors import BrokerError, StoreTooNew
 
 Connection = psycopg.Connection[Any]
 
-LAYOUT = 3
+LAYOUT = 4
 """The version of schema.sql, which writes it down. Layouts 1 and 2 were never released."""
+_STEPS = {3: "ALTER TABLE @.blocked ADD COLUMN name bytea NOT NULL DEFAULT '';\nUPDATE @.version SET version = 4;\n"}
+"""By layout: the SQL that makes the next one of it, while older processes go on."""
 
 
 def quoted(schema: str) -> str:
@@ -24,7 +26,7 @@ def quoted(schema: str) -> str:
 
 
 def layout(conn: Connection, schema: str) -> int:
-    """The version of the store's layout: LAYOUT, or 0 if there is no store.
+    """The version of the store's layout, or 0 if there is no store.
 
     Raises StoreTooNew, or BrokerError for a layout that is too old and for a schema that belongs to another program.
     """
@@ -45,7 +47,7 @@ def layout(conn: Connection, schema: str) -> int:
             f"the schema {schema!r} was written by a newer Longboat (its layout is {stored}, this one knows {LAYOUT}): "
             "upgrade Longboat"
         )
-    if stored < LAYOUT:
+    if stored < min(_STEPS):
         raise BrokerError(
             f"the schema {schema!r} was written by an older Longboat (its layout is {stored}, this one needs {LAYOUT}) and "
             "cannot be migrated: choose another schema (?schema=…) and let workers of the older Longboat finish the jobs in "
@@ -54,10 +56,14 @@ def layout(conn: Connection, schema: str) -> int:
     return stored
 
 
-def script(schema: str) -> str:
-    """The SQL that makes a store."""
-    tables = files("longboat.brokers.postgres").joinpath("schema.sql").read_text("utf-8")
-    return f"CREATE SCHEMA IF NOT EXISTS {quoted(schema)};\n\n" + tables.replace("@.", f"{quoted(schema)}.")
+def script(schema: str, stored: int) -> str:
+    """The SQL that makes a store of this layout one of LAYOUT; of layout 0, a store."""
+    if stored:
+        text = "".join(_STEPS[each] for each in range(stored, LAYOUT))
+    else:
+        tables = files("longboat.brokers.postgres").joinpath("schema.sql").read_text("utf-8")
+        text = f"CREATE SCHEMA IF NOT EXISTS {quoted(schema)};\n\n{tables}"
+    return text.replace("@.", f"{quoted(schema)}.")
 
 
 class Migrations:
@@ -70,17 +76,18 @@ class Migrations:
     def plan(self) -> tuple[int, int, str]:
         """(the store's layout, the newest, the SQL that leads there). Raises as `layout`."""
         stored: int = self._bare(lambda conn: layout(conn, self._schema))
-        return stored, LAYOUT, "" if stored else script(self._schema)
+        return stored, LAYOUT, script(self._schema, stored)
 
     def run(self) -> None:
         self._bare(lambda conn: migrate(conn, self._schema))
 
 
 def migrate(conn: Connection, schema: str) -> None:
-    """Make the tables if there are none: all or nothing, one process at a time. Raises as `layout`."""
-    if layout(conn, schema):
+    """Make the tables, or bring them up to date: all or nothing, one process at a time. Raises as `layout`."""
+    if layout(conn, schema) == LAYOUT:
         return
     with conn.transaction():
         conn.execute("SELECT pg_advisory_xact_lock(%s)", (zlib.crc32(f"longboat {schema}".encode()),))
-        if not layout(conn, schema):
-            conn.execute(script(schema).encode())
+        stored = layout(conn, schema)
+        if stored != LAYOUT:
+            conn.execute(script(schema, stored).encode())

@@ -3,7 +3,7 @@
 -- Ids and names are bytes (UTF-8), so that any text can be one, whatever the database's encoding.
 
 CREATE TABLE @.version (version int NOT NULL);      -- of this layout
-INSERT INTO @.version VALUES (3);
+INSERT INTO @.version VALUES (4);
 
 -- Places are 2 to the 20th apart, because jobs with a fairness key go between two others. The upper 43 bits of a place are
 -- its round: older rounds come first. The lower bits order the jobs of one round.
@@ -114,7 +114,7 @@ CREATE TABLE @.starts (
 CREATE INDEX starts_key ON @.starts (key, at);
 CREATE INDEX starts_until ON @.starts (until);
 
--- Jobs that a limit has blocked, with its numbers.
+-- Jobs that a limit has blocked, with its numbers in the job and its name.
 CREATE TABLE @.blocked (
     key bytea NOT NULL,
     running int,
@@ -123,6 +123,7 @@ CREATE TABLE @.blocked (
     LIKE @.ready,
     PRIMARY KEY (key, queue, rank, place), UNIQUE (place)
 ) WITH (autovacuum_vacuum_scale_factor = 0.05, autovacuum_vacuum_threshold = 5000, autovacuum_vacuum_cost_delay = 0);
+ALTER TABLE @.blocked ADD COLUMN name bytea NOT NULL DEFAULT '';
 CREATE INDEX blocked_queue ON @.blocked (queue, place);
 CREATE INDEX blocked_expires ON @.blocked (expires_at) WHERE expires_at IS NOT NULL;
 

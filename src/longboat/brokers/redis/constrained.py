@@ -18,7 +18,7 @@ def constraint_values(constraints: Constraints) -> tuple[Value, Value, Value]:
     """Parents, fairness key and limits: see lua/constrained.lua."""
     # False where there is no limit: cmsgpack has no nil in a table.
     limits = [
-        (each.key, False if each.running is None else each.running, False if each.starts is None else each.starts, each.per)
+        [False if value is None else value for value in (each.key, each.running, each.starts, each.per, each.name)]
         for each in constraints.limits
     ]
     parents = b"".join(map(key_of, constraints.after))

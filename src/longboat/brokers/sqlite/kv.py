@@ -47,7 +47,7 @@ class SqliteKV:
         added = []
         with self._store.write() as tx:
             for entry in entries:
-                added.append(_value(tx, namespace, entry.key) is None)
+                added.append(value_of(tx, namespace, entry.key) is None)
                 if added[-1]:
                     _put(tx, namespace, entry)
         return added
@@ -55,7 +55,7 @@ class SqliteKV:
     def compare_and_set(self, namespace: str, entry: Entry, *, old: bytes | None) -> bool:
         check_entries(namespace, [entry])
         with self._store.write() as tx:
-            if _value(tx, namespace, entry.key) != old:
+            if value_of(tx, namespace, entry.key) != old:
                 return False
             _put(tx, namespace, entry)
             return True
@@ -67,7 +67,7 @@ def prune_entries(tx: Transaction, limit: int) -> int:
     return tx.run(f"DELETE FROM entries WHERE (namespace, key) IN ({over})", (tx.now, limit)).rowcount
 
 
-def _value(tx: Transaction, namespace: str, key: str) -> bytes | None:
+def value_of(tx: Transaction, namespace: str, key: str) -> bytes | None:
     row = tx.run(_READ, (namespace, key, tx.now)).fetchone()
     return None if row is None else row[0]
 

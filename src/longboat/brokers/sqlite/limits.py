@@ -8,10 +8,12 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
 from longboat.brokers.sqlite.following import NEVER, NO_REASON
+from longboat.brokers.sqlite.kv import value_of
 from longboat.brokers.sqlite.packing import as_json
 from longboat.brokers.sqlite.rows import COLUMNS, PAST, PLACE
 from longboat.brokers.sqlite.store import Transaction
 from longboat.contract.broker import Lease
+from longboat.contract.limit_numbers import NAMESPACE, at_present
 from longboat.core.constraints import JobLimit
 from longboat.core.job import State
 from longboat.core.views import LimitView, job_or_none
@@ -51,8 +53,12 @@ def admit_or_block(tx: Transaction, queue: str, leases: Sequence[Lease], full: s
     """
     kept: list[Lease] = []
     blocked: defaultdict[str, list[int]] = defaultdict(list)
+    present: dict[JobLimit, JobLimit] = {}
     for lease in leases:
         limits = lease.job.constraints.limits if lease.job.constraints else ()
+        if limits:
+            present |= {limit: _present(tx, limit) for limit in limits if limit not in present}
+            limits = [present[limit] for limit in limits]
         for limit in limits:
             if limit in full:
                 break
@@ -69,6 +75,10 @@ def admit_or_block(tx: Transaction, queue: str, leases: Sequence[Lease], full: s
     for key, tokens in blocked.items():
         _block(tx, queue, key, tokens)
     return kept
+
+
+def _present(tx: Transaction, limit: JobLimit) -> JobLimit:
+    return at_present(limit, value_of(tx, NAMESPACE, limit.name)) if limit.name else limit
 
 
 def _room(tx: Transaction, limit: JobLimit) -> float:
@@ -170,7 +180,7 @@ def _limit_of_first(tx: Transaction, waits_for: str, queue: str, key: str) -> Jo
     ).fetchone()
     job = job_or_none(row[0]) if row else None
     limits = job.constraints.limits if job and job.constraints else ()
-    return next((limit for limit in limits if limit.key == key), None)
+    return next((_present(tx, limit) for limit in limits if limit.key == key), None)
 
 
 def _make_ready(tx: Transaction, waits_for: str, queue: str, n: int) -> int:

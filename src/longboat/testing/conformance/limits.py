@@ -8,6 +8,8 @@ from typing import Any
 
 from longboat.contract.broker import Consumer, Lease, Settlement
 from longboat.contract.capabilities import Capability
+from longboat.contract.kv import Entry
+from longboat.contract.limit_numbers import NAMESPACE, numbers
 from longboat.core.constraints import Constraints, JobLimit
 from longboat.core.job import Done, Failure, Job, Park, Release, Retry, State
 from longboat.testing.conformance.clause import clause
@@ -200,6 +202,51 @@ def a_job_goes_by_its_own_limits(on: Stage) -> None:
     settle(consumer, other)
     take(consumer)
     nothing(consumer, why="leased beyond the limit")
+
+
+@clause(needs={Capability.LIMITS, Capability.KV})
+def a_limit_goes_by_its_present_numbers(on: Stage) -> None:
+    """Where an entry names a limit, its numbers hold in place of those in the jobs: blocked ones follow within 2 s."""
+    named = JobLimit("k", running=1, name="n")
+    on.put(*[limited(named) for _ in range(12)])
+    consumer = on.consumer()
+    held = [take(consumer)]
+
+    def tell(value: bytes | None) -> None:
+        on.another().kv.write(NAMESPACE, [Entry("n", value, keep=60.0)])
+
+    def come(n: int, why: str) -> None:
+        """So many are received, also while nothing else happens."""
+        end = time.monotonic() + limits.patient
+        before = len(held)
+        while len(held) < before + n and time.monotonic() < end:
+            consumer.extend()
+            held.extend(consumer.receive(n, wait=0.05))
+        same(len(held) - before, n, why)
+        nothing(consumer, why=f"more than that, {why}")
+
+    nothing(consumer, why="leased beyond the number in the job")
+    tell(numbers(running=3))
+    come(2, "received once the limit was raised")
+    tell(numbers(running=1))
+    for _ in range(2):
+        settle(consumer, held.pop())
+        nothing(consumer, why="leased beyond the limit that was lowered")
+    settle(consumer, held.pop())
+    come(1, "received by the lower limit")
+    tell(numbers(starts=2, per=60.0))
+    settle(consumer, held.pop())
+    come(2, "received by a rate in place of a number")
+    tell(numbers(starts=3, per=60.0))
+    come(1, "received once the rate was raised")
+    tell(numbers(running=4, starts=4, per=60.0))
+    come(1, "received when both were given")
+    tell(b"\xff what is this?")
+    while held:
+        settle(consumer, held.pop())
+    come(1, "received by the number in the job, as the entry cannot be read")
+    tell(numbers())
+    come(3, "received once nothing limits them")
 
 
 @clause(needs={Capability.LIMITS})

@@ -1,4 +1,4 @@
 -- What jobs depend on: other jobs, limits, fairness keys. It is kept apart from the jobs' messages, in keys that exist only
 -- while there are such jobs. Most scripts meet none.
 -- Needs: places
--- On demand: message, waiting, fairness, dependencies, limits, constrained
+-- On demand: message, waiting, fairness, dependencies, entries, limits, constrained

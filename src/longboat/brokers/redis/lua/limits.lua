@@ -1,5 +1,6 @@
 -- Limits: how many jobs with a key may be leased, or started within a time, and the jobs they block. Part of constraints.lua.
--- A job's limits are kept as {{key, most leased or false, most started or false, within seconds}, …}.
+-- A job's limits are kept as {{key, most leased or false, most started or false, within seconds, name}, …}; their present
+-- numbers by name as entries (see contract/limit_numbers.py).
 
 local function exact(number) return string.format('%.17g', number) end
 local function blocked_set(name, queue) return P .. 'blocked_by:' .. #queue .. ':' .. queue .. ':' .. name end
@@ -19,6 +20,28 @@ local function forget_starts(name)
     if #over < n then return end
     n = 100
   end
+end
+
+local known = {} -- present numbers by name
+
+local function present_numbers(name)
+  if known[name] == nil then
+    known[name] = {string.match(read_entry('limits', name) or '', '^%[(%w+),(%w+),(%d+%.%d+)%]$')}
+  end
+  return unpack(known[name])
+end
+
+-- The limits of a job with their present numbers.
+local function limits_of(packed)
+  local limits = cmsgpack.unpack(packed)
+  for _, limit in ipairs(limits) do
+    local name = limit[5]
+    if name and name ~= '' then
+      local running, starts, per = present_numbers(name)
+      if per then limit[2], limit[3], limit[4] = tonumber(running), tonumber(starts), tonumber(per) end
+    end
+  end
+  return limits
 end
 
 local function room(limit)
@@ -54,7 +77,7 @@ end
 
 -- A ready job is about to be leased: it counts for all of its limits, or one that has no room blocks it.
 local function is_blocked(key, limits, claim, place, prio, queue)
-  limits = cmsgpack.unpack(limits)
+  limits = limits_of(limits)
   for _, limit in ipairs(limits) do
     if room(limit) < 1 then
       to_waiting(key, place, prio, queue)
@@ -90,7 +113,7 @@ end
 local function limit_of_first(name, queue)
   local first = call('ZRANGE', blocked_set(name, queue), 0, 0)[1]
   if not first then return nil end
-  for _, limit in ipairs(cmsgpack.unpack(call('HGET', P .. 'limits', string.sub(first, 7)))) do
+  for _, limit in ipairs(limits_of(call('HGET', P .. 'limits', string.sub(first, 7)))) do
     if limit[1] == name then return limit end
   end
 end
