@@ -7,13 +7,26 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 import longboat
-from longboat import ConfigError, JobCancelled, JobFailed, JobNotFound, Limit, Longboat, State, Unique, chain, chord, group
+from longboat import (
+    ConfigError,
+    JobCancelled,
+    JobFailed,
+    JobNotFound,
+    Limit,
+    Longboat,
+    State,
+    Unique,
+    chain,
+    chord,
+    group,
+)
 from longboat.errors import BadArguments, ResultTimeout
 
 
@@ -62,6 +75,32 @@ def test_a_chain_a_group_and_a_chord(app: Longboat) -> None:
         assert grouped.result(10) == [2, 3, 4]
         assert corded.result(10) == sum(range(20)) + 20
         assert chain(t.add.s(0), *[t.add] * 30).enqueue().result(10) == 31
+
+
+@pytest.mark.parametrize("awaited", [False, True])
+def test_a_group_without_members_succeeds_with_an_empty_list(app: Longboat, awaited: bool) -> None:
+    async def get(signature: Any) -> Any:
+        return await (await signature.aenqueue())
+
+    def result(signature: Any) -> Any:
+        return asyncio.run(get(signature)) if awaited else signature.enqueue().result(10)
+
+    t = tasks(app)
+
+    @app.task(name="sizes")
+    async def sizes(lists: list[list[int]]) -> list[int]:
+        return [len(each) for each in lists]
+
+    with app.worker():
+        assert result(group()) == []
+        assert result(group(group(), group(group()))) == [[], [[]]]
+        assert result(group(group(), t.add.s(1))) == [[], 2]
+        assert result(chord([], t.total)) == 0
+        assert result(chord([], t.total).then(t.add, 5)) == 5
+        assert result(group(group(), group(t.add.s(1))).then(sizes)) == [0, 1]
+        assert result(sizes.s([group().value, group().value])) == [0, 0]
+    flow = group().enqueue()
+    assert (flow.status().ended, flow.status().total, flow.cancel(), flow.jobs()) == (True, 0, 0, [])
 
 
 def test_any_graph_by_values(app: Longboat) -> None:
@@ -155,6 +194,8 @@ def test_wrong_calls_are_refused_before_anything_is_stored(app: Longboat) -> Non
         t.add.s("one").then(t.add).enqueue()
     with pytest.raises(BadArguments, match="unexpected"):
         t.add.s(1).then(t.add, nonsense=1).enqueue()
+    with pytest.raises(ConfigError, match="run_at cannot be kept"):
+        t.add.s(1).then(t.add.using(run_at=datetime.now(UTC))).enqueue()
     with pytest.raises(ConfigError, match="is no task"):
         t.add.s(1).then(len)
     with pytest.raises(ConfigError, match="plain values"):

@@ -46,7 +46,8 @@ class AsCompleted(Generic[R]):
         end = _subscribe(self._handles, from_threads(arrived.put_nowait))
         try:
             while waiting:
-                for handle in waiting.pop(await coming(arrived.get, looks), ()):
+                job_id = await coming(arrived.get, looks) if arrived.empty() else arrived.get_nowait()
+                for handle in waiting.pop(job_id, ()):
                     yield handle
         finally:
             end()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Generator, Sequence
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar, cast
 
 import msgspec
 
@@ -56,6 +56,25 @@ class FlowClient(Protocol):
     def status(self, flow_id: str) -> FlowStatus: ...
     def cancel(self, flow_id: str) -> int: ...
     def handles(self, flow_id: str) -> list[Handle[Any]]: ...
+
+
+class NoJobs:
+    """The calling side of a flow without jobs, such as an empty group: nothing is stored, and the result is there."""
+
+    def result(self, flow: Flow[R], timeout: Duration | None) -> R:  # noqa: ARG002
+        return cast(R, flow.ends)
+
+    async def aresult(self, flow: Flow[R]) -> R:
+        return cast(R, flow.ends)
+
+    def status(self, flow_id: str) -> FlowStatus:  # noqa: ARG002
+        return FlowStatus(Counter(), [])
+
+    def cancel(self, flow_id: str) -> int:  # noqa: ARG002
+        return 0
+
+    def handles(self, flow_id: str) -> list[Handle[Any]]:  # noqa: ARG002
+        return []
 
 
 class Flow(Generic[R]):

@@ -9,7 +9,7 @@ from longboat.core.constraints import Slots
 from longboat.core.job import Job, new_id
 from longboat.errors import ConfigError
 from longboat.tasks.arguments import Hole
-from longboat.tasks.flow import Ends, Flow, end_ids
+from longboat.tasks.flow import Ends, Flow, NoJobs, end_ids
 from longboat.tasks.outgoing import Outgoing, Sender
 
 P = ParamSpec("P")
@@ -57,14 +57,16 @@ class Signature(Generic[R]):
     def enqueue(self) -> Flow[R]:
         """Enqueue all these jobs, together or not at all. Raises as `task.enqueue` does."""
         sender, outgoing, kinds = _planned(self)
-        sender.send(outgoing)
-        return Flow(sender.flows, outgoing.flow, outgoing.ends, kinds)
+        if sender is not None:
+            sender.send(outgoing)
+        return Flow(sender.flows if sender else NoJobs(), outgoing.flow, outgoing.ends, kinds)
 
     async def aenqueue(self) -> Flow[R]:
         """As `enqueue`, without blocking the event loop."""
         sender, outgoing, kinds = _planned(self)
-        await sender.asend(outgoing)
-        return Flow(sender.flows, outgoing.flow, outgoing.ends, kinds)
+        if sender is not None:
+            await sender.asend(outgoing)
+        return Flow(sender.flows if sender else NoJobs(), outgoing.flow, outgoing.ends, kinds)
 
     def needs(self) -> Iterator[Signature[Any]]:
         """The signatures whose results it takes."""
@@ -100,10 +102,15 @@ class Group(Signature[list[T]]):
         yield from self.members
 
 
-def group(*members: Signature[T]) -> Signature[list[T]]:
-    """Calls side by side. `group(…).then(task)` runs the task with the list of their results once all have succeeded."""
-    if not members:
-        raise ConfigError("a group needs at least one member")
+@overload
+def group() -> Signature[list[Any]]: ...
+@overload
+def group(*members: Signature[T]) -> Signature[list[T]]: ...
+def group(*members: Signature[Any]) -> Signature[Any]:
+    """Calls side by side. `group(…).then(task)` runs the task with the list of their results once all have succeeded.
+
+    A group without members succeeds at once, with [].
+    """
     return Group(members)
 
 
@@ -137,8 +144,11 @@ def _callee(task: object) -> Callee:
     return cast(Callee, task)
 
 
-def _planned(last: Signature[Any]) -> tuple[Sender, Outgoing, list[Any]]:
-    """The flow's jobs, parents first, on their way out, and what the results of its ends are converted to."""
+def _planned(last: Signature[Any]) -> tuple[Sender | None, Outgoing, list[Any]]:
+    """The flow's jobs, parents first, on their way out, and what the results of its ends are converted to.
+
+    Without jobs there is no sender.
+    """
     flow_id = new_id()
     calls = _calls(last)
     ids: dict[int, str] = {}
@@ -153,7 +163,7 @@ def _planned(last: Signature[Any]) -> tuple[Sender, Outgoing, list[Any]]:
         ids[id(call)], kinds[job.id] = job.id, call.task.kind
     ends = _ends(last, ids)
     outgoing = Outgoing(jobs, flow=flow_id, ends=ends)
-    return calls[-1].task.sender(), outgoing, [kinds[each] for each in end_ids(ends)]
+    return calls[-1].task.sender() if calls else None, outgoing, [kinds[each] for each in end_ids(ends)]
 
 
 def _calls(last: Signature[Any]) -> list[Call[Any]]:
@@ -176,12 +186,21 @@ def _calls(last: Signature[Any]) -> list[Call[Any]]:
 def _filled(value: Any, ids: dict[int, str], after: dict[str, int], call: Call[Any]) -> Any:
     """The argument, or a Hole for the results of other jobs."""
     if isinstance(value, Signature):
-        return Hole(_slots(value, ids, after))
+        return _hole(_slots(value, ids, after))
     if isinstance(value, list | tuple) and any(isinstance(each, Signature) for each in value):
         if not all(isinstance(each, Signature) for each in value):
             raise ConfigError(f"task {call.task.name!r}: a list cannot hold both results and plain values")
-        return Hole([_slots(each, ids, after) for each in value])
+        return _hole([_slots(each, ids, after) for each in value])
     return value
+
+
+def _hole(slots: Slots) -> Any:
+    """A Hole, or the value itself where there are no results to come: empty groups."""
+    return Hole(slots) if _has_jobs(slots) else slots
+
+
+def _has_jobs(slots: Slots) -> bool:
+    return isinstance(slots, int) or any(map(_has_jobs, slots))
 
 
 def _slots(signature: Signature[Any], ids: dict[int, str], after: dict[str, int]) -> Slots:

@@ -128,6 +128,10 @@ class Task(Generic[P, R]):
 
     def flow_job(self, args: Sequence[Any], kwargs: Mapping[str, Any], flow: str, after: list[str]) -> Job:
         """One job of a flow. The results of the jobs `after` fill the arguments that are a Hole."""
+        if after and self.template.run_at is not None:
+            raise ConfigError(
+                f"task {self.name!r}: run_at cannot be kept by a job after others, whose time counts from their end"
+            )
         payload, into = self.arguments.encode_with_holes(args, kwargs)
         constraints = self.template.constraints(self.name, self.arguments.bound(args, kwargs)) or Constraints()
         constraints.flow, constraints.after, constraints.into = flow, after, into
