@@ -86,11 +86,12 @@ class Longboat:
 
         `name`: "module.function" unless given. `executor`: "async" for coroutine functions (the only choice), else "thread"
         (the default) or "process". `queue`: "default". `priority`: 0; higher first. `retries`: attempts after the first, for
-        exceptions of `retry_on` (Exception) and time-outs: 0. `backoff`: the first pause (1 s), doubled for each further
-        one, or a list of pauses. `timeout`: for one attempt. `expires`: a job that has not started so long after it was
-        enqueued is cancelled, also one that still waits for others. `keep_result`: how long an ended job stays readable
-        (1 h). `limit`: how many run, or start in a time, for each value of a key. `fair_by`: ready jobs take turns by this
-        key, such as "{tenant}". `unique`: calls that count as one. Raises ConfigError for options that make no sense.
+        exceptions of `retry_on` (Exception; of a group, each one must match) and time-outs: 0. `backoff`: the first pause
+        (1 s), doubled for each further one, or a list of pauses. `timeout`: for one attempt. `expires`: a job that has not
+        started so long after it was enqueued is cancelled, also one that still waits for others. `keep_result`: how long an
+        ended job stays readable (1 h). `limit`: how many run, or start in a time, for each value of a key. `fair_by`: ready
+        jobs take turns by this key, such as "{tenant}". `unique`: calls that count as one. Raises ConfigError for options
+        that make no sense.
         """
 
         def make(fn: Callable[..., Any]) -> Task[..., Any]:

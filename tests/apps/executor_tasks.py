@@ -34,6 +34,14 @@ class Unprintable(Exception):
     __repr__ = __str__
 
 
+GROUPS = {
+    "lost": ExceptionGroup("all", [ConnectionResetError("a"), ExceptionGroup("in", [BrokenPipeError("b")])]),
+    "mixed": ExceptionGroup("some", [ConnectionResetError("a"), ExceptionGroup("in", [KeyError("b")])]),
+    "half": BaseExceptionGroup("half", [ValueError("a"), asyncio.CancelledError()]),
+    "leaving": BaseExceptionGroup("half", [ValueError("a"), SystemExit()]),
+}
+
+
 def add(a: int, b: int) -> int:
     return a + b
 
@@ -52,6 +60,10 @@ def blow(what: str) -> None:
             raise KeyError("first")
         except KeyError as error:
             raise RuntimeError("second") from error
+    if what == "cancelled":
+        raise asyncio.CancelledError
+    if what in GROUPS:
+        raise GROUPS[what]
     if what == "surrogate":
         raise ValueError("\udc80")
     raise kinds.get(what, Unprintable)()

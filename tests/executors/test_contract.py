@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 import time
 from collections.abc import Iterator
@@ -151,6 +152,29 @@ def test_retry_on_decides_whether_another_attempt_is_of_use(rig: Rig) -> None:
     assert rig.run(rig.task(tasks.fail, retry_on=(KeyError, LookupError, ValueError)), "x").again
     assert not rig.run(rig.task(tasks.fail, retry_on=(KeyError,)), "x").again
     assert rig.run(rig.task(tasks.blow, retry_on=(tasks.Unprintable,)), "unprintable").again
+
+
+@pytest.mark.parametrize(
+    ("what", "kinds", "again"),
+    [
+        ("lost", (ConnectionError,), True),
+        ("lost", (ExceptionGroup,), True),
+        ("mixed", (ConnectionError,), False),
+        ("mixed", (ConnectionError, KeyError), True),
+        ("mixed", (Exception,), True),
+        ("half", (Exception,), True),
+        ("half", (ValueError,), False),
+        ("leaving", (Exception,), False),
+        ("cancelled", (Exception,), True),
+        ("cancelled", (ConnectionError,), False),
+        ("cancelled", (asyncio.CancelledError,), True),
+        ("exit", (Exception,), False),
+    ],
+)
+def test_a_group_is_retried_if_each_leaf_is_and_a_cancelled_await_as_an_exception(
+    rig: Rig, what: str, kinds: tuple[type[BaseException], ...], again: bool
+) -> None:
+    assert rig.run(rig.task(tasks.blow, retry_on=kinds), what).again is again
 
 
 @pytest.mark.parametrize("payload", [b"\xc1", codec.encode({"a": 1}), codec.encode({"a": 1, "b": "two"}), codec.encode([])])

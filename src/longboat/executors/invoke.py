@@ -16,6 +16,9 @@ from longboat.tasks.task import Task
 TEXT_LIMIT = 32_000
 """Bytes of a failure's message, and of its traceback, at most."""
 
+CANCELLED_ERROR = "asyncio.exceptions.CancelledError"
+"""Where nobody asked the call to stop, it awaited something that was cancelled: a failure as any other."""
+
 _OWN = os.path.dirname(__file__)
 
 
@@ -52,7 +55,7 @@ def told(call: Call, reply: Reply) -> Reply:
     said = reply.failure
     if said is not None and reply.ending is CallEnd.KILLED:
         return stopped(call, f"; {said.message}")
-    if said is None or said.type in ("asyncio.exceptions.CancelledError", "longboat.errors.Stopped"):
+    if said is None or said.type in (CANCELLED_ERROR, "longboat.errors.Stopped"):
         return stopped(call, trace=said.traceback if said else "")
     return stopped(call, f"; it ended with {said.type}: {said.message}", said.traceback)
 
@@ -93,7 +96,15 @@ def clip(text: str) -> str:
 
 
 def _again(task: Task[..., Any], error: BaseException) -> bool:
-    return isinstance(error, task.settings.retry_on)
+    kinds, leaves = task.settings.retry_on, [error]
+    for each in leaves:
+        if isinstance(each, kinds):
+            continue
+        if isinstance(each, BaseExceptionGroup):
+            leaves += each.exceptions  # it is worth another attempt if each of these is
+        elif not (Exception in kinds and _name(type(each)) == CANCELLED_ERROR):
+            return False
+    return True
 
 
 def _name(kind: type[BaseException]) -> str:
