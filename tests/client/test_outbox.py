@@ -12,7 +12,7 @@ from longboat.brokers.memory import MemoryBroker
 from longboat.client.outbox import BATCH, Outbox
 from longboat.contract.broker import Token
 from longboat.core.job import MESSAGE_VERSION, Job, State, new_id
-from longboat.errors import AppClosed, BrokerFull
+from longboat.errors import AppClosed, BrokerFull, ConfigError
 
 
 class Counting(MemoryBroker):
@@ -95,6 +95,22 @@ class Peculiar(Exception):
 
     def __init__(self, code: int, text: str) -> None:
         super().__init__(f"{code}: {text}")
+
+
+def test_a_refused_job_is_its_callers_error_alone() -> None:
+    broker = Counting()
+    outbox = Outbox(broker)
+
+    async def three() -> list[object]:
+        good, bad = [job(), job()], job(queue="x" * 256)
+        return [*await asyncio.gather(*map(outbox.aput, [good[0], bad, good[1]]), return_exceptions=True)]
+
+    first, refused, last = asyncio.run(three())
+    assert (first, last) == (True, True)
+    assert isinstance(refused, ConfigError)
+    assert broker.sizes == [3, 1, 1, 1]
+    assert broker.inspector.counts() == {("q", State.READY): 2}
+    outbox.close()
 
 
 def test_an_error_that_cannot_be_copied_reaches_every_caller_all_the_same() -> None:

@@ -10,7 +10,8 @@ from typing import Any
 from msgspec import structs
 
 from longboat.core.codec import encode_job
-from longboat.core.job import State, order_of
+from longboat.core.job import Job, State, order_of
+from longboat.errors import ConfigError, TooLarge
 from tests.conformance.sabotage import around, assign, breaks, consumers
 
 # --- put
@@ -49,6 +50,17 @@ def a_second_close_fails(broker: Any) -> None:
 @breaks("a_put_is_all_or_nothing")
 def jobs_are_put_one_by_one(broker: Any) -> None:
     around(broker, "put", lambda put, jobs, **_: [new for job in jobs for new in put([job])])
+
+
+@breaks("what_could_not_be_run_is_refused_at_the_put")
+def bad_jobs_are_left_out(broker: Any) -> None:
+    def can_be_run(job: Job) -> bool:
+        try:
+            return bool(encode_job(job))
+        except (ConfigError, TooLarge):
+            return False
+
+    around(broker, "put", lambda put, jobs, **named: put([job for job in jobs if can_be_run(job)], **named))
 
 
 @breaks("a_known_id_has_no_effect")

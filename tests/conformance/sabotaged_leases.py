@@ -210,7 +210,7 @@ def failures_are_kept_newest_first(broker: Any) -> None:
 # --- bad input, parking
 
 
-@breaks("undecodable_bytes_become_dead", "a_message_of_another_version_becomes_dead")
+@breaks("undecodable_bytes_become_dead", "a_message_of_another_version_becomes_dead", "what_could_not_be_run_becomes_dead")
 def bad_input_is_dropped(broker: Any) -> None:
     def end(original: Any, record: Any, state: State, now: float, *failure: Any) -> None:
         original(record, state, now, *failure)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from longboat.core import codec
 from longboat.core.constraints import Constraints, JobLimit
 from longboat.core.job import Failure, Job
-from longboat.errors import Undecodable
+from longboat.errors import ConfigError, Undecodable
 
 JOB = Job(1, "00065f0000000000-0123456789abcdef", "mail.send", b"\x80", "slow", -3, 1.5, 60.0, 0.0, 1700000000.0, {"a": "b"})
 GOLDEN = bytes.fromhex(
@@ -74,3 +74,16 @@ def test_any_bytes(data: bytes) -> None:
 def test_depth_is_no_crash() -> None:
     with pytest.raises(Undecodable):
         codec.decode(b"\x91" * 100_000 + b"\x01")
+
+
+def test_a_refusal_names_the_job_the_task_and_the_field() -> None:
+    with pytest.raises(
+        ConfigError, match=r"job '[^']+' of task '[^']+' cannot be stored: Expected `float` >= 0.0 - at `keep`"
+    ):
+        codec.encode_job(msgspec.structs.replace(JOB, keep=float("nan")))
+    with pytest.raises(ConfigError, match=r"length <= 255 - at `constraints\[3\]"):
+        codec.encode_job(msgspec.structs.replace(JOB, constraints=Constraints(fairness_key="x" * 256)))
+    with pytest.raises(ConfigError, match="surrogates not allowed"):
+        codec.encode_job(msgspec.structs.replace(JOB, queue="\ud800"))
+    with pytest.raises(ConfigError, match=r"into: 'x' is filled from 2, which is none of the 2 places"):
+        Constraints(after=["a", "b"], into={"x": [2]})

@@ -198,9 +198,9 @@ def test_notes_that_nobody_can_read_break_no_screen(bare: Longboat, value: bytes
 
 @pytest.mark.parametrize("at", [1e300, -1e300, float("inf"), float("nan"), 1e18])
 def test_times_of_a_caller_without_a_clock(bare: Longboat, at: float) -> None:
-    bare.broker.put([Job(1, "one", "t", b"\x80", "q", enqueued=at)])
+    bare.broker.put([Job(1, "one", "t", b"\x80", "q")])
     settle(bare.broker, "q", Failure("E", "m", "", 1, at))
-    bare.broker.put([Job(1, "two", "t", b"\x80", "q", enqueued=at)])
+    bare.broker.put([Job(1, "two", "t", b"\x80", "q")])
     dashboard = longboat_dashboard(bare)
     with asking(dashboard) as client:
         for path in ("/", "/jobs", "/jobs/one", "/jobs/two", "/api/v1/jobs/one", "/jobs.csv", "/queues", "/failures"):

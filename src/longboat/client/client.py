@@ -19,12 +19,13 @@ from longboat.client.unique import put_unique
 from longboat.client.waiting import Looks, coming, failed_parent, from_threads, value_of, wait
 from longboat.contract.broker import Broker
 from longboat.contract.optional import transactional
-from longboat.core import codec
+from longboat.core.bounds import MESSAGE_LIMIT
 from longboat.core.clock import Duration, seconds
+from longboat.core.codec import too_large
 from longboat.core.constraints import Constraints
 from longboat.core.job import Job, Result, State
 from longboat.core.views import JobView
-from longboat.errors import BrokerError, BrokerUnavailable, JobNotFound, TooLarge, Unsupported
+from longboat.errors import BrokerError, BrokerUnavailable, JobNotFound, Unsupported
 from longboat.operate.explain import explain
 from longboat.tasks.handle import LOGS, PROGRESS, Handle, LogLine, Progress
 from longboat.tasks.middleware import Middleware, passing
@@ -250,11 +251,8 @@ class Client:
 
 def check_size(job: Job) -> None:
     """Raises TooLarge, before anything is sent."""
-    if len(job.payload) > codec.MESSAGE_LIMIT:
-        raise TooLarge(
-            f"task {job.task!r}: the arguments are {len(job.payload):,} bytes, the limit is {codec.MESSAGE_LIMIT:,}. "
-            "Put big data in a file or a store and pass its path."
-        )
+    if len(job.payload) > MESSAGE_LIMIT:
+        raise too_large(job)
 
 
 def check_sizes(jobs: list[Job]) -> list[Job]:

@@ -12,13 +12,15 @@ import msgspec
 
 from longboat.contract.broker import Broker
 from longboat.core.job import Job
-from longboat.errors import AppClosed, again
+from longboat.errors import AppClosed, ConfigError, EnqueueError, Unsupported, again
 
 if TYPE_CHECKING:
     import asyncio
 
 BATCH = 1000
 """Jobs in one put, at most."""
+REFUSALS = (ConfigError, EnqueueError, Unsupported)
+"""Nothing of a batch is stored that holds a job which the broker cannot take."""
 
 
 class _Entry(msgspec.Struct, eq=False, gc=False):
@@ -132,12 +134,20 @@ class Outbox:
     def _flush(self) -> None:
         with self._lock:
             batch, self._pending = self._pending[:BATCH], self._pending[BATCH:]
+        self._store(batch)
+
+    def _store(self, batch: list[_Entry]) -> None:
+        """Put these jobs together; one by one where the broker refuses one of them, so that only its caller is told."""
         error: Exception | None = None
         new: set[str] = set()
         jobs = [entry.job for entry in batch]
         try:
             new = self._put(jobs)
-        except Exception as caught:  # each caller raises it
+        except Exception as caught:
+            if len(batch) > 1 and isinstance(caught, REFUSALS):
+                for entry in batch:
+                    self._store([entry])
+                return
             error = caught
         waiting: dict[asyncio.AbstractEventLoop, list[_Entry]] = {}
         for entry in batch:

@@ -12,6 +12,8 @@ from typing import Protocol
 
 import msgspec
 
+from longboat.core.bounds import Seconds
+
 ENTRY_LIMIT = 1_000_000
 """Bytes of a value, at most."""
 
@@ -23,7 +25,7 @@ class Entry(msgspec.Struct, array_like=True):
     """1 to 300 characters. The keys of a namespace are in the order of their code points."""
     value: bytes | None
     """None: delete the entry."""
-    keep: float | None = None
+    keep: Seconds | None = None
     """Seconds until it is forgotten, by the broker's clock, counted anew at each write. None: it stays."""
 
 

@@ -22,6 +22,7 @@ from longboat.contract.kv import KV
 from longboat.contract.results import ResultStore
 from longboat.contract.transfer import Transfer
 from longboat.core.clock import SYSTEM
+from longboat.core.codec import encode_job
 from longboat.core.job import Failure, Job, Park, Release, State, new_id
 from longboat.core.views import ConsumerView, JobView, LimitView, Page
 
@@ -119,6 +120,7 @@ class SimpleBroker:
 
     def put(self, jobs: Sequence[Job], *, token: Token | None = None) -> list[str]:
         for job in jobs:
+            encode_job(job)  # which refuses what nobody could use
             if job.expires is not None:
                 self._need(Capability.EXPIRY)
             if job.constraints is not None:

@@ -9,10 +9,11 @@ second one.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Annotated, Protocol
 
 import msgspec
 
+from longboat.core.bounds import LONGEST, Count, Name, Priority, Seconds
 from longboat.core.job import Failure
 
 ROOM = 8_000_000
@@ -22,17 +23,17 @@ ROOM = 8_000_000
 class ExportedJob(msgspec.Struct, array_like=True):
     """All that a broker keeps of a job that has not ended, or is dead. Durations are what is left of them."""
 
-    id: str
+    id: Name
     message: bytes
     """As it was put, whether it can be decoded or not."""
-    queue: str
-    priority: int = 0
+    queue: Name
+    priority: Priority = 0
     dead: bool = False
-    delay: float = 0.0
-    expires: float | None = None
+    delay: Seconds = 0.0
+    expires: Annotated[float, msgspec.Meta(ge=-LONGEST, le=LONGEST)] | None = None
     """Below 0: its time is over already."""
-    attempts: int = 0
-    worker_deaths: int = 0
+    attempts: Count = 0
+    worker_deaths: Count = 0
     failures: list[Failure] = []
 
 

@@ -7,6 +7,7 @@ import time
 from datetime import timedelta
 from typing import Protocol
 
+from longboat.core.bounds import LONGEST
 from longboat.errors import ConfigError
 
 Duration = float | int | str | timedelta
@@ -61,6 +62,6 @@ def seconds(value: Duration, what: str = "duration") -> float:
         raise ConfigError(f"{what}: {value!r} is not a duration. Write seconds or text such as '30s', '5m', '2h'.")
     else:
         number = float(value)
-    if not 0 <= number < 1e11:  # also refuses NaN and infinity; 1e11 s is 3,000 years
+    if not 0 <= number < LONGEST:  # also refuses NaN and infinity
         raise ConfigError(f"{what}: {value!r} must be zero or more, and finite.")
     return number

@@ -5,6 +5,7 @@ Plain data only: nothing decoded here can run code.
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import PurePath
@@ -13,11 +14,9 @@ from typing import Any
 import msgspec
 
 from longboat.core import reasons
+from longboat.core.bounds import LONGEST, LONGEST_NAME, MESSAGE_LIMIT, MOST
 from longboat.core.job import MESSAGE_VERSION, Failure, Job
-from longboat.errors import Undecodable
-
-MESSAGE_LIMIT = 1_000_000
-"""Bytes of the encoded arguments or result of one job, at most: big data goes by path."""
+from longboat.errors import ConfigError, TooLarge, Undecodable
 
 ENCODE_ERRORS = (TypeError, ValueError, OverflowError)
 """What `encode` raises for a value that cannot be serialised."""
@@ -84,15 +83,40 @@ def decoder(kind: Any) -> msgspec.msgpack.Decoder[Any]:
 
 
 def encode_job(job: Job) -> bytes:
-    """The message a broker stores."""
-    return _plain.encode(job)
+    """The message a broker stores. Raises TooLarge or ConfigError for a job that could not be decoded (bounds.py)."""
+    try:
+        message = _plain.encode(job)
+        if (  # nearly all; the others are decoded, which costs three times as much
+            job.expires is None
+            and job.constraints is None
+            and 0.0 <= job.delay <= LONGEST
+            and 0.0 <= job.keep <= LONGEST
+            and 0.0 <= job.enqueued <= LONGEST
+            and -MOST <= job.priority <= MOST
+            and len(message) - LONGEST_NAME <= len(job.payload) <= MESSAGE_LIMIT
+        ):
+            return message
+        if len(job.payload) > MESSAGE_LIMIT:
+            raise too_large(job)
+        _message.decode(message)
+    except (*DECODE_ERRORS, OverflowError) as error:
+        said = re.sub(r"`\$\[(\d+)\]", lambda found: f"`{Job.__struct_fields__[int(found[1])]}", str(error))
+        raise ConfigError(f"job {job.id!r:.300} of task {job.task!r:.300} cannot be stored: {said}") from None
+    return message
+
+
+def too_large(job: Job) -> TooLarge:
+    return TooLarge(
+        f"task {job.task!r:.300}: the arguments are {len(job.payload):,} bytes, the limit is {MESSAGE_LIMIT:,}. "
+        "Put big data in a file or a store and pass its path."
+    )
 
 
 def decode_job(data: bytes) -> Job:
     """The job in a message. Raises Undecodable for anything else, and for versions not known here."""
     try:
         job = _message.decode(data)
-    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+    except DECODE_ERRORS as error:
         raise Undecodable(f"not a job message: {error}") from None
     if job.v != MESSAGE_VERSION:
         raise Undecodable(f"message version {job.v} is not known here (this Longboat writes {MESSAGE_VERSION})")
@@ -109,5 +133,5 @@ def decode_failures(data: bytes | None) -> list[Failure]:
         return []
     try:
         return _failures.decode(data)
-    except (msgspec.MsgspecError, ValueError) as error:
+    except DECODE_ERRORS as error:
         return [reasons.undecodable(f"the recorded failures cannot be read: {error}", 0.0)]

@@ -10,6 +10,7 @@ import time
 
 import msgspec
 
+from longboat.core.bounds import Name, Priority, Seconds, Value
 from longboat.core.constraints import Constraints
 
 DEFAULT_QUEUE = "default"
@@ -53,20 +54,20 @@ class Job(msgspec.Struct, array_like=True, gc=False):
 
     v: int
     """MESSAGE_VERSION of the program that wrote it."""
-    id: str
-    task: str
-    payload: bytes
+    id: Name
+    task: Name
+    payload: Value
     """The arguments, a msgpack map: see codec.py."""
-    queue: str = DEFAULT_QUEUE
-    priority: int = 0
+    queue: Name = DEFAULT_QUEUE
+    priority: Priority = 0
     """Any 32-bit integer; higher first."""
-    delay: float = 0.0
+    delay: Seconds = 0.0
     """Seconds before it may start."""
-    expires: float | None = None
+    expires: Seconds | None = None
     """Seconds after which it is cancelled unless it has started."""
-    keep: float = DEFAULT_KEEP
+    keep: Seconds = DEFAULT_KEEP
     """Seconds that it stays readable after success; 0: forgotten at once."""
-    enqueued: float = 0.0
+    enqueued: Seconds = 0.0
     """Wall-clock time at the caller. It is shown to people and decides nothing."""
     headers: dict[str, str] = {}
     constraints: Constraints | None = None
@@ -90,13 +91,13 @@ class Failure(msgspec.Struct, array_like=True):
 class Done(msgspec.Struct, gc=False):
     """The attempt succeeded. `result` is the encoded value (codec.py)."""
 
-    result: bytes
+    result: Value
 
 
 class Retry(msgspec.Struct):
     """The attempt failed and counts; the job is ready again after `delay` seconds."""
 
-    delay: float
+    delay: Seconds
     failure: Failure
 
 
@@ -117,7 +118,7 @@ class Cancelled(msgspec.Struct):
 class Release(msgspec.Struct):
     """Hand the job back after `delay` seconds, at its old place in its queue. This counts as no attempt."""
 
-    delay: float = 0.0
+    delay: Seconds = 0.0
 
 
 class Park(msgspec.Struct):
@@ -126,7 +127,7 @@ class Park(msgspec.Struct):
     This counts as no attempt.
     """
 
-    patience: float
+    patience: Seconds
     failure: Failure
 
 

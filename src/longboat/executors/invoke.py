@@ -7,6 +7,7 @@ import traceback
 from typing import Any
 
 from longboat.core import codec
+from longboat.core.bounds import MESSAGE_LIMIT
 from longboat.core.job import Failure
 from longboat.core.reasons import CANCELLED
 from longboat.errors import TooLarge
@@ -29,9 +30,9 @@ def returned(task: Task[..., Any], value: Any) -> Reply:
     except BaseException as error:  # also whatever a model's own serialiser raises
         text = f"task {task.name!r} returned what cannot be stored: {_message(error)}"
         return Reply(CallEnd.RAISED, failure=Failure(BAD_RESULT, clip(text)), again=_again(task, error))
-    if len(result) > codec.MESSAGE_LIMIT:
+    if len(result) > MESSAGE_LIMIT:
         text = (
-            f"the result of task {task.name!r} has {len(result):,} bytes, more than the limit of {codec.MESSAGE_LIMIT:,}; "
+            f"the result of task {task.name!r} has {len(result):,} bytes, more than the limit of {MESSAGE_LIMIT:,}; "
             "write big data to a file or store, and return its path"
         )
         return Reply(CallEnd.RAISED, failure=Failure(BAD_RESULT, text), again=_again(task, TooLarge()))

@@ -83,7 +83,7 @@ TABLES = ["jobs", "ready", "leased", "scheduled", "waiting", "ended", "kept", "p
 
 
 def test_ids_of_any_text_come_back_as_they_were(broker: SqliteBroker, job: Callable[..., Job]) -> None:
-    ids = ["a b", 'quote " and \\', "nul \0 inside", "line\nbreak", "\u2603 \U0001f6a2", "0 1 2", "x" * 10_000]
+    ids = ["a b", 'quote " and \\', "nul \0 inside", "line\nbreak", "\u2603 \U0001f6a2", "0 1 2", "x" * 255]
     assert broker.put([job(each) for each in ids]) == ids
     consumer = broker.consumer([], lease=10)
     listener = broker.results.listen()

@@ -68,8 +68,8 @@ class PostgresServer(ServerProcess):
 
     def query(self, sql: str) -> str:
         """What psql says to a statement, unaligned and without headings; raises CalledProcessError."""
-        command = [self._program("psql"), "-XAtq", "-v", "ON_ERROR_STOP=1", "-d", self.url, "-c", sql]
-        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=30).stdout.strip()
+        command = [self._program("psql"), "-XAtq", "-v", "ON_ERROR_STOP=1", "-d", self.url]
+        return subprocess.run(command, input=sql, capture_output=True, text=True, check=True, timeout=30).stdout.strip()
 
     def command_line(self) -> Sequence[str]:
         command = [self._program("postgres"), "-D", str(self._data), "-p", str(self.port)]

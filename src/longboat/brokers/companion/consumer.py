@@ -96,9 +96,12 @@ class CompanionConsumer(CarriedConsumer):
         delivery.envelope.copy = name = new_id()
         now = self._clock.now()
         failures = [reasons.undecodable(why_not(delivery), now)]
-        end = End(name, State.DEAD, name, now, DEAD_KEPT, failures=failures, queue=delivery.queue, message=delivery.body)
+        end = End(name, State.DEAD, name, now, DEAD_KEPT, failures=failures, queue=delivery.queue)
+        end.message, large = self._ledger.split("g", name, delivery.body, DEAD_KEPT)
+        end.pieces = len(large)
         gone = PutRecord(name, delivery.queue, over=True)
-        self._ledger.write([Entry(key("e", name), encode(end), DEAD_KEPT), Entry(key("m", name), encode(gone), DEAD_KEPT)])
+        entries = [Entry(key("e", name), encode(end), DEAD_KEPT), Entry(key("m", name), encode(gone), DEAD_KEPT)]
+        self._ledger.write([*entries, *large])
 
     def _has_ended(self, delivery: Delivery, lease: Lease) -> bool:
         """What has expired, or was parked for too long, ends here; False: it goes round as it is."""

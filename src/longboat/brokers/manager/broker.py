@@ -6,6 +6,9 @@ import functools
 import itertools
 import os
 from collections.abc import Collection, Iterator, Sequence
+from typing import cast
+
+from msgspec import Raw
 
 from longboat.brokers.manager import wire
 from longboat.brokers.manager.calls import Calls
@@ -14,6 +17,7 @@ from longboat.brokers.manager.forwarded import ForwardingBroker, ManagerInspecto
 from longboat.brokers.manager.results import ManagerResults
 from longboat.contract.broker import Token
 from longboat.contract.capabilities import WHOLE_CONTRACT, Capability
+from longboat.core.codec import encode_job
 from longboat.core.job import Job
 
 
@@ -47,7 +51,8 @@ class ManagerBroker(ForwardingBroker):
             if process != os.getpid():  # a child must not use its parent's numbers
                 self._tokens = _, client, numbers = _tokens()
             token = client, next(numbers)
-        return self._put(jobs, token=token)
+        # As bytes: so they are checked here, and encoded once.
+        return self._put(cast(list[Job], [Raw(encode_job(job)) for job in jobs]), token=token)
 
     def consumer(
         self, queues: Sequence[str], *, lease: float, tasks: Collection[str] = (), name: str = ""

@@ -8,6 +8,7 @@ from typing import Any, Generic, TypeVar
 import msgspec
 
 from longboat.contract.broker import Lease, Pulse, Settlement
+from longboat.core.bounds import Seconds
 from longboat.core.codec import decoder
 from longboat.core.job import Cancelled, Dead, Done, Job, Outcome, Park, Release, Result, Retry
 
@@ -81,7 +82,7 @@ encode = msgspec.msgpack.Encoder().encode
 _Ids = list[str]
 CAPABILITIES = Verb[_Ids]("capabilities", tuple[()], _Ids)
 TIDY = Verb[float]("tidy", tuple[float], float)
-REGISTER = Verb[str]("register", tuple[_Ids, float, _Ids, str], str)
+REGISTER = Verb[str]("register", tuple[_Ids, Seconds, _Ids, str], str)
 WATCH = Verb[bool]("watch", tuple[str, _Ids], bool)
 END = Verb[None]("end", tuple[str], None)
 RECEIVE = SessionVerb("receive", tuple[str, int, int, float], Received, Received([], gone=True))

@@ -28,10 +28,12 @@ def put(tx: Transaction, jobs: Sequence[Job], token: Token | None) -> list[str]:
         return ids
     by_id = {job.id: job for job in reversed(jobs)}  # of several with one id the first counts
     unique = [by_id[job_id] for job_id in ids]
+    bodies = [codec.encode_job(job) for job in unique]  # first: no job is stored that this refuses
     places = dict(zip(ids, fairness.places(tx, [(job.queue, job.priority, job) for job in unique]), strict=True))
-    stored = store(
-        tx, [Message(places[job.id], job.id, job.queue, job.priority, codec.encode_job(job), job) for job in unique]
-    )
+    messages = [
+        Message(places[job.id], job.id, job.queue, job.priority, body, job) for job, body in zip(unique, bodies, strict=True)
+    ]
+    stored = store(tx, messages)
     new = {job_id: place for job_id, place in places.items() if place in stored}
     missing = dependencies.add(tx, unique, new)
     rows: dict[str, JobRow] = {}

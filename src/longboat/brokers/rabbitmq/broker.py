@@ -38,10 +38,11 @@ class RabbitmqBroker:
         messages: list[Message] = []
         blank, dated = Envelope(), Envelope(put=SYSTEM.now())
         for job in unique.values():
+            body = encode_job(job)
             if job.constraints:
                 _check(job.constraints)
             envelope = blank if job.expires is None else dated
-            messages.append(message_of(job, encode_job(job), envelope, job.delay))
+            messages.append(message_of(job, body, envelope, job.delay))
         if messages:
             if dating := {job.queue for job in unique.values() if job.expires is not None}:
                 for queue in dating:  # its time runs from the put, not from when its queues were made
