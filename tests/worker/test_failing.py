@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from longboat import Longboat, State, gather
-from longboat.errors import WorkerFailed
+from longboat.core.job import Done
+from longboat.errors import BrokerError, JobFailed, WorkerFailed
 from longboat.worker.maintenance import MaintenanceLoop
 from longboat.worker.quarantine import Quarantine
-from longboat.worker.worker import Worker
 from tests.apps.worker_tasks import calls, limit
 from tests.rigs.waiting import until
 from tests.worker.test_health import get, url_of
@@ -130,8 +130,11 @@ def test_a_failure_while_it_waits_for_long_jobs_shortens_the_wait(
         assert held.status() is State.READY
 
 
-def test_what_could_not_be_settled_takes_nothing_with_it(app: Longboat, tasks: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A single outcome that the broker chokes on: the others of its batch are settled one by one at the end."""
+@pytest.mark.parametrize("error", [ValueError, BrokerError, OverflowError])
+def test_an_outcome_that_is_refused_is_that_jobs_death(
+    error: type[Exception], app: Longboat, tasks: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A single outcome that the broker chokes on: its job is dead with the reason, and the worker goes on."""
     bad = tasks.add.using(id="bad").enqueue(0, 0)
     good = tasks.add.enqueue_many([(n, 1) for n in range(10)])
     make = app.broker.consumer
@@ -141,17 +144,15 @@ def test_what_could_not_be_settled_takes_nothing_with_it(app: Longboat, tasks: A
         settle = made.settle
 
         def picky(settlements: Any, **more: Any) -> Any:
-            if any(each.lease.job.id == "bad" for each in settlements):
-                broken()
+            if any(each.lease.job.id == "bad" and isinstance(each.outcome, Done) for each in settlements):
+                raise error("broken, says the test")
             return settle(settlements, **more)
 
         monkeypatch.setattr(made, "settle", picky)
         return made
 
     monkeypatch.setattr(app.broker, "consumer", consumer)
-    worker: Worker = app.worker()
-    with pytest.raises(WorkerFailed, match="settler"), worker:  # a whole life
-        worker.finished.wait(10)
-    assert bad.status() is State.READY
-    assert {job.status() for job in good} <= {State.SUCCEEDED, State.READY}
-    assert any(job.status() is State.SUCCEEDED for job in good)
+    with app.worker():
+        assert gather(*good).result(timeout=10) == [n + 1 for n in range(10)]
+        with pytest.raises(JobFailed, match=f"longboat.Unsettled: .*{error.__name__}: broken, says the test"):
+            bad.result(timeout=10)

@@ -10,6 +10,7 @@ EXPIRED = "longboat.Expired"
 CANCELLED = "longboat.Cancelled"
 UNKNOWN_TASK = "longboat.UnknownTask"
 PAUSED = "longboat.Paused"
+UNSETTLED = "longboat.Unsettled"
 
 EXPIRED_TEXT = "the job expired before it started"
 CANCELLED_TEXT = "the job was cancelled"
@@ -43,3 +44,9 @@ def unknown_task(task: str, patience: float, at: float, worker: str) -> Failure:
 def paused(task: str, at: float, worker: str) -> Failure:
     """The task stayed paused for as long as the job was parked."""
     return Failure(PAUSED, f"task {task!r} is paused", at=at, worker=worker)
+
+
+def unsettled(why: str, at: float, attempt: int) -> Failure:
+    """The broker refuses what became of it, but not that it is dead."""
+    text = why[:1000].encode("utf-8", "backslashreplace").decode()
+    return Failure(UNSETTLED, f"its outcome could not be recorded: {text}", attempt=attempt, at=at)

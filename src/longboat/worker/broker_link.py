@@ -10,6 +10,7 @@ from longboat.contract.broker import Broker, Consumer, Lease, Settlement
 from longboat.core.clock import SYSTEM
 from longboat.errors import BrokerError
 from longboat.observe.events import BrokerDown, BrokerUp, Bus
+from longboat.worker.apart import settle_apart
 from longboat.worker.options import WorkerOptions
 
 T = TypeVar("T")
@@ -74,8 +75,13 @@ class BrokerLink:
 
     def settle(self, batch: Sequence[Settlement], started: Sequence[Lease] = ()) -> bool:
         """Settle, however long the broker fails; False once `closing` is set. Settling again is harmless, so a call whose
-        answer was lost is simply made again."""
-        return self.attempt(lambda consumer: consumer.settle(batch, started=started), otherwise=None) is not None
+        answer was lost is simply made again. What the broker refuses is dead."""
+
+        def settling(consumer: Consumer) -> bool:
+            settle_apart(consumer, batch, started)
+            return True
+
+        return self.attempt(settling, otherwise=False)
 
     def pause(self, queues: frozenset[str], tasks: frozenset[str]) -> None:
         """Receive no jobs of these queues, nor parked ones of these tasks, until the next call."""

@@ -14,14 +14,13 @@ from longboat.errors import Undecodable
 
 
 def fill(lease: Lease) -> None:
-    """Put the parents' results into the payload of the lease's job. Raises Undecodable for a payload that is no map."""
+    """Put the parents' results into the payload of the lease's job. Raises Undecodable where they do not fit together."""
     constraints = lease.job.constraints
     if constraints is None or not constraints.into:
         return
-    try:
-        named: dict[str, Any] = msgspec.msgpack.decode(lease.job.payload, type=dict[str, msgspec.Raw])
-    except (msgspec.MsgspecError, ValueError) as error:
-        raise Undecodable(f"the arguments cannot be read: {error}") from None
+    if len(lease.inputs) != len(constraints.after):
+        raise Undecodable(f"{len(lease.inputs)} results came with it, but it comes after {len(constraints.after)} jobs")
+    named: dict[str, Any] = codec.decode(lease.job.payload, dict[str, msgspec.Raw])
     for name, slots in constraints.into.items():
         named[name] = _value(slots, lease.inputs)
     lease.job = msgspec.structs.replace(lease.job, payload=codec.encode(named))

@@ -9,8 +9,8 @@ from longboat.contract.broker import Lease
 from longboat.core import reasons
 from longboat.core.clock import SYSTEM
 from longboat.core.job import Dead, Failure, Outcome, Park
-from longboat.errors import Undecodable
 from longboat.executors.contract import BAD_PAYLOAD, Call, CallEnd, Reply
+from longboat.executors.invoke import clip
 from longboat.tasks.task import Registry, Task
 from longboat.worker.executor_set import ExecutorSet
 from longboat.worker.finisher import Finisher
@@ -71,11 +71,11 @@ class Runner:
             return self._pause_filter.park(lease)
         if (lease.worker_deaths or lease.attempt > 1) and (verdict := spent(lease, task.settings)) is not None:
             return verdict
-        if lease.inputs:
+        if lease.job.constraints is not None:
             try:
                 fill(lease)
-            except Undecodable as error:
-                return Dead(Failure(BAD_PAYLOAD, str(error)))
+            except Exception as error:  # whatever it is, it is of this job alone
+                return Dead(Failure(BAD_PAYLOAD, clip(f"its parents' results cannot be filled in: {error!r}")))
         return None
 
     def executor_of(self, lease: Lease) -> str | None:

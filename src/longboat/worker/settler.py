@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable, Sequence
 
 from longboat.contract.broker import Settlement
-from longboat.errors import BrokerError
+from longboat.worker.apart import settle_apart
 from longboat.worker.broker_link import BrokerLink
 from longboat.worker.in_flight import InFlight
 from longboat.worker.recorder import Recorder
@@ -43,14 +43,17 @@ class Settler(Service):
         with self._turn:
             try:
                 self._settle_next(lambda batch: self._link.consumer().settle(batch) is not None)
-            except BrokerError:
+            except Exception:  # its own thread finds out why
                 self.wake.ring()
 
     def close(self) -> None:
         """Settle what there is, and end."""
         super().close()
-        if self.status.error is not None:
-            self._settle_singly()
+        if self.status.error is not None and self._in_flight.outcomes and not self._link.closing.is_set():
+            try:
+                settle_apart(self._link.consumer(), list(self._in_flight.outcomes))
+            except Exception:
+                log.exception("outcomes cannot be settled; their jobs are handed back")
 
     def loop(self) -> None:
         loaded = False
@@ -84,14 +87,3 @@ class Settler(Service):
                 in_flight.suspects.difference_update([settlement.lease for settlement in batch])
                 in_flight.apart.ring()
         return number
-
-    def _settle_singly(self) -> None:
-        """After a failure: an outcome that made a batch fail takes no other with it. Its lease is handed back at the end."""
-        outcomes = self._in_flight.outcomes
-        while outcomes and not self._link.closing.is_set():
-            try:
-                self._link.consumer().settle([outcomes.popleft()])
-            except BrokerError:
-                return
-            except Exception:
-                log.exception("an outcome cannot be settled; its job is handed back")
