@@ -70,6 +70,18 @@ def test_a_quiet_worker_takes_no_more_jobs_and_finishes_what_runs(app: Longboat,
         until(lambda: state_of(app) == "working")
 
 
+def test_of_two_workers_in_one_program_each_is_shown_and_only_the_named_one_stops(app: Longboat) -> None:
+    with app.worker(threads=1) as first, app.worker(threads=1) as second:
+        assert (first.name, second.name) == (NAME, f"{NAME}-2")
+        until(lambda: [record.name for record in workers(app.broker.kv)] == [first.name, second.name])
+        assert sorted(view.name for view in app.broker.inspector.consumers()) == [first.name, second.name]
+        give(app.broker.kv, second.name, Command.STOP)
+        until(lambda: second.reason == "commanded" and state_of(app) == "working")
+        assert not first.finished.is_set()
+    with app.worker(threads=1) as again:
+        assert again.name == NAME
+
+
 def test_a_worker_inside_a_program_that_is_told_to_stop_finishes_and_closes(app: Longboat, tasks: Any) -> None:
     with app.worker(threads=2) as worker:
         running = tasks.hold.enqueue()

@@ -26,7 +26,6 @@ class WorkerOptions(msgspec.Struct, frozen=True, kw_only=True):
     burst: bool = False
     max_jobs: int | None = None
     max_memory: int | None = None
-    name: str = ""
     health_port: int | None = None
     """Where probes and metrics are answered; 0: any free port."""
     health_host: str = "127.0.0.1"

@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import os
-import socket
 import threading
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -27,6 +25,7 @@ from longboat.observe.stream import EventPublisher
 from longboat.operate.scheduler import Scheduler
 from longboat.tasks.depends import Resources
 from longboat.tasks.task import Registry
+from longboat.worker import names
 from longboat.worker.broker_link import BrokerLink
 from longboat.worker.event_loop import EventLoop
 from longboat.worker.executor_set import ExecutorSet
@@ -79,7 +78,7 @@ class Worker:
         """`address`: the broker's, as it may be shown. `enqueued`: jobs stored from this process, for metrics."""
         if not options.queues and Capability.EVERY_QUEUE not in broker.capabilities:
             options = msgspec.structs.replace(options, queues=registry.queues())
-        self.name = name = options.name or f"{socket.gethostname()}:{os.getpid()}"
+        self.name = name = names.take(self)
         self.status = status = Status(name, options.lease)
         self.finished = status.finished
         """Set once there is nothing more to do here: `reason` says why. Whoever started the worker then closes it."""
@@ -203,6 +202,7 @@ class Worker:
             if not self._closed:
                 self._shut(grace)
                 self._closed = True
+                names.release(self.name)
         finally:
             self._closing.release()
             self.status.alarm.set()
