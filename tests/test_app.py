@@ -98,7 +98,7 @@ def test_a_bad_item_names_its_place_and_what_was_before_it_is_stored(app: Longbo
 def test_every_caller_hears_of_a_put_that_failed(
     app: Longboat, double: Any, monkeypatch: pytest.MonkeyPatch, error: type[BrokerError]
 ) -> None:
-    def put(jobs: Sequence[Job], *, token: Token | None = None) -> list[str]:  # noqa: ARG001
+    def put(jobs: Sequence[Job], *, token: Token | None = None) -> list[str]:  # noqa: ARG001  # as its protocol has it
         raise error("no")
 
     monkeypatch.setattr(app.broker, "put", put)

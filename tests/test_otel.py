@@ -186,7 +186,7 @@ def test_a_flow_over_several_queues_is_sent_by_one_span(app: Longboat) -> None:
 
 def test_what_was_not_stored_is_an_error_of_the_caller() -> None:
     class Refuses(Middleware):
-        def before_enqueue(self, job: Job) -> None:  # noqa: ARG002
+        def before_enqueue(self, job: Job) -> None:  # noqa: ARG002  # as its protocol has it
             raise PermissionError("not you")
 
     it.memory.clear()

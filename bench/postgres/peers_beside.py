@@ -44,7 +44,7 @@ def figures(plan: Plan, tell: Tell) -> Iterator[Figure]:
             for peer in peers:
                 tell(f"{peer.name} {turn + 1}/{plan.repeat}")
                 url = database(made)
-                theirs[peer].append(rate(peer, url, peer.number // part, lambda url=url: settled(url)))  # type: ignore[misc]
+                theirs[peer].append(rate(peer, url, peer.number // part, lambda url=url: settled(url)))  # type: ignore[misc]  # mypy cannot type a default of a lambda
     yield Figure(LOOP, "jobs/s", bare, entry=f"batches of {BATCH}, nothing run, no lease, no retry")
     yield Figure(OURS, "jobs/s", ours, entry=noted(True, "one worker process, concurrency 100, uvloop if installed"))
     for peer, rates in theirs.items():

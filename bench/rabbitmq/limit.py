@@ -10,8 +10,8 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-import pika  # type: ignore[import-untyped]
-from pika.spec import Basic, BasicProperties  # type: ignore[import-untyped]
+import pika
+from pika.spec import Basic, BasicProperties
 
 MESSAGE = b"x" * 200
 QUEUE = "bare"

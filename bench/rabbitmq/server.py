@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
 
-import pika  # type: ignore[import-untyped]
+import pika
 
 from tests.rigs.servers.rabbitmq import RabbitmqServer, available
 

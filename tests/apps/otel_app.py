@@ -42,14 +42,14 @@ class SpansToFile(SpanExporter):
 
 
 class MetricsToFile(MetricExporter):
-    def export(self, metrics_data: MetricsData, timeout_millis: float = 0, **_: Any) -> MetricExportResult:  # noqa: ARG002
+    def export(self, metrics_data: MetricsData, timeout_millis: float = 0, **_: Any) -> MetricExportResult:  # noqa: ARG002  # as its protocol has it
         write(json.dumps({"metrics": sorted({metric.name for metric in metrics_of(metrics_data)})}))
         return MetricExportResult.SUCCESS
 
-    def force_flush(self, timeout_millis: float = 0) -> bool:  # noqa: ARG002
+    def force_flush(self, timeout_millis: float = 0) -> bool:  # noqa: ARG002  # as its protocol has it
         return True
 
-    def shutdown(self, timeout_millis: float = 0, **_: Any) -> None:  # noqa: ARG002
+    def shutdown(self, timeout_millis: float = 0, **_: Any) -> None:  # noqa: ARG002  # as its protocol has it
         return
 
 

@@ -115,7 +115,7 @@ def test_a_refused_job_is_its_callers_error_alone() -> None:
 
 def test_an_error_that_cannot_be_copied_reaches_every_caller_all_the_same() -> None:
     class Failing(MemoryBroker):
-        def put(self, jobs: Sequence[Job], *, token: Token | None = None) -> list[str]:  # noqa: ARG002
+        def put(self, jobs: Sequence[Job], *, token: Token | None = None) -> list[str]:  # noqa: ARG002  # as its protocol has it
             raise Peculiar(7, "odd")
 
     outbox = Outbox(Failing())

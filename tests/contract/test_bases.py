@@ -31,11 +31,11 @@ class Consumer(BaseConsumer):
     def cancel(self) -> None:
         self._cancelled += 1
 
-    def _claim(self, n: int, until: float) -> list[Lease]:  # noqa: ARG002
+    def _claim(self, n: int, until: float) -> list[Lease]:  # noqa: ARG002  # as its protocol has it
         taken, self.ready = self.ready[:n], self.ready[n:]
         return taken
 
-    def _wait(self, until: float) -> None:  # noqa: ARG002
+    def _wait(self, until: float) -> None:  # noqa: ARG002  # as its protocol has it
         self.waits += 1
         self.rung.wait(5)
         self.rung.clear()
@@ -63,7 +63,7 @@ class Listener(BaseListener):
             raise self.error
         return [self.ended[each] for each in fresh if each in self.ended]
 
-    def _wait(self, until: float) -> None:  # noqa: ARG002
+    def _wait(self, until: float) -> None:  # noqa: ARG002  # as its protocol has it
         self.rung.wait(5)
         self.rung.clear()
 

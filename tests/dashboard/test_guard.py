@@ -283,7 +283,7 @@ def test_a_hook_that_fails_lets_nobody_in(bare: Longboat) -> None:
     def broken(request: Request) -> str:
         raise RuntimeError(f"no database for {request.url}")
 
-    async def later(request: Request) -> str:  # noqa: ARG001
+    async def later(request: Request) -> str:  # noqa: ARG001  # as its protocol has it
         return "admin"
 
     hooks: list[Any] = [broken, lambda _: "king", lambda _: 9, lambda _: True, lambda _: "", lambda _: object()]

@@ -215,7 +215,7 @@ def test_a_page_that_cannot_be_made_is_an_answer_all_the_same(bare: Longboat, ca
     from longboat.dashboard.site import Site
     from longboat.dashboard.web import Web
 
-    def broken(site: Site, ask: object) -> Page:  # noqa: ARG001
+    def broken(site: Site, ask: object) -> Page:  # noqa: ARG001  # as its protocol has it
         return Page("job.html", {"job": None})
 
     site = Site(lambda: bare.broker, "memory://", None)

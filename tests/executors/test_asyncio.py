@@ -57,9 +57,9 @@ def test_a_call_that_is_stopped_before_its_first_step_never_runs(tmp_path: Path)
     with rigged("async") as rig:
         first = rig.begin(block, tmp_path / "begun", str(tmp_path / "release"))
         second = rig.submit(tasks.log, str(tmp_path / "log"), "ran")
-        loop: asyncio.AbstractEventLoop = rig.executor._loop  # type: ignore[attr-defined]
+        loop: asyncio.AbstractEventLoop = rig.executor._loop  # type: ignore[attr-defined]  # typeshed leaves it out
         loop.call_soon_threadsafe(lambda: rig.executor.stop(second, CallEnd.CANCELLED))
-        loop.call_soon_threadsafe(lambda: rig.executor._cancel(second))  # type: ignore[attr-defined]
+        loop.call_soon_threadsafe(lambda: rig.executor._cancel(second))  # type: ignore[attr-defined]  # typeshed leaves it out
         (tmp_path / "release").touch()
         assert rig.result(first) == "released"
         assert rig.reply(second).ending is CallEnd.CANCELLED
@@ -114,7 +114,7 @@ def test_an_abandoned_coroutine_says_no_more(tmp_path: Path) -> None:
         rig.executor.kill(call)
         rig.reply(call)
         (tmp_path / "release").touch()
-        coroutines = rig.executor._abandoned  # type: ignore[attr-defined]
+        coroutines = rig.executor._abandoned  # type: ignore[attr-defined]  # typeshed leaves it out
         until(lambda: coroutines and all(coroutine.done() for coroutine in coroutines))
         assert [one for one, _ in rig.replies] == [call]
 

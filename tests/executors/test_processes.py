@@ -123,7 +123,7 @@ def test_a_task_that_closes_the_standard_streams_hurts_nobody(single: Rig) -> No
 
 def test_the_fork_servers_death_is_overcome(rig: Rig) -> None:
     before = pids(rig)
-    server = forkserver._forkserver._forkserver_pid  # type: ignore[attr-defined]
+    server = forkserver._forkserver._forkserver_pid  # type: ignore[attr-defined]  # typeshed leaves it out
     os.kill(server, signal.SIGKILL)
     until(lambda: not any(psutil.pid_exists(pid) for pid in before))
     until(lambda: not pids(rig) & before)
@@ -132,7 +132,7 @@ def test_the_fork_servers_death_is_overcome(rig: Rig) -> None:
 def test_signals_for_the_whole_group_leave_children_running(rig: Rig, tmp_path: Path) -> None:
     children = pids(rig)
     call = rig.begin(tasks.hold, tmp_path / "begun", str(tmp_path / "release"))
-    for pid in (*children, forkserver._forkserver._forkserver_pid):  # type: ignore[attr-defined]
+    for pid in (*children, forkserver._forkserver._forkserver_pid):  # type: ignore[attr-defined]  # typeshed leaves it out
         for number in (signal.SIGINT, signal.SIGTERM):
             os.kill(pid, number)
     (tmp_path / "release").touch()

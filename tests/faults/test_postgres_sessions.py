@@ -65,7 +65,7 @@ def test_a_commit_wakes_a_waiting_consumer(server: PostgresServer, url: str) -> 
     with opened(url) as broker, psycopg.connect(server.url) as connection, ThreadPoolExecutor(1) as threads:
         consumer = broker.consumer(["default"], lease=30)
         receiving = threads.submit(consumer.receive, 1, wait=10)
-        broker.put_within(connection, made := jobs(1))  # type: ignore[attr-defined]
+        broker.put_within(connection, made := jobs(1))  # type: ignore[attr-defined]  # typeshed leaves it out
         assert not receiving.done()
         connection.commit()
         assert [lease.job.id for lease in receiving.result(5)] == [made[0].id]
@@ -78,10 +78,10 @@ def test_sqlalchemys_connections(server: PostgresServer, url: str) -> None:
     engine = sqlalchemy.create_engine(server.url.replace("postgresql://", "postgresql+psycopg://"))
     with opened(url) as broker:
         with engine.connect() as connection:
-            broker.put_within(connection, jobs(1))  # type: ignore[attr-defined]
+            broker.put_within(connection, jobs(1))  # type: ignore[attr-defined]  # typeshed leaves it out
             connection.rollback()
         with orm.Session(engine) as session:
-            broker.put_within(session, jobs(2))  # type: ignore[attr-defined]
+            broker.put_within(session, jobs(2))  # type: ignore[attr-defined]  # typeshed leaves it out
             assert broker.inspector.counts() == {}
             session.commit()
         assert sum(broker.inspector.counts().values()) == 2
@@ -102,9 +102,9 @@ def test_djangos_connection(server: PostgresServer, url: str) -> None:
     connection = DatabaseWrapper(filled)
     with opened(url) as broker:
         connection.set_autocommit(False)
-        broker.put_within(connection, jobs(1))  # type: ignore[attr-defined]
+        broker.put_within(connection, jobs(1))  # type: ignore[attr-defined]  # typeshed leaves it out
         connection.rollback()
-        broker.put_within(connection, jobs(2))  # type: ignore[attr-defined]
+        broker.put_within(connection, jobs(2))  # type: ignore[attr-defined]  # typeshed leaves it out
         assert broker.inspector.counts() == {}
         connection.commit()
         assert sum(broker.inspector.counts().values()) == 2
@@ -139,7 +139,7 @@ def test_behind_a_pooler_no_session_keeps_anything(server: PostgresServer, url: 
         assert server.query(sessions) == "0"
         with psycopg.connect(server.url) as connection:
             assert connection.execute("SELECT count(*) FROM pg_prepared_statements").fetchone() == (0,)
-        links = broker._store.pool._idle  # type: ignore[attr-defined]
+        links = broker._store.pool._idle  # type: ignore[attr-defined]  # typeshed leaves it out
         assert links
         for link in links:
             assert link.execute("SELECT count(*) FROM pg_prepared_statements").fetchone() == (0,)
@@ -189,7 +189,7 @@ def test_an_older_store_is_refused_with_what_to_do(server: PostgresServer, url: 
         ):
             broker.put(jobs(1))
         with pytest.raises(BrokerError, match="cannot be migrated"):
-            broker.migrations.plan()  # type: ignore[attr-defined]
+            broker.migrations.plan()  # type: ignore[attr-defined]  # typeshed leaves it out
     assert server.query(f"SELECT count(*) FROM {schema}.jobs") == "1", "nothing was changed"
 
 
@@ -264,11 +264,11 @@ def test_deadlocks_are_retried(server: PostgresServer, url: str) -> None:
     """Puts of the same jobs in opposite orders: whichever of the two is rolled back, the broker's own put goes on."""
     first, second = jobs(2)
     with opened(f"{url}&timeout=5s") as broker, psycopg.connect(server.url) as connection, ThreadPoolExecutor(1) as threads:
-        broker.put_within(connection, [second])  # type: ignore[attr-defined]
+        broker.put_within(connection, [second])  # type: ignore[attr-defined]  # typeshed leaves it out
         putting = threads.submit(broker.put, [first, second])
         until(lambda: server.query("SELECT count(*) FROM pg_locks WHERE NOT granted") != "0", 5)
         with suppress(BrokerUnavailable):  # it may be the one that is rolled back
-            broker.put_within(connection, [first])  # type: ignore[attr-defined]
+            broker.put_within(connection, [first])  # type: ignore[attr-defined]  # typeshed leaves it out
         assert server.query("SELECT deadlocks FROM pg_stat_database WHERE datname = 'postgres'") != "0"
         connection.rollback()
         assert putting.result(10) == [first.id, second.id]

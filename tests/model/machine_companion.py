@@ -35,7 +35,7 @@ class CompanionMachine(ConstrainedMachine):
         outcome = super()._an_outcome(data, job)
         return Release() if isinstance(outcome, Park) else outcome
 
-    def _received(self, worker: Worker, n: int, limited: bool) -> list[Lease]:  # noqa: ARG002
+    def _received(self, worker: Worker, n: int, limited: bool) -> list[Lease]:  # noqa: ARG002  # as its protocol has it
         """Messages that no longer count are among those received, and are dropped: so it may take several calls."""
         return super()._received(worker, n, limited=True)
 

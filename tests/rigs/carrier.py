@@ -91,7 +91,7 @@ class MemoryCarrier:
     def declare(self, queue: str, longest_delay: float) -> None:
         """Nothing needs to be made."""
 
-    def receiver(self, queues: Sequence[str], *, lease: float, name: str = "", notified: bool = False) -> MemoryReceiver:  # noqa: ARG002
+    def receiver(self, queues: Sequence[str], *, lease: float, name: str = "", notified: bool = False) -> MemoryReceiver:  # noqa: ARG002  # as its protocol has it
         with self.changed:
             receiver = MemoryReceiver(self, list(queues), lease)
             self.receivers[receiver.id] = receiver
@@ -109,7 +109,7 @@ class MemoryCarrier:
         for ear in ears:
             ear.heard(body)
 
-    def listen(self, heard: Callable[[bytes], None], lost: Callable[[], None]) -> MemoryEar:  # noqa: ARG002
+    def listen(self, heard: Callable[[bytes], None], lost: Callable[[], None]) -> MemoryEar:  # noqa: ARG002  # as its protocol has it
         ear = MemoryEar(heard, self._forget)
         with self.changed:
             self._ears.append(ear)
@@ -125,7 +125,7 @@ class MemoryCarrier:
             self.by_time()
             return receiver in self.receivers
 
-    def evict(self, receiver: str, failure: Failure) -> int:  # noqa: ARG002
+    def evict(self, receiver: str, failure: Failure) -> int:  # noqa: ARG002  # as its protocol has it
         with self.changed:
             there = self.receivers.get(receiver)
             return there.end(died=True) if there else 0

@@ -71,7 +71,7 @@ def test_it_stops_and_leaving_the_block_raises(
         assert gather(held, *others).result(timeout=20) == ["released", 1, 2, 3, 4, 5]
 
 
-def test_an_error_of_the_block_itself_is_not_hidden(app: Longboat, tasks: Any, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: ARG001
+def test_an_error_of_the_block_itself_is_not_hidden(app: Longboat, tasks: Any, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: ARG001  # as its protocol has it
     monkeypatch.setattr(MaintenanceLoop, "_round", broken)
     worker = app.worker()
     with pytest.raises(KeyError), worker:  # noqa: PT012  # a whole life
@@ -79,7 +79,7 @@ def test_an_error_of_the_block_itself_is_not_hidden(app: Longboat, tasks: Any, m
         raise KeyError("mine")
 
 
-def test_a_worker_that_is_awaited_fails_in_the_same_way(app: Longboat, tasks: Any, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: ARG001
+def test_a_worker_that_is_awaited_fails_in_the_same_way(app: Longboat, tasks: Any, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: ARG001  # as its protocol has it
     monkeypatch.setattr(MaintenanceLoop, "_round", broken)
 
     async def main() -> None:
@@ -90,7 +90,7 @@ def test_a_worker_that_is_awaited_fails_in_the_same_way(app: Longboat, tasks: An
         asyncio.run(main())
 
 
-def test_a_task_that_stops_the_loop_fails_the_worker(app: Longboat, tasks: Any) -> None:  # noqa: ARG001
+def test_a_task_that_stops_the_loop_fails_the_worker(app: Longboat, tasks: Any) -> None:  # noqa: ARG001  # as its protocol has it
     @app.task(name="stop_the_loop")
     async def stop_the_loop() -> None:
         asyncio.get_running_loop().stop()

@@ -57,7 +57,7 @@ def test_a_worker_answers_probes_and_scrapes(app: Longboat, tasks: Any) -> None:
         get(url, "/livez")
 
 
-def test_a_worker_whose_heartbeat_stands_still_is_not_well(app: Longboat, tasks: Any) -> None:  # noqa: ARG001
+def test_a_worker_whose_heartbeat_stands_still_is_not_well(app: Longboat, tasks: Any) -> None:  # noqa: ARG001  # as its protocol has it
     with app.worker(health_port=0) as worker:
         url = url_of(worker)
         worker.status.beaten = lambda: setattr(worker.status, "beat_at", worker.status.beat_at - 3600)

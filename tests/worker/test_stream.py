@@ -106,7 +106,7 @@ def test_progress_cancelling_and_parking_are_heard(app: Longboat, tasks: Any) ->
         worker_tasks.limit.set()
 
 
-def test_a_worker_is_heard_to_come_and_go(app: Longboat, tasks: Any) -> None:  # noqa: ARG001
+def test_a_worker_is_heard_to_come_and_go(app: Longboat, tasks: Any) -> None:  # noqa: ARG001  # as its protocol has it
     with Ear(app) as ear:
         until(lambda: app.broker.kv.entries(LISTENING))
         with app.worker() as worker:

@@ -194,9 +194,9 @@ def test_a_worker_is_watched_from_its_start_to_its_end(app: Longboat, url: str) 
         until(lambda: JobCancelled in of(held, events))
         begun = [JobEnqueued, JobStarted]
         for job in good:
-            until(lambda job=job: of(job, events) == [*begun, JobSucceeded])  # type: ignore[misc]
+            until(lambda job=job: of(job, events) == [*begun, JobSucceeded])  # type: ignore[misc]  # mypy cannot type a default of a lambda
         for died in bad:
-            until(lambda died=died: of(died, events) == [*begun, JobDied])  # type: ignore[misc]
+            until(lambda died=died: of(died, events) == [*begun, JobDied])  # type: ignore[misc]  # mypy cannot type a default of a lambda
         until(lambda: of(flaky, events) == [*begun, JobRetried, JobStarted, JobSucceeded])
         until(lambda: of(talking, events) == [*begun, JobProgressed, JobSucceeded])
         assert of(held, events) == [*begun, JobCancelled]

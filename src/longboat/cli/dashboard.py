@@ -108,7 +108,7 @@ def _app(url: str | None) -> tuple[Longboat, str]:
 
 
 def _check_bind(host: str, guarded: bool) -> None:
-    from longboat.dashboard.guard import is_loopback
+    from longboat.core.urls import is_loopback
 
     if not guarded and not is_loopback(host):
         raise CommandFailed(

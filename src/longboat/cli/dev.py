@@ -112,7 +112,7 @@ def _serve() -> None:
     threading.Event().wait()  # the app cannot be imported, for example: wait until something changes
 
 
-def _leave(number: int, frame: FrameType | None) -> NoReturn:  # noqa: ARG001
+def _leave(number: int, frame: FrameType | None) -> NoReturn:  # noqa: ARG001  # as its protocol has it
     raise SystemExit(0)
 
 

@@ -48,17 +48,17 @@ ELSEWHERE = {"resume": ("pause", "resume")}
 class Commands(click.Group):
     """Imports a command only when it is called, so that --help is quick."""
 
-    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002  # as its protocol has it
         return list(COMMANDS)
 
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002  # as its protocol has it
         if cmd_name not in COMMANDS:
             return None
         file, name = ELSEWHERE.get(cmd_name, (cmd_name, "command"))
         found: click.Command = getattr(importlib.import_module(f"longboat.cli.{file}"), name)
         return found
 
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002  # as its protocol has it
         with formatter.section("Commands"):
             formatter.write_dl(list(COMMANDS.items()))
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import ipaddress
 import signal
 import threading
 from typing import TYPE_CHECKING
@@ -13,6 +12,7 @@ import click
 from longboat.cli import show
 from longboat.cli.fail import BROKER, USAGE, CommandFailed
 from longboat.cli.params import json_option
+from longboat.core.urls import is_loopback
 from longboat.errors import Unsupported
 
 if TYPE_CHECKING:
@@ -88,20 +88,13 @@ def _key(host: str, path: str | None) -> bytes:
     key = authkey.authkey(path)
     if path is not None and authkey.open_to_others(path):
         click.echo(f"Warning: other users can read or change {path}: `chmod 600 {path}`.", err=True)
-    if len(key) < authkey.SAFE and not _is_loopback(host):
+    if len(key) < authkey.SAFE and not is_loopback(host):
         raise CommandFailed(
             f"a key of {len(key)} bytes is too short to listen at {host}; it needs at least {authkey.SAFE}",
             "Make one: `openssl rand -hex 32 > key`. Or listen at 127.0.0.1.",
             USAGE,
         )
     return key
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def _listen(broker: Broker, bind: tuple[str, int], key: bytes) -> Server:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import math
 import re
 from urllib.parse import quote, urlencode, urlsplit, urlunsplit
@@ -56,3 +57,13 @@ def rest(url: str, options: dict[str, str]) -> str:
     address = urlunsplit(urlsplit(url)._replace(query=urlencode(options, quote_via=quote)))
     options.clear()
     return address
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host's name or address, in brackets or not, is this machine's own, whatever a name server says."""
+    if host == "localhost" or host.endswith(".localhost"):
+        return True
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False

@@ -56,7 +56,7 @@ def plain(view: JobView) -> dict[str, Any]:
     return job_data(view, decoded, masked)
 
 
-def queue_list(site: Site, ask: Ask) -> Data:  # noqa: ARG001
+def queue_list(site: Site, ask: Ask) -> Data:
     return as_json(
         [
             {
@@ -73,16 +73,16 @@ def queue_list(site: Site, ask: Ask) -> Data:  # noqa: ARG001
     )
 
 
-def worker_list(site: Site, ask: Ask) -> Data:  # noqa: ARG001
+def worker_list(site: Site, ask: Ask) -> Data:
     return as_json([msgspec.structs.asdict(record) for record in site.workers()])
 
 
-def failure_list(site: Site, ask: Ask) -> Data:  # noqa: ARG001
+def failure_list(site: Site, ask: Ask) -> Data:
     groups = [msgspec.structs.asdict(group) for group in site.failures()]
     return as_json([{**group, "message": masked_text(group["message"])} for group in groups])
 
 
-def schedule_list(site: Site, ask: Ask) -> Data:  # noqa: ARG001
+def schedule_list(site: Site, ask: Ask) -> Data:
     found = scheduler.listed(site.broker.kv, SYSTEM.now())
     return as_json([each.data(decoded(each.schedule.payload)[0] if each.schedule else None) for each in found])
 
@@ -130,7 +130,7 @@ def _wanted(ready: int, running: int, slots: float, took: float | None) -> int:
     return ceil((running + ready * share) / slots)
 
 
-def metrics_page(site: Site, ask: Ask) -> Data:  # noqa: ARG001
+def metrics_page(site: Site, ask: Ask) -> Data:
     """For Prometheus: what each worker would report of the broker, and the history of all workers."""
 
     def look() -> bytes:
@@ -158,11 +158,11 @@ def act(site: Site, ask: Ask) -> Data:
     return as_json({"message": outcome.message, "done": outcome.done, "id": outcome.id or None})
 
 
-def document(site: Site, ask: Ask) -> Data:  # noqa: ARG001
+def document(site: Site, ask: Ask) -> Data:
     return as_json(openapi.document(ask.root, READS, VERBS))
 
 
-def page(site: Site, ask: Ask) -> Answer:  # noqa: ARG001
+def page(site: Site, ask: Ask) -> Answer:
     return Page("api.html", {"document": openapi.document(ask.root, READS, VERBS)}, live=False)
 
 

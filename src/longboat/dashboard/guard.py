@@ -5,13 +5,13 @@ from __future__ import annotations
 import hashlib
 import hmac
 import inspect
-import ipaddress
 from base64 import b64decode
 from collections.abc import Callable, Mapping
 from urllib.parse import urlsplit
 
 from starlette.requests import Request
 
+from longboat.core.urls import is_loopback
 from longboat.dashboard.ask import Person, Refused, Role
 from longboat.dashboard.words import printable
 from longboat.errors import ConfigError
@@ -107,16 +107,6 @@ def check_origin(request: Request) -> None:
         fine = origin is None or origin.partition("://")[2] == request.headers.get("host", "")
     if not fine:
         raise Refused(403, "This request came from another site's page; nothing was changed.")
-
-
-def is_loopback(host: str) -> bool:
-    """Whether this names the machine itself, whatever a name server says."""
-    if host == "localhost" or host.endswith(".localhost"):
-        return True
-    try:
-        return ipaddress.ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return False
 
 
 def session(token: str) -> str:

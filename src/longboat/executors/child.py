@@ -90,7 +90,7 @@ class Child:
         if os.getpid() == self._pid:
             self._resources.close()
 
-    def on_signal(self, signum: int, frame: FrameType | None) -> None:  # noqa: ARG002
+    def on_signal(self, signum: int, frame: FrameType | None) -> None:  # noqa: ARG002  # as its protocol has it
         if self._inside and self._words[STOP] == self._inside != self._stopped:
             self._interrupt()
 

@@ -31,7 +31,7 @@ class ChildLink:
         self.sock, theirs = socket.socketpair()
         self.words: Any = RawArray(*WORDS)
         arguments = (theirs, self.words, max_memory, job_channel)
-        self.process = context.Process(target=child.main, args=arguments, name="longboat-child", daemon=False)  # type: ignore[attr-defined]
+        self.process = context.Process(target=child.main, args=arguments, name="longboat-child", daemon=False)  # type: ignore[attr-defined]  # typeshed leaves it out
         try:
             self.process.start()
         except BaseException:

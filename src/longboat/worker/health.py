@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import ipaddress
 import logging
 import socket
 import threading
@@ -12,6 +11,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import urlsplit
 
+from longboat.core.urls import is_loopback
 from longboat.worker.service import Service
 from longboat.worker.status import Status
 
@@ -94,7 +94,7 @@ class _Server(ThreadingHTTPServer):
         self._open.pop(request, None)
         super().shutdown_request(request)
 
-    def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ARG002
+    def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ARG002  # as its protocol has it
         log.debug("a health request failed", exc_info=True)
 
 
@@ -130,6 +130,6 @@ def _loopback(address: str) -> bool:
     """Whether a host, or "host:port", names this machine, whatever a name server says."""
     try:
         name = urlsplit(f"//[{address}]" if address.count(":") > 1 and "[" not in address else f"//{address}").hostname or ""
-        return name == "localhost" or ipaddress.ip_address(name).is_loopback
     except ValueError:
         return False
+    return is_loopback(name)

@@ -88,9 +88,9 @@ def test_any_text_is_an_id_or_a_queue(broker: Broker) -> None:
 def test_counts_stay_exact_while_they_are_summed_up(broker: Broker) -> None:
     for job in some(250, delay=60.0):
         broker.put([job])
-    broker.tidy(5.0)  # type: ignore[attr-defined]
+    broker.tidy(5.0)  # type: ignore[attr-defined]  # typeshed leaves it out
     assert broker.inspector.counts() == {("default", State.SCHEDULED): 250}
-    rows = broker._store.call("SELECT count(*) FROM @.counts")  # type: ignore[attr-defined]
+    rows = broker._store.call("SELECT count(*) FROM @.counts")  # type: ignore[attr-defined]  # typeshed leaves it out
     assert rows == [(1,)]
 
 

@@ -99,9 +99,9 @@ class PlainManager(managers.BaseManager):
 
     def get_server(self) -> PlainServer:
         """A server of what was registered; its `serve_forever` runs until the process ends."""
-        key: Any = self._authkey  # type: ignore[attr-defined]
-        address: Any = self._address  # type: ignore[attr-defined]
-        return PlainServer(self._registry, address, key, SERIALIZER)  # type: ignore[attr-defined]
+        key: Any = self._authkey  # type: ignore[attr-defined]  # typeshed leaves it out
+        address: Any = self._address  # type: ignore[attr-defined]  # typeshed leaves it out
+        return PlainServer(self._registry, address, key, SERIALIZER)  # type: ignore[attr-defined]  # typeshed leaves it out
 
 
 class Server:

@@ -83,5 +83,5 @@ def dial(address: Address, authkey: bytes, *, until: float | None = None) -> Con
     return connection
 
 
-_pairs: dict[str, tuple[Callable[..., Any], Callable[..., Any]]] = managers.listener_client  # type: ignore[attr-defined]
+_pairs: dict[str, tuple[Callable[..., Any], Callable[..., Any]]] = managers.listener_client  # type: ignore[attr-defined]  # typeshed leaves it out
 _pairs[SERIALIZER] = (TcpListener, dial)

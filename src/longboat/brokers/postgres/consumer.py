@@ -65,7 +65,7 @@ class PostgresConsumer(BaseConsumer):
             self._waiter.drop()
             raise
 
-    def _claim(self, n: int, until: float) -> list[Lease]:  # noqa: ARG002
+    def _claim(self, n: int, until: float) -> list[Lease]:  # noqa: ARG002  # as its protocol has it
         """Claim what a poll finds. While there is more than is taken, poll only now and then."""
         conn = self._waiter.connection()
         if not self._claimer.recover(conn):

@@ -44,7 +44,7 @@ class PostgresInspector:
     def find(self, ids: Sequence[str]) -> list[JobView | None]:
         found: dict[str, views.FoundJob] = {}
         for batch in batches(ids, _CHUNK):
-            found.update(self._store.read(lambda tx, batch=batch: views.find(tx, batch)))  # type: ignore[misc]
+            found.update(self._store.read(lambda tx, batch=batch: views.find(tx, batch)))  # type: ignore[misc]  # mypy cannot type a default of a lambda
         return [views.view(found[job_id]) if job_id in found else None for job_id in ids]
 
     def jobs(
@@ -71,7 +71,7 @@ class PostgresInspector:
     def _change(self, ids: Sequence[str], do: Callable[[Transaction, Sequence[str]], set[str]]) -> list[str]:
         affected: set[str] = set()
         for batch in batches(ids, _CHUNK):
-            affected |= self._store.write(lambda tx, batch=batch: do(tx, batch))  # type: ignore[misc]
+            affected |= self._store.write(lambda tx, batch=batch: do(tx, batch))  # type: ignore[misc]  # mypy cannot type a default of a lambda
         return [job_id for job_id in dict.fromkeys(ids) if job_id in affected]
 
     def purge(self, states: Collection[State], *, queue: str | None = None, limit: int = 1000) -> int:

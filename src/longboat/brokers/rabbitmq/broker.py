@@ -33,7 +33,7 @@ class RabbitmqBroker:
         self.inspector: Inspector = RabbitmqInspector(carrier)
         self.transfer: Transfer = absent(unsupported(Capability.TRANSFER))
 
-    def put(self, jobs: Sequence[Job], *, token: Token | None = None) -> list[str]:  # noqa: ARG002
+    def put(self, jobs: Sequence[Job], *, token: Token | None = None) -> list[str]:  # noqa: ARG002  # as its protocol has it
         unique = {job.id: job for job in jobs}
         messages: list[Message] = []
         blank, dated = Envelope(), Envelope(put=SYSTEM.now())

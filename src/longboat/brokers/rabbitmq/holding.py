@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import msgspec
-from pika.spec import Basic  # type: ignore[import-untyped]
+from pika.spec import Basic
 
 from longboat.brokers.rabbitmq.envelope import given_up, kept_by, opened
 from longboat.brokers.rabbitmq.hands import Held

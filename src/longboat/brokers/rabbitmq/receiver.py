@@ -93,7 +93,7 @@ class RabbitmqReceiver:
                     lambda: self._nudged or self.over or waiting() > 0, max(0.0, patience - time.monotonic())
                 )
                 while fresh and 0 < (before := waiting()) < n and not self._nudged:
-                    self._changed.wait_for(lambda seen=before: waiting() > seen, GRACE)  # type: ignore[misc]
+                    self._changed.wait_for(lambda seen=before: waiting() > seen, GRACE)  # type: ignore[misc]  # mypy cannot type a default of a lambda
                     fresh = waiting() > before
                 taken, worn = self._take(n)
                 end = self._nudged or time.monotonic() >= patience

@@ -8,7 +8,7 @@ import os
 import threading
 from collections.abc import Callable, Collection, Sequence
 
-import pika  # type: ignore[import-untyped]
+import pika
 
 from longboat.brokers.rabbitmq.capabilities import unsupported
 from longboat.brokers.rabbitmq.envelope import publish_of

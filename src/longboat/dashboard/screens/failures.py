@@ -14,7 +14,7 @@ SHOWN = 200
 LISTED = 20
 
 
-def screen(site: Site, ask: Ask) -> Page:  # noqa: ARG001
+def screen(site: Site, ask: Ask) -> Page:
     groups = site.failures()
     return Page("failures.html", {"groups": groups[:SHOWN], "more": max(0, len(groups) - SHOWN), "clean": masked_text})
 

@@ -18,7 +18,7 @@ DRAWN = 5000
 LISTED = 200
 
 
-def screen(site: Site, ask: Ask) -> Page:  # noqa: ARG001
+def screen(site: Site, ask: Ask) -> Page:
     return Page("flows.html", {"flows": site.kept("flows", lambda: site.listed(lambda: _newest(site)), 0.9)})
 
 

@@ -46,7 +46,7 @@ def rows(site: Site, aged: int = AGED) -> list[QueueRow]:
         found.append(QueueRow(name, by_state, name in paused, served, rate, p95, spark))
     found.sort(key=lambda row: (-row.counts[State.READY] - row.counts[State.RUNNING], row.name))
     for row in found[:aged]:
-        row.since = site.kept(f"oldest {row.name}", lambda row=row: oldest(site, row)) if row.counts[State.READY] else None  # type: ignore[misc]
+        row.since = site.kept(f"oldest {row.name}", lambda row=row: oldest(site, row)) if row.counts[State.READY] else None  # type: ignore[misc]  # mypy cannot type a default of a lambda
     return found
 
 
@@ -68,7 +68,7 @@ def _lines(site: Site) -> dict[str, str]:
     return {queue: charts.line(line) for queue, line in values.items()}
 
 
-def screen(site: Site, ask: Ask) -> Page:  # noqa: ARG001
+def screen(site: Site, ask: Ask) -> Page:
     return Page("queues.html", {"queues": rows(site)})
 
 

@@ -13,7 +13,7 @@ from longboat.operate import scheduler
 NEXT = 5
 
 
-def screen(site: Site, ask: Ask) -> Page:  # noqa: ARG001
+def screen(site: Site, ask: Ask) -> Page:
     found = site.listed(lambda: scheduler.listed(site.broker.kv, SYSTEM.now(), NEXT))
     last = [each.last for each in found]
     views = dict(zip(last, site.broker.inspector.find(last), strict=True)) if found else {}

@@ -17,7 +17,7 @@ from longboat.dashboard.site import Site
 _SECRET = re.compile(r"KEY|TOKEN|SECRET|PASSW", re.IGNORECASE)
 
 
-def screen(site: Site, ask: Ask) -> Page:  # noqa: ARG001
+def screen(site: Site, ask: Ask) -> Page:
     broker = site.broker
     facts = [
         ("Broker", site.url),

@@ -11,7 +11,7 @@ from longboat.observe.history import quantile
 from longboat.observe.words import span
 
 
-def screen(site: Site, ask: Ask) -> Page:  # noqa: ARG001
+def screen(site: Site, ask: Ask) -> Page:
     paused = site.paused()["task"]
     rows = []
     for name in site.tasks():

@@ -6,7 +6,7 @@ from longboat.dashboard.ask import Ask, Page
 from longboat.dashboard.site import Site
 
 
-def screen(site: Site, ask: Ask) -> Page:  # noqa: ARG001
+def screen(site: Site, ask: Ask) -> Page:
     records = site.workers()
     known = {record.consumer for record in records}
     others = [each for each in site.consumers() if each.id not in known]

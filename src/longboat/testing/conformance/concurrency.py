@@ -93,7 +93,7 @@ def every_job_ends_exactly_once(on: Stage) -> None:
     brokers = [on.broker, on.another()]
     ledger = _Ledger()
     threads = [meanwhile(_produce(brokers[n % 2], names, n)) for n in range(3)]
-    threads += [meanwhile(lambda n=n: _work(on, brokers[n % 2], ledger, n)) for n in range(4)]  # type: ignore[misc]
+    threads += [meanwhile(lambda n=n: _work(on, brokers[n % 2], ledger, n)) for n in range(4)]  # type: ignore[misc]  # mypy cannot type a default of a lambda
     for join in threads:
         join()
     same(ledger.twice, [], "jobs held by two at once")
@@ -107,7 +107,7 @@ def no_job_is_ever_out_of_sight(on: Stage) -> None:
     on.put(*some(JOBS))
     ledger = _Ledger()
     other = on.another()
-    threads = [meanwhile(lambda n=n: _work(on, other, ledger, n)) for n in range(3)]  # type: ignore[misc]
+    threads = [meanwhile(lambda n=n: _work(on, other, ledger, n)) for n in range(3)]  # type: ignore[misc]  # mypy cannot type a default of a lambda
     looks = 0
     while not ledger.over():
         looks += 1
@@ -126,7 +126,7 @@ def one_consumer_serves_several_threads(on: Stage) -> None:
     receiving = meanwhile(lambda: _receive_patiently(consumer))
     time.sleep(0.05)
     began = time.monotonic()
-    threads = [meanwhile(lambda part=leases[n::4]: _settle_singly(consumer, part)) for n in range(4)]  # type: ignore[misc]
+    threads = [meanwhile(lambda part=leases[n::4]: _settle_singly(consumer, part)) for n in range(4)]  # type: ignore[misc]  # mypy cannot type a default of a lambda
     for join in threads:
         join()
     check(time.monotonic() - began < limits.prompt, "settles and heartbeats waited for a receive")

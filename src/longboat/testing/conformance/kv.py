@@ -74,7 +74,7 @@ def one_caller_puts_an_absent_entry(on: Stage) -> None:
     def add(number: int) -> list[bool]:
         return [clients[number].kv.put_if_absent("race", [Entry(f"{n}", b"%d" % number)])[0] for n in range(20)]
 
-    told = [join() for join in [meanwhile(lambda number=number: add(number)) for number in range(4)]]  # type: ignore[misc]
+    told = [join() for join in [meanwhile(lambda number=number: add(number)) for number in range(4)]]  # type: ignore[misc]  # mypy cannot type a default of a lambda
     same([sum(each) for each in zip(*told, strict=True)], [1] * 20, "how many added each key")
 
 
@@ -97,7 +97,7 @@ def compare_and_set_needs_the_value_as_it_was(on: Stage) -> None:
                 if mine.compare_and_set("count", Entry("n", b"%d" % (int(was or b"0") + 1)), old=was):
                     break
 
-    for join in [meanwhile(lambda number=number: count(number)) for number in range(4)]:  # type: ignore[misc]
+    for join in [meanwhile(lambda number=number: count(number)) for number in range(4)]:  # type: ignore[misc]  # mypy cannot type a default of a lambda
         join()
     same(kv.read("count", ["n"]), [b"40"], "counted by four at once")
     check(kv.compare_and_set("count", Entry("n", None), old=b"40"), "not deleted by a swap")

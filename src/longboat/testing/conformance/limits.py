@@ -277,7 +277,7 @@ def limits_hold_under_many_consumers(on: Stage) -> None:
         return done
 
     consumers = [on.consumer(of=on.another()) for _ in range(6)]
-    joins = [meanwhile(lambda consumer=consumer: work(consumer)) for consumer in consumers]  # type: ignore[misc]
+    joins = [meanwhile(lambda consumer=consumer: work(consumer)) for consumer in consumers]  # type: ignore[misc]  # mypy cannot type a default of a lambda
     same(sum(join() for join in joins), 90, "jobs ended")
     check(all(most[n] <= n + 1 for n in range(3)), f"held at most {most}, allowed [1, 2, 3]")
 

@@ -60,7 +60,7 @@ def closing_is_idempotent(on: Stage) -> None:
 def a_put_is_all_or_nothing(on: Stage) -> None:
     """A put that raises stores none of its jobs, and its token stays unknown."""
     good = some(2)
-    bad = Job(1, new_id(), "t", b"", queue="q", headers={"a": object()})  # type: ignore[dict-item]
+    bad = Job(1, new_id(), "t", b"", queue="q", headers={"a": object()})  # type: ignore[dict-item]  # what is wrong on purpose
     try:
         on.put(good[0], bad, good[1], token=("c", 1))
     except Exception:

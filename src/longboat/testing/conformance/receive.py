@@ -193,7 +193,7 @@ def an_expired_job_is_cancelled(on: Stage) -> None:
     nothing(consumer)
     for each in (ready, scheduled):
         eventually(
-            lambda each=each: bool(consumer.extend()) and on.state(each.id) is State.CANCELLED,  # type: ignore[misc]
+            lambda each=each: bool(consumer.extend()) and on.state(each.id) is State.CANCELLED,  # type: ignore[misc]  # mypy cannot type a default of a lambda
             "an expired job is cancelled",
         )
         same([failure.type for failure in on.view(each.id).failures], [EXPIRED], "its failures")
