@@ -44,7 +44,7 @@ class Dev:
             self.process = subprocess.Popen(
                 [*COMMAND, "dev", "tasks:app", "--port", str(self.port)],
                 cwd=shell.folder,
-                env=shell.environment({"PYTHONUNBUFFERED": "1", **(env or {})}),
+                env=shell.environment({"PYTHONUNBUFFERED": "1", "LONGBOAT_DASHBOARD_ROLE": "admin", **(env or {})}),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

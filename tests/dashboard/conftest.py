@@ -26,7 +26,7 @@ def stocked(bare: Longboat) -> Longboat:
 
 @pytest.fixture
 def page(stocked: Longboat) -> Iterator[TestClient]:
-    dashboard = longboat_dashboard(stocked)
+    dashboard = longboat_dashboard(stocked, local_role="admin")
     with asking(dashboard) as client:
         yield client
     dashboard.close()

@@ -27,7 +27,7 @@ SAMPLE = re.compile(r'([a-z_]+)(?:\{((?:[a-z]+="[^"]*",?)*)\})? ([0-9.e+-]+)')
 
 @pytest.fixture
 def page(bare: Longboat) -> Iterator[TestClient]:
-    dashboard = longboat_dashboard(bare)
+    dashboard = longboat_dashboard(bare, local_role="admin")
     with asking(dashboard) as client:
         yield client
     dashboard.close()
@@ -145,7 +145,7 @@ def test_both_need_what_the_pages_need(bare: Longboat) -> None:
             assert client.get(path, headers={"authorization": f"Bearer {TOKEN}"}).status_code == 200
         assert told(client, authorization=f"Bearer {TOKEN}")["longboat_workers"] == [({}, 0)]
     dashboard.close()
-    dashboard = longboat_dashboard(bare)
+    dashboard = longboat_dashboard(bare, local_role="admin")
     with asking(dashboard, base=HERE, peer="10.0.0.7") as client:
         assert client.get("/metrics").status_code == 403
     dashboard.close()

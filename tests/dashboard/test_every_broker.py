@@ -150,7 +150,7 @@ class Stock:
 def test_every_screen_and_every_action(app: Longboat) -> None:
     limit = threading.Event()
     stock = Stock(app, limit)
-    dashboard = longboat_dashboard(app)
+    dashboard = longboat_dashboard(app, local_role="admin")
     with asking(dashboard) as page, app.worker(threads=2, queues=SERVED) as worker:
         try:
             until(lambda: stock.settled(page))
@@ -205,7 +205,7 @@ def act(page: TestClient, actions: list[tuple[str, dict[str, Any], str]]) -> str
 def test_what_a_broker_of_messages_alone_cannot_do_is_said(app: Longboat) -> None:
     app.named("shop.report").using(queue="reports").enqueue(["today"])
     app.named("shop.resize").enqueue(path="img.png", width=-1)
-    dashboard = longboat_dashboard(app)
+    dashboard = longboat_dashboard(app, local_role="admin")
     with asking(dashboard) as page:
         with app.worker(threads=1, queues=["default"]):
             until(lambda: app.broker.inspector.counts().get(("default", State.DEAD)) == 1)

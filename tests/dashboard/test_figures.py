@@ -38,7 +38,7 @@ def test_the_list_at_a_million_jobs(tmp_path: Path) -> None:
     broker = SqliteBroker(tmp_path / "jobs.db", synchronous="normal")
     fill(broker, 1_000_000)
     broker.close()
-    dashboard = longboat_dashboard(f"sqlite:///{tmp_path}/jobs.db")
+    dashboard = longboat_dashboard(f"sqlite:///{tmp_path}/jobs.db", local_role="admin")
     took: dict[str, float] = {}
     with asking(dashboard) as client:
         for path in ("/jobs", "/jobs?q=state:ready", "/jobs?q=queue:q3+state:ready", "/queues", "/"):
@@ -61,7 +61,7 @@ def test_memory_after_100_000_jobs(tmp_path: Path) -> None:
     broker = SqliteBroker(tmp_path / "longboat.db", synchronous="normal")
     fill(broker, 100_000)
     environ = {name: value for name, value in os.environ.items() if not name.startswith("LONGBOAT_")}
-    command = [sys.executable, "-m", "longboat", "dashboard", "sqlite:///longboat.db", "--port", "0"]
+    command = [sys.executable, "-m", "longboat", "dashboard", "sqlite:///longboat.db", "--port", "0", "--role", "admin"]
     with subprocess.Popen(command, cwd=tmp_path, env=environ, stdout=subprocess.PIPE, text=True) as started:
         assert started.stdout is not None
         at = "http://" + started.stdout.readline().partition("http://")[2].strip()

@@ -43,7 +43,7 @@ PAUSE = {"kind": "queue", "name": "mail"}
 def test_without_tokens_only_this_machine_is_let_in(
     bare: Longboat, base: str, peer: str, headers: dict[str, str], status: int
 ) -> None:
-    dashboard = longboat_dashboard(bare)
+    dashboard = longboat_dashboard(bare, local_role="admin")
     with asking(dashboard, base, peer) as client:
         for path in ("/", "/jobs", "/api/v1/jobs", "/data/series", "/jobs.csv"):
             assert client.get(path, headers=headers).status_code == status, path
@@ -66,6 +66,7 @@ def test_a_token_lets_in_from_anywhere(bare: Longboat) -> None:
         assert TOKEN not in link.headers["location"]
         assert "q=state" in link.headers["location"]
         cookie = link.headers["set-cookie"]
+        assert "Max-Age=604800" in cookie
         assert TOKEN not in cookie
         for word in ("HttpOnly", "SameSite=lax", "Secure"):
             assert word in cookie
@@ -91,7 +92,7 @@ def test_roles(bare: Longboat) -> None:
 
 
 def test_what_another_site_asks_for_is_not_done(bare: Longboat) -> None:
-    dashboard = longboat_dashboard(bare)
+    dashboard = longboat_dashboard(bare, local_role="admin")
     refused = [
         {"origin": "http://[::1"},
         {"origin": ""},
@@ -116,7 +117,7 @@ def test_what_another_site_asks_for_is_not_done(bare: Longboat) -> None:
 
 
 def test_nothing_is_done_by_a_link(bare: Longboat) -> None:
-    dashboard = longboat_dashboard(bare)
+    dashboard = longboat_dashboard(bare, local_role="admin")
     with asking(dashboard) as client:
         assert client.get("/do/pause", params=PAUSE).status_code == 200  # a question
         assert "paused" not in client.get("/queues").text
@@ -132,7 +133,7 @@ def test_nothing_is_done_by_a_link(bare: Longboat) -> None:
     ],
 )
 def test_every_answer_has_the_headers(bare: Longboat, path: str) -> None:
-    dashboard = longboat_dashboard(bare)
+    dashboard = longboat_dashboard(bare, local_role="admin")
     with asking(dashboard) as client:
         answer = client.get(path)
         headers = answer.headers
@@ -164,7 +165,7 @@ def test_a_program_can_say_who_somebody_is(bare: Longboat) -> None:
 
 
 def test_one_does_not_leave_for_another_site(bare: Longboat) -> None:
-    dashboard = longboat_dashboard(bare)
+    dashboard = longboat_dashboard(bare, local_role="admin")
     with asking(dashboard) as client:
         for path in ("https://evil.example", "//evil.example", "/\\evil.example", "javascript:alert(1)", "/a\nb"):
             answer = client.post("/do/pause", data={**PAUSE, "next": path})
@@ -175,11 +176,12 @@ def test_one_does_not_leave_for_another_site(bare: Longboat) -> None:
 
 
 def test_what_makes_no_sense_is_refused(bare: Longboat) -> None:
-    with pytest.raises(ConfigError, match="16 characters"):
-        longboat_dashboard(bare, tokens={"short": "admin"})
+    for weak in ("short", "passwordpassword", "1234567890123456", "abababab12121212", "a" * 40 + "1"):
+        with pytest.raises(ConfigError, match="could be guessed"):
+            longboat_dashboard(bare, tokens={weak: "admin"})
     with pytest.raises(ConfigError, match="is not a role"):
         longboat_dashboard(bare, tokens={TOKEN: "king"})
-    dashboard = longboat_dashboard(bare)
+    dashboard = longboat_dashboard(bare, local_role="admin")
     with asking(dashboard) as client:
         assert client.post("/do/pause", content=b"x" * 2_000_001).status_code == 413
         assert client.post("/do/nothing").status_code == 404
@@ -261,7 +263,7 @@ def test_a_token_stands_in_no_log(bare: Longboat, caplog: pytest.LogCaptureFixtu
     with asking(dashboard) as client:
         client.get(f"/?token={TOKEN}")
         client.post(f"/do/pause?token={TOKEN}", data=PAUSE, headers={"authorization": f"Bearer {TOKEN}"})
-        name = "ann\x1b[2J\r\nroot (admin) purge: all”"
+        name = "ann\x1b[2J\r\nroot (admin) purge all”"
         client.post("/do/pause", data={"kind": "queue", "name": "other"}, auth=(name, TOKEN))
         assert client.post("/do/pause", data={"kind": "queue", "name": "a\r\nb"}, auth=(name, TOKEN)).status_code == 400
         text = client.get("/system", headers={"authorization": f"Bearer {TOKEN}"}).text
@@ -305,7 +307,7 @@ def test_a_hook_that_fails_lets_nobody_in(bare: Longboat) -> None:
 
 
 def test_a_question_shows_all_that_a_link_has_filled_in(bare: Longboat) -> None:
-    dashboard = longboat_dashboard(bare)
+    dashboard = longboat_dashboard(bare, local_role="admin")
     with asking(dashboard) as client:
         text = client.get("/do/bulk", params={"verb": "discard", "q": "queue:mail", "next": "/"}).text
         shown = text.partition("<form method")[0]
@@ -316,7 +318,7 @@ def test_a_question_shows_all_that_a_link_has_filled_in(bare: Longboat) -> None:
 
 
 def test_what_is_too_much_is_refused_before_it_costs(bare: Longboat) -> None:
-    dashboard = longboat_dashboard(bare)
+    dashboard = longboat_dashboard(bare, local_role="admin")
     with asking(dashboard) as client:
         began = time.monotonic()
         assert client.post("/do/pause", content=b"&a=1" * 400_000).status_code == 413

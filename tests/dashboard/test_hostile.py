@@ -66,7 +66,7 @@ def evil(bare: Longboat) -> Longboat:
 
 @pytest.fixture
 def look(evil: Longboat) -> Iterator[TestClient]:
-    dashboard = longboat_dashboard(evil, title=EVIL)
+    dashboard = longboat_dashboard(evil, title=EVIL, local_role="admin")
     with asking(dashboard) as client:
         yield client
     dashboard.close()
@@ -151,7 +151,7 @@ def test_spreadsheets_find_no_formulas(bare: Longboat) -> None:
     formulas = ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", "  =1", "＝1", "|x", "%x"]
     for place, text in enumerate(formulas):
         bare.broker.put([Job(1, f"{text}{place}", f'{text}"\n=2,=3;=4', codec.encode({"*": [text]}), "q")])
-    dashboard = longboat_dashboard(bare)
+    dashboard = longboat_dashboard(bare, local_role="admin")
     with asking(dashboard) as client:
         text = client.get("/jobs.csv").text
     dashboard.close()
@@ -184,7 +184,7 @@ def test_notes_that_nobody_can_read_break_no_screen(bare: Longboat, value: bytes
     for grain in history.GRAINS:
         for namespace in (grain.namespace, depth._namespace(grain)):
             kv.write(namespace, [Entry(f"{time.time() // 10 * 10 - 20:012.0f}", value)])
-    dashboard = longboat_dashboard(bare)
+    dashboard = longboat_dashboard(bare, local_role="admin")
     with asking(dashboard) as client:
         for method, path, _ in SCREENS:
             if method == "GET":
@@ -201,7 +201,7 @@ def test_times_of_a_caller_without_a_clock(bare: Longboat, at: float) -> None:
     bare.broker.put([Job(1, "one", "t", b"\x80", "q")])
     settle(bare.broker, "q", Failure("E", "m", "", 1, at))
     bare.broker.put([Job(1, "two", "t", b"\x80", "q")])
-    dashboard = longboat_dashboard(bare)
+    dashboard = longboat_dashboard(bare, local_role="admin")
     with asking(dashboard) as client:
         for path in ("/", "/jobs", "/jobs/one", "/jobs/two", "/api/v1/jobs/one", "/jobs.csv", "/queues", "/failures"):
             assert client.get(path).status_code == 200, path
@@ -212,6 +212,7 @@ def test_a_page_that_cannot_be_made_is_an_answer_all_the_same(bare: Longboat, ca
     from longboat.dashboard.ask import Page
     from longboat.dashboard.guard import Guard
     from longboat.dashboard.mounted import role
+    from longboat.dashboard.sessions import Sessions
     from longboat.dashboard.site import Site
     from longboat.dashboard.web import Web
 
@@ -219,7 +220,7 @@ def test_a_page_that_cannot_be_made_is_an_answer_all_the_same(bare: Longboat, ca
         return Page("job.html", {"job": None})
 
     site = Site(lambda: bare.broker, "memory://", None)
-    asgi = Web(site, Guard({}, None, role("admin"))).asgi([("GET", "/x/{name:path}", broken)])
+    asgi = Web(site, Guard({}, None, role("admin"), Sessions(lambda: bare.broker))).asgi([("GET", "/x/{name:path}", broken)])
     with TestClient(asgi, base_url=HERE, client=("127.0.0.1", 1)) as client:
         answer = client.get("/x/a%0aWARNING b")
     assert answer.status_code == 500
@@ -242,7 +243,7 @@ def test_no_search_is_a_catastrophe(bare: Longboat) -> None:
         "\\" * 1000,
         "args.a:" + "a*" * 60,
     ]
-    dashboard = longboat_dashboard(bare)
+    dashboard = longboat_dashboard(bare, local_role="admin")
     with asking(dashboard) as client:
         began = time.monotonic()
         for search in (
@@ -265,7 +266,7 @@ def test_an_after_that_no_page_gave_is_refused(scheme: str, tmp_path_factory: py
     url = "memory://" if scheme == "memory" else f"sqlite:///{tmp_path_factory.mktemp('jobs')}/jobs.db"
     with shop(url) as app:
         app.broker.put([Job(1, f"j{n}", "t", b"\x80", "q") for n in range(3)])
-        dashboard = longboat_dashboard(app)
+        dashboard = longboat_dashboard(app, local_role="admin")
         with asking(dashboard) as client:
             for cursor in (
                 "x",
@@ -308,7 +309,7 @@ def test_the_audit_log_is_bounded_and_read_from_its_end(bare: Longboat) -> None:
 
 def test_the_audit_log_says_what_was_done_to_which_job(bare: Longboat) -> None:
     bare.broker.put([Job(1, "one", "t", b"\x80", "q"), Job(1, "two", "t", b"\x80", "q")])
-    dashboard = longboat_dashboard(bare)
+    dashboard = longboat_dashboard(bare, local_role="admin")
     with asking(dashboard) as client:
         client.post("/do/cancel", data={"id": ["one", "two"]})
         client.post("/do/discard", data={"id": ["one"] + [f"x{n}" for n in range(100)]})
@@ -322,7 +323,7 @@ def test_the_audit_log_says_what_was_done_to_which_job(bare: Longboat) -> None:
 def test_bulk_actions_have_a_limit(bare: Longboat, monkeypatch: pytest.MonkeyPatch) -> None:
     limit = threading.Event()
     monkeypatch.setattr(bulk, "_work", lambda *_: limit.wait(60))
-    dashboard = longboat_dashboard(bare)
+    dashboard = longboat_dashboard(bare, local_role="admin")
     with asking(dashboard) as client:
         for _ in range(bulk.AT_ONCE):
             assert client.post("/do/bulk", data={"verb": "retry"}).status_code == 303

@@ -63,7 +63,7 @@ def test_odd_names_on_every_broker(name: str, tmp_path: Path) -> None:
 
 def odd_names(app: Longboat, odds: list[str]) -> None:
     app.named("shop.resize").enqueue(path="a.png", width=1)
-    dashboard = longboat_dashboard(app)
+    dashboard = longboat_dashboard(app, local_role="admin")
     with asking(dashboard) as client:
         fine = {200, 303, 400, 404, 501}
         for odd in odds:
@@ -95,7 +95,7 @@ def test_a_broker_that_goes_away(tmp_path: Path) -> None:
     server = Server(MemoryBroker(), ("127.0.0.1", 0), key)
     with server:
         app = shop(f"manager://127.0.0.1:{server.address[1]}?authkey_file={tmp_path}/key")
-        dashboard = longboat_dashboard(app)
+        dashboard = longboat_dashboard(app, local_role="admin")
         with asking(dashboard) as client:
             assert client.get("/jobs").status_code == 200
             app.broker.inspector.counts()
@@ -112,7 +112,7 @@ def test_a_broker_that_goes_away(tmp_path: Path) -> None:
 
 
 def test_a_broker_that_was_never_there() -> None:
-    dashboard = longboat_dashboard("redis://:hunter2@127.0.0.1:1/0")
+    dashboard = longboat_dashboard("redis://:hunter2@127.0.0.1:1/0", local_role="admin")
     with asking(dashboard) as client:
         for path in ("/", "/jobs", "/api/v1/jobs", "/system", "/metrics"):
             answer = client.get(path)

@@ -28,7 +28,7 @@ from tests.rigs.dashboard import HERE, TOKEN, asking, links, shop
 
 
 def test_mounted_in_an_asgi_program(stocked: Longboat) -> None:
-    dashboard = longboat_dashboard(stocked)
+    dashboard = longboat_dashboard(stocked, local_role="admin")
     program = Starlette(routes=[Mount("/ops/jobs", dashboard)])
     with TestClient(program, base_url=HERE, client=("127.0.0.1", 1), follow_redirects=False) as client:
         for path in ("/", "/queues/mail", "/jobs", "/tasks/shop.resize", "/failures", "/api"):
@@ -72,7 +72,7 @@ def test_mounted_in_a_wsgi_program(stocked: Longboat) -> None:
 def test_the_url_alone_is_enough(tmp_path: Path) -> None:
     with shop(f"sqlite:///{tmp_path}/jobs.db") as app:
         app.named("shop.resize").enqueue(path="a.png", width=1)
-    dashboard = longboat_dashboard(f"sqlite:///{tmp_path}/jobs.db")
+    dashboard = longboat_dashboard(f"sqlite:///{tmp_path}/jobs.db", local_role="admin")
     with asking(dashboard) as client:
         assert "shop.resize" in client.get("/jobs").text
         assert "not loaded" in client.get("/system").text
@@ -88,7 +88,12 @@ def test_the_command_serves_until_told_to_stop(tmp_path: Path) -> None:
         line = started.stdout.readline()
         at = re.search(r"http://127\.0\.0\.1:\d+/", line)
         assert at is not None, line
-        with urllib.request.urlopen(f"{at[0]}jobs") as answer:
+        token = re.search(r"\?token=(\S+)", line)
+        assert token is not None, line
+        for given, status in (("", 401), ("?token=wrong", 401), (token[0], 200)):
+            assert _status(f"{at[0]}jobs{given}") == status, given
+        request = urllib.request.Request(f"{at[0]}jobs", headers={"authorization": f"Bearer {token[1]}"})
+        with urllib.request.urlopen(request) as answer:
             assert "shop.resize" in answer.read().decode()
     finally:
         started.send_signal(signal.SIGTERM)
@@ -100,10 +105,13 @@ def test_the_command_serves_until_told_to_stop(tmp_path: Path) -> None:
 
 def test_the_command_does_not_serve_others_without_a_token(tmp_path: Path) -> None:
     (tmp_path / "longboat.db").touch()
-    started = _command(tmp_path, "--host", "0.0.0.0", "--port", "0")
+    started = _command(tmp_path, "--host", "0.0.0.0", "--port", "0", "--role", "viewer")
     out, _ = started.communicate(timeout=30)
     assert started.returncode == 2
-    assert "LONGBOAT_DASHBOARD_TOKEN" in out
+    assert "Leave --role out" in out
+    colliding = _command(tmp_path, "--root", "/jobs")
+    assert "the dashboard has a page at /jobs" in colliding.communicate(timeout=30)[0]
+    assert colliding.returncode == 2
     guarded = _command(tmp_path, "--host", "0.0.0.0", "--port", "0", LONGBOAT_DASHBOARD_TOKEN=TOKEN)
     try:
         assert guarded.stdout is not None
@@ -158,9 +166,9 @@ def test_the_command_serves_also_where_the_app_cannot_be_imported(tmp_path: Path
 
 
 @contextmanager
-def serving(folder: Path, *, url: str = "", **variables: str) -> Iterator[str]:
+def serving(folder: Path, *arguments: str, url: str = "", **variables: str) -> Iterator[str]:
     """The command at work; gives its address."""
-    started = _command(folder, "--port", "0", url=url, **variables)
+    started = _command(folder, "--port", "0", "--role", "admin", *arguments, url=url, **variables)
     assert started.stdout is not None
     lines = []
     try:
@@ -171,6 +179,17 @@ def serving(folder: Path, *, url: str = "", **variables: str) -> Iterator[str]:
     finally:
         started.terminate()
         started.communicate(timeout=20)
+
+
+def _status(at: str) -> int:
+    """Of a browser that keeps cookies."""
+    browser = urllib.request.build_opener(urllib.request.HTTPCookieProcessor())
+    try:
+        with browser.open(at) as answer:
+            return int(answer.status)
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code
 
 
 def _read(at: str) -> str:
@@ -231,7 +250,7 @@ def test_a_wsgi_program_says_who_somebody_is(stocked: Longboat) -> None:
     assert ask("POST", "/do/purge", "queue=mail&state=dead", REMOTE_USER="ann")[0] == "403"
     assert ask("POST", "/do/pause", "kind=queue&name=mail", REMOTE_USER="ann", HTTP_ORIGIN="http://evil")[0] == "403"
     dashboard.close()
-    dashboard = longboat_dashboard(stocked)
+    dashboard = longboat_dashboard(stocked, local_role="admin")
     wsgi = a2wsgi.ASGIMiddleware(dashboard)
     assert ask("GET", "/queues", REMOTE_ADDR="127.0.0.1", HTTP_HOST="evil.example")[0] == "403"
     dashboard.close()

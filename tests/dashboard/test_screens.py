@@ -20,7 +20,7 @@ HOSTILE = "<script>alert(1)</script>\"'&{{7*7}}${7}"
 
 @pytest.mark.parametrize("path", SCREENS)
 def test_a_screen_of_an_empty_broker(bare: Longboat, path: str) -> None:
-    dashboard = longboat_dashboard(bare)
+    dashboard = longboat_dashboard(bare, local_role="admin")
     with asking(dashboard) as client:
         assert client.get(path).status_code == 200
     dashboard.close()
@@ -81,7 +81,7 @@ def test_hostile_text_in_every_field_is_shown_as_text(bare: Longboat) -> None:
     consumer = bare.broker.consumer([], lease=10, name=HOSTILE)
     (lease,) = consumer.receive(1, wait=1)
     failure = Failure(HOSTILE, HOSTILE, HOSTILE, 1, 1.0, HOSTILE)
-    dashboard = longboat_dashboard(bare, title=HOSTILE)
+    dashboard = longboat_dashboard(bare, title=HOSTILE, local_role="admin")
     with asking(dashboard) as client:
         quoted = "%3Cscript%3Ealert(1)%3C%2Fscript%3E%22'&%7B%7B7*7%7D%7D$%7B7%7D".replace("&", "%26")
         for settled in (False, True):
@@ -105,7 +105,7 @@ def test_what_cannot_be_decoded_is_shown(bare: Longboat) -> None:
     bare.broker.put(
         [Job(1, f"bad{n}", "t", data) for n, data in enumerate((b"\xc1", b"\x81", b"", b"\xff" * 5000, b"\xdc\xff\xff"))]
     )
-    dashboard = longboat_dashboard(bare)
+    dashboard = longboat_dashboard(bare, local_role="admin")
     with asking(dashboard) as client:
         for path in ("/jobs", "/jobs?q=args.x:1", "/jobs.csv", "/api/v1/jobs", *(f"/jobs/bad{n}" for n in range(5))):
             assert client.get(path).status_code == 200, path
@@ -125,7 +125,7 @@ def test_a_page_that_shows_the_same_is_not_sent_again(page: TestClient) -> None:
 
 def test_csv_has_no_formulas(bare: Longboat) -> None:
     bare.broker.put([Job(1, "=1+1", "@sum", b"\x80")])
-    dashboard = longboat_dashboard(bare)
+    dashboard = longboat_dashboard(bare, local_role="admin")
     with asking(dashboard) as client:
         answer = client.get("/jobs.csv")
     dashboard.close()

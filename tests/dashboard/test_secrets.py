@@ -53,7 +53,7 @@ def secretive(app: Longboat) -> None:
 
 def test_no_screen_shows_a_secret(bare: Longboat) -> None:
     secretive(bare)
-    dashboard = longboat_dashboard(bare)
+    dashboard = longboat_dashboard(bare, local_role="admin")
     with asking(dashboard) as client:
         (group,) = client.get("/api/v1/failures").json()
         fixed = ["/jobs/dead", "/jobs/dead?edit=1", "/jobs/ready", "/api/v1/jobs/dead", f"/failures/{group['fingerprint']}"]
@@ -69,7 +69,7 @@ def test_no_screen_shows_a_secret(bare: Longboat) -> None:
 def test_what_is_masked_is_not_found_by_guessing(bare: Longboat) -> None:
     """Else whoever may look could spell a secret out, letter by letter, with `args.password:h*`."""
     secretive(bare)
-    dashboard = longboat_dashboard(bare)
+    dashboard = longboat_dashboard(bare, local_role="admin")
     with asking(dashboard) as client:
         for search in ("args.password:h*", f"args:{SECRET}", f"error:{SECRET}", SECRET, "args.nested.0.client_secret:h*"):
             assert client.get("/api/v1/jobs", params={"q": search}).json()["jobs"] == [], search

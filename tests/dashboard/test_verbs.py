@@ -48,7 +48,7 @@ def test_edit_keeps_what_is_masked(bare: Longboat) -> None:
         [Job(1, "one", "elsewhere.send", codec.encode({"to": "a", "api_token": "hunter2", "at": "x://u:pw@h"}), "q")]
     )
     run_one(bare.broker, "q")
-    dashboard = longboat_dashboard(bare)
+    dashboard = longboat_dashboard(bare, local_role="admin")
     with asking(dashboard) as client:
         args = json.dumps({"to": "b", "api_token": MASK, "at": f"x://u:{MASK}@h"})
         answer = client.post("/do/edit", data={"id": "one", "args": args})
@@ -192,7 +192,7 @@ def test_the_api_is_what_its_document_says(page: TestClient) -> None:
 
 def test_pages_of_the_api_are_the_whole_list(bare: Longboat) -> None:
     bare.broker.put([Job(1, f"j{n:03}", "t", b"\x80", f"q{n % 3}") for n in range(120)])
-    dashboard = longboat_dashboard(bare)
+    dashboard = longboat_dashboard(bare, local_role="admin")
     with asking(dashboard) as client:
         ids: list[str] = []
         after = None

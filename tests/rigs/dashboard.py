@@ -23,7 +23,7 @@ from longboat.dashboard.mounted import Dashboard
 from longboat.operate.pauses import pause
 
 HERE = "http://127.0.0.1:5555"
-TOKEN = "a-token-that-nobody-guesses"
+TOKEN = "a-token-that-nobody-guesses-7"
 
 SCREENS = [
     "/",
@@ -137,7 +137,7 @@ def links(text: str) -> set[str]:
 @contextmanager
 def served(app: Longboat, **options: object) -> Iterator[str]:
     """The dashboard behind a real server, at a free port; gives its address."""
-    dashboard = longboat_dashboard(app, **options)  # type: ignore[arg-type]
+    dashboard = longboat_dashboard(app, **{"local_role": "admin", **options})  # type: ignore[arg-type]
     with socket.socket() as listening:
         listening.bind(("127.0.0.1", 0))
         config = uvicorn.Config(dashboard, log_level="warning", lifespan="off", timeout_graceful_shutdown=1)

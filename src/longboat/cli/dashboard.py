@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import os
-import signal
+import socket
 from typing import TYPE_CHECKING
 
 import click
 
 from longboat.cli.fail import BROKER, USAGE, CommandFailed, line
+from longboat.core.urls import is_loopback, shown
 from longboat.errors import AppNotFound, MissingExtra, Unsupported
 
 if TYPE_CHECKING:
     from longboat.app import Longboat
+    from longboat.dashboard.mounted import Dashboard
 
 BACKLOG = 128
 TOKENS = {
@@ -37,22 +39,21 @@ TOKENS = {
 @click.option(
     "--role",
     type=click.Choice(["viewer", "operator", "admin"]),
-    default="admin",
-    show_default=True,
-    help="The role of everybody on this machine, if there are no tokens.",
+    help="Let everybody on this machine in without a token, with this role.",
 )
 @click.option(
-    "--root", default="", metavar="PATH", help="The part of the path that a proxy in front removes, such as /jobs."
+    "--root", default="", metavar="PATH", help="The path under which a proxy in front shows it, such as /longboat."
 )
-def command(url: str | None, host: str, port: int, role: str, root: str) -> None:
+def command(url: str | None, host: str, port: int, role: str | None, root: str) -> None:
     """Show queues, jobs, failures, workers and more of the broker at URL in a browser, until told to stop.
 
     URL is that of a broker, such as redis://…; else LONGBOAT_URL, else the app's, else sqlite:///longboat.db. The app's
     code is not needed. If it is found, tasks have forms for their parameters, whatever the broker.
 
-    Without tokens it serves this machine only. With LONGBOAT_DASHBOARD_TOKEN one may do everything, with
-    LONGBOAT_DASHBOARD_OPERATOR_TOKEN everything except delete, with LONGBOAT_DASHBOARD_VIEWER_TOKEN only look. Open
-    /?token=… once, or enter the token as the password.
+    Open the link that it prints: its token is made anew at each start. To keep one, set LONGBOAT_DASHBOARD_TOKEN (may do
+    everything), LONGBOAT_DASHBOARD_OPERATOR_TOKEN (everything except delete) or LONGBOAT_DASHBOARD_VIEWER_TOKEN (only
+    look), and open /?token=… once, or enter the token as the password. With --role there is no token, and this machine
+    only is served.
 
     \b
     longboat dashboard
@@ -68,14 +69,15 @@ def command(url: str | None, host: str, port: int, role: str, root: str) -> None
     app, no_code = _app(url)
     address.refuse_memory(app.url)
     tokens = {value: whose for name, whose in TOKENS.items() if (value := os.environ.get(name))}
-    dashboard = longboat_dashboard(app, tokens=tokens, local_role=role, no_code=no_code)
-    _check_bind(host, bool(tokens))
+    root = _root(root)
+    _check_bind(host, role if not tokens else None)
+    dashboard = longboat_dashboard(app, tokens=tokens, local_role=None if tokens else role, no_code=no_code)
     _check_scripts()
-    root = f"/{path}" if (path := root.strip("/")) else ""
     try:
         with contextlib.suppress(Unsupported):
             app.broker.inspector.counts()  # report a store that cannot be used now
-        _serve(dashboard, app, host, port, root, bool(tokens))
+        token, dashboard.token = dashboard.token, ""  # said here, and in no log
+        _serve(dashboard, shown(app.url), (host, port), root, token or ("…" if tokens else ""))
     finally:
         dashboard.close()
         app.close()
@@ -107,13 +109,22 @@ def _app(url: str | None) -> tuple[Longboat, str]:
     return app, ""
 
 
-def _check_bind(host: str, guarded: bool) -> None:
-    from longboat.core.urls import is_loopback
+def _root(path: str) -> str:
+    """The prefix as it stands before the dashboard's own paths: "" or "/longboat"."""
+    from longboat.dashboard.screens import SCREENS
 
-    if not guarded and not is_loopback(host):
+    inner = path.strip("/")
+    ours = {path.split("/")[1] for _, path, _ in SCREENS} | {"static", "sign-in", "sign-out"}
+    if inner and inner in ours:  # a proxy may keep the prefix or remove it, so this could mean either
+        raise CommandFailed(f"--root: the dashboard has a page at /{inner}", "Choose another, such as /longboat.", USAGE)
+    return f"/{inner}" if inner else ""
+
+
+def _check_bind(host: str, local_role: str | None) -> None:
+    if local_role is not None and not is_loopback(host):
         raise CommandFailed(
-            f"without a token, everybody who reaches {host} could change everything",
-            "Set one: LONGBOAT_DASHBOARD_TOKEN=$(openssl rand -hex 24). Or listen at 127.0.0.1.",
+            f"with --role, everybody who reaches {host} would be let in as {local_role}",
+            "Leave --role out, and sign in with a token. Or listen at 127.0.0.1.",
             USAGE,
         )
 
@@ -128,15 +139,13 @@ def _check_scripts() -> None:
         )
 
 
-def _serve(dashboard: object, app: Longboat, host: str, port: int, root: str, guarded: bool) -> None:
+def _serve(dashboard: Dashboard, broker: str, at: tuple[str, int], root: str, token: str) -> None:
+    """`broker`: its URL, masked. `token`: what to print of the token, if there is one."""
     try:
-        import uvicorn
+        from longboat.dashboard.serving import serve
     except ModuleNotFoundError:
         raise MissingExtra("the dashboard needs more packages: pip install 'longboat[web]'") from None
-    import socket
-
-    from longboat.core.urls import shown
-
+    host, port = at
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as listening:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -145,17 +154,6 @@ def _serve(dashboard: object, app: Longboat, host: str, port: int, root: str, gu
             listening.listen(BACKLOG)
         except OSError as error:
             raise CommandFailed(f"cannot listen at {host}:{port}: {error}", "Choose another --port.", BROKER) from None
-        at = f"http://{host}:{listening.getsockname()[1]}{root}/"
-        click.echo(f"dashboard of {shown(app.url)} at {at}{'?token=…' if guarded else ''}")
-        config = uvicorn.Config(
-            dashboard,  # type: ignore[arg-type]  # its own kind of ASGI type
-            root_path=root,
-            log_level="warning",
-            access_log=False,
-            server_header=False,
-            lifespan="off",
-            timeout_graceful_shutdown=2,
-        )
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda *_: None)  # the server handles them, then restores ours and raises them again
-        uvicorn.Server(config).run(sockets=[listening])
+        url = f"http://{host}:{listening.getsockname()[1]}{root}/"
+        click.echo(f"dashboard of {broker} at {url}{f'?token={token}' if token else ''}")
+        serve(dashboard, listening, root)

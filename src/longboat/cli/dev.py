@@ -6,6 +6,7 @@ Run as a program, this module is the dashboard's process.
 from __future__ import annotations
 
 import os
+import secrets
 import signal
 import subprocess
 import sys
@@ -17,6 +18,8 @@ from types import FrameType
 from typing import NoReturn
 
 import click
+
+from longboat.cli.dashboard import TOKENS
 
 NEEDED = ("starlette", "uvicorn", "jinja2")
 """What the dashboard imports from the extra "web"."""
@@ -30,8 +33,8 @@ LAST_CHANCE = 5.0
 def command(app: str | None, port: int | None) -> int:
     """Run a worker and the dashboard, and restart both when a source file changes, until Ctrl-C.
 
-    The worker also fires the schedules. The dashboard is at http://127.0.0.1:5555; if its packages are not installed, it
-    says which, and the worker runs alone.
+    The worker also fires the schedules. The dashboard is at http://127.0.0.1:5555: open the link that it prints, whose token
+    is good until you stop it. If its packages are not installed, it says which, and the worker runs alone.
 
     Set options of the two by variables: LONGBOAT_WORKER_QUEUES=high,low, LONGBOAT_DASHBOARD_ROLE=viewer.
 
@@ -62,6 +65,9 @@ def _dashboard() -> Iterator[None]:
         click.echo(f"no dashboard: {', '.join(missing)} not installed (pip install 'longboat[web]')", err=True)
         yield
         return
+    if not {*TOKENS, "LONGBOAT_DASHBOARD_ROLE"} & os.environ.keys():
+        os.environ["LONGBOAT_DASHBOARD_TOKEN"] = token = secrets.token_urlsafe(24)  # one for all its restarts
+        click.echo(f"sign in at http://127.0.0.1:{os.environ.get('LONGBOAT_DASHBOARD_PORT', '5555')}/?token={token}")
     # It exits when its standard input ends, so also when we are killed.
     process = subprocess.Popen([sys.executable, "-m", __name__], stdin=subprocess.PIPE, start_new_session=True)
     assert process.stdin is not None

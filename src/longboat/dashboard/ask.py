@@ -26,6 +26,8 @@ class Person(msgspec.Struct, frozen=True):
 
     name: str
     role: Role
+    signed_in: bool = False
+    """Whether by a cookie: then there is something to sign out of."""
 
 
 class Ask(msgspec.Struct):

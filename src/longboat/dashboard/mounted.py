@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 
 from starlette.types import Receive, Scope, Send
@@ -15,6 +16,11 @@ from longboat.dashboard.site import Site
 from longboat.dashboard.web import Web
 from longboat.errors import ConfigError
 
+TOKEN_MADE = (
+    "nothing says who may open the dashboard (tokens=, authorize=, local_role=): sign in once with ?token=%s, which is good "
+    "until this process ends"
+)
+
 
 class Dashboard:
     """Serves any number of requests at a time, each in a thread."""
@@ -22,6 +28,8 @@ class Dashboard:
     def __init__(self, app: Longboat, guard: Guard, site: Site, *, closes: bool) -> None:
         self._app = app
         self._closes = closes
+        self.token = guard.made
+        """The token that was made because nothing says who is let in; empty if something does."""
         self._site = site
         self._asgi = Web(site, guard).asgi(SCREENS)
         self._sampler: Sampler | None = None
@@ -36,6 +44,8 @@ class Dashboard:
         """Start sampling the queues' depth, as the first request does."""
         with self._lock:
             if self._sampler is None:
+                if self.token:
+                    logging.getLogger("longboat.dashboard").warning(TOKEN_MADE, self.token)
                 self._sampler = Sampler(self._site)
                 self._sampler.start()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import logging
 import re
@@ -18,21 +19,25 @@ from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import RedirectResponse, Response
+from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from longboat.dashboard.ask import Answer, Ask, Data, Goto, Page, Refused, Screen, local
-from longboat.dashboard.guard import COOKIE, Guard, check_origin
+from longboat.dashboard.guard import Guard, check_origin, cookie
+from longboat.dashboard.sessions import LIFETIME
 from longboat.dashboard.site import Site
 from longboat.dashboard.words import FILTERS
 from longboat.errors import BrokerError, LongboatError, ResultError, Unsupported
 
 HERE = Path(__file__).parent
 LONGEST_BODY = 2_000_000
+SLOWEST_BODY = 30.0
+"""Seconds within which a form has to arrive."""
 MOST_FIELDS = 20_000
-MESSAGE = "longboat-message"
+MESSAGE = "message"
+"""The name of the cookie that carries a message to the next page."""
 SEEN = "longboat-seen"
 """The header by which a page that updates itself says what it already shows."""
 
@@ -76,10 +81,13 @@ class Web:
         """The application; each screen is (method, path, function)."""
         routes: list[Any] = [
             Mount("/static", _Files(directory=HERE / "static"), name="static"),
+            Route("/livez", self._alive, methods=["GET"]),
+            Route("/readyz", self._ready, methods=["GET"]),
             Route("/sign-in", self._endpoint(self._sign_in), methods=["POST"]),
+            Route("/sign-out", self._endpoint(self._sign_out), methods=["POST"]),
             *(Route(path, self._endpoint(self._shown(screen)), methods=[method]) for method, path, screen in screens),
         ]
-        for route in routes[2:]:
+        for route in routes[1:]:
             route.path_regex = re.compile(route.path_regex.pattern, re.DOTALL)  # a name may contain line breaks
         made = Starlette(routes=routes, exception_handlers={HTTPException: self._nowhere})
         made.router.redirect_slashes = False  # it would redirect to whatever host the request names
@@ -109,7 +117,7 @@ class Web:
         async def answer(request: Request) -> Response:
             if self._guard.has_tokens and (given := request.query_params.get("token")):
                 rest = [(name, value) for name, value in request.query_params.multi_items() if name != "token"]
-                return self._signed_in(request, given, _address(request, rest))
+                return await self._signed_in(request, given, _address(request, rest))
             person = await run_in_threadpool(self._guard.admit, request)  # a program's hook may query its database
             ask = Ask(_within(request), request.scope.get("root_path", ""), person, dict(request.query_params))
             ask.pairs = request.query_params.multi_items()
@@ -122,16 +130,32 @@ class Web:
 
     async def _sign_in(self, request: Request) -> Response:
         form = await _form(request)
-        return self._signed_in(request, form.get("token", [""])[-1], local(form.get("next", ["/"])[-1]))
+        return await self._signed_in(request, form.get("token", [""])[-1], local(form.get("next", ["/"])[-1]))
 
-    def _signed_in(self, request: Request, given: str, path: str) -> Response:
-        kept = self._guard.session_for(given)
-        if kept is None:
-            raise Refused(401, "This token is wrong.")
-        root = request.scope.get("root_path", "")
-        response = RedirectResponse(f"{root}{path}", 303)
-        _set_cookie(request, response, COOKIE, kept, 30 * 86400)
+    async def _signed_in(self, request: Request, given: str, path: str) -> Response:
+        secret = await run_in_threadpool(self._guard.sign_in, request, given)
+        response = RedirectResponse(f"{request.scope.get('root_path', '')}{path}", 303)
+        _set_cookie(request, response, "session", secret, int(LIFETIME))
         return response
+
+    async def _sign_out(self, request: Request) -> Response:
+        await run_in_threadpool(self._guard.sign_out, request)
+        root = request.scope.get("root_path", "")
+        response = RedirectResponse(f"{root}/", 303)
+        response.delete_cookie(cookie(request), path=root or "/")
+        return response
+
+    # --- probes, which tell nothing that needs a role
+
+    async def _alive(self, _: Request) -> Response:
+        return PlainTextResponse("ok\n")
+
+    async def _ready(self, _: Request) -> Response:
+        try:
+            await run_in_threadpool(self._site.shown_counts)
+        except LongboatError:
+            return PlainTextResponse("the broker cannot be reached\n", 503)
+        return PlainTextResponse("ok\n")
 
     # --- responses
 
@@ -153,7 +177,7 @@ class Web:
             return Response(status_code=204)
         response = Response(text.replace(_PAGE, mark), answer.status, media_type="text/html")
         if message:
-            response.delete_cookie(MESSAGE, path=ask.root or "/")
+            response.delete_cookie(cookie(request, MESSAGE), path=ask.root or "/")
         return response
 
     def _render(self, ask: Ask, page: Page, message: str = "") -> str:
@@ -181,11 +205,13 @@ class Web:
                 "refused": refused,
                 "root": request.scope.get("root_path", ""),
                 "files": self._files,
-                "sign_in": refused.status == 401,
+                "sign_in": refused.status in (401, 429),
                 "next": _address(request, rest) if request.method == "GET" else "/",
             }
             text = await run_in_threadpool(self._pages.get_template("refused.html").render, context)
             response = Response(text, refused.status, media_type="text/html")
+        if refused.status == 429:
+            response.headers["retry-after"] = "".join(filter(str.isdigit, refused.advice))
         if refused.status == 401:
             response.headers["www-authenticate"] = 'Basic realm="Longboat", charset="UTF-8"'
         return response
@@ -228,10 +254,14 @@ class _Headers:
 
 async def _form(request: Request) -> dict[str, list[str]]:
     body = bytearray()
-    async for part in request.stream():
-        body += part
-        if len(body) > LONGEST_BODY:
-            raise Refused(413, f"The request has more than {LONGEST_BODY:,} bytes.")
+    try:
+        async with asyncio.timeout(SLOWEST_BODY):
+            async for part in request.stream():
+                body += part
+                if len(body) > LONGEST_BODY:
+                    raise Refused(413, f"The request has more than {LONGEST_BODY:,} bytes.")
+    except TimeoutError:
+        raise Refused(408, f"The request did not arrive within {SLOWEST_BODY:g} seconds.") from None
     if request.headers.get("content-type", "").startswith("application/json"):
         try:
             found = msgspec.json.decode(body or b"{}", type=dict[str, Any])
@@ -271,12 +301,14 @@ def _address(request: Request, query: list[tuple[str, str]]) -> str:
 def _set_cookie(request: Request, response: Response, name: str, value: str, seconds: int) -> None:
     """SameSite=Lax, not Strict: a link in a mail or a chat opens the page it names, and links change nothing."""
     path, secure = request.scope.get("root_path", "") or "/", request.url.scheme == "https"
-    response.set_cookie(name, value, path=path, httponly=True, samesite="lax", secure=secure, max_age=seconds)
+    response.set_cookie(
+        cookie(request, name), value, path=path, httponly=True, samesite="lax", secure=secure, max_age=seconds
+    )
 
 
 def _message(request: Request) -> str:
     try:
-        return bytes.fromhex(request.cookies.get(MESSAGE, "")).decode(errors="ignore")
+        return bytes.fromhex(request.cookies.get(cookie(request, MESSAGE), "")).decode(errors="ignore")
     except ValueError:
         return ""
 
