@@ -96,7 +96,7 @@ class Stock:
             "/flows": ["shop.total"],
             f"/flows/{self.flow}": ['class="edge"'],
             "/workers": ["shop.hold", "Quiet"],
-            "/schedules": ["Every fifth minute"],
+            "/schedules": ["Every fifth minute", 'class="due"'],
             "/tasks": ["shop.resize"],
             "/tasks/shop.resize": ['name="arg.width"', "ValueError"],
             "/system": ["App&#39;s code", "loaded"],

@@ -17,6 +17,7 @@ from longboat.dashboard.plain import MASK
 from longboat.dashboard.verbs import VERBS
 from longboat.operate import scheduler
 from longboat.operate.pauses import paused
+from longboat.tasks.schedule import Schedule
 from tests.rigs.dashboard import asking, run_one, until
 
 
@@ -106,7 +107,14 @@ def test_flows(page: TestClient, stocked: Longboat) -> None:
 def test_schedules(page: TestClient, stocked: Longboat) -> None:
     text = page.get("/schedules").text
     assert "Every fifth minute" in text
+    assert "no living worker has it in its code" in text
+    assert 'class="due"' not in text
+    by_hand = Schedule(name="by hand", rule="every 1h", task="shop.resize", payload=b"\x80")
+    assert scheduler.add(stocked.broker.kv, by_hand)
+    text = page.get("/schedules").text
+    assert "no living worker knows task shop.resize" in text
     assert text.count('class="due"') == 5
+    page.post("/do/schedule-remove", data={"name": "by hand"})
     page.post("/do/schedule-pause", data={"name": "shop.nightly"})
     assert [each.schedule.paused for each in scheduler.listed(stocked.broker.kv, 0.0) if each.schedule] == [True]
     page.post("/do/schedule-resume", data={"name": "shop.nightly"})

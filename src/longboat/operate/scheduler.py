@@ -53,7 +53,7 @@ class Listed(msgspec.Struct):
     rule: str
     """In English."""
     due: list[float]
-    """The next times at which it is due; none if it is paused or has a problem."""
+    """The next times at which it is due; none if it is paused or not fired."""
     last: str
     """The id of its last job."""
     problem: str = ""
@@ -183,9 +183,10 @@ def listed(kv: KV, now: float, count: int = 1) -> list[Listed]:
             each.rule = schedule.explain()
             if schedule.declared and name not in coded:
                 each.problem = "no living worker has it in its code"
-            elif schedule.task not in known:
+                continue
+            if schedule.task not in known:
                 each.problem = f"no living worker knows task {schedule.task}"
-            elif not schedule.paused:
+            if not schedule.paused:
                 each.due = schedule.next(now, count)
     return shown
 
