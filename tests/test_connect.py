@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import multiprocessing
+import os
 import subprocess
 import sys
 import tomllib
@@ -16,6 +18,7 @@ import pytest
 from longboat import Longboat
 from longboat.brokers.memory import MemoryBroker
 from longboat.connect import BUILT_IN, GROUP, connect
+from longboat.core.job import State
 from longboat.errors import ConfigError, MissingExtra
 
 ROOT = Path(__file__).parent.parent
@@ -111,3 +114,46 @@ def test_a_broker_with_options_left_over_is_closed(monkeypatch: pytest.MonkeyPat
     with pytest.raises(ConfigError, match="unknown option 'a'"):
         connect("memory://?a=1")
     assert closed == [True]
+
+
+@pytest.mark.parametrize(
+    ("url", "becomes"),
+    [
+        ("sqlite:///queue.db?timeout=5s", "sqlite:///{here}/queue.db?timeout=5s"),
+        ("sqlite:///in/queue%20one.db", "sqlite:///{here}/in/queue%20one.db"),
+        (
+            "amqp://host:5672/?tls=no&results=sqlite:///queue.db",
+            "amqp://host:5672/?tls=no&results=sqlite:///{here}/queue.db",
+        ),
+        *(
+            (url, url)
+            for url in ("sqlite:////queue.db", "sqlite:///%2Fqueue.db", "sqlite:///", "redis://host/0", "nonsense")
+        ),
+    ],
+)
+def test_a_relative_file_is_settled_where_the_app_is_made(url: str, becomes: str) -> None:
+    assert Longboat(url).url == becomes.format(here=Path.cwd())
+
+
+def send_from(folder: Path, app: Longboat) -> None:
+    os.chdir(folder)
+    app.send("task", 2)
+
+
+def test_an_app_has_one_file_wherever_its_processes_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made, other = tmp_path / "a b#c?d%41e", tmp_path / "other"
+    for folder in (made, other):
+        folder.mkdir()
+    monkeypatch.chdir(made)
+    app = Longboat("sqlite:///queue.db")
+    monkeypatch.chdir(other)
+    app.send("task", 1)
+    child = multiprocessing.get_context("fork").Process(target=send_from, args=(tmp_path, app))
+    child.start()
+    child.join(30)
+    assert child.exitcode == 0
+    assert app.broker.inspector.counts() == {("default", State.READY): 2}
+    app.close()
+    assert (made / "queue.db").is_file()
+    assert not list(other.iterdir())
+    assert {path.name for path in tmp_path.iterdir()} == {made.name, other.name}

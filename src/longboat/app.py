@@ -8,7 +8,7 @@ from collections.abc import Callable, Coroutine, Sequence
 from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, Self, TypedDict, TypeVar, Unpack, overload
 
 from longboat.client.client import Client
-from longboat.connect import DEFAULT_URL, connect
+from longboat.connect import DEFAULT_URL, connect, settled
 from longboat.contract.broker import Broker
 from longboat.core.clock import Duration
 from longboat.core.urls import shown
@@ -178,6 +178,15 @@ class Longboat:
 
         enqueued = self.client.enqueue_events.counts
         return Worker(self.broker, self.registry, options(**choices), self.bus, address=shown(self.url), enqueued=enqueued)
+
+    @property
+    def url(self) -> str:
+        """The broker's. A SQLite file is where it was when this was set, whatever the working directory becomes."""
+        return self._url
+
+    @url.setter
+    def url(self, url: str) -> None:
+        self._url = settled(url)
 
     @property
     def client(self) -> Client:

@@ -6,10 +6,11 @@ Those of Longboat are in BUILT_IN. Others are found by the entry points of insta
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from importlib import import_module
 from typing import cast
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
 from longboat.contract.broker import Broker
 from longboat.contract.carrier import Carries
@@ -80,6 +81,20 @@ def connect(url: str) -> Broker:
         broker.close()
         raise ConfigError(f"{shown(url)!r}: unknown option {min(options)!r}")
     return broker
+
+
+def settled(url: str) -> str:
+    """The URL with a relative SQLite file made absolute: it names the same file whatever the working directory becomes."""
+    beside = split(url)[1]
+    if beside is not None:
+        return url[: -len(beside)] + settled(beside)
+    scheme, _, path = url.partition(":///")
+    if scheme != "sqlite" or not path or unquote(path).startswith("/"):
+        return url
+    try:
+        return f"{scheme}:///{quote(os.getcwd())}/{path}"
+    except FileNotFoundError:  # the directory is gone: whoever opens the file is told
+        return url
 
 
 def _with_store(factory: Factory, url: str, options: dict[str, str], beside: str) -> Broker:
