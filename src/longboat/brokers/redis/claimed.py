@@ -64,10 +64,9 @@ class Claimed:
                 job = codec.decode_job(raw or b"")
                 if key_of(job.id) != key or job.queue.encode(errors="surrogatepass") != queues[index]:
                     raise Undecodable(f"the message is of another job: {job.id!r} of queue {job.queue!r}")
+                leases.append(self._lease(index, job))
             except Undecodable as error:
                 bad.append((self._first + index, str(error)))
-            else:
-                leases.append(self._lease(index, job))
         return leases, bad
 
     def _are_these(self, jobs: list[Job]) -> bool:
@@ -89,7 +88,10 @@ class Claimed:
         raw = self._histories[index] if self._histories is not None else None
         if raw is None:
             return Lease(job, 1, token)
-        attempts, worker_deaths, failures = _history.decode(raw)
+        try:
+            attempts, worker_deaths, failures = _history.decode(raw)
+        except codec.DECODE_ERRORS as error:
+            raise Undecodable(f"what was tried of it cannot be read: {error}") from None
         return Lease(job, attempts + 1, token, worker_deaths, len(failures))
 
 

@@ -15,9 +15,10 @@ from longboat.brokers.redis.settling import Held, SettleBatch
 from longboat.contract.base import BaseConsumer
 from longboat.contract.base_pages import batches
 from longboat.contract.broker import Lease, Settlement
-from longboat.core import codec, reasons
+from longboat.core import reasons
 from longboat.core.clock import SYSTEM
 from longboat.core.job import Dead
+from longboat.core.views import job_or_none
 from longboat.errors import BrokerError, Undecodable
 
 _AGAIN = b"again"
@@ -148,7 +149,7 @@ class RedisConsumer(BaseConsumer):
         if answer is None:
             self._lose()
             return None
-        return [codec.decode_job(message).id for message in answer]
+        return [job.id for message in answer if (job := job_or_none(message))]
 
     def pause(self, queues: Collection[str], tasks: Collection[str]) -> None:
         paused = sorted(queues)

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from longboat.brokers.redis.keys import shown
-from longboat.core import reasons
+from longboat.core import codec, reasons
 from longboat.core.job import Failure, Result, State
 from longboat.core.views import JobView, job_or_none, job_view, result_of
 
@@ -34,6 +34,16 @@ def view(key: bytes, answer: Sequence[Any] | None, queue: str = "") -> JobView |
     """From an answer of lua/find.lua; `queue` is where an unreadable one was found."""
     if answer is None:
         return None
+    try:
+        return _view(key, answer, queue)
+    except (KeyError, ValueError, struct.error) as error:
+        message = answer[1]
+        job, why = job_or_none(message), reasons.undecodable(f"what the server keeps of it cannot be read: {error!r}", 0.0)
+        job_id = job.id if job else shown(key)
+        return job_view(job, message, id=job_id, state=State.DEAD, queue=queue, attempts=0, failures=[why])
+
+
+def _view(key: bytes, answer: Sequence[Any], queue: str) -> JobView:
     name, message, history, *details = answer
     job, state = job_or_none(message), State(name.decode())
     attempts, _, failures = read_history(history)
@@ -71,5 +81,5 @@ def read_history(history: bytes | None) -> tuple[int, int, list[Failure]]:
         return 0, 0, []
     try:
         return _history.decode(history)
-    except msgspec.MsgspecError as error:
+    except codec.DECODE_ERRORS as error:
         return 0, 0, [reasons.undecodable(f"the recorded failures cannot be read: {error}", 0.0)]

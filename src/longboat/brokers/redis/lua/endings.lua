@@ -11,12 +11,17 @@ end
 
 local ENDED_NAMES = {s = 'succeeded', d = 'dead', c = 'cancelled'}
 
--- What was tried of a job before. A job that never failed has none.
+-- What was tried of a job before. A job that never failed has none, and one that cannot be read counts as none.
 local function history(key)
   local raw = call('HGET', P .. 'history', key)
-  if not raw then return {attempts = 0, deaths = 0, failures = {}} end
-  local fields = cmsgpack.unpack(raw)
-  return {attempts = fields[1], deaths = fields[2], failures = fields[3]}
+  if raw then
+    local good, fields = pcall(cmsgpack.unpack, raw)
+    if good and type(fields) == 'table' and type(fields[3]) == 'table' then
+      local attempts, deaths = tonumber(fields[1]), tonumber(fields[2])
+      if attempts and deaths then return {attempts = attempts, deaths = deaths, failures = fields[3]} end
+    end
+  end
+  return {attempts = 0, deaths = 0, failures = {}}
 end
 
 local function write_history(key, h)

@@ -6,7 +6,7 @@
 local function view(key, raw)
   local past = call('HGET', P .. 'history', key)
   local done = call('HGET', P .. 'done', key)
-  if done then return {ENDED_NAMES[string.sub(done, 1, 1)], raw, past, done} end
+  if done then return {ENDED_NAMES[string.sub(done, 1, 1)] or 'dead', raw, past, done} end
   local state, _, _, queue, consumer, since = unleased().locate(key)
   if state == 'running' then
     local name = call('HGET', P .. 'consumer:' .. consumer, 'name')

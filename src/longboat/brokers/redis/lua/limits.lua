@@ -31,12 +31,26 @@ local function present_numbers(name)
   return unpack(known[name])
 end
 
--- The limits of a job with their present numbers.
+local function is_count(value) return value == false or (type(value) == 'number' and value >= 0) end
+
+-- The limits of a job. Those that cannot be read hold nothing back.
+local function read_limits(packed)
+  local good, limits = pcall(cmsgpack.unpack, packed or '')
+  if not good or type(limits) ~= 'table' then return {} end
+  for _, limit in ipairs(limits) do
+    if type(limit) ~= 'table' or type(limit[1]) ~= 'string' or not (is_count(limit[2]) and is_count(limit[3]) and is_count(limit[4])) then
+      return {}
+    end
+  end
+  return limits
+end
+
+-- The same with their present numbers.
 local function limits_of(packed)
-  local limits = cmsgpack.unpack(packed)
+  local limits = read_limits(packed)
   for _, limit in ipairs(limits) do
     local name = limit[5]
-    if name and name ~= '' then
+    if type(name) == 'string' and name ~= '' then
       local running, starts, per = present_numbers(name)
       if per then limit[2], limit[3], limit[4] = tonumber(running), tonumber(starts), tonumber(per) end
     end
@@ -55,7 +69,7 @@ end
 
 -- When the limit opens, if only time keeps it shut.
 local function opens(limit)
-  if not limit[3] or limit[3] < 1 then return nil end
+  if not limit or not limit[3] or limit[3] < 1 then return nil end
   if limit[2] and limit[2] <= call('ZCARD', P .. 'limit_held:' .. limit[1]) then return nil end
   local decides = call('ZRANGE', P .. 'limit_starts:' .. limit[1], -limit[3], -limit[3], 'WITHSCORES')
   if not decides[1] or tonumber(decides[2]) <= now - limit[4] then return nil end
@@ -109,7 +123,7 @@ local function unblock(key, name)
   return place, prio, queue
 end
 
--- The limit of this name with the numbers of the first job that it blocks in a queue; nil if it blocks none.
+-- The limit of this name with the numbers of the first job that it blocks in a queue; nil if there is none, or they are lost.
 local function limit_of_first(name, queue)
   local first = call('ZRANGE', blocked_set(name, queue), 0, 0)[1]
   if not first then return nil end
@@ -125,7 +139,7 @@ local function unblock_first(name)
   local soonest, its = math.huge, nil
   for _, queue in ipairs(call('SMEMBERS', P .. 'blocked_queues:' .. name)) do
     local limit = limit_of_first(name, queue)
-    local free = room(limit)
+    local free = limit and room(limit) or math.huge
     local n = math.min(free, to_unblock)
     if n >= 1 then
       for _, member in ipairs(call('ZRANGE', blocked_set(name, queue), 0, n - 1)) do
@@ -156,7 +170,7 @@ end
 local function leave_limits(keys, forgotten)
   if #keys == 0 or call('EXISTS', P .. 'limits') == 0 then return end
   for i, limits in ipairs(many_read('HMGET', P .. 'limits', keys)) do
-    for _, limit in ipairs(limits and cmsgpack.unpack(limits) or {}) do
+    for _, limit in ipairs(limits and read_limits(limits) or {}) do
       if not forgotten then call('ZREM', P .. 'limit_held:' .. limit[1], keys[i]) end
       touched[limit[1]] = true
     end
