@@ -180,6 +180,8 @@ class CarriedConsumer:
 def lease_of(delivery: Delivery) -> Lease:
     """Raises Undecodable."""
     envelope = delivery.envelope
+    if envelope.unreadable:
+        raise Undecodable(envelope.unreadable)
     failures = len(decode_failures(envelope.failures)) if envelope.failures else 0
     return Lease(decode_job(delivery.body), envelope.attempts + 1, delivery.tag, envelope.worker_deaths, failures)
 

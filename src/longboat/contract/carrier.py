@@ -8,7 +8,7 @@ answers or raises BrokerUnavailable within the carrier's time limit; `Receiver.r
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Protocol
 
@@ -16,6 +16,7 @@ import msgspec
 
 from longboat.contract.broker import Lease
 from longboat.contract.capabilities import Capability
+from longboat.core.bounds import Count, Seconds
 from longboat.core.codec import decode_failures, encode_failures
 from longboat.core.job import FAILURES_KEPT, Failure, State
 
@@ -32,17 +33,17 @@ Place = tuple[str, int | None]
 class Envelope(msgspec.Struct):
     """What travels with a job beside its body, and changes each time that it is sent again."""
 
-    attempts: int = 0
-    worker_deaths: int = 0
+    attempts: Count = 0
+    worker_deaths: Count = 0
     failures: bytes = b""
     """Encoded, at most FAILURES_KEPT, shortened."""
-    put: float = 0.0
+    put: Seconds = 0.0
     """Wall-clock time of the put by the caller's clock, if the job expires."""
-    parked: float = 0.0
+    parked: Seconds = 0.0
     """Wall-clock time until which it waits for a worker that knows its task; 0: it is not parked."""
     why: bytes = b""
     """The encoded failure it was parked with."""
-    ended: float = 0.0
+    ended: Seconds = 0.0
     """Of a dead job: when it died."""
     copy: str = ""
     """Tells this message from others of its job. For the companion alone."""
@@ -54,6 +55,8 @@ class Envelope(msgspec.Struct):
     """For the carrier alone: the attempt noted as started there."""
     worker: str = ""
     """For the carrier alone: who keeps it there."""
+    unreadable: str = ""
+    """Why what travelled cannot be read: the job is undecodable then, whatever its body says."""
 
     def failed(self, *failures: Failure) -> bytes:
         """The failures with these added, encoded, as they travel."""
@@ -173,6 +176,10 @@ class Carrier(Protocol):
     """Seconds; a longer delay is refused."""
     capabilities: frozenset[Capability]
     """What a broker over this carrier may have of the whole contract."""
+
+    def check(self, queues: Iterable[str], ids: Iterable[str] = ()) -> None:
+        """Raises ConfigError for names that the carrier cannot have: so a put fails before any of it is written."""
+        ...
 
     def send(self, messages: Sequence[Message]) -> None:
         """Store these messages, durably on return. After an error some may be stored."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 
 import msgspec
 import pytest
@@ -12,11 +13,12 @@ from hypothesis import strategies as st
 from longboat.brokers.rabbitmq import envelope as envelopes
 from longboat.brokers.rabbitmq.hands import Hands, Held
 from longboat.brokers.rabbitmq.link import Publish, Unroutable
-from longboat.brokers.rabbitmq.names import LEVELS, STEPS, Names, address, key_of, level_of, units_of
+from longboat.brokers.rabbitmq.names import LEVELS, STEPS, Names, address, cut, key_of, level_of, units_of
 from longboat.contract.carrier import Envelope
 from longboat.core.codec import decode_failures
 from longboat.core.job import Failure
 from longboat.core.reasons import WORKER_DIED
+from longboat.errors import ConfigError
 
 BOOM = Failure("builtins.ValueError", "boom")
 
@@ -91,6 +93,48 @@ def test_headers_come_back_as_they_were() -> None:
     assert envelopes.opened(headers, redelivered=False) == sent
     assert envelopes.opened({**headers, "x-delivery-count": 2}, redelivered=True).worker_deaths == 3
     assert envelopes.opened(None, redelivered=True).worker_deaths == 1
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"longboat-attempts": "x"},
+        {"longboat-attempts": -1},
+        {"longboat-failures": "x"},
+        {"longboat-put": "x"},
+        {"longboat-put": math.nan},
+        {"longboat-ended": [1]},
+        {"longboat-worker-deaths": None},
+        {"longboat-token": 2.5},
+        {"longboat-copy": 5},
+        {"x-delivery-count": "x"},
+    ],
+)
+def test_headers_of_wrong_kinds_are_told_and_raise_nothing(headers: dict[str, object]) -> None:
+    envelope = envelopes.opened(headers, redelivered=False)
+    assert envelope.unreadable.startswith("its headers cannot be read: ")
+    assert envelopes.opened(envelopes.headers_of(envelope), redelivered=False).unreadable == envelope.unreadable
+    assert envelopes.given_up(envelope) is envelope
+
+
+@pytest.mark.parametrize("letter", ["q", "ü", "\N{SNOWMAN}", "\N{SHIP}", ".", "#"])
+def test_a_name_has_room_in_amqp_or_is_refused(letter: str) -> None:
+    names, longest = Names("longboat"), 0
+    for size in range(1, 256):
+        try:
+            names.check([letter * size])
+        except ConfigError as error:
+            assert f"has {size * len(letter.encode())} bytes of UTF-8" in str(error)  # noqa: PT017  # one of many
+        else:
+            longest = size
+    queue = letter * longest
+    for each in (names.ready(queue, -2), f"{names.dead(queue)}.fence", key_of(2**STEPS - 1, address(queue, -2))):
+        assert len(each.encode()) <= 255
+    assert longest >= 190 // max(len(letter.encode()), len(address(letter, 0)) - 2)
+    with pytest.raises(ConfigError, match=r"id .* has 256 bytes"):
+        names.check([], ["x" * 253 + "\N{SNOWMAN}"])
+    assert len(cut("\N{SNOWMAN}" * 255).encode()) <= 255
+    names.check([], ["x" * 255, "\N{SNOWMAN}" * 85])
 
 
 @given(queue=st.text("adehlvy.0-", min_size=1), other=st.text("adehlvy.0-", min_size=1))

@@ -48,6 +48,7 @@ class CompanionBroker:
         if not unique:
             return []
         bodies = {job.id: encode_job(job) for job in unique.values()}
+        self.carrier.check({job.queue for job in unique.values()}, unique)
         name, longest = self.carrier.name, self.carrier.longest_delay
         for constraints in filter(None, (job.constraints for job in unique.values())):
             if constraints.limits:

@@ -19,8 +19,9 @@ from longboat.contract.carrier import Delivery, Message, Receiver
 from longboat.contract.kv import Entry
 from longboat.core import reasons
 from longboat.core.codec import decode_failures
-from longboat.core.job import Done, Park, Release, Retry, State, new_id
+from longboat.core.job import Done, Job, Park, Release, Retry, State, new_id
 from longboat.core.transitions import Transition, after
+from longboat.core.views import job_or_none
 from longboat.errors import BrokerError
 
 
@@ -85,6 +86,9 @@ class CompanionConsumer(CarriedConsumer):
 
     def _set_aside(self, delivery: Delivery) -> None:
         if delivery.lease is None:
+            if job := job_or_none(delivery.body):
+                self._end_unreadable(delivery, job)
+                return
             self._name_undecodable(delivery)
         elif self._has_ended(delivery, delivery.lease):
             self._receiver.acknowledge([delivery])
@@ -102,6 +106,13 @@ class CompanionConsumer(CarriedConsumer):
         gone = PutRecord(name, delivery.queue, over=True)
         entries = [Entry(key("e", name), encode(end), DEAD_KEPT), Entry(key("m", name), encode(gone), DEAD_KEPT)]
         self._ledger.write([*entries, *large])
+
+    def _end_unreadable(self, delivery: Delivery, job: Job) -> None:
+        """What came beside the body cannot be read, such as which message of the job this is: the job is dead."""
+        by, now = f"{self.id} {delivery.tag}", self._clock.now()
+        end = self._ledger.ended(job, State.DEAD, by, attempts=0, failures=[reasons.undecodable(why_not(delivery), now)])
+        self._endings.end([Ending(job, delivery.body, end)])
+        self._receiver.acknowledge([delivery])
 
     def _has_ended(self, delivery: Delivery, lease: Lease) -> bool:
         """What has expired, or was parked for too long, ends here; False: it goes round as it is."""

@@ -77,6 +77,7 @@ class CompanionTransfer:
         return sorted(names)
 
     def import_jobs(self, name: str, exported_jobs: Sequence[ExportedJob]) -> list[str]:
+        self._carrier.check({job.queue for job in exported_jobs})
         return Import(self._ledger, self._carrier, self._intake, name, exported_jobs)()
 
     def confirm(self, name: str) -> None:

@@ -43,6 +43,7 @@ class RabbitmqBroker:
                 _check(job.constraints)
             envelope = blank if job.expires is None else dated
             messages.append(message_of(job, body, envelope, job.delay))
+        self.carrier.check({job.queue for job in unique.values()}, unique)
         if messages:
             if dating := {job.queue for job in unique.values() if job.expires is not None}:
                 for queue in dating:  # its time runs from the put, not from when its queues were made

@@ -62,6 +62,7 @@ class RabbitmqCarrier:
         self._hold = options.hold
         self.session = Session(url, self.names, classic=options.classic, timeout=options.timeout, where=options.where or url)
         self._management = None if options.management is None else self._manager(options.management, options.timeout)
+        self.check = self.names.check
         self.send = self.session.send
         self.declare = self.session.declare
 
@@ -76,6 +77,7 @@ class RabbitmqCarrier:
         if not queues:
             raise unsupported(Capability.EVERY_QUEUE, "serve a worker that names no queues (name them: --queues default)")
         mine = list(dict.fromkeys(queues))
+        self.check(mine)
         self.session.queues.update(mine)
         heartbeat = max(LEAST_HEARTBEAT, int(min(lease, 120.0) / 2))
         link = self.session.link("longboat-rabbitmq-consumer", heartbeat=heartbeat)
@@ -133,6 +135,7 @@ class RabbitmqCarrier:
         return evict(self.session, receiver, failure)
 
     def look(self, wanted: Mapping[Place, Collection[str] | None]) -> AbstractContextManager[Look]:
+        self.check(queue for queue, _ in wanted)
         self.session.queues.update(queue for queue, _ in wanted)
         return look(self.session, wanted)
 

@@ -14,13 +14,14 @@ from longboat.core import reasons
 from longboat.core.job import Failure
 
 BLANK = Envelope()
+HEADERS = {name: f"longboat-{name.replace('_', '-')}" for name in Envelope.__struct_fields__}
+"""By field."""
 
 
 def headers_of(envelope: Envelope) -> dict[str, Any]:
     if envelope == BLANK:
         return {}
-    said = {name.replace("_", "-"): value for name, value in msgspec.structs.asdict(envelope).items() if value}
-    return {f"longboat-{name}": _plain(value) for name, value in said.items()}
+    return {HEADERS[name]: _plain(value) for name, value in msgspec.structs.asdict(envelope).items() if value}
 
 
 def _plain(value: Any) -> Any:
@@ -28,23 +29,18 @@ def _plain(value: Any) -> Any:
 
 
 def opened(headers: dict[str, Any] | None, *, redelivered: bool) -> Envelope:
+    """Headers that are none of ours make it `unreadable`."""
     if not headers:
         return Envelope(worker_deaths=int(redelivered))
-    said = headers.get
-    return Envelope(
-        said("longboat-attempts", 0),
-        said("longboat-worker-deaths", 0) + said("x-delivery-count", int(redelivered)),
-        said("longboat-failures", b""),
-        said("longboat-put", 0) / 1000,
-        said("longboat-parked", 0) / 1000,
-        said("longboat-why", b""),
-        said("longboat-ended", 0) / 1000,
-        said("longboat-copy", ""),
-        said("longboat-again", False),
-        said("longboat-token", 0),
-        said("longboat-started", 0),
-        said("longboat-worker", ""),
-    )
+    try:
+        said = {name: headers[header] for name, header in HEADERS.items() if header in headers}
+        for name in ("put", "parked", "ended"):
+            if name in said:
+                said[name] /= 1000
+        said["worker_deaths"] = said.get("worker_deaths", 0) + headers.get("x-delivery-count", int(redelivered))
+        return msgspec.convert(said, Envelope, builtin_types=(bytes,))
+    except (TypeError, ValueError) as error:
+        return Envelope(unreadable=f"its headers cannot be read: {error}")
 
 
 def given_up(envelope: Envelope, failure: Failure | None = None) -> Envelope:

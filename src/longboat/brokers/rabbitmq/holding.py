@@ -21,8 +21,8 @@ from longboat.brokers.rabbitmq.hands import Held
 from longboat.brokers.rabbitmq.link import Link
 from longboat.brokers.rabbitmq.session import Session
 from longboat.contract.carrier import Message
-from longboat.core.codec import decode_job
 from longboat.core.job import Failure
+from longboat.core.views import job_or_none
 from longboat.errors import BrokerError
 
 LOOKS = 10
@@ -107,7 +107,9 @@ def evict(session: Session, receiver: str, failure: Failure) -> int:
             method, properties, body = got
             headers = {key: value for key, value in properties.headers.items() if key != "x-delivery-count"}
             envelope = given_up(opened(headers, redelivered=False), failure)
-            job = decode_job(body)
+            if (job := job_or_none(body)) is None:
+                looks -= 1  # the server passes it on, to be found undecodable
+                continue
             session.send([Message(job.id, job.queue, job.priority, body, envelope)])
             link.ack(method.delivery_tag)
             back, looks = back + 1, 1

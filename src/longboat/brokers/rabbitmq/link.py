@@ -14,6 +14,7 @@ from pika.adapters.select_connection import IOLoop
 from pika.adapters.utils.selector_ioloop_adapter import SelectorIOServicesAdapter
 from pika.spec import Basic
 
+from longboat.brokers.rabbitmq.names import cut
 from longboat.errors import BrokerError, BrokerFull, BrokerUnavailable, ConfigError
 
 CLOSING = 0.05
@@ -235,7 +236,7 @@ class Link:
                     self._batches[self._published] = batch
                     properties = pika.BasicProperties(
                         delivery_mode=2,
-                        message_id=message.id[:255],
+                        message_id=cut(message.id),
                         headers=message.headers or None,
                     )
                     self.channel.basic_publish(message.exchange, message.key, message.body, properties, mandatory=True)
@@ -275,7 +276,7 @@ class Link:
         """Told before the message is confirmed."""
         wanted = (method.exchange, method.routing_key, properties.message_id)
         for batch in set(self._batches.values()):
-            batch.returned += [each for each in batch.messages if (each.exchange, each.key, each.id[:255]) == wanted]
+            batch.returned += [each for each in batch.messages if (each.exchange, each.key, cut(each.id)) == wanted]
 
     def every(self, pause: float, call: Callable[[], None]) -> None:
         """Call it in the link's thread each `pause` seconds until the link is lost or closed."""

@@ -11,7 +11,7 @@ from typing import Any
 
 from longboat.brokers.rabbitmq.envelope import opened
 from longboat.brokers.rabbitmq.link import Link
-from longboat.brokers.rabbitmq.names import level_of
+from longboat.brokers.rabbitmq.names import cut, level_of
 from longboat.brokers.rabbitmq.session import Session
 from longboat.contract.carrier import Delivery, Place
 
@@ -79,12 +79,12 @@ class Looking:
 
 @contextmanager
 def look(session: Session, wanted: Mapping[Place, Collection[str] | None]) -> Iterator[Looking]:
-    """Ids are cut after 255 characters, as those of messages are."""
-    whole = {name[:255]: name for names in wanted.values() for name in names or ()}
+    """Ids are cut as those of messages are."""
+    whole = {cut(name): name for names in wanted.values() for name in names or ()}
     left: dict[Place, set[str] | None] = {}
     for (queue, priority), names in wanted.items():
         place = (queue, None if priority is None else level_of(priority))
-        left[place] = None if names is None else (left.get(place) or set()) | {name[:255] for name in names}
+        left[place] = None if names is None else (left.get(place) or set()) | {cut(name) for name in names}
     link = session.link("longboat-rabbitmq-look")
     try:
         topology = session.topology(link)

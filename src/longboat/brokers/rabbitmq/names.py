@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import math
-from urllib.parse import quote
+import re
+from collections.abc import Iterable
+
+from longboat.errors import ConfigError
 
 LEVELS = (2, 1, 0, -1, -2)
 """The highest first. Priorities above 2 and below -2 count as these."""
 
 UNIT = 0.02
 """Seconds of the shortest delay queue; each further one holds twice as long."""
+
+ROOM = 255
+"""Bytes of a name, a routing key or a message's id in AMQP, at most."""
 
 STEPS = 27
 LONGEST = UNIT * (2**STEPS - 1)
@@ -30,6 +36,16 @@ class Names:
         """The exchange that leads to what consumers hold in queues of their own."""
         self.ended = f"{prefix}.ended"
         """The exchange that tells listeners the ids of jobs that have ended."""
+
+    def check(self, queues: Iterable[str], ids: Iterable[str] = ()) -> None:
+        """Raises ConfigError where AMQP has no room for the name of a queue, a routing key to it, or an id."""
+        for queue in queues:
+            over = max(len(f"{self.dead(queue)}.fence".encode()), len(key_of(1, address(queue, -2)).encode())) - ROOM
+            if over > 0:
+                raise _too_long("queue", queue, len(queue.encode()) - over)
+        for name in ids:
+            if name != cut(name):
+                raise _too_long("id", name, ROOM)
 
     def ready(self, queue: str, level: int) -> str:
         return f"{self.prefix}.{queue}.{level}"
@@ -52,9 +68,21 @@ class Names:
         return f"{self.prefix}.{number}.delay" if number >= 0 else self.arrivals
 
 
+def cut(name: str) -> str:
+    """An id as the id of a message. Only a job that was moved here may have one that is too long."""
+    return name if len(name) <= ROOM / 4 else name.encode()[:ROOM].decode(errors="ignore")
+
+
+def _too_long(what: str, name: str, room: int) -> ConfigError:
+    size = len(name.encode())
+    return ConfigError(
+        f"{what} {name!r:.60}… has {size} bytes of UTF-8, and RabbitMQ has room for {room}: choose a shorter one"
+    )
+
+
 def address(queue: str, level: int) -> str:
-    """The last words of a routing key: one of the queue, one of the level."""
-    return f"{quote(queue, safe='').replace('.', '%2E')}.{level}"
+    """The last words of a routing key: one of the queue, one of the level. Escaped is what splits words or matches any."""
+    return f"{re.sub('[%.*#]', lambda found: f'%{ord(found[0]):02X}', queue)}.{level}"
 
 
 def units_of(delay: float) -> int:

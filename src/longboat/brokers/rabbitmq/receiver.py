@@ -195,7 +195,7 @@ class RabbitmqReceiver:
         held = Held(queue, body, envelope, method.delivery_tag, id=properties.message_id or "", level=level)
         if headers:
             held.envelope = given_up(envelope)
-            held.worn = headers.get("x-delivery-count", 0) >= WORN
+            held.worn = not envelope.unreadable and headers.get("x-delivery-count", 0) >= WORN
         with self._changed:
             self._hands.arrived(held)
             self._incoming.arrived[at].append(held)
