@@ -242,8 +242,9 @@ def _scheduled(task: object, rule: str, options: ScheduleOptions, *, declared: b
     if not isinstance(task, Task):
         raise ConfigError("@app.schedule stands above @app.task: it needs a task")
     given: dict[str, Any] = {**options}
-    payload = task.arguments.encode(given.pop("args", ()), given.pop("kwargs", None) or {})
-    name, job = given.pop("name", None) or task.name, task.template
-    made = Schedule(name=name, rule=rule, task=task.name, payload=payload, declared=declared, **given)
+    job, key = task.new(given.pop("args", ()), given.pop("kwargs", None) or {})
+    name = given.pop("name", None) or task.name
+    made = Schedule(name=name, rule=rule, task=task.name, payload=job.payload, declared=declared, **given)
     made.queue, made.priority, made.expires, made.keep = job.queue, job.priority, job.expires, job.keep
+    made.constraints, made.unique = job.constraints, key
     return checked(made)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -19,9 +20,12 @@ class Within(MemoryBroker):
 
     capabilities = MemoryBroker.capabilities | {Capability.TRANSACTIONAL}
 
-    def put_within(self, connection: list[str], jobs: Sequence[Job]) -> list[str]:
-        connection += [job.id for job in jobs]
-        return self.put(jobs)
+    def within(self, connection: list[str]) -> SimpleNamespace:
+        def put(jobs: Sequence[Job]) -> list[str]:
+            connection.extend(job.id for job in jobs)
+            return self.put(jobs)
+
+        return SimpleNamespace(kv=self.kv, inspector=self.inspector, put=put)
 
 
 def noted(text: str) -> str:

@@ -22,7 +22,7 @@ OURS = {
 }
 METHODS = {
     Capability.TIDY: "tidy",
-    Capability.TRANSACTIONAL: "put_within",
+    Capability.TRANSACTIONAL: "within",
     Capability.DIAGNOSE: "diagnose",
     Capability.MIGRATE: "migrations",
 }

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from urllib.parse import quote_plus
 
 import pytest
 from starlette.testclient import TestClient
 
-from longboat import Longboat
+from longboat import Limit, Longboat, Unique
 from longboat.client.flows import newest
 from longboat.core import codec
+from longboat.core.constraints import Constraints, JobLimit
 from longboat.core.job import Job, State
 from longboat.dashboard import audit, longboat_dashboard
 from longboat.dashboard.plain import MASK
@@ -19,6 +21,11 @@ from longboat.operate import scheduler
 from longboat.operate.pauses import paused
 from longboat.tasks.schedule import Schedule
 from tests.rigs.dashboard import asking, run_one, until
+
+
+@dataclass
+class Order:
+    shop: str
 
 
 def test_retry_by_a_form(page: TestClient, stocked: Longboat) -> None:
@@ -245,3 +252,25 @@ def test_a_worker_is_made_quiet_resumed_and_stopped(page: TestClient, stocked: L
         ("worker-resume", f"worker {worker.name} takes jobs again"),
         ("worker-quiet", f"worker {worker.name} takes no more jobs"),
     ]
+
+
+def test_an_edited_job_heeds_the_rules_of_its_new_arguments(bare: Longboat) -> None:
+    @bare.task(
+        name="bill", limit=Limit(key="{order.shop}", running=1), fair_by="{order.shop}", unique=Unique(), keep_result=60
+    )
+    def bill(order: Order, token: bytes) -> None:
+        raise ValueError(order, token)
+
+    sent = bill.enqueue(Order("a"), b"\x00x")
+    run_one(bare.broker, "default")
+    with asking(longboat_dashboard(bare)) as client:
+        shown = client.get(f"/api/v1/jobs/{sent.id}").json()["args"]
+        assert shown == {"order": {"shop": "a"}, "token": MASK}
+        edited = {"id": sent.id, "args": json.dumps({"order": {"shop": "b"}, "token": "b'\\x00y'"})}
+        assert client.post("/do/edit", data=edited).headers["location"].startswith("/jobs/")
+        (made,) = bare.broker.inspector.jobs(State.READY).jobs
+        assert made.constraints == Constraints(limits=[JobLimit("bill:b", running=1)], fairness_key="b")
+        assert codec.decode(made.payload) == {"order": {"shop": "b"}, "token": b"\x00y"}
+        again = client.post("/do/edit", data=edited)
+        assert (again.status_code, made.id in again.text) == (409, True)
+    assert bill.enqueue(Order("b"), b"\x00y").id == made.id

@@ -162,7 +162,7 @@ def test_a_worker_outlives_what_becomes_of_the_server(server: PostgresServer, tm
 
 def put_stubbornly(yard: Yard, batches: int, size: int) -> None:
     """Batches with tokens, each of them tried until its put is acknowledged."""
-    all_jobs = [job for made in yard.task("nap")._batches([(0.002,)] * (batches * size)) for job in made]
+    all_jobs = [job for made in yard.task("nap")._batches([(0.002,)] * (batches * size), {}) for job in made]
     for number in range(batches):
         batch = all_jobs[number * size : (number + 1) * size]
         ids = stubborn(lambda: yard.app.broker.put(batch, token=("stubborn", number + 1)))  # noqa: B023

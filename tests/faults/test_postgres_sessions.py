@@ -11,7 +11,7 @@ from contextlib import suppress
 import psycopg
 import pytest
 
-from longboat import Longboat
+from longboat import Longboat, Unique
 from longboat.brokers.postgres.migration import LAYOUT
 from longboat.contract.broker import Broker, Consumer
 from longboat.core.constraints import Constraints, JobLimit
@@ -65,11 +65,37 @@ def test_a_commit_wakes_a_waiting_consumer(server: PostgresServer, url: str) -> 
     with opened(url) as broker, psycopg.connect(server.url) as connection, ThreadPoolExecutor(1) as threads:
         consumer = broker.consumer(["default"], lease=30)
         receiving = threads.submit(consumer.receive, 1, wait=10)
-        broker.put_within(connection, made := jobs(1))  # type: ignore[attr-defined]  # typeshed leaves it out
+        broker.within(connection).put(made := jobs(1))  # type: ignore[attr-defined]  # typeshed leaves it out
         assert not receiving.done()
         connection.commit()
         assert [lease.job.id for lease in receiving.result(5)] == [made[0].id]
         consumer.close()
+
+
+def test_unique_calls_in_the_callers_transaction(server: PostgresServer, url: str) -> None:
+    """The key is taken with the job and given back with it: no call that was rolled back swallows another."""
+    app = Longboat(url)
+
+    @app.task(unique=Unique(by="{user}", until="10m"), keep_result=0)
+    def report(user: str) -> None: ...
+
+    with app, psycopg.connect(server.url) as connection:
+        within = report.using(connection=connection)
+        first = within.enqueue("ann")
+        assert [within.enqueue("ann").id, within.s("ann").enqueue().ends] == [first.id] * 2
+        assert [each.id for each in within.enqueue_many([("ann",), ("ann",)])] == [first.id] * 2
+        connection.rollback()
+        assert app.broker.inspector.counts() == {}
+        second = report.enqueue("ann")
+        assert second.new
+        assert [within.enqueue("ann").id, within.enqueue("ann").new] == [second.id, False]
+        third = within.enqueue("bob")
+        connection.commit()
+        assert (report.enqueue("bob").id, third.new) == (third.id, True)
+        with app.worker(burst=True) as worker:
+            assert worker.finished.wait(10)
+        assert app.broker.inspector.find([third.id]) == [None]
+        assert report.enqueue("bob").id == third.id, "the window is not over"
 
 
 def test_sqlalchemys_connections(server: PostgresServer, url: str) -> None:
@@ -78,10 +104,10 @@ def test_sqlalchemys_connections(server: PostgresServer, url: str) -> None:
     engine = sqlalchemy.create_engine(server.url.replace("postgresql://", "postgresql+psycopg://"))
     with opened(url) as broker:
         with engine.connect() as connection:
-            broker.put_within(connection, jobs(1))  # type: ignore[attr-defined]  # typeshed leaves it out
+            broker.within(connection).put(jobs(1))  # type: ignore[attr-defined]  # typeshed leaves it out
             connection.rollback()
         with orm.Session(engine) as session:
-            broker.put_within(session, jobs(2))  # type: ignore[attr-defined]  # typeshed leaves it out
+            broker.within(session).put(jobs(2))  # type: ignore[attr-defined]  # typeshed leaves it out
             assert broker.inspector.counts() == {}
             session.commit()
         assert sum(broker.inspector.counts().values()) == 2
@@ -102,9 +128,9 @@ def test_djangos_connection(server: PostgresServer, url: str) -> None:
     connection = DatabaseWrapper(filled)
     with opened(url) as broker:
         connection.set_autocommit(False)
-        broker.put_within(connection, jobs(1))  # type: ignore[attr-defined]  # typeshed leaves it out
+        broker.within(connection).put(jobs(1))  # type: ignore[attr-defined]  # typeshed leaves it out
         connection.rollback()
-        broker.put_within(connection, jobs(2))  # type: ignore[attr-defined]  # typeshed leaves it out
+        broker.within(connection).put(jobs(2))  # type: ignore[attr-defined]  # typeshed leaves it out
         assert broker.inspector.counts() == {}
         connection.commit()
         assert sum(broker.inspector.counts().values()) == 2
@@ -264,11 +290,11 @@ def test_deadlocks_are_retried(server: PostgresServer, url: str) -> None:
     """Puts of the same jobs in opposite orders: whichever of the two is rolled back, the broker's own put goes on."""
     first, second = jobs(2)
     with opened(f"{url}&timeout=5s") as broker, psycopg.connect(server.url) as connection, ThreadPoolExecutor(1) as threads:
-        broker.put_within(connection, [second])  # type: ignore[attr-defined]  # typeshed leaves it out
+        broker.within(connection).put([second])  # type: ignore[attr-defined]  # typeshed leaves it out
         putting = threads.submit(broker.put, [first, second])
         until(lambda: server.query("SELECT count(*) FROM pg_locks WHERE NOT granted") != "0", 5)
         with suppress(BrokerUnavailable):  # it may be the one that is rolled back
-            broker.put_within(connection, [first])  # type: ignore[attr-defined]  # typeshed leaves it out
+            broker.within(connection).put([first])  # type: ignore[attr-defined]  # typeshed leaves it out
         assert server.query("SELECT deadlocks FROM pg_stat_database WHERE datname = 'postgres'") != "0"
         connection.rollback()
         assert putting.result(10) == [first.id, second.id]

@@ -122,7 +122,7 @@ def test_a_worker_where_memory_is_full(server: RedisServer, tmp_path: Path) -> N
 
 def naps(yard: Yard, n: int, filler: int) -> list[Job]:
     """Big messages that leave nothing behind."""
-    [made] = yard.task("nap").using(keep_result=0)._batches([(0.001,)] * n)
+    [made] = yard.task("nap").using(keep_result=0)._batches([(0.001,)] * n, {})
     for job in made:
         job.headers["filler"] = "x" * filler
     return made

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from longboat import ConfigError, Longboat, State, every
+from longboat import ConfigError, Limit, Longboat, State, Unique, every
 from longboat.brokers.memory import MemoryBroker
 from longboat.contract.broker import Broker
 from longboat.contract.kv import Entry
@@ -46,6 +46,30 @@ def test_each_tick_is_fired_once_by_many(broker: Broker) -> None:
         for each in many:
             each.run(moment)
     assert ids(broker) == ["s@1970-01-01T01:00:00Z", "s@1970-01-01T02:00:00Z"]
+
+
+def test_its_jobs_heed_the_rules_of_their_task(broker: Broker) -> None:
+    app = Longboat("memory://")
+
+    @app.schedule(every("10s"), args=("ann",), name="s", overlap="wait")
+    @app.task(unique=Unique(by="{user}"), limit=Limit(key="{user}", running=2), fair_by="{user}", name="t")
+    def t(user: str) -> None: ...
+
+    each, other = Scheduler(broker, app.registry.schedules), Scheduler(broker, app.registry.schedules)
+    for moment in (0.0, 10.0, 20.0):
+        each.run(moment)
+        other.run(moment)
+    (first,) = ids(broker)
+    seen = broker.inspector.find([first])[0]
+    assert seen is not None
+    assert seen.constraints is not None
+    assert [limit.key for limit in seen.constraints.limits] == ["t:ann", "schedule:s"]
+    assert seen.constraints.fairness_key == "ann"
+    assert scheduler.run_now(broker, "s", 21.0) == first
+    consumer = broker.consumer([], lease=15.0)
+    settle(consumer, take(consumer))
+    other.run(30.0)
+    assert len(ids(broker)) == 2
 
 
 def test_it_says_when_it_wants_to_be_called(broker: Broker) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from typing import Any, TypeVar
@@ -15,10 +15,9 @@ from longboat.client.flows import Flows, add_members, put_flow
 from longboat.client.inbox import Inbox, not_found
 from longboat.client.outbox import Outbox
 from longboat.client.progress_bar import bar
-from longboat.client.unique import put_unique
 from longboat.client.waiting import Looks, coming, failed_parent, from_threads, value_of, wait
 from longboat.contract.broker import Broker
-from longboat.contract.optional import transactional
+from longboat.contract.optional import Within, transactional
 from longboat.core.bounds import MESSAGE_LIMIT
 from longboat.core.clock import Duration, seconds
 from longboat.core.codec import too_large
@@ -27,6 +26,8 @@ from longboat.core.job import Job, Result, State
 from longboat.core.views import JobView
 from longboat.errors import BrokerError, BrokerUnavailable, JobNotFound, Unsupported
 from longboat.operate.explain import explain
+from longboat.operate.unique import Claims
+from longboat.tasks.flow import renamed
 from longboat.tasks.handle import LOGS, PROGRESS, Handle, LogLine, Progress
 from longboat.tasks.middleware import Middleware, passing
 from longboat.tasks.outgoing import Outgoing
@@ -86,24 +87,50 @@ class Client:
         if outgoing.plain:
             check_size(job := jobs[0])
             return [Handle(self, job.id, job.task, kind, job.keep, self._outbox.put(job))]
-        if outgoing.batch or outgoing.connection is not None:
-            stored = self._put_batches(outgoing)
-            return [Handle(self, job.id, job.task, kind, job.keep, job.id in new) for jobs, new in stored for job in jobs]
-        check_size(job := jobs[0])
-        job_id, is_new = self._put_one(job, outgoing)
-        return [Handle(self, job_id, job.task, kind, job.keep, is_new)]
+        handles: list[Handle[Any]] = []
+        for jobs, new in self._put_batches(outgoing):
+            all_new = len(new) == len(jobs)
+            handles += [Handle(self, job.id, job.task, kind, job.keep, all_new or _taken(new, job.id)) for job in jobs]
+        return handles
 
-    def _put_one(self, job: Job, outgoing: Outgoing) -> tuple[str, bool]:
-        """Store a job with a parent or a unique key; returns the id of the job that stands for it, and if that is new."""
+    def _put_batches(self, outgoing: Outgoing) -> Stored:
+        """Store all jobs. Raises Unsupported for a connection where the broker does not keep its jobs in a database."""
+        if outgoing.batches is not None and outgoing.connection is None:
+            return self._put_many(outgoing)
+        batches = outgoing.batches or [outgoing.jobs]
+        return ((jobs, self._store(check_sizes(jobs), outgoing)) for jobs in batches)
 
-        def put(job: Job) -> bool:
-            if outgoing.parent:
+    def _store(self, jobs: list[Job], outgoing: Outgoing) -> set[str]:
+        """Store these jobs of a call, together or not at all; returns the ids that were new.
+
+        A job for whose key another one stands is not stored: it gets the id of that one.
+        """
+        at: Within = self.broker
+        put: Callable[[list[Job]], Collection[str]] = self._outbox.put_many if len(jobs) > 1 else self._put_one
+        if outgoing.connection is not None:
+            at = transactional(self.broker).within(outgoing.connection)
+            put = at.put
+        claims = Claims(at)
+
+        def store() -> Collection[str]:
+            return put(claims.jobs) if claims.jobs else ()
+
+        if outgoing.keys:
+            claims.claim(jobs, outgoing.keys)
+        else:
+            claims.jobs = jobs
+        if outgoing.flow:
+            outgoing.ends = renamed(outgoing.ends, claims.ids)
+            new = put_flow(at.kv, outgoing, store)
+        else:
+            for job in claims.jobs if outgoing.parent else ():
                 self._adopt(job, outgoing.parent)
-            return self._outbox.put(job)
+            new = store()
+        claims.confirm()
+        return set(new)
 
-        if outgoing.unique is not None:
-            return put_unique(self.broker, job, outgoing.unique, outgoing.key, put)
-        return job.id, put(job)
+    def _put_one(self, jobs: list[Job]) -> list[str]:
+        return [job.id for job in jobs if self._outbox.put(job)]
 
     def _adopt(self, job: Job, parent: str) -> None:
         """Name the parent under the header "parent", and make the job a member of the parent's flow, if it has one."""
@@ -112,18 +139,6 @@ class Client:
         if view is not None and view.constraints is not None and view.constraints.flow:
             job.constraints = msgspec.structs.replace(job.constraints or Constraints(), flow=view.constraints.flow)
             add_members(self.broker.kv, view.constraints.flow, [job])
-
-    def _put_batches(self, outgoing: Outgoing) -> Stored:
-        """Store all jobs. Raises Unsupported for a connection where the broker does not keep its jobs in a database."""
-        if outgoing.flow:
-            check_sizes(outgoing.jobs)
-            return [(outgoing.jobs, put_flow(self.broker.kv, outgoing, self._outbox.put_many))]
-        if outgoing.connection is None:
-            return self._put_many(outgoing)
-        store, connection = transactional(self.broker), outgoing.connection
-        if outgoing.parent:
-            self._adopt(outgoing.jobs[0], outgoing.parent)
-        return ((jobs, set(store.put_within(connection, check_sizes(jobs)))) for jobs in outgoing.batches or [outgoing.jobs])
 
     def _put_many(self, outgoing: Outgoing) -> Stored:
         """The next batch is made while one is stored: the broker stores mostly without holding the interpreter."""
@@ -135,7 +150,7 @@ class Client:
             try:
                 for jobs in outgoing.batches or ():
                     check_sizes(jobs)
-                    before, waiting = waiting, (jobs, storing.submit(self._outbox.put_many, jobs))
+                    before, waiting = waiting, (jobs, storing.submit(self._store, jobs, outgoing))
                     if before is not None:
                         yield before[0], before[1].result()
                         advance(len(before[0]))
@@ -247,6 +262,13 @@ class Client:
 
     def cancel(self, job_id: str) -> bool:
         return bool(self.broker.inspector.cancel([job_id]))
+
+
+def _taken(new: set[str], job_id: str) -> bool:
+    """Whether it is new; a second call that the same job stands for is not."""
+    found = job_id in new
+    new.discard(job_id)
+    return found
 
 
 def check_size(job: Job) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from itertools import islice
 from typing import Any, TypeVar, cast
 
@@ -91,23 +91,27 @@ def status(broker: Broker, flow_id: str) -> FlowStatus:
 
 
 def cancel(broker: Broker, flow_id: str) -> int:
-    """Cancel the flow's jobs, the last ones first, so that none starts meanwhile; returns how many. Raises JobNotFound."""
+    """Cancel the flow's jobs, the last ones first, so that none starts meanwhile; returns how many. Raises JobNotFound.
+
+    Jobs that were there before it, and stand for unique calls of it, go on.
+    """
     plan(broker.kv, flow_id)
-    return sum(
-        len(broker.inspector.cancel([job_id for job_id, _ in reversed(some)]))
-        for some in reversed(list(members(broker.kv, flow_id)))
-    )
+    inspector, cancelled = broker.inspector, 0
+    for some in reversed(list(members(broker.kv, flow_id))):
+        views = inspector.find([job_id for job_id, _ in reversed(some)])
+        own = [view.id for view in views if view and view.constraints and view.constraints.flow == flow_id]
+        cancelled += len(inspector.cancel(own))
+    return cancelled
 
 
-def put_flow(kv: KV, outgoing: Outgoing, put: Callable[[list[Job]], set[str]]) -> set[str]:
+def put_flow(kv: KV, outgoing: Outgoing, put: Callable[[], Collection[str]]) -> Collection[str]:
     """Record the flow, then store its jobs by `put`, together or not at all; returns the ids that were new."""
-    flow_id, jobs = outgoing.flow, outgoing.jobs
-    tasks = {job.id: job.task for job in jobs}
-    name = ", ".join(sorted({tasks[each] for each in end_ids(outgoing.ends)}))
-    add_members(kv, flow_id, jobs)
+    flow_id, jobs = outgoing.flow, {job.id: job for job in outgoing.jobs}
+    name = ", ".join(sorted({jobs[each].task for each in end_ids(outgoing.ends)}))
+    add_members(kv, flow_id, list(jobs.values()))
     kv.write(NAMESPACE, [Entry(flow_id, msgspec.msgpack.encode(Plan(name, SYSTEM.now(), outgoing.ends, len(jobs))), KEPT)])
     try:
-        return put(jobs)
+        return put()
     except BaseException:
         with contextlib.suppress(BrokerError):  # if this fails too, the flow is listed without jobs for a while
             kv.write(NAMESPACE, [Entry(flow_id, None)])

@@ -7,6 +7,8 @@ from typing import NamedTuple, Protocol, cast
 
 from longboat.contract.broker import Broker
 from longboat.contract.capabilities import Capability, unsupported
+from longboat.contract.inspector import Inspector
+from longboat.contract.kv import KV
 from longboat.contract.tidy import Tidy
 from longboat.core.job import Job
 
@@ -14,8 +16,24 @@ from longboat.core.job import Job
 class Transactional(Protocol):
     """Capability.TRANSACTIONAL: jobs are kept in a database that the caller's program uses as well."""
 
-    def put_within(self, connection: object, jobs: Sequence[Job]) -> list[str]:
-        """As `put`, within the transaction that the caller's connection is in: gone if that is rolled back."""
+    def within(self, connection: object) -> Within:
+        """The broker within the transaction that the caller's connection is in: what is done there is gone if that is
+        rolled back. The connection must be to the database of this store. Its own time limits apply, not this broker's.
+        """
+        ...
+
+
+class Within(Protocol):
+    """What the calling side needs of a broker, within a transaction of the caller's."""
+
+    @property
+    def inspector(self) -> Inspector: ...
+
+    @property
+    def kv(self) -> KV: ...
+
+    def put(self, jobs: Sequence[Job]) -> list[str]:
+        """As the broker's."""
         ...
 
 

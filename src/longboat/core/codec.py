@@ -24,7 +24,8 @@ DECODE_ERRORS = (msgspec.MsgspecError, TypeError, ValueError, RecursionError)
 """What a decoder raises for bytes that do not fit."""
 
 
-def _to_plain(value: Any) -> Any:
+def to_plain(value: Any) -> Any:
+    """The enc_hook: plain data for what msgspec does not know. Raises TypeError."""
     if isinstance(value, PurePath):
         return str(value)
     if type(value).__module__.startswith("numpy") and hasattr(value, "tolist") and getattr(value, "ndim", 1) == 0:
@@ -51,7 +52,7 @@ def _is_pydantic(kind: Any) -> bool:
     return pydantic is not None and isinstance(kind, type) and issubclass(kind, pydantic.BaseModel)
 
 
-_values = msgspec.msgpack.Encoder(enc_hook=_to_plain)
+_values = msgspec.msgpack.Encoder(enc_hook=to_plain)
 _plain = msgspec.msgpack.Encoder()
 _message = msgspec.msgpack.Decoder(Job)
 _failures = msgspec.msgpack.Decoder(list[Failure])

@@ -24,6 +24,9 @@ class JobLimit(msgspec.Struct, array_like=True, frozen=True):
     contract/limit_numbers.py); the ones above hold where none are told, or it has no name."""
 
 
+LATER = JobLimit("")
+"""Stands for limits whose keys need the results of parents. It bounds nothing; who gets the results replaces it."""
+
 Slots = int | list[Any]
 """Where a value comes from: the place of a parent in `after`, or a list of such places, nested as the value is."""
 DEEPEST = 100

@@ -17,6 +17,7 @@ from longboat.dashboard.ask import Ask, Refused
 from longboat.dashboard.plain import MASK, unmasked
 from longboat.dashboard.site import Site
 from longboat.errors import BadArguments, Undecodable
+from longboat.operate.unique import put_one
 from longboat.tasks.arguments import unnamed
 from longboat.tasks.task import Task
 from longboat.tasks.template import Template, checked_name
@@ -87,10 +88,14 @@ def edit(site: Site, ask: Ask) -> str:
             raise BadArguments(str(error)) from None
     job = Job(MESSAGE_VERSION, new_id(), view.task, payload, view.queue, view.priority, enqueued=SYSTEM.now())
     job.headers = {**view.headers, "edited": view.id}
-    if view.constraints is not None and (view.constraints.limits or view.constraints.fairness_key):
+    key = None
+    if task is not None:
+        job.expires, job.keep, key = task.template.expires, task.template.keep, task.rule(job)
+    elif view.constraints is not None and (view.constraints.limits or view.constraints.fairness_key):
         job.constraints = Constraints(limits=view.constraints.limits, fairness_key=view.constraints.fairness_key)
     check_size(job)
-    site.broker.put([job])
+    if not put_one(site.broker, job, key):
+        raise Refused(409, f"Job {job.id} stands for these arguments already: the task is unique.", "Look at that one.")
     return job.id
 
 

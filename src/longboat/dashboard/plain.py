@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import re
 from typing import Any
@@ -76,8 +77,19 @@ def unmasked(edited: Any, original: Any, depth: int = 0) -> Any:
             found[key] = unmasked(item, old, depth + 1) if name in known else item
         return found
     if isinstance(edited, list) and isinstance(original, list):
-        rest = edited[len(original) :]
+        rest = [_as_shown(item, original[-1]) if original else item for item in edited[len(original) :]]
         return [unmasked(item, old, depth + 1) for item, old in zip(edited, original, strict=False)] + rest
+    return _as_shown(edited, original)
+
+
+def _as_shown(edited: Any, original: Any) -> Any:
+    """Bytes are shown as Python writes them, and understood so where there were bytes before."""
+    if isinstance(original, bytes) and isinstance(edited, str) and edited[:2] in ("b'", 'b"'):
+        try:
+            value = ast.literal_eval(edited)
+        except (ValueError, SyntaxError):
+            return edited
+        return value if isinstance(value, bytes) else edited
     return edited
 
 

@@ -16,6 +16,7 @@ from longboat.core import codec
 from longboat.core.job import new_id
 from longboat.errors import BrokerUnavailable, ConfigError, Undecodable
 from longboat.observe.history import decoded, pages, workers
+from longboat.operate.unique import put_one
 from longboat.tasks.schedule import ON_TIME, Schedule, checked
 
 log = logging.getLogger("longboat.scheduler")
@@ -62,7 +63,8 @@ class Listed(msgspec.Struct):
     def data(self, args: Any) -> dict[str, Any]:
         """As JSON shows it; `args`: its arguments, decoded."""
         fields = msgspec.structs.asdict(self.schedule) if self.schedule else {}
-        fields.pop("payload", None)
+        for name in ("payload", "constraints", "unique"):
+            fields.pop(name, None)
         due, last = self.due[0] if self.due else None, self.last or None
         return {"name": self.name, **fields, "args": args, "next": due, "last": last, "problem": self.problem or None}
 
@@ -137,7 +139,11 @@ class Scheduler:
         due = stood.due(fired.until, now) if not problem_of(stood) else []
         if due and not (schedule.overlap == "skip" and self._runs(fired.last)):
             jobs = [schedule.job(tick) for tick in due]
-            self._broker.put(jobs)
+            if schedule.unique is None:
+                self._broker.put(jobs)
+            else:
+                for job in jobs:
+                    put_one(self._broker, job, schedule.unique)
             fired.last = jobs[-1].id
         self._keep(name, Fired(now, fired.last, rule, tz), state)
         return _next(schedule, now)
@@ -238,9 +244,10 @@ def run_now(broker: Broker, name: str, now: float) -> str | None:
     value = broker.kv.read(NAMESPACE, [name])[0]
     if value is None:
         return None
-    job = _read(name, value).job(now)
+    schedule = _read(name, value)
+    job = schedule.job(now)
     job.id = new_id()
-    broker.put([job])
+    put_one(broker, job, schedule.unique)
     return job.id
 
 

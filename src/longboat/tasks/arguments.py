@@ -6,11 +6,13 @@ or from a caller without the code) are a list under "*". They fill parameters fr
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import re
 import types
 import typing
 from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import cached_property
 from typing import Any
 
 import msgspec
@@ -47,7 +49,6 @@ class Arguments:
         self._required = sum(p.kind in _POSITIONAL and p.default is p.empty for p in parameters)
         self._simple = not (self._keyword_only or self._positional_only or self._var_positional or self._var_keyword)
         self._decoders: dict[frozenset[str], msgspec.msgpack.Decoder[Any]] = {}
-        self._types: dict[str, Any] = {}
 
     # --- the calling side
 
@@ -67,12 +68,6 @@ class Arguments:
         into = {name: value.slots for name, value in named.items() if isinstance(value, Hole)}
         rest = {name: value for name, value in named.items() if name not in into}
         return self._encode_checked(rest, frozenset(into)), into
-
-    def bound(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
-        """Every argument by its parameter's name, defaults included. Raises BadArguments."""
-        named = self._bind(args, kwargs)
-        defaults = {p.name: p.default for p in self.parameters.values() if p.default is not p.empty}
-        return defaults | named
 
     @property
     def parameters(self) -> Mapping[str, inspect.Parameter]:
@@ -110,6 +105,36 @@ class Arguments:
                 return f"argument {name!r}: "
         return ""
 
+    # --- both sides
+
+    def known(self, payload: bytes, holes: Collection[str] = ()) -> dict[str, Any]:
+        """Every argument by its parameter's name, as the function gets it: converted, and defaults included.
+
+        `holes` are not known yet. Raises BadArguments.
+        """
+        try:
+            args, kwargs = self._call(payload, frozenset(holes)) if holes else self.decode(payload)
+        except (*codec.DECODE_ERRORS, Undecodable) as error:
+            raise BadArguments(_worded(error)) from None
+        found = dict(zip(self._names, args, strict=False)) | kwargs
+        if self._var_positional is not None:
+            found[self._var_positional] = args[len(self._names) :]
+        return {name: value for name, value in self._defaults.items() if name not in holes} | found
+
+    @cached_property
+    def _defaults(self) -> dict[str, Any]:
+        """Converted as arguments are: a default that is given has the same key as one that is left out."""
+        found = {}
+        for parameter in self.parameters.values():
+            name, default = parameter.name, parameter.default
+            if default is not parameter.empty:
+                with contextlib.suppress(*codec.ENCODE_ERRORS):  # no caller can give such a value
+                    payload = codec.encode({name: default})
+                    found[name] = default
+                    with contextlib.suppress(*codec.DECODE_ERRORS):  # it need not fit the annotation
+                        found[name] = getattr(self._typed(frozenset(self.parameters)).decode(payload), name)
+        return found
+
     # --- the running side
 
     def decode(self, payload: bytes) -> tuple[list[Any], dict[str, Any]]:
@@ -125,8 +150,8 @@ class Arguments:
         except codec.DECODE_ERRORS as error:
             raise Undecodable(f"task {self._task!r}: {_worded(error)}") from None
 
-    def _call(self, payload: bytes) -> tuple[list[Any], dict[str, Any]]:
-        found = msgspec.structs.asdict(self._typed().decode(payload))
+    def _call(self, payload: bytes, holes: frozenset[str] = frozenset()) -> tuple[list[Any], dict[str, Any]]:
+        found = msgspec.structs.asdict(self._typed(holes).decode(payload))
         kwargs = {name: value for name, value in found.items() if value is not msgspec.UNSET}
         if self._simple:
             return [], kwargs
@@ -183,6 +208,10 @@ class UnknownArguments(Arguments):
 
     def _typed(self, holes: frozenset[str] = frozenset()) -> msgspec.msgpack.Decoder[Any]:  # noqa: ARG002
         return _ANYTHING
+
+    def known(self, payload: bytes, holes: Collection[str] = ()) -> dict[str, Any]:  # noqa: ARG002
+        found: dict[str, Any] = codec.decode(payload, dict[str, Any])
+        return found
 
 
 _REST = "rest_"

@@ -11,7 +11,8 @@ from typing import Any, get_args
 from longboat.core.clock import Duration, seconds
 from longboat.core.retry import Backoff, policy
 from longboat.errors import ConfigError
-from longboat.tasks.limits import Limit, check_limit, check_template, check_unique
+from longboat.tasks.keys import check_template
+from longboat.tasks.limits import Limit, check_limit, check_unique
 from longboat.tasks.outgoing import Sender
 from longboat.tasks.task import AsyncTask, ExecutorName, Settings, SyncTask, Task
 from longboat.tasks.template import JobOptions, Template, checked_name

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from typing import Any, Generic, Protocol, TypeVar, cast
 
 import msgspec
@@ -113,6 +113,11 @@ class Flow(Generic[R]):
 
     def __repr__(self) -> str:
         return f"<Flow {self.id}>"
+
+
+def renamed(ends: Ends, ids: Mapping[str, str]) -> Ends:
+    """The same with other ids."""
+    return ids.get(ends, ends) if isinstance(ends, str) else [renamed(end, ids) for end in ends]
 
 
 def end_ids(ends: Ends) -> list[str]:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import re
-import string
 from collections.abc import Mapping
-from hashlib import sha256
 from inspect import Parameter
 from typing import Any, Literal
 
@@ -13,10 +11,8 @@ import msgspec
 
 from longboat.core.clock import Duration, seconds
 from longboat.core.constraints import JobLimit
-from longboat.errors import BadArguments, ConfigError
-
-LONGEST_KEY = 200
-"""Characters of a key. A longer one is cut, and ends in its digest."""
+from longboat.errors import ConfigError
+from longboat.tasks.keys import canonical, check_template, digest, rendered, short
 
 _rate = re.compile(r"(\d+)\s*/\s*(.+)").fullmatch
 
@@ -51,14 +47,26 @@ class Unique(msgspec.Struct, frozen=True, kw_only=True):
     until: Literal["started", "ended"] | Duration = "ended"
     latest: bool = False
 
-    def key(self, task: str, arguments: Mapping[str, Any], payload: bytes) -> str:
-        what = payload.hex() if self.by is None else rendered(self.by, task, arguments)
-        return f"{short(task)}:{sha256(what.encode()).hexdigest()[:32]}"
+    def key(self, task: str, arguments: Mapping[str, Any]) -> UniqueKey:
+        what = canonical(arguments) if self.by is None else rendered(self.by, task, arguments)
+        return UniqueKey(f"{short(task)}:{digest(what)}", self.until == "started", self.window, self.latest)
 
     @property
     def window(self) -> float | None:
         """The seconds of `until`, if it is a time."""
         return None if self.until in ("started", "ended") else seconds(self.until, "until")
+
+
+class UniqueKey(msgspec.Struct, frozen=True):
+    """What the calls share that count as one, and how long a job of theirs stands for it."""
+
+    text: str
+    until_started: bool = False
+    """Until it has started; else until it has ended."""
+    window: float | None = None
+    """For so many seconds instead."""
+    latest: bool = False
+    """The last call's, until it has started."""
 
 
 def check_limit(limit: Limit, task: str, parameters: Mapping[str, Parameter]) -> Limit:
@@ -83,31 +91,6 @@ def check_unique(unique: Unique, task: str, parameters: Mapping[str, Parameter])
         raise ConfigError("unique: latest=True replaces a job that has not started: it needs until='started' or 'ended'")
     check_template(unique.by or "", "unique", task, parameters)
     return unique
-
-
-def check_template(template: str, option: str, task: str, parameters: Mapping[str, Parameter]) -> str:
-    """Raises ConfigError for a template that names what is no parameter of the task."""
-    try:
-        names = [re.split(r"[.\[]", name)[0] for _, name, _, _ in string.Formatter().parse(template) if name is not None]
-    except ValueError as error:
-        raise ConfigError(f"{option}: {template!r} cannot be read: {error}") from None
-    open_ended = any(each.kind is each.VAR_KEYWORD for each in parameters.values())
-    unknown = [name for name in names if name not in parameters]
-    if unknown and not open_ended:
-        raise ConfigError(f"{option}: {template!r} names {unknown[0]!r}, which is no parameter of {task}")
-    return template
-
-
-def rendered(template: str, task: str, arguments: Mapping[str, Any]) -> str:
-    """The key for these arguments. Raises BadArguments."""
-    try:
-        return template.format_map(arguments)
-    except (KeyError, AttributeError, IndexError, TypeError, ValueError) as error:
-        raise BadArguments(f"task {task!r}: the key {template!r} cannot be made of its arguments: {error!r}") from None
-
-
-def short(key: str) -> str:
-    return key if len(key) <= LONGEST_KEY else f"{key[: LONGEST_KEY - 33]}~{sha256(key.encode()).hexdigest()[:32]}"
 
 
 def _parsed(rate: str) -> tuple[int, float]:

@@ -10,7 +10,7 @@ import msgspec
 from longboat.core.job import Job
 from longboat.tasks.flow import Ends, FlowClient
 from longboat.tasks.handle import Handle
-from longboat.tasks.limits import Unique
+from longboat.tasks.limits import UniqueKey
 
 
 class Outgoing(msgspec.Struct, eq=False):
@@ -26,9 +26,8 @@ class Outgoing(msgspec.Struct, eq=False):
     """The id of the flow that these jobs are: they are stored together or not at all."""
     ends: Ends = ""
     """Of a flow: whose results are its result."""
-    unique: Unique | None = None
-    """The rule by which the job is not made where another stands for `key`."""
-    key: str = ""
+    keys: dict[str, UniqueKey] = {}
+    """By job: its unique key. A job is not made where another one stands for its key."""
     parent: str = ""
     """The id of the job that asked for this one."""
     connection: object = None
@@ -62,7 +61,7 @@ class Outgoing(msgspec.Struct, eq=False):
     @property
     def plain(self) -> bool:
         """Whether it is one job that only needs to be stored: the common case, and the fast one."""
-        return not (self.batches or self.unique or self.flow or self.parent) and self.connection is None
+        return not (self.batches or self.keys or self.flow or self.parent) and self.connection is None
 
     def _common(self, field: str) -> str:
         value: str = getattr(self.first, field)

@@ -10,11 +10,13 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import msgspec
 from cronsim import CronSim, CronSimError
+from msgspec.structs import replace
 
 from longboat.core.clock import Duration, seconds
 from longboat.core.constraints import Constraints, JobLimit
 from longboat.core.job import DEFAULT_KEEP, DEFAULT_QUEUE, MESSAGE_VERSION, Job
 from longboat.errors import ConfigError
+from longboat.tasks.limits import UniqueKey
 from longboat.tasks.template import checked_name
 
 Missed = Literal["skip", "once", "all"]
@@ -57,14 +59,20 @@ class Schedule(msgspec.Struct, kw_only=True):
     paused: bool = False
     declared: bool = False
     """It is part of an app's code, and fired by the workers that have this code: it ends with the code."""
+    constraints: Constraints | None = None
+    """The limits and the fairness key of its jobs."""
+    unique: UniqueKey | None = None
+    """While another job stands for this key, a tick makes none."""
 
     def job(self, tick: float) -> Job:
         """The job of this tick. Its id is made of name and tick: however many schedulers enqueue it, there is one job."""
         job = Job(MESSAGE_VERSION, f"{self.name}@{stamp(tick)}", self.task, self.payload, self.queue, self.priority)
         job.expires, job.keep, job.enqueued = self.expires, self.keep, tick
         job.headers = {"schedule": self.name}
+        job.constraints = self.constraints
         if self.overlap == "wait":
-            job.constraints = Constraints(limits=[JobLimit(f"schedule:{self.name}", running=1)])
+            its = self.constraints or Constraints()
+            job.constraints = replace(its, limits=[*its.limits, JobLimit(f"schedule:{self.name}", running=1)])
         return job
 
     def ticks(self, after: float, until: float) -> list[float]:

@@ -10,7 +10,9 @@ from longboat.core.job import Job, new_id
 from longboat.errors import ConfigError
 from longboat.tasks.arguments import Hole
 from longboat.tasks.flow import Ends, Flow, NoJobs, end_ids
+from longboat.tasks.limits import UniqueKey
 from longboat.tasks.outgoing import Outgoing, Sender
+from longboat.tasks.template import Template
 
 P = ParamSpec("P")
 Q = ParamSpec("Q")
@@ -26,7 +28,11 @@ class Callee(Protocol):
 
     @property
     def kind(self) -> Any: ...
-    def flow_job(self, args: Sequence[Any], kwargs: Mapping[str, Any], flow: str, after: list[str]) -> Job: ...
+    @property
+    def template(self) -> Template: ...
+    def flow_job(
+        self, args: Sequence[Any], kwargs: Mapping[str, Any], flow: str, after: list[str]
+    ) -> tuple[Job, UniqueKey | None]: ...
     def sender(self) -> Sender: ...
 
 
@@ -153,16 +159,20 @@ def _planned(last: Signature[Any]) -> tuple[Sender | None, Outgoing, list[Any]]:
     calls = _calls(last)
     ids: dict[int, str] = {}
     kinds: dict[str, Any] = {}
+    keys: dict[str, UniqueKey] = {}
     jobs: list[Job] = []
     for call in calls:
         after: dict[str, int] = {}
         args = [_filled(value, ids, after, call) for value in call.args]
         kwargs = {name: _filled(value, ids, after, call) for name, value in call.kwargs.items()}
-        job = call.task.flow_job(args, kwargs, flow_id, list(after))
+        job, key = call.task.flow_job(args, kwargs, flow_id, list(after))
         jobs.append(job)
+        if key is not None:
+            keys[job.id] = key
         ids[id(call)], kinds[job.id] = job.id, call.task.kind
     ends = _ends(last, ids)
-    outgoing = Outgoing(jobs, flow=flow_id, ends=ends)
+    connection = next((given for call in calls if (given := call.task.template.connection) is not None), None)
+    outgoing = Outgoing(jobs, flow=flow_id, ends=ends, keys=keys, connection=connection)
     return calls[-1].task.sender() if calls else None, outgoing, [kinds[each] for each in end_ids(ends)]
 
 

@@ -9,13 +9,15 @@ from typing import Any, Generic, Literal, ParamSpec, Self, TypeVar, Unpack, cast
 
 import msgspec
 
-from longboat.core.constraints import Constraints
+from longboat.core.constraints import Constraints, JobLimit
 from longboat.core.job import DEFAULT_QUEUE, Job
 from longboat.core.retry import RetryPolicy
 from longboat.errors import BadArguments, ConfigError
 from longboat.tasks.arguments import Arguments, UnknownArguments, decodable, return_kind
 from longboat.tasks.depends import Provider, needs_of
 from longboat.tasks.handle import Handle
+from longboat.tasks.keys import ordered
+from longboat.tasks.limits import UniqueKey
 from longboat.tasks.outgoing import Outgoing, Sender
 from longboat.tasks.schedule import Schedule
 from longboat.tasks.signature import Call, Signature
@@ -126,16 +128,38 @@ class Task(Generic[P, R]):
             self._kind = decodable(return_kind(self.fn))
         return self._kind
 
-    def flow_job(self, args: Sequence[Any], kwargs: Mapping[str, Any], flow: str, after: list[str]) -> Job:
+    def rule(self, job: Job) -> UniqueKey | None:
+        """Give a new job of this task its limits and fairness key; returns its unique key, if its task has such a rule.
+
+        Every job goes through here, whoever makes it: the keys are made of its payload. Raises BadArguments.
+        """
+        template = self.template
+        if not template.ruled:
+            return None
+        later = job.constraints.into if job.constraints else ()
+        return template.rule(job, self.arguments.known(job.payload, later), later)
+
+    def limits_of(self, job: Job) -> list[JobLimit]:
+        """The limits that `rule` could not make, now that the parents' results are in the payload. Raises BadArguments."""
+        return self.template.limits_of(self.name, self.arguments.known(job.payload))
+
+    def new(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[Job, UniqueKey | None]:
+        """A job of this call. Raises BadArguments."""
+        job = self.template.job(self.name, self.arguments.encode(*self._ordered(args, kwargs)))
+        return job, self.rule(job)
+
+    def flow_job(
+        self, args: Sequence[Any], kwargs: Mapping[str, Any], flow: str, after: list[str]
+    ) -> tuple[Job, UniqueKey | None]:
         """One job of a flow. The results of the jobs `after` fill the arguments that are a Hole."""
         if after and self.template.run_at is not None:
             raise ConfigError(
                 f"task {self.name!r}: run_at cannot be kept by a job after others, whose time counts from their end"
             )
-        payload, into = self.arguments.encode_with_holes(args, kwargs)
-        constraints = self.template.constraints(self.name, self.arguments.bound(args, kwargs)) or Constraints()
-        constraints.flow, constraints.after, constraints.into = flow, after, into
-        return self.template.job(self.name, payload, constraints)
+        payload, into = self.arguments.encode_with_holes(*self._ordered(args, kwargs))
+        job = self.template.job(self.name, payload)
+        job.constraints = Constraints(flow, after, into=into)
+        return job, self.rule(job)
 
     def sender(self) -> Sender:
         """The way out, for this process. Raises ConfigError for a task that belongs to no app."""
@@ -144,36 +168,33 @@ class Task(Generic[P, R]):
         return self._sender()
 
     def _outgoing(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Outgoing:
-        template, job = self.template, self._job(args, kwargs)
-        outgoing = Outgoing([job], self.kind)
-        if template.unique is not None:
-            arguments = self.arguments.bound(args, kwargs) if template.unique.by is not None else {}
-            outgoing.unique, outgoing.key = template.unique, template.unique.key(self.name, arguments, job.payload)
-        outgoing.connection = template.connection
+        job, key = self.new(args, kwargs)
+        outgoing = Outgoing([job], self.kind, connection=self.template.connection)
+        if key is not None:
+            outgoing.keys[job.id] = key
         return outgoing
 
     def _outgoing_many(self, calls: Iterable[tuple[Any, ...] | Mapping[str, Any]], progress: bool) -> Outgoing:
         total = len(calls) if isinstance(calls, typing.Sized) else None
-        connection = self.template.connection
-        return Outgoing([], self.kind, self._batches(calls), connection=connection, progress=progress, total=total)
+        outgoing = Outgoing([], self.kind, connection=self.template.connection, progress=progress, total=total)
+        outgoing.batches = self._batches(calls, outgoing.keys)
+        return outgoing
 
-    def _job(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Job:
-        payload = self.arguments.encode(args, kwargs)
-        if not self.template.constrained:
-            return self.template.job(self.name, payload)
-        return self.template.job(
-            self.name, payload, self.template.constraints(self.name, self.arguments.bound(args, kwargs))
-        )
+    def _ordered(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[Sequence[Any], Mapping[str, Any]]:
+        return (ordered(args), ordered(kwargs)) if self.template.ruled else (args, kwargs)
 
-    def _batches(self, calls: Iterable[tuple[Any, ...] | Mapping[str, Any]]) -> Iterator[list[Job]]:
-        if self.template.constrained:
-            constrained = self._each(calls, self._job)
-            while jobs := list(islice(constrained, BATCH)):
-                yield jobs
+    def _batches(
+        self, calls: Iterable[tuple[Any, ...] | Mapping[str, Any]], keys: dict[str, UniqueKey]
+    ) -> Iterator[list[Job]]:
+        if self.template.ruled:
+            ruled = self._each(calls, self.new)
+            while some := list(islice(ruled, BATCH)):
+                keys.update({job.id: key for job, key in some if key is not None})
+                yield [job for job, _ in some]
             return
         payloads = self._each(calls, self.arguments.encode)
-        while some := list(islice(payloads, BATCH)):
-            yield self.template.jobs(self.name, some)
+        while batch := list(islice(payloads, BATCH)):
+            yield self.template.jobs(self.name, batch)
 
     def _each(
         self, calls: Iterable[tuple[Any, ...] | Mapping[str, Any]], make: Callable[[Sequence[Any], Mapping[str, Any]], M]
@@ -194,8 +215,6 @@ class Task(Generic[P, R]):
                 raise BadArguments(f"item {place}: {error}") from None
 
     def _single_id(self, method: str) -> None:
-        if self.template.unique is not None:
-            raise ConfigError(f"{method}: task {self.name!r} is unique; enqueue its jobs one by one")
         if self.template.id:
             raise ConfigError(f"{method} with id={self.template.id!r}: one id names one job")
 

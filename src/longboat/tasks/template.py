@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, TypedDict
 
 import msgspec
 
 from longboat.core.clock import SYSTEM, Duration, seconds
-from longboat.core.constraints import Constraints
+from longboat.core.constraints import LATER, Constraints, JobLimit
 from longboat.core.job import DEFAULT_KEEP, DEFAULT_QUEUE, MESSAGE_VERSION, Job, new_id, new_ids
-from longboat.errors import ConfigError
-from longboat.tasks.limits import Limit, Unique, rendered, short
+from longboat.errors import BadArguments, ConfigError
+from longboat.tasks.keys import mentions, rendered, short
+from longboat.tasks.limits import Limit, Unique, UniqueKey
 
 LONGEST_ID = 200
 LONGEST_NAME = 200
@@ -58,24 +59,39 @@ class Template(msgspec.Struct):
     unique: Unique | None = None
 
     @property
-    def constrained(self) -> bool:
-        """Whether jobs depend on their arguments beyond their payload."""
-        return bool(self.limits or self.fair_by)
+    def ruled(self) -> bool:
+        """Whether a rule reads the arguments of the jobs."""
+        return bool(self.limits or self.fair_by or self.unique)
 
-    def constraints(self, task: str, arguments: Mapping[str, Any]) -> Constraints | None:
-        """The constraints of a job with these arguments."""
-        if not self.constrained:
-            return None
-        fairness_key = short(rendered(self.fair_by, task, arguments)) if self.fair_by else ""
-        return Constraints(limits=[limit.for_arguments(task, arguments) for limit in self.limits], fairness_key=fairness_key)
+    def rule(self, job: Job, arguments: Mapping[str, Any], later: Collection[str] = ()) -> UniqueKey | None:
+        """Give the job the limits and the fairness key of these arguments; returns its unique key, if there is such a rule.
 
-    def job(self, task: str, payload: bytes, constraints: Constraints | None = None) -> Job:
+        `later`: the parameters that the results of its parents fill. Limits by these are made when they are known, by
+        `limits_of`; other keys cannot wait. Raises BadArguments.
+        """
+        task, fair_by, unique = job.task, self.fair_by, self.unique
+        if later and unique is not None and (unique.by is None or mentions(unique.by, later)):
+            raise _too_late("unique", task, later)
+        if later and mentions(fair_by, later):
+            raise _too_late("fair_by", task, later)
+        if self.limits or fair_by:
+            waits = any(mentions(limit.key, later) for limit in self.limits)
+            job.constraints = msgspec.structs.replace(
+                job.constraints or Constraints(),
+                limits=[LATER] if waits else self.limits_of(task, arguments),
+                fairness_key=short(rendered(fair_by, task, arguments)) if fair_by else "",
+            )
+        return None if unique is None else unique.key(task, arguments)
+
+    def limits_of(self, task: str, arguments: Mapping[str, Any]) -> list[JobLimit]:
+        """The limits of a job with these arguments. Raises BadArguments."""
+        return [limit.for_arguments(task, arguments) for limit in self.limits]
+
+    def job(self, task: str, payload: bytes) -> Job:
         now = SYSTEM.now()
         delay = self.delay if self.run_at is None else max(0.0, self.run_at - now)
         name = self.id or new_id()
-        job = Job(MESSAGE_VERSION, name, task, payload, self.queue, self.priority, delay, self.expires, self.keep, now)
-        job.constraints = constraints
-        return job
+        return Job(MESSAGE_VERSION, name, task, payload, self.queue, self.priority, delay, self.expires, self.keep, now)
 
     def jobs(self, task: str, payloads: Sequence[bytes]) -> list[Job]:
         """Many, with generated ids."""
@@ -109,6 +125,13 @@ def checked_name(name: str, what: str) -> str:
     if "," in name:
         raise ConfigError(f"{what}: {name!r} must not hold a comma, which separates names on the command line")
     return name
+
+
+def _too_late(option: str, task: str, later: Collection[str]) -> BadArguments:
+    return BadArguments(
+        f"task {task!r}: its {option} key must be known when it is enqueued, and {', '.join(sorted(later))} comes from "
+        f"other jobs. Make the key of other arguments{', or say using(unique=None)' if option == 'unique' else ''}."
+    )
 
 
 def _priority(value: int) -> int:

@@ -88,7 +88,7 @@ def test_a_settlement_waits_for_a_put_of_dependents(broker: Any, store: NewPostg
     consumer = broker.consumer(["default"], lease=60)
     [lease] = consumer.receive(1, wait=5)
     with psycopg.connect(store.server.url) as connection, ThreadPoolExecutor(1) as threads:
-        broker.put_within(connection, [child := job(after(parent))])
+        broker.within(connection).put([child := job(after(parent))])
         settling = threads.submit(done, consumer, [lease], b"\x05")
         deadline = time.monotonic() + 5
         while store.server.query("SELECT count(*) FROM pg_locks WHERE NOT granted") == "0":
@@ -106,10 +106,10 @@ def test_what_is_refused_within_a_caller_s_transaction_leaves_nothing(
 ) -> None:
     with psycopg.connect(store.server.url, autocommit=autocommit) as connection:
         first = job(Constraints(limits=[JobLimit("g", 1)]))
-        assert broker.put_within(connection, [first]) == [first.id]
+        assert broker.within(connection).put([first]) == [first.id]
         with pytest.raises(UnknownParent):
-            broker.put_within(connection, [job(), job(after(job()))])
-        assert broker.put_within(connection, [second := job(after(first))]) == [second.id]
+            broker.within(connection).put([job(), job(after(job()))])
+        assert broker.within(connection).put([second := job(after(first))]) == [second.id]
         if not autocommit:
             assert broker.inspector.counts() == {}
             connection.commit()

@@ -18,6 +18,7 @@ from longboat.brokers.postgres.names import raw
 from longboat.brokers.postgres.results import PostgresResults
 from longboat.brokers.postgres.store import NOW, Store, Transaction
 from longboat.brokers.postgres.transfer import PostgresTransfer
+from longboat.brokers.postgres.within import PostgresWithin
 from longboat.contract.broker import Token
 from longboat.contract.capabilities import WHOLE_CONTRACT, Capability
 from longboat.core.clock import Clock
@@ -66,16 +67,11 @@ class PostgresBroker:
     def put(self, jobs: Sequence[Job], *, token: Token | None = None) -> list[str]:
         return put.put(self._store, jobs, token) if jobs else []
 
-    def put_within(self, connection: object, jobs: Sequence[Job]) -> list[str]:
-        """As `put`, within the transaction that the caller's connection is in: gone if that is rolled back.
-
-        The connection must be to the database of this store. Its own time limits apply, not this broker's.
-        """
+    def within(self, connection: object) -> PostgresWithin:
+        """See contract/optional.py. Raises ConfigError for what is no connection to PostgreSQL."""
         conn = CallersConnection(connection)
-        if not jobs:
-            return []
         self._store.prepare()
-        return put.put_within(self._store, conn, jobs)
+        return PostgresWithin(self._store, conn)
 
     def consumer(
         self, queues: Sequence[str], *, lease: float, tasks: Collection[str] = (), name: str = ""

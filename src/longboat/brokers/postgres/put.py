@@ -110,6 +110,8 @@ def _put_constrained(store: Store, jobs: Sequence[Job], token: Token | None) -> 
 
 def put_within(store: Store, conn: CallersConnection, jobs: Sequence[Job]) -> list[str]:
     """The same within the transaction that the caller's connection is in, and which the caller ends."""
+    if not jobs:
+        return []
     with store.pool.translating():
         if not any(is_constrained(job) for job in jobs):
             values = {**_values(store, jobs, None), "always": True}
