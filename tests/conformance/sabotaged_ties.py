@@ -12,7 +12,7 @@ from msgspec import structs
 from longboat.brokers.memory.record import UNCONSTRAINED
 from longboat.brokers.memory.usage import LimitUsage
 from longboat.core.constraints import JobLimit
-from longboat.core.job import State
+from longboat.core.job import Release, State
 from longboat.errors import UnknownParent
 from tests.conformance.sabotage import around, assign, breaks, consumers, quietly
 
@@ -184,6 +184,14 @@ def who_is_let_in_wakes_nobody(broker: Any) -> None:
 @breaks("a_limit_holds_up_no_other_key")
 def keys_are_told_apart_by_their_first_letter(broker: Any) -> None:
     _limits(broker, lambda limits: [structs.replace(limit, key=limit.key[0]) for limit in limits])
+
+
+@breaks("a_job_handed_back_with_limits_has_these")
+def a_job_handed_back_keeps_its_own_limits(broker: Any) -> None:
+    def settle(original: Any, record: Any, outcome: Any, now: float) -> None:
+        original(record, Release() if isinstance(outcome, Release) else outcome, now)
+
+    around(broker._store, "settle", settle)
 
 
 @breaks("a_job_of_several_limits_needs_them_all")

@@ -29,7 +29,8 @@ parent dies or is cancelled the job goes on waiting, because the parent may be r
 Limits. A job with limits (job.constraints) is leased only while each of them has room, by the job's own numbers. All
 leases of jobs with the limit's key count until they are settled, lost or handed back. A blocked job waits in the
 order of its queue and holds up no job of another key. It comes back to its queue as soon as there is room: within 100
-ms of a lease's end or of a time, and within 2 s when a job that was given the room left without being leased.
+ms of a lease's end or of a time, and within 2 s when a job that was given the room left without being leased. A job
+that is handed back with limits (Release) has these from then on.
 
 Fairness. Ready jobs of one queue and priority that have fairness keys alternate: however many of one key wait, a job
 of another key put after them is received after at most two jobs of each key. Jobs without a key go by age.

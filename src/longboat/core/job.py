@@ -11,7 +11,7 @@ import time
 import msgspec
 
 from longboat.core.bounds import Name, Priority, Seconds, Value
-from longboat.core.constraints import Constraints
+from longboat.core.constraints import Constraints, JobLimit
 
 DEFAULT_QUEUE = "default"
 DEFAULT_KEEP = 3600.0
@@ -74,6 +74,12 @@ class Job(msgspec.Struct, array_like=True, gc=False):
     """None, as with most jobs: it depends on no other job."""
 
 
+def limited(job: Job, limits: list[JobLimit]) -> Job:
+    """The same job with these limits."""
+    constraints = msgspec.structs.replace(job.constraints or Constraints(), limits=limits)
+    return msgspec.structs.replace(job, constraints=constraints)
+
+
 class Failure(msgspec.Struct, array_like=True):
     """How one attempt failed, as the worker reports it. Kept with the job and shown to people."""
 
@@ -119,6 +125,8 @@ class Release(msgspec.Struct):
     """Hand the job back after `delay` seconds, at its old place in its queue. This counts as no attempt."""
 
     delay: Seconds = 0.0
+    limits: list[JobLimit] | None = None
+    """Those that it has from now on, in place of LATER; None: it keeps its own."""
 
 
 class Park(msgspec.Struct):

@@ -8,7 +8,8 @@ from typing import Any
 from longboat.contract.broker import Lease
 from longboat.core import reasons
 from longboat.core.clock import SYSTEM
-from longboat.core.job import Dead, Failure, Outcome, Park
+from longboat.core.constraints import LATER
+from longboat.core.job import Dead, Failure, Outcome, Park, Release
 from longboat.executors.contract import BAD_PAYLOAD, Call, CallEnd, Reply
 from longboat.executors.invoke import clip
 from longboat.tasks.task import Registry, Task
@@ -72,8 +73,12 @@ class Runner:
         if (lease.worker_deaths or lease.attempt > 1) and (verdict := spent(lease, task.settings)) is not None:
             return verdict
         if lease.job.constraints is not None:
+            job, limits = lease.job, lease.job.constraints.limits
             try:
                 fill(lease)
+                if LATER in limits:
+                    limits, lease.job = task.limits_of(lease.job), job
+                    return Release(limits=limits)
             except Exception as error:  # whatever it is, it is of this job alone
                 return Dead(Failure(BAD_PAYLOAD, clip(f"its parents' results cannot be filled in: {error!r}")))
         return None

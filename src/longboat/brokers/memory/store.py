@@ -17,7 +17,8 @@ from longboat.brokers.memory.usage import LimitUsage
 from longboat.contract.broker import ENDED_KEPT, FORGOTTEN_AFTER, Token
 from longboat.core import reasons
 from longboat.core.clock import Clock
-from longboat.core.job import Done, Failure, Job, Outcome, Result, State, order_of
+from longboat.core.codec import decode_job, encode_job
+from longboat.core.job import Done, Failure, Job, Outcome, Release, Result, State, limited, order_of
 from longboat.core.transitions import after
 
 
@@ -130,6 +131,10 @@ class Store(Places):
             self.end(record, then.state, now, *then.failures)
             return
         record.fail(*then.failures)
+        if isinstance(outcome, Release) and outcome.limits is not None:
+            self.unlease(record)
+            job = limited(decode_job(record.message), outcome.limits)
+            record.message, record.constraints = encode_job(job), job.constraints or record.constraints
         if then.parked is None:
             self.come_back(record, then.delay, now)
         else:

@@ -25,8 +25,8 @@ from longboat.brokers.postgres.rows import (
 )
 from longboat.brokers.postgres.store import NOW, Connection, Store, Transaction
 from longboat.contract.broker import DEAD_KEPT, FORGOTTEN_AFTER, Lease, Settlement
-from longboat.core.codec import encode_failures
-from longboat.core.job import Done, State
+from longboat.core.codec import encode_failures, encode_job
+from longboat.core.job import Done, Release, State, limited
 from longboat.core.transitions import after
 
 _ME = "me AS MATERIALIZED (SELECT n FROM @.consumers WHERE n = %(consumer)s FOR KEY SHARE)"
@@ -211,4 +211,7 @@ class _SettleBatch:
         elif its.parked is not None:
             self._parked.append((row, raw(job.task), now + its.delay, encode_failures([its.parked])))
         else:
+            if isinstance(outcome, Release) and outcome.limits is not None:
+                body = encode_job(limited(job, outcome.limits))
+                self._tx.run("UPDATE @.jobs SET body = %(body)b WHERE place = %(place)s", body=body, place=row.place)
             self._queued.append((row, its.delay))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import msgspec
 
 from longboat.brokers.redis.keys import key_of
-from longboat.brokers.redis.server import Value
 from longboat.core.constraints import Constraints
 
 
@@ -14,7 +13,7 @@ def is_constrained(constraints: Constraints) -> bool:
     return bool(constraints.after or constraints.limits or constraints.fairness_key)
 
 
-def constraint_values(constraints: Constraints) -> tuple[Value, Value, Value]:
+def constraint_values(constraints: Constraints) -> tuple[bytes, str, bytes]:
     """Parents, fairness key and limits: see lua/constrained.lua."""
     # False where there is no limit: cmsgpack has no nil in a table.
     limits = [

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from longboat.brokers.redis.claimed import INDEX_BITS
+from longboat.brokers.redis.constrained import constraint_values
 from longboat.brokers.redis.server import Value
 from longboat.contract.broker import Lease, Settlement
-from longboat.core.codec import encode_failures
-from longboat.core.job import Cancelled, Dead, Done, Failure, Outcome, Park, Release, Retry
+from longboat.core.codec import encode_failures, encode_job
+from longboat.core.constraints import Constraints
+from longboat.core.job import Cancelled, Dead, Done, Failure, Outcome, Park, Release, Retry, limited
 
 Held = dict[int, bytes]
 """Keys of the jobs that a consumer leases, by the leases' tokens."""
@@ -80,7 +82,12 @@ class SettleBatch:
             group.results.append(outcome.result)
         else:
             self._order.append(lease)
-            self._one(key, token, outcome)
+            if isinstance(outcome, Release) and outcome.limits is not None:
+                job = limited(lease.job, outcome.limits)
+                message, told = encode_job(job), constraint_values(job.constraints or Constraints())[2]
+                self._say(key, token, "G", outcome.delay, len(message).to_bytes(4, "big") + message + told)
+            else:
+                self._one(key, token, outcome)
 
     def bury(self, key: bytes, token: int, outcome: Outcome) -> None:
         """As `add`, for a lease that was given to nobody."""
@@ -107,9 +114,11 @@ class SettleBatch:
             self._held.pop(self._order[ordinal].token, None)
 
     def _one(self, key: bytes, token: int, outcome: Outcome) -> None:
-        envelope, number, failure = _said(outcome)
-        why = encode_failures([failure])[1:] if failure else b""
-        self._groups += ("O", envelope, key, self._claim_of(token), repr(number), why)
+        letter, number, failure = _said(outcome)
+        self._say(key, token, letter, number, encode_failures([failure])[1:] if failure else b"")
+
+    def _say(self, key: bytes, token: int, letter: str, number: float, why: bytes) -> None:
+        self._groups += ("O", letter, key, self._claim_of(token), repr(number), why)
         self._count += 1
 
     def _claim_of(self, token: int) -> bytes:

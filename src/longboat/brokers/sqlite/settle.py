@@ -16,8 +16,8 @@ from longboat.brokers.sqlite.rows import PAST
 from longboat.brokers.sqlite.store import Transaction
 from longboat.contract.base_keep import kept_for
 from longboat.contract.broker import Lease, Settlement
-from longboat.core.codec import encode_failures
-from longboat.core.job import Done, State
+from longboat.core.codec import encode_failures, encode_job
+from longboat.core.job import Done, Release, State, limited
 from longboat.core.transitions import after
 
 _LEASED = "FROM json_each(:keys) AS j CROSS JOIN leased AS l ON l.token = CAST(j.key AS INTEGER)"
@@ -44,6 +44,7 @@ _MOVES = {
     State.SCHEDULED: f"INSERT INTO scheduled SELECT {_TIME}, l.seq, l.id, l.queue, l.rank, {_AGAIN} {_LEASED}",
     State.WAITING: f"INSERT INTO waiting SELECT :waits_for, {_PLACE}, {_TIME}, {PIECE}, {PAST} {_LEASED}",
 }
+_LIMITED = "UPDATE jobs SET message = ? WHERE (seq, id) = (SELECT seq, id FROM leased WHERE token = ?)"
 _NAMED = "token IN (SELECT value FROM json_each(?))"
 
 _numbers = msgspec.json.Decoder(list[int])
@@ -150,6 +151,8 @@ def _settle_others(tx: Transaction, answer: Settled, consumer: int, settlements:
             if then.state is State.CANCELLED and job.constraints is not None:
                 forgotten.append(lease.token)
         else:
+            if isinstance(outcome, Release) and outcome.limits is not None:
+                tx.run(_LIMITED, (encode_job(limited(job, outcome.limits)), lease.token))
             kind = _Kind(then.state, job.queue, then.counts, waits_for=job.task if then.parked else None)
             piece = encode_failures([then.parked]) if then.parked else failures
             moved[kind][f"{lease.token} {tx.now + then.delay}"] = piece

@@ -6,11 +6,13 @@ import threading
 import time
 from typing import Any
 
+from msgspec.structs import replace
+
 from longboat.contract.broker import Consumer, Lease, Settlement
 from longboat.contract.capabilities import Capability
 from longboat.contract.kv import Entry
 from longboat.contract.limit_numbers import NAMESPACE, numbers
-from longboat.core.constraints import Constraints, JobLimit
+from longboat.core.constraints import LATER, Constraints, JobLimit
 from longboat.core.job import Done, Failure, Job, Park, Release, Retry, State
 from longboat.testing.conformance.clause import clause
 from longboat.testing.conformance.stage import (
@@ -95,6 +97,29 @@ def a_limit_holds_up_no_other_key(on: Stage) -> None:
     leases = take_all(consumer, 3)
     same(ids(leases)[1:], ids([other, free]), "received beside it")
     nothing(consumer)
+
+
+@clause(needs={Capability.LIMITS, Capability.LOOKUP})
+def a_job_handed_back_with_limits_has_these(on: Stage) -> None:
+    """From the moment when a job is handed back with limits, they hold for it, and those that it had before do not."""
+    on.put(limited(ONE), late := limited(LATER, TWO))
+    consumer = on.consumer()
+    held, again = take_all(consumer, 2)
+    settle(consumer, again, Release(limits=[ONE]))
+    nothing(consumer, why="leased beyond the limit that it was handed back with")
+    same(on.view(late.id).constraints, Constraints(limits=[ONE]), "the limits shown")
+    on.put(*[limited(TWO) for _ in range(2)])
+    same(len(two := take_all(consumer, 2)), 2, "leased beside a lease that has ended")
+    settle(consumer, held)
+    lease = take(consumer)
+    same(
+        (lease.job, lease.attempt), (replace(late, constraints=Constraints(limits=[ONE])), 1), "received once there is room"
+    )
+    on.put(last := limited(ONE))
+    nothing(consumer, why="leased though the one handed back counts")
+    for each in (lease, *two):
+        settle(consumer, each)
+    same(take(consumer).job.id, last.id, "received at last")
 
 
 @clause(needs={Capability.LIMITS})

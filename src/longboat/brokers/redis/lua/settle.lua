@@ -3,7 +3,8 @@
 --   N  n, claims (6 bytes each, in a row; or 6 for all), n keys: these have started
 --   S  queue, keep, n, claims, n keys, results, then so many results: 1 for all of them, or n: these succeeded
 --   O  letter, key, claim, number, failure: one job: R retried after `number` seconds, D dead, U dead uncharged, C cancelled,
---      L released after `number` seconds, P parked for `number` seconds
+--      L released after `number` seconds, P parked for `number` seconds, G as L, with another message and other limits: in place
+--      of the failure, the message's length in 4 bytes, the message, the limits (see limits.lua)
 -- Returns the ordinals (from 0, over all that is named) of leases that are not this consumer's; nothing was changed for them.
 
 -- Its first write takes something away: it works when the memory is full, too.
@@ -111,6 +112,13 @@ local function settle_one(letter, key, claim, number, why)
   count('running', queue, -1)
   if any_constraints() then constraints().leave_limits({key}) end
   local h = history(key)
+  if letter == 'G' then
+    local n = struct.unpack('>I4', why)
+    local limits = sub(why, n + 5)
+    call('HSET', P .. 'jobs', key, sub(why, 5, n + 4))
+    if limits ~= '' then call('HSET', P .. 'limits', key, limits) else call('HDEL', P .. 'limits', key) end
+    why = ''
+  end
   why = why ~= '' and cmsgpack.unpack(why) or nil
   if letter == 'R' or letter == 'D' then
     h.attempts = h.attempts + 1
