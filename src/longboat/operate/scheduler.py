@@ -13,8 +13,9 @@ from msgspec.structs import replace
 from longboat.contract.broker import Broker
 from longboat.contract.kv import KV, Entry
 from longboat.core import codec
+from longboat.core.clock import SYSTEM
 from longboat.core.job import new_id
-from longboat.errors import BrokerUnavailable, ConfigError, Undecodable
+from longboat.errors import BrokerUnavailable, Undecodable
 from longboat.observe.history import decoded, pages, workers
 from longboat.operate.unique import put_one
 from longboat.tasks.schedule import ON_TIME, Schedule, checked
@@ -200,9 +201,10 @@ def listed(kv: KV, now: float, count: int = 1) -> list[Listed]:
 def problem_of(schedule: Schedule) -> str:
     """What is wrong with it, such as a time zone that this machine does not know; empty if nothing is."""
     try:
-        checked(schedule)
-    except ConfigError as error:
-        return str(error)
+        checked(schedule).explain()
+        schedule.next(SYSTEM.now())
+    except Exception as error:  # what stands there may be anything
+        return str(error) or type(error).__name__
     return ""
 
 
