@@ -198,7 +198,7 @@ class _Watch:
 
         def late() -> tuple[str, Handle[Any]]:
             first = (left() or list(self._handles.values()))[0]  # parents come first: it waits for none of them
-            return f"flow {self._flow.id} has not ended, waiting for {first.task} {first.id},", first
+            return f"flow {self._flow.id} has not ended", first
 
         return Looks(limit, lambda: self._client.look(left()), late, at_once=not self._flow.kinds)
 

@@ -59,7 +59,7 @@ class AsCompleted(Generic[R]):
 
         def late() -> tuple[str, Handle[R]]:
             handle = next(iter(waiting.values()))[0]
-            return f"{len(waiting):,} of {len(self._handles):,} jobs have not ended, such as {handle.id},", handle
+            return f"{len(waiting):,} of {len(self._handles):,} jobs have not ended", handle
 
         return Looks(self._timeout, look, late, at_once=any(handle.keep is None for handle in self._handles))
 

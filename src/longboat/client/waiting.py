@@ -74,7 +74,8 @@ class Looks:
         elif now >= self._end:
             what, job = self._late()
             why = "it goes on" if self._limit < STALLED else job.client.why(job.id)  # asking takes a moment
-            raise ResultTimeout(f"{what} within {self._limit:g} s: {why}")
+            which = "" if job.id in what else f"{job.task or 'job'} {job.id}: "
+            raise ResultTimeout(f"{what} within {self._limit:g} s: {which}{why}")
 
 
 def wait(over: threading.Event, looks: Looks) -> None:
