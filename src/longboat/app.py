@@ -11,7 +11,7 @@ from longboat.client.client import Client
 from longboat.connect import DEFAULT_URL, connect, settled
 from longboat.contract.broker import Broker
 from longboat.core.clock import Duration
-from longboat.core.urls import shown
+from longboat.core.urls import Url, shown
 from longboat.errors import ConfigError
 from longboat.observe.events import Bus
 from longboat.observe.stream import EventStream
@@ -186,7 +186,7 @@ class Longboat:
 
     @url.setter
     def url(self, url: str) -> None:
-        self._url = settled(url)
+        self._url = Url(settled(url))
 
     @property
     def client(self) -> Client:

@@ -10,11 +10,11 @@ import os
 from collections.abc import Callable
 from importlib import import_module
 from typing import cast
-from urllib.parse import parse_qsl, quote, unquote, urlsplit
+from urllib.parse import parse_qsl, quote, unquote
 
 from longboat.contract.broker import Broker
 from longboat.contract.carrier import Carries
-from longboat.core.urls import shown, split
+from longboat.core.urls import check, shown, split, whole
 from longboat.errors import ConfigError, MissingExtra
 
 DEFAULT_URL = "sqlite:///longboat.db"
@@ -34,10 +34,28 @@ BUILT_IN = {
     "unix": "longboat.brokers.redis.url:connect",
     "redis+sentinel": "longboat.brokers.redis.url:connect",
     "redis+cluster": "longboat.brokers.redis.url:connect",
+    "rediss+sentinel": "longboat.brokers.redis.url:connect",
+    "rediss+cluster": "longboat.brokers.redis.url:connect",
     "amqp": "longboat.brokers.rabbitmq.url:connect",
     "amqps": "longboat.brokers.rabbitmq.url:connect",
 }
 """By scheme. They are entry points too, but found without them: to read those of all packages takes 40 ms."""
+
+ELSEWHERE = {
+    "pyamqp": "amqp",
+    "librabbitmq": "amqp",
+    "rabbitmq": "amqp",
+    "sentinel": "redis+sentinel",
+    "redis+socket": "unix",
+    "valkey": "redis",
+    "valkeys": "rediss",
+    "psql": "postgresql",
+    "pgsql": "postgresql",
+    "sqlite3": "sqlite",
+}
+"""Schemes of other libraries, and ours for the same. What begins as one of ours before a "+", such as postgresql+psycopg, is
+told by that.
+"""
 
 CARRIERS = ("amqp", "amqps")
 """What carries messages only: `?results=URL` names a store to keep the rest, and the companion makes one broker of both."""
@@ -62,17 +80,16 @@ def connect(url: str) -> Broker:
     Options follow as ?name=value&…; `url.py` of each adapter lists its own.
     """
     scheme, separator, _ = url.partition("://")
+    if separator:
+        check(url)
     factory = _factory(scheme, url) if separator else None
     if factory is None:
         raise ConfigError(
-            f"{shown(url)!r} names no broker known here. URLs begin with one of {_known()}\n"
+            f"{shown(url)!r} names no broker known here.{_meant(scheme)} URLs begin with one of {_known()}\n"
             f"Another package can add one: by an entry point of the group {GROUP!r} (docs/brokers.md)."
         )
-    first, beside = split(url) if scheme in CARRIERS else (url, None)
-    try:
-        options = dict(parse_qsl(urlsplit(first).query, keep_blank_values=True))
-    except ValueError as error:
-        raise ConfigError(f"{shown(url)!r} is no URL: {error}") from None
+    first, beside = split(url) if scheme in CARRIERS else (whole(url), None)
+    options = dict(parse_qsl(first.partition("?")[2], keep_blank_values=True))
     if scheme in CARRIERS and (beside := options.pop("results", beside)) is not None:
         broker = _with_store(factory, first, options, beside)
     else:
@@ -132,6 +149,12 @@ def _factory(scheme: str, url: str) -> Factory | None:
             raise ConfigError(f"{scheme}:// is said to be {found.value}, which cannot be imported: {error}") from error
         return factory
     return None
+
+
+def _meant(scheme: str) -> str:
+    """What to write instead of a scheme that another library has for the same server."""
+    first = ELSEWHERE.get(scheme) or (plain if (plain := scheme.partition("+")[0]) in BUILT_IN and plain != scheme else "")
+    return f" Write {first}:// here." if first else ""
 
 
 def _known() -> str:

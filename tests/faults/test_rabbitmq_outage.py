@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -20,8 +21,9 @@ from longboat.contract.broker import Broker, Consumer, Lease, Settlement
 from longboat.core.job import Done
 from longboat.errors import BrokerError, BrokerUnavailable, ConfigError
 from longboat.testing.conformance.stage import job
-from tests.rigs.servers.process import until
+from tests.rigs.servers.process import free_ports, until
 from tests.rigs.servers.rabbitmq import RabbitmqServer, available
+from tests.rigs.servers.redis.certificates import make_certificates
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(available() is not None, reason=str(available()))]
 
@@ -210,6 +212,49 @@ def test_a_wrong_password_or_vhost_is_told(url: str, old: str, new: str) -> None
     with closing(connect(url.replace(old, new))) as broker, pytest.raises(ConfigError, match="refused the user") as told:
         broker.put([job()])
     assert "wrong" not in str(told.value)
+
+
+def test_what_keeps_a_connection_from_being_made_is_told() -> None:
+    (port,) = free_ports(1)
+    for host, said in ((f"127.0.0.1:{port}", "Connection refused"), ("no-such-host.invalid", "not known|resolution")):
+        with closing(connect(f"amqp://me:hidden@{host}/")) as broker, pytest.raises(BrokerUnavailable, match=said) as told:
+            broker.put([job()])
+        assert "hidden" not in str(told.value)
+
+
+def test_the_next_of_several_hosts_is_used(url: str) -> None:
+    (port,) = free_ports(1)
+    several = url.replace("@", f"@127.0.0.1:{port},")
+    with closing(connect(several)) as broker:
+        for _ in range(2):
+            broker.put([job()])
+    with closing(connect(url)) as broker, closing(broker.consumer(["q"], lease=10.0)) as consumer:
+        assert len(received(consumer, 2)) == 2
+    with (
+        closing(connect(several.replace("guest:guest", "guest:wrong"))) as broker,
+        pytest.raises(ConfigError, match="refused"),
+    ):
+        broker.put([job()])
+
+
+def test_tls(tmp_path: Path) -> None:
+    if shutil.which("openssl") is None:
+        pytest.skip("there is no openssl command to make certificates with")
+    make_certificates(tmp_path)
+    (port,) = free_ports(1)
+    names = {"cacertfile": "ca.crt", "certfile": "server.crt", "keyfile": "server.key"}
+    files = [f"ssl_options.{name} = {tmp_path / file}" for name, file in names.items()]
+    (folder := tmp_path / "node").mkdir()
+    with RabbitmqServer(folder, options=[f"listeners.ssl.1 = 127.0.0.1:{port}", *files]):
+        address = f"amqps://guest:guest@127.0.0.1:{port}/"
+        with closing(connect(f"{address}?ssl_ca={tmp_path}/ca.crt")) as broker:
+            broker.put([job()])
+        with closing(connect(address)) as broker, pytest.raises(BrokerUnavailable, match=r"(?i)certificate verify failed"):
+            broker.put([job()])
+    wrong = [f"amqp://host/?ssl_ca={tmp_path}/ca.crt", f"amqps://host/?ssl_ca={tmp_path}/none"]
+    for url in (*wrong, f"amqps://host/?ssl_cert={tmp_path}/server.crt&ssl_key={tmp_path}/ca.crt"):
+        with pytest.raises(ConfigError, match="TLS"):
+            connect(url)
 
 
 def test_a_queue_with_other_arguments_is_told(url: str, broker: Broker) -> None:

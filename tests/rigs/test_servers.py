@@ -227,7 +227,7 @@ def test_every_way_in_asks_for_the_password(tmp_path: Path) -> None:
         by_unix = socket.socket(socket.AF_UNIX)
         by_unix.connect(unquote(unix.path))
         assert ping(by_unix, password) == [b"+OK\r\n", b"+PONG\r\n"]
-        trusting = ssl.create_default_context(cafile=parse_qs(tls.query)["ssl_ca_certs"][0])
+        trusting = ssl.create_default_context(cafile=parse_qs(tls.query)["ssl_ca"][0])
         trusting.verify_flags |= ssl.VERIFY_X509_STRICT
         for name in ("127.0.0.1", "localhost"):
             by_tls = trusting.wrap_socket(socket.create_connection((tls.hostname, tls.port)), server_hostname=name)

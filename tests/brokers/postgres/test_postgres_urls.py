@@ -28,6 +28,29 @@ def test_options_that_are_refused(query: str, says: str) -> None:
     assert "secret" not in str(caught.value)
 
 
+def test_what_libpq_says_of_a_url_shows_no_secret() -> None:
+    for url in ("postgresql://me:hidden@host/db?port=hidden&x=hidden", "postgresql://me:hidden@host/db?sslpasword=hidden"):
+        with pytest.raises(ConfigError) as told:
+            connect(url)
+        assert "hidden" not in str(told.value).replace("port=hidden", "").replace('port "hidden"', "")
+
+
+@pytest.mark.parametrize(
+    ("url", "passed"),
+    [
+        ("postgresql:///db?host=/run/postgresql", "postgresql:///db?host=%2Frun%2Fpostgresql"),
+        ("postgresql://a,b:5433/db", "postgresql://a,b:5433/db"),
+        ("postgresql://h/db?ssl_ca=ca", "postgresql://h/db?sslrootcert=ca&sslmode=verify-full"),
+        ("postgresql://h/db?ssl_ca=ca&sslmode=verify-ca", "postgresql://h/db?sslmode=verify-ca&sslrootcert=ca"),
+        ("postgresql://h/db?ssl_cert=c&ssl_key=k", "postgresql://h/db?sslcert=c&sslkey=k"),
+    ],
+)
+def test_what_libpq_is_given(url: str, passed: str) -> None:
+    broker = connect(url)
+    assert broker._store.pool._url == passed  # type: ignore[attr-defined]  # its own
+    broker.close()
+
+
 def test_options_of_libpq_are_passed_on() -> None:
     broker = connect("postgres://me@host/database?sslmode=verify-full&application_name=my%20shop&schema=shop")
     store = broker._store  # type: ignore[attr-defined]  # typeshed leaves it out

@@ -7,17 +7,18 @@ import sys
 from typing import Any
 
 import pytest
+import redis
 
 from longboat.brokers.redis import RedisBroker
-from longboat.brokers.redis.address import CLUSTER_PORT, SENTINEL_PORT, _hosts, address_of
+from longboat.brokers.redis.address import PORT, SENTINEL_PORT, address_of
 from longboat.connect import connect
 from longboat.errors import ConfigError
 
 WRONG = [
-    ("redis://host:port/0", "port"),
-    ("redis://host:70000/0", "70000|[Pp]ort"),
+    ("redis://host:port/0", "each host as host"),
+    ("redis://host:70000/0", "each host as host"),
     ("redis://host/0?nonsense=1", "unknown option 'nonsense'"),
-    ("redis://host/0?ssl_ca_certs=ca.crt", "unknown option 'ssl_ca_certs'"),
+    ("redis://host/0?ssl_ca=ca.crt", "unknown option 'ssl_ca'"),
     ("redis://host/0?prefix=", "prefix must be some text"),
     ("redis://host/0?prefix=a{b", "without braces"),
     ("redis://host/0?prefix=a}b", "without braces"),
@@ -26,12 +27,12 @@ WRONG = [
     ("redis://host/0?timeout=soon", "timeout: 'soon' is not a duration"),
     ("redis+sentinel://host:26379", "master-name"),
     ("redis+sentinel://host:26379/", "master-name"),
-    ("redis+sentinel://host:26379/mymaster/first", "master-name/db"),
-    ("redis+sentinel:///mymaster", "name at least one host"),
-    ("redis+sentinel://a:b/mymaster", "'a:b' is no host:port"),
-    ("redis+cluster://", "name at least one host"),
-    ("redis+cluster://a:1,,b:2", "name at least one host"),
-    ("redis+cluster://a:x,b:2", "'a:x' is no host:port"),
+    ("redis+sentinel://host:26379/mymaster/first", "master-name/0"),
+    ("redis+sentinel:///mymaster", "write redis[+]sentinel://host"),
+    ("redis+sentinel://a:b/mymaster", "each host as host"),
+    ("redis+cluster://", "write redis[+]cluster://host"),
+    ("redis+cluster://a:1,,b:2", "each host as host"),
+    ("redis+cluster://a:x,b:2", "each host as host"),
     ("redis+cluster://a:1/3", "one database only"),
 ]
 
@@ -47,7 +48,7 @@ def test_a_wrong_url_is_refused_where_it_is_read(url: str, said: str) -> None:
     [
         "redis://host",
         "redis://user:pass%40word@host:6380/3?prefix=shop&timeout=500ms",
-        "rediss://host:6380/0?ssl_ca_certs=ca.crt&ssl_check_hostname=no",
+        "rediss://host:6380/0?ssl_ca=ca.crt&ssl_check_hostname=no",
         "unix:///run/redis.sock?db=2",
         "redis+sentinel://a,b:26380/mymaster",
         "redis+sentinel://:secret@a,b/mymaster/2",
@@ -87,7 +88,7 @@ def test_what_the_driver_is_told_of_one_server() -> None:
 
 
 def test_what_the_driver_is_told_of_tls() -> None:
-    tls = arguments("rediss://host", ssl_ca_certs="ca.crt", ssl_check_hostname="no")
+    tls = arguments("rediss://host", ssl_ca="ca.crt", ssl_check_hostname="no")
     assert (tls["ssl_ca_certs"], tls["ssl_check_hostname"]) == ("ca.crt", False)
     assert arguments("rediss://host", ssl_check_hostname="true")["ssl_check_hostname"] is True
 
@@ -98,11 +99,26 @@ def test_what_the_driver_is_told_of_a_socket() -> None:
     assert arguments("unix:///run/redis.sock", db="2")["db"] == 2
 
 
-@pytest.mark.parametrize("port", [SENTINEL_PORT, CLUSTER_PORT])
-def test_several_hosts(port: int) -> None:
-    assert _hosts("a,b:1,c.example:2", port) == ({}, [("a", port), ("b", 1), ("c.example", 2)])
-    assert _hosts("u:p%3A@a", port) == ({"username": "u", "password": "p:"}, [("a", port)])
-    assert _hosts(":p@a", port) == ({"password": "p"}, [("a", port)])
+def test_what_the_driver_is_told_of_sentinels_and_clusters() -> None:
+    tls = {"ssl_ca": "ca.crt"}
+    url = "rediss+sentinel://u:p%3A@[::1],b:1/mymaster/2"
+    told = address_of(url, "{longboat}:", 1.5, options := {**tls, "sentinel_password": "other"})
+    assert not options
+    sentinels = told._sentinels.sentinels  # type: ignore[attr-defined]  # its own
+    asked = [sentinel.connection_pool.connection_kwargs for sentinel in sentinels]
+    assert [(each["host"], each["port"]) for each in asked] == [("::1", SENTINEL_PORT), ("b", 1)]
+    assert {(each["password"], each.get("username"), each["ssl_ca_certs"]) for each in asked} == {("other", None, "ca.crt")}
+    master = told._pool  # type: ignore[attr-defined]  # its own
+    assert {name: master.connection_kwargs[name] for name in ("username", "password", "db", "ssl_ca_certs")} == {
+        "username": "u",
+        "password": "p:",
+        "db": 2,
+        "ssl_ca_certs": "ca.crt",
+    }
+    assert "SSL" in master.connection_class.__name__
+    nodes = address_of("rediss+cluster://:p@[::1]:7000,b", "{longboat}:", 1.5, dict(tls))
+    assert nodes._hosts == [("::1", 7000), ("b", PORT)]  # type: ignore[attr-defined]  # its own
+    assert nodes._kind is redis.SSLConnection  # type: ignore[attr-defined]  # its own
 
 
 def test_without_the_driver_it_says_what_to_install() -> None:

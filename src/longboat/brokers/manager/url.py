@@ -6,8 +6,6 @@
 
 from __future__ import annotations
 
-from urllib.parse import urlsplit
-
 from longboat.brokers.manager.authkey import authkey
 from longboat.brokers.manager.broker import ManagerBroker
 from longboat.core import urls
@@ -15,15 +13,12 @@ from longboat.errors import ConfigError
 
 
 def connect(url: str, options: dict[str, str]) -> ManagerBroker:
-    parts = urlsplit(url)
-    try:
-        port = parts.port
-    except ValueError:
-        port = None
-    if not parts.hostname or not port or parts.path not in ("", "/") or "@" in parts.netloc:
+    parts = urls.parts(url)
+    host, port = parts.hosts[0] if len(parts.hosts) == 1 else ("", None)
+    if not port or parts.path or parts.user is not None or parts.password is not None:
         raise ConfigError(
             f"{urls.shown(url)!r}: write manager://host:5000, and the key in a file (?authkey_file=…) or LONGBOAT_AUTHKEY"
         )
     timeout = urls.duration(url, options, "timeout", "2s")
     key = authkey(options.pop("authkey_file", None))
-    return ManagerBroker(parts.hostname, port, authkey=key, timeout=timeout)
+    return ManagerBroker(host, port, authkey=key, timeout=timeout)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -15,7 +16,7 @@ from longboat.brokers.rabbitmq.looking import look
 from longboat.brokers.rabbitmq.management import Depths, Management
 from longboat.brokers.rabbitmq.names import LEVELS, LONGEST, Names
 from longboat.brokers.rabbitmq.receiver import OVER, RabbitmqReceiver
-from longboat.brokers.rabbitmq.session import Session
+from longboat.brokers.rabbitmq.session import Login, Session
 from longboat.contract.capabilities import Capability
 from longboat.contract.carrier import Look, Place
 from longboat.core.job import Failure, State, new_id
@@ -43,6 +44,8 @@ class Options(msgspec.Struct):
     """Where the server's management plugin answers, http://host:15672."""
     where: str | None = None
     """The URL without its password, for messages."""
+    tls: ssl.SSLContext | None = None
+    """How the server's certificate is checked, and this client's; None: as pika does by itself."""
 
 
 class RabbitmqCarrier:
@@ -60,7 +63,8 @@ class RabbitmqCarrier:
         self.names = Names(options.prefix)
         self.namespace = f"rabbitmq {options.prefix}"
         self._hold = options.hold
-        self.session = Session(url, self.names, classic=options.classic, timeout=options.timeout, where=options.where or url)
+        login = Login(url, options.timeout, options.where or url, options.tls)
+        self.session = Session(login, self.names, classic=options.classic)
         self._management = None if options.management is None else self._manager(options.management, options.timeout)
         self.check = self.names.check
         self.send = self.session.send

@@ -52,6 +52,16 @@ class Unroutable(BrokerError):
         return str(self.args[0])
 
 
+def reason(error: BaseException) -> str:
+    """What happened, where pika wraps it in errors that say nothing."""
+    while True:
+        within = getattr(error, "exceptions", None) or [getattr(error, "exception", None), *error.args]
+        inner = next((each for each in reversed(within) if isinstance(each, BaseException)), None)
+        if inner is None:
+            return str(error) or type(error).__name__
+        error = inner
+
+
 class _PublishBatch:
     def __init__(self, messages: Sequence[Publish]) -> None:
         self.messages = messages
@@ -83,7 +93,8 @@ class Link:
     Once lost it stays lost: make another.
     """
 
-    def __init__(self, parameters: pika.URLParameters, timeout: float, where: str, name: str) -> None:
+    def __init__(self, parameters: pika.URLParameters, timeout: float, where: str, name: str, patience: float) -> None:
+        """`timeout`: seconds that a call may take; `patience`: that opening may take."""
         self.timeout = timeout
         self.where = where
         self.lost: Exception | None = None
@@ -105,8 +116,8 @@ class Link:
         )
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._thread.start()
-        if not self._ready.wait(timeout):
-            self._fail(TimeoutError(f"no answer in {timeout:g} s"))
+        if not self._ready.wait(patience):
+            self._fail(TimeoutError(f"no answer in {patience:g} s"))
         self.check()
 
     def _run(self) -> None:
@@ -175,7 +186,7 @@ class Link:
             raise ConfigError(f"{self.where}: the server refused the user, password or virtual host: {error}") from None
         if code in REFUSED:
             raise BrokerError(f"{self.where}: {getattr(error, 'reply_text', error)}") from None
-        raise BrokerUnavailable(f"{self.where}: {type(error).__name__}: {error}") from None
+        raise BrokerUnavailable(f"{self.where}: {reason(error)}") from None
 
     def do(self, call: Callable[[Any, Callable[[Any], None]], object]) -> Any:
         """The server's answer to one method: `call(channel, answer)` runs in the link's thread."""

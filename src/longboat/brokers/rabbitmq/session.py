@@ -5,8 +5,10 @@ from __future__ import annotations
 import contextlib
 import copy
 import os
+import ssl
 import threading
 from collections.abc import Callable, Collection, Sequence
+from typing import NamedTuple
 
 import pika
 
@@ -18,20 +20,45 @@ from longboat.brokers.rabbitmq.topology import Topology
 from longboat.contract.capabilities import Capability
 from longboat.contract.carrier import Message
 from longboat.core.job import DEFAULT_QUEUE
-from longboat.errors import BrokerError
+from longboat.errors import BrokerError, BrokerUnavailable
+
+
+class Login(NamedTuple):
+    """How to reach the servers."""
+
+    url: str
+    timeout: float
+    """Seconds that a call may take."""
+    where: str
+    """The URL without its password, for messages."""
+    tls: ssl.SSLContext | None = None
+
+    def servers(self) -> list[pika.URLParameters]:
+        """Each host that the URL names. Raises ValueError for parameters that pika does not know."""
+        scheme, _, rest = self.url.partition("://")
+        user, at, rest = rest.rpartition("@")
+        hosts, slash, more = rest.partition("/")
+        return [self._parameters(f"{scheme}://{user}{at}{host}{slash}{more}") for host in hosts.split(",")]
+
+    def _parameters(self, url: str) -> pika.URLParameters:
+        parameters = pika.URLParameters(url)
+        parameters.blocked_connection_timeout = None
+        parameters.socket_timeout = parameters.stack_timeout = self.timeout
+        if self.tls is not None:
+            parameters.ssl_options = pika.SSLOptions(self.tls, parameters.host)
+        return parameters
 
 
 class Session:
     """Survives fork: the child opens its own connections. Raises ValueError for parameters that pika does not know."""
 
-    def __init__(self, url: str, names: Names, *, classic: bool, timeout: float, where: str) -> None:
-        self.parameters = pika.URLParameters(url)
-        self.parameters.blocked_connection_timeout = None
-        self.parameters.socket_timeout = self.parameters.stack_timeout = timeout
+    def __init__(self, login: Login, names: Names, *, classic: bool) -> None:
+        self._servers = login.servers()
+        """The one that answered last first."""
         self.names = names
         self._classic = classic
-        self._timeout = timeout
-        self._where = where
+        self._timeout = login.timeout
+        self._where = login.where
         self._lock = threading.Lock()
         self._pid = os.getpid()
         self._link: Link | None = None
@@ -40,11 +67,27 @@ class Session:
         """Those that this client has used, and the usual one: a server tells nobody but its managers what queues it has."""
 
     def link(self, name: str, *, heartbeat: int | None = None) -> Link:
-        """A new connection."""
-        parameters = copy.copy(self.parameters)
-        if heartbeat is not None:
-            parameters.heartbeat = heartbeat
-        return Link(parameters, self._timeout, self._where, name)
+        """A new connection, to the first server that answers."""
+        servers = list(self._servers)
+        patience = self._timeout / len(servers)
+        for at, server in enumerate(servers):
+            parameters = copy.copy(server)
+            if heartbeat is not None:
+                parameters.heartbeat = heartbeat
+            try:
+                link = Link(parameters, self._timeout, self._where, name, patience)
+            except BrokerUnavailable:
+                if at == len(servers) - 1:
+                    raise
+            else:
+                self._servers = servers[at:] + servers[:at]
+                return link
+        raise AssertionError("there is at least one server")
+
+    @property
+    def parameters(self) -> pika.URLParameters:
+        """Of the server that answered last."""
+        return self._servers[0]
 
     def topology(self, link: Link) -> Topology:
         return Topology(link, self.names, classic=self._classic)

@@ -1,5 +1,8 @@
-"""amqp://user:password@host:5672/vhost: a RabbitMQ server; amqps:// with TLS; other options are pika's (heartbeat=…).
+"""amqp://user:password@host:5672,host:5672/vhost: a RabbitMQ server, or a cluster: the first that answers is used.
 
+amqps:// with TLS; other options are pika's (heartbeat=…).
+?ssl_ca=ca.pem            the authority that signed the server's certificate
+?ssl_cert=… &ssl_key=…    this client's certificate
 ?queues=quorum            the type of its queues (the default); or classic
 ?prefix=longboat          what all its names begin with
 ?timeout=2s               how long a call may take
@@ -10,6 +13,8 @@
 """
 
 from __future__ import annotations
+
+import ssl
 
 from longboat.brokers.rabbitmq.broker import RabbitmqBroker
 from longboat.brokers.rabbitmq.carrier import Options, RabbitmqCarrier
@@ -27,8 +32,26 @@ def connect(url: str, options: dict[str, str]) -> RabbitmqBroker:
     if not 0 < len(made.prefix.encode()) < 64:
         raise ConfigError(f"{urls.shown(url)!r}: prefix must be a name of 1 to 63 bytes, not {made.prefix!r}")
     made.management = options.pop("management", None)
+    if "/" in url.partition("://")[2].partition("?")[0].partition("/")[2]:
+        raise ConfigError(f"{made.where!r}: a / within a virtual host is written %2F; without a path it is the host /")
+    made.tls = _tls(url, options)
     address = urls.rest(url, options)
     try:
         return RabbitmqBroker(RabbitmqCarrier(address, made))
     except (ValueError, TypeError) as error:
-        raise ConfigError(f"{made.where!r}: {error}") from None
+        raise ConfigError(f"{made.where!r}: {urls.without_secrets(str(error), url)}") from None
+
+
+def _tls(url: str, options: dict[str, str]) -> ssl.SSLContext | None:
+    ca, cert, key = (options.pop(name, None) for name in ("ssl_ca", "ssl_cert", "ssl_key"))
+    if not (ca or cert or key):
+        return None
+    if not url.startswith("amqps://"):
+        raise ConfigError(f"{urls.shown(url)!r}: options for TLS belong to amqps://")
+    try:
+        context = ssl.create_default_context(cafile=ca)
+        if cert:
+            context.load_cert_chain(cert, key)
+    except OSError as error:
+        raise ConfigError(f"{urls.shown(url)!r}: a file for TLS cannot be used: {error}") from None
+    return context

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from typing import Any, Protocol
-from urllib.parse import unquote, urlsplit
 
 import redis
 import redis.sentinel
@@ -11,13 +10,20 @@ from redis.backoff import NoBackoff
 from redis.crc import key_slot
 from redis.retry import Retry
 
+from longboat.core import urls
 from longboat.core.clock import SYSTEM
+from longboat.core.urls import Parts
 from longboat.errors import ConfigError
 
-SCHEMES = ("redis", "rediss", "unix", "redis+sentinel", "redis+cluster")
-TLS_OPTIONS = ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile", "ssl_cert_reqs", "ssl_check_hostname")
-"""Options of a rediss:// URL, as redis-py names them."""
-CLUSTER_PORT, SENTINEL_PORT = 6379, 26379
+TLS = {
+    "ssl_ca": "ssl_ca_certs",
+    "ssl_cert": "ssl_certfile",
+    "ssl_key": "ssl_keyfile",
+    "ssl_cert_reqs": "ssl_cert_reqs",
+    "ssl_check_hostname": "ssl_check_hostname",
+}
+"""Options of URLs with TLS, and redis-py's names for them."""
+PORT, SENTINEL_PORT = 6379, 26379
 
 
 class Address(Protocol):
@@ -34,30 +40,44 @@ class Address(Protocol):
 
 def address_of(url: str, tag: str, timeout: float, options: dict[str, str]) -> Address:
     """The address in a URL. Removes the options that it knows. Raises ConfigError."""
-    parts = urlsplit(url)
+    scheme, parts = url.partition("://")[0], urls.parts(url)
+    if parts.user and parts.password is None:
+        raise ConfigError(f"{urls.shown(url)!r}: write user:password@host, or :password@host where there is no user")
     common: dict[str, Any] = {
         "socket_timeout": timeout,
         "socket_connect_timeout": timeout,
-        "socket_keepalive": True,
         "retry": Retry(NoBackoff(), 0),
         "protocol": 2,
+        **_login(parts.user, parts.password),
     }
-    if parts.scheme == "unix":
-        del common["socket_keepalive"]
-    if parts.scheme == "rediss":
-        common.update({name: options.pop(name) for name in TLS_OPTIONS if name in options})
+    if scheme == "unix":
+        common["db"] = _database(url, options.pop("db", ""))
+        return _Single(redis.ConnectionPool(redis.UnixDomainSocketConnection, path=f"/{parts.path}", **common))
+    common["socket_keepalive"] = True
+    if scheme.startswith("rediss"):
+        common.update({theirs: options.pop(ours) for ours, theirs in TLS.items() if ours in options}, ssl=True)
         if common.get("ssl_check_hostname") is not None:
             common["ssl_check_hostname"] = common["ssl_check_hostname"].lower() in ("1", "true", "yes")
-    try:
-        if parts.scheme == "redis+sentinel":
-            return _Sentinels(parts.netloc, parts.path, common)
-        if parts.scheme == "redis+cluster":
-            return _Cluster(parts.netloc, parts.path, tag, common)
-        if parts.scheme == "unix" and "db" in options:
-            common["db"] = int(options.pop("db"))
-        return _Single(redis.ConnectionPool.from_url(url.partition("?")[0], **common))
-    except ValueError as error:
-        raise ConfigError(f"{parts.scheme}://…: {error}") from None
+    if scheme.endswith("+sentinel"):
+        return _Sentinels(url, parts, common, options)
+    if scheme.endswith("+cluster"):
+        return _Cluster(url, parts, tag, common)
+    if len(parts.hosts) > 1:
+        raise ConfigError(f"{urls.shown(url)!r}: several hosts are redis+sentinel:// or redis+cluster://")
+    host, port = parts.hosts[0] if parts.hosts else ("localhost", None)
+    kind = redis.SSLConnection if common.pop("ssl", False) else redis.Connection
+    common["db"] = _database(url, parts.path)
+    return _Single(redis.ConnectionPool(kind, host=host, port=port or PORT, **common))
+
+
+def _login(user: str | None, password: str | None) -> dict[str, str]:
+    return {name: value for name, value in (("username", user), ("password", password)) if value is not None}
+
+
+def _database(url: str, text: str) -> int:
+    if text and not text.isdecimal():
+        raise ConfigError(f"{urls.shown(url)!r}: {text!r} is not the number of a database, such as 0")
+    return int(text or 0)
 
 
 class _Single:
@@ -75,23 +95,30 @@ class _Single:
 
 
 class _Sentinels(_Single):
-    def __init__(self, netloc: str, path: str, common: dict[str, Any]) -> None:
-        credentials, hosts = _hosts(netloc, SENTINEL_PORT)
-        service, _, db = path.strip("/").partition("/")
-        if not service or (db and not db.isdigit()):
-            raise ConfigError("redis+sentinel://…: write redis+sentinel://host:port,host:port/master-name/db")
+    def __init__(self, url: str, parts: Parts, common: dict[str, Any], options: dict[str, str]) -> None:
+        service, slash, db = parts.path.partition("/")
+        if not parts.hosts or not service or (slash and not db.isdecimal()):
+            raise ConfigError(f"{urls.shown(url)!r}: write redis+sentinel://host:port,host:port/master-name/0")
         quick = {**common, "socket_timeout": 0.5, "socket_connect_timeout": 0.5}  # another Sentinel may know
+        for name in ("username", "password"):
+            quick.pop(name, None)
+            if f"sentinel_{name}" in options:
+                quick[name] = options.pop(f"sentinel_{name}")
+        hosts = [(host, port or SENTINEL_PORT) for host, port in parts.hosts]
         self._sentinels: Any = _untyped(redis.sentinel.Sentinel)(hosts, sentinel_kwargs=quick)
-        super().__init__(self._sentinels.master_for(service, db=int(db or 0), **credentials, **common).connection_pool)
+        super().__init__(self._sentinels.master_for(service, db=int(db or 0), **common).connection_pool)
 
 
 class _Cluster:
-    def __init__(self, netloc: str, path: str, tag: str, common: dict[str, Any]) -> None:
-        credentials, self._hosts = _hosts(netloc, CLUSTER_PORT)
-        if path.strip("/") not in ("", "0"):
-            raise ConfigError("redis+cluster://…: a Cluster has one database only, write no number behind the hosts")
+    def __init__(self, url: str, parts: Parts, tag: str, common: dict[str, Any]) -> None:
+        self._hosts = [(host, port or PORT) for host, port in parts.hosts]
+        if not self._hosts:
+            raise ConfigError(f"{urls.shown(url)!r}: write redis+cluster://host:port,host:port")
+        if parts.path not in ("", "0"):
+            raise ConfigError(f"{urls.shown(url)!r}: a Cluster has one database only, write no number behind the hosts")
         self._slot = key_slot(tag.encode())
-        self._common = {**credentials, **common}
+        self._kind = redis.SSLConnection if common.pop("ssl", False) else redis.Connection
+        self._common = common
         self._timeout: float = common["socket_timeout"]
         self._known = self._hosts
         """Nodes to ask, the one that answered last first."""
@@ -135,7 +162,7 @@ class _Cluster:
 
     def _connected(self, node: tuple[str, int], timeout: float) -> Any:
         limits = {"socket_timeout": timeout, "socket_connect_timeout": timeout}
-        connection: Any = _untyped(redis.Connection)(host=node[0], port=node[1], **{**self._common, **limits})
+        connection: Any = _untyped(self._kind)(host=node[0], port=node[1], **{**self._common, **limits})
         connection.connect()
         return connection
 
@@ -143,21 +170,3 @@ class _Cluster:
 def _untyped(kind: Any) -> Any:
     """Some versions of redis-py have types for this, others have none."""
     return kind
-
-
-def _hosts(netloc: str, port: int) -> tuple[dict[str, str], list[tuple[str, int]]]:
-    """The credentials and the hosts of "user:password@host:port,host:port"."""
-    credentials: dict[str, str] = {}
-    secret, _, names = netloc.rpartition("@")
-    if secret:
-        user, _, password = secret.partition(":")
-        credentials = {"username": unquote(user), "password": unquote(password)} if user else {"password": unquote(password)}
-    hosts = []
-    for name in names.split(","):
-        host, separator, number = name.rpartition(":")
-        if separator and not number.isdigit():
-            raise ConfigError(f"{name!r} is no host:port")
-        hosts.append((host, int(number)) if separator else (name, port))
-    if not all(host for host, _ in hosts):
-        raise ConfigError("name at least one host:port")
-    return credentials, hosts

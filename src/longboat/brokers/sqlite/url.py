@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
 from longboat.brokers.sqlite.broker import SqliteBroker
 from longboat.core import urls
@@ -14,11 +14,13 @@ from longboat.errors import ConfigError
 
 
 def connect(url: str, options: dict[str, str]) -> SqliteBroker:
-    parts = urlsplit(url)
-    path = unquote(parts.path)
-    if parts.netloc or len(path) < 2:
+    path = unquote(url.partition("://")[2].partition("?")[0])
+    if path == "/:memory:":
+        raise ConfigError(f"{urls.shown(url)!r}: for a broker inside this process write memory://")
+    if not path.startswith("/") or path == "/":
         raise ConfigError(
-            f"{url!r}: write sqlite:///name.db (three slashes, in the working directory) or sqlite:////full/path.db (four)"
+            f"{urls.shown(url)!r}: write sqlite:///name.db (three slashes, in the working directory) or "
+            "sqlite:////full/path.db (four)"
         )
     normal = urls.choice(url, options, "synchronous", "full", "normal")
     timeout = urls.duration(url, options, "timeout", "2s")

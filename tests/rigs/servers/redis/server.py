@@ -71,7 +71,7 @@ class RedisServer(ServerProcess):
         """With the authority to trust, in the words of redis-py."""
         if not self._tls:
             raise ValueError("made without tls=True")
-        return f"rediss://{self._login}{HOST}:{self.ports[-1]}/0?{urlencode({'ssl_ca_certs': self.authority})}"
+        return f"rediss://{self._login}{HOST}:{self.ports[-1]}/0?{urlencode({'ssl_ca': self.authority})}"
 
     @property
     def authority(self) -> Path:
