@@ -9,6 +9,7 @@ import msgspec
 import pytest
 
 from longboat import Longboat
+from longboat.client import flows
 from longboat.contract.kv import Entry
 from longboat.operate import scheduler
 from longboat.tasks.schedule import Schedule
@@ -85,6 +86,27 @@ def test_flows(shell: Shell, tmp_path: Path) -> None:
     assert "cancelled 2" in shell.run("flows", "cancel", flow.id).out
     assert "2 cancelled" in shell.run("flows", "list").out
     assert "no flow" in shell.run("flows", "show", "nobody", status=1).err
+
+
+def test_flows_of_which_a_record_cannot_be_read(shell: Shell, tmp_path: Path) -> None:
+    with Longboat(f"sqlite:///{tmp_path}/longboat.db") as app:
+
+        @app.task(name="tasks.add")
+        async def add(a: int, b: int) -> int:
+            return a + b
+
+        planless, memberless, fine = (add.s(1, 2).then(add, 3).enqueue() for _ in range(3))
+        kv = app.broker.kv
+        kv.write(flows.NAMESPACE, [Entry(planless.id, b"\xc1")])
+        key = kv.entries(flows.MEMBERS + memberless.id)[0][0]
+        kv.write(flows.MEMBERS + memberless.id, [Entry(key, b"\x91" * 5000)])
+    listed = {each["id"]: each for each in map(json.loads, shell.run("flows", "list", "--json").out.splitlines())}
+    assert listed[fine.id]["jobs"] == listed[planless.id]["jobs"] == {"ready": 1, "waiting": 1}
+    assert (listed[planless.id]["name"], listed[memberless.id]["jobs"]) == (flows.UNREADABLE, {})
+    assert shell.run("flows", "list").out.count(flows.UNREADABLE) == 2
+    assert "(cannot be read)" in shell.run("flows", "show", memberless.id).out
+    assert "waiting" in shell.run("flows", "show", planless.id).out
+    assert "cancelled 0" in shell.run("flows", "cancel", memberless.id).out
 
 
 def test_cancel_by_queue_task_and_flow(shell: Shell) -> None:

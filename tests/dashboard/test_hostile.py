@@ -196,6 +196,18 @@ def test_notes_that_nobody_can_read_break_no_screen(bare: Longboat, value: bytes
     dashboard.close()
 
 
+@pytest.mark.parametrize("number", [float("nan"), float("inf"), -float("inf"), 1e300, -1e300])
+def test_progress_that_is_no_number(bare: Longboat, number: float) -> None:
+    bare.broker.put([Job(1, "one", "t", b"\x80", "q")])
+    dashboard = longboat_dashboard(bare, local_role="admin")
+    with asking(dashboard) as client:
+        for said in ([number, 3.0, "", 0.0], [3.0, number, "", 0.0], [1.0, None, "", number]):
+            bare.broker.kv.write(PROGRESS, [Entry("one", msgspec.msgpack.encode(said))])
+            for path in ("/jobs/one", "/api/v1/jobs/one", "/jobs"):
+                assert client.get(path).status_code == 200, (path, said)
+    dashboard.close()
+
+
 @pytest.mark.parametrize("at", [1e300, -1e300, float("inf"), float("nan"), 1e18])
 def test_times_of_a_caller_without_a_clock(bare: Longboat, at: float) -> None:
     bare.broker.put([Job(1, "one", "t", b"\x80", "q")])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +11,8 @@ from typing import Any
 import pytest
 
 from longboat import JobFailed, Longboat
+from longboat.contract.kv import Entry
+from longboat.tasks.handle import LOGS, PROGRESS
 from tests.apps import inside_tasks
 
 
@@ -72,6 +75,27 @@ def test_a_child_that_speaks_without_end_is_stopped(app: Longboat) -> None:
         with pytest.raises(JobFailed, match="longer than its timeout"):
             inside_tasks.speaks_for_ever.enqueue().result(20)
         assert time.monotonic() - began < 4, "stopped softly, without the kill that comes 5 s later"
+
+
+def test_progress_without_a_number_and_records_that_cannot_be_read(app: Longboat) -> None:
+    import longboat
+
+    @app.task(name="lost")
+    async def lost() -> None:
+        longboat.current().progress(math.nan, math.inf, "somewhere")
+        longboat.current().log("here", level=5)  # type: ignore[arg-type]  # as untyped code may
+
+    with app.worker():
+        job = lost.enqueue()
+        job.result(10)
+    progress = job.progress()
+    assert progress is not None
+    assert (progress.done, progress.total, progress.text) == (0.0, None, "somewhere")
+    kv = app.broker.kv
+    kv.write(PROGRESS, [Entry(job.id, b"\xc1")])
+    kv.write(LOGS + job.id, [Entry("9", b"\x91" * 5000)])
+    assert job.progress() is None
+    assert [(line.level, line.text) for line in job.logs()] == [("5", "here"), ("WARNING", "(a line that cannot be read)")]
 
 
 def test_lines_are_bounded(app: Longboat) -> None:

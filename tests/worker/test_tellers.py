@@ -45,6 +45,20 @@ def test_what_is_too_much_is_dropped_and_counted() -> None:
     assert listening.poll() == [], "each is told once"
 
 
+@pytest.mark.parametrize(
+    "raw", [b"", b"\xc1", b"\x91" * 5000, b"\x91\x05", msgspec.msgpack.encode([["jobs.lost", "w", 1, 1e999]])]
+)
+def test_a_note_that_cannot_be_read_ends_no_stream(raw: bytes) -> None:
+    kv = MemoryBroker().kv
+    listening, publisher = EventStream(kv), EventPublisher(kv, "w")
+    listening.poll()
+    publisher.run(0.0)
+    kv.write(EVENTS, [Entry("!bad", msgspec.msgpack.encode(1)), Entry("=bad:000000000001", raw), Entry("!worse", raw)])
+    publisher.tell(JobsLost("w", 3))
+    publisher.run(0.1)
+    assert [event.jobs for event in listening.poll() if isinstance(event, JobsLost)] == [3]
+
+
 def test_each_listener_hears_every_process_and_only_what_came_after_it() -> None:
     kv = MemoryBroker().kv
     first, one, other = EventStream(kv), EventPublisher(kv, "one"), EventPublisher(kv, "other")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-
 import click
 
 from longboat.cli import show
@@ -32,5 +30,5 @@ def command(as_json: bool, url: str | None) -> None:
             if as_json:
                 click.echo(show.to_json(plain(event)))
             else:
-                at = time.strftime("%H:%M:%S", time.localtime(event.at))
+                at = show.moment(event.at, "%H:%M:%S")
                 click.echo(f"{at}.{int(event.at % 1 * 1000):03d}  {event.worker}  {line(logs.worded(event)[1])}")

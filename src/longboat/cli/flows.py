@@ -63,6 +63,8 @@ def _found(broker: Broker, query: Query, most: int) -> Iterator[tuple[dict[str, 
         counts = {state.value: count for state, count in found.jobs.items()}
         document = {"id": flow_id, "name": plan.name, "started": plan.begun, "jobs": counts, "failed": found.failed}
         said = ", ".join(f"{count} {state}" for state, count in sorted(counts.items()))
+        if found.unreadable:
+            said += f", {flows.UNREADABLE}" if said else flows.UNREADABLE
         yield document, [flow_id, plan.name, f"{span(time.time() - plan.begun)} ago", said]
 
 
@@ -72,7 +74,7 @@ def _found(broker: Broker, query: Query, most: int) -> Iterator[tuple[dict[str, 
 def show_(id: str, as_json: bool, url: str | None) -> None:
     """Show the jobs of the flow ID, parents first."""
     with opened(url) as broker:
-        flows.plan(broker.kv, id)  # raises where there is none
+        flows.known(broker.kv, id)  # raises where there is none
         for some in flows.members(broker.kv, id):
             views = broker.inspector.find([job_id for job_id, _ in some])
             found = [

@@ -17,7 +17,7 @@ from longboat.cli.address import opened
 from longboat.cli.asking import agreed, jobs
 from longboat.cli.fail import DONE, FAILED, INTERRUPTED
 from longboat.cli.query import usage
-from longboat.client.flows import members, plan
+from longboat.client.flows import known, members
 from longboat.client.progress_bar import bar
 from longboat.errors import LongboatError
 from longboat.operate import bulk
@@ -56,7 +56,7 @@ def run(
         if ACTIONS[action].exports:
             broker.transfer.unconfirmed()  # raises where the broker cannot
         if flow:
-            plan(broker.kv, flow)  # raises where there is none
+            known(broker.kv, flow)  # raises where there is none
             ids = [job_id for some in members(broker.kv, flow) for job_id, _ in some][::-1]  # so that none starts meanwhile
         chosen = among(broker, query, ids) if ids or flow else choose(broker, query, to=to)
         missing = 0 if flow or not ids else len(ids) - len(chosen.ids)

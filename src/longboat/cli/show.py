@@ -151,10 +151,10 @@ def details(job: JobView) -> Iterator[str]:
             yield "  " + "".join(c if c.isprintable() or c == "\t" else repr(c)[1:-1] for c in text)
 
 
-def moment(at: float) -> str:
+def moment(at: float, how: str = "%Y-%m-%d %H:%M:%S %z") -> str:
     """A wall-clock time in the local time zone."""
     try:
-        return time.strftime("%Y-%m-%d %H:%M:%S %z", time.localtime(at))
+        return time.strftime(how, time.localtime(at))
     except (OverflowError, ValueError, OSError):
         return repr(at)
 

@@ -20,7 +20,7 @@ from longboat.contract.broker import Broker
 from longboat.contract.optional import Within, transactional
 from longboat.core.bounds import MESSAGE_LIMIT
 from longboat.core.clock import Duration, seconds
-from longboat.core.codec import too_large
+from longboat.core.codec import decoded, too_large
 from longboat.core.constraints import Constraints
 from longboat.core.job import Job, Result, State
 from longboat.core.views import JobView
@@ -253,12 +253,11 @@ class Client:
         return view
 
     def progress(self, job_id: str) -> Progress | None:
-        value = self.broker.kv.read(PROGRESS, [job_id])[0]
-        return None if value is None else msgspec.msgpack.decode(value, type=Progress)
+        return decoded(self.broker.kv.read(PROGRESS, [job_id])[0], Progress)
 
     def logs(self, job_id: str) -> list[LogLine]:
-        decoder = msgspec.msgpack.Decoder(LogLine)
-        return [decoder.decode(value) for _, value in self.broker.kv.entries(LOGS + job_id, limit=100_000)]
+        entries = self.broker.kv.entries(LOGS + job_id, limit=100_000)
+        return [decoded(value, LogLine) or LogLine(0.0, "WARNING", "(a line that cannot be read)") for _, value in entries]
 
     def cancel(self, job_id: str) -> bool:
         return bool(self.broker.inspector.cancel([job_id]))

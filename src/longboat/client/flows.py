@@ -17,7 +17,7 @@ from longboat.contract.kv import KV, Entry
 from longboat.core import codec
 from longboat.core.clock import SYSTEM, Duration, seconds
 from longboat.core.job import Job, Result, State, new_id
-from longboat.errors import BrokerError, JobNotFound, Undecodable
+from longboat.errors import BrokerError, JobNotFound
 from longboat.tasks.flow import Ends, Flow, FlowStatus, Plan, end_ids
 from longboat.tasks.handle import Handle, HandleClient
 from longboat.tasks.outgoing import Outgoing
@@ -29,6 +29,8 @@ MEMBERS = "flow.jobs:"
 """The namespace of a flow's members is this and the flow's id. Its entries are in the order in which jobs joined."""
 KEPT = 30 * 86400.0
 """Seconds that a flow is known for after it was enqueued, or a job joined it."""
+
+UNREADABLE = "(cannot be read)"
 
 Member = tuple[str, str]
 """A job's id and its task."""
@@ -42,25 +44,31 @@ def add_members(kv: KV, flow_id: str, jobs: Sequence[Job]) -> None:
 
 
 def members(kv: KV, flow_id: str) -> Iterator[list[Member]]:
-    """The flow's jobs in the order in which they joined, in batches. Raises Undecodable."""
+    """The flow's jobs in the order in which they joined, in batches; UNREADABLE in place of one that cannot be read."""
     after = ""
     while entries := kv.entries(MEMBERS + flow_id, after=after, limit=20):
         for _, value in entries:
-            yield codec.decode(value, list[Member])
+            found: list[Member] | None = codec.decoded(value, list[Member])
+            yield [(UNREADABLE, "")] if found is None else found
         after = entries[-1][0]
 
 
 def plan(kv: KV, flow_id: str) -> Plan:
     """The flow's plan. Raises JobNotFound, and Undecodable for one that cannot be read here."""
-    value = kv.read(NAMESPACE, [flow_id])[0]
-    if value is None:
-        raise JobNotFound(f"no flow {flow_id!r}: it was never enqueued here, or it was forgotten since")
-    found: Plan = codec.decode(value, Plan)
+    found: Plan = codec.decode(known(kv, flow_id), Plan)
     return found
 
 
+def known(kv: KV, flow_id: str) -> bytes:
+    """The flow's record. Raises JobNotFound."""
+    value = kv.read(NAMESPACE, [flow_id])[0]
+    if value is None:
+        raise JobNotFound(f"no flow {flow_id!r}: it was never enqueued here, or it was forgotten since")
+    return value
+
+
 def newest(kv: KV, limit: int) -> list[tuple[str, Plan]]:
-    """The ids and plans of the newest flows, newest first. Plans that cannot be read here are left out.
+    """The ids and plans of the newest flows, newest first. A plan that cannot be read is one of size 0 that says so.
 
     Reads all flows that are known: their keys are in order of time.
     """
@@ -69,25 +77,25 @@ def newest(kv: KV, limit: int) -> list[tuple[str, Plan]]:
     while entries := kv.entries(NAMESPACE, after=after):
         found = [*found, *entries][-limit:]
         after = entries[-1][0]
-    plans: list[tuple[str, Plan]] = []
-    for flow_id, value in reversed(found):
-        with contextlib.suppress(Undecodable):
-            plans.append((flow_id, codec.decode(value, Plan)))
-    return plans
+    return [(flow_id, codec.decoded(value, Plan) or Plan(UNREADABLE, 0.0, "", 0)) for flow_id, value in reversed(found)]
 
 
 def status(broker: Broker, flow_id: str) -> FlowStatus:
     """How far the flow is. Raises JobNotFound."""
-    plan(broker.kv, flow_id)
+    known(broker.kv, flow_id)
     jobs: Counter[State] = Counter()
     failed: list[str] = []
+    unreadable = 0
     for some in members(broker.kv, flow_id):
         for (job_id, _), view in zip(some, broker.inspector.find([job_id for job_id, _ in some]), strict=True):
+            if job_id == UNREADABLE:
+                unreadable += 1
+                continue
             state = view.state if view else State.SUCCEEDED
             jobs[state] += 1
             if state in (State.DEAD, State.CANCELLED) and len(failed) < 100:
                 failed.append(job_id)
-    return FlowStatus(jobs, failed)
+    return FlowStatus(jobs, failed, unreadable)
 
 
 def cancel(broker: Broker, flow_id: str) -> int:
@@ -95,7 +103,7 @@ def cancel(broker: Broker, flow_id: str) -> int:
 
     Jobs that were there before it, and stand for unique calls of it, go on.
     """
-    plan(broker.kv, flow_id)
+    known(broker.kv, flow_id)
     inspector, cancelled = broker.inspector, 0
     for some in reversed(list(members(broker.kv, flow_id))):
         views = inspector.find([job_id for job_id, _ in reversed(some)])
@@ -136,7 +144,7 @@ class Flows:
         return cancel(self._broker, flow_id)
 
     def handles(self, flow_id: str) -> list[Handle[Any]]:
-        plan(self._broker.kv, flow_id)
+        known(self._broker.kv, flow_id)
         return [Handle(self._client, *member) for some in members(self._broker.kv, flow_id) for member in some]
 
     def result(self, flow: Flow[R], timeout: Duration | None) -> R:
@@ -174,8 +182,9 @@ class _Watch:
         every = islice((each for some in members(broker.kv, flow.id) for each in some), begun_with)
         ends = end_ids(flow.ends)
         kinds = dict(zip(ends, flow.kinds, strict=False))
+        named = {**dict.fromkeys(ends, ""), **dict(every)}  # an end whose record cannot be read is waited for all the same
         self._handles: dict[str, Handle[Any]] = {
-            job_id: Handle(client, job_id, task, kinds.get(job_id, Any)) for job_id, task in every
+            job_id: Handle(client, job_id, task, kinds.get(job_id, Any)) for job_id, task in named.items()
         }
         self._ends, self._left = frozenset(ends), set(ends)
         self.end = client.subscribe(list(self._handles.values()), self._arrived)

@@ -25,5 +25,6 @@ Name = Annotated[str, msgspec.Meta(max_length=LONGEST_NAME)]
 Value = Annotated[bytes, msgspec.Meta(max_length=MESSAGE_LIMIT)]
 Seconds = Annotated[float, msgspec.Meta(ge=0.0, le=LONGEST)]
 """No NaN and no infinity: both compare false."""
+Amount = Annotated[float, msgspec.Meta(ge=-1e300, le=1e300)]
 Count = Annotated[int, msgspec.Meta(ge=0, le=MOST)]
 Priority = Annotated[int, msgspec.Meta(ge=-MOST - 1, le=MOST)]

@@ -9,7 +9,7 @@ import re
 import sys
 from collections.abc import Sequence
 from pathlib import PurePath
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -17,6 +17,8 @@ from longboat.core import reasons
 from longboat.core.bounds import LONGEST, LONGEST_NAME, MESSAGE_LIMIT, MOST
 from longboat.core.job import MESSAGE_VERSION, Failure, Job
 from longboat.errors import ConfigError, TooLarge, Undecodable
+
+T = TypeVar("T")
 
 ENCODE_ERRORS = (TypeError, ValueError, OverflowError)
 """What `encode` raises for a value that cannot be serialised."""
@@ -76,6 +78,14 @@ def decode(data: bytes, kind: Any = Any) -> Any:
         return decoder(kind).decode(data)
     except DECODE_ERRORS as error:
         raise Undecodable(str(error)) from None
+
+
+def decoded(data: bytes | None, kind: type[T]) -> T | None:
+    """The value; None where there is none, or it is broken or from another version: nothing may fail because of it."""
+    try:
+        return None if data is None else msgspec.msgpack.decode(data, type=kind)
+    except DECODE_ERRORS:
+        return None
 
 
 def decoder(kind: Any) -> msgspec.msgpack.Decoder[Any]:

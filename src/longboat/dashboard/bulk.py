@@ -10,6 +10,7 @@ import msgspec
 from longboat.contract.broker import Broker
 from longboat.contract.kv import KV, Entry
 from longboat.core.clock import SYSTEM
+from longboat.core.codec import decoded
 from longboat.core.job import State, new_id
 from longboat.dashboard.ask import Refused, Role
 from longboat.dashboard.plain import asked
@@ -121,7 +122,7 @@ def stop(kv: KV, run_id: str) -> None:
 
 def get(kv: KV, run_id: str) -> Run | None:
     value = kv.read(NAMESPACE, [run_id])[0]
-    return None if value is None else history.decoded(value, Run)
+    return decoded(value, Run)
 
 
 def newest(kv: KV, limit: int = 20) -> list[Run]:

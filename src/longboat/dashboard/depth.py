@@ -10,10 +10,11 @@ import msgspec
 
 from longboat.contract.kv import KV, Entry
 from longboat.core.clock import SYSTEM
+from longboat.core.codec import decoded
 from longboat.core.job import State
 from longboat.dashboard.site import Site
 from longboat.errors import BrokerError, Unsupported
-from longboat.observe.history import GRAINS, Grain, decoded, pages
+from longboat.observe.history import GRAINS, Grain, pages
 
 SHOWN = (State.READY, State.SCHEDULED, State.WAITING, State.RUNNING, State.DEAD)
 QUEUES = 500

@@ -91,7 +91,7 @@ def _flow_cancel(site: Site, ask: Ask) -> Outcome:
 
 def _flow_retry(site: Site, ask: Ask) -> Outcome:
     broker, flow_id, done = site.broker, _needed(ask, "id"), 0
-    flows.plan(broker.kv, flow_id)
+    flows.known(broker.kv, flow_id)
     for some in flows.members(broker.kv, flow_id):
         dead = [view.id for view in broker.inspector.find([each for each, _ in some]) if view and view.state is State.DEAD]
         done += len(broker.inspector.retry(dead)) if dead else 0

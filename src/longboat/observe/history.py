@@ -16,6 +16,7 @@ from typing import TypeVar
 import msgspec
 
 from longboat.contract.kv import KV
+from longboat.core.codec import decoded
 from longboat.core.job import Failure
 
 EDGES = tuple(round(base * 10.0**power, 9) for power in range(-4, 5) for base in (1.0, 2.0, 5.0))
@@ -201,14 +202,6 @@ def workers(kv: KV) -> list[WorkerRecord]:
 def failure_groups(kv: KV) -> list[FailureGroup]:
     """Latest first."""
     return sorted(_all(kv, FAILURES, FailureGroup), key=lambda group: -group.last)
-
-
-def decoded(value: bytes, kind: type[T]) -> T | None:
-    """The value; None if it is broken or from another version: no page may fail because of it."""
-    try:
-        return msgspec.msgpack.decode(value, type=kind)
-    except (msgspec.MsgspecError, ValueError, RecursionError):  # ValueError: text that is not UTF-8
-        return None
 
 
 def newest(kv: KV, namespace: str, kind: type[T], limit: int, after: str = "") -> list[T]:

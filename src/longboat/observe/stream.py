@@ -13,12 +13,14 @@ import threading
 import time
 from collections import deque
 from collections.abc import Iterable, Sequence
+from math import isfinite
 from types import TracebackType
 from typing import Self
 
 import msgspec
 
 from longboat.contract.kv import KV, Entry
+from longboat.core import codec
 from longboat.errors import BrokerError, BrokerUnavailable, Unsupported
 from longboat.observe.events import AnyEvent, Event, EventsDropped
 from longboat.observe.history import pages
@@ -49,8 +51,6 @@ _BATCH = "="
 
 _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(AnyEvent)
-_batches = msgspec.msgpack.Decoder(list[msgspec.Raw])
-_heads = msgspec.msgpack.Decoder(int)
 
 
 class EventPublisher:
@@ -228,7 +228,8 @@ class EventStream:
 
     def _read_heads(self) -> dict[str, int]:
         every = pages(self._kv, EVENTS, _HEAD, chr(ord(_HEAD) + 1))
-        return {key[1:]: _heads.decode(value) for entries in every for key, value in entries}
+        heads = {key[1:]: codec.decoded(value, int) for entries in every for key, value in entries}
+        return {name: head for name, head in heads.items() if head is not None}
 
 
 def _merged(told: Iterable[Sequence[Event]]) -> list[Event]:
@@ -244,12 +245,12 @@ def _merged(told: Iterable[Sequence[Event]]) -> list[Event]:
 
 
 def _decoded(value: bytes) -> list[Event]:
-    """The events of a batch; kinds that only a newer version knows are left out."""
+    """The events of a batch; what cannot be read is left out, such as kinds that only a newer version knows."""
     events: list[Event] = []
-    for raw in _batches.decode(value):
-        with contextlib.suppress(msgspec.ValidationError):
+    for raw in codec.decoded(value, list[msgspec.Raw]) or ():
+        with contextlib.suppress(*codec.DECODE_ERRORS):
             events.append(_decoder.decode(raw))
-    return events
+    return [event for event in events if isfinite(event.at)]
 
 
 def _key(name: str, number: int) -> str:

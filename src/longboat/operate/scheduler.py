@@ -16,7 +16,7 @@ from longboat.core import codec
 from longboat.core.clock import SYSTEM
 from longboat.core.job import new_id
 from longboat.errors import BrokerUnavailable, Undecodable
-from longboat.observe.history import decoded, pages, workers
+from longboat.observe.history import pages, workers
 from longboat.operate.unique import put_one
 from longboat.tasks.schedule import ON_TIME, Schedule, checked
 
@@ -213,7 +213,7 @@ def declare(kv: KV, declared: Collection[Schedule]) -> list[str]:
     known = kv.read(NAMESPACE, [schedule.name for schedule in declared]) if declared else []
     changed, in_use = [], []
     for schedule, value in zip(declared, known, strict=True):
-        old = decoded(value, Schedule) if value is not None else None
+        old = codec.decoded(value, Schedule)
         if old is not None and not old.declared:
             in_use.append(schedule.name)
             continue
@@ -276,7 +276,7 @@ def _read(name: str, value: bytes) -> Schedule:
 
 
 def _readable(value: bytes | None) -> Fired | None:
-    fired = None if value is None else decoded(value, Fired)
+    fired = codec.decoded(value, Fired)
     return fired if fired is not None and abs(fired.until) < FAR else None
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Coroutine, Mapping
 from contextvars import ContextVar
+from math import isfinite
 from types import MappingProxyType
 from typing import Any, ParamSpec, Protocol, TypeVar, cast, overload
 
@@ -79,15 +80,19 @@ class Running:
         return self.stopping
 
     def progress(self, done: float, total: float | None = None, text: str = "") -> None:
-        """Report how far it is: `job.progress(30, 100, "reading")`. Call it often: a few reports a second are written."""
+        """Report how far it is: `job.progress(30, 100, "reading")`. Call it often: a few reports a second are written.
+
+        What is no finite number counts as 0, or as no total.
+        """
         if self._job_channel is not None:
-            of = None if total is None else float(total)
+            done = done if isfinite(done) else 0.0
+            of = float(total) if total is not None and isfinite(total) else None
             self._job_channel.progress(self.id, Progress(float(done), of, carried(text), SYSTEM.now()))
 
     def log(self, text: str, level: str = "INFO") -> None:
         """Keep a line with this attempt. Records of `logging` are kept too, where the level of their logger allows it."""
         if self._job_channel is not None:
-            self._job_channel.log(self.id, LogLine(SYSTEM.now(), level, carried(text), self.attempt))
+            self._job_channel.log(self.id, LogLine(SYSTEM.now(), carried(level), carried(text), self.attempt))
 
     @overload
     def step(

@@ -8,6 +8,7 @@ from typing import Any, Generic, Protocol, TypeVar, cast
 
 import msgspec
 
+from longboat.core.bounds import Seconds
 from longboat.core.clock import Duration
 from longboat.core.job import State
 from longboat.tasks.handle import Handle
@@ -23,7 +24,7 @@ class Plan(msgspec.Struct, array_like=True):
 
     name: str
     """The tasks it ends with."""
-    begun: float
+    begun: Seconds
     """Wall-clock time."""
     ends: Ends
     size: int
@@ -37,6 +38,8 @@ class FlowStatus(msgspec.Struct):
     """Its jobs by state. Jobs that ended so long ago that they are forgotten count as succeeded."""
     failed: list[str]
     """Ids of jobs that are dead or cancelled, at most 100. The jobs after them wait."""
+    unreadable: int = 0
+    """Records of its jobs that cannot be read: they are not counted."""
 
     @property
     def total(self) -> int:

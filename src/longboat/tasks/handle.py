@@ -7,6 +7,7 @@ from typing import Any, Generic, Protocol, TypeVar
 
 import msgspec
 
+from longboat.core.bounds import Amount, Seconds
 from longboat.core.clock import Duration
 from longboat.core.job import Result, State
 from longboat.core.views import JobView
@@ -23,17 +24,17 @@ LOGS = "log:"
 class Progress(msgspec.Struct, array_like=True):
     """How far a job is, as it reports itself."""
 
-    done: float
-    total: float | None = None
+    done: Amount
+    total: Amount | None = None
     text: str = ""
-    at: float = 0.0
+    at: Seconds = 0.0
     """Wall-clock time."""
 
 
 class LogLine(msgspec.Struct, array_like=True):
     """What a job logged while it ran."""
 
-    at: float
+    at: Seconds
     level: str
     text: str
     attempt: int = 0

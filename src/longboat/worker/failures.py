@@ -10,6 +10,7 @@ import msgspec
 
 from longboat.contract.kv import KV, Entry
 from longboat.core.clock import SYSTEM
+from longboat.core.codec import decoded
 from longboat.core.job import Failure, Job
 from longboat.errors import BrokerError
 from longboat.observe.history import (
@@ -17,7 +18,6 @@ from longboat.observe.history import (
     FAILURES_KEPT,
     FAILURES_MOST,
     FailureGroup,
-    decoded,
     failure_groups,
     fingerprint,
 )
@@ -78,7 +78,7 @@ class Failures:
             del waiting[name]
 
     def _compare_and_set(self, name: str, seen: _Seen, old: bytes | None) -> bool:
-        group = None if old is None else decoded(old, FailureGroup)
+        group = decoded(old, FailureGroup)
         failure = seen.failure
         if group is None:
             self._any_new = True

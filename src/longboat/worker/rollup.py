@@ -48,9 +48,12 @@ class Rollup:
         """Roll up the buckets that have been over for long enough, until this monotonic time; whether that was all."""
         key, until = f"to:{grain.namespace}", now - SETTLED - grain.width
         value = self._kv.read(NAMESPACE, [key])[0]
-        since = float(value) if value else now - grain.keep
-        if since > now:
-            since = now - grain.keep  # by a clock that was wrong
+        try:
+            since = float(value or 0.0)
+        except ValueError:
+            since = 0.0
+        if not now - grain.keep <= since <= now:
+            since = now - grain.keep  # none yet, or by a clock that was wrong
         keys: list[str]
         sums: Slice
         start, keys, sums = since, [], {}

@@ -6,13 +6,13 @@ from typing import Any
 
 import msgspec
 
+from longboat.core import codec
 from longboat.core.clock import SYSTEM
 from longboat.core.job import Failure, State
 from longboat.core.views import JobView
 from longboat.dashboard.ask import Ask, Page, Refused
 from longboat.dashboard.plain import decoded, masked, masked_text, pretty
 from longboat.dashboard.site import Site
-from longboat.observe.history import decoded as readable
 from longboat.observe.history import fingerprint
 from longboat.operate.explain import explain
 from longboat.tasks.handle import LOGS, PROGRESS, LogLine, Progress
@@ -119,7 +119,7 @@ def marks(view: JobView) -> list[Mark]:
 
 def progress(site: Site, job_id: str) -> Progress | None:
     value = site.broker.kv.read(PROGRESS, [job_id])[0]
-    found = None if value is None else readable(value, Progress)
+    found = codec.decoded(value, Progress)
     if found is not None:
         found.text = masked_text(found.text)
     return found
@@ -127,7 +127,7 @@ def progress(site: Site, job_id: str) -> Progress | None:
 
 def logs(site: Site, job_id: str) -> list[LogLine]:
     entries = site.broker.kv.entries(LOGS + job_id, limit=LINES)
-    lines = [line for _, value in entries if (line := readable(value, LogLine)) is not None]
+    lines = [line for _, value in entries if (line := codec.decoded(value, LogLine)) is not None]
     for line in lines:
         line.text = masked_text(line.text)
     return lines
