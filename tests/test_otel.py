@@ -192,11 +192,15 @@ def test_what_was_not_stored_is_an_error_of_the_caller() -> None:
     it.memory.clear()
     with Longboat("sqlite:////nowhere/at/all.db") as app:
         app.add_middleware(OpenTelemetry(tracer_provider=it.tracing, meter_provider=it.measuring))
+
+        @app.task(name="t")
+        def t() -> None: ...
+
         with pytest.raises(BrokerUnavailable):
-            app.send("t")
+            t.enqueue()
         app.add_middleware(Refuses())
         with pytest.raises(PermissionError):
-            app.send("t")
+            t.enqueue()
     down, refused = spans("send default", 2)
     assert {down.status.status_code, refused.status.status_code} == {StatusCode.ERROR}
     assert about(refused)["error.type"] == "PermissionError"

@@ -21,8 +21,9 @@ from longboat.tasks.depends import Provider
 from longboat.tasks.flow import Flow
 from longboat.tasks.handle import Handle
 from longboat.tasks.middleware import Middleware, wrapped
+from longboat.tasks.named import Named
 from longboat.tasks.schedule import Schedule, ScheduleOptions, checked
-from longboat.tasks.task import AsyncTask, Named, Registry, SyncTask, Task
+from longboat.tasks.task import AsyncTask, Registry, SyncTask, Task
 from longboat.tasks.template import checked_name
 
 if TYPE_CHECKING:
@@ -143,7 +144,9 @@ class Longboat:
     def named(self, name: str) -> Task[..., Any]:
         """A task by name, also one whose code is not here: `app.named("mail.send").using(delay="1m").enqueue(to="a@b.c")`.
 
-        The arguments of one that is not known here are checked by the worker only.
+        The jobs of one that is not known here go by what workers last told of it: its queue, priority, retention, limits
+        and parameters. Until one has, they go by default, and a warning is logged. The types of their arguments are checked
+        by the worker only.
         """
         return self.registry.get(name) or Named(checked_name(name, "task name"), self._sender)
 

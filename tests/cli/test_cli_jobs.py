@@ -84,12 +84,33 @@ def test_the_options_of_enqueue(shell: Shell) -> None:
     [
         (["tasks.add", "1"], "'b'"),
         (["tasks.add", "1", "x"], "argument 'b'"),
-        (["tasks.ad", "1", "2"], "tasks.add"),
     ],
 )
 def test_arguments_are_checked_by_the_app(arguments: list[str], said: str, shell: Shell) -> None:
     assert said in shell.fails("enqueue", *arguments, status=2).err
     assert not Path(shell.folder, "longboat.db").exists()
+
+
+def test_a_task_that_neither_the_app_nor_a_worker_has_is_refused(shell: Shell) -> None:
+    err = shell.fails("enqueue", "tasks.ad", "1", "2", status=2).err
+    assert "the app has no task 'tasks.ad', and no worker has told of one" in err
+    assert "tasks.add" in err
+
+
+def test_a_task_of_another_program_goes_by_what_its_worker_has_told(shell: Shell) -> None:
+    Path(shell.folder, "side.py").write_text(
+        "from longboat import Limit, Longboat\n\napp = Longboat('sqlite:///longboat.db')\n\n\n"
+        "@app.task(queue='side', priority=3, limit=Limit(key='{n}', running=1))\ndef side(n: int) -> int:\n    return n\n"
+    )
+    said = shell.run("enqueue", "side.side", "1", "--url", "sqlite:///longboat.db").err
+    assert "no worker has told of this task yet" in said
+    shell.run("worker", "side", "--burst")
+    for where in ([], ["--url", "sqlite:///longboat.db"]):
+        done = shell.run("enqueue", "side.side", "7", *where)
+        assert done.err == ""
+        shown = json.loads(shell.run("jobs", "show", done.out.strip(), "--json", "--url", "sqlite:///longboat.db").out)
+        assert (shown["queue"], shown["priority"]) == ("side", 3)
+        assert "side.side:7" in json.dumps(shown)
 
 
 def test_a_task_goes_by_name_without_the_app(shell: Shell, tmp_path: Path) -> None:

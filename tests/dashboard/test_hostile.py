@@ -231,7 +231,7 @@ def test_a_page_that_cannot_be_made_is_an_answer_all_the_same(bare: Longboat, ca
     def broken(site: Site, ask: object) -> Page:  # noqa: ARG001  # as its protocol has it
         return Page("job.html", {"job": None})
 
-    site = Site(lambda: bare.broker, "memory://", None)
+    site = Site(bare)
     asgi = Web(site, Guard({}, None, role("admin"), Sessions(lambda: bare.broker))).asgi([("GET", "/x/{name:path}", broken)])
     with TestClient(asgi, base_url=HERE, client=("127.0.0.1", 1)) as client:
         answer = client.get("/x/a%0aWARNING b")

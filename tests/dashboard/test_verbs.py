@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from dataclasses import dataclass
 from urllib.parse import quote_plus
 
@@ -20,6 +21,7 @@ from longboat.dashboard.verbs import VERBS
 from longboat.operate import scheduler
 from longboat.operate.pauses import paused
 from longboat.tasks.schedule import Schedule
+from longboat.worker.task_records import TaskRecordWriter
 from tests.rigs.dashboard import asking, run_one, until
 
 
@@ -86,6 +88,28 @@ def test_enqueue_a_task_that_is_known_by_name(page: TestClient, stocked: Longboa
     view = stocked.broker.inspector.find([answer.headers["location"].removeprefix("/jobs/")])[0]
     assert view is not None
     assert (codec.decode(view.payload), view.priority, view.state) == ({"*": [1, 2]}, 3, State.SCHEDULED)
+    assert "no worker has told of this task yet" in page.get("/jobs").text
+
+
+def test_enqueue_a_task_by_what_a_worker_has_told(bare: Longboat) -> None:
+    with Longboat("memory://") as elsewhere:
+
+        @elsewhere.task(name="mail.send", queue="mail", priority=5, limit=Limit(key="{to}", running=2))
+        def send(to: str, copies: int = 1) -> None:
+            """Send a mail."""
+
+        TaskRecordWriter(bare.broker.kv, elsewhere.registry).run(time.time())
+    dashboard = longboat_dashboard(bare, local_role="admin")
+    with asking(dashboard) as page:
+        text = page.get("/tasks/mail.send").text
+        for part in ("Send a mail.", 'name="arg.to"', "int, default 1", 'placeholder="mail"', 'placeholder="5"'):
+            assert part in text, part
+        page.post("/do/enqueue", data={"task": "mail.send", "arg.to": "a@b.c"})
+        (view,) = bare.broker.inspector.jobs(State.READY).jobs
+        assert (view.queue, view.priority, codec.decode(view.payload)["to"]) == ("mail", 5, "a@b.c")
+        assert [limit.key for limit in view.constraints.limits] == ["mail.send:a@b.c"]  # type: ignore[union-attr]
+        assert "no worker has told" not in page.get("/jobs").text
+    dashboard.close()
 
 
 def test_pause_resume_and_purge(page: TestClient, stocked: Longboat) -> None:
@@ -263,7 +287,7 @@ def test_an_edited_job_heeds_the_rules_of_its_new_arguments(bare: Longboat) -> N
 
     sent = bill.enqueue(Order("a"), b"\x00x")
     run_one(bare.broker, "default")
-    with asking(longboat_dashboard(bare)) as client:
+    with asking(longboat_dashboard(bare, local_role="admin")) as client:
         shown = client.get(f"/api/v1/jobs/{sent.id}").json()["args"]
         assert shown == {"order": {"shop": "a"}, "token": MASK}
         edited = {"id": sent.id, "args": json.dumps({"order": {"shop": "b"}, "token": "b'\\x00y'"})}

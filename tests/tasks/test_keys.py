@@ -98,7 +98,8 @@ def test_a_key_is_made_of_what_the_function_gets(annotation: Any, template: str,
     f.__annotations__["x"] = annotation
     task = Longboat("memory://").task(name="t", limit=Limit(key=template, running=1), fair_by=template)(f)
     job, _ = task.new((given,), {})
-    assert job.constraints == Constraints(limits=[Limit(running=1, key=text).for_arguments("t", {})], fairness_key=text)
+    limit = Limit(running=1, key=text).for_arguments("t", {}, f"t::{template}")
+    assert job.constraints == Constraints(limits=[limit], fairness_key=text)
 
 
 def test_equal_data_is_told_in_one_way() -> None:

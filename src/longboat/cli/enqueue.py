@@ -46,7 +46,8 @@ def command(
     arguments that begin with a dash.
 
     The app (see `longboat --help`) checks the arguments and supplies the queue and other defaults. If no app is found, and
-    with --url, the task goes by name alone: the worker checks the arguments.
+    with --url, the task goes by name: with the settings that workers have told of it, such as its queue and limits. If none
+    has, a warning says so. The worker checks the types of the arguments.
 
     \b
     longboat enqueue tasks.add 1 2
@@ -92,8 +93,8 @@ def _app(url: str | None) -> Longboat:
 
 def _chosen(app: Longboat, name: str, options: dict[str, Any]) -> Task[..., Any]:
     tasks = app.registry.tasks
-    if tasks and name not in tasks:
+    if tasks and name not in tasks and app.client.records.get(name) is None:
         known = ", ".join(sorted(tasks)[:10]) + (", …" if len(tasks) > 10 else "")
-        raise UnknownTask(f"the app has no task {name!r}; it has {known}")
+        raise UnknownTask(f"the app has no task {name!r}, and no worker has told of one; the app has {known}")
     with usage():
         return app.named(name).using(**{key: value for key, value in options.items() if value is not None})

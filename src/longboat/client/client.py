@@ -15,6 +15,7 @@ from longboat.client.flows import Flows, add_members, put_flow
 from longboat.client.inbox import Inbox, not_found
 from longboat.client.outbox import Outbox
 from longboat.client.progress_bar import bar
+from longboat.client.records import TaskRecords
 from longboat.client.waiting import Looks, coming, failed_parent, from_threads, value_of, wait
 from longboat.contract.broker import Broker
 from longboat.contract.optional import Within, transactional
@@ -48,6 +49,7 @@ class Client:
         self.broker = broker
         self.enqueue_events = EnqueueEvents(broker.kv)
         self.flows = Flows(broker, self)
+        self.records = TaskRecords(broker.kv)
         self._middlewares = middlewares
         self._outbox = Outbox(broker, self.enqueue_events.stored)
         self._inbox = Inbox(broker)

@@ -11,7 +11,6 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from longboat.app import Longboat
-from longboat.core.urls import shown
 from longboat.errors import MissingExtra
 
 if TYPE_CHECKING:
@@ -54,5 +53,5 @@ def longboat_dashboard(
     roles = {token: role(name) for token, name in (tokens or {}).items()}
     local = None if local_role is None else role(local_role)
     guard = Guard(roles, authorize, local, Sessions(lambda: made.broker))
-    site = Site(lambda: made.broker, shown(made.url), made.registry, title, no_code)
+    site = Site(made, title, no_code)
     return Dashboard(made, guard, site, closes=ours)

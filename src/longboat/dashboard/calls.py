@@ -10,17 +10,17 @@ import msgspec
 
 from longboat.client.client import check_size
 from longboat.core import codec
-from longboat.core.clock import SYSTEM, seconds
+from longboat.core.clock import SYSTEM
 from longboat.core.constraints import Constraints
-from longboat.core.job import DEFAULT_QUEUE, MESSAGE_VERSION, Job, new_id
+from longboat.core.job import MESSAGE_VERSION, Job, new_id
 from longboat.dashboard.ask import Ask, Refused
 from longboat.dashboard.plain import MASK, unmasked
 from longboat.dashboard.site import Site
 from longboat.errors import BadArguments, Undecodable
 from longboat.operate.unique import put_one
-from longboat.tasks.arguments import unnamed
+from longboat.tasks.record import annotation_text
 from longboat.tasks.task import Task
-from longboat.tasks.template import Template, checked_name
+from longboat.tasks.template import checked_name
 
 
 class Blank(msgspec.Struct):
@@ -40,30 +40,19 @@ def blanks(task: Task[..., Any]) -> list[Blank] | None:
     for parameter in task.arguments.parameters.values():
         if parameter.kind in (Parameter.VAR_POSITIONAL, Parameter.VAR_KEYWORD):
             return None
-        kind = parameter.annotation
-        text = "" if kind is Parameter.empty else kind if isinstance(kind, str) else getattr(kind, "__name__", str(kind))
-        needed = parameter.default is Parameter.empty
-        found.append(Blank(parameter.name, text, "" if needed else _json(parameter.default), needed))
+        needed, kind = parameter.default is Parameter.empty, annotation_text(parameter.annotation)
+        found.append(Blank(parameter.name, kind, "" if needed else _json(parameter.default), needed))
     return found
 
 
 def enqueue(site: Site, ask: Ask) -> str:
     """Enqueue the call in a form; returns the job's id. Raises Refused, ConfigError or BadArguments."""
-    name = checked_name(ask.field("task"), "task")
-    task = site.registry.get(name)
+    task = site.task(checked_name(ask.field("task"), "task"))
     args, kwargs = _arguments(ask, task)
-    priority = _whole(ask.field("priority") or "0")
-    delay = seconds(ask.field("delay") or 0, "delay")
-    if task is not None:
-        made = task.using(queue=ask.field("queue") or task.template.queue, delay=delay)
-        if ask.field("priority"):
-            made = made.using(priority=priority)
-        return made.enqueue(*args, **kwargs).id
-    jobs = Template().using({"queue": ask.field("queue") or DEFAULT_QUEUE, "priority": priority, "delay": delay})
-    job = jobs.job(name, unnamed(args, kwargs, name))
-    check_size(job)
-    site.broker.put([job])
-    return job.id
+    made = task.using(queue=ask.field("queue") or task.template.queue, delay=ask.field("delay") or 0)
+    if priority := ask.field("priority"):
+        made = made.using(priority=_whole(priority))
+    return made.enqueue(*args, **kwargs).id
 
 
 def edit(site: Site, ask: Ask) -> str:
@@ -80,16 +69,17 @@ def edit(site: Site, ask: Ask) -> str:
         if MASK in ask.field("args"):
             raise Refused(400, "Masked values cannot be kept, because the old arguments cannot be decoded.") from None
     payload = codec.encode(value)
-    task = site.registry.get(view.task)
-    if task is not None:
+    here = site.registry.get(view.task)
+    if here is not None:
         try:
-            task.arguments.decode(payload)
+            here.arguments.decode(payload)
         except Undecodable as error:
             raise BadArguments(str(error)) from None
     job = Job(MESSAGE_VERSION, new_id(), view.task, payload, view.queue, view.priority, enqueued=SYSTEM.now())
     job.headers = {**view.headers, "edited": view.id}
     key = None
-    if task is not None:
+    if site.knows(view.task):
+        task = site.task(view.task)
         job.expires, job.keep, key = task.template.expires, task.template.keep, task.rule(job)
     elif view.constraints is not None and (view.constraints.limits or view.constraints.fairness_key):
         job.constraints = Constraints(limits=view.constraints.limits, fairness_key=view.constraints.fairness_key)
@@ -99,7 +89,7 @@ def edit(site: Site, ask: Ask) -> str:
     return job.id
 
 
-def _arguments(ask: Ask, task: Task[..., Any] | None) -> tuple[list[Any], dict[str, Any]]:
+def _arguments(ask: Ask, task: Task[..., Any]) -> tuple[list[Any], dict[str, Any]]:
     text = ask.field("args").strip()
     if text:
         value = _read_json(text)
@@ -109,7 +99,7 @@ def _arguments(ask: Ask, task: Task[..., Any] | None) -> tuple[list[Any], dict[s
             return [], value
         raise Refused(400, "Arguments must be a JSON list, or a JSON object from name to value.")
     kwargs = {}
-    for blank in (blanks(task) if task is not None else None) or []:
+    for blank in blanks(task) or []:
         given = ask.field(f"arg.{blank.name}")
         if given or (blank.needed and f"arg.{blank.name}" in ask.form):
             kwargs[blank.name] = given if blank.kind == "str" else _value(given)

@@ -7,10 +7,12 @@ from collections import Counter
 from collections.abc import Callable, Collection
 from typing import Any, TypeVar
 
+from longboat.app import Longboat
 from longboat.contract.broker import Broker
 from longboat.contract.capabilities import Capability
 from longboat.core.clock import SYSTEM
 from longboat.core.job import State
+from longboat.core.urls import shown
 from longboat.core.views import ConsumerView
 from longboat.dashboard.plain import masked_text
 from longboat.errors import BrokerError, Unsupported
@@ -18,7 +20,8 @@ from longboat.observe import history
 from longboat.observe.history import FailureGroup, Tally, WorkerRecord
 from longboat.operate import pauses
 from longboat.operate.pauses import Kind
-from longboat.tasks.task import Registry
+from longboat.tasks.named import Named
+from longboat.tasks.task import Task
 
 R = TypeVar("R")
 
@@ -31,14 +34,11 @@ RECENT = 900.0
 class Site:
     """Safe to use from any thread."""
 
-    def __init__(
-        self, broker: Callable[[], Broker], url: str, registry: Registry | None, name: str = "", no_code: str = ""
-    ) -> None:
-        self._broker = broker
-        self.url = url
-        """Without its password."""
+    def __init__(self, app: Longboat, name: str = "", no_code: str = "") -> None:
+        self._app = app
+        self.url = shown(app.url)
         self.name = name or "Longboat"
-        self.registry = registry or Registry()
+        self.registry = app.registry
         self.no_code = masked_text(no_code)
         """Why the app's code could not be imported; empty if it was, or if no app was named."""
         self._known: dict[str, tuple[float, Any]] = {}
@@ -46,7 +46,15 @@ class Site:
 
     @property
     def broker(self) -> Broker:
-        return self._broker()
+        return self._app.broker
+
+    def task(self, name: str) -> Task[..., Any]:
+        """The task of this name: as it is in the code here, or as workers have told of it, or by default."""
+        return (self.registry.get(name) or Named(name, lambda: self._app.client)).present()
+
+    def knows(self, name: str) -> bool:
+        """Whether the task is in the code here, or a worker has told of it."""
+        return self.registry.get(name) is not None or self._app.client.records.get(name) is not None
 
     def kept(self, name: str, look: Callable[[], R], keep: float = KEPT) -> R:
         """What `look` finds, or found at most `keep` seconds ago."""

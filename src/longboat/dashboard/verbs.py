@@ -16,6 +16,7 @@ from longboat.dashboard.site import Site
 from longboat.operate import commands, pauses, requeue, scheduler
 from longboat.operate.commands import Command
 from longboat.operate.pauses import Kind
+from longboat.tasks.named import UNTOLD
 from longboat.tasks.template import checked_name
 
 PURGED = (State.READY, State.SCHEDULED, State.WAITING, State.DEAD, State.CANCELLED, State.SUCCEEDED)
@@ -148,7 +149,8 @@ def _bulk_stop(site: Site, ask: Ask) -> Outcome:
 
 def _enqueue(site: Site, ask: Ask) -> Outcome:
     job_id = enqueue(site, ask)
-    return Outcome(f"job {job_id} enqueued", path=f"/jobs/{job_id}", id=job_id)
+    untold = "" if site.knows(ask.field("task")) else f"; {UNTOLD}"
+    return Outcome(f"job {job_id} enqueued{untold}", path=f"/jobs/{job_id}", id=job_id)
 
 
 def _edit(site: Site, ask: Ask) -> Outcome:

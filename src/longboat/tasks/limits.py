@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Mapping
+from functools import lru_cache
 from inspect import Parameter
 from typing import Any, Literal
 
@@ -30,9 +32,14 @@ class Limit(msgspec.Struct, frozen=True, kw_only=True):
     rate: str | None = None
     name: str = ""
 
-    def for_arguments(self, task: str, arguments: Mapping[str, Any]) -> JobLimit:
-        starts, per = _parsed(self.rate) if self.rate is not None else (None, 0.0)
-        return JobLimit(short(f"{self.name or task}:{rendered(self.key, task, arguments)}"), self.running, starts, per)
+    @property
+    def numbers(self) -> tuple[int | None, int | None, float]:
+        """How many may run, and how many may start in so many seconds."""
+        return self.running, *(_parsed(self.rate) if self.rate is not None else (None, 0.0))
+
+    def for_arguments(self, task: str, arguments: Mapping[str, Any], name: str) -> JobLimit:
+        """What a job of the task keeps: the key and, for as long as workers tell no others of this name, the numbers."""
+        return JobLimit(short(f"{self.name or task}:{rendered(self.key, task, arguments)}"), *self.numbers, name)
 
 
 class Unique(msgspec.Struct, frozen=True, kw_only=True):
@@ -67,6 +74,18 @@ class UniqueKey(msgspec.Struct, frozen=True):
     """For so many seconds instead."""
     latest: bool = False
     """The last call's, until it has started."""
+
+
+@lru_cache
+def names_of(task: str, limits: tuple[Limit, ...]) -> list[str]:
+    """Of each limit of a task: the name under which workers tell its numbers. It does not depend on the numbers."""
+    alike: Counter[str] = Counter()
+    names = []
+    for limit in limits:
+        name = f"{task}:{limit.name}:{limit.key}"
+        names.append(short(f"{name}#{alike[name]}" if alike[name] else name))
+        alike[name] += 1
+    return names
 
 
 def check_limit(limit: Limit, task: str, parameters: Mapping[str, Parameter]) -> Limit:

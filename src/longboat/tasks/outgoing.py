@@ -11,6 +11,7 @@ from longboat.core.job import Job
 from longboat.tasks.flow import Ends, FlowClient
 from longboat.tasks.handle import Handle
 from longboat.tasks.limits import UniqueKey
+from longboat.tasks.record import Told
 
 
 class Outgoing(msgspec.Struct, eq=False):
@@ -68,11 +69,25 @@ class Outgoing(msgspec.Struct, eq=False):
         return value if not self.flow or all(getattr(job, field) == value for job in self.jobs) else ""
 
 
+class Records(Protocol):
+    """What workers have told of tasks, kept for some seconds."""
+
+    def get(self, task: str) -> Told | None:
+        """None if no worker has told of it. Raises BrokerUnavailable."""
+        ...
+
+    def fresh(self, task: str) -> bool:
+        """Whether `get` answers without asking the broker."""
+        ...
+
+
 class Sender(Protocol):
     """The calling side as tasks see it: the app's client."""
 
     @property
     def flows(self) -> FlowClient: ...
+    @property
+    def records(self) -> Records: ...
 
     def send(self, outgoing: Outgoing) -> list[Handle[Any]]:
         """Store the jobs durably; returns a handle on each, in order. Raises as `Task.enqueue` does."""

@@ -13,7 +13,7 @@ from longboat.core.constraints import Constraints, JobLimit
 from longboat.core.job import DEFAULT_QUEUE, Job
 from longboat.core.retry import RetryPolicy
 from longboat.errors import BadArguments, ConfigError
-from longboat.tasks.arguments import Arguments, UnknownArguments, decodable, return_kind
+from longboat.tasks.arguments import Arguments, decodable, return_kind
 from longboat.tasks.depends import Provider, needs_of
 from longboat.tasks.handle import Handle
 from longboat.tasks.keys import ordered
@@ -113,6 +113,10 @@ class Task(Generic[P, R]):
     def s(self, *args: P.args, **kwargs: P.kwargs) -> Signature[R]:
         """This call as a Signature, to enqueue later or within a flow: `fetch.s(url).then(parse).enqueue()`."""
         return Call(self, args, kwargs)
+
+    def present(self) -> Task[..., Any]:
+        """The task with its settings; for one whose code is not here, by what workers have told of it."""
+        return self
 
     def using(self, **options: Unpack[Options]) -> Self:
         """This task with other options for its jobs: `task.using(delay="1m", priority=5).enqueue(…)`."""
@@ -240,17 +244,6 @@ class AsyncTask(Task[P, R]):
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, R]:
         """The function's coroutine, to be awaited here."""
         return cast("Coroutine[Any, Any, R]", self.fn(*args, **kwargs))
-
-
-class Named(Task[..., Any]):
-    """A task whose code is not here: it can be enqueued by its name."""
-
-    def __init__(self, name: str, sender: Callable[[], Sender]) -> None:
-        def elsewhere(*_: Any, **__: Any) -> Any:
-            raise ConfigError(f"the code of task {name!r} is not here: it can be enqueued, not called")
-
-        super().__init__(elsewhere, name, Settings("thread", RetryPolicy(0, 0.0), (), None), Template(), sender)
-        self.arguments = UnknownArguments(name, elsewhere)
 
 
 class Registry:

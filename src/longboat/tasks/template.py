@@ -13,7 +13,7 @@ from longboat.core.constraints import LATER, Constraints, JobLimit
 from longboat.core.job import DEFAULT_KEEP, DEFAULT_QUEUE, MESSAGE_VERSION, Job, new_id, new_ids
 from longboat.errors import BadArguments, ConfigError
 from longboat.tasks.keys import mentions, rendered, short
-from longboat.tasks.limits import Limit, Unique, UniqueKey
+from longboat.tasks.limits import Limit, Unique, UniqueKey, names_of
 
 LONGEST_ID = 200
 LONGEST_NAME = 200
@@ -85,7 +85,8 @@ class Template(msgspec.Struct):
 
     def limits_of(self, task: str, arguments: Mapping[str, Any]) -> list[JobLimit]:
         """The limits of a job with these arguments. Raises BadArguments."""
-        return [limit.for_arguments(task, arguments) for limit in self.limits]
+        names = names_of(task, self.limits)
+        return [limit.for_arguments(task, arguments, name) for limit, name in zip(self.limits, names, strict=True)]
 
     def job(self, task: str, payload: bytes) -> Job:
         now = SYSTEM.now()

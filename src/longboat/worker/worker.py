@@ -15,6 +15,7 @@ import msgspec
 
 from longboat.contract.broker import Broker
 from longboat.contract.capabilities import Capability
+from longboat.core.clock import SYSTEM
 from longboat.core.memory import resident
 from longboat.errors import BrokerError, WorkerFailed
 from longboat.executors.base import watched
@@ -47,6 +48,7 @@ from longboat.worker.rollup import Rollup
 from longboat.worker.runner import Runner
 from longboat.worker.settler import Settler
 from longboat.worker.status import Status
+from longboat.worker.task_records import TaskRecordWriter
 from longboat.worker.vitals import Vitals
 from longboat.worker.worker_events import WorkerEvents
 
@@ -114,6 +116,7 @@ class Worker:
     def _maintenance_tasks(self, broker: Broker) -> dict[str, MaintenanceTask]:
         declared, queues = self._registry.schedules, self._options.queues
         names = [schedule.name for schedule in declared]
+        self._task_records = TaskRecordWriter(broker.kv, self._registry)
         self._record_writer = WorkerRecordWriter(self.status, self.link, self._in_flight, self._executors, names)
         return {
             "recycling": self._recycle,
@@ -121,6 +124,7 @@ class Worker:
             "schedules": Scheduler(broker, declared, self._registry.tasks.keys(), queues).run,
             "history": self.recorder.run,
             "worker record": self._record_writer.run,
+            "task records": self._task_records.run,
             "events": self.events.run,
             "roll-up": Rollup(broker.kv).run,
             "tidying": tidying(broker),
@@ -170,6 +174,8 @@ class Worker:
             self._executors.get(name)
         listen_to_logs()
         self.link.consumer()
+        with contextlib.suppress(Exception):  # the maintenance loop tries again, and tells
+            self._task_records.run(SYSTEM.now())  # before the first claim: limits may have other numbers now
         for service in (self._settler, self._leases, self._maintenance, self._fetcher, self.health):
             if service is not None:
                 service.start()

@@ -25,7 +25,7 @@ def screen(site: Site, ask: Ask) -> Page:
 def one(site: Site, ask: Ask) -> Page:
     name = ask.place["name"]
     tally = site.tally(task=name)
-    task = site.registry.get(name)
+    task = site.task(name)
     return Page(
         "task.html",
         {
@@ -37,8 +37,9 @@ def one(site: Site, ask: Ask) -> Page:
             "quantiles": [quantile(tally.run, part) for part in charts.QUANTILES],
             "paused": name in site.paused()["task"],
             "task": task,
-            "blanks": blanks(task) if task is not None else None,
-            "about": (task.__doc__ or "").strip().partition("\n\n")[0] if task is not None else "",
+            "known": site.knows(name),
+            "blanks": blanks(task),
+            "about": (task.__doc__ or "").strip().partition("\n\n")[0],
             "groups": [group for group in site.failures() if group.task == name][:10],
             "queues": site.queues(),
             "workers": [record.name for record in site.workers() if name in record.tasks],
