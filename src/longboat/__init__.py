@@ -30,6 +30,7 @@ from longboat.errors import (
     UnknownTask,
     Unsupported,
     WorkerFailed,
+    WouldBlock,
 )
 from longboat.observe import events
 from longboat.tasks.current import Running, current
@@ -89,6 +90,7 @@ __all__ = [
     "UnknownTask",
     "Unsupported",
     "WorkerFailed",
+    "WouldBlock",
     "as_completed",
     "chain",
     "chord",

@@ -5,6 +5,7 @@
      │   ├─ MissingExtra     a driver is not installed: install what the message names
      │   └─ AppNotFound      the app cannot be imported
      ├─ AppClosed            the app was closed during the call: use it before it is closed   (also RuntimeError)
+     ├─ WouldBlock           waiting here would stop this thread's event loop: await instead  (also RuntimeError)
      ├─ BrokerError
      │   ├─ BrokerUnavailable   not reached, or no answer in time: try again later            (also ConnectionError)
      │   ├─ BrokerFull          no room: nothing was stored; make room, then try again
@@ -56,6 +57,10 @@ class AppNotFound(ConfigError):
 
 class AppClosed(LongboatError, RuntimeError):
     """The app was closed while this call was under way. A job of a refused `enqueue` was not stored."""
+
+
+class WouldBlock(LongboatError, RuntimeError):
+    """A call that blocks its thread until jobs have ended was made where an event loop runs: `await` the job instead."""
 
 
 class BrokerError(LongboatError):

@@ -68,6 +68,21 @@ def die_in_process(how: str) -> None:
         DEATHS[how]()
 
 
+@app.task(timeout=1)
+async def block(seconds: float) -> None:
+    """Await nothing."""
+    with noted():
+        time.sleep(seconds)
+
+
+@app.task
+async def fill_the_pool(seconds: float) -> None:
+    """Leave asyncio's own threads busy behind."""
+    with noted():
+        for _ in range(64):
+            asyncio.get_running_loop().run_in_executor(None, time.sleep, seconds)
+
+
 @app.task
 def swell(megabytes: int) -> None:
     """Keep that much memory for good."""

@@ -57,7 +57,7 @@ def test_a_call_that_is_stopped_before_its_first_step_never_runs(tmp_path: Path)
     with rigged("async") as rig:
         first = rig.begin(block, tmp_path / "begun", str(tmp_path / "release"))
         second = rig.submit(tasks.log, str(tmp_path / "log"), "ran")
-        loop: asyncio.AbstractEventLoop = rig.executor._loop  # type: ignore[attr-defined]  # typeshed leaves it out
+        loop: asyncio.AbstractEventLoop = rig.executor.loop  # type: ignore[attr-defined]  # of this executor
         loop.call_soon_threadsafe(lambda: rig.executor.stop(second, CallEnd.CANCELLED))
         loop.call_soon_threadsafe(lambda: rig.executor._cancel(second))  # type: ignore[attr-defined]  # typeshed leaves it out
         (tmp_path / "release").touch()

@@ -90,17 +90,27 @@ def test_a_worker_that_is_awaited_fails_in_the_same_way(app: Longboat, tasks: An
         asyncio.run(main())
 
 
-def test_a_task_that_stops_the_loop_fails_the_worker(app: Longboat, tasks: Any) -> None:  # noqa: ARG001  # as its protocol has it
-    @app.task(name="stop_the_loop")
-    async def stop_the_loop() -> None:
-        asyncio.get_running_loop().stop()
-        await asyncio.sleep(60)
+@pytest.mark.parametrize("how", ["stop", "exit"])
+def test_a_task_that_stops_the_loop_stops_no_worker(
+    app: Longboat, tasks: Any, how: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def leave() -> None:
+        raise SystemExit(5)
 
-    worker = app.worker()
-    with pytest.raises(WorkerFailed, match="the loop failed: RuntimeError: its loop has ended"), worker:  # noqa: PT012  # a whole life
-        job = stop_the_loop.enqueue()
-        assert worker.finished.wait(10)
-        until(lambda: job.status() is State.READY)
+    @app.task(name="stop_the_loop")
+    async def stop_the_loop() -> str:
+        if how == "stop":
+            asyncio.get_running_loop().stop()
+        else:
+            left = asyncio.create_task(leave())
+        await asyncio.sleep(0.1)
+        assert how == "stop" or left.done()
+        return "went on"
+
+    with app.worker():
+        assert stop_the_loop.enqueue().result(timeout=10) == "went on"
+        assert tasks.add.enqueue(1, 2).result(timeout=10) == 3
+    assert "a task has stopped the event loop" in caplog.text
 
 
 def test_one_that_fails_while_it_closes_ends_all_the_same(

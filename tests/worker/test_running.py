@@ -78,7 +78,10 @@ def test_what_does_not_heed_a_time_out_is_abandoned(app: Longboat, tasks: Any, m
             deaf.enqueue().result(timeout=10)
         assert caught.value.type == TIMEOUT
         assert tasks.thread.enqueue(1, 1).result(timeout=10) == 2, "its slot is of use again"
-        assert worker.finished.wait(10)
+        worker._recycle(0.0)
+        assert worker.status.state == "working", "nobody takes its place"
+        worker.status.replaced = True
+        worker._recycle(0.0)
         assert worker.reason == "worn"
         limit.set()
 

@@ -7,12 +7,11 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from longboat.core.job import Failure
-from longboat.errors import AppNotFound, BrokerError, ConfigError, LongboatError
+from longboat.errors import AppNotFound, BrokerError, ConfigError, LongboatError, WorkerFailed
 from longboat.executors.base import watched
 from longboat.observe.logs import LogFormat, listener, set_up
 from longboat.worker import channel
@@ -23,8 +22,6 @@ from longboat.worker.scaler import Scaler, bounds
 from longboat.worker.supervisor import EXIT_APP, EXIT_BROKER, EXIT_FAILED, EXIT_RECYCLE, Supervisor
 
 if TYPE_CHECKING:
-    import asyncio
-
     from longboat.worker.worker import Worker
 
 RECYCLED = frozenset({"max-jobs", "max-memory", "worn", "reload"})
@@ -99,11 +96,12 @@ def _serve(end: Channel, spec: str | None, settings: WorkerOptions, reload: bool
         made = _worker(app, settings)
         made.link.on_consumer = partial(_tell, end, app.url)
         made.status.beaten = partial(end.send, channel.BEAT)
+        made.status.replaced = True
         made.status.on_failure = partial(end.send, channel.FAILED)
         if reports:
             made.report_load(partial(end.send, channel.LOAD))
-        _run(made, end, watcher if reload else None)
-        app.close()
+        with app:
+            _run(made, end, watcher if reload else None)
     except (AppNotFound, ConfigError) as error:
         _complain(error)
         if not reload:
@@ -112,7 +110,7 @@ def _serve(end: Channel, spec: str | None, settings: WorkerOptions, reload: bool
     except BrokerError as error:
         _complain(error)
         return EXIT_BROKER
-    if made.status.error is not None:
+    except WorkerFailed:  # it is logged
         return EXIT_FAILED
     return EXIT_RECYCLE if made.reason in RECYCLED else 0
 
@@ -131,8 +129,8 @@ def _worker(app: Any, settings: WorkerOptions) -> Worker:
 
 
 def _run(made: Worker, end: Channel, watcher: Any) -> None:
-    """Run the worker until it has finished."""
-    import asyncio
+    """Run the worker until it has finished. Its event loop has a thread of its own, so that no task can keep this one from
+    hearing that it is to stop."""
     import gc
 
     def follow() -> None:
@@ -144,32 +142,19 @@ def _run(made: Worker, end: Channel, watcher: Any) -> None:
                 threading.Thread(target=made.close, name="longboat-stop").start()  # the grace of running jobs begins now
         made.finish("orphaned")  # the supervisor is gone
 
-    async def main() -> None:
-        await made.open()
-        watched("commands", follow, made.status.failed).start()
-        if watcher is not None:
-            watcher.start(lambda: made.finish("reload"))
-        await asyncio.to_thread(made.finished.wait)
-        if made.reason == COMMANDED:
-            end.send(channel.LEAVING)
-        await asyncio.to_thread(made.close, RETIREMENT if made.reason == "retire" else None)
-
     signal.signal(signal.SIGTERM, lambda *_: made.finish("stop"))
     # What the imports created lives as long as the process: the collector need not look at it again.
     gc.collect()
     gc.freeze()
     gc.set_threshold(10_000, 20, 20)  # a batch of jobs in flight is not garbage
-    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-        runner.run(main())
-
-
-def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
-    try:
-        import uvloop
-    except ImportError:
-        return None
-    factory: Callable[[], asyncio.AbstractEventLoop] = uvloop.new_event_loop
-    return factory
+    with made:
+        watched("commands", follow, made.status.failed).start()
+        if watcher is not None:
+            watcher.start(lambda: made.finish("reload"))
+        made.finished.wait()
+        if made.reason == COMMANDED:
+            end.send(channel.LEAVING)
+        made.close(RETIREMENT if made.reason == "retire" else None)
 
 
 def _wait_for_change(end: Channel, watcher: Any) -> bool:

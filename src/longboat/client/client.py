@@ -16,7 +16,7 @@ from longboat.client.inbox import Inbox, not_found
 from longboat.client.outbox import Outbox
 from longboat.client.progress_bar import bar
 from longboat.client.records import TaskRecords
-from longboat.client.waiting import Looks, coming, failed_parent, from_threads, value_of, wait
+from longboat.client.waiting import Looks, check_may_block, coming, failed_parent, from_threads, value_of, wait
 from longboat.contract.broker import Broker
 from longboat.contract.optional import Within, transactional
 from longboat.core.bounds import MESSAGE_LIMIT
@@ -168,6 +168,7 @@ class Client:
     def result(self, handle: Handle[R], timeout: Duration | None) -> R:
         limit = None if timeout is None else seconds(timeout, "timeout")
         if handle.known is None:
+            check_may_block("result()", "`await` the job")
             arrived = threading.Event()
             end = self.subscribe([handle], lambda _: arrived.set())
             try:

@@ -11,7 +11,7 @@ from typing import Any, TypeVar, cast
 
 import msgspec
 
-from longboat.client.waiting import TOGETHER, Looks, coming, from_threads, value_of, wait
+from longboat.client.waiting import TOGETHER, Looks, check_may_block, coming, from_threads, value_of, wait
 from longboat.contract.broker import Broker
 from longboat.contract.kv import KV, Entry
 from longboat.core import codec
@@ -148,6 +148,7 @@ class Flows:
         return [Handle(self._client, *member) for some in members(self._broker.kv, flow_id) for member in some]
 
     def result(self, flow: Flow[R], timeout: Duration | None) -> R:
+        check_may_block("result()", "`await` the flow")
         limit = None if timeout is None else seconds(timeout, "timeout")
         over = threading.Event()
         watch = _Watch(self._broker, self._client, flow, over.set)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Generic, TypeVar
 
-from longboat.client.waiting import WAKE_UP, Looks, coming, from_threads
+from longboat.client.waiting import WAKE_UP, Looks, check_may_block, coming, from_threads
 from longboat.core.clock import Duration, seconds
 from longboat.tasks.handle import Handle, HandleClient
 
@@ -22,6 +22,7 @@ class AsCompleted(Generic[R]):
     def __iter__(self) -> Iterator[Handle[R]]:
         import queue
 
+        check_may_block("waiting for jobs", "use `async for`, or `await gather(…)`,")
         arrived: queue.SimpleQueue[str] = queue.SimpleQueue()
         waiting = _by_id(self._handles)
         looks = self._looks(waiting)

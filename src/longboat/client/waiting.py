@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 import threading
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
@@ -12,7 +13,7 @@ from longboat.core import codec
 from longboat.core.clock import SYSTEM
 from longboat.core.job import State
 from longboat.core.views import JobView
-from longboat.errors import JobCancelled, JobFailed, ResultTimeout, again
+from longboat.errors import JobCancelled, JobFailed, ResultTimeout, WouldBlock, again
 from longboat.tasks.handle import Handle
 
 R = TypeVar("R")
@@ -42,6 +43,13 @@ def value_of(handle: Handle[R]) -> R:
         raise JobCancelled(f"job {what.id} was cancelled: {message}")
     kind, text = (failure.type, failure.traceback) if failure else ("", "")
     raise JobFailed(what.id, what.task or handle.task, kind, message, text, what.attempts)
+
+
+def check_may_block(what: str, instead: str) -> None:
+    """Raises WouldBlock in a thread that runs an event loop: while it waited, nothing there would go on."""
+    asyncio = sys.modules.get("asyncio")  # imported nowhere, it runs no loop
+    if asyncio is not None and asyncio._get_running_loop() is not None:
+        raise WouldBlock(f"{what} would block this thread, and with it the event loop that runs here: {instead} instead")
 
 
 class Looks:

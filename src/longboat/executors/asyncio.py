@@ -11,7 +11,7 @@ from typing import Any
 
 from longboat.executors import invoke
 from longboat.executors.base import Executor
-from longboat.executors.contract import Call, Owner, Reply
+from longboat.executors.contract import Call, CallEnd, Owner, Reply
 from longboat.tasks.current import JobChannel, Running, running
 from longboat.tasks.depends import Resources
 
@@ -32,12 +32,16 @@ class AsyncioExecutor(Executor):
         super().__init__(slots, owner)
         self._job_channel = job_channel
         self._resources = resources or Resources()
-        self._loop = loop
+        self.loop = loop
         self._waiting: deque[Call] = deque()  # pyright: ignore[reportIncompatibleVariableOverride]  # one of the two
         self._running: set[Call] = set()
         self._woken = False
         self._abandoned: list[asyncio.Task[None]] = []
         """Held because a loop holds its tasks by weak references only."""
+        self.stuck = ""
+        """The stack of the loop's thread, while the loop is blocked."""
+        self.blocker: Call | None = None
+        """The call that blocks it, if it is known."""
 
     def submit(self, calls: Sequence[Call]) -> None:
         super().submit(calls)
@@ -60,11 +64,9 @@ class AsyncioExecutor(Executor):
         for call in calls:
             # The class itself is quicker than loop.create_task, and never eager. An empty context, because a call
             # may be started by another one's end.
-            call.handle = asyncio.Task(self._run(call), loop=self._loop, name=call.lease.job.id, context=Context())
+            call.handle = asyncio.Task(self._run(call), loop=self.loop, name=call.lease.job.id, context=Context())
 
     async def _run(self, call: Call) -> None:
-        if call not in self._running:
-            return  # killed by another thread before its first step
         lease, task = call.lease, call.task
         job = lease.job
         running.set(Running(job.id, job.task, job.queue, lease.attempt, self._job_channel, job.headers))
@@ -74,6 +76,8 @@ class AsyncioExecutor(Executor):
             self._end(call, invoke.refused(error))
             return
         call.started = monotonic()
+        if call not in self._running:
+            return  # killed, or handed back, by another thread before its function began
         try:
             if task.needs:
                 kwargs.update(await self._resources.aget(task.needs))
@@ -93,7 +97,7 @@ class AsyncioExecutor(Executor):
         self.reply(call, reply)
         if self._waiting and not self._woken:
             self._woken = True
-            self._loop.call_soon(self._guarded, self._start)
+            self.loop.call_soon(self._guarded, self._start)
 
     def _cancel(self, call: Call) -> None:
         if call not in self._running:
@@ -124,10 +128,42 @@ class AsyncioExecutor(Executor):
         self._post(self._cancel, call)
 
     def _cut_off(self, call: Call) -> None:
+        if self.stuck and call.stopping is CallEnd.TIMEOUT and call is not self.blocker:
+            return  # its time was another's: `give_up` hands it back
+        self._let_go(call)
+
+    def _let_go(self, call: Call) -> None:
         if self._claim(call):
             self.worn = True
-            self.reply(call, invoke.stopped(call, "; it did not end when it was cancelled, and was abandoned"))
+            if call is self.blocker and call.stopping is CallEnd.TIMEOUT:
+                self.reply(call, invoke.blocked(call, self.stuck))
+            else:
+                self.reply(call, invoke.stopped(call, "; it did not end when it was cancelled, and was abandoned"))
             self._post(self._abandon, call)
+
+    # --- while the loop is blocked: see worker/loop_watch.py
+
+    def begun(self) -> list[Call]:
+        """The calls whose functions have begun and not ended."""
+        return [call for call in tuple(self._running) if call.started]
+
+    def is_blocked(self, blocker: Call | None, stack: str) -> None:
+        """Have those that have not begun run elsewhere."""
+        self.blocker, self.stuck = blocker, stack or "in no Python code"
+        self.turn_away([call for call in tuple(self._waiting) if self._withdraw(call)])
+        unbegun = [call for call in tuple(self._running) if not call.started and call is not blocker]
+        self.turn_away([call for call in unbegun if self._claim(call)])
+
+    def is_free(self) -> None:
+        self.blocker, self.stuck = None, ""
+
+    def give_up(self) -> None:
+        """The one that blocks the loop has timed out, and all others run elsewhere."""
+        self.worn = True
+        for call in tuple(self._running):
+            if call.stopping is not CallEnd.CANCELLED:
+                call.stopping = CallEnd.TIMEOUT if call is self.blocker else CallEnd.UNSTARTED
+            self._let_go(call)
 
     def _in_slots(self) -> Collection[Call]:
         return self._running
@@ -141,7 +177,7 @@ class AsyncioExecutor(Executor):
 
     def _post(self, callback: Callable[..., None], *args: Any) -> bool:
         try:
-            self._loop.call_soon_threadsafe(self._guarded, callback, *args)
+            self.loop.call_soon_threadsafe(self._guarded, callback, *args)
         except RuntimeError:
             return False  # the loop was closed
         return True

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import traceback
+from time import monotonic
 from typing import Any
 
 from longboat.core import codec
@@ -75,6 +76,12 @@ def stopped(call: Call, more: str = "", trace: str = "") -> Reply:
     text = f"longer than its timeout of {limit:g} s" if limit is not None else "longer than it may"
     text = f"took {text}" if began else "timed out before it ran"
     return Reply(why, failure=Failure(TIMEOUT, clip(text + more), trace))
+
+
+def blocked(call: Call, stack: str) -> Reply:
+    """The reply for a call that blocked the event loop for too long, and is abandoned."""
+    text = f"blocked the event loop, and was abandoned after {monotonic() - call.started:.3g} s"
+    return Reply(CallEnd.TIMEOUT, failure=Failure(TIMEOUT, text, stack))
 
 
 def killed(call: Call, how: str) -> Reply:

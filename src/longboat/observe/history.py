@@ -102,7 +102,7 @@ class WorkerRecord(msgspec.Struct):
     memory: int
     """Resident bytes."""
     state: str = "working"
-    """working, quiet (it was told to take no more jobs), stopping."""
+    """working, quiet (it was told to take no more jobs), blocked (its event loop is), stopping."""
     schedules: list[str] = []
     """Names of those in its code."""
 

@@ -94,7 +94,8 @@ class Flow(Generic[R]):
         """The result of the flow's last job (of a group: a list). Waits for at most `timeout`.
 
         Raises JobFailed or JobCancelled as soon as a job that the flow was begun with is dead or cancelled; the message
-        names that job. Retry it (`longboat dead retry ID`), and the flow goes on from there.
+        names that job. Retry it (`longboat dead retry ID`), and the flow goes on from there. Raises WouldBlock where an
+        event loop runs: await the flow there.
         """
         return self._client.result(self, timeout)
 

@@ -77,7 +77,8 @@ class Handle(msgspec.Struct, Generic[R], eq=False, gc=False):
 
         Raises JobFailed when the job is dead, JobCancelled when it was cancelled or expired, ResultTimeout when it has not
         ended in time, saying why, JobNotFound when the broker does not know it (or its task keeps no result). Blocks the
-        thread: in a coroutine, await the handle instead.
+        thread: where an event loop runs it raises WouldBlock at once, unless the job is known to have ended; await the
+        handle there.
         """
         return self.client.result(self, timeout)
 

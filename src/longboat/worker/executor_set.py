@@ -5,12 +5,16 @@ from __future__ import annotations
 import asyncio
 import threading
 from functools import partial
+from typing import TYPE_CHECKING
 
 from longboat.executors.base import Executor, watched
 from longboat.executors.contract import Call, Owner
 from longboat.tasks.current import JobChannel
 from longboat.tasks.depends import Resources
 from longboat.worker.options import WorkerOptions
+
+if TYPE_CHECKING:
+    from longboat.executors.asyncio import AsyncioExecutor
 
 
 class ExecutorSet:
@@ -24,6 +28,8 @@ class ExecutorSet:
         self._lock = threading.Lock()
         self.loop: asyncio.AbstractEventLoop | None = None
         """Where coroutines run; set before the first is submitted."""
+        self.coroutines: AsyncioExecutor | None = None
+        """The one on that loop, once it was needed."""
         self.by_name: dict[str, Executor] = {}
         """Never changed, only replaced: any thread may go through it."""
 
@@ -76,4 +82,5 @@ class ExecutorSet:
         from longboat.executors.asyncio import AsyncioExecutor
 
         assert self.loop is not None
-        return AsyncioExecutor(options.concurrency, self._owner, self.loop, self._job_channel, self._resources)
+        self.coroutines = AsyncioExecutor(options.concurrency, self._owner, self.loop, self._job_channel, self._resources)
+        return self.coroutines

@@ -120,7 +120,7 @@ class Fetcher(Service):
 
     def loop(self) -> None:
         while not self.stopping:
-            if self.status.quiet:
+            if not self.status.taking:
                 self.wake.nap(WAIT)
                 continue
             n = 0 if self._in_flight.pending() >= BACKLOG else self._room.count()
@@ -137,7 +137,7 @@ class Fetcher(Service):
         idle = not in_flight.calls and not in_flight.pending()
         none: list[Lease] = []
         leases = self._link.attempt(lambda consumer: self._receive(consumer, n), otherwise=none)
-        if leases and self.status.quiet:  # they came at the very moment
+        if leases and not self.status.taking:  # they came at the very moment
             self._hand_back(leases)
         elif leases:
             self._take(leases)
@@ -151,7 +151,7 @@ class Fetcher(Service):
             self.wake.nap(0.01)
 
     def _receive(self, consumer: Consumer, n: int) -> list[Lease]:
-        if self.stopping or self.status.quiet:
+        if self.stopping or not self.status.taking:
             return []
         return consumer.receive(n, wait=0.0 if self._burst else WAIT)
 

@@ -15,6 +15,7 @@ from longboat.executors.contract import Call, CallEnd
 from longboat.observe.events import Bus, JobsLost
 from longboat.worker.broker_link import BrokerLink
 from longboat.worker.in_flight import InFlight
+from longboat.worker.loop_watch import LoopWatch
 from longboat.worker.runner import Runner
 from longboat.worker.service import Service
 from longboat.worker.status import Status
@@ -31,12 +32,15 @@ KILL_AFTER = 5.0
 class Leases(Service):
     """Asleep only while there is nothing to watch, until the next heartbeat is due."""
 
-    def __init__(self, status: Status, link: BrokerLink, in_flight: InFlight, runner: Runner, bus: Bus) -> None:
+    def __init__(
+        self, status: Status, link: BrokerLink, in_flight: InFlight, runner: Runner, bus: Bus, loop_watch: LoopWatch
+    ) -> None:
         super().__init__("leases", status, in_flight.watch)
         self._link = link
         self._in_flight = in_flight
         self._runner = runner
         self._bus = bus
+        self._loop_watch = loop_watch
         self._doomed: list[Call] = []
         """Calls whose lease is lost: stopped already, killed when their time comes."""
 
@@ -49,6 +53,7 @@ class Leases(Service):
             if calls or self._doomed:
                 self._keep_time(calls, now)
                 self._note_started(calls, now)
+            self._loop_watch.look(now)
             if now >= beat_at or in_flight.beat_soon:
                 beat_at, in_flight.beat_soon = now + BEAT, False
                 self.status.beat_at = SYSTEM.monotonic()

@@ -42,7 +42,6 @@ class RemoteCommands:
     def _execute(self, command: Command) -> None:
         log.warning("worker %s is told to %s", self._status.name, WORDS[command])
         if command is Command.STOP:
-            self._fetcher.hush(True)
             self._status.finish(COMMANDED)
             self._status.alarm.set()  # inside a program nobody may wait for the end
         elif not self._status.finished.is_set():

@@ -30,6 +30,11 @@ class Status:
         """The worker stops at once, without waiting for whoever started it."""
         self.quiet = False
         """No more jobs are taken for now."""
+        self.blocked = ""
+        """By what the event loop is blocked: no jobs are taken until it runs again. See loop_watch.py."""
+        self.replaced = False
+        """Whether another process takes this one's place when it ends. Inside a program nobody does: a call that cannot be
+        ended costs a thread there, and the worker goes on."""
         self.beat_at = SYSTEM.monotonic()
         """When the heartbeat's thread came round last."""
         self.beaten: Callable[[], None] = lambda: None
@@ -61,11 +66,20 @@ class Status:
         """In one word, for people."""
         if self.finished.is_set():
             return "stopping"
+        if self.blocked:
+            return "blocked"
         return "quiet" if self.quiet else "working"
+
+    @property
+    def taking(self) -> bool:
+        """Whether jobs are received."""
+        return not (self.quiet or self.blocked or self.finished.is_set())
 
     def unwell(self) -> str | None:
         """What is wrong with this process, if anything. A broker that is down is not."""
         if self.error is not None:
             return self.reason
+        if self.blocked:
+            return self.blocked
         silent = SYSTEM.monotonic() - self.beat_at
         return f"no heartbeat for {silent:.0f} s" if silent > self._lease + SILENCE else None

@@ -13,6 +13,7 @@ from typing import Self
 
 import msgspec
 
+from longboat.client.waiting import from_threads
 from longboat.contract.broker import Broker
 from longboat.contract.capabilities import Capability
 from longboat.core.clock import SYSTEM
@@ -36,6 +37,7 @@ from longboat.worker.health import Health
 from longboat.worker.in_flight import InFlight
 from longboat.worker.leases import Leases
 from longboat.worker.load import LoadReport
+from longboat.worker.loop_watch import LoopWatch
 from longboat.worker.maintenance import MaintenanceLoop, MaintenanceTask, tidying
 from longboat.worker.options import WorkerOptions
 from longboat.worker.pause_filter import PauseFilter
@@ -107,7 +109,8 @@ class Worker:
         runner = Runner(registry, in_flight, pause_filter, self._quarantine, self._executors, self._finisher)
         self._fetcher = Fetcher(status, self.link, in_flight, runner, self._executors, self._settler)
         # What goes on beside it.
-        self._leases = Leases(status, self.link, in_flight, runner, self.events)
+        self._loop_watch = LoopWatch(status, self.link, in_flight, self._executors)
+        self._leases = Leases(status, self.link, in_flight, runner, self.events, self._loop_watch)
         tasks = {"pauses": pause_filter.run, "progress": progress_writer.run, **self._maintenance_tasks(broker)}
         self._maintenance = MaintenanceLoop(status, tasks)
         self.health = self._make_health({} if enqueued is None else enqueued)
@@ -131,8 +134,8 @@ class Worker:
         }
 
     def _recycle(self, now: float) -> float:
-        """Finish, if an executor is worn or the process has grown too large: it should be replaced."""
-        if self._executors.worn:
+        """Finish, if an executor is worn and the process can be replaced, or if it has grown too large."""
+        if self.status.replaced and self._executors.worn:
             self.finish("worn")
         limit = self._options.max_memory
         if limit is not None and resident() > limit:
@@ -170,6 +173,7 @@ class Worker:
 
     def _start(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = self._executors.loop = loop
+        self._loop_watch.thread = threading.get_ident()
         for name in {task.settings.executor for task in self._registry.tasks.values()} or {"async"}:
             self._executors.get(name)
         listen_to_logs()
@@ -249,6 +253,9 @@ class Worker:
     def _close_resources(self, grace: float) -> None:
         if self._loop is None or self._loop.is_closed():
             return
+        if self.status.blocked:
+            log.error("what the worker had opened is not closed: %s", self.status.blocked)
+            return
         closing = asyncio.run_coroutine_threadsafe(self._resources.aclose(), self._loop)
         try:
             closing.result(max(grace, LAST_SECONDS))
@@ -270,7 +277,17 @@ class Worker:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        await asyncio.to_thread(self.close)
+        closed = asyncio.Event()
+        tell = from_threads(closed.set)
+
+        def close() -> None:  # in a thread of its own: the loop's pool may be full of what tasks put there
+            try:
+                self.close()
+            finally:
+                tell()
+
+        watched("close", close, self.status.failed).start()
+        await closed.wait()
         self._raise_failure(error)
 
     def __enter__(self) -> Self:
