@@ -61,3 +61,15 @@ def test_a_tree_that_stood_still_for_long_goes_on(yard: Yard) -> None:
     assert tree.stop() == 0
     yard.check.killed.add(worker)  # for a while it counted as dead: what it ran may have run again
     yard.check.sound()
+
+
+def test_a_supervisor_that_kills_says_that_it_did_and_why(yard: Yard) -> None:
+    tree = yard.start("--lease=1s")
+    [worker] = tree.up()
+    job = yard.enqueue("nap", 30.0)
+    until(lambda: yard.query("SELECT total(started) FROM leased") == [(1,)], 10)
+    os.kill(worker, signal.SIGSTOP)
+    why = f"was killed by its supervisor, because it gave no sign of life for {SILENCE:g} s"
+    until(lambda: f"worker process {worker} {why}" in tree.said(), 15, tree.said)
+    assert "memory" not in tree.said()
+    until(lambda: [failure.message for failure in job.view().failures] == [f"its worker process {why}"], 10)

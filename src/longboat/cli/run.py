@@ -18,6 +18,7 @@ from longboat.worker import channel
 from longboat.worker.channel import Channel
 from longboat.worker.options import WorkerOptions, options
 from longboat.worker.remote_commands import COMMANDED
+from longboat.worker.say import say
 from longboat.worker.scaler import Scaler, bounds
 from longboat.worker.supervisor import EXIT_APP, EXIT_BROKER, EXIT_FAILED, EXIT_RECYCLE, Supervisor
 
@@ -90,7 +91,8 @@ def _serve(end: Channel, spec: str | None, settings: WorkerOptions, reload: bool
             )
         import faulthandler
 
-        faulthandler.register(signal.SIGUSR1, all_threads=True)
+        if sys.__stderr__ is not None:  # else its number may be that of any file
+            faulthandler.register(signal.SIGUSR1, file=2, all_threads=True)
         verbose = logging.getLogger("longboat").isEnabledFor(logging.DEBUG)
         app.bus.listen(listener, every_job=verbose)
         made = _worker(app, settings)
@@ -178,4 +180,4 @@ def _complain(error: LongboatError) -> None:
     from longboat.cli import fail
 
     what, advice, _ = fail.told(error)
-    print(f"Error: {fail.line(what)}\n{fail.line(advice)}", file=sys.stderr, flush=True)
+    say(f"Error: {fail.line(what)}\n{fail.line(advice)}")

@@ -11,7 +11,6 @@ import atexit
 import os
 import selectors
 import signal
-import sys
 import time
 import traceback
 from collections.abc import Callable, Iterator
@@ -24,6 +23,7 @@ from longboat.core.reasons import WORKER_DIED
 from longboat.worker import channel
 from longboat.worker.channel import Channel
 from longboat.worker.notify import READY, STOPPING, WATCHDOG, notify
+from longboat.worker.say import flush, say
 from longboat.worker.scaler import Load, Scaler, heard
 
 EXIT_APP = 3
@@ -60,7 +60,9 @@ class _Process:
         self.done = False
         self.kill_at: float | None = None
         self.why = ""
-        """Why the supervisor killed it, if it did."""
+        """Why the supervisor is to kill it, if it is."""
+        self.killed = False
+        """It has."""
         self.failure = ""
         """Why it said that it failed, if it did."""
         self.load: Load | None = None
@@ -168,7 +170,7 @@ class Supervisor:
 
     @staticmethod
     def _say_scaled(before: int, after: int) -> None:
-        print(f"longboat: {before} -> {after} worker processes", file=sys.stderr, flush=True)
+        say(f"longboat: {before} -> {after} worker processes")
 
     # --- listening
 
@@ -256,6 +258,7 @@ class Supervisor:
             if silent and not process.why:
                 process.why = f"it gave no sign of life for {self._silence:g} s"
             if silent or (process.kill_at is not None and now >= process.kill_at):
+                process.killed = True
                 os.kill(process.pid, signal.SIGKILL)
 
     def _reap(self) -> None:
@@ -308,12 +311,12 @@ class Supervisor:
             self._ask_to_stop(process, now=False)
 
     def _hand_back(self, process: _Process, code: int) -> None:
-        reason = _death(code) + (f": {process.why}" if process.why and code < 0 else "")
-        if process.failure:
-            reason = f"{reason}, because {process.failure}"
-        print(f"longboat: worker process {process.pid} {reason}; its jobs are handed back", file=sys.stderr, flush=True)
+        by_us = process.killed and code == -signal.SIGKILL
+        why = process.failure or (process.why if by_us else "")
+        reason = ("was killed by its supervisor" if by_us else _death(code)) + (f", because {why}" if why else "")
+        say(f"longboat: worker process {process.pid} {reason}; its jobs are handed back")
         for consumer in process.consumers:
-            failure = Failure(WORKER_DIED, f"its worker process {'was ' if code < 0 else ''}{reason}")
+            failure = Failure(WORKER_DIED, f"its worker process {reason}")
             failure.worker, failure.at = f"pid {process.pid}", time.time()
             self._evicting.add(_fork(partial(self._evict, process.broker, consumer, failure)))
 
@@ -339,8 +342,7 @@ class Supervisor:
 
 def _fork(work: Callable[[], int | None]) -> int:
     """Run `work` in a child process, which exits with what it returns, or 0. Returns the child's pid."""
-    sys.stdout.flush()
-    sys.stderr.flush()
+    flush()
     pid = os.fork()
     if pid:
         return pid
@@ -353,12 +355,11 @@ def _fork(work: Callable[[], int | None]) -> int:
     except SystemExit as error:
         code = error.code if isinstance(error.code, int) else 1
     except BaseException:
-        traceback.print_exc()
+        say(traceback.format_exc())
     finally:
         try:
             atexit._run_exitfuncs()  # os._exit does not, and multiprocessing removes its temporary folder by one
-            sys.stdout.flush()
-            sys.stderr.flush()
+            flush()
         finally:
             os._exit(code)
 
@@ -368,4 +369,4 @@ def _death(code: int) -> str:
         return f"exited with status {code}"
     name = signal.Signals(-code).name if -code in set(signal.Signals) else "?"
     hint = " (the system kills by it when memory runs out)" if -code == signal.SIGKILL else ""
-    return f"killed by signal {-code} ({name}){hint}"
+    return f"was killed by signal {-code} ({name}){hint}"
