@@ -6,9 +6,11 @@ import asyncio
 import collections
 import ctypes
 import itertools
+import multiprocessing
 import os
 import re
 import signal
+import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -81,6 +83,32 @@ async def fill_the_pool(seconds: float) -> None:
     with noted():
         for _ in range(64):
             asyncio.get_running_loop().run_in_executor(None, time.sleep, seconds)
+
+
+@app.task
+def fork_in_thread() -> None:
+    os.fork()
+
+
+@app.task
+async def fork(awaits: bool) -> None:
+    os.fork()
+    if awaits:
+        await asyncio.sleep(0.1)
+
+
+@app.task
+def end_another(how: str) -> int:
+    """Start a process and end it by a signal; its exit status."""
+    if how == "terminate":
+        process = multiprocessing.get_context("fork").Process(target=time.sleep, args=(60,))
+        process.start()
+        process.terminate()
+        process.join()
+        return process.exitcode or 0
+    with subprocess.Popen(["sleep", "60"]) as sleep:
+        sleep.send_signal(signal.Signals[how])
+        return sleep.wait()
 
 
 @app.task

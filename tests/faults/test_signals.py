@@ -125,6 +125,26 @@ def test_hup_replaces_the_worker_process_and_loses_nothing(yard: Yard) -> None:
     assert all(len(runs) == 1 for runs in yard.check.runs().values())
 
 
+@pytest.mark.parametrize("how", ["terminate", "SIGTERM", "SIGINT", "SIGHUP", "SIGUSR1"])
+def test_what_a_task_has_started_can_be_ended(how: str, yard: Yard) -> None:
+    yard.start().up()
+    ended_by = signal.SIGTERM if how == "terminate" else signal.Signals[how]
+    assert yard.enqueue("end_another", how).result(timeout=20) == -ended_by
+
+
+@pytest.mark.parametrize(("name", "arguments"), [("fork_in_thread", ()), ("fork", (False,)), ("fork", (True,))])
+def test_a_task_that_forks_makes_no_second_worker(name: str, arguments: tuple[bool, ...], yard: Yard) -> None:
+    tree = yard.start()
+    [worker] = tree.up()
+    yard.enqueue_many("nap", 20, 0.1)
+    yard.enqueue(name, *arguments).result(timeout=20)
+    until(lambda: tree.members() == {tree.pid, worker}, 5, tree.said)
+    yard.enqueue_many("nap_in_thread", 20, 0.01)
+    yard.until_over(20)
+    assert tree.stop() == 0
+    assert {run.pid for each in yard.check.runs().values() for run in each} == {worker}
+
+
 def test_workers_of_a_killed_supervisor_leave_by_themselves(yard: Yard) -> None:
     tree = yard.start("-n", "2", "--grace=2s", "--lease=2s")
     tree.up(2)

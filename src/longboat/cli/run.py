@@ -11,6 +11,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from longboat.core.job import Failure
+from longboat.core.signals import shield
 from longboat.errors import AppNotFound, BrokerError, ConfigError, LongboatError, WorkerFailed
 from longboat.executors.base import watched
 from longboat.observe.logs import LogFormat, listener, set_up
@@ -144,7 +145,7 @@ def _run(made: Worker, end: Channel, watcher: Any) -> None:
                 threading.Thread(target=made.close, name="longboat-stop").start()  # the grace of running jobs begins now
         made.finish("orphaned")  # the supervisor is gone
 
-    signal.signal(signal.SIGTERM, lambda *_: made.finish("stop"))
+    shield(signal.SIGTERM, handler=lambda *_: made.finish("stop"))
     # What the imports created lives as long as the process: the collector need not look at it again.
     gc.collect()
     gc.freeze()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import os
 from collections import deque
 from collections.abc import Callable, Collection, Sequence
 from contextvars import Context
@@ -86,6 +88,8 @@ class AsyncioExecutor(Executor):
             reply = invoke.raised(task, error)
         else:
             reply = invoke.returned(task, value)
+        if self.copied:
+            os._exit(0)
         self._end(call, reply)
 
     def _end(self, call: Call, reply: Reply) -> None:
@@ -98,6 +102,11 @@ class AsyncioExecutor(Executor):
         if self._waiting and not self._woken:
             self._woken = True
             self.loop.call_soon(self._guarded, self._start)
+
+    def after_fork(self) -> None:
+        super().after_fork()
+        with contextlib.suppress(RuntimeError):  # the loop was closed
+            self.loop.call_soon(os._exit, 0)  # if this came from a task that awaits something now
 
     def _cancel(self, call: Call) -> None:
         if call not in self._running:

@@ -9,6 +9,7 @@ from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Sequence
 
+from longboat.contract.base_forks import remake_after_fork
 from longboat.executors import invoke
 from longboat.executors.contract import Call, CallEnd, Owner, Reply
 
@@ -42,10 +43,13 @@ class Executor(ABC):
         """A call could not be stopped and holds a slot for good: the worker's process should be replaced."""
         self.lock = threading.Condition()
         self.closed = False
+        self.copied = False
+        """This is a forked child's copy. A task whose child comes back here ends there: it is no second worker."""
         self._owner = owner
         self._open: set[Call] = set()
         self._deadline = math.inf
         self._waiting: set[Call] | deque[Call] = set()
+        remake_after_fork(self)
 
     def free(self) -> int:
         """Slots, less the calls in hand; negative while some of these wait for a slot."""
@@ -101,6 +105,9 @@ class Executor(ABC):
             for call in tuple(self._in_slots()):
                 self.kill(call)
             self.wait(math.inf)
+
+    def after_fork(self) -> None:
+        self.copied = True
 
     @abstractmethod
     def _begin(self, calls: Sequence[Call]) -> None:

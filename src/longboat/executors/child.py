@@ -23,6 +23,7 @@ from longboat.core.job import Failure
 from longboat.core.memory import resident
 from longboat.core.reasons import UNKNOWN_TASK
 from longboat.core.retry import RetryPolicy
+from longboat.core.signals import shield
 from longboat.errors import Stopped
 from longboat.executors import invoke
 from longboat.executors.contract import CallEnd, Reply
@@ -38,7 +39,7 @@ from longboat.tasks.template import Template
 def main(sock: socket.socket, words: Any, max_memory: int | None, job_channel: socket.socket | None) -> None:
     """The child's whole life. Returns when the parent closes the socket, or a limit is reached."""
     die_with_parent()
-    shield(signal.SIGINT, signal.SIGTERM)
+    shield(signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
     child = Child(sock, words, max_memory, job_channel)
     signal.signal(signal.SIGUSR1, child.on_signal)
     try:
@@ -185,35 +186,7 @@ def _unknown(definition: Definition, error: BaseException) -> Failure:
     return Failure(UNKNOWN_TASK, invoke.clip(text), said.traceback)
 
 
-# --- signals and the parent's death
-
-
-def shield(*signals: signal.Signals) -> None:
-    """Make these signals harmless to this process, though not to those that it forks or starts."""
-    for number in signals:
-        # A handler of our own rather than SIG_IGN, which programs started from here would inherit.
-        signal.signal(number, _pass)
-        signal.siginterrupt(number, False)
-    masks = threading.local()
-
-    def hold() -> None:
-        masks.saved = signal.pthread_sigmask(signal.SIG_BLOCK, signals)
-
-    def let_go() -> None:
-        signal.pthread_sigmask(signal.SIG_SETMASK, masks.saved)
-
-    def let_go_unshielded() -> None:
-        for number in signals:
-            if signal.getsignal(number) is _pass:
-                signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
-        let_go()
-
-    # Blocked meanwhile, so that a signal sent right after the fork is not lost in `_pass`.
-    os.register_at_fork(before=hold, after_in_parent=let_go, after_in_child=let_go_unshielded)
-
-
-def _pass(signum: int, frame: FrameType | None) -> None:
-    pass
+# --- the parent's death
 
 
 def die_with_parent() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Collection, Sequence
 from contextvars import Context
@@ -82,6 +83,8 @@ class ThreadExecutor(Executor):
                 del self._running[call]  # stopped or handed back before it began
                 continue
             reply = Context().run(self._run, call)
+            if self.copied:
+                os._exit(0)
             if self._running.pop(call, None) is None:
                 return  # abandoned: it has replied, and another thread has this one's place
             self.reply(call, invoke.told(call, reply))

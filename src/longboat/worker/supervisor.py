@@ -20,6 +20,7 @@ from types import FrameType
 
 from longboat.core.job import Failure
 from longboat.core.reasons import WORKER_DIED
+from longboat.core.signals import shield
 from longboat.worker import channel
 from longboat.worker.channel import Channel
 from longboat.worker.notify import READY, STOPPING, WATCHDOG, notify
@@ -143,8 +144,7 @@ class Supervisor:
         ours.close()
         for other in self._processes.values():
             other.channel.close()  # else its worker would not notice the supervisor's end
-        for number in (signal.SIGINT, signal.SIGHUP, signal.SIGUSR1):
-            signal.signal(number, signal.SIG_IGN)  # they are for the supervisor, which tells us
+        shield(signal.SIGINT, signal.SIGHUP, signal.SIGUSR1)  # they are for the supervisor, which tells us
         status = self._main(theirs)
         theirs.send(channel.BYE)
         return status
