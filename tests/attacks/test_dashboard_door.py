@@ -14,6 +14,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from longboat import Longboat
+from longboat.core import seldom
 from longboat.core.clock import SYSTEM
 from longboat.dashboard import guesses, longboat_dashboard, serving, sessions
 from tests.rigs.dashboard import TOKEN, asking
@@ -47,7 +48,9 @@ def test_another_user_of_this_machine_opens_it_without_the_token(bare: Longboat,
 
 def test_a_token_is_guessed(bare: Longboat, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
     now = SYSTEM.monotonic()
-    monkeypatch.setattr(guesses, "SYSTEM", type("Clock", (), {"monotonic": lambda _: now})())
+    clock = type("Clock", (), {"monotonic": lambda _: now})()
+    for module in (guesses, seldom):
+        monkeypatch.setattr(module, "SYSTEM", clock)
     dashboard = longboat_dashboard(bare, tokens={TOKEN: "admin"})
     with asking(dashboard, *ELSEWHERE) as client, asking(dashboard, ELSEWHERE[0], "10.0.0.8") as other:
         assert client.get(f"/?token={TOKEN}").status_code == 303

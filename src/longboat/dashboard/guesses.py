@@ -7,6 +7,7 @@ import threading
 from collections import OrderedDict
 
 from longboat.core.clock import SYSTEM
+from longboat.core.seldom import Seldom
 
 FREE = 10
 """Wrong tokens from one address before it has to wait."""
@@ -23,8 +24,7 @@ class Guesses:
 
     def __init__(self) -> None:
         self._wrong: OrderedDict[str, tuple[float, float]] = OrderedDict()
-        self._count = 0
-        self._told = 0.0
+        self._told = Seldom(TOLD_EVERY)
         self._lock = threading.Lock()
 
     def wait(self, address: str) -> float:
@@ -40,11 +40,8 @@ class Guesses:
             self._wrong.move_to_end(address)
             if len(self._wrong) > MOST:
                 self._wrong.popitem(last=False)
-            self._count += 1
-            if now - self._told < TOLD_EVERY and self._told:
-                return
-            count, self._count, self._told = self._count, 0, now
-        logging.getLogger("longboat.dashboard").warning("wrong tokens: %d, the last one from %s", count, address)
+        if count := self._told.count():
+            logging.getLogger("longboat.dashboard").warning("wrong tokens: %d, the last one from %s", count, address)
 
     def _level(self, address: str) -> float:
         """How many wrong tokens still count."""

@@ -12,7 +12,6 @@ import pytest
 
 from longboat import connect
 from longboat.brokers.manager import frames
-from longboat.brokers.manager.tcp import UNPROVEN
 from longboat.errors import BrokerUnavailable, ConfigError
 from tests.rigs.manager import client, exactly, job, served, wrong_hello
 
@@ -65,19 +64,6 @@ def test_a_slow_handshake_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
         assert 0.25 < time.monotonic() - began < 3
 
 
-def test_many_silent_peers_keep_nobody_out() -> None:
-    with served() as server:
-        peers = [socket.create_connection(server.address) for _ in range(2 * UNPROVEN)]
-        try:
-            with client(server, timeout=10.0) as broker:
-                broker.put([job()])
-            time.sleep(0.1)
-            assert len(server._server.listening._unproven) <= UNPROVEN
-        finally:
-            for peer in peers:
-                peer.close()
-
-
 def test_the_key_comes_from_a_file_or_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("LONGBOAT_AUTHKEY", raising=False)
     with served() as server:
@@ -99,7 +85,7 @@ def test_the_key_comes_from_a_file_or_the_environment(tmp_path: Path, monkeypatc
     [
         ("manager://", "manager://host:5000"),
         ("manager://host", "manager://host:5000"),
-        ("manager://host:99999", "manager://host:5000"),
+        ("manager://host:99999", "host:port"),
         ("manager://host:1/queue", "manager://host:5000"),
         ("manager://host:1?timeout=0", "above 0"),
         ("manager://host:1?authkey_file=/nowhere/key", "cannot be read"),

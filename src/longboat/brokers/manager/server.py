@@ -12,6 +12,7 @@ from longboat.brokers.manager.dispatcher import TIDY_AGAIN, Dispatcher
 from longboat.brokers.manager.frames import Connection
 from longboat.brokers.manager.tcp import PUBLISHED, SERIALIZER, Address, TcpListener
 from longboat.contract.broker import Broker
+from longboat.core.seldom import Seldom
 from longboat.errors import LongboatError
 
 if TYPE_CHECKING:
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 else:
     StandardServer = managers.Server
 
+TOLD_EVERY = 10.0
+"""Seconds between two lines in the log about the handshakes of one address."""
 _ENDING = 3.0
 """Seconds that the end waits for calls under way."""
 _TIDY_BUDGET = 0.1
@@ -37,6 +40,7 @@ class PlainServer(StandardServer):
         self.stop_event = threading.Event()
         self._connections: dict[Connection, threading.Thread] = {}
         self._guard = threading.Lock()
+        self._told = Seldom(TOLD_EVERY)
 
     def accepter(self) -> None:
         """Until it no longer listens."""
@@ -59,15 +63,20 @@ class PlainServer(StandardServer):
             try:
                 conn.greet()
             except AuthenticationError as error:
-                log.warning("refused %s: %s", where, error)
+                self._tell(logging.WARNING, "refused", where, str(error))
             except (OSError, EOFError) as error:
-                log.info("%s left during the handshake: %s", where, str(error) or "timed out")
+                self._tell(logging.INFO, "gave up the handshake of", where, str(error) or "timed out")
             else:
                 super().handle_request(conn)
         finally:
             conn.close()
             with self._guard:
                 self._connections.pop(conn, None)
+
+    def _tell(self, level: int, what: str, where: str, why: str) -> None:
+        """Once in a while for each address: whoever has no key must not fill the log."""
+        if count := self._told.count(f"{what} {where.rpartition(':')[0]}"):
+            log.log(level, "%s %s%s: %s", what, where, f" and {count - 1:,} more from there" if count > 1 else "", why)
 
     def end(self) -> None:
         """Accept no more, close every connection, and wait for the calls under way."""

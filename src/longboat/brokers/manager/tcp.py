@@ -16,16 +16,19 @@ from longboat.core.clock import SYSTEM
 SERIALIZER = "longboat"
 PUBLISHED = "dispatcher"
 """The name that the server's object is published under."""
-UNPROVEN = 32
+UNPROVEN = 128
 """Peers at a time that have not proved the key yet."""
-_PATIENCE = 0.5
-"""Seconds after which an unproven peer is closed while there are too many."""
+FROM_ONE = 16
+"""Of one address. A client needs a few milliseconds, so one that proves itself is not closed by many that do not."""
 
 Address = tuple[str, int]
 
 
 class TcpListener:
-    """A listening socket. While too many peers have not proved the key, others wait, and the slowest ones are closed."""
+    """A listening socket. It accepts at once: when too many peers have not proved the key, the oldest of them is closed.
+
+    That is one of the same address, if that has too many, else one of the address that has most.
+    """
 
     def __init__(self, address: Address, backlog: int = 16) -> None:
         family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
@@ -34,36 +37,49 @@ class TcpListener:
         self.address: Address = (host, port)
         self.key = b""
         """Set by the server, before the first accept."""
-        self._unproven: dict[int, tuple[float, Connection]] = {}
-        self._changed = threading.Condition()
+        self._unproven: dict[str, dict[int, Connection]] = {}
+        """By address, the oldest first."""
+        self._lock = threading.Lock()
         self._numbers = iter(range(1 << 62))
 
     def accept(self) -> Connection:
         """The next connection, before its handshake. Raises OSError once closed."""
-        sock, _ = self._sock.accept()
+        sock, (host, *_) = self._sock.accept()
         number = next(self._numbers)
-        with self._changed:
-            while len(self._unproven) >= UNPROVEN:
-                first, (since, connection) = next(iter(self._unproven.items()))
-                left = since + _PATIENCE - SYSTEM.monotonic()
-                if left > 0:
-                    self._changed.wait(left)
-                else:
-                    connection.shut()
-                    self._unproven.pop(first, None)
-            connection = Connection(sock, self.key, serves=True, known=lambda: self._proven(number))
-            self._unproven[number] = (SYSTEM.monotonic(), connection)
+        connection = Connection(sock, self.key, serves=True, known=lambda: self._proven(host, number))
+        with self._lock:
+            self._make_room(host)
+            self._unproven.setdefault(host, {})[number] = connection
         return connection
+
+    def _make_room(self, host: str) -> None:
+        if len(self._unproven.get(host, ())) < FROM_ONE:
+            if self.unproven < UNPROVEN:
+                return
+            host = max(self._unproven, key=lambda each: len(self._unproven[each]))
+        oldest = next(iter(self._unproven[host]))
+        self._forget(host, oldest).shut()
+
+    @property
+    def unproven(self) -> int:
+        """How many peers have not proved the key yet."""
+        return sum(map(len, self._unproven.values()))
 
     def close(self) -> None:
         with contextlib.suppress(OSError):
             self._sock.shutdown(socket.SHUT_RDWR)  # an accept that waits ends
         self._sock.close()
 
-    def _proven(self, number: int) -> None:
-        with self._changed:
-            if self._unproven.pop(number, None):
-                self._changed.notify()
+    def _proven(self, host: str, number: int) -> None:
+        with self._lock:
+            if number in self._unproven.get(host, ()):
+                self._forget(host, number)
+
+    def _forget(self, host: str, number: int) -> Connection:
+        connection = self._unproven[host].pop(number)
+        if not self._unproven[host]:
+            del self._unproven[host]
+        return connection
 
 
 def dial(address: Address, authkey: bytes, *, until: float | None = None) -> Connection:
