@@ -273,7 +273,7 @@ def test_doctor(shell: Shell) -> None:
     Path(shell.folder, "longboat.db").chmod(0o644)
     found = json.loads(shell.run("doctor", "--json").out)
     facts = found["facts"]
-    assert facts["url"] == "sqlite:///longboat.db (the app's)"
+    assert facts["url"] == f"sqlite:///{shell.folder}/longboat.db (the app's)"
     assert facts["queues"] == {"default": {"dead": 2}, "mail": {"dead": 1}, "slow": {"ready": 1}}
     assert facts["schema"].startswith("version 3, ")
     assert "tasks.sleep (queue slow, thread)" in facts["tasks"]
@@ -309,4 +309,5 @@ def test_doctor_sees_workers_and_two_urls(shell: Shell) -> None:
         worker.terminate()
         worker.communicate(timeout=30)
     text = shell.run("doctor", env={"LONGBOAT_URL": "sqlite:///other.db"}).out
-    assert "the app uses sqlite:///mine.db, but this looks at sqlite:///other.db" in text
+    assert f"the app uses sqlite:///{shell.folder}/mine.db, but this looks at sqlite:///other.db" in text
+    assert "the app uses" not in shell.run("doctor", env={"LONGBOAT_URL": "sqlite:///mine.db"}).out

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import parse_qs, quote, urlsplit
 
 from longboat.cli.address import Address, sqlite_path
-from longboat.connect import DEFAULT_URL, connect
+from longboat.connect import DEFAULT_URL, connect, settled
 from longboat.contract.capabilities import Capability, lacking
 from longboat.contract.optional import diagnosis
 from longboat.core.job import State
@@ -132,7 +132,7 @@ def _address(findings: Findings, url: str | None, app: Longboat | None) -> Addre
     else:
         found = Address(app.url, "the app's") if app else Address(DEFAULT_URL, "default")
     findings.facts["url"] = f"{shown(found.url)} ({found.origin})"
-    if app is not None and app.url != found.url:
+    if app is not None and app.url != settled(found.url):
         findings.warn(
             f"the app uses {shown(app.url)}, but this looks at {shown(found.url)} ({found.origin})",
             "For the app and its workers, a URL in the app's code wins over LONGBOAT_URL. Let both name the same broker.",
