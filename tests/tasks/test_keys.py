@@ -14,8 +14,7 @@ import msgspec
 import pydantic
 import pytest
 
-from longboat import BadArguments, Limit, Longboat, Unique
-from longboat.core.constraints import Constraints
+from longboat import BadArguments, ConfigError, Limit, Longboat, Unique
 from longboat.tasks.keys import canonical
 
 
@@ -89,7 +88,7 @@ def test_the_same_call_has_one_key_however_it_is_written() -> None:
         (float, "{x}", 1, "1.0"),
         (list[int], "{x[0]}", [5], "5"),
         (str | None, "{x}", None, "None"),
-        (str, "{x!r}", "a", "'a'"),
+        (str, "{{{x:>3}}}", "a", "{  a}"),
     ],
 )
 def test_a_key_is_made_of_what_the_function_gets(annotation: Any, template: str, given: Any, text: str) -> None:
@@ -98,8 +97,14 @@ def test_a_key_is_made_of_what_the_function_gets(annotation: Any, template: str,
     f.__annotations__["x"] = annotation
     task = Longboat("memory://").task(name="t", limit=Limit(key=template, running=1), fair_by=template)(f)
     job, _ = task.new((given,), {})
-    limit = Limit(running=1, key=text).for_arguments("t", {}, f"t::{template}")
-    assert job.constraints == Constraints(limits=[limit], fairness_key=text)
+    assert job.constraints is not None
+    assert ([limit.key for limit in job.constraints.limits], job.constraints.fairness_key) == ([f"t:{text}"], text)
+
+
+def test_a_template_says_no_more_than_names_and_formats() -> None:
+    for template in ("{x!r}", "{x:{y}}", "{x", "{}"):
+        with pytest.raises(ConfigError, match="limit"):
+            Longboat("memory://").task(name="t", limit=Limit(key=template, running=1))(_two)
 
 
 def test_equal_data_is_told_in_one_way() -> None:
@@ -124,6 +129,9 @@ def test_a_default_that_cannot_be_sent_is_no_part_of_the_key() -> None:
     assert _key(t, 1) == _key(t, a=1) != _key(t, 2)
     with pytest.raises(BadArguments, match="cannot be made"):
         _key(u, 1)
+
+
+def _two(x: Any, y: Any) -> None: ...
 
 
 def _key(task: Any, *args: Any, **kwargs: Any) -> str:

@@ -6,6 +6,7 @@ import dataclasses
 import re
 import string
 from collections.abc import Collection, Mapping
+from functools import cache
 from hashlib import sha256
 from inspect import Parameter
 from typing import Any
@@ -21,29 +22,39 @@ LONGEST_KEY = 200
 _parts = re.compile(r"[^.\[\]]+").findall
 
 
-class _Formatter(string.Formatter):
-    """`str.format` whose texts do not depend on the process or on how a value is held."""
+class _Field(msgspec.Struct, frozen=True):
+    """`{order.shop:>9}` and the text before it; no path: only text."""
 
-    def get_field(self, field_name: str, args: Any, kwargs: Any) -> tuple[Any, str]:  # noqa: ARG002
-        first, *rest = _parts(field_name) or [field_name]
-        value = kwargs[first]
-        for name in rest:
-            value = _member(value, name)
-        return value, first
-
-    def format_field(self, value: Any, format_spec: str) -> str:
-        return format(value, format_spec) if format_spec else _text(value)
+    text: str
+    path: tuple[str, ...] = ()
+    spec: str = ""
 
 
-_formatter = _Formatter()
+@cache
+def _fields(template: str) -> tuple[_Field, ...]:
+    """Raises ValueError for a template that cannot be read."""
+    found = []
+    for text, name, spec, conversion in string.Formatter().parse(template):
+        if conversion or "{" in (spec or ""):
+            raise ValueError("a field is a name and a format, without ! or braces in it")
+        found.append(_Field(text, () if name is None else tuple(_parts(name)) or (name,), spec or ""))
+    return tuple(found)
 
 
 def rendered(template: str, task: str, arguments: Mapping[str, Any]) -> str:
-    """The key for these arguments. Raises BadArguments."""
+    """The key for these arguments: as `str.format` makes it, but the same in every process. Raises BadArguments."""
+    key = ""
     try:
-        return _formatter.vformat(template, (), arguments)
+        for field in _fields(template):
+            key += field.text
+            if field.path:
+                value = arguments[field.path[0]]
+                for name in field.path[1:]:
+                    value = _member(value, name)
+                key += format(value, field.spec) if field.spec else value if type(value) is str else _text(value)
     except (KeyError, AttributeError, IndexError, TypeError, ValueError) as error:
         raise BadArguments(f"task {task!r}: the key {template!r} cannot be made of its arguments: {error!r}") from None
+    return key
 
 
 def short(key: str) -> str:
@@ -105,7 +116,7 @@ def ordered(value: Any) -> Any:
 
 
 def _names(template: str) -> list[str]:
-    return [(_parts(name) or [name])[0] for _, name, _, _ in string.Formatter().parse(template) if name is not None]
+    return [field.path[0] for field in _fields(template) if field.path]
 
 
 def _member(value: Any, name: str) -> Any:

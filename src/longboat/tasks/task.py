@@ -149,7 +149,9 @@ class Task(Generic[P, R]):
 
     def new(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[Job, UniqueKey | None]:
         """A job of this call. Raises BadArguments."""
-        job = self.template.job(self.name, self.arguments.encode(*self._ordered(args, kwargs)))
+        if not self.template.ruled:
+            return self.template.job(self.name, self.arguments.encode(args, kwargs)), None
+        job = self.template.job(self.name, self.arguments.encode(ordered(args), ordered(kwargs)))
         return job, self.rule(job)
 
     def flow_job(
@@ -160,7 +162,9 @@ class Task(Generic[P, R]):
             raise ConfigError(
                 f"task {self.name!r}: run_at cannot be kept by a job after others, whose time counts from their end"
             )
-        payload, into = self.arguments.encode_with_holes(*self._ordered(args, kwargs))
+        if self.template.ruled:
+            args, kwargs = ordered(args), ordered(kwargs)
+        payload, into = self.arguments.encode_with_holes(args, kwargs)
         job = self.template.job(self.name, payload)
         job.constraints = Constraints(flow, after, into=into)
         return job, self.rule(job)
@@ -183,9 +187,6 @@ class Task(Generic[P, R]):
         outgoing = Outgoing([], self.kind, connection=self.template.connection, progress=progress, total=total)
         outgoing.batches = self._batches(calls, outgoing.keys)
         return outgoing
-
-    def _ordered(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[Sequence[Any], Mapping[str, Any]]:
-        return (ordered(args), ordered(kwargs)) if self.template.ruled else (args, kwargs)
 
     def _batches(
         self, calls: Iterable[tuple[Any, ...] | Mapping[str, Any]], keys: dict[str, UniqueKey]
