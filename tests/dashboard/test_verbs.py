@@ -293,7 +293,9 @@ def test_an_edited_job_heeds_the_rules_of_its_new_arguments(bare: Longboat) -> N
         edited = {"id": sent.id, "args": json.dumps({"order": {"shop": "b"}, "token": "b'\\x00y'"})}
         assert client.post("/do/edit", data=edited).headers["location"].startswith("/jobs/")
         (made,) = bare.broker.inspector.jobs(State.READY).jobs
-        assert made.constraints == Constraints(limits=[JobLimit("bill:b", running=1)], fairness_key="b")
+        assert made.constraints == Constraints(
+            limits=[JobLimit("bill:b", running=1, name="bill::{order.shop}")], fairness_key="b"
+        )
         assert codec.decode(made.payload) == {"order": {"shop": "b"}, "token": b"\x00y"}
         again = client.post("/do/edit", data=edited)
         assert (again.status_code, made.id in again.text) == (409, True)
