@@ -132,14 +132,14 @@ class Longboat:
         """
 
         def declare(task: T) -> T:
-            self.registry.add_schedule(_scheduled(task, rule, options, declared=True))
+            self.registry.add_schedule(scheduled(task, rule, options, declared=True))
             return task
 
         return declare
 
     def add_schedule(self, task: Task[..., Any], rule: str, **options: Unpack[ScheduleOptions]) -> bool:
         """As `schedule`, at run time: kept in the broker and fired by any worker. False if there is one of that name."""
-        return scheduler.add(self.broker.kv, _scheduled(task, rule, options, declared=False))
+        return scheduler.add(self.broker.kv, scheduled(task, rule, options, declared=False))
 
     def named(self, name: str) -> Task[..., Any]:
         """A task by name, also one whose code is not here: `app.named("mail.send").using(delay="1m").enqueue(to="a@b.c")`.
@@ -240,7 +240,7 @@ class Longboat:
         self._lock = threading.RLock()  # the parent's may be held by a thread that is not here
 
 
-def _scheduled(task: object, rule: str, options: ScheduleOptions, *, declared: bool) -> Schedule:
+def scheduled(task: object, rule: str, options: ScheduleOptions, *, declared: bool) -> Schedule:
     """The checked schedule of a task. Raises ConfigError or BadArguments."""
     if not isinstance(task, Task):
         raise ConfigError("@app.schedule stands above @app.task: it needs a task")

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 
 import msgspec
 import pytest
 
-from longboat import Longboat
+from longboat import Limit, Longboat, Unique
 from longboat.client import flows
 from longboat.contract.kv import Entry
 from longboat.operate import scheduler
 from longboat.tasks.schedule import Schedule
+from longboat.worker.task_records import TaskRecordWriter
 from tests.rigs.cli import Shell, project
 
 pytestmark = pytest.mark.slow
@@ -53,6 +55,22 @@ def test_schedules(shell: Shell) -> None:
     assert "cannot be read here" in shell.run("schedules", "run", "broken", status=1).err
     assert "cannot be read here" in shell.run("schedules", "pause", "broken", status=1).err
     assert "removed" in shell.run("schedules", "remove", "broken").out
+
+
+def test_a_schedule_goes_by_what_workers_have_told(shell: Shell) -> None:
+    with Longboat(shell.url) as app:
+
+        @app.task(name="bill", queue="money", limit=Limit(key="{shop}", running=1), unique=Unique())
+        def bill(shop: str, n: int = 0) -> None: ...
+
+        TaskRecordWriter(app.broker.kv, app.registry).run(time.time())
+        shell.run("schedules", "add", "bill", "every 30s", "--args", '["a"]')
+        job = shell.run("schedules", "run", "bill").out.strip()
+        assert bill.enqueue("a", 0).id == job
+        seen = app.broker.inspector.find([job])[0]
+        assert seen is not None
+        assert seen.constraints is not None
+        assert (seen.queue, [limit.key for limit in seen.constraints.limits]) == ("money", ["bill:a"])
 
 
 def test_pause_and_explain(shell: Shell) -> None:

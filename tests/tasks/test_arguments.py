@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -18,7 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from longboat.errors import BadArguments, Undecodable
-from longboat.tasks.arguments import EMPTY, Arguments, unnamed
+from longboat.tasks.arguments import EMPTY, Arguments, UnknownArguments
 
 
 @dataclass
@@ -46,6 +46,11 @@ def positional(a: int, b: int, /) -> None: ...
 def nothing() -> None: ...
 def anything_at_all(*args: int, **kwargs: int) -> None: ...
 def anything(value: Any) -> None: ...
+
+
+def unnamed(args: Sequence[Any], kwargs: dict[str, Any], task: str) -> bytes:
+    """The payload of a call by name, without the code."""
+    return UnknownArguments(task, anything_at_all).encode(args, kwargs)
 
 
 def there(fn: Callable[..., Any], *args: Any, **kwargs: Any) -> tuple[list[Any], dict[str, Any]]:

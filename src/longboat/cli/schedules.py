@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import closing
 from typing import Any
 
 import click
@@ -15,8 +16,6 @@ from longboat.cli.query import fits, query_of
 from longboat.observe.words import span
 from longboat.operate import scheduler
 from longboat.operate.search import Query
-from longboat.tasks.arguments import unnamed
-from longboat.tasks.schedule import Schedule
 
 
 @click.group()
@@ -97,8 +96,16 @@ def add(
     overlap: str,
     url: str | None,
 ) -> None:
-    """Enqueue TASK by RULE from now on: a five-field cron expression, or "every 30s"."""
+    """Enqueue TASK by RULE from now on: a five-field cron expression, or "every 30s".
+
+    Its jobs go by what workers have told of the task: queue, priority, retention, limits.
+    """
     import json
+
+    from longboat.app import scheduled
+    from longboat.client.client import Client
+    from longboat.tasks.named import Named
+    from longboat.tasks.template import checked_name
 
     try:
         given = json.loads(arguments)
@@ -106,10 +113,13 @@ def add(
         raise click.UsageError(f"--args is not JSON: {error}") from None
     if not isinstance(given, list | dict):
         raise click.UsageError("--args must be a list or a map.")
-    payload = unnamed(given, {}, task) if isinstance(given, list) else unnamed((), given, task)
-    made = Schedule(name=name or task, rule=rule, tz=tz, task=task, payload=payload, missed=missed, overlap=overlap)  # type: ignore[arg-type]
-    made.queue = queue or made.queue
-    with opened(url) as broker:
+    options: Any = {"name": name, "tz": tz, "missed": missed, "overlap": overlap}
+    options.update({"args": given} if isinstance(given, list) else {"kwargs": given})
+    with opened(url) as broker, closing(Client(broker)) as client:
+        its = Named(checked_name(task, "task name"), lambda: client)
+        if queue:
+            its = its.using(queue=queue)
+        made = scheduled(its, rule, options, declared=False)
         if not scheduler.add(broker.kv, made):
             raise CommandFailed(f"there is already a schedule {made.name!r}", "Give this one another --name.")
     click.echo(f"{made.name}: {made.explain()}")

@@ -219,14 +219,6 @@ _ANYTHING = codec.decoder(Any)
 EMPTY = codec.encode({})
 
 
-def unnamed(args: Sequence[Any], kwargs: Mapping[str, Any], task: str) -> bytes:
-    """The payload of a call of a task whose code is not here. Raises BadArguments for what cannot be serialised."""
-
-    def elsewhere(*_: Any, **__: Any) -> None: ...
-
-    return UnknownArguments(task, elsewhere).encode(args, kwargs)
-
-
 def return_kind(fn: Callable[..., Any]) -> Any:
     """What the function's return annotation names; Any where it names nothing that is known here."""
     return _hints(fn).get("return", Any)
