@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import threading
 from collections.abc import Callable, Coroutine, Sequence
@@ -63,11 +64,15 @@ class Longboat:
     `url` names the broker (see `longboat.connect`). Without one the variable LONGBOAT_URL does, else it is the file
     `longboat.db` in the working directory. Nothing is opened before it is needed. Use an app from any thread, from any event
     loop, and on both sides of a fork.
+
+    `include`: the modules in which more of its tasks are defined, such as ["shop.mail", "shop.reports"]. Workers, their
+    child processes and the command line import them; the app's own module need not.
     """
 
-    def __init__(self, url: str | None = None) -> None:
+    def __init__(self, url: str | None = None, *, include: Sequence[str] = ()) -> None:
         self.url = url or os.environ.get("LONGBOAT_URL") or DEFAULT_URL
         self.registry = Registry()
+        self.registry.modules.extend([include] if isinstance(include, str) else include)
         self.bus = Bus()
         """What happens in workers inside this process: `app.bus.listen(…)`."""
         self._middlewares: list[Middleware] = []
@@ -141,6 +146,11 @@ class Longboat:
         """As `schedule`, at run time: kept in the broker and fired by any worker. False if there is one of that name."""
         return scheduler.add(self.broker.kv, scheduled(task, rule, options, declared=False))
 
+    def load(self) -> None:
+        """Import the modules that the app includes. Workers and the command line do. Raises what importing raises."""
+        for name in self.registry.modules:
+            importlib.import_module(name)
+
     def named(self, name: str) -> Task[..., Any]:
         """A task by name, also one whose code is not here: `app.named("mail.send").using(delay="1m").enqueue(to="a@b.c")`.
 
@@ -179,6 +189,7 @@ class Longboat:
         from longboat.worker.options import options
         from longboat.worker.worker import Worker
 
+        self.load()
         enqueued = self.client.enqueue_events.counts
         return Worker(self.broker, self.registry, options(**choices), self.bus, address=shown(self.url), enqueued=enqueued)
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from longboat import Longboat
 from tests.rigs.cli import TASKS, Shell, project
 
 pytestmark = pytest.mark.slow
@@ -143,3 +144,78 @@ def test_what_find_gives_can_be_found_again(tmp_path: Path) -> None:
             [sys.executable, "-c", code.format(given)], cwd=tmp_path / "here", capture_output=True, text=True, check=False
         )
         assert done.stdout.strip() == full, done.stderr
+
+
+MORE = """
+from tasks import app
+
+@app.task(executor="process")
+def twice(n: int) -> int:
+    return 2 * n
+"""
+
+
+@pytest.mark.parametrize(
+    ("include", "arguments", "env"),
+    [
+        ("include=['more']", ["tasks:app"], {}),
+        ("", ["tasks:app", "--include", "more"], {}),
+        ("", ["tasks:app", "--include", "more.py"], {}),
+        ("", ["tasks", "more"], {}),
+        ("", [], {"LONGBOAT_WORKER_INCLUDE": "more"}),
+        ("include='more'", [], {}),
+    ],
+)
+def test_tasks_of_further_modules_run(include: str, arguments: list[str], env: dict[str, str], tmp_path: Path) -> None:
+    shell = Shell(tmp_path)
+    write(tmp_path / "tasks.py", f"from longboat import Longboat\napp = Longboat({include})\n")
+    write(tmp_path / "more.py", MORE)
+    job_id = shell.run("enqueue", "more.twice", "21", "--url", shell.url).out.strip()
+    shell.run("worker", *arguments, "--burst", env=env)
+    assert shell.run("result", job_id).out == "42\n"
+    if include:
+        assert shell.run("enqueue", "more.twice", "x", status=2).err.startswith("Error: task 'more.twice': argument 'n'")
+
+
+def test_a_child_process_imports_what_the_worker_imported(tmp_path: Path) -> None:
+    """In that order, as an app that sets something up before its tasks are imported needs."""
+    shell = Shell(tmp_path)
+    write(tmp_path / "ready.py", "READY = []\n")
+    write(
+        tmp_path / "tasks.py",
+        "import ready\nfrom longboat import Longboat\nready.READY.append(1)\napp = Longboat(include=['jobs'])\n",
+    )
+    write(
+        tmp_path / "jobs.py",
+        "import ready\nif not ready.READY: raise RuntimeError('not set up')\n"
+        "def task(f):\n    import tasks\n    return tasks.app.task(executor='process')(f)\n"
+        "@task\ndef count() -> int:\n    return len(ready.READY)\n",
+    )
+    job_id = shell.run("enqueue", "jobs.count").out.strip()
+    shell.run("worker", "--burst")
+    assert shell.run("result", job_id).out == "1\n"
+
+
+def test_several_apps_on_one_line(tmp_path: Path) -> None:
+    shell = Shell(tmp_path)
+    for name, file in (("one", "jobs"), ("two", "jobs"), ("three", "other")):
+        text = APP.format(name="app", file=file) + f"@app.task\ndef say() -> str:\n    return {name!r}\n"
+        write(tmp_path / f"{name}.py", text)
+    ids = [shell.run("enqueue", f"{name}.say", "--url", "sqlite:///jobs.db").out.strip() for name in ("one", "two")]
+    shell.run("worker", "one:app", "two.py", "--burst")
+    assert [shell.run("result", each, "--url", "sqlite:///jobs.db").out for each in ids] == ["one\n", "two\n"]
+    said = shell.fails("worker", "one:app", "three:app", "--burst", status=3).err
+    assert "jobs.db" in said
+    assert "other.db" in said
+
+
+def test_parked_jobs_are_told_once_with_what_to_do(tmp_path: Path) -> None:
+    shell = project(tmp_path)
+    shell.run("enqueue", "tasks.add", "1", "2")
+    with Longboat(shell.url) as app:
+        app.named("shop.more.twice").enqueue_many([(n,) for n in range(100)])
+    lines = [line for line in shell.run("worker", "--burst").err.splitlines() if "WARNING" in line]
+    assert len(lines) == 1, lines
+    assert "100 jobs of shop.more.twice cannot run here" in lines[0]
+    assert "knows tasks.add, tasks.boom" in lines[0]
+    assert "--include shop.more" in lines[0]

@@ -18,6 +18,7 @@ from longboat.core.job import Failure
 from longboat.core.reasons import UNKNOWN_TASK
 from longboat.executors import processes
 from longboat.executors.contract import KILLED, TIMEOUT, Call, CallEnd
+from longboat.executors.wire import ChildSettings
 from longboat.tasks.task import Task
 from tests.apps import executor_tasks as tasks
 from tests.rigs.executor import Rig, rigged, until
@@ -187,7 +188,7 @@ def test_no_call_waits_behind_a_slow_one_while_a_child_idles(rig: Rig, tmp_path:
 
 
 def test_calls_behind_one_that_made_its_child_too_large_run_in_the_next_child() -> None:
-    with rigged("process", slots=1, max_memory=150 << 20) as rig:
+    with rigged("process", slots=1, settings=ChildSettings(150 << 20)) as rig:
         assert rig.run(tasks.grow, 1).ending is CallEnd.RETURNED
         calls = [rig.call(tasks.grow, 1 if n % 10 else 200) for n in range(40)]
         rig.executor.submit(calls)
@@ -196,7 +197,7 @@ def test_calls_behind_one_that_made_its_child_too_large_run_in_the_next_child() 
 
 
 def test_a_child_that_takes_too_much_memory_is_replaced() -> None:
-    with rigged("process", slots=1, max_memory=150 << 20) as rig:
+    with rigged("process", slots=1, settings=ChildSettings(150 << 20)) as rig:
         small = [rig.result(rig.submit(tasks.grow, 1)) for _ in range(3)]
         assert len(set(small)) == 1
         assert rig.result(rig.submit(tasks.grow, 200)) == small[0]

@@ -19,7 +19,7 @@ def command(as_json: bool, url: str | None) -> None:
     """Show what happens in all workers and callers from now on, until Ctrl-C.
 
     With --json, one line per event: {"kind": "job.succeeded", "worker": …, "id": …, "at": …}. The kinds are job.enqueued,
-    job.started, job.progressed, job.succeeded, job.retried, job.died, job.cancelled, job.parked, jobs.lost,
+    job.started, job.progressed, job.succeeded, job.retried, job.died, job.cancelled, job.parked, jobs.parked, jobs.lost,
     worker.started, worker.stopping, worker.stopped, broker.down, broker.up, events.dropped.
 
     Workers and callers send events only while somebody listens; it takes them a second to notice. When there are too many,

@@ -8,7 +8,7 @@ import re
 import sys
 import tomllib
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import NoReturn
@@ -40,6 +40,28 @@ def find(spec: str | None) -> tuple[Longboat, str]:
     return found
 
 
+def find_all(specs: Sequence[str], include: Sequence[str]) -> list[Longboat]:
+    """The apps that the specs name, each once; without specs the one that `find` finds.
+
+    A spec may also be a module with tasks of an app that another spec names. `include`: further modules or files with
+    tasks; they go with the first app. Raises AppNotFound.
+    """
+    if not specs:
+        found = [find(None)[0]]
+    else:
+        _first_on_path(os.getcwd())
+        named = [_named(spec)[0] for spec in specs]
+        found = list(dict.fromkeys(app for app in named if app is not None))
+        if not found:
+            _refuse_empty(specs[0])
+        found[0].registry.modules += [_module(spec) for spec, app in zip(specs, named, strict=True) if app is None]
+    modules = [_module(place) for place in include]
+    for name, place in zip(modules, include, strict=True):
+        _imported(name, place)
+    found[0].registry.modules += modules
+    return found
+
+
 def look() -> tuple[Longboat, str] | None:
     """Like `find` without a spec, but None if nothing names an app and none is here."""
     named = configured()
@@ -58,8 +80,12 @@ def _by(spec: str) -> tuple[Longboat, str]:
     _first_on_path(os.getcwd())
     app, full = _named(spec)
     if app is None:
-        _refuse(f"there is no Longboat app in {spec!r}", f"Create one there (app = Longboat()), or name another. {HOW}")
+        _refuse_empty(spec)
     return app, full
+
+
+def _refuse_empty(spec: str) -> NoReturn:
+    _refuse(f"there is no Longboat app in {spec!r}", f"Create one there (app = Longboat()), or name another. {HOW}")
 
 
 def configured() -> tuple[str, str] | None:
@@ -91,7 +117,7 @@ def _mentions_us(path: Path) -> bool:
 
 
 def _named(spec: str) -> tuple[Longboat | None, str]:
-    """The app of a spec and its full spec; None if the module has no app."""
+    """The app of a spec, with what it includes, and its full spec; None if the module has no app."""
     place, _, attribute = spec.partition(":")
     name, shown = _module_of(place) if place.endswith(".py") else (place, place)
     module = _imported(name, spec)
@@ -106,7 +132,18 @@ def _named(spec: str) -> tuple[Longboat | None, str]:
         _refuse(
             f"{attribute!r} in {place} is {'missing' if value is None else 'not a Longboat app'}; {_there_are(module)}", HOW
         )
+    modules = value.registry.modules
+    for included in modules:
+        _imported(included, included)
+    if name not in modules:
+        modules.insert(0, name)  # in child processes too it comes first: it may set up what the others need
     return value, f"{shown}:{attribute}"
+
+
+def _module(place: str) -> str:
+    """The module's name in a spec or for a file."""
+    place = place.partition(":")[0]
+    return _module_of(place)[0] if place.endswith(".py") else place
 
 
 def _module_of(place: str) -> tuple[str, str]:

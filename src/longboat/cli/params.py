@@ -45,6 +45,13 @@ def queues(value: str | tuple[str, ...]) -> tuple[str, ...]:
         raise click.BadParameter(str(error)) from None
 
 
+def modules(value: str | tuple[str, ...]) -> tuple[str, ...]:
+    """Modules or files, from shop.mail,more.py."""
+    if isinstance(value, tuple):
+        return value
+    return tuple(name for each in value.split(",") if (name := each.strip()))
+
+
 def json_list(value: str) -> list[Any]:
     return cast("list[Any]", _json(value, list))
 

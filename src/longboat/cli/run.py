@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import signal
 import sys
 import threading
 import time
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +26,8 @@ from longboat.worker.scaler import Scaler, bounds
 from longboat.worker.supervisor import EXIT_APP, EXIT_BROKER, EXIT_FAILED, EXIT_RECYCLE, Supervisor
 
 if TYPE_CHECKING:
+    from longboat.app import Longboat
+    from longboat.tasks.task import Registry
     from longboat.worker.worker import Worker
 
 RECYCLED = frozenset({"max-jobs", "max-memory", "worn", "reload"})
@@ -34,8 +38,9 @@ RETIREMENT = 30 * 86400.0
 
 
 def worker(
-    spec: str | None,
+    specs: Sequence[str],
     *,
+    include: Sequence[str],
     workers: int,
     reload: bool,
     log_level: str,
@@ -43,8 +48,9 @@ def worker(
     scale: str | None = None,
     **chosen: Any,
 ) -> int:
-    """Run workers of the app that `spec` names until told to stop; returns the exit status.
+    """Run workers of the apps that `specs` name until told to stop; returns the exit status.
 
+    `include`: further modules with tasks.
     `chosen`: see longboat.worker.options.options. Raises ConfigError for options that make no sense.
     """
     scaler = None if scale is None else Scaler(*bounds(scale))
@@ -57,8 +63,10 @@ def worker(
         workers = scaler.least
 
     def main(end: Channel) -> int:
+        from longboat.cli import locate
+
         set_up(log_level, log_format)
-        return _serve(end, spec, settings, reload, scaler is not None)
+        return _serve(end, partial(locate.find_all, specs, include), settings, reload, scaler is not None)
 
     silence = settings.lease + 5.0
     return Supervisor(main, _evict, workers=workers, grace=settings.grace, silence=silence, scaler=scaler).run()
@@ -78,14 +86,14 @@ def _evict(url: str, consumer: str, failure: Failure) -> None:
     broker.close()
 
 
-def _serve(end: Channel, spec: str | None, settings: WorkerOptions, reload: bool, reports: bool) -> int:
+def _serve(end: Channel, find: Callable[[], list[Longboat]], settings: WorkerOptions, reload: bool, reports: bool) -> int:
     """One worker process, from import to end."""
-    from longboat.cli import locate
     from longboat.cli.reload import Watcher
 
     watcher = Watcher()
     try:
-        app, _ = locate.find(spec)
+        app, *others = find()
+        registry = _together(app, others)
         if app.url.startswith("memory://"):
             raise ConfigError(
                 "the app's URL is memory://, which lives inside one process.\nUse app.worker() in that process, or a file."
@@ -96,14 +104,16 @@ def _serve(end: Channel, spec: str | None, settings: WorkerOptions, reload: bool
             faulthandler.register(signal.SIGUSR1, file=2, all_threads=True)
         verbose = logging.getLogger("longboat").isEnabledFor(logging.DEBUG)
         app.bus.listen(listener, every_job=verbose)
-        made = _worker(app, settings)
+        made = _worker(app, registry, settings)
         made.link.on_consumer = partial(_tell, end, app.url)
         made.status.beaten = partial(end.send, channel.BEAT)
         made.status.replaced = True
         made.status.on_failure = partial(end.send, channel.FAILED)
         if reports:
             made.report_load(partial(end.send, channel.LOAD))
-        with app:
+        with contextlib.ExitStack() as stack:
+            for each in (app, *others):
+                stack.enter_context(each)
             _run(made, end, watcher if reload else None)
     except (AppNotFound, ConfigError) as error:
         _complain(error)
@@ -123,12 +133,30 @@ def _tell(end: Channel, url: str, consumer: str) -> None:
     end.send(channel.CONSUMER, consumer)
 
 
-def _worker(app: Any, settings: WorkerOptions) -> Worker:
+def _together(app: Longboat, others: Sequence[Longboat]) -> Registry:
+    """The tasks of all these apps. Raises ConfigError unless they have one broker."""
+    from longboat.core.urls import shown
+    from longboat.tasks.task import Registry
+
+    registry = Registry() if others else app.registry
+    for each in (app, *others) if others else ():
+        if each.url != app.url:
+            raise ConfigError(
+                f"one worker serves one broker, but these apps have {shown(app.url)} and {shown(each.url)}.\n"
+                "Give all of them one URL (--url, LONGBOAT_URL), or start a worker for each."
+            )
+        registry.merge(each.registry)
+    for each in others:
+        app.bus.listen(each.bus.emit, every_job=each.bus.every_job)
+    return registry
+
+
+def _worker(app: Longboat, registry: Registry, settings: WorkerOptions) -> Worker:
     from longboat.core.urls import shown
     from longboat.worker.worker import Worker
 
     enqueued = app.client.enqueue_events.counts
-    return Worker(app.broker, app.registry, settings, app.bus, address=shown(app.url), enqueued=enqueued)
+    return Worker(app.broker, registry, settings, app.bus, address=shown(app.url), enqueued=enqueued)
 
 
 def _run(made: Worker, end: Channel, watcher: Any) -> None:

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 import click
 
-from longboat.cli.params import duration, queues, size
+from longboat.cli.params import duration, modules, queues, size
 from longboat.cli.query import usage
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -36,7 +36,14 @@ def _count(name: str, short: str | None, text: str, default: int | None = None) 
 
 
 @click.command(context_settings={"show_default": True})
-@click.argument("app", required=False)
+@click.argument("apps", nargs=-1, metavar="[APP]...")
+@click.option(
+    "--include",
+    type=modules,
+    default=(),
+    metavar="A,B",
+    help="Import these modules or files too: they define more of the app's tasks. Also Longboat(include=[…]).",
+)
 @_count("concurrency", "-c", "Coroutines that a worker process runs at a time.", 100)
 @_count("threads", None, "Plain functions that a worker process runs at a time. Default: processors + 4, at most 32.")
 @_count("processes", None, "Child processes of a worker process. Default: one per processor.")
@@ -102,11 +109,12 @@ def _count(name: str, short: str | None, text: str, default: int | None = None) 
     metavar="text|json",
     help="Format of the log; json: one object per line.",
 )
-def command(app: str | None, workers: int, scale: str | None, reload: bool, log_level: str, **chosen: Any) -> int:
+def command(apps: tuple[str, ...], workers: int, scale: str | None, reload: bool, log_level: str, **chosen: Any) -> int:
     """Run jobs until told to stop.
 
-    APP is module:attribute or path/file.py:attribute; for the default see `longboat --help`. One worker runs coroutine
-    tasks in an event loop, plain functions in threads, and tasks with executor="process" in child processes.
+    APP is module:attribute or path/file.py:attribute; for the default see `longboat --help`. Several apps, and modules with
+    further tasks, may be named; all have one broker. One worker runs coroutine tasks in an event loop, plain functions in
+    threads, and tasks with executor="process" in child processes.
 
     TERM or Ctrl-C: take no more jobs, finish running jobs within the grace period, then exit; a second one: hand them
     back at once and exit. HUP: replace each worker process with a new one, which imports the app again. USR1: write all
@@ -117,6 +125,7 @@ def command(app: str | None, workers: int, scale: str | None, reload: bool, log_
 
     \b
     longboat worker tasks:app
+    longboat worker tasks:app --include more,shop.jobs
     longboat worker shop/tasks.py -n auto -q high,low
     longboat worker --burst --max-memory 500MB
 
@@ -126,4 +135,4 @@ def command(app: str | None, workers: int, scale: str | None, reload: bool, log_
     from longboat.cli import run
 
     with usage():
-        return run.worker(app, workers=workers, scale=scale, reload=reload, log_level=log_level, **chosen)
+        return run.worker(apps, workers=workers, scale=scale, reload=reload, log_level=log_level, **chosen)

@@ -29,18 +29,29 @@ from longboat.executors import invoke
 from longboat.executors.contract import CallEnd, Reply
 from longboat.executors.job_channel import SocketJobChannel
 from longboat.executors.joblogs import listen_to_logs
-from longboat.executors.wire import HEADER, RECALLED, STARTED, STOP, Answer, CallBatch, ChildCall, Definition, frame
+from longboat.executors.wire import (
+    HEADER,
+    RECALLED,
+    STARTED,
+    STOP,
+    Answer,
+    CallBatch,
+    ChildCall,
+    ChildSettings,
+    Definition,
+    frame,
+)
 from longboat.tasks.current import Running, running
 from longboat.tasks.depends import Resources
 from longboat.tasks.task import Settings, Task
 from longboat.tasks.template import Template
 
 
-def main(sock: socket.socket, words: Any, max_memory: int | None, job_channel: socket.socket | None) -> None:
+def main(sock: socket.socket, words: Any, settings: ChildSettings, job_channel: socket.socket | None) -> None:
     """The child's whole life. Returns when the parent closes the socket, or a limit is reached."""
     die_with_parent()
     shield(signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    child = Child(sock, words, max_memory, job_channel)
+    child = Child(sock, words, settings, job_channel)
     signal.signal(signal.SIGUSR1, child.on_signal)
     try:
         child.serve()
@@ -49,10 +60,10 @@ def main(sock: socket.socket, words: Any, max_memory: int | None, job_channel: s
 
 
 class Child:
-    def __init__(self, sock: socket.socket, words: Any, max_memory: int | None, job_channel: socket.socket | None) -> None:
+    def __init__(self, sock: socket.socket, words: Any, settings: ChildSettings, job_channel: socket.socket | None) -> None:
         self._sock = sock
         self._words = words
-        self._max_memory = max_memory
+        self._settings = settings
         self._pid = os.getpid()
         self._definitions: dict[int, Definition] = {}
         self._tasks: dict[int, Task[..., Any]] = {}
@@ -81,7 +92,7 @@ class Child:
                 reply = Context().run(self._run, child_call)
                 if os.getpid() != self._pid:
                     os._exit(0)  # the task forked, and its child came back here
-                leaving = self._max_memory is not None and resident() > self._max_memory
+                leaving = self._settings.max_memory is not None and resident() > self._settings.max_memory
                 # Sent before the next one begins: if that one kills this process, this answer must not die with it.
                 self._send(Answer(child_call.seq, reply.ending, reply.result, reply.failure, reply.again, leaving))
                 if leaving:
@@ -115,6 +126,8 @@ class Child:
         task = self._tasks.get(child_call.task)
         if task is None:
             try:
+                for module in self._settings.modules:
+                    importlib.import_module(module)
                 task = self._tasks[child_call.task] = find(self._definitions[child_call.task])
             except BaseException as error:
                 return Reply(CallEnd.REFUSED, failure=_unknown(self._definitions[child_call.task], error), again=False)

@@ -15,7 +15,19 @@ import msgspec
 
 from longboat.executors import child
 from longboat.executors.contract import Call
-from longboat.executors.wire import HEADER, RECALLED, STARTED, STOP, WORDS, Answer, CallBatch, ChildCall, Definition, frame
+from longboat.executors.wire import (
+    HEADER,
+    RECALLED,
+    STARTED,
+    STOP,
+    WORDS,
+    Answer,
+    CallBatch,
+    ChildCall,
+    ChildSettings,
+    Definition,
+    frame,
+)
 from longboat.tasks.task import Task
 
 CHUNK = 1 << 18
@@ -26,11 +38,11 @@ _answers = msgspec.msgpack.Decoder(Answer)
 class ChildLink:
     """Belongs to one thread. Nothing here blocks that thread for more than a millisecond."""
 
-    def __init__(self, context: BaseContext, max_memory: int | None, job_channel: socket.socket | None = None) -> None:
+    def __init__(self, context: BaseContext, settings: ChildSettings, job_channel: socket.socket | None = None) -> None:
         """Start the child. Raises OSError, EOFError and whatever else multiprocessing raises when that fails."""
         self.sock, theirs = socket.socketpair()
         self.words: Any = RawArray(*WORDS)
-        arguments = (theirs, self.words, max_memory, job_channel)
+        arguments = (theirs, self.words, settings, job_channel)
         self.process = context.Process(target=child.main, args=arguments, name="longboat-child", daemon=False)  # type: ignore[attr-defined]  # typeshed leaves it out
         try:
             self.process.start()

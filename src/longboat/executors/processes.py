@@ -20,7 +20,7 @@ from longboat.executors.child_link import ChildLink
 from longboat.executors.contract import Call, CallEnd, Owner, Reply
 from longboat.executors.job_channel import JobChannels
 from longboat.executors.spawner import Spawner
-from longboat.executors.wire import STARTED, Answer
+from longboat.executors.wire import STARTED, Answer, ChildSettings
 from longboat.tasks.current import JobChannel
 
 HORIZON = 0.02
@@ -47,17 +47,21 @@ NO_CHILD = "longboat.NoChild"
 class ProcessExecutor(Executor):
     """Runs functions in `slots` child processes, one call at a time in each; all are started at the first submit.
 
-    A child that takes more than `max_memory` bytes after a call is replaced. One thread owns the children: it hands out
+    One thread owns the children: it hands out
     calls, takes replies, and replaces children that die. It ends once the executor is closed and all have replied.
     Replies come from it, or from whoever calls submit. Not to be closed from within `done`.
     """
 
     def __init__(
-        self, slots: int, owner: Owner, *, max_memory: int | None = None, job_channel: JobChannel | None = None
+        self,
+        slots: int,
+        owner: Owner,
+        settings: ChildSettings | None = None,
+        job_channel: JobChannel | None = None,
     ) -> None:
         super().__init__(slots, owner)
         self._job_channels = None if job_channel is None else JobChannels(job_channel, owner)
-        self._spawner = Spawner(max_memory, self._job_channels)
+        self._spawner = Spawner(settings or ChildSettings(), self._job_channels)
         self._thread = watched("processes", self._run, owner.failed)
         self._commands: deque[Callable[[], object]] = deque()
         self._bell, self._button = socket.socketpair()

@@ -8,6 +8,7 @@ from multiprocessing.context import BaseContext
 
 from longboat.executors.child_link import ChildLink
 from longboat.executors.job_channel import JobChannels
+from longboat.executors.wire import ChildSettings
 
 HOPELESS = 3
 """Failed starts in a row after which calls that wait for a child are refused."""
@@ -19,8 +20,8 @@ LONGEST_PAUSE = 10.0
 
 
 class Spawner:
-    def __init__(self, max_memory: int | None, job_channels: JobChannels | None) -> None:
-        self._max_memory = max_memory
+    def __init__(self, settings: ChildSettings, job_channels: JobChannels | None) -> None:
+        self._settings = settings
         self._job_channels = job_channels
         self._context: BaseContext | None = None
         self._failed = 0
@@ -41,7 +42,7 @@ class Spawner:
             self._context = _context()
         try:
             job_channel = self._job_channels.connect() if self._job_channels is not None else None
-            return ChildLink(self._context, self._max_memory, job_channel)
+            return ChildLink(self._context, self._settings, job_channel)
         except Exception as error:  # no memory, no descriptors, a fork server that died: multiprocessing has no one error
             self._fail(f"starting it raised {type(error).__name__}: {error}")
             return None

@@ -26,6 +26,15 @@ STOP = 2
 HEADER = struct.Struct("<I")
 
 
+class ChildSettings(msgspec.Struct, frozen=True):
+    """What a child process is started with."""
+
+    max_memory: int | None = None
+    """Bytes beyond which it is replaced after a call."""
+    modules: tuple[str, ...] = ()
+    """What the worker imported, in that order: imported before a task is looked for."""
+
+
 class Definition(msgspec.Struct, array_like=True):
     """A task, told to a child once; calls name it by `index`."""
 

@@ -86,6 +86,15 @@ class JobParked(JobEvent, frozen=True, tag="job.parked"):
     """No task of that name is known here: the job waits for a worker that knows it."""
 
 
+class JobsParked(Event, frozen=True, tag="jobs.parked"):
+    """So many jobs of one task, which this worker does not know, were parked by it since it told last: once a minute."""
+
+    task: str
+    jobs: int
+    known: list[str]
+    """The tasks that it knows."""
+
+
 class JobsLost(Event, frozen=True, tag="jobs.lost"):
     """Leases ran out while this worker ran these jobs; their outcomes no longer count."""
 
@@ -133,6 +142,7 @@ AnyEvent = (
     | JobDied
     | JobCancelled
     | JobParked
+    | JobsParked
     | JobsLost
     | WorkerStarted
     | WorkerStopping

@@ -17,6 +17,9 @@ LogFormat = Literal["text", "json"]
 
 log = logging.getLogger("longboat.worker")
 
+NAMED = 5
+"""Tasks that one line names."""
+
 
 def set_up(level: str, form: LogFormat) -> None:
     """Log to standard error from this level on ("info"), as text or as one JSON object per line."""
@@ -70,6 +73,17 @@ def _progressed(event: events.JobProgressed) -> str:
     return f"{event.task} [{event.id}] is at {event.done:g}{of}  {event.text}".rstrip()
 
 
+def _parked(event: events.JobsParked) -> str:
+    module = event.task.rpartition(".")[0] or "MODULE"
+    left = len(event.known) - NAMED
+    knows = (", ".join(event.known[:NAMED]) or "no task") + (f" and {left} more" if left > 0 else "")
+    return (
+        f"{event.jobs:,} job{'' if event.jobs == 1 else 's'} of {event.task} cannot run here and wait for a worker that "
+        f"knows the task; worker {event.worker} knows {knows}. Start workers with the module that defines it: "
+        f'`longboat worker … --include {module}`, or Longboat(include=["{module}"])'
+    )
+
+
 _WORDS: dict[type[Event], tuple[int, Callable[[Any], str]]] = {
     events.JobEnqueued: (logging.DEBUG, lambda of: f"{of.task} [{of.id}] enqueued in queue {of.queue}"),
     events.JobStarted: (logging.DEBUG, lambda of: f"{of.task} [{of.id}] attempt {of.attempt} started"),
@@ -79,9 +93,10 @@ _WORDS: dict[type[Event], tuple[int, Callable[[Any], str]]] = {
     events.JobDied: (logging.ERROR, _failed),
     events.JobCancelled: (logging.INFO, lambda of: f"{of.task} [{of.id}] was cancelled: {of.reason}"),
     events.JobParked: (
-        logging.WARNING,
+        logging.DEBUG,
         lambda of: f"{of.task} [{of.id}] is not a task of this worker; it waits for a worker that knows it",
     ),
+    events.JobsParked: (logging.WARNING, _parked),
     events.JobsLost: (
         logging.ERROR,
         lambda of: f"the leases of {of.jobs} jobs were lost; other workers will run them again",

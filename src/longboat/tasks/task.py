@@ -252,6 +252,8 @@ class Registry:
 
     def __init__(self) -> None:
         self.tasks: dict[str, Task[..., Any]] = {}
+        self.modules: list[str] = []
+        """Whatever defines these tasks: imported by workers, and in their child processes before a task is looked for."""
         self.schedules: list[Schedule] = []
         """Those in the code."""
         self.lifespans: list[Provider] = []
@@ -276,6 +278,15 @@ class Registry:
             raise ConfigError(
                 f"two schedules are named {schedule.name!r}: {known.rule!r} and {schedule.rule!r}. Give one another name=."
             )
+
+    def merge(self, other: Registry) -> None:
+        """Know the other's tasks as well. Raises ConfigError if both use one name for two functions."""
+        for task in other.tasks.values():
+            self.add(task)
+        self.modules.extend(other.modules)
+        for schedule in other.schedules:
+            self.add_schedule(schedule)
+        self.lifespans.extend(other.lifespans)
 
     def get(self, name: str) -> Task[..., Any] | None:
         return self.tasks.get(name)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
 from longboat.executors.base import Executor, watched
 from longboat.executors.contract import Call, Owner
+from longboat.executors.wire import ChildSettings
 from longboat.tasks.current import JobChannel
 from longboat.tasks.depends import Resources
 from longboat.worker.options import WorkerOptions
@@ -20,11 +22,20 @@ if TYPE_CHECKING:
 class ExecutorSet:
     """By the name that tasks give their executor: async, thread or process."""
 
-    def __init__(self, options: WorkerOptions, owner: Owner, job_channel: JobChannel, resources: Resources) -> None:
+    def __init__(
+        self,
+        options: WorkerOptions,
+        owner: Owner,
+        job_channel: JobChannel,
+        resources: Resources,
+        modules: Sequence[str],
+    ) -> None:
+        """`modules`: what child processes import first."""
         self._options = options
         self._owner = owner
         self._job_channel = job_channel
         self._resources = resources
+        self._modules = modules
         self._lock = threading.Lock()
         self.loop: asyncio.AbstractEventLoop | None = None
         """Where coroutines run; set before the first is submitted."""
@@ -76,9 +87,8 @@ class ExecutorSet:
         if name == "process":
             from longboat.executors.processes import ProcessExecutor
 
-            return ProcessExecutor(
-                options.processes, self._owner, max_memory=options.max_memory, job_channel=self._job_channel
-            )
+            settings = ChildSettings(options.max_memory, tuple(self._modules))
+            return ProcessExecutor(options.processes, self._owner, settings, self._job_channel)
         from longboat.executors.asyncio import AsyncioExecutor
 
         assert self.loop is not None

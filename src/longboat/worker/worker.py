@@ -97,13 +97,13 @@ class Worker:
         self._closed = False
         # What jobs pass through, from the end to the beginning: in_flight.py shows it.
         self._in_flight = in_flight = InFlight()
-        self.events = WorkerEvents(bus, EventPublisher(broker.kv, name), in_flight)
+        self.events = WorkerEvents(bus, EventPublisher(broker.kv, name), in_flight, registry.tasks)
         self.link = BrokerLink(broker, options, registry.tasks.keys(), name, self.events)
         self.recorder = Recorder(broker.kv, name)
         self._settler = Settler(status, self.link, in_flight, self.recorder)
         self._finisher = Finisher(status, in_flight, self.events, self.recorder)
         progress_writer = ProgressWriter(broker.kv, self.events.progressed)
-        self._executors = ExecutorSet(options, self._finisher, progress_writer, self._resources)
+        self._executors = ExecutorSet(options, self._finisher, progress_writer, self._resources, registry.modules)
         self._quarantine = Quarantine(status, self.link, in_flight, self._executors)
         pause_filter = PauseFilter(broker.kv, self.link, name)
         runner = Runner(registry, in_flight, pause_filter, self._quarantine, self._executors, self._finisher)

@@ -4,27 +4,37 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Collection, Mapping
 
 import msgspec
 
 from longboat.core.clock import SYSTEM
 from longboat.errors import BrokerError
 from longboat.executors.contract import Call
-from longboat.observe.events import Bus, Event, JobDied, JobProgressed, JobRetried, JobStarted
+from longboat.observe.events import Bus, Event, JobDied, JobParked, JobProgressed, JobRetried, JobsParked, JobStarted
 from longboat.observe.stream import EventPublisher
 from longboat.tasks.handle import Progress
 from longboat.worker.in_flight import InFlight
 
 LONGEST = 300
 """Characters of a text in the stream."""
+REPORTED = 10
+"""Tasks in one report, at most: those with the most jobs."""
+REMINDED = 60.0
+"""Seconds between reports of parked jobs."""
 
 
 class WorkerEvents(Bus):
     """A maintenance task, and the bus of all services of one worker. `every_job` is up to date within a second."""
 
-    def __init__(self, bus: Bus, publisher: EventPublisher, in_flight: InFlight) -> None:
+    def __init__(self, bus: Bus, publisher: EventPublisher, in_flight: InFlight, tasks: Collection[str] = ()) -> None:
+        """`tasks`: the names of those that the worker knows."""
         super().__init__()
+        self._tasks = tasks
+        self._parked: Counter[str] = Counter()
+        """Jobs by task, since the last report."""
+        self._remind_at = 0.0
         self.publisher = publisher
         self._in_flight = in_flight
         self._bus = bus
@@ -40,6 +50,8 @@ class WorkerEvents(Bus):
         if isinstance(event, JobRetried | JobDied):
             # A copy: a listener that changes it must not change the job's own, which is not stored yet.
             event = msgspec.structs.replace(event, failure=msgspec.structs.replace(event.failure))
+        elif isinstance(event, JobParked):
+            self._parked[event.task] += 1
         self._bus.emit(event)
         if self.publisher.open:
             self._stream(event)
@@ -84,6 +96,10 @@ class WorkerEvents(Bus):
             with self._lock:
                 self._started.clear()
         steady = SYSTEM.monotonic()
+        if self._parked and steady >= self._remind_at:
+            parked, self._parked, self._remind_at = self._parked, Counter(), steady + REMINDED
+            for task, jobs in parked.most_common(REPORTED):
+                self.emit(JobsParked(self._name, task, jobs, sorted(self._tasks)))
         try:
             return now + self.publisher.run(steady) - steady
         finally:
