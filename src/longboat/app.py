@@ -61,16 +61,16 @@ class WorkerChoices(TypedDict, total=False):
 class Longboat:
     """An app: its tasks, and the broker that its jobs go through.
 
-    `url` names the broker (see `longboat.connect`). Without one the variable LONGBOAT_URL does, else it is the file
-    `longboat.db` in the working directory. Nothing is opened before it is needed. Use an app from any thread, from any event
-    loop, and on both sides of a fork.
+    The variable LONGBOAT_URL names the broker (see `longboat.connect`), else `url` does, else it is the file `longboat.db`
+    in the working directory. Setting `app.url` before the app is used beats both. Nothing is opened before it is needed.
+    Use an app from any thread, from any event loop, and on both sides of a fork.
 
     `include`: the modules in which more of its tasks are defined, such as ["shop.mail", "shop.reports"]. Workers, their
     child processes and the command line import them; the app's own module need not.
     """
 
     def __init__(self, url: str | None = None, *, include: Sequence[str] = ()) -> None:
-        self.url = url or os.environ.get("LONGBOAT_URL") or DEFAULT_URL
+        self.url = os.environ.get("LONGBOAT_URL") or url or DEFAULT_URL
         self.registry = Registry()
         self.registry.modules.extend([include] if isinstance(include, str) else include)
         self.bus = Bus()

@@ -123,7 +123,18 @@ def test_a_dashboard_at_another_port_takes_over_a_session(bare: Longboat) -> Non
 
 @pytest.mark.slow
 def test_half_sent_requests_use_up_all_connections(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "longboat", "dashboard", "sqlite:///longboat.db", "--port", "0", "--role", "admin"]
+    command = [
+        sys.executable,
+        "-m",
+        "longboat",
+        "dashboard",
+        "--url",
+        "sqlite:///longboat.db",
+        "--port",
+        "0",
+        "--role",
+        "admin",
+    ]
     with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, text=True) as started, ExitStack() as open_ones:
         assert started.stdout is not None
         while not (at := re.search(r"http://127\.0\.0\.1:(\d+)/", started.stdout.readline())):

@@ -55,6 +55,43 @@ def test_the_app_gives_the_url(tmp_path: Path) -> None:
     assert "longboat.db" in shell.fails("queues", status=4).err
 
 
+WHERE = """
+import os
+from longboat import Longboat
+app = Longboat({code})
+
+@app.task(executor="process")
+def child() -> str:
+    return app.url
+
+@app.task
+def thread() -> str:
+    return child.enqueue().result(timeout=30)
+"""
+
+
+@pytest.mark.parametrize(
+    ("code", "variable", "option", "origin"),
+    [
+        ("", "", "", "the app's"),
+        ("code", "", "", "the app's"),
+        ("code", "variable", "", "LONGBOAT_URL"),
+        ("code", "variable", "option", "--url"),
+    ],
+)
+def test_one_rule_for_the_url(code: str, variable: str, option: str, origin: str, tmp_path: Path) -> None:
+    """--url, then the variable, then the code: of every command, and of the code in its processes."""
+    url = f"sqlite:///{option or variable or code or 'longboat'}.db"
+    write(tmp_path / "tasks.py", WHERE.format(code=repr(f"sqlite:///{code}.db") if code else ""))
+    env = {"LONGBOAT_URL": f"sqlite:///{variable}.db"} if variable else {}
+    shell, given = Shell(tmp_path), ["--url", url] if option else []
+    assert f"{url} ({origin})" in shell.run("doctor", *given, env=env).out
+    job_id = shell.run("enqueue", "tasks.thread", *given, env=env).out.strip()
+    shell.run("worker", *given, "--burst", env=env)
+    assert shell.run("result", job_id, *given, env=env).out.strip() == url
+    assert [path.name for path in tmp_path.glob("*.db")] == [url.removeprefix("sqlite:///")]
+
+
 def test_programs_without_longboat_are_not_imported(tmp_path: Path) -> None:
     write(tmp_path / "main.py", "open('imported', 'w').close()\n")
     Shell(tmp_path).fails("worker", status=3)

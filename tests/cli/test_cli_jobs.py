@@ -308,6 +308,7 @@ def test_doctor_sees_workers_and_two_urls(shell: Shell) -> None:
         assert "a, b, 0 running" in shell.run("doctor").out
         worker.terminate()
         worker.communicate(timeout=30)
-    text = shell.run("doctor", env={"LONGBOAT_URL": "sqlite:///other.db"}).out
+    assert "other.db (LONGBOAT_URL)" in shell.run("doctor", env={"LONGBOAT_URL": "sqlite:///other.db"}).out
+    text = shell.run("doctor", "--url", "sqlite:///other.db").out
     assert f"the app uses sqlite:///{shell.folder}/mine.db, but this looks at sqlite:///other.db" in text
-    assert "the app uses" not in shell.run("doctor", env={"LONGBOAT_URL": "sqlite:///mine.db"}).out
+    assert "the app uses" not in shell.run("doctor", "--url", "sqlite:///mine.db").out

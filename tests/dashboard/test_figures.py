@@ -61,7 +61,18 @@ def test_memory_after_100_000_jobs(tmp_path: Path) -> None:
     broker = SqliteBroker(tmp_path / "longboat.db", synchronous="normal")
     fill(broker, 100_000)
     environ = {name: value for name, value in os.environ.items() if not name.startswith("LONGBOAT_")}
-    command = [sys.executable, "-m", "longboat", "dashboard", "sqlite:///longboat.db", "--port", "0", "--role", "admin"]
+    command = [
+        sys.executable,
+        "-m",
+        "longboat",
+        "dashboard",
+        "--url",
+        "sqlite:///longboat.db",
+        "--port",
+        "0",
+        "--role",
+        "admin",
+    ]
     with subprocess.Popen(command, cwd=tmp_path, env=environ, stdout=subprocess.PIPE, text=True) as started:
         assert started.stdout is not None
         at = "http://" + started.stdout.readline().partition("http://")[2].strip()

@@ -201,7 +201,7 @@ def _read(at: str) -> str:
 def _command(folder: Path, *arguments: str, url: str = "sqlite:///longboat.db", **variables: str) -> subprocess.Popen[str]:
     kept = {name: value for name, value in os.environ.items() if not name.startswith("LONGBOAT_")}
     return subprocess.Popen(
-        [sys.executable, "-m", "longboat", "dashboard", *([url] if url else []), *arguments],
+        [sys.executable, "-m", "longboat", "dashboard", *(["--url", url] if url else []), *arguments],
         cwd=folder,
         env={**kept, **variables},
         stdin=subprocess.DEVNULL,

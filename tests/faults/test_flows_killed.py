@@ -22,10 +22,11 @@ pytestmark = pytest.mark.slow
 
 def task(app: Longboat, name: str) -> Any:
     """The task with its code, as a producer has it."""
-    os.environ.setdefault("LONGBOAT_URL", "memory://")
     os.environ.setdefault("FAULT_LOG", os.devnull)
     sys.modules.pop("tests.apps.time_app", None)
-    import tests.apps.time_app as time_app
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("LONGBOAT_URL", "memory://")
+        import tests.apps.time_app as time_app
 
     found = time_app.app.registry.get(f"tests.apps.time_app.{name}")
     assert found is not None

@@ -59,7 +59,8 @@ def measure(url: str, jobs: int) -> Figures:
     from longboat.app import Longboat
     from longboat.client.progress_bar import bar
 
-    with Longboat(url) as app:
+    with Longboat() as app:
+        app.url = url
 
         @app.task(name="bench.nothing")
         async def nothing() -> None:

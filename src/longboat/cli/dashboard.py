@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from longboat.cli.fail import BROKER, USAGE, CommandFailed, line
+from longboat.cli.params import url_option, use
 from longboat.core.urls import is_loopback, shown
 from longboat.errors import AppNotFound, MissingExtra, Unsupported
 
@@ -26,7 +27,6 @@ TOKENS = {
 
 
 @click.command()
-@click.argument("url", required=False)
 @click.option("--host", default="127.0.0.1", show_default=True, metavar="HOST", help="The address to listen at.")
 @click.option(
     "--port",
@@ -44,11 +44,11 @@ TOKENS = {
 @click.option(
     "--root", default="", metavar="PATH", help="The path under which a proxy in front shows it, such as /longboat."
 )
+@url_option
 def command(url: str | None, host: str, port: int, role: str | None, root: str) -> None:
-    """Show queues, jobs, failures, workers and more of the broker at URL in a browser, until told to stop.
+    """Show queues, jobs, failures, workers and more of a broker in a browser, until told to stop.
 
-    URL is that of a broker, such as redis://…; else LONGBOAT_URL, else the app's, else sqlite:///longboat.db. The app's
-    code is not needed. If it is found, tasks have forms for their parameters, whatever the broker.
+    The app's code is not needed. If it is found, tasks have forms for their parameters, whatever the broker.
 
     Open the link that it prints: its token is made anew at each start. To keep one, set LONGBOAT_DASHBOARD_TOKEN (may do
     everything), LONGBOAT_DASHBOARD_OPERATOR_TOKEN (everything except delete) or LONGBOAT_DASHBOARD_VIEWER_TOKEN (only
@@ -57,7 +57,7 @@ def command(url: str | None, host: str, port: int, role: str | None, root: str) 
 
     \b
     longboat dashboard
-    longboat dashboard redis://localhost:6379
+    longboat dashboard --url redis://localhost:6379
     LONGBOAT_DASHBOARD_TOKEN=$(openssl rand -hex 24) longboat dashboard --host 0.0.0.0
 
     Exit status: 0 stopped, 2 wrong usage, 3 no URL is given and the app cannot be imported, 4 the address or the
@@ -91,22 +91,16 @@ def _app(url: str | None) -> tuple[Longboat, str]:
     from longboat.app import Longboat
     from longboat.cli import address, locate
 
-    said = url or os.environ.get("LONGBOAT_URL")
+    use(url)
     try:
         found = locate.look()
     except AppNotFound as error:
-        if not said:
-            return Longboat(address.address(None).url), ""  # it raises, with advice
+        if not os.environ.get("LONGBOAT_URL"):
+            address.address(None)  # it raises, with advice
         reason = str(error).partition("\n")[0]
         click.echo(f"tasks are shown by name only: {line(reason)}", err=True)
-        return Longboat(said), reason
-    if found is None:
-        return Longboat(said), ""
-    app = found[0]
-    if said and said != app.url:
-        app.close()  # its module may have used it
-        app.url = said
-    return app, ""
+        return Longboat(), reason
+    return (Longboat() if found is None else found[0]), ""
 
 
 def _root(path: str) -> str:

@@ -20,6 +20,7 @@ from typing import NoReturn
 import click
 
 from longboat.cli.dashboard import TOKENS
+from longboat.cli.params import url_option, use
 
 NEEDED = ("starlette", "uvicorn", "jinja2")
 """What the dashboard imports from the extra "web"."""
@@ -30,7 +31,8 @@ LAST_CHANCE = 5.0
 @click.command()
 @click.argument("app", required=False)
 @click.option("--port", type=click.IntRange(1, 65535), metavar="N", help="The dashboard's port. Default: 5555.")
-def command(app: str | None, port: int | None) -> int:
+@url_option
+def command(app: str | None, port: int | None, url: str | None) -> int:
     """Run a worker and the dashboard, and restart both when a source file changes, until Ctrl-C.
 
     The worker also fires the schedules. The dashboard is at http://127.0.0.1:5555: open the link that it prints, whose token
@@ -46,6 +48,7 @@ def command(app: str | None, port: int | None) -> int:
     """
     from longboat.cli import worker
 
+    use(url)
     if app is not None:
         os.environ["LONGBOAT_APP"] = app
     if port is not None:

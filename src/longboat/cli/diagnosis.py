@@ -124,18 +124,15 @@ def _app(findings: Findings) -> Longboat | None:
 
 
 def _address(findings: Findings, url: str | None, app: Longboat | None) -> Address:
-    by_environment = os.environ.get("LONGBOAT_URL")
-    if url:
-        found = Address(url, "--url")
-    elif by_environment:
-        found = Address(by_environment, "LONGBOAT_URL")
+    if named := url or os.environ.get("LONGBOAT_URL"):
+        found = Address(named, "--url" if url else "LONGBOAT_URL")
     else:
         found = Address(app.url, "the app's") if app else Address(DEFAULT_URL, "default")
     findings.facts["url"] = f"{shown(found.url)} ({found.origin})"
     if app is not None and app.url != settled(found.url):
         findings.warn(
             f"the app uses {shown(app.url)}, but this looks at {shown(found.url)} ({found.origin})",
-            "For the app and its workers, a URL in the app's code wins over LONGBOAT_URL. Let both name the same broker.",
+            "Start workers with the same --url, or set LONGBOAT_URL for all: it wins over the URL in the code.",
         )
     return found
 

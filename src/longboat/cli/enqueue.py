@@ -8,7 +8,7 @@ import click
 import msgspec
 
 from longboat.cli.address import refuse_memory
-from longboat.cli.params import duration, json_list, json_map
+from longboat.cli.params import duration, json_list, json_map, use
 from longboat.cli.query import usage
 from longboat.cli.show import result_text
 from longboat.cli.waiting import result_of
@@ -85,9 +85,8 @@ def _app(url: str | None) -> Longboat:
     from longboat.app import Longboat
     from longboat.cli import locate
 
-    if url:
-        return Longboat(url)
-    found = locate.look()
+    use(url)
+    found = None if url else locate.look()
     return Longboat() if found is None else found[0]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable
 from typing import Any, TypeVar, cast
@@ -97,6 +98,12 @@ yes_option = click.option("--yes", is_flag=True, help="Do not ask for confirmati
 changes = together(yes_option, click.option("--dry-run", is_flag=True, help="Only report how many jobs would be affected."))
 """Of commands that ask before they change something."""
 outputs = together(json_option, url_option)
+
+
+def use(url: str | None) -> None:
+    """Have the apps of this process, and of those that it starts, use the broker of --url, whatever else names one."""
+    if url:
+        os.environ["LONGBOAT_URL"] = url
 
 
 def limit_option(default: int) -> Callable[[F], F]:

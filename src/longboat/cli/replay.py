@@ -14,7 +14,7 @@ import click
 
 from longboat.cli.address import find_job, opened
 from longboat.cli.fail import DONE, FAILED, USAGE, WAITED, CommandFailed, line
-from longboat.cli.params import url_option
+from longboat.cli.params import url_option, use
 from longboat.cli.show import decoded, result_text, to_json
 from longboat.errors import Undecodable
 
@@ -51,6 +51,7 @@ def command(id: str, app: str | None, debug: bool, url: str | None) -> int:
     """
     from longboat.cli import locate
 
+    use(url)
     found, spec = locate.find(app)
     os.environ["LONGBOAT_APP"] = spec  # for `opened`, and for programs that the job starts
     with opened(url) as broker:

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 import click
 
-from longboat.cli.params import duration, modules, queues, size
+from longboat.cli.params import duration, modules, queues, size, url_option, use
 from longboat.cli.query import usage
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -109,7 +109,16 @@ def _count(name: str, short: str | None, text: str, default: int | None = None) 
     metavar="text|json",
     help="Format of the log; json: one object per line.",
 )
-def command(apps: tuple[str, ...], workers: int, scale: str | None, reload: bool, log_level: str, **chosen: Any) -> int:
+@url_option
+def command(
+    apps: tuple[str, ...],
+    workers: int,
+    scale: str | None,
+    reload: bool,
+    log_level: str,
+    url: str | None,
+    **chosen: Any,
+) -> int:
     """Run jobs until told to stop.
 
     APP is module:attribute or path/file.py:attribute; for the default see `longboat --help`. Several apps, and modules with
@@ -134,5 +143,6 @@ def command(apps: tuple[str, ...], workers: int, scale: str | None, reload: bool
     """
     from longboat.cli import run
 
+    use(url)
     with usage():
         return run.worker(apps, workers=workers, scale=scale, reload=reload, log_level=log_level, **chosen)

@@ -49,7 +49,9 @@ def longboat_dashboard(
             raise
         raise MissingExtra("the dashboard needs more packages: pip install 'longboat[web]'") from None
     ours = isinstance(app, str)
-    made = Longboat(app) if isinstance(app, str) else app
+    made = Longboat() if isinstance(app, str) else app
+    if isinstance(app, str):
+        made.url = app  # this one, also where LONGBOAT_URL names another
     roles = {token: role(name) for token, name in (tokens or {}).items()}
     local = None if local_role is None else role(local_role)
     guard = Guard(roles, authorize, local, Sessions(lambda: made.broker))
