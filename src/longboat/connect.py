@@ -14,7 +14,7 @@ from urllib.parse import parse_qsl, quote, unquote
 
 from longboat.contract.broker import Broker
 from longboat.contract.carrier import Carries
-from longboat.core.urls import check, shown, split, whole
+from longboat.core.urls import check, refuse_others, shown, split, whole
 from longboat.errors import ConfigError, MissingExtra
 
 DEFAULT_URL = "sqlite:///longboat.db"
@@ -94,9 +94,11 @@ def connect(url: str) -> Broker:
         broker = _with_store(factory, first, options, beside)
     else:
         broker = factory(first, options)
-    if options:
+    try:
+        refuse_others(url, options)
+    except ConfigError:
         broker.close()
-        raise ConfigError(f"{shown(url)!r}: unknown option {min(options)!r}")
+        raise
     return broker
 
 

@@ -8,6 +8,7 @@
      ├─ WouldBlock           waiting here would stop this thread's event loop: await instead  (also RuntimeError)
      ├─ BrokerError
      │   ├─ BrokerUnavailable   not reached, or no answer in time: try again later            (also ConnectionError)
+     │   │   └─ BrokerMisconfigured   a wrong key or password, a missing database or folder: correct it
      │   ├─ BrokerFull          no room: nothing was stored; make room, then try again
      │   ├─ StoreTooNew         the store was written by a newer Longboat: upgrade this one
      │   └─ Unsupported         this broker cannot do this: use one that the message names
@@ -69,6 +70,13 @@ class BrokerError(LongboatError):
 
 class BrokerUnavailable(BrokerError, ConnectionError):
     """The broker was not reached, or did not answer in time. Nothing is known to be stored; trying again is safe."""
+
+
+class BrokerMisconfigured(BrokerUnavailable):
+    """The broker cannot be used as it is set up: a wrong key or password, a database or folder that is missing.
+
+    Trying again helps only once somebody has corrected that, there or here. Workers that run do try again.
+    """
 
 
 class BrokerFull(BrokerError):

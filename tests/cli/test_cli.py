@@ -160,6 +160,13 @@ def test_a_file_that_is_no_store_is_status_4(shell: Shell) -> None:
     assert "notes.db" in shell.fails("queues", "--url", "sqlite:///notes.db", status=4).err
 
 
+def test_a_folder_that_is_missing_is_status_3(shell: Shell) -> None:
+    for command in (["worker"], ["enqueue", "tasks.add", "1", "2"]):
+        done = shell.fails(*command, status=3, env={"LONGBOAT_URL": "sqlite:///missing/jobs.db"})
+        assert "cannot open" in done.err
+        assert "later" not in done.err
+
+
 @pytest.mark.parametrize("url", ["redis//x", "ftp://x", "sqlite://x", "sqlite:///a.db?colour=red"])
 def test_a_wrong_url_is_status_3(url: str, shell: Shell) -> None:
     shell.fails("queues", "--url", url, status=3)

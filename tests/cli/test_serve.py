@@ -80,8 +80,10 @@ def test_a_master_a_worker_and_a_caller(shell: Shell) -> None:
         by_file = f"{url}?authkey_file=key"
         assert shell.run("enqueue", "tasks.greet", "you", "--wait", "--url", by_file).out == "hello you\n"
         assert "succeeded" in shell.run("queues", env=mine).out
-        wrong = shell.fails("queues", env={**mine, "LONGBOAT_AUTHKEY": "wrong"}, status=4)
+        wrong = shell.fails("queues", env={**mine, "LONGBOAT_AUTHKEY": "wrong"}, status=3)
         assert "refuses this authkey" in wrong.err
+        assert "later" not in wrong.err
+        shell.fails("worker", "tasks:app", env={**mine, "LONGBOAT_AUTHKEY": "wrong"}, status=3)
         missing = shell.fails("queues", "--url", url, status=3)
         assert "authkey" in missing.err
     assert process.returncode == -signal.SIGKILL

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from longboat.core.job import State
-from longboat.errors import BrokerUnavailable
+from longboat.errors import BrokerMisconfigured, BrokerUnavailable
 from tests.rigs.fault import Tree, Yard, until
 from tests.rigs.redis import Clients, clients, drain, jobs, opened, refused, stubborn
 from tests.rigs.servers.postgres import PostgresServer, available
@@ -93,7 +93,7 @@ def test_too_many_connections(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("old", "new", "says"), [("longboat@", "nobody@", "nobody"), ("/postgres", "/nowhere", "nowhere")])
 def test_a_server_that_refuses(server: PostgresServer, old: str, new: str, says: str) -> None:
     with opened(server.url.replace(old, new)) as broker:
-        assert says in str(refused(broker.inspector.counts))
+        assert says in str(refused(broker.inspector.counts, BrokerMisconfigured))
 
 
 def test_a_claim_whose_answer_was_lost_is_undone(server: PostgresServer, monkeypatch: pytest.MonkeyPatch) -> None:

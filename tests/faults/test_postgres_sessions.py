@@ -15,7 +15,7 @@ from longboat import Longboat, Unique
 from longboat.brokers.postgres.migration import LAYOUT
 from longboat.contract.broker import Broker, Consumer
 from longboat.core.constraints import Constraints, JobLimit
-from longboat.errors import BrokerError, BrokerUnavailable, ConfigError, StoreTooNew, Unsupported
+from longboat.errors import BrokerError, BrokerMisconfigured, BrokerUnavailable, ConfigError, StoreTooNew, Unsupported
 from tests.rigs.fault import until
 from tests.rigs.redis import done, drain, ids_of, jobs, opened, refused
 from tests.rigs.servers.postgres import PostgresServer, available
@@ -192,7 +192,7 @@ def test_a_role_with_least_rights(server: PostgresServer, url: str) -> None:
         consumer.extend()
         consumer.close()
     with opened(url.replace("longboat@", "worker@").replace(schema, "elsewhere")) as broker:
-        assert "permission denied" in str(refused(broker.inspector.counts))
+        assert "permission denied" in str(refused(broker.inspector.counts, BrokerMisconfigured))
 
 
 def test_a_newer_store_is_left_alone(server: PostgresServer, url: str) -> None:

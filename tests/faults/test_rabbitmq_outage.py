@@ -19,7 +19,7 @@ from longboat import Longboat
 from longboat.connect import connect
 from longboat.contract.broker import Broker, Consumer, Lease, Settlement
 from longboat.core.job import Done
-from longboat.errors import BrokerError, BrokerUnavailable, ConfigError
+from longboat.errors import BrokerError, BrokerMisconfigured, BrokerUnavailable
 from longboat.testing.conformance.stage import job
 from tests.rigs.servers.process import free_ports, until
 from tests.rigs.servers.rabbitmq import RabbitmqServer, available
@@ -209,9 +209,10 @@ def test_a_deleted_queue_is_made_again(server: RabbitmqServer, broker: Broker, t
 
 @pytest.mark.parametrize(("old", "new"), [("guest:guest@", "guest:wrong@"), ("/?", "/nowhere?")])
 def test_a_wrong_password_or_vhost_is_told(url: str, old: str, new: str) -> None:
-    with closing(connect(url.replace(old, new))) as broker, pytest.raises(ConfigError, match="refused the user") as told:
+    told = pytest.raises(BrokerMisconfigured, match="refused the user")
+    with closing(connect(url.replace(old, new))) as broker, told as caught:
         broker.put([job()])
-    assert "wrong" not in str(told.value)
+    assert "wrong" not in str(caught.value)
 
 
 def test_what_keeps_a_connection_from_being_made_is_told() -> None:

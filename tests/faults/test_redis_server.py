@@ -15,7 +15,7 @@ from longboat.contract.broker import Broker, Settlement
 from longboat.contract.kv import Entry
 from longboat.core.constraints import Constraints, JobLimit
 from longboat.core.job import Job, Retry, State
-from longboat.errors import BrokerError, BrokerFull, BrokerUnavailable
+from longboat.errors import BrokerError, BrokerFull, BrokerMisconfigured, BrokerUnavailable
 from tests.rigs.fault import Yard
 from tests.rigs.redis import NOBODY, done, drain, ids_of, jobs, opened, refused, request_of
 from tests.rigs.servers.redis import RedisServer, available
@@ -171,10 +171,13 @@ def test_a_key_of_another_type(server: RedisServer) -> None:
 
 def test_a_wrong_password(tmp_path: Path) -> None:
     with RedisServer(tmp_path, password=PASSWORD) as server:
-        for url in (server.url.replace("word", "Wort"), f"redis://127.0.0.1:{server.port}/0"):
+        wrong = {server.url.replace("word", "Wort"): "refuses these credentials"}
+        wrong[f"redis://127.0.0.1:{server.port}/0"] = "refuses these credentials"
+        wrong[server.url.removesuffix("/0") + "/9999"] = "no database of that number"
+        for url, says in wrong.items():
             with opened(url) as broker:
-                error: BaseException | None = refused(broker.inspector.counts)
-                assert "refuses these credentials" in str(error)
+                error: BaseException | None = refused(broker.inspector.counts, BrokerMisconfigured)
+                assert says in str(error)
                 while error is not None:
                     assert "Wort" not in "".join(traceback.format_exception_only(error))
                     error = error.__cause__

@@ -33,6 +33,7 @@ _ADVICE: list[tuple[type[LongboatError], int, str]] = [
     (errors.AppNotFound, APP, "Name the app as module:attribute, or by LONGBOAT_APP."),
     (errors.MissingExtra, APP, "Install what the message names."),
     (errors.ConfigError, APP, "Correct it; `longboat doctor` shows where each setting comes from."),
+    (errors.BrokerMisconfigured, APP, "Correct the URL, or what it names; `longboat doctor` finds out more."),
     (errors.BrokerFull, BROKER, "Free some disk space, or delete ended jobs: `longboat purge --state succeeded`."),
     (errors.StoreTooNew, BROKER, "Upgrade Longboat here, or name another store by --url or LONGBOAT_URL."),
     (errors.BrokerUnavailable, BROKER, "Try again later; `longboat doctor` finds out more."),

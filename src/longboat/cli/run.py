@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from longboat.core.job import Failure
 from longboat.core.signals import shield
-from longboat.errors import AppNotFound, BrokerError, ConfigError, LongboatError, WorkerFailed
+from longboat.errors import AppNotFound, BrokerError, BrokerMisconfigured, ConfigError, LongboatError, WorkerFailed
 from longboat.executors.base import watched
 from longboat.observe.logs import LogFormat, listener, set_up
 from longboat.worker import channel
@@ -115,7 +115,7 @@ def _serve(end: Channel, find: Callable[[], list[Longboat]], settings: WorkerOpt
             for each in (app, *others):
                 stack.enter_context(each)
             _run(made, end, watcher if reload else None)
-    except (AppNotFound, ConfigError) as error:
+    except (AppNotFound, BrokerMisconfigured, ConfigError) as error:
         _complain(error)
         if not reload:
             return EXIT_APP

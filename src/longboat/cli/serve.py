@@ -59,7 +59,8 @@ def command(bind: tuple[str, int], store: str, authkey_file: str | None, as_json
     longboat serve --authkey-file key
     longboat serve --bind 0.0.0.0:5000 --store sqlite:///queue.db --authkey-file key
 
-    Exit status: 0 stopped, 2 wrong usage, 4 the address or the store cannot be used.
+    Exit status: 0 stopped, 2 wrong usage, 3 the store is set up wrongly, 4 the address or the
+    store cannot be used.
     """
     from longboat.connect import connect
     from longboat.core.urls import shown

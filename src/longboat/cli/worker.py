@@ -138,7 +138,8 @@ def command(
     longboat worker shop/tasks.py -n auto -q high,low
     longboat worker --burst --max-memory 500MB
 
-    Exit status: 0 stopped, or no job was left (--burst), 3 the app cannot be imported (it is not tried again), 4 the
+    Exit status: 0 stopped, or no job was left (--burst), 3 the app cannot be imported or the broker is set up wrongly
+    (a wrong password, say; it is not tried again), 4 the
     broker cannot be reached at the start.
     """
     from longboat.cli import run

@@ -180,6 +180,12 @@ def choice(url: str, options: dict[str, str], name: str, usual: str, other: str)
     return value == other
 
 
+def refuse_others(url: str, options: dict[str, str]) -> None:
+    """Raises ConfigError for options that nobody has taken out: they are not known."""
+    if options:
+        raise ConfigError(f"{where(url)!r}: unknown option {min(options)!r}")
+
+
 def rest(url: str, options: dict[str, str]) -> str:
     """The URL with what is left of its options, which are taken out: for a driver to judge."""
     scheme, address, _ = _address(url)

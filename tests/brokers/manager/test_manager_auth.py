@@ -12,13 +12,13 @@ import pytest
 
 from longboat import connect
 from longboat.brokers.manager import frames
-from longboat.errors import BrokerUnavailable, ConfigError
+from longboat.errors import BrokerMisconfigured, BrokerUnavailable, ConfigError
 from tests.rigs.manager import client, exactly, job, served, wrong_hello
 
 
 def test_a_wrong_key_is_refused_and_both_sides_say_so(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.WARNING, "longboat.serve")
-    refused = pytest.raises(BrokerUnavailable, match="refuses this authkey")
+    refused = pytest.raises(BrokerMisconfigured, match="refuses this authkey")
     with served() as server, client(server, key=b"wrong") as broker, refused:
         broker.put([job()])
     assert any("another authkey" in record.getMessage() for record in caplog.records)
@@ -78,6 +78,9 @@ def test_the_key_comes_from_a_file_or_the_environment(tmp_path: Path, monkeypatc
         monkeypatch.delenv("LONGBOAT_AUTHKEY")
         with pytest.raises(ConfigError, match="LONGBOAT_AUTHKEY"):
             connect(url)
+        with pytest.raises(ConfigError, match="unknown option 'authkey'") as told:
+            connect(f"{url}?authkey={'k' * 32}")
+        assert "kkk" not in str(told.value)
 
 
 @pytest.mark.parametrize(

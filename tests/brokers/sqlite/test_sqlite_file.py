@@ -13,7 +13,7 @@ import pytest
 
 from longboat.brokers.sqlite import SqliteBroker, layout
 from longboat.core.job import Job, State
-from longboat.errors import BrokerError, BrokerUnavailable, StoreTooNew
+from longboat.errors import BrokerError, BrokerMisconfigured, BrokerUnavailable, StoreTooNew
 
 
 def test_only_its_owner_may_read_what_is_stored(broker: SqliteBroker, path: Path, job: Callable[..., Job]) -> None:
@@ -75,7 +75,7 @@ def test_a_damaged_database_says_what_to_do(broker: SqliteBroker, path: Path, jo
 
 def test_a_folder_that_does_not_exist_is_told(tmp_path: Path, job: Callable[..., Job]) -> None:
     broker = SqliteBroker(tmp_path / "missing" / "queue.db")
-    with pytest.raises(BrokerUnavailable, match="missing"):
+    with pytest.raises(BrokerMisconfigured, match="missing"):
         broker.put([job()])
     broker.close()
 

@@ -17,7 +17,7 @@ from longboat.brokers.manager.tcp import PUBLISHED, Address, dial
 from longboat.brokers.manager.wire import Verb, encode
 from longboat.contract.base_forks import remake_after_fork
 from longboat.core.clock import SYSTEM
-from longboat.errors import BrokerError, BrokerUnavailable, LongboatError
+from longboat.errors import BrokerError, BrokerMisconfigured, BrokerUnavailable, LongboatError
 
 A = TypeVar("A")
 
@@ -93,7 +93,7 @@ class Calls:
         if self._closed:
             return BrokerUnavailable(f"{self._where}: this broker was closed")
         if isinstance(error, AuthenticationError):
-            return BrokerUnavailable(f"{self._where} cannot be used: {error}")
+            return BrokerMisconfigured(f"{self._where} cannot be used: {error}")
         if isinstance(error, TimeoutError):
             return BrokerUnavailable(f"{self._where} did not answer within {self._timeout:g} s")
         if isinstance(error, EOFError | OSError):

@@ -20,5 +20,6 @@ def connect(url: str, options: dict[str, str]) -> ManagerBroker:
             f"{urls.shown(url)!r}: write manager://host:5000, and the key in a file (?authkey_file=…) or LONGBOAT_AUTHKEY"
         )
     timeout = urls.duration(url, options, "timeout", "2s")
-    key = authkey(options.pop("authkey_file", None))
-    return ManagerBroker(host, port, authkey=key, timeout=timeout)
+    path = options.pop("authkey_file", None)
+    urls.refuse_others(url, options)  # an ?authkey= is told before a key that is missing
+    return ManagerBroker(host, port, authkey=authkey(path), timeout=timeout)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import select
 import threading
 import time
@@ -15,7 +16,7 @@ from psycopg import conninfo, pq
 
 from longboat.brokers.postgres import migration
 from longboat.contract.base_forks import leave_alone, remake_after_fork
-from longboat.errors import BrokerError, BrokerFull, BrokerUnavailable
+from longboat.errors import BrokerError, BrokerFull, BrokerMisconfigured, BrokerUnavailable
 
 T = TypeVar("T")
 
@@ -40,6 +41,11 @@ _FULL = ("53100", "53200")
 _LATER = ("08", "53", "55", "57", "40", "25006")
 """Classes: connection, resources, object in use, operator intervention, rolled back; and a read-only server."""
 _FORBIDDEN = ("28", "3D000", "42501")
+_REFUSED = re.compile(
+    r"FATAL: .*(authentication failed|does not exist|no password supplied|no pg_hba\.conf entry|permission denied"
+    r"|no such (user|database))"
+)
+"""Of a connection that was refused: libpq gives its errors no code."""
 
 
 class TimedConnection(psycopg.Connection[Any]):
@@ -207,11 +213,11 @@ def translated(error: psycopg.Error, where: str) -> BrokerError:
     code = error.sqlstate or ""
     text = str(error).strip()
     if "startup parameter" in text:  # pgbouncer refuses those that it cannot pass on
-        return BrokerUnavailable(f"{where} seems to be behind pgbouncer: add ?pgbouncer=1 to the URL. It says: {text}")
+        return BrokerMisconfigured(f"{where} seems to be behind pgbouncer: add ?pgbouncer=1 to the URL. It says: {text}")
     if code in _FULL:
         return BrokerFull(f"{where} has no room left; nothing was stored. Make room, then try again. It says: {text}")
-    if code.startswith(_FORBIDDEN):
-        return BrokerUnavailable(f"{where} refuses: {text}")
+    if code.startswith(_FORBIDDEN) or (not code and _REFUSED.search(text)):
+        return BrokerMisconfigured(f"{where} refuses: {text}")
     if code in NO_TABLES:
         return BrokerUnavailable(f"{where}: its tables are missing (`longboat migrate` makes them): {text}")
     if code == "57014":

@@ -15,7 +15,7 @@ from pika.adapters.utils.selector_ioloop_adapter import SelectorIOServicesAdapte
 from pika.spec import Basic
 
 from longboat.brokers.rabbitmq.names import cut
-from longboat.errors import BrokerError, BrokerFull, BrokerUnavailable, ConfigError
+from longboat.errors import BrokerError, BrokerFull, BrokerMisconfigured, BrokerUnavailable
 
 CLOSING = 0.05
 """Seconds that pika has to close the socket of a connection that has ended."""
@@ -88,7 +88,7 @@ class _Services(SelectorIOServicesAdapter):  # type: ignore[misc]
 
 
 class Link:
-    """Opens in its constructor; raises BrokerUnavailable, or ConfigError for a password or vhost that is refused.
+    """Opens in its constructor; raises BrokerUnavailable, or BrokerMisconfigured for a password or vhost that is refused.
 
     Once lost it stays lost: make another.
     """
@@ -183,7 +183,9 @@ class Link:
         code = getattr(error, "reply_code", 0)
         refusals = (pika.exceptions.ProbableAuthenticationError, pika.exceptions.ProbableAccessDeniedError)
         if isinstance(error, refusals) or code in (403, 530):
-            raise ConfigError(f"{self.where}: the server refused the user, password or virtual host: {error}") from None
+            raise BrokerMisconfigured(
+                f"{self.where}: the server refused the user, password or virtual host: {error}"
+            ) from None
         if code in REFUSED:
             raise BrokerError(f"{self.where}: {getattr(error, 'reply_text', error)}") from None
         raise BrokerUnavailable(f"{self.where}: {reason(error)}") from None

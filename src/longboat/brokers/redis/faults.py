@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from redis import exceptions
 
-from longboat.errors import BrokerError, BrokerFull, BrokerUnavailable
+from longboat.errors import BrokerError, BrokerFull, BrokerMisconfigured, BrokerUnavailable
 
 _LATER = ("READONLY", "LOADING", "MASTERDOWN", "CLUSTERDOWN", "TRYAGAIN", "BUSY ", "UNBLOCKED", "MISCONF", "NOREPLICAS")
 """Answers of a server that starts, changes its role, moves a slot, or cannot write at present."""
@@ -15,8 +15,9 @@ def translated(error: Exception, where: str, prefix: str) -> BrokerError:
     text = str(error)
     if isinstance(error, exceptions.OutOfMemoryError) or "OOM command not allowed" in text:
         return BrokerFull(f"{where}: its memory is full (maxmemory). Nothing was stored. Drain it, or raise maxmemory")
-    if isinstance(error, exceptions.AuthenticationError | exceptions.NoPermissionError):
-        return BrokerUnavailable(f"{where} refuses these credentials: {text}")
+    if isinstance(error, exceptions.AuthenticationError | exceptions.NoPermissionError) or "DB index is out" in text:
+        what = "has no database of that number" if "DB index" in text else "refuses these credentials"
+        return BrokerMisconfigured(f"{where} {what}: {text}")
     if "WRONGTYPE" in text:
         return BrokerError(
             f"{where}: a key that Longboat uses has another type: another program uses its prefix, {prefix} "

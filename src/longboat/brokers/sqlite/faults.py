@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sqlite3
 
-from longboat.errors import BrokerError, BrokerFull, BrokerUnavailable
+from longboat.errors import BrokerError, BrokerFull, BrokerMisconfigured, BrokerUnavailable
 
 _FULL, _IOERR = sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR
 _LATER = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PROTOCOL, sqlite3.SQLITE_CANTOPEN)
 _BROKEN = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+_WRONG = (errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EACCES, errno.EPERM, errno.EROFS)
 _SPARE = 1 << 16
 """Free bytes under which a failed write means that the disk is full, whatever SQLite calls it."""
 
@@ -27,6 +29,12 @@ def translated(error: sqlite3.Error, path: str) -> BrokerError:
     if code in (*_LATER, _IOERR):
         return BrokerUnavailable(f"{path}: {error}")
     return BrokerError(f"{path}: {error}")
+
+
+def cannot_open(path: str, error: OSError) -> BrokerUnavailable:
+    """The error to raise for a file that cannot be made or opened."""
+    kind = BrokerMisconfigured if error.errno in _WRONG else BrokerUnavailable
+    return kind(f"cannot open {path}: {error.strerror}")
 
 
 def _is_full(path: str) -> bool:

@@ -8,6 +8,7 @@ import os
 import threading
 import time
 
+from longboat.brokers.sqlite.faults import cannot_open
 from longboat.core.clock import SYSTEM
 from longboat.errors import BrokerUnavailable
 
@@ -58,7 +59,7 @@ class FileLock:
             try:
                 self._fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
             except OSError as error:
-                raise BrokerUnavailable(f"cannot open {self._path}: {error.strerror}") from error
+                raise cannot_open(self._path, error) from error
         pause = _FIRST_PAUSE
         while True:
             try:

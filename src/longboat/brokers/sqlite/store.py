@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from typing import Literal
 
 from longboat.brokers.sqlite import layout
-from longboat.brokers.sqlite.faults import translated
+from longboat.brokers.sqlite.faults import cannot_open, translated
 from longboat.brokers.sqlite.file_lock import FileLock
 from longboat.brokers.sqlite.forks import VISITS
 from longboat.contract.base_forks import leave_alone, remake_after_fork
@@ -235,7 +235,7 @@ def _create(path: str) -> None:
     except FileExistsError:
         return
     except OSError as error:
-        raise BrokerUnavailable(f"cannot make {path}: {error.strerror}") from error
+        raise cannot_open(path, error) from error
 
 
 def _inode(path: str) -> int:
