@@ -17,7 +17,7 @@ from longboat.errors import ConfigError
 from longboat.observe.events import Bus
 from longboat.observe.stream import EventStream
 from longboat.operate import scheduler
-from longboat.tasks.define import TaskOptions, define
+from longboat.tasks.define import TaskOptions, check_importable, define, functions_of, is_hidden, name_of
 from longboat.tasks.depends import Provider
 from longboat.tasks.flow import Flow
 from longboat.tasks.handle import Handle
@@ -71,7 +71,7 @@ class Longboat:
 
     def __init__(self, url: str | None = None, *, include: Sequence[str] = ()) -> None:
         self.url = os.environ.get("LONGBOAT_URL") or url or DEFAULT_URL
-        self.registry = Registry()
+        self.registry = Registry(self._function)
         self.registry.modules.extend([include] if isinstance(include, str) else include)
         self.bus = Bus()
         """What happens in workers inside this process: `app.bus.listen(…)`."""
@@ -101,12 +101,21 @@ class Longboat:
         """
 
         def make(fn: Callable[..., Any]) -> Task[..., Any]:
-            made = define(fn, options, self._sender)
-            made.body = self._wrapped(made)
+            if not options.get("name") and is_hidden(fn) and not self.url.startswith("memory://"):
+                raise ConfigError(
+                    f"{fn.__qualname__} cannot be a task: other processes that import its module do not find it. Define it "
+                    "at the top of a module; or, if every process that uses this app defines it too, give it a name="
+                )
+            made = self._function(fn, options)
             self.registry.add(made)
             return made
 
         return make if fn is None else make(fn)
+
+    def _function(self, fn: Callable[..., Any], options: TaskOptions | None = None) -> Task[..., Any]:
+        made = define(fn, options or {}, self._sender)
+        made.body = self._wrapped(made)
+        return made
 
     def add_middleware(self, middleware: Middleware) -> None:
         """Wrap the making and the running of this app's jobs in it. The one that is added first is outermost.
@@ -149,7 +158,8 @@ class Longboat:
     def load(self) -> None:
         """Import the modules that the app includes. Workers and the command line do. Raises what importing raises."""
         for name in self.registry.modules:
-            importlib.import_module(name)
+            module = importlib.import_module(name)
+            self.registry.functions.update((name_of(fn), fn) for fn in functions_of(module))
 
     def named(self, name: str) -> Task[..., Any]:
         """A task by name, also one whose code is not here: `app.named("mail.send").using(delay="1m").enqueue(to="a@b.c")`.
@@ -159,6 +169,38 @@ class Longboat:
         by the worker only.
         """
         return self.registry.get(name) or Named(checked_name(name, "task name"), self._sender)
+
+    @overload
+    def enqueue(self, fn: Callable[P, Coroutine[Any, Any, R]], /, *args: P.args, **kwargs: P.kwargs) -> Handle[R]: ...
+    @overload
+    def enqueue(self, fn: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> Handle[R]: ...
+    def enqueue(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Handle[Any]:
+        """Enqueue a call of a function that is no task: `app.enqueue(send_mail, "a@b.c")`.
+
+        It must be defined at the top of a module. Workers run it if they import that module for this app: the app's own, or
+        one of `include`. It has a task's default options. Raises ConfigError for what other processes cannot find, and what
+        a task's `enqueue` raises.
+        """
+        return self._task_of(fn).enqueue(*args, **kwargs)
+
+    @overload
+    async def aenqueue(self, fn: Callable[P, Coroutine[Any, Any, R]], /, *args: P.args, **kwargs: P.kwargs) -> Handle[R]: ...
+    @overload
+    async def aenqueue(self, fn: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> Handle[R]: ...
+    async def aenqueue(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Handle[Any]:
+        """As `enqueue`, without blocking the event loop."""
+        return await self._task_of(fn).aenqueue(*args, **kwargs)
+
+    def _task_of(self, fn: Any) -> Task[..., Any]:
+        if isinstance(fn, Task):
+            return fn
+        check_importable(fn)
+        name = name_of(fn)
+        found = self.registry.tasks.get(name) or self.registry.made.get(name)
+        if found is None:
+            self.registry.functions[name] = fn  # a worker in this process may run it
+            found = self.registry.made[name] = self._function(fn)
+        return found
 
     def send(self, name: str, /, *args: Any, **kwargs: Any) -> Handle[Any]:
         """Enqueue a task by name, also one whose code is not here."""

@@ -214,6 +214,33 @@ def test_tasks_of_further_modules_run(include: str, arguments: list[str], env: d
         assert shell.run("enqueue", "more.twice", "x", status=2).err.startswith("Error: task 'more.twice': argument 'n'")
 
 
+def test_functions_without_a_decorator_run(tmp_path: Path) -> None:
+    """Those of the modules that the worker was given; others wait, and it is said how they would run."""
+    shell = Shell(tmp_path)
+    write(
+        tmp_path / "tasks.py",
+        "from longboat import Longboat\napp = Longboat(include=['more'])\n"
+        "def one(n: int) -> int:\n    return n + 1\ndef _private() -> None: ...\ndef many():\n    yield 1\n",
+    )
+    write(tmp_path / "more.py", "async def two(n: int) -> int:\n    return n + 2\n")
+    write(tmp_path / "other.py", "def three(n: int) -> int:\n    return n + 3\n")
+    write(
+        tmp_path / "program.py",
+        "import more, other, tasks\n"
+        "for function in (tasks.one, more.two, other.three):\n    print(tasks.app.enqueue(function, 40).id)\n"
+        "for name in ('tasks._private', 'tasks.many', 'os.getpid'):\n    print(tasks.app.send(name).id)\n",
+    )
+    done = subprocess.run([sys.executable, "program.py"], cwd=tmp_path, capture_output=True, text=True, check=True)
+    one, two, *others = done.stdout.split()
+    assert shell.run("worker", "--burst").err.count("cannot run here") == 3
+    assert [shell.run("result", each).out for each in (one, two)] == ["41\n", "42\n"]
+    states = [shell.run("jobs", "show", each).out.split()[3] for each in others]
+    assert states == ["waiting", "waiting", "dead", "waiting"]
+    named = shell.run("enqueue", "tasks.one", "1").out.strip()
+    shell.run("worker", "--include", "other", "--burst")
+    assert [shell.run("result", each).out for each in (others[0], named)] == ["43\n", "2\n"]
+
+
 def test_a_child_process_imports_what_the_worker_imported(tmp_path: Path) -> None:
     """In that order, as an app that sets something up before its tasks are imported needs."""
     shell = Shell(tmp_path)

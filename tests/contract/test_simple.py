@@ -175,7 +175,7 @@ def test_a_worker_runs_jobs_on_five_verbs_alone(monkeypatch: pytest.MonkeyPatch)
     app = Longboat("drawer://")
     ran = []
 
-    @app.task
+    @app.task(name="double")
     def double(n: int) -> None:
         ran.append(2 * n)
 

@@ -38,7 +38,7 @@ def url(server: PostgresServer, request: pytest.FixtureRequest) -> str:
 def test_jobs_go_with_the_callers_transaction(server: PostgresServer, url: str) -> None:
     app = Longboat(url)
 
-    @app.task
+    @app.task(name="add")
     def add(a: int, b: int) -> int:
         return a + b
 
@@ -140,7 +140,7 @@ def test_djangos_connection(server: PostgresServer, url: str) -> None:
 def test_other_brokers_do_not_pretend() -> None:
     app = Longboat("memory://")
 
-    @app.task
+    @app.task(name="nothing")
     def nothing() -> None: ...
 
     with pytest.raises(Unsupported, match="connection"):

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from longboat import ConfigError, Longboat, Unique, connect
+from longboat import BadArguments, ConfigError, Longboat, Unique, connect
 from longboat.core.clock import seconds
 from longboat.core.retry import LONGEST, policy
 from longboat.worker.options import options
@@ -20,6 +20,21 @@ async def coroutine() -> None: ...
 def function() -> None: ...
 def generator() -> Any:
     yield 1
+
+
+def local() -> Any:
+    def inner() -> None: ...
+
+    return inner
+
+
+def anything(row: Any) -> None: ...
+def hidden() -> None: ...
+
+
+replaced, hidden = hidden, function
+
+elsewhere = Longboat("sqlite:///nowhere.db")
 
 
 @pytest.mark.parametrize(
@@ -39,6 +54,15 @@ def generator() -> Any:
         ("plain function", lambda: app.task(executor="async")(function)),
         ("generator", lambda: app.task(generator)),
         ("top of a module", lambda: app.task(executor="process")(lambda: None)),
+        ("lambda", lambda: elsewhere.task(lambda: None)),
+        ("local", lambda: elsewhere.task(local())),
+        ("top of a module", lambda: elsewhere.enqueue(lambda: None)),
+        ("top of a module", lambda: elsewhere.enqueue(local())),
+        ("top of a module", lambda: elsewhere.enqueue(print)),
+        ("would find", lambda: elsewhere.enqueue(replaced)),
+        ("generator", lambda: elsewhere.enqueue(generator)),
+        ("retries", lambda: app.task(function).using(retries=-1)),
+        ("timeout", lambda: app.task(function).using(timeout=0)),
         ("retry_on", lambda: app.task(retry_on="ValueError")(function)),  # type: ignore[arg-type]
         ("task name", lambda: app.task(name=" a")(function)),
         ("not both", lambda: app.task(function).using(delay=1, run_at=datetime.now().astimezone())),
@@ -73,6 +97,44 @@ def test_a_call_may_do_without_what_its_task_says() -> None:
     made = task.using(expires=None, unique=None).template
     assert (made.expires, made.unique) == (None, None)
     assert (task.template.expires, task.template.unique) == (60.0, Unique())
+
+
+def test_a_local_function_can_be_a_task_by_a_name_or_within_one_process() -> None:
+    assert elsewhere.task(name="inner")(local()).name == "inner"
+    assert "<locals>" in app.task(local()).name
+
+
+@pytest.mark.parametrize(("word", "ours"), [("delay", "enqueue"), ("apply_async", "using"), ("kiq", "aenqueue")])
+def test_the_words_of_other_queues_are_answered(word: str, ours: str) -> None:
+    with pytest.raises(AttributeError, match=rf"use {ours}\("):
+        getattr(app.task(function), word)
+    assert not hasattr(app.task(function), "no_such_thing")
+
+
+def test_a_row_of_a_database_is_refused() -> None:
+    models: Any = pytest.importorskip("django.db.models")
+    settings = pytest.importorskip("django.conf").settings
+    from sqlalchemy import Column, Integer
+    from sqlalchemy.orm import DeclarativeBase
+
+    if not settings.configured:
+        settings.configure()
+    pytest.importorskip("django").setup()
+
+    class Base(DeclarativeBase): ...
+
+    class User(Base):
+        __tablename__ = "user"
+        id = Column(Integer, primary_key=True)
+
+    class Order(models.Model):  # type: ignore[misc]  # Django has no types
+        class Meta:
+            app_label = "shop"
+
+    task = app.task(name="any")(anything)
+    for row in (User(id=1), Order(id=1), [User(id=1)]):
+        with pytest.raises(BadArguments, match=r"argument 'row'.*pass its id"):
+            task.enqueue(row)
 
 
 def test_two_functions_cannot_share_a_name() -> None:

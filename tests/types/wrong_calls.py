@@ -30,6 +30,17 @@ async def calls() -> None:
     assert_type(gather(fetch.enqueue("x"), fetch.enqueue("y")).result(), list[int])
     assert_type([handle.result() for handle in as_completed([parse.enqueue(b"x")])], list[list[str]])
     assert_type(fetch.enqueue_many([("x",)]), list[Handle[int]])
+    assert_type(fetch.enqueue_many([("x", 2)] * 3), list[Handle[int]])
+    assert_type(await fetch.aenqueue_many(("x", n) for n in range(3)), list[Handle[int]])
+    assert_type(parse.enqueue_many([{"data": b"x", "strict": True}]), list[Handle[list[str]]])
+    assert_type(list(fetch.map(["x", "y"])), list[int])
+    assert_type(fetch.job("id"), Handle[int])
+    assert_type(fetch.using(retries=3, timeout="5s").enqueue("x"), Handle[int])
+    fetch.enqueue_many([(1,)])  # refused
+    fetch.enqueue_many([("x", "y")])  # refused
+    fetch.enqueue_many([("x", 1, 2)])  # refused
+    fetch.map([1])  # refused
+    fetch.delay("x")  # refused
     fetch.enqueue(1)  # refused
     fetch.enqueue()  # refused
     fetch.enqueue("x", "y")  # refused

@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from longboat import JobCancelled, JobFailed, Longboat, State, gather
+from longboat import BadArguments, Job, JobCancelled, JobFailed, Longboat, State, gather
+from longboat.core import codec
 from longboat.core.reasons import EXPIRED, UNKNOWN_TASK
 from longboat.executors.contract import KILLED, TIMEOUT
 from longboat.worker import leases
@@ -147,3 +148,54 @@ def test_a_child_that_dies_is_blamed_on_its_job_alone(app: Longboat, tasks: Any)
     assert (caught.value.type, caught.value.attempts) == (KILLED, 3)
     assert "9" in caught.value.message
     assert {job.view().attempts for job in neighbours} == {1}
+
+
+def count(path: str) -> int:
+    calls.append(path)
+    return len(path)
+
+
+async def acount(path: str) -> int:
+    return len(path)
+
+
+def test_a_function_that_is_no_task_can_be_enqueued(app: Longboat) -> None:
+    with app.worker():
+        assert app.enqueue(count, "abc").result(timeout=10) == 3
+        assert app.enqueue(acount, path="ab").result(timeout=10) == 2
+        with pytest.raises(BadArguments, match="path"):
+            app.enqueue(count, 1)  # type: ignore[call-overload]  # it is refused at the call
+    assert app.registry.tasks == {}
+
+
+def test_a_call_may_have_retries_and_a_timeout_of_its_own(app: Longboat, tasks: Any) -> None:
+    with app.worker(processes=1):
+        with pytest.raises(JobFailed) as caught:
+            tasks.fail.using(retries=0).enqueue("no").result(timeout=10)
+        assert caught.value.attempts == 1
+        with pytest.raises(JobFailed) as caught:
+            tasks.fail.using(retries=3).enqueue_many([("no",)])[0].result(timeout=10)
+        assert caught.value.attempts == 4
+        for task in (tasks.wait, tasks.doze):
+            with pytest.raises(JobFailed, match=r"timeout of 0\.1 s") as caught:
+                task.using(timeout=0.1).enqueue().result(timeout=20)
+            assert caught.value.type == TIMEOUT
+        assert tasks.square.using(timeout=None, retries=1).enqueue(3).result(timeout=20) == 9
+
+
+@pytest.mark.parametrize("header", [{"retries": "x"}, {"retries": "-1"}, {"timeout": "nan"}, {"timeout": "0"}])
+def test_a_job_whose_own_settings_make_no_sense_is_dead(app: Longboat, tasks: Any, header: dict[str, str]) -> None:
+    job = Job(1, "odd", "add", codec.encode({"a": 1, "b": 2}), headers=header)
+    app.broker.put([job])
+    with app.worker():
+        with pytest.raises(JobFailed, match=next(iter(header))):
+            app.job("odd").result(timeout=10)
+        assert tasks.add.enqueue(1, 2).result(timeout=10) == 3
+
+
+def test_map_gives_results_in_order(app: Longboat) -> None:
+    one = app.task(name="one")(count)
+    with app.worker():
+        assert list(one.map(["a", "bb", "ccc"])) == [1, 2, 3]
+        job = one.enqueue("dddd")
+        assert one.job(job.id).result(timeout=10) == 4

@@ -253,7 +253,7 @@ def test_rabbitmq_without_a_store_says_that_it_cannot(tmp_path: Path, rabbitmq: 
     ended = tmp_path / "ended"
     with Longboat(url) as app:
 
-        @app.task
+        @app.task(name="leave")
         def leave_a_mark() -> None:
             ended.touch()
 

@@ -92,7 +92,7 @@ def _app(url: str | None) -> Longboat:
 
 def _chosen(app: Longboat, name: str, options: dict[str, Any]) -> Task[..., Any]:
     tasks = app.registry.tasks
-    if tasks and name not in tasks and app.client.records.get(name) is None:
+    if tasks and app.registry.get(name) is None and app.client.records.get(name) is None:
         known = ", ".join(sorted(tasks)[:10]) + (", …" if len(tasks) > 10 else "")
         raise UnknownTask(f"the app has no task {name!r}, and no worker has told of one; the app has {known}")
     with usage():

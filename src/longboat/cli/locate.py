@@ -59,6 +59,7 @@ def find_all(specs: Sequence[str], include: Sequence[str]) -> list[Longboat]:
     for name, place in zip(modules, include, strict=True):
         _imported(name, place)
     found[0].registry.modules += modules
+    found[0].load()
     return found
 
 
@@ -137,6 +138,7 @@ def _named(spec: str) -> tuple[Longboat | None, str]:
         _imported(included, included)
     if name not in modules:
         modules.insert(0, name)  # in child processes too it comes first: it may set up what the others need
+    value.load()
     return value, f"{shown}:{attribute}"
 
 

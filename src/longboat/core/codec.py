@@ -35,7 +35,13 @@ def to_plain(value: Any) -> Any:
     dump = getattr(value, "model_dump", None)
     if dump is not None and _is_pydantic(type(value)):
         return dump(mode="python")
-    raise TypeError(f"a value of type {type(value).__qualname__} cannot be serialised")
+    hint = ": pass its id, and load it in the task" if _is_row(type(value)) else ""
+    raise TypeError(f"a value of type {type(value).__qualname__} cannot be serialised{hint}")
+
+
+def _is_row(kind: Any) -> bool:
+    """Whether it is a model of Django or SQLAlchemy: a row that may be another one by the time the job runs."""
+    return hasattr(kind, "__mapper__") or (hasattr(kind, "_meta") and hasattr(kind, "pk"))
 
 
 def from_plain(kind: type, value: Any) -> Any:

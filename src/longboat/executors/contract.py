@@ -14,7 +14,7 @@ import msgspec
 
 from longboat.contract.broker import Lease
 from longboat.core.job import Failure
-from longboat.tasks.task import Task
+from longboat.tasks.task import Settings, Task
 
 TIMEOUT = "longboat.Timeout"
 KILLED = "longboat.Killed"
@@ -51,11 +51,13 @@ class Reply(msgspec.Struct, eq=False, gc=False):
 class Call:
     """One attempt in an executor's hands. `started` is 0.0 until the function begins, then time.monotonic()."""
 
-    __slots__ = ("deadline", "handle", "lease", "noted", "started", "stopping", "task")
+    __slots__ = ("deadline", "handle", "lease", "noted", "settings", "started", "stopping", "task")
 
-    def __init__(self, lease: Lease, task: Task[..., Any]) -> None:
+    def __init__(self, lease: Lease, task: Task[..., Any], settings: Settings | None = None) -> None:
         self.lease = lease
         self.task = task
+        self.settings = settings or task.settings
+        """The task's, or the job's own."""
         self.started = 0.0
         self.deadline = 0.0
         """Monotonic time of the next stop or kill, for the thread that keeps time; 0.0: none."""

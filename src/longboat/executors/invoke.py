@@ -72,7 +72,7 @@ def stopped(call: Call, more: str = "", trace: str = "") -> Reply:
         return Reply(
             why, failure=Failure(CANCELLED, clip(f"cancelled {'while it ran' if began else 'before it ran'}{more}"), trace)
         )
-    limit = call.task.settings.timeout
+    limit = call.settings.timeout
     text = f"longer than its timeout of {limit:g} s" if limit is not None else "longer than it may"
     text = f"took {text}" if began else "timed out before it ran"
     return Reply(why, failure=Failure(TIMEOUT, clip(text + more), trace))

@@ -114,6 +114,7 @@ class WorkerStopping(Event, frozen=True, tag="worker.stopping"):
 
 class WorkerStopped(Event, frozen=True, tag="worker.stopped"):
     jobs: int
+    """Those that ended here: a job that is tried again counts once, with its last attempt."""
 
 
 class BrokerDown(Event, frozen=True, tag="broker.down"):

@@ -5,17 +5,18 @@ from __future__ import annotations
 import inspect
 import os
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from types import ModuleType
 from typing import Any, get_args
 
-from longboat.core.clock import Duration, seconds
+from longboat.core.clock import Duration
 from longboat.core.retry import Backoff, policy
 from longboat.errors import ConfigError
 from longboat.tasks.keys import check_template
 from longboat.tasks.limits import Limit, check_limit, check_unique
 from longboat.tasks.outgoing import Sender
 from longboat.tasks.task import AsyncTask, ExecutorName, Settings, SyncTask, Task
-from longboat.tasks.template import JobOptions, Template, checked_name
+from longboat.tasks.template import JobOptions, Template, checked_name, time_limit
 
 
 class TaskOptions(JobOptions, total=False):
@@ -36,10 +37,46 @@ def define(fn: Callable[..., Any], options: TaskOptions, sender: Callable[[], Se
     known = TaskOptions.__annotations__.keys()
     if unknown := options.keys() - known:
         raise ConfigError(f"unknown option {min(unknown)!r}; there are {', '.join(sorted(known))}")
-    name = checked_name(options.get("name") or f"{_module(fn)}.{fn.__qualname__}", "task name")
+    name = checked_name(options.get("name") or name_of(fn), "task name")
     settings = _settings(fn, options)
     kind = AsyncTask if settings.executor == "async" else SyncTask
     return kind(fn, name, settings, _template(name, fn, options), sender)
+
+
+def name_of(fn: Callable[..., Any]) -> str:
+    """The name of a function's task, unless it is given one."""
+    return f"{_module(fn)}.{fn.__qualname__}"
+
+
+def is_hidden(fn: Callable[..., Any]) -> bool:
+    """Whether it is a lambda, or defined inside a function: a process that imports its module need not have it."""
+    return "<" in fn.__qualname__
+
+
+def functions_of(module: ModuleType) -> Iterator[Callable[..., Any]]:
+    """Those defined at the top of it, except for private ones."""
+    for name, value in list(vars(module).items()):
+        if (
+            inspect.isfunction(value)
+            and value.__module__ == module.__name__
+            and value.__qualname__ == name
+            and name[0] != "_"
+        ):
+            yield value
+
+
+def check_importable(fn: Any) -> None:
+    """Raises ConfigError unless it is a function that every process which imports its module finds."""
+    what = getattr(fn, "__qualname__", repr(fn))
+    if not inspect.isfunction(fn) or is_hidden(fn):
+        raise ConfigError(f"{what} cannot be enqueued: it must be a function that is defined at the top of a module")
+    found: Any = sys.modules.get(fn.__module__)
+    for part in fn.__qualname__.split("."):
+        found = getattr(found, part, None)
+    if found is not fn:
+        raise ConfigError(
+            f"{what} cannot be enqueued: under its name, other processes would find {found!r} in {fn.__module__}"
+        )
 
 
 def _settings(fn: Callable[..., Any], options: TaskOptions) -> Settings:
@@ -48,9 +85,7 @@ def _settings(fn: Callable[..., Any], options: TaskOptions) -> Settings:
     if not all(isinstance(kind, type) and issubclass(kind, BaseException) for kind in kinds):
         raise ConfigError(f"retry_on: {kinds!r} must be exception classes")
     timeout = options.get("timeout")
-    limit = None if timeout is None else seconds(timeout, "timeout")
-    if limit == 0:
-        raise ConfigError("timeout: 0 leaves no time to run; leave it out for no limit")
+    limit = None if timeout is None else time_limit(timeout)
     executor = _executor(fn, options.get("executor"))
     return Settings(executor, policy(options.get("retries", 0), options.get("backoff", 1.0)), kinds, limit)
 

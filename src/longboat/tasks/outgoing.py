@@ -9,7 +9,7 @@ import msgspec
 
 from longboat.core.job import Job
 from longboat.tasks.flow import Ends, FlowClient
-from longboat.tasks.handle import Handle
+from longboat.tasks.handle import Handle, HandleClient
 from longboat.tasks.limits import UniqueKey
 from longboat.tasks.record import Told
 
@@ -81,7 +81,7 @@ class Records(Protocol):
         ...
 
 
-class Sender(Protocol):
+class Sender(HandleClient, Protocol):
     """The calling side as tasks see it: the app's client."""
 
     @property

@@ -3,15 +3,29 @@
 from __future__ import annotations
 
 import typing
-from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
+from collections import ChainMap
+from collections.abc import Callable, Collection, Coroutine, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
-from typing import Any, Generic, Literal, ParamSpec, Self, TypeVar, Unpack, cast
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Generic,
+    Literal,
+    ParamSpec,
+    Protocol,
+    Self,
+    TypeVar,
+    TypeVarTuple,
+    Unpack,
+    cast,
+    overload,
+)
 
 import msgspec
 
 from longboat.core.constraints import Constraints, JobLimit
 from longboat.core.job import DEFAULT_QUEUE, Job
-from longboat.core.retry import RetryPolicy
+from longboat.core.retry import RetryPolicy, policy
 from longboat.errors import BadArguments, ConfigError
 from longboat.tasks.arguments import Arguments, decodable, return_kind
 from longboat.tasks.depends import Provider, needs_of
@@ -21,11 +35,33 @@ from longboat.tasks.limits import UniqueKey
 from longboat.tasks.outgoing import Outgoing, Sender
 from longboat.tasks.schedule import Schedule
 from longboat.tasks.signature import Call, Signature
-from longboat.tasks.template import Options, Template
+from longboat.tasks.template import NO_LIMIT, RETRIES, TIMEOUT, Options, Template, time_limit
 
 P = ParamSpec("P")
 R = TypeVar("R")
 M = TypeVar("M")
+A = TypeVar("A")
+B = TypeVar("B")
+Ts = TypeVarTuple("Ts")
+
+
+class Takes(Protocol[*Ts, R]):
+    """A task as type checkers see it: what its jobs take by position, and their result."""
+
+    def enqueue(self, *args: *Ts) -> Handle[R]: ...
+
+
+ELSEWHERE = {
+    "delay": "enqueue(…)",
+    "apply_async": "using(…).enqueue(…)",
+    "send": "enqueue(…)",
+    "send_with_options": "using(…).enqueue(…)",
+    "kiq": "aenqueue(…)",
+    "defer": "enqueue(…)",
+    "signature": "s(…)",
+    "si": "s(…)",
+}
+"""What other queues call a method -> ours."""
 
 ExecutorName = Literal["async", "thread", "process"]
 
@@ -41,6 +77,21 @@ class Settings(msgspec.Struct, frozen=True):
     retry_on: tuple[type[BaseException], ...]
     timeout: float | None
     """Seconds that one attempt may take."""
+
+
+def settings_of(job: Job, settings: Settings) -> Settings:
+    """The task's settings, changed by what the call that made the job said. Raises ConfigError for what cannot be meant."""
+    retries, timeout = job.headers.get(RETRIES), job.headers.get(TIMEOUT)
+    try:
+        if retries is not None:
+            pauses = msgspec.structs.replace(settings.policy, retries=policy(int(retries), 0.0).retries)
+            settings = msgspec.structs.replace(settings, policy=pauses)
+        if timeout is not None:
+            limit = None if timeout == NO_LIMIT else time_limit(float(timeout))
+            settings = msgspec.structs.replace(settings, timeout=limit)
+    except ValueError as error:
+        raise ConfigError(f"job {job.id} has headers that say retries={retries!r}, timeout={timeout!r}: {error}") from None
+    return settings
 
 
 class Task(Generic[P, R]):
@@ -85,9 +136,17 @@ class Task(Generic[P, R]):
         self._own_connection("aenqueue")
         return (await self.sender().asend(self._outgoing(args, kwargs)))[0]
 
-    def enqueue_many(
-        self, calls: Iterable[tuple[Any, ...] | Mapping[str, Any]], *, progress: bool = False
-    ) -> list[Handle[R]]:
+    @overload  # the parameters after these may have defaults
+    def enqueue_many(self: Takes[A, R], calls: Iterable[tuple[A]], *, progress: bool = ...) -> list[Handle[R]]: ...
+    @overload
+    def enqueue_many(self: Takes[A, B, R], calls: Iterable[tuple[A, B]], *, progress: bool = ...) -> list[Handle[R]]: ...
+    @overload  # mypy takes *Ts for one of any kind
+    def enqueue_many(  # type: ignore[overload-cannot-match]
+        self: Takes[*Ts, R], calls: Iterable[tuple[*Ts]], *, progress: bool = ...
+    ) -> list[Handle[R]]: ...
+    @overload
+    def enqueue_many(self, calls: Iterable[Mapping[str, Any]], *, progress: bool = ...) -> list[Handle[R]]: ...
+    def enqueue_many(self, calls: Iterable[Any], *, progress: bool = False) -> list[Handle[Any]]:
         """Enqueue many jobs: one for each tuple of positional (or mapping of keyword) arguments, stored in batches.
 
         With `progress`, a bar is drawn on a terminal. A bad item raises BadArguments, which names its place;
@@ -96,13 +155,35 @@ class Task(Generic[P, R]):
         self._single_id("enqueue_many")
         return self.sender().send(self._outgoing_many(calls, progress))
 
+    @overload  # as with enqueue_many
+    async def aenqueue_many(self: Takes[A, R], calls: Iterable[tuple[A]], *, progress: bool = ...) -> list[Handle[R]]: ...
+    @overload
     async def aenqueue_many(
-        self, calls: Iterable[tuple[Any, ...] | Mapping[str, Any]], *, progress: bool = False
-    ) -> list[Handle[R]]:
+        self: Takes[A, B, R], calls: Iterable[tuple[A, B]], *, progress: bool = ...
+    ) -> list[Handle[R]]: ...
+    @overload
+    async def aenqueue_many(  # type: ignore[overload-cannot-match]
+        self: Takes[*Ts, R], calls: Iterable[tuple[*Ts]], *, progress: bool = ...
+    ) -> list[Handle[R]]: ...
+    @overload
+    async def aenqueue_many(self, calls: Iterable[Mapping[str, Any]], *, progress: bool = ...) -> list[Handle[R]]: ...
+    async def aenqueue_many(self, calls: Iterable[Any], *, progress: bool = False) -> list[Handle[Any]]:
         """As `enqueue_many`, without blocking the event loop."""
         self._single_id("aenqueue_many")
         self._own_connection("aenqueue_many")
         return await self.sender().asend(self._outgoing_many(calls, progress))
+
+    def map(self: Takes[A, R], items: Iterable[A]) -> Iterator[R]:
+        """Enqueue a job for each item, at once; then give their results in this order, as they come: `for x in f.map(xs):`.
+
+        Raises what `enqueue_many` and `result` raise. Blocks the thread: in a coroutine, `await gather(*handles)`.
+        """
+        handles = cast("Task[[A], R]", self).enqueue_many([(item,) for item in items])
+        return (handle.result() for handle in handles)
+
+    def job(self, id: str) -> Handle[R]:
+        """A handle on a job of this task by its id, whoever enqueued it. It looks nothing up before you ask it."""
+        return Handle(self.sender(), id, self.name, self.kind)
 
     def enqueue_child(self, parent: str, *args: P.args, **kwargs: P.kwargs) -> Handle[R]:
         """As `enqueue`, for a job that the job `parent` asks for: it is recorded with that one, and joins its flow."""
@@ -230,6 +311,13 @@ class Task(Generic[P, R]):
     def __repr__(self) -> str:
         return f"<Task {self.name}>"
 
+    if not TYPE_CHECKING:  # for type checkers, a name that is not above is an error as well
+
+        def __getattr__(self, name: str) -> Any:
+            if name in ELSEWHERE:
+                raise AttributeError(f"task {self.name!r} has no {name!r}: use {ELSEWHERE[name]}")
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+
 
 class SyncTask(Task[P, R]):
     """A task made of a plain function."""
@@ -250,8 +338,14 @@ class AsyncTask(Task[P, R]):
 class Registry:
     """The tasks that are known here, by name."""
 
-    def __init__(self) -> None:
+    def __init__(self, make: Callable[[Callable[..., Any]], Task[..., Any]] | None = None) -> None:
+        """`make`: the task that a function is which is no task yet."""
         self.tasks: dict[str, Task[..., Any]] = {}
+        self.functions: dict[str, Callable[..., Any]] = {}
+        """Those that jobs may name although they are no tasks: see `Longboat.enqueue`."""
+        self.make = make
+        self.made: dict[str, Task[..., Any]] = {}
+        """The tasks made of some of these."""
         self.modules: list[str] = []
         """Whatever defines these tasks: imported by workers, and in their child processes before a task is looked for."""
         self.schedules: list[Schedule] = []
@@ -283,15 +377,35 @@ class Registry:
         """Know the other's tasks as well. Raises ConfigError if both use one name for two functions."""
         for task in other.tasks.values():
             self.add(task)
+        self.functions.update(other.functions)
         self.modules.extend(other.modules)
         for schedule in other.schedules:
             self.add_schedule(schedule)
         self.lifespans.extend(other.lifespans)
 
     def get(self, name: str) -> Task[..., Any] | None:
-        return self.tasks.get(name)
+        found = self.tasks.get(name) or self.made.get(name)
+        if found is None and name in self.functions and self.make is not None:
+            try:
+                found = self.made[name] = self.make(self.functions[name])
+            except ConfigError as error:  # no task can be made of it, which its jobs say
+                found = self.made[name] = _broken(name, str(error))
+        return found
+
+    def names(self) -> Collection[str]:
+        """Those of all that jobs may name here, whenever it is asked."""
+        return ChainMap[str, object](self.tasks, self.functions).keys()  # type: ignore[arg-type]  # it is only read
 
     def queues(self) -> tuple[str, ...]:
         """Those that the tasks and schedules here name, and the default one."""
         named = [task.template.queue for task in self.tasks.values()] + [each.queue for each in self.schedules]
         return tuple(sorted({*named, DEFAULT_QUEUE}))
+
+
+def _broken(name: str, why: str) -> Task[..., Any]:
+    """In the place of a task that cannot be made: its jobs say why."""
+
+    def refuse(*_: Any, **__: Any) -> Any:
+        raise ConfigError(why)
+
+    return Task(refuse, name, Settings("thread", RetryPolicy(0, 0.0), (), None), Template(), None)

@@ -11,12 +11,16 @@ import msgspec
 from longboat.core.clock import SYSTEM, Duration, seconds
 from longboat.core.constraints import LATER, Constraints, JobLimit
 from longboat.core.job import DEFAULT_KEEP, DEFAULT_QUEUE, MESSAGE_VERSION, Job, new_id, new_ids
+from longboat.core.retry import policy
 from longboat.errors import BadArguments, ConfigError
 from longboat.tasks.keys import mentions, rendered, short
 from longboat.tasks.limits import Limit, Unique, UniqueKey, names_of
 
 LONGEST_ID = 200
 LONGEST_NAME = 200
+RETRIES, TIMEOUT = "retries", "timeout"
+"""The headers by which a job has other settings than its task: a number, and seconds or NO_LIMIT."""
+NO_LIMIT = "none"
 
 
 class JobOptions(TypedDict, total=False):
@@ -38,6 +42,10 @@ class Options(JobOptions, total=False):
     """Start no sooner than this; needs a time zone. Instead of `delay`."""
     id: str
     """An id of your own: a second job of the same id is not made, also for a day after the first one's end."""
+    retries: int
+    """Attempts after the first, for these jobs."""
+    timeout: Duration | None
+    """For one attempt of these jobs; None: no limit."""
     connection: object
     """Enqueue within the transaction that this connection is in (PostgreSQL): psycopg, SQLAlchemy or Django."""
 
@@ -57,6 +65,9 @@ class Template(msgspec.Struct):
     limits: tuple[Limit, ...] = ()
     fair_by: str = ""
     unique: Unique | None = None
+    retries: str = ""
+    timeout: str = ""
+    """These two travel as headers, as workers read them: "" leaves it to the task."""
 
     @property
     def ruled(self) -> bool:
@@ -92,17 +103,28 @@ class Template(msgspec.Struct):
         now = SYSTEM.now()
         delay = self.delay if self.run_at is None else max(0.0, self.run_at - now)
         name = self.id or new_id()
-        return Job(MESSAGE_VERSION, name, task, payload, self.queue, self.priority, delay, self.expires, self.keep, now)
+        job = Job(MESSAGE_VERSION, name, task, payload, self.queue, self.priority, delay, self.expires, self.keep, now)
+        if self.retries or self.timeout:
+            job.headers = self.headers()
+        return job
+
+    def headers(self) -> dict[str, str]:
+        """What the jobs say of how they are run."""
+        return {name: value for name, value in ((RETRIES, self.retries), (TIMEOUT, self.timeout)) if value}
 
     def jobs(self, task: str, payloads: Sequence[bytes]) -> list[Job]:
         """Many, with generated ids."""
         now = SYSTEM.now()
         delay = self.delay if self.run_at is None else max(0.0, self.run_at - now)
         queue, priority, expires, keep = self.queue, self.priority, self.expires, self.keep
-        return [
+        jobs = [
             Job(MESSAGE_VERSION, name, task, payload, queue, priority, delay, expires, keep, now)
             for name, payload in zip(new_ids(len(payloads)), payloads, strict=True)
         ]
+        if self.retries or self.timeout:
+            for job in jobs:
+                job.headers = self.headers()
+        return jobs
 
     def using(self, options: Options) -> Template:
         """A copy with these changed. Raises ConfigError, naming the option."""
@@ -135,6 +157,14 @@ def _too_late(option: str, task: str, later: Collection[str]) -> BadArguments:
     )
 
 
+def time_limit(value: Duration) -> float:
+    """Seconds that one attempt may take. Raises ConfigError."""
+    limit = seconds(value, "timeout")
+    if limit == 0:
+        raise ConfigError("timeout: 0 leaves no time to run; leave it out for no limit")
+    return limit
+
+
 def _priority(value: int) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or not -(2**31) < value < 2**31:
         raise ConfigError(f"priority: {value!r} must be a whole number of 32 bits; higher runs first")
@@ -162,6 +192,8 @@ _FIELDS: dict[str, tuple[str, Callable[[Any], Any]]] = {
     "keep_result": ("keep", lambda value: seconds(value, "keep_result")),
     "id": ("id", _id),
     "unique": ("unique", lambda value: value),
+    "retries": ("retries", lambda value: str(policy(value, 0.0).retries)),
+    "timeout": ("timeout", lambda value: NO_LIMIT if value is None else repr(time_limit(value))),
     "connection": ("connection", lambda value: value),
 }
 """By option: the field it sets, and what checks its value. Those of `Options`."""

@@ -47,7 +47,7 @@ class Finisher:
                 events.emit(JobSucceeded(self.name, job.id, job.task, job.queue, lease.attempt, seconds))
             in_flight.settle(Settlement(lease, Done(reply.result)))
         else:
-            self.finish(lease, outcome_of(lease, call.task.settings, reply, random.random()))
+            self.finish(lease, outcome_of(lease, call.settings, reply, random.random()))
         if in_flight.room.asleep:
             in_flight.room.ring()
 

@@ -67,7 +67,7 @@ class Leases(Service):
     def _keep_time(self, calls: list[Call], now: float) -> None:
         for call in calls:
             if call.deadline == 0.0:
-                timeout = call.task.settings.timeout
+                timeout = call.settings.timeout
                 if timeout is None or not call.started:
                     continue
                 call.deadline = call.started + timeout

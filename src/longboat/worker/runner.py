@@ -10,9 +10,10 @@ from longboat.core import reasons
 from longboat.core.clock import SYSTEM
 from longboat.core.constraints import LATER
 from longboat.core.job import Dead, Failure, Outcome, Park, Release
+from longboat.errors import ConfigError
 from longboat.executors.contract import BAD_PAYLOAD, Call, CallEnd, Reply
 from longboat.executors.invoke import clip
-from longboat.tasks.task import Registry, Task
+from longboat.tasks.task import Registry, Settings, Task, settings_of
 from longboat.worker.executor_set import ExecutorSet
 from longboat.worker.finisher import Finisher
 from longboat.worker.in_flight import InFlight
@@ -53,12 +54,20 @@ class Runner:
             if task is None:
                 failure = reasons.unknown_task(lease.job.task, PATIENCE, SYSTEM.now(), self._finisher.name)
                 self._finisher.finish(lease, Park(PATIENCE, failure))
-            elif (verdict := self._verdict(lease, task)) is not None:
+                continue
+            settings = task.settings
+            try:
+                if lease.job.headers:
+                    settings = settings_of(lease.job, settings)
+                verdict = self._verdict(lease, task, settings)
+            except ConfigError as error:
+                verdict = Dead(Failure(BAD_PAYLOAD, str(error)))
+            if verdict is not None:
                 self._finisher.finish(lease, verdict)
             elif lease.worker_deaths:
-                suspects.append(Call(lease, task))
+                suspects.append(Call(lease, task, settings))
             else:
-                batches.setdefault(task.settings.executor, []).append(Call(lease, task))
+                batches.setdefault(settings.executor, []).append(Call(lease, task, settings))
         for name, calls in batches.items():
             self._in_flight.calls.update(dict.fromkeys(calls))
             self._executors.get(name).submit(calls)
@@ -66,11 +75,11 @@ class Runner:
             self._in_flight.calls.update(dict.fromkeys(suspects))
             self._quarantine.add(suspects)
 
-    def _verdict(self, lease: Lease, task: Task[..., Any]) -> Outcome | None:
+    def _verdict(self, lease: Lease, task: Task[..., Any], settings: Settings) -> Outcome | None:
         """The outcome of a job that is not to run; None for one that is, whose inputs are then in its payload."""
         if task.name in self._pause_filter.tasks:
             return self._pause_filter.park(lease)
-        if (lease.worker_deaths or lease.attempt > 1) and (verdict := spent(lease, task.settings)) is not None:
+        if (lease.worker_deaths or lease.attempt > 1) and (verdict := spent(lease, settings)) is not None:
             return verdict
         if lease.job.constraints is not None:
             job, limits = lease.job, lease.job.constraints.limits

@@ -98,7 +98,7 @@ class Worker:
         # What jobs pass through, from the end to the beginning: in_flight.py shows it.
         self._in_flight = in_flight = InFlight()
         self.events = WorkerEvents(bus, EventPublisher(broker.kv, name), in_flight, registry.tasks)
-        self.link = BrokerLink(broker, options, registry.tasks.keys(), name, self.events)
+        self.link = BrokerLink(broker, options, registry.names(), name, self.events)
         self.recorder = Recorder(broker.kv, name)
         self._settler = Settler(status, self.link, in_flight, self.recorder)
         self._finisher = Finisher(status, in_flight, self.events, self.recorder)
@@ -242,7 +242,8 @@ class Worker:
             except Exception as error:  # the other steps hand back what they can
                 self.status.failed(part, error)
         deadline.cancel()
-        self.events.emit(WorkerStopped(self.name, self._in_flight.total()))
+        ended = sum(tally.succeeded + tally.dead + tally.cancelled for tally in self.recorder.totals().values())
+        self.events.emit(WorkerStopped(self.name, ended))
         self.events.leave(LAST_SECONDS, answers=self._maintenance.answered)
 
     def _hand_back_suspects(self) -> None:
