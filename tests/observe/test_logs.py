@@ -9,9 +9,11 @@ from typing import Any
 import msgspec
 import pytest
 
-from longboat import Failure
+from longboat import Failure, Longboat, gather
 from longboat.observe import events
 from longboat.observe.logs import JsonFormatter, listener, worded
+from longboat.worker.successes import FEW
+from tests.rigs.waiting import until
 
 FAILURE = Failure("ValueError", "no", "Traceback…", 2, 1.0, "w")
 ABOUT = "w", "id-1", "mail.send", "q"
@@ -77,3 +79,25 @@ def test_a_line_of_json_holds_tracebacks_and_whatever_is_said(caplog: pytest.Log
     assert "KeyError: 'x'" in said["traceback"]
     lone = logging.LogRecord("some.where", logging.ERROR, "", 1, "a lone \ud800 surrogate", None, None)
     assert "surrogate" in formatted(lone)["text"]
+
+
+def test_successes_have_a_line_each_while_they_are_few(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "longboat.worker")
+    with Longboat("memory://") as app:
+
+        @app.task
+        def double(n: int) -> int:
+            return 2 * n
+
+        worker = app.worker()
+        worker.report_successes()
+        with worker:
+            few = double.enqueue_many([(n,) for n in range(3)])
+            assert gather(*few).result(timeout=10) == [0, 2, 4]
+            until(lambda: all(f"[{each.id}] succeeded in" in caplog.text for each in few))
+            assert gather(*double.enqueue_many([(n,) for n in range(500)])).result(timeout=10)
+        with app.worker():
+            assert double.enqueue(1).result(timeout=10) == 2
+    said = [record.getMessage() for record in caplog.records]
+    assert sum("succeeded in" in text for text in said) <= 2 * FEW
+    assert [text for text in said if "jobs succeeded" in text] == [f"503 jobs succeeded: 503 of {double.name}"]

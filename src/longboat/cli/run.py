@@ -65,8 +65,12 @@ def worker(
     def main(end: Channel) -> int:
         from longboat.cli import locate
 
-        set_up(log_level, log_format)
-        return _serve(end, partial(locate.find_all, specs, include), settings, reload, scaler is not None)
+        def find() -> list[Longboat]:
+            apps = locate.find_all(specs, include)
+            set_up(log_level, log_format)
+            return apps
+
+        return _serve(end, find, settings, reload, scaler is not None)
 
     silence = settings.lease + 5.0
     return Supervisor(main, _evict, workers=workers, grace=settings.grace, silence=silence, scaler=scaler).run()
@@ -109,6 +113,8 @@ def _serve(end: Channel, find: Callable[[], list[Longboat]], settings: WorkerOpt
         made.status.beaten = partial(end.send, channel.BEAT)
         made.status.replaced = True
         made.status.on_failure = partial(end.send, channel.FAILED)
+        if not verbose and logging.getLogger("longboat").isEnabledFor(logging.INFO):
+            made.report_successes()
         if reports:
             made.report_load(partial(end.send, channel.LOAD))
         with contextlib.ExitStack() as stack:

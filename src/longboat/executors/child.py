@@ -28,7 +28,7 @@ from longboat.errors import Stopped
 from longboat.executors import invoke
 from longboat.executors.contract import CallEnd, Reply
 from longboat.executors.job_channel import SocketJobChannel
-from longboat.executors.joblogs import listen_to_logs
+from longboat.executors.joblogs import listen_to_logs, pass_on
 from longboat.executors.wire import (
     HEADER,
     RECALLED,
@@ -73,8 +73,6 @@ class Child:
         """The seq that was interrupted: no function is interrupted twice."""
         self._job = Running("", "", "", 0)
         self._job_channel = None if job_channel is None else SocketJobChannel(job_channel, self._undisturbed)
-        if self._job_channel is not None:
-            listen_to_logs()
         self._resources = Resources()
 
     def serve(self) -> None:
@@ -128,7 +126,11 @@ class Child:
             try:
                 for module in self._settings.modules:
                     importlib.import_module(module)
-                task = self._tasks[child_call.task] = find(self._definitions[child_call.task])
+                task = find(self._definitions[child_call.task])
+                if self._job_channel is not None:  # now, as what was imported may have set up logging
+                    listen_to_logs()
+                    pass_on(self._settings.log_level, self._job_channel.record)
+                self._tasks[child_call.task] = task
             except BaseException as error:
                 return Reply(CallEnd.REFUSED, failure=_unknown(self._definitions[child_call.task], error), again=False)
             self._send(Answer(child_call.seq))

@@ -14,6 +14,7 @@ import msgspec
 from longboat.errors import BrokerError
 from longboat.executors.base import watched
 from longboat.executors.contract import Owner
+from longboat.executors.joblogs import Passed, tell
 from longboat.executors.wire import HEADER, frame
 from longboat.tasks.current import JobChannel
 from longboat.tasks.handle import LogLine, Progress
@@ -29,6 +30,8 @@ class Said(msgspec.Struct, array_like=True):
     """Keep this one."""
     steps: bool = False
     """Which have finished?"""
+    record: Passed | None = None
+    """Of `logging`, for the worker's own log."""
 
 
 class Told(msgspec.Struct, array_like=True):
@@ -56,6 +59,9 @@ class SocketJobChannel:
 
     def log(self, job_id: str, line: LogLine) -> None:
         self._say(Said(job_id, log=line))
+
+    def record(self, passed: Passed) -> None:
+        self._say(Said("", record=passed))
 
     def steps(self, job_id: str) -> dict[str, bytes]:
         return self._ask(Said(job_id, steps=True)).steps
@@ -134,6 +140,8 @@ class JobChannels:
                 self._job_channel.progress(said.id, said.progress)
             elif said.log is not None:
                 self._job_channel.log(said.id, said.log)
+            elif said.record is not None:
+                tell(said.record)
             else:
                 sock.sendall(frame(self._answer(said)))
         except (OSError, EOFError, msgspec.MsgspecError):

@@ -33,6 +33,8 @@ class ChildSettings(msgspec.Struct, frozen=True):
     """Bytes beyond which it is replaced after a call."""
     modules: tuple[str, ...] = ()
     """What the worker imported, in that order: imported before a task is looked for."""
+    log_level: int = 30
+    """The level of the worker's root logger: that of the child's, unless what it imports sets up logging."""
 
 
 class Definition(msgspec.Struct, array_like=True):

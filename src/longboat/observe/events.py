@@ -63,6 +63,14 @@ class JobSucceeded(JobEvent, frozen=True, tag="job.succeeded"):
     seconds: float
 
 
+class JobsSucceeded(Event, frozen=True, tag="jobs.succeeded"):
+    """In the log of `longboat worker` only: how many jobs succeeded since it told last, when there are too many to name."""
+
+    jobs: int
+    tasks: dict[str, int]
+    """How many of each task."""
+
+
 class JobRetried(JobEvent, frozen=True, tag="job.retried"):
     """An attempt failed; the next one is made after `delay` seconds."""
 

@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from longboat.core.logged import JOB, TASK, extra, has_handlers
 from longboat.observe import events
 from longboat.observe.events import Event
 
@@ -22,24 +23,52 @@ NAMED = 5
 
 
 def set_up(level: str, form: LogFormat) -> None:
-    """Log to standard error from this level on ("info"), as text or as one JSON object per line."""
-    handler = logging.StreamHandler(sys.stderr)
-    text = logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s")
-    handler.setFormatter(JsonFormatter() if form == "json" else text)
-    logging.basicConfig(level=level.upper(), handlers=[handler])
+    """Log to standard error from this level on ("info"), as text or as one JSON object per line.
+
+    Call it after the program was imported: one that has set up logging keeps what it has, and Longboat's lines go there.
+    """
+    root, ours = logging.getLogger(), logging.getLogger("longboat")
+    if not root.handlers:
+        handler = logging.StreamHandler(sys.stderr)
+        handler.setFormatter(JsonFormatter() if form == "json" else TextFormatter())
+        handler.addFilter(lambda record: not has_handlers(record))
+        root.addHandler(handler)
+        if root.level == logging.WARNING:  # as it is from the start
+            root.setLevel(level.upper())
+    if ours.level == logging.NOTSET:
+        ours.setLevel(level.upper())
+    for name in list(logging.root.manager.loggerDict):
+        if name.partition(".")[0] == "longboat":
+            logging.getLogger(name).disabled = False  # dictConfig disables all loggers that it does not name
+
+
+class TextFormatter(logging.Formatter):
+    """What a job logs has its task and id, as the worker's own lines about it have."""
+
+    def __init__(self) -> None:
+        super().__init__("%(asctime)s %(levelname)s %(name)s: %(message)s")
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802  # logging's own name
+        if job := getattr(record, JOB, ""):
+            record.message = f"{getattr(record, TASK, '')} [{job}] {record.message}"
+        return super().formatMessage(record)
 
 
 class JsonFormatter(logging.Formatter):
-    """{"at": …, "level": …, "logger": …, "text": …}; a worker's own lines also have the fields of the event."""
+    """{"at": …, "level": …, "logger": …, "text": …}; a worker's own lines also have the fields of the event, and what a job
+    logs the id of its "job", its "task", and what was given as "extra"."""
 
     def format(self, record: logging.LogRecord) -> str:
         at = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
         said: dict[str, Any] = {"at": at, "level": record.levelname, "logger": record.name, "text": record.getMessage()}
-        if record.exc_info:
-            said["traceback"] = self.formatException(record.exc_info)
-        event = getattr(record, "event", None)
-        if isinstance(event, Event):
-            said["event"] = events.plain(event)
+        if record.exc_info or record.exc_text:
+            said["traceback"] = record.exc_text or self.formatException(record.exc_info)  # type: ignore[arg-type]  # one is there
+        more = extra(record)
+        said |= {name: more.pop(key) for name, key in (("job", JOB), ("task", TASK)) if key in more}
+        if isinstance(more.get("event"), Event):
+            said["event"] = events.plain(more.pop("event"))
+        if more:
+            said["extra"] = more
         try:
             return msgspec.json.encode(said, enc_hook=repr).decode()
         except UnicodeEncodeError:  # a lone surrogate, which JSON cannot carry
@@ -52,6 +81,18 @@ def listener(event: Event) -> None:
     level, text = worded(event)
     if log.isEnabledFor(level):
         log.log(level, "%s", text, extra={"event": event})
+
+
+def success(event: Event) -> None:
+    """Log a success, or how many there were, although each success is logged at a lower level."""
+    if isinstance(event, events.JobsSucceeded):
+        most = list(event.tasks.items())[:NAMED]
+        more = len(event.tasks) - len(most)
+        of = ", ".join(f"{count:,} of {task}" for task, count in most) + (f" and {more} more tasks" if more else "")
+        text = f"{event.jobs:,} jobs succeeded: {of}"
+    else:
+        text = worded(event)[1]
+    log.info("%s", text, extra={"event": event})
 
 
 def worded(event: Event) -> tuple[int, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import threading
 from collections.abc import Sequence
 from functools import partial
@@ -87,7 +88,7 @@ class ExecutorSet:
         if name == "process":
             from longboat.executors.processes import ProcessExecutor
 
-            settings = ChildSettings(options.max_memory, tuple(self._modules))
+            settings = ChildSettings(options.max_memory, tuple(self._modules), logging.getLogger().level)
             return ProcessExecutor(options.processes, self._owner, settings, self._job_channel)
         from longboat.executors.asyncio import AsyncioExecutor
 

@@ -15,6 +15,7 @@ from longboat.worker.in_flight import InFlight
 from longboat.worker.outcomes import outcome_of
 from longboat.worker.recorder import Recorder
 from longboat.worker.status import Status
+from longboat.worker.successes import Successes
 from longboat.worker.worker_events import WorkerEvents
 
 
@@ -26,6 +27,7 @@ class Finisher:
         self._in_flight = in_flight
         self._events = events
         self._recorder = recorder
+        self.successes = Successes(status.name, recorder)
         self.failed = status.failed
 
     def done(self, call: Call, reply: Reply) -> None:
@@ -45,6 +47,8 @@ class Finisher:
             if events.every_job:
                 job, seconds = lease.job, monotonic() - call.started
                 events.emit(JobSucceeded(self.name, job.id, job.task, job.queue, lease.attempt, seconds))
+            if self.successes.room > 0:
+                self.successes.note(call)
             in_flight.settle(Settlement(lease, Done(reply.result)))
         else:
             self.finish(lease, outcome_of(lease, call.settings, reply, random.random()))

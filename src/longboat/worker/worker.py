@@ -159,6 +159,10 @@ class Worker:
         """Tell each second how much there is to do here and how busy this worker is; before it is opened."""
         self._maintenance.tasks["load"] = LoadReport(self.link, self._in_flight, self._executors, tell).run
 
+    def report_successes(self) -> None:
+        """Log the jobs that succeed: each while they are few, else how many; before it is opened."""
+        self._maintenance.tasks["successes"] = self._finisher.successes.start()
+
     # --- start and stop
 
     async def open(self) -> None:
@@ -243,6 +247,7 @@ class Worker:
                 self.status.failed(part, error)
         deadline.cancel()
         ended = sum(tally.succeeded + tally.dead + tally.cancelled for tally in self.recorder.totals().values())
+        self._finisher.successes.leave(LAST_SECONDS)
         self.events.emit(WorkerStopped(self.name, ended))
         self.events.leave(LAST_SECONDS, answers=self._maintenance.answered)
 
