@@ -94,7 +94,7 @@ class Connection:
 
     def _join(self) -> tuple[bytes, bytes]:
         if self._read(len(MAGIC)) != MAGIC:
-            raise AuthenticationError("it is no `longboat serve` of this version")
+            raise AuthenticationError("neither `longboat serve` nor a PlainManager of this version listens there")
         nonce = os.urandom(NONCE)
         nonces = self._read(NONCE) + nonce
         self._write(MAGIC + nonce + self._derive(b"client proof", nonces))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from queue import Empty, Full
 from typing import Any
 
 import msgspec
@@ -11,9 +12,10 @@ from longboat.errors import BrokerError
 
 _ERROR = 1
 """The extension type of an error: its class's name and its text."""
+_OTHERS = (AttributeError, KeyError, LookupError, OverflowError, TypeError, ValueError, Empty, Full)
 _NAMED: dict[str, type[Exception]] = {
     kind.__name__: kind
-    for kind in (*vars(errors).values(), AttributeError, KeyError, LookupError, OverflowError, TypeError, ValueError)
+    for kind in (*vars(errors).values(), *_OTHERS)
     if isinstance(kind, type) and issubclass(kind, Exception) and kind is not errors.JobFailed  # it has no text alone
 }
 

@@ -100,11 +100,14 @@ class DispatcherServer(PlainServer):
 class PlainManager(managers.BaseManager):
     """A manager of the standard library over our frames: plain data, each message authenticated, no pickle.
 
-    For programs that share a queue by `register`, and nothing else.
+    For programs that share a queue by `register`, `start` or `get_server`, and `connect`, and nothing else. It takes what
+    BaseManager takes, except for a serializer. Without an address it listens at a free port of this machine's loopback.
     """
 
-    def __init__(self, address: Address, authkey: bytes) -> None:
-        super().__init__(address, authkey, serializer=SERIALIZER)
+    _Server = PlainServer
+
+    def __init__(self, address: Address | None = None, authkey: bytes | None = None, **others: Any) -> None:
+        super().__init__(address or ("127.0.0.1", 0), authkey, serializer=SERIALIZER, **others)
 
     def get_server(self) -> PlainServer:
         """A server of what was registered; its `serve_forever` runs until the process ends."""
