@@ -23,8 +23,9 @@ from longboat.tasks.flow import Flow
 from longboat.tasks.handle import Handle
 from longboat.tasks.middleware import Middleware, wrapped
 from longboat.tasks.named import Named
+from longboat.tasks.registry import Registry
 from longboat.tasks.schedule import Schedule, ScheduleOptions, checked
-from longboat.tasks.task import AsyncTask, Registry, SyncTask, Task
+from longboat.tasks.task import AsyncTask, SyncTask, Task
 from longboat.tasks.template import checked_name
 
 if TYPE_CHECKING:

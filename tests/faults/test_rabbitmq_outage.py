@@ -19,7 +19,7 @@ from longboat import Longboat
 from longboat.connect import connect
 from longboat.contract.broker import Broker, Consumer, Lease, Settlement
 from longboat.core.job import Done
-from longboat.errors import BrokerError, BrokerMisconfigured, BrokerUnavailable
+from longboat.errors import BrokerError, BrokerMisconfigured, BrokerUnavailable, ConfigError
 from longboat.testing.conformance.stage import job
 from tests.rigs.servers.process import free_ports, until
 from tests.rigs.servers.rabbitmq import RabbitmqServer, available
@@ -233,7 +233,7 @@ def test_the_next_of_several_hosts_is_used(url: str) -> None:
         assert len(received(consumer, 2)) == 2
     with (
         closing(connect(several.replace("guest:guest", "guest:wrong"))) as broker,
-        pytest.raises(ConfigError, match="refused"),
+        pytest.raises(BrokerMisconfigured, match="refused"),
     ):
         broker.put([job()])
 

@@ -27,7 +27,7 @@ from longboat.worker.supervisor import EXIT_APP, EXIT_BROKER, EXIT_FAILED, EXIT_
 
 if TYPE_CHECKING:
     from longboat.app import Longboat
-    from longboat.tasks.task import Registry
+    from longboat.tasks.registry import Registry
     from longboat.worker.worker import Worker
 
 RECYCLED = frozenset({"max-jobs", "max-memory", "worn", "reload"})
@@ -142,7 +142,7 @@ def _tell(end: Channel, url: str, consumer: str) -> None:
 def _together(app: Longboat, others: Sequence[Longboat]) -> Registry:
     """The tasks of all these apps. Raises ConfigError unless they have one broker."""
     from longboat.core.urls import shown
-    from longboat.tasks.task import Registry
+    from longboat.tasks.registry import Registry
 
     registry = Registry() if others else app.registry
     for each in (app, *others) if others else ():

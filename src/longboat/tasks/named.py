@@ -93,9 +93,7 @@ class Named(Task[..., Any]):
         await self._look()
         return await super().aenqueue(*args, **kwargs)
 
-    async def aenqueue_many(
-        self, calls: Iterable[tuple[Any, ...] | Mapping[str, Any]], *, progress: bool = False
-    ) -> list[Handle[Any]]:
+    async def aenqueue_many(self, calls: Iterable[Any], *, progress: bool = False) -> list[Handle[Any]]:
         await self._look()
         return await super().aenqueue_many(calls, progress=progress)
 

@@ -13,7 +13,8 @@ from longboat.core.job import Dead, Failure, Outcome, Park, Release
 from longboat.errors import ConfigError
 from longboat.executors.contract import BAD_PAYLOAD, Call, CallEnd, Reply
 from longboat.executors.invoke import clip
-from longboat.tasks.task import Registry, Settings, Task, settings_of
+from longboat.tasks.registry import Registry
+from longboat.tasks.task import Settings, Task, settings_of
 from longboat.worker.executor_set import ExecutorSet
 from longboat.worker.finisher import Finisher
 from longboat.worker.in_flight import InFlight

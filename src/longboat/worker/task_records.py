@@ -11,7 +11,7 @@ from longboat.contract.kv import KV, Entry
 from longboat.core.clock import SYSTEM
 from longboat.tasks.limits import names_of
 from longboat.tasks.record import KEPT, NAMESPACE, TaskRecord, decoded, record_of
-from longboat.tasks.task import Registry
+from longboat.tasks.registry import Registry
 
 EVERY = 60.0
 """Seconds between rounds. The second one comes sooner: a worker that began before may have written at the same moment."""

@@ -26,7 +26,7 @@ from longboat.observe.events import Bus, WorkerStarted, WorkerStopped, WorkerSto
 from longboat.observe.stream import EventPublisher
 from longboat.operate.scheduler import Scheduler
 from longboat.tasks.depends import Resources
-from longboat.tasks.task import Registry
+from longboat.tasks.registry import Registry
 from longboat.worker import names
 from longboat.worker.broker_link import BrokerLink
 from longboat.worker.event_loop import EventLoop
