@@ -183,7 +183,9 @@ class _Watch:
         every = islice((each for some in members(broker.kv, flow.id) for each in some), begun_with)
         ends = end_ids(flow.ends)
         kinds = dict(zip(ends, flow.kinds, strict=False))
-        named = {**dict.fromkeys(ends, ""), **dict(every)}  # an end whose record cannot be read is waited for all the same
+        named = dict(every)
+        for each in ends:  # one whose record cannot be read is waited for all the same
+            named.setdefault(each, "")
         self._handles: dict[str, Handle[Any]] = {
             job_id: Handle(client, job_id, task, kinds.get(job_id, Any)) for job_id, task in named.items()
         }
