@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 from longboat.brokers.manager import Server
@@ -43,7 +43,7 @@ def _rabbitmq_and_store(folder: Path) -> Iterator[str]:
         yield f"{url}&results=sqlite:///{folder}/store.db"
 
 
-URLS: dict[str, Callable[[Path], object]] = {
+URLS: dict[str, Callable[[Path], AbstractContextManager[str]]] = {
     "manager": _manager,
     "redis": _redis,
     "postgres": _postgres,

@@ -43,6 +43,7 @@ from longboat.worker.options import WorkerOptions
 from longboat.worker.pause_filter import PauseFilter
 from longboat.worker.progress_writer import ProgressWriter
 from longboat.worker.quarantine import Quarantine
+from longboat.worker.real_threads import check_threads
 from longboat.worker.record_writer import WorkerRecordWriter
 from longboat.worker.recorder import Recorder
 from longboat.worker.remote_commands import RemoteCommands
@@ -80,6 +81,7 @@ class Worker:
         enqueued: Mapping[tuple[str, str], int] | None = None,
     ) -> None:
         """`address`: the broker's, as it may be shown. `enqueued`: jobs stored from this process, for metrics."""
+        check_threads()
         if not options.queues and Capability.EVERY_QUEUE not in broker.capabilities:
             options = msgspec.structs.replace(options, queues=registry.queues())
         self.name = name = names.take(self)

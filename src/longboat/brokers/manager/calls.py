@@ -16,6 +16,7 @@ from longboat.brokers.manager.frames import Connection
 from longboat.brokers.manager.tcp import PUBLISHED, Address, dial
 from longboat.brokers.manager.wire import Verb, encode
 from longboat.contract.base_forks import remake_after_fork
+from longboat.contract.base_poll import new_poll
 from longboat.core.clock import SYSTEM
 from longboat.errors import BrokerError, BrokerMisconfigured, BrokerUnavailable, LongboatError
 
@@ -119,7 +120,7 @@ class Calls:
                 connection = self._idle.pop() if self._idle else None
             if connection is None:
                 return self.connect(until)
-            poll = select.poll()
+            poll = new_poll()
             poll.register(connection.fileno(), select.POLLIN)
             if not poll.poll(0):
                 return connection

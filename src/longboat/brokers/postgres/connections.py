@@ -16,6 +16,7 @@ from psycopg import conninfo, pq
 
 from longboat.brokers.postgres import migration
 from longboat.contract.base_forks import leave_alone, remake_after_fork
+from longboat.contract.base_poll import new_poll
 from longboat.errors import BrokerError, BrokerFull, BrokerMisconfigured, BrokerUnavailable
 
 T = TypeVar("T")
@@ -65,7 +66,7 @@ class TimedConnection(psycopg.Connection[Any]):
     def wait(self, gen: Any, *_: Any, **__: Any) -> Any:
         """Run one exchange with the server; psycopg calls this for each. Raises OperationalError when time is up."""
         end = time.monotonic() + self.patience if self.until is None else self.until
-        poll = select.poll()
+        poll = new_poll()
         fd = self.pgconn.socket
         try:
             state = next(gen)
@@ -86,7 +87,7 @@ class TimedConnection(psycopg.Connection[Any]):
         """Whether the server has sent something unasked: the only thing an idle connection can hear is its end."""
         if self.closed or self.pgconn.transaction_status != pq.TransactionStatus.IDLE:
             return True
-        poll = select.poll()
+        poll = new_poll()
         poll.register(self.pgconn.socket, select.POLLIN)
         return bool(poll.poll(0))
 

@@ -12,6 +12,7 @@ from typing import Any
 from longboat.brokers.postgres.connections import TimedConnection
 from longboat.brokers.postgres.store import Store
 from longboat.contract.base_forks import leave_alone
+from longboat.contract.base_poll import new_poll
 
 LOOK_ANYWAY = 1.0
 """Seconds between looks while nothing happens: heals a wake-up that was missed, and tells whether the server is there."""
@@ -80,14 +81,15 @@ class NotificationWaiter:
             return payloads
         fd = self.connection().pgconn.socket
         seconds = min(seconds, _LOOK_WITHOUT if self.is_deaf else LOOK_ANYWAY)
-        poll = select.poll()
+        poll = new_poll()
         poll.register(fd, select.POLLIN)
         if self._read >= 0:
             poll.register(self._read, select.POLLIN)
-        happened = poll.poll(max(0.0, seconds) * 1000)
-        with contextlib.suppress(BlockingIOError, OSError):
-            os.read(self._read, 4096)
-        return self._notified() if any(each == fd for each, _ in happened) else []
+        happened = {each for each, _ in poll.poll(max(0.0, seconds) * 1000)}
+        if self._read in happened:
+            with contextlib.suppress(BlockingIOError, OSError):
+                os.read(self._read, 4096)
+        return self._notified() if fd in happened else []
 
     def _notified(self) -> list[str]:
         """The payloads that have come since the last call, those in the driver's buffer too."""

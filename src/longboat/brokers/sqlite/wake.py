@@ -20,6 +20,7 @@ import zlib
 from collections.abc import Sequence
 
 from longboat.contract.base_forks import remake_after_fork
+from longboat.contract.base_poll import new_poll
 
 CONSUMER, LISTENER = "c-", "l-"
 LOOK_ANYWAY = 0.5
@@ -52,14 +53,14 @@ class Bell:
         self._waiting = threading.Lock()
         self._closed = False
         self._fd = -1
-        self._poll = select.poll()
+        self._poll = new_poll()
         self._open()
         remake_after_fork(self)
 
     def listen(self) -> None:
         """From here on rings are meant for the owner: it looks once more, then waits."""
         with self._waiting:
-            if not self._closed:
+            if not self._closed and self._poll.poll(0):  # under eventlet a read of nothing waits
                 with contextlib.suppress(BlockingIOError):
                     os.read(self._fd, 65536)
 
@@ -101,7 +102,7 @@ class Bell:
         os.mkfifo(new, 0o600)
         self._fd = os.open(new, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
         os.rename(new, self._path)
-        self._poll = select.poll()
+        self._poll = new_poll()
         self._poll.register(self._fd, select.POLLIN)
         self.ring()
 
