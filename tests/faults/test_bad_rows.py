@@ -88,6 +88,8 @@ def test_rows_of_wrong_kinds(yard: Yard) -> None:
     ids = yard.enqueue_many("nap", GOOD, 0.001)
     yard.query("INSERT INTO ready VALUES ('default', 0, 5, 'nothing stands behind this', 0, 0, NULL, NULL)")
     yard.query("UPDATE ready SET failures = x'c1ff00' WHERE id = ?", ids[3])
+    yard.query("UPDATE ready SET failures = ? WHERE id = ?", b"\x91" * 100_000, ids[5])
+    yard.query("UPDATE ready SET attempts = 9223372036854775807 WHERE id = ?", ids[6])
     yard.query("UPDATE ready SET expires_at = -1e300 WHERE id = ?", ids[4])
     yard.query("INSERT INTO ready VALUES (?, 0, 7, 'queue of no name', 0, 0, NULL, NULL)", "\n\x00")
     yard.query("INSERT INTO jobs VALUES (9, 'behind no row', x'00')")
@@ -96,10 +98,10 @@ def test_rows_of_wrong_kinds(yard: Yard) -> None:
             yard.query(f"INSERT INTO ready VALUES ({values}, 0, 0, NULL, NULL)")
     tree = yard.start()
     [worker] = tree.up()
-    yard.until_ended(GOOD - 1, 20)
+    yard.until_ended(GOOD - 2, 20)
     yard.until_over(5)
     assert tree.workers() == [worker]
     assert tree.stop() == 0
     runs = yard.check.runs()
-    assert runs.keys() == set(ids) - {ids[4]}
+    assert runs.keys() == set(ids) - {ids[4], ids[6]}
     assert all(len(each) == 1 for each in runs.values())

@@ -8,13 +8,16 @@ import pytest
 
 from longboat import Longboat
 from longboat.brokers.companion import CompanionBroker
+from longboat.brokers.companion.entries import PutRecord
+from longboat.brokers.companion.ledger import encode as encode_entry
 from longboat.brokers.companion.listing import COUNTED
 from longboat.brokers.memory import MemoryBroker
-from longboat.contract.broker import Broker
+from longboat.contract.broker import Broker, Settlement
 from longboat.contract.capabilities import Capability
+from longboat.contract.kv import Entry
 from longboat.core.codec import encode
 from longboat.core.constraints import Constraints, JobLimit
-from longboat.core.job import Failure, Job, State, new_ids
+from longboat.core.job import Failure, Job, Retry, State, new_ids
 from longboat.errors import ConfigError, Unsupported
 from longboat.testing.clock import FakeClock
 from longboat.testing.conformance.stage import job
@@ -91,3 +94,38 @@ def test_retrying_a_job_that_an_evicted_worker_gave_back_does_nothing() -> None:
     (view,) = broker.inspector.find([sent.id])
     assert view is not None
     assert (view.state, view.attempts) == (State.READY, 1)
+
+
+@pytest.mark.parametrize("kind", "mce")
+@pytest.mark.parametrize("raw", [b"", b"\xc1", b"\x91" * 5000, b"\x80", b"\x93\xa1x\xa1q\xc1"])
+def test_entries_that_cannot_be_read_harm_nobody_else(kind: str, raw: bytes) -> None:
+    """Of one job, in the store beside the carrier: its neighbours are received, looked at, cancelled and tidied."""
+    with closing(companion()) as broker:
+        sent = [job(expires=60.0) for _ in range(3)]
+        broker.put(sent)
+        broker.store.kv.write(broker.carrier.namespace, [Entry(f"{kind}/{sent[1].id}", raw)])
+        assert len([view for view in broker.inspector.find([each.id for each in sent]) if view]) >= 2
+        broker.inspector.counts()
+        broker.inspector.jobs(State.READY)
+        consumer = broker.consumer(["q"], lease=60.0)
+        leases = consumer.receive(3, wait=1.0)
+        assert {sent[0].id, sent[2].id} <= {lease.job.id for lease in leases}
+        consumer.settle([Settlement(lease, Retry(60.0, Failure("E", "m"))) for lease in leases])
+        broker.store.kv.write(broker.carrier.namespace, [Entry(f"{kind}/{sent[1].id}", raw)])
+        broker.tidy(0.1)
+        assert {sent[0].id, sent[2].id} <= set(broker.inspector.cancel([each.id for each in sent]))
+        assert broker.inspector.purge([State.CANCELLED]) >= 2
+        consumer.close()
+
+
+def test_a_stored_message_that_cannot_be_read_stops_no_housekeeping() -> None:
+    clock = FakeClock()
+    with closing(CompanionBroker(MemoryCarrier(clock), MemoryBroker(clock=clock), clock=clock)) as broker:
+        bad, good = job(expires=1.0), job(expires=1.5)
+        broker.put([bad, good])
+        broken = PutRecord(bad.id, "q", b"\xc1", put=clock.now())
+        broker.store.kv.write(broker.carrier.namespace, [Entry(f"m/{bad.id}", encode_entry(broken))])
+        clock.advance(2.0)
+        until(lambda: broker.tidy(0.1) >= 0 and broker.inspector.find([good.id])[0].state is State.CANCELLED)  # type: ignore[union-attr]
+        assert broker.inspector.cancel([bad.id]) == []
+        broker.inspector.counts()

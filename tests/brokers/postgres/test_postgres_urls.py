@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from longboat.connect import connect
-from longboat.errors import ConfigError
+from longboat.errors import BrokerError, BrokerUnavailable, ConfigError
 
-pytest.importorskip("psycopg")
+psycopg = pytest.importorskip("psycopg")
 
 
 @pytest.mark.parametrize(
@@ -58,3 +58,12 @@ def test_options_of_libpq_are_passed_on() -> None:
     assert "application_name=my%20shop" in store.pool._url
     assert "schema" not in store.pool._url
     broker.close()
+
+
+def test_a_limit_of_the_server_is_no_outage() -> None:
+    """Waiting is no use: a worker that took it for an outage would wait for ever."""
+    from longboat.brokers.postgres.connections import translated
+
+    assert type(translated(psycopg.errors.ProgramLimitExceeded("index row size 5760"), "postgresql://h")) is BrokerError
+    assert type(translated(psycopg.errors.AdminShutdown("over"), "postgresql://h")) is BrokerUnavailable
+    assert type(translated(psycopg.OperationalError("refused"), "postgresql://h")) is BrokerUnavailable

@@ -15,8 +15,9 @@ from longboat.brokers.companion.ledger import Ledger, encode
 from longboat.contract.carried import message_of
 from longboat.contract.carrier import Carrier, Envelope
 from longboat.contract.kv import Entry
-from longboat.core.codec import decode_job
+from longboat.core.codec import decoded
 from longboat.core.job import Job, State, new_id
+from longboat.core.views import job_or_none
 
 
 class Dependencies:
@@ -57,7 +58,8 @@ class Dependencies:
         for parent in results:
             over.append(Entry(key("f", parent), None))
             for name, raw in self._ledger.between(*children("d", parent)):
-                edge = msgspec.msgpack.decode(raw, type=Edge)
+                if (edge := decoded(raw, Edge)) is None:
+                    continue
                 waiting.setdefault(edge.job, []).append((parent, edge.sole))
                 over.append(Entry(name, None))
         if not waiting:
@@ -82,7 +84,8 @@ class Dependencies:
             if put_record is None or put_record.over or seen.end is not None or seen.claim is not None:
                 return
             message = self._ledger.message(seen)
-            job = decode_job(message)
+            if (job := job_or_none(message)) is None:
+                return
             self._carrier.declare(job.queue, job.delay)
             now = self._ledger.now()
             if not put_record.waits:

@@ -8,13 +8,14 @@ import msgspec
 
 from longboat.brokers.companion.dependencies import Dependencies
 from longboat.brokers.companion.entries import BACK, HELD, OVER, Claim, End, key, pair, timed
-from longboat.brokers.companion.ledger import Ledger, Seen, encode
+from longboat.brokers.companion.ledger import Ledger, Seen, encode, named
 from longboat.contract.carried import message_of
 from longboat.contract.carrier import Carrier, Envelope
 from longboat.contract.kv import Entry
 from longboat.core import reasons
-from longboat.core.codec import decode_failures, decode_job
+from longboat.core.codec import decode_failures
 from longboat.core.job import Failure, Job, State, new_id
+from longboat.core.views import job_or_none
 
 HELD_UP = 5.0
 """Seconds after which a job is looked at again that somebody held when it was to expire: it may come back unstarted."""
@@ -57,7 +58,8 @@ class Endings:
         """What follows of an end whose worker died over it."""
         message = self.ledger.whole("g", end.id, end.message, end.pieces)
         done = {end.id: self.ledger.result(end) or b""} if end.state is State.SUCCEEDED else {}
-        self._follow([Ending(decode_job(message), message, end)], done, ())
+        if job := job_or_none(message):
+            self._follow([Ending(job, message, end)], done, ())
 
     def _follow(
         self, endings: Sequence[Ending], done: dict[str, bytes], entries: Sequence[Entry], *, queued: bool = False
@@ -95,9 +97,10 @@ class Endings:
         """
         now = self.ledger.now()
         endings, entries = [], list[Entry]()
-        for each in self.take(seen):
-            message, claim = self.ledger.message(each), each.given_back(now, failure) or Claim(BACK, [])
-            ending = self.cancelled(decode_job(message), message, claim, by=f"cancel {new_id()}")
+        jobs = {each.id: (job, message) for each in seen if (job := job_or_none(message := self.ledger.message(each)))}
+        for each in self.take([each for each in seen if each.id in jobs]):
+            claim, (job, message) = each.given_back(now, failure) or Claim(BACK, []), jobs[each.id]
+            ending = self.cancelled(job, message, claim, by=f"cancel {new_id()}")
             endings.append(ending)
             if each.asked and each.claim is not None:
                 entries.append(Entry(pair("a", each.claim.holder, each.id), None))
@@ -127,9 +130,9 @@ class Endings:
             back = seen.given_back(self.ledger.now(), failure)
             if back and self.ledger.compare_and_set(Entry(key("c", seen.id), encode(back)), seen.claim_raw):
                 came += 1
-                job = decode_job(self.ledger.message(seen))
                 put = seen.put_record.put if seen.put_record else 0.0
-                self.ledger.write(self.ledger.expiry(job, back, put))
+                if job := job_or_none(self.ledger.message(seen)):
+                    self.ledger.write(self.ledger.expiry(job, back, put))
         self.ledger.forget_consumer(consumer)
         return came
 
@@ -143,7 +146,7 @@ class Endings:
         now = self.ledger.now()
         due = self.ledger.first("x/", f"x/{int(now * 1000) + 1:015d}", limit)
         over: dict[str, Ending] = {}
-        seen = self.ledger.look([raw.decode() for _, raw in due])
+        seen = self.ledger.look([named(raw) for _, raw in due])
         for each in seen:
             if ending := self._due(each, now):
                 over[each.id] = ending
@@ -151,7 +154,7 @@ class Endings:
         later = [Entry(timed(now + HELD_UP, each.id), each.id.encode()) for each in seen if _is_held(each)]
         self.end([over[each.id] for each in taken], later, queued=True)
         self.ledger.write([Entry(name, None) for name, _ in due])
-        asked = self.ledger.look([raw.decode() for _, raw in self.ledger.first("a/", "a0", limit)])
+        asked = self.ledger.look([named(raw) for _, raw in self.ledger.first("a/", "a0", limit)])
         self.cancel([each for each in asked if each.asked and not each.alive and each.claim and each.claim.kind == HELD])
         return len(due) == limit
 
@@ -161,7 +164,8 @@ class Endings:
         if put_record is None or state is None or state.ended or state is State.RUNNING:
             return None
         message = self.ledger.message(seen)
-        job = decode_job(message)
+        if (job := job_or_none(message)) is None:
+            return None
         parked = 0 < claim.parked <= now
         expired = not claim.attempts and job.expires is not None and put_record.put + job.expires <= now
         return self.out_of_time(job, message, claim, parked=parked, by=f"due {new_id()}") if parked or expired else None

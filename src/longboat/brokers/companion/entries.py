@@ -21,6 +21,7 @@ import math
 
 import msgspec
 
+from longboat.core.bounds import Count, Seconds
 from longboat.core.constraints import Constraints
 from longboat.core.job import Failure, State
 
@@ -34,9 +35,9 @@ class PutRecord(msgspec.Struct, array_like=True):
     message: bytes = b""
     pieces: int = 0
     """Of the message, where it is too large to stand here."""
-    put: float = 0.0
+    put: Seconds = 0.0
     """Wall-clock time, by the caller's clock."""
-    due: float = 0.0
+    due: Seconds = 0.0
     waits: bool = False
     """For its parents."""
     sure: bool = False
@@ -51,13 +52,13 @@ class Claim(msgspec.Struct, array_like=True):
     copies: list[str]
     holder: str = ""
     worker: str = ""
-    attempts: int = 0
-    worker_deaths: int = 0
+    attempts: Count = 0
+    worker_deaths: Count = 0
     failures: bytes = b""
-    at: float = 0.0
+    at: Seconds = 0.0
     """When it was leased, or retried by an operator."""
-    due: float = 0.0
-    parked: float = 0.0
+    due: Seconds = 0.0
+    parked: Seconds = 0.0
     why: bytes = b""
     """The failure it was parked with."""
 
@@ -67,14 +68,14 @@ class End(msgspec.Struct, array_like=True):
     state: State
     by: str
     """Which lease ended it, so that a settle tried again recognises its own."""
-    ended: float
-    keep: float
+    ended: Seconds
+    keep: Seconds
     """Seconds that it can be seen; the entry stays longer where this is very short."""
-    attempts: int = 0
+    attempts: Count = 0
     failures: list[Failure] = []
     result: bytes | None = None
     result_pieces: int = 0
-    started: float | None = None
+    started: Seconds | None = None
     queue: str = ""
     message: bytes = b""
     pieces: int = 0
@@ -84,7 +85,7 @@ class End(msgspec.Struct, array_like=True):
 class WorkerPresence(msgspec.Struct, array_like=True):
     name: str
     queues: list[str]
-    deadline: float
+    deadline: Seconds
 
 
 class Edge(msgspec.Struct, array_like=True):

@@ -10,7 +10,7 @@ import msgspec
 from longboat.brokers.companion.endings import history
 from longboat.brokers.companion.entries import BACK, OVER, Claim, End, PutRecord, hashed, key, timed
 from longboat.brokers.companion.intake import Intake
-from longboat.brokers.companion.ledger import INLINE, Ledger, Seen, encode, opened
+from longboat.brokers.companion.ledger import INLINE, Ledger, Seen, encode
 from longboat.brokers.companion.marks import away
 from longboat.contract.broker import DEAD_KEPT, FORGOTTEN_AFTER
 from longboat.contract.carried import message_of
@@ -18,7 +18,7 @@ from longboat.contract.carrier import NEVER, Carrier, Envelope, Message, Place
 from longboat.contract.kv import Entry
 from longboat.contract.transfer import ExportedJob
 from longboat.core import reasons
-from longboat.core.codec import decode_failures
+from longboat.core.codec import decode_failures, decoded
 from longboat.core.job import Failure, Job, State, new_id
 from longboat.core.views import job_or_none
 
@@ -50,7 +50,7 @@ class Import:
     def __call__(self) -> list[str]:
         while True:
             (raw,) = self._ledger.read([self._key])
-            arrival = opened(Arrival, raw)
+            arrival = decoded(raw, Arrival)
             if arrival is not None and arrival.done:
                 return list(self._exported_jobs)
             mine = Arrival(new_id(), arrival.new if arrival else [])

@@ -19,8 +19,8 @@ from longboat.contract.broker import FORGOTTEN_AFTER, Token
 from longboat.contract.carried import message_of
 from longboat.contract.carrier import Carrier, Envelope, Message
 from longboat.contract.kv import Entry
-from longboat.core.codec import decode_job
 from longboat.core.job import Job, State, new_id, order_of
+from longboat.core.views import job_or_none
 from longboat.errors import UnknownParent
 
 OLD = 100
@@ -108,7 +108,8 @@ class Intake:
             if copy is None:
                 continue
             message = self._ledger.message(seen)
-            job = decode_job(message)
+            if (job := job_or_none(message)) is None:
+                continue
             if put_record.waits:
                 waiting.update(parents_of(job.constraints))
                 continue

@@ -27,7 +27,7 @@ from longboat.contract.carrier import NEVER, Envelope
 from longboat.contract.kv import ENTRY_LIMIT, KV, Entry
 from longboat.core import reasons
 from longboat.core.clock import Clock
-from longboat.core.codec import decode_failures
+from longboat.core.codec import decode_failures, decoded
 from longboat.core.job import DEFAULT_KEEP, FAILURES_KEPT, Failure, Job, Result, State, order_of
 from longboat.core.views import JobView, job_or_none, job_view, result_of
 
@@ -106,7 +106,7 @@ class Ledger:
         return self.kv.read(self.namespace, keys) if keys else []
 
     def read_as(self, kind: type[T], keys: Sequence[str]) -> list[T | None]:
-        return [opened(kind, raw) for raw in self.read(keys)]
+        return [decoded(raw, kind) for raw in self.read(keys)]
 
     def write(self, entries: Sequence[Entry]) -> None:
         if entries:
@@ -145,7 +145,9 @@ class Ledger:
         seen = []
         for each in ids:
             put_record, claim, end = next(raws), next(raws), next(raws)
-            seen.append(Seen(each, opened(PutRecord, put_record), opened(Claim, claim), opened(End, end), put_record, claim))
+            seen.append(
+                Seen(each, decoded(put_record, PutRecord), decoded(claim, Claim), decoded(end, End), put_record, claim)
+            )
         held = [(each, each.claim.holder) for each in seen if each.claim and each.claim.kind == HELD and not each.end]
         if held:
             keys = [(key("p", who), pair("a", who, each.id), pair("s", who, each.id)) for each, who in held]
@@ -194,14 +196,14 @@ class Ledger:
 
     def consumers(self) -> Iterator[tuple[str, WorkerPresence]]:
         for name, raw in self.between("p/", "p0"):
-            if (presence := opened(WorkerPresence, raw)) and presence.deadline > self.now():
+            if (presence := decoded(raw, WorkerPresence)) and presence.deadline > self.now():
                 yield name[2:], presence
 
     def holdings(self, consumer: str) -> list[Seen]:
         """The jobs that this consumer has claimed and not given up."""
         names: list[str] = []
         for _, raw in self.between(f"h/{consumer}/", f"h/{consumer}0"):
-            names += msgspec.msgpack.decode(raw)
+            names += decoded(raw, list[str]) or ()
         return [
             each
             for each in self.look(list(dict.fromkeys(names)))
@@ -210,7 +212,7 @@ class Ledger:
 
     def asked(self, consumer: str) -> set[str]:
         """The jobs it holds whose cancellation was requested."""
-        return {raw.decode() for _, raw in self.between(*children("a", consumer))}
+        return {named(raw) for _, raw in self.between(*children("a", consumer))}
 
     def forget_consumer(self, consumer: str) -> None:
         """It holds nothing any more."""
@@ -283,5 +285,6 @@ class Ledger:
         return entries
 
 
-def opened(kind: type[T], raw: bytes | None) -> T | None:
-    return None if raw is None else msgspec.msgpack.decode(raw, type=kind)
+def named(raw: bytes) -> str:
+    """The id in an entry."""
+    return raw.decode(errors="replace")

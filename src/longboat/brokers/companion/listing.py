@@ -7,8 +7,9 @@ from collections.abc import Iterator
 from itertools import islice
 
 from longboat.brokers.companion.entries import PutRecord
-from longboat.brokers.companion.ledger import Ledger, Seen, opened
+from longboat.brokers.companion.ledger import Ledger, Seen
 from longboat.contract.base_pages import cursor_of, position_of
+from longboat.core.codec import decoded
 from longboat.core.job import State
 from longboat.core.views import Page, job_or_none
 
@@ -29,7 +30,7 @@ def walk(ledger: Ledger, after: str = START) -> Iterator[tuple[str, Seen]]:
     """All jobs with their keys, in the order of these."""
     while some := ledger.first(after, END, TOGETHER):
         after = some[-1][0]
-        names = [(key, put_record.id) for key, raw in some if (put_record := opened(PutRecord, raw))]
+        names = [(key, put_record.id) for key, raw in some if (put_record := decoded(raw, PutRecord))]
         yield from zip((key for key, _ in names), ledger.look([name for _, name in names]), strict=True)
 
 

@@ -14,9 +14,10 @@ from collections.abc import Iterable
 import msgspec
 
 from longboat.brokers.companion.entries import OVER, Claim, hashed, key
-from longboat.brokers.companion.ledger import Ledger, Seen, encode, opened
+from longboat.brokers.companion.ledger import Ledger, Seen, encode
 from longboat.contract.broker import DEAD_KEPT
 from longboat.contract.kv import Entry
+from longboat.core.codec import decoded
 
 PACKED, AWAY = "packed", "away"
 """What a claim says in place of its worker: marked by the batch that it names, or gone for good (the job may come back)."""
@@ -62,7 +63,7 @@ def left_alone(ledger: Ledger, name: str) -> Seen:
         if claim is None or not marked(claim):
             return seen
         (raw,) = ledger.read([batch_key(claim.holder)])
-        batch = opened(ExportBatch, raw)
+        batch = decoded(raw, ExportBatch)
         if batch is not None and batch.mark in claim.copies and name in batch.taken:
             return seen
         if batch is None or batch.mark not in claim.copies or batch.stage != OPEN:

@@ -16,12 +16,15 @@ from longboat.contract.broker import DEAD_KEPT, Broker
 from longboat.contract.carried import message_of
 from longboat.contract.carrier import NEVER, Carrier
 from longboat.contract.kv import Entry
-from longboat.core.codec import decode_failures, decode_job
+from longboat.core.codec import decode_failures
 from longboat.core.job import State, new_id
 from longboat.core.views import ConsumerView, JobView, LimitView, Page, job_or_none
 
 RETRYING = 10.0
 """Seconds after which a retry that nobody has received may be made again: whoever began it may have died over it."""
+
+TRIES = 100
+"""To cancel jobs of which others change the claims meanwhile."""
 
 
 class CompanionInspector:
@@ -72,7 +75,7 @@ class CompanionInspector:
         """The holder of a job is asked; of a job that nobody holds the claim is taken."""
         left = list(ids)
         cancelled: set[str] = set()
-        while left:
+        for _ in range(TRIES):
             free: list[Seen] = []
             for each in self._ledger.look(left):
                 state = each.state(self._ledger.now())
@@ -83,7 +86,9 @@ class CompanionInspector:
                     free.append(each)
             done = self._endings.cancel(free)
             cancelled.update(done)
-            left = [each.id for each in free if each.id not in done]  # somebody took these meanwhile
+            left = [each.id for each in free if each.id not in done]
+            if not left:  # else somebody took these meanwhile, or their entries cannot be read
+                break
         return cancelled
 
     def _ask(self, name: str, holder: str) -> bool:
@@ -173,7 +178,10 @@ class CompanionInspector:
             if seen.end is not None or self._ledger.compare_and_set(over, seen.claim_raw):
                 gone += 1
                 pieces = seen.put_record.pieces if seen.put_record else 0
-                job = decode_job(self._ledger.message(seen))
-                entries += [*self._ledger.forget(job, None, queued=True, pieces=pieces), Entry(key("e", seen.id), None)]
+                if job := job_or_none(self._ledger.message(seen)):
+                    entries += self._ledger.forget(job, None, queued=True, pieces=pieces)
+                else:
+                    entries.append(Entry(key("m", seen.id), None))
+                entries.append(Entry(key("e", seen.id), None))
         self._ledger.write(entries)
         return gone

@@ -7,13 +7,12 @@ import threading
 import time
 from collections.abc import Collection, Sequence
 
-import msgspec
-
 from longboat.brokers.companion.entries import End, key
 from longboat.brokers.companion.ledger import Ledger
 from longboat.contract.base import BaseListener
 from longboat.contract.carrier import Carrier, Ear
 from longboat.contract.results import Listener
+from longboat.core.codec import decoded
 from longboat.core.job import Result
 from longboat.errors import BrokerError
 
@@ -68,7 +67,7 @@ class CompanionListener(BaseListener):
             self._heard |= self._watched
 
     def _told(self, body: bytes) -> None:
-        names = msgspec.msgpack.decode(body, type=list[str])
+        names = decoded(body, list[str]) or ()
         with self._lock:
             if heard := self._watched.intersection(names):
                 self._heard |= heard

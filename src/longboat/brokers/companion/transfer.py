@@ -9,7 +9,7 @@ import msgspec
 from longboat.brokers.companion.entries import BACK, HELD, OVER, Claim, PutRecord, hashed, key, parents_of
 from longboat.brokers.companion.imports import Import
 from longboat.brokers.companion.intake import Intake
-from longboat.brokers.companion.ledger import Ledger, Seen, encode, opened
+from longboat.brokers.companion.ledger import Ledger, Seen, encode
 from longboat.brokers.companion.marks import (
     AWAY,
     PACKED,
@@ -25,7 +25,7 @@ from longboat.contract.broker import DEAD_KEPT
 from longboat.contract.carrier import NEVER, Carrier, Place
 from longboat.contract.kv import Entry
 from longboat.contract.transfer import ROOM, ExportedJob
-from longboat.core.codec import decode_failures
+from longboat.core.codec import decode_failures, decoded
 from longboat.core.job import Job, State, new_id, order_of
 from longboat.core.views import job_or_none
 
@@ -51,7 +51,7 @@ class CompanionTransfer:
     def export_jobs(self, name: str, ids: Sequence[str]) -> list[ExportedJob]:
         for _ in range(TRIES):
             (raw,) = self._ledger.read([batch_key(name)])
-            batch = opened(ExportBatch, raw)
+            batch = decoded(raw, ExportBatch)
             if batch is not None and batch.stage != SEALED:
                 give_up(self._ledger, batch, raw)
             if batch is None or batch.stage != SEALED:
@@ -69,7 +69,9 @@ class CompanionTransfer:
         """Also puts back what was taken by half."""
         names: list[str] = []
         for _, raw in self._ledger.between("b/", "b0"):
-            batch = msgspec.msgpack.decode(raw, type=ExportBatch)
+            batch = decoded(raw, ExportBatch)
+            if batch is None:
+                continue
             if batch.stage == SEALED:
                 names.append(batch.name)
             else:
@@ -82,7 +84,7 @@ class CompanionTransfer:
 
     def confirm(self, name: str) -> None:
         (raw,) = self._ledger.read([batch_key(name)])
-        batch = opened(ExportBatch, raw)
+        batch = decoded(raw, ExportBatch)
         if batch is not None and batch.stage == SEALED:
             self._take_leave(batch, self._exported_jobs(batch))
             pieces = [Entry(f"y/{hashed(batch.mark)}/{n}", None) for n in range(batch.pieces)]
@@ -153,7 +155,7 @@ class CompanionTransfer:
 
     def _exported_jobs(self, batch: ExportBatch) -> list[ExportedJob]:
         raw = self._ledger.whole("y", batch.mark, batch.exported_jobs, batch.pieces)
-        return msgspec.msgpack.decode(raw, type=list[ExportedJob]) if raw else []
+        return decoded(raw, list[ExportedJob]) or []
 
     def _take_leave(self, batch: ExportBatch, exported_jobs: Sequence[ExportedJob]) -> None:
         """What follows of the seal; of jobs whose claims are still marked, since the others may have come back.

@@ -7,8 +7,6 @@ import threading
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-import msgspec
-
 from longboat.brokers.manager import frames, wire
 from longboat.brokers.manager.forwarded import Forwarded
 from longboat.brokers.manager.sessions import ConsumerSession, ListenerSession, Session
@@ -16,6 +14,7 @@ from longboat.brokers.manager.wire import VERBS, SessionVerb, Verb, encode
 from longboat.contract.broker import Broker
 from longboat.contract.optional import tidy_of
 from longboat.core.clock import SYSTEM
+from longboat.core.codec import DECODE_ERRORS
 from longboat.errors import BrokerError, BrokerUnavailable, TooLarge
 
 TIDY_AGAIN = 1.0
@@ -42,7 +41,7 @@ class Dispatcher:
             raise BrokerUnavailable("the server is about to end")
         try:
             arguments = verb.asked.decode(data)
-        except msgspec.MsgspecError as error:
+        except DECODE_ERRORS as error:
             raise BrokerError(f"the server does not understand this {name!r}: {error}") from None
         answer = encode(self._answer(verb, arguments))
         limit = frames.FRAME_LIMIT - _MARGIN

@@ -8,7 +8,7 @@ from typing import Any, Generic, TypeVar
 import msgspec
 
 from longboat.contract.broker import Lease, Pulse, Settlement
-from longboat.core.bounds import Seconds
+from longboat.core.bounds import Count, Seconds
 from longboat.core.codec import decoder
 from longboat.core.job import Cancelled, Dead, Done, Job, Outcome, Park, Release, Result, Retry
 
@@ -81,16 +81,16 @@ encode = msgspec.msgpack.Encoder().encode
 
 _Ids = list[str]
 CAPABILITIES = Verb[_Ids]("capabilities", tuple[()], _Ids)
-TIDY = Verb[float]("tidy", tuple[float], float)
+TIDY = Verb[float]("tidy", tuple[Seconds], float)
 REGISTER = Verb[str]("register", tuple[_Ids, Seconds, _Ids, str], str)
 WATCH = Verb[bool]("watch", tuple[str, _Ids], bool)
 END = Verb[None]("end", tuple[str], None)
-RECEIVE = SessionVerb("receive", tuple[str, int, int, float], Received, Received([], gone=True))
+RECEIVE = SessionVerb("receive", tuple[str, int, Count, Seconds], Received, Received([], gone=True))
 INPUTS = SessionVerb[list[bytes] | None]("inputs", tuple[str, int, int], list[bytes] | None, None)
 SETTLE = SessionVerb[list[int] | None]("settle", tuple[str, list[Settled], list[int]], list[int] | None, None)
 EXTEND = SessionVerb("extend", tuple[str], Pulse, Pulse(False))
 PAUSE = SessionVerb("pause", tuple[str, _Ids, _Ids], None, None)
-WAIT = SessionVerb[list[Result] | None]("wait", tuple[str, float], list[Result] | None, None)
+WAIT = SessionVerb[list[Result] | None]("wait", tuple[str, Seconds], list[Result] | None, None)
 FORGET = SessionVerb("forget", tuple[str, _Ids], None, None)
 WAKE = SessionVerb("wake", tuple[str], None, None)
 

@@ -41,6 +41,8 @@ NO_TABLES = ("3F000", "42P01")
 _FULL = ("53100", "53200")
 _LATER = ("08", "53", "55", "57", "40", "25006")
 """Classes: connection, resources, object in use, operator intervention, rolled back; and a read-only server."""
+_TOO_MUCH = "54"
+"""Class: a limit of the server, such as the size of what an index holds. Trying again is no use."""
 _FORBIDDEN = ("28", "3D000", "42501")
 _REFUSED = re.compile(
     r"FATAL: .*(authentication failed|does not exist|no password supplied|no pg_hba\.conf entry|permission denied"
@@ -225,6 +227,6 @@ def translated(error: psycopg.Error, where: str) -> BrokerError:
         return BrokerUnavailable(f"{where} did not answer in time")
     if code.startswith(_LATER):
         return BrokerUnavailable(f"{where} cannot do this now: {text}")
-    if isinstance(error, psycopg.OperationalError | psycopg.InterfaceError):
+    if isinstance(error, psycopg.OperationalError | psycopg.InterfaceError) and not code.startswith(_TOO_MUCH):
         return BrokerUnavailable(f"{where} cannot be reached: {text}")
     return BrokerError(f"{where}: {text}")
