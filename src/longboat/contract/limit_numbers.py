@@ -7,6 +7,7 @@ nothing, or cannot read it, the numbers in the job hold. The housekeeping looks 
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 import msgspec
 
@@ -26,6 +27,7 @@ def numbers(running: int | None = None, starts: int | None = None, per: float = 
     return f"[{most[0]},{most[1]},{min(per, _MOST):.6f}]".encode()
 
 
+@lru_cache(10_000)
 def at_present(limit: JobLimit, value: bytes | None) -> JobLimit:
     """The limit with the numbers in the entry of its name, if there is one."""
     found = _read(value) if value is not None else None
