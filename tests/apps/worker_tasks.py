@@ -31,6 +31,12 @@ def declare(app: Longboat) -> Any:
         hold = app.task(name="hold")(hold)
         wait = app.task(name="wait")(wait)
         die = app.task(name="die", executor="process")(die)
+        short = app.task(name="short")(a_short)
+        short_thread = app.task(name="short_thread")(short_sync)
+        short_process = app.task(name="short_process", executor="process")(short_sync)
+        long = app.task(name="long")(a_long)
+        long_thread = app.task(name="long_thread")(long_sync)
+        long_process = app.task(name="long_process", executor="process")(long_sync)
         unserialisable = app.task(name="unserialisable")(unserialisable)
 
     return Tasks
@@ -97,3 +103,23 @@ def die() -> None:
 
 def unserialisable() -> object:
     return object()
+
+
+def short_sync(seconds: float = 0.001) -> None:
+    time.sleep(seconds)
+
+
+async def a_short(seconds: float = 0.001) -> None:
+    await asyncio.sleep(seconds)
+
+
+def long_sync(until: str) -> None:
+    """Runs until this file is there; makes one beside it that tells of the start."""
+    Path(f"{until}-{current().id}").touch()
+    while not Path(until).exists():
+        time.sleep(0.01)
+
+
+async def a_long(until: str) -> None:
+    while not Path(until).exists():  # a look takes microseconds
+        await asyncio.sleep(0.01)

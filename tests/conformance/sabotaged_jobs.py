@@ -161,6 +161,11 @@ def _receive(broker: Any, instead: Any) -> None:
     consumers(broker, lambda consumer: around(consumer, "receive", instead))
 
 
+@breaks("consumers_that_wait_share")
+def the_first_takes_all(broker: Any) -> None:
+    broker._store.others = lambda *_, **__: 0
+
+
 @breaks("a_put_wakes_a_waiting_receive")
 def waking_is_slow(broker: Any) -> None:
     def receive(original: Any, n: int, wait: float) -> Any:

@@ -88,6 +88,9 @@ class MemoryCarrier:
         times = [receiver.deadline for receiver in self.receivers.values()]
         return min([*times, *(due for due, _, _ in self._delayed[:1])], default=now + 60.0) - now
 
+    def ready(self, queues: Sequence[str]) -> int:
+        return sum(len(queue.waiting) for name, queue in self._ready.items() if not queues or name in queues)
+
     def queues(self) -> list[str]:
         return sorted(name for name, queue in self._ready.items() if queue.waiting)
 
@@ -207,6 +210,7 @@ class MemoryReceiver:
         self._paused: frozenset[str] = frozenset()
         self._nudged = False
         self._turns = itertools.count()
+        self.waiting = self._served = False
 
     def receive(self, n: int, *, wait: float) -> list[Delivery]:
         carrier, changed = self._carrier, self._carrier.changed
@@ -214,12 +218,22 @@ class MemoryReceiver:
         with changed:
             while True:
                 soon = carrier.by_time()
-                deliveries = [] if self.over else self._take(n)
                 left = end - carrier.clock.monotonic()
+                deliveries = [] if self.over else self._take(self._part(n) if left > 0 else n)
                 if deliveries or self._nudged or self.over or left <= 0:
-                    self._nudged = False
+                    self.waiting, self._served, self._nudged = False, bool(deliveries), False
+                    changed.notify_all()  # what it left is the others'
                     return deliveries
+                self.waiting = True
                 changed.wait(max(0.0, min(left, soon)))
+
+    def _part(self, n: int) -> int:
+        """As a server hands out messages in turn to those that wait."""
+        others = sum(
+            each.waiting and each is not self and each._queues == self._queues for each in self._carrier.receivers.values()
+        )
+        ready = self._carrier.ready(self._queues)
+        return n if not others or not ready else 0 if self._served else min(n, -(-ready // (others + 1)))
 
     def _take(self, n: int) -> list[Delivery]:
         taken: list[Delivery] = []

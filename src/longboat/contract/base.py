@@ -15,6 +15,12 @@ from longboat.core.job import Result
 
 OVER_PAUSE = 0.05
 """Seconds that the `receive` of a lost consumer takes: a caller that has not noticed yet must not spin."""
+RESERVED = 100
+"""Ready jobs that are left to each consumer that waits, by one that has just got some."""
+OTHERS_FIRST = 0.01
+"""Seconds for which they are left to it."""
+YIELDS = 5
+"""How often in a row: one that is frozen, or busy after all, holds up nobody."""
 
 
 class BaseConsumer(ABC):
@@ -32,6 +38,14 @@ class BaseConsumer(ABC):
         """Changes whenever other leases of this consumer are to be cancelled; `_claim` keeps it up to date."""
         self._told = 0
         """The `_cancelled` that the caller knows of."""
+        self._shares = False
+        """Whether `_claim` is to leave jobs to others that wait, by `_part`."""
+        self._served = False
+        """It has got jobs since it waited last."""
+        self._yields = False
+        """It got nothing, because what is ready is the others'."""
+        self._yielded = 0
+        """How often it yielded since it waited last."""
 
     def receive(self, n: int, *, wait: float) -> list[Lease]:
         until = SYSTEM.monotonic() + wait
@@ -43,10 +57,13 @@ class BaseConsumer(ABC):
 
     def _receive(self, n: int, until: float) -> list[Lease]:
         while not self._over:
+            self._shares, self._yields = self._yielded < YIELDS and SYSTEM.monotonic() < until, False
             leases = self._claim(n, until)
+            self._served = bool(leases)
             if leases or self._must_return() or SYSTEM.monotonic() >= until:
                 return leases
-            self._wait(until)
+            self._yielded = self._yielded + 1 if self._yields else 0
+            self._wait(min(until, SYSTEM.monotonic() + OTHERS_FIRST) if self._yields else until)
         if not self._closed:
             threading.Event().wait(min(OVER_PAUSE, max(0.0, until - SYSTEM.monotonic())))
         return []
@@ -56,6 +73,14 @@ class BaseConsumer(ABC):
             self._told = self._cancelled
             return True
         return self._woken or self._over
+
+    def _part(self, n: int, ready: int, others: int) -> int:
+        """How many of `n` jobs to claim while so many are ready and so many other consumers wait for them."""
+        if ready == 0:  # parked jobs, perhaps
+            return n
+        part = ready - others * RESERVED if self._served else -(-ready // (others + 1))
+        self._yields = part <= 0
+        return max(0, min(n, part))
 
     def extend(self) -> Pulse:
         cancelled = None if self._over else self._beat()

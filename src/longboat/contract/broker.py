@@ -109,7 +109,8 @@ class Consumer(Protocol):
 
         Returns at once if there is at least one. Else it waits up to `wait` seconds without polling, and returns within
         5 ms of a put, or 100 ms of a delay's end. It may return [] early: after `wake`, or because a job is to be cancelled
-        and `extend` should be called soon. Claiming is atomic: whatever dies, each job is either waiting or leased. Parked
+        and `extend` should be called soon. While other consumers wait for the same queues it takes no more than its part of
+        what is ready, beside theirs. Claiming is atomic: whatever dies, each job is either waiting or leased. Parked
         jobs of the consumer's `tasks` are received too. A lost or closed consumer receives [].
         """
         ...

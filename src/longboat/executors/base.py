@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import threading
 import time
@@ -87,6 +88,15 @@ class Executor(ABC):
             self.reply(call, invoke.stopped(call))
         else:
             self._cut_off(call)
+
+    def hand_back(self, keep: int) -> None:
+        """Reply UNSTARTED for the calls that wait for a slot in use, except `keep` of them."""
+        back: list[Call] = []
+        keep += max(0, self.slots - len(self._in_slots()))
+        with self.lock, contextlib.suppress(KeyError, IndexError):  # the last one has just begun
+            while len(self._waiting) > keep:
+                back.append(self._waiting.pop())
+        self.turn_away(back)
 
     def close(self, grace: float) -> None:
         """Take no more; what has not started replies UNSTARTED at once. Running calls get `grace` seconds to end.

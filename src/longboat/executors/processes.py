@@ -78,6 +78,9 @@ class ProcessExecutor(Executor):
 
     # --- any thread
 
+    def hand_back(self, keep: int) -> None:
+        self._post(self._hand_back, keep)
+
     def close(self, grace: float) -> None:
         self.shut(grace)
         if self._thread.ident is not None:
@@ -134,6 +137,13 @@ class ProcessExecutor(Executor):
                 else ""
             )
             link.kill(f"{asked}its process was killed")
+
+    def _hand_back(self, keep: int) -> None:
+        for link in self._links:
+            if len(link.calls) > 1:
+                self._take_back(link.recall())
+        keep += self.slots - sum(bool(link.calls) for link in self._links)  # the children may not be there yet
+        self.turn_away([self._queue.pop() for _ in range(len(self._queue) - keep)])
 
     def _recall_all(self) -> None:
         for link in self._links:

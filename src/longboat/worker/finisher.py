@@ -51,6 +51,9 @@ class Finisher:
                 self.successes.note(call)
             in_flight.settle(Settlement(lease, Done(reply.result)))
         else:
+            if reply.ending is CallEnd.UNSTARTED:
+                in_flight.ended[call.task.settings.executor] -= 1
+                in_flight.returned += 1
             self.finish(lease, outcome_of(lease, call.settings, reply, random.random()))
         if in_flight.room.asleep:
             in_flight.room.ring()

@@ -27,7 +27,9 @@ class InFlight:
         self.calls: dict[Call, None] = {}
         """All that have not replied."""
         self.ended: dict[str, int] = dict.fromkeys(EXECUTORS, 0)
-        """Calls that have replied, by executor."""
+        """Calls that have run, by executor."""
+        self.returned = 0
+        """Calls that were handed back without having run."""
         self.outcomes: deque[Settlement] = deque()
         """Those that nobody settles yet, the oldest first."""
         self.settling = 0
@@ -56,5 +58,5 @@ class InFlight:
         return len(self.outcomes) + self.settling
 
     def total(self) -> int:
-        """Calls that have replied."""
+        """Calls that have run."""
         return sum(self.ended.values())

@@ -1,4 +1,4 @@
-"""Leases: the heartbeat for all that this worker holds, and the watch over what runs: starts noted, time limits kept.
+"""Leases: the heartbeat for all that this worker holds, and the watch over it: starts noted, time limits kept, waits short.
 
 Its thread does nothing else, so that no busy task can starve the heartbeat for long: a lease of 15 s outlives what
 was measured (16 CPU-bound threads held an event loop up for 0.9 s).
@@ -6,6 +6,7 @@ was measured (16 CPU-bound threads held an event loop up for 0.9 s).
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from time import monotonic
 
 from longboat.contract.broker import Consumer, Pulse
@@ -15,7 +16,6 @@ from longboat.executors.contract import Call, CallEnd
 from longboat.observe.events import Bus, JobsLost
 from longboat.worker.broker_link import BrokerLink
 from longboat.worker.in_flight import InFlight
-from longboat.worker.loop_watch import LoopWatch
 from longboat.worker.runner import Runner
 from longboat.worker.service import Service
 from longboat.worker.status import Status
@@ -33,14 +33,21 @@ class Leases(Service):
     """Asleep only while there is nothing to watch, until the next heartbeat is due."""
 
     def __init__(
-        self, status: Status, link: BrokerLink, in_flight: InFlight, runner: Runner, bus: Bus, loop_watch: LoopWatch
+        self,
+        status: Status,
+        link: BrokerLink,
+        in_flight: InFlight,
+        runner: Runner,
+        bus: Bus,
+        watches: Sequence[Callable[[float], None]],
     ) -> None:
         super().__init__("leases", status, in_flight.watch)
         self._link = link
         self._in_flight = in_flight
         self._runner = runner
         self._bus = bus
-        self._loop_watch = loop_watch
+        self._watches = watches
+        """Called with the monotonic time at each look."""
         self._doomed: list[Call] = []
         """Calls whose lease is lost: stopped already, killed when their time comes."""
 
@@ -53,7 +60,8 @@ class Leases(Service):
             if calls or self._doomed:
                 self._keep_time(calls, now)
                 self._note_started(calls, now)
-            self._loop_watch.look(now)
+            for watch in self._watches:
+                watch(now)
             if now >= beat_at or in_flight.beat_soon:
                 beat_at, in_flight.beat_soon = now + BEAT, False
                 self.status.beat_at = SYSTEM.monotonic()

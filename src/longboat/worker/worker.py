@@ -48,6 +48,7 @@ from longboat.worker.record_writer import WorkerRecordWriter
 from longboat.worker.recorder import Recorder
 from longboat.worker.remote_commands import RemoteCommands
 from longboat.worker.rollup import Rollup
+from longboat.worker.room import Room
 from longboat.worker.runner import Runner
 from longboat.worker.settler import Settler
 from longboat.worker.status import Status
@@ -109,10 +110,11 @@ class Worker:
         self._quarantine = Quarantine(status, self.link, in_flight, self._executors)
         pause_filter = PauseFilter(broker.kv, self.link, name)
         runner = Runner(registry, in_flight, pause_filter, self._quarantine, self._executors, self._finisher)
-        self._fetcher = Fetcher(status, self.link, in_flight, runner, self._executors, self._settler)
+        room = Room(self._executors, in_flight)
+        self._fetcher = Fetcher(status, self.link, in_flight, runner, room, self._settler)
         # What goes on beside it.
         self._loop_watch = LoopWatch(status, self.link, in_flight, self._executors)
-        self._leases = Leases(status, self.link, in_flight, runner, self.events, self._loop_watch)
+        self._leases = Leases(status, self.link, in_flight, runner, self.events, [self._loop_watch.look, room.look])
         tasks = {"pauses": pause_filter.run, "progress": progress_writer.run, **self._maintenance_tasks(broker)}
         self._maintenance = MaintenanceLoop(status, tasks)
         self.health = self._make_health({} if enqueued is None else enqueued)

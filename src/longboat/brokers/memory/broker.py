@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Sequence
 
 from longboat.brokers.memory.look import MemoryInspector
 from longboat.brokers.memory.record import Holder, Record
@@ -101,11 +101,20 @@ class MemoryConsumer(BaseConsumer):
         with self._store.locked() as now:
             self._seen, self._cancelled = self._store.version, self._holder.cancelled
             self._over = self._over or not self._holder.alive
-            for queue in () if self._over else self._queues():
+            queues = [] if self._over else self._queues()
+            if self._shares and (others := self._store.others(self._holder, served=self._served)):
+                n = self._part(n, self._store.ready(queues), others)
+            for queue in queues:
                 while len(leases) < n and (record := self._next(queue)):
                     if lease := self._lease(record, now):
                         leases.append(lease)
         return leases
+
+    def _receive(self, n: int, until: float) -> list[Lease]:
+        try:
+            return super()._receive(n, until)
+        finally:
+            self._store.waiting.pop(self._holder, None)
 
     def _lease(self, record: Record, now: float) -> Lease | None:
         """None: it cannot be decoded, and is dead; or a limit blocks it."""
@@ -120,7 +129,7 @@ class MemoryConsumer(BaseConsumer):
         inputs = [record.inputs[parent] for parent in record.constraints.after] if record.inputs else ()
         return Lease(job, record.attempts + 1, record.token, record.worker_deaths, len(record.failures), inputs)
 
-    def _queues(self) -> Iterable[str]:
+    def _queues(self) -> list[str]:
         """Those named, or every one in turn: each time another is the first."""
         if self._holder.queues:
             return [queue for queue in self._holder.queues if queue not in self._paused_queues]
@@ -138,6 +147,7 @@ class MemoryConsumer(BaseConsumer):
 
     def _wait(self, until: float) -> None:
         with self._store.locked() as now:
+            self._store.waiting[self._holder] = self._yields
             if self._store.version == self._seen and not self._woken:
                 self._store.wait(max(0.0, until - SYSTEM.monotonic()), now)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Protocol
 
 from msgspec import structs
@@ -34,6 +34,8 @@ class Store(Places):
     def __init__(self, clock: Clock) -> None:
         super().__init__(clock)
         self.holders: dict[str, Holder] = {}
+        self.waiting: dict[Holder, bool] = {}
+        """Those that wait for jobs; whether one has got some, and leaves what is ready to the others."""
         self.watchers: dict[str, set[Watcher]] = {}
         self.tokens: dict[str, tuple[int, float]] = {}
         """For each client the number of its last put, and until when that is remembered."""
@@ -61,6 +63,15 @@ class Store(Places):
         """Until something changes, or falls due, or `left` seconds are over. Called with the lock held, releases it."""
         alarm = self.alarms.first()
         self.changed.wait(left if alarm is None else min(left, max(0.0, alarm[0] - now)))
+
+    def ready(self, queues: Iterable[str]) -> int:
+        return sum(len(self.shelves.get((queue, State.READY), ())) for queue in queues)
+
+    def others(self, than: Holder, *, served: bool) -> int:
+        """How many others wait for jobs of its queues; of those that have got some, if it was served too."""
+        mine = set(than.queues)
+        waiting = [each for each, yields in self.waiting.items() if each is not than and (served or not yields)]
+        return sum(not mine or not each.queues or not mine.isdisjoint(each.queues) for each in waiting)
 
     def _lapse(self, holder: Holder, serial: int, now: float) -> None:
         if not holder.alive:

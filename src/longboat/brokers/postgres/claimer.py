@@ -39,6 +39,10 @@ class Claimer:
     def poll(self, conn: Connection) -> Poll:
         return self._poller.poll(lambda sql, **values: self._store.run(conn, sql, values), self._last_queue)
 
+    def shared(self, conn: Connection, queues: Sequence[bytes], n: int) -> tuple[int, int]:
+        """See Poller."""
+        return self._poller.shared(lambda sql, **values: self._store.run(conn, sql, values), queues, n)
+
     def claim(self, conn: TimedConnection, queues: Sequence[bytes], n: int, limited: bool) -> list[Lease]:
         """Lease up to `n` ready jobs of these queues, in order. `limited`: some ready jobs have limits."""
         claimed = Claimed([], [])

@@ -37,7 +37,7 @@ class PostgresConsumer(BaseConsumer):
         self._claimer = Claimer(store, n, self._poller)
         self._waiter = NotificationWaiter(store)
         self._renewed = -math.inf  # the first heartbeat is always written
-        self._polled = -math.inf
+        self._polled = self._waited = -math.inf
         self._next = 0.0
         """Seconds from the last poll until something is due."""
         self._single = [raw(name) for name in queues] if len(queues) == 1 and store.clock is None else []
@@ -72,7 +72,8 @@ class PostgresConsumer(BaseConsumer):
             self._over = True
             return []
         hurries = self._claimer.is_busy and not self._paused and not self._claimer.limited
-        recent = SYSTEM.monotonic() - self._polled < _POLL_EVERY
+        now = SYSTEM.monotonic()
+        recent = now - self._polled < _POLL_EVERY < now - self._waited  # one that has just waited shares
         if hurries and recent and self._single and (leases := self._claimer.claim(conn, self._single, n, False)):
             return leases
         polled = self._claimer.poll(conn)
@@ -84,6 +85,10 @@ class PostgresConsumer(BaseConsumer):
         if not polled.alive:
             self._over = True
             return []
+        if self._shares and polled.queues:
+            others, ready = self._claimer.shared(conn, polled.queues, n)
+            if others and (n := self._part(n, ready, others)) == 0:
+                return []
         if polled.parked:
             return self._claimer.claim_parked(conn, n)
         return self._claimer.claim(conn, polled.queues, n, polled.limited)
@@ -93,6 +98,7 @@ class PostgresConsumer(BaseConsumer):
             return  # there may be more; and what was put before the mark notified nobody
         left = until - SYSTEM.monotonic()
         self._waiter.wait(min(left, max(0.0, self._next), self._waiter.pause(self._polled)))
+        self._waited = SYSTEM.monotonic()
 
     def _mark(self) -> bool:
         """Have the server notify this consumer; whether it did not before."""

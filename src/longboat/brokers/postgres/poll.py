@@ -39,6 +39,12 @@ _POLL = f"""
         cardinality(%(tasks)b::bytea[]) > 0 AND EXISTS (SELECT 1 FROM @.parked WHERE {_MINE}),
         EXISTS (SELECT 1 FROM @.ready WHERE limited),
         least({_NEXT}) - {NOW}"""
+_SHARED = """
+    SELECT o.n, (
+        SELECT count(*) FROM (SELECT 1 FROM @.ready WHERE queue = ANY (%(queues)b::bytea[])
+        LIMIT CASE WHEN o.n > 0 THEN %(most)s * (o.n + 1) ELSE 0 END) AS r)
+    FROM (SELECT count(*) AS n FROM @.consumers WHERE waiting AND n <> %(consumer)s
+        AND (cardinality(queues) = 0 OR queues && %(queues)b::bytea[])) AS o"""
 
 
 class Poll(NamedTuple):
@@ -78,6 +84,11 @@ class Poller:
         if self._every:  # in turn: those after the last one first
             queues = [name for name in queues if name > last_queue] + [name for name in queues if name <= last_queue]
         return Poll(alive, cancelled, queues, parked, limited, math.inf if following is None else following)
+
+    def shared(self, run: Callable[..., Any], queues: Sequence[bytes], n: int) -> tuple[int, int]:
+        """How many others wait for these queues; if any do, how many jobs are ready there, as far as that matters."""
+        others, ready = run(_SHARED, consumer=self._values["consumer"], queues=list(queues), most=n).fetchone()
+        return others, ready
 
     def unpark(self, tx: Transaction, n: int) -> list[tuple[Any, ...]]:
         """Make up to `n` parked jobs that this consumer knows ready, so that a claim takes them in their order.

@@ -45,6 +45,8 @@ class RedisConsumer(BaseConsumer):
         self._drained_until = 0.0
         """Until then only a wake-up brings something to claim. A wake-up lasts until it is taken, so none is missed."""
         self._wake_list = server.key(f"wake_consumer:{id}")
+        self._idle = False
+        """Others know that it waits."""
         self._asked: tuple[Value, ...] = ()
         """What a claim says of queues and pauses."""
         self._wake_lists: tuple[str, ...] = ()
@@ -59,28 +61,39 @@ class RedisConsumer(BaseConsumer):
         lists = [f"wake:{queue}" for queue in queues] if self._queues else [f"wake_but:{but}" if but else "wake"]
         self._wake_lists = (self._wake_list, *map(self._server.key, lists))
 
+    def _receive(self, n: int, until: float) -> list[Lease]:
+        leases = super()._receive(n, until)
+        if self._idle:
+            self._idle = False
+            self._server.command("HDEL", self._server.key("idle"), self.id)
+        return leases
+
     def _claim(self, n: int, until: float) -> list[Lease]:
         now = SYSTEM.monotonic()
         if now < self._drained_until and now < until and not self._unsure:
             return []
-        leases, due = self._claim_once(n)
+        share = "" if not self._shares else "rest" if self._served else "part"
+        leases, due = self._claim_once(n, share)
         while due == _AGAIN and not leases and not self._must_return():
-            leases, due = self._claim_once(n)
-        if len(leases) < n:
+            leases, due = self._claim_once(n, share)
+        if share:
+            self._idle = not leases
+        if len(leases) < n and not self._yields:
             seconds = 0.0 if due == _AGAIN else float(due) if due else math.inf
             self._drained_until = SYSTEM.monotonic() + min(seconds, self._server.slice)
         return leases
 
-    def _claim_once(self, n: int) -> tuple[list[Lease], bytes]:
+    def _claim_once(self, n: int, share: str) -> tuple[list[Lease], bytes]:
         """What came, and in how many seconds something is due: empty for never."""
         heard = self._heard if self._unsure else ""
         self._number += 1
         number, self._unsure = self._number, True
-        answer = self._connection.call("claim", self.id, n, number, heard, *self._asked)
+        answer = self._connection.call("claim", self.id, n, number, heard, share, *self._asked)
         if answer is None:
             self._lose()
             return [], b""
-        due, keys, messages, spans, histories = answer
+        due, keys, messages, spans, histories, yields = answer
+        self._yields = bool(yields)
         leases: list[Lease] = []
         if keys:
             leases = self._with_inputs(self._leases(Claimed(number, keys, messages, spans, histories)))

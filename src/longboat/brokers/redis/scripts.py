@@ -9,6 +9,7 @@ import re
 from importlib.resources import files
 
 from longboat.brokers.redis.layout import LAYOUT
+from longboat.contract.base import RESERVED
 from longboat.contract.broker import DEAD_KEPT, ENDED_KEPT, FORGOTTEN_AFTER
 from longboat.core import reasons
 from longboat.core.job import DEFAULT_KEEP, FAILURES_KEPT
@@ -28,6 +29,7 @@ _CONSTANTS = {
     "FORGOTTEN_AFTER": int(FORGOTTEN_AFTER),
     "LAYOUT": LAYOUT,
     "PACK": PACK,
+    "RESERVED": RESERVED,
     "WORKER_DIED": reasons.WORKER_DIED,
     "WORKER_DIED_TEXT": reasons.worker_died("%s", 0.0).message,
 }

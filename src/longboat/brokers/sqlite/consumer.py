@@ -7,7 +7,7 @@ from collections.abc import Collection, Sequence
 
 from longboat.brokers.sqlite import settle, sweep
 from longboat.brokers.sqlite.claim import claim
-from longboat.brokers.sqlite.look import Look, Looker, has_ready, ready_queues, repark
+from longboat.brokers.sqlite.look import Look, Looker, has_ready, ready_count, ready_queues, repark
 from longboat.brokers.sqlite.store import Store, Transaction
 from longboat.brokers.sqlite.wake import LOOK_ANYWAY, Bell, Ringer, consumer_bell
 from longboat.contract.base import BaseConsumer
@@ -56,7 +56,7 @@ class SqliteConsumer(BaseConsumer):
             leases = super()._receive(n, until)
         finally:
             if self._listening:
-                self._bell.ring()
+                self._bell.rest()
                 self._listening = False
         for queue in self._more:  # the put of these jobs rang for some of them only
             self._ringer.ring_some(queue, 1)
@@ -96,6 +96,7 @@ class SqliteConsumer(BaseConsumer):
             self._next = look.next
             if swept.more:  # what has expired is not all gone yet, and may not be received
                 return [], look, swept
+        n = self._shared(tx, n)
         parked = self._looker.unpark(tx, n) if look.parked else ()
         leases: list[Lease] = []
         for queue in (self._queues or ready_queues(tx.db, self._last_queue)) if look.ready else ():
@@ -113,6 +114,11 @@ class SqliteConsumer(BaseConsumer):
         if len(leases) >= n > 0:
             self._more = [queue for queue in {lease.job.queue for lease in leases} if has_ready(tx.db, queue)]
         return leases, look, swept
+
+    def _shared(self, tx: Transaction, n: int) -> int:
+        """`n`, or its part of that if others wait too."""
+        others = self._ringer.waiting(self._queues, self._bell.name) if self._shares else 0
+        return self._part(n, ready_count(tx.db, self._queues), others) if others else n
 
     def _wait(self, until: float) -> None:
         self._bell.wait(min(until - SYSTEM.monotonic(), LOOK_ANYWAY, self._next - self._store.clock.now()))

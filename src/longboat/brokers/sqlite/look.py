@@ -113,6 +113,13 @@ def ready_queues(db: sqlite3.Connection, after: str) -> list[str]:
     return [name for name in names if name > after] + [name for name in names if name <= after]
 
 
+def ready_count(db: sqlite3.Connection, queues: Sequence[str]) -> int:
+    """Ready jobs of these queues; of all if it is none."""
+    which = f"AND queue IN ({_marks(queues)})" if queues else ""
+    count = db.execute(f"SELECT total(n) FROM counts WHERE state = ? {which}", (State.READY.value, *queues)).fetchone()[0]
+    return int(count)
+
+
 def has_ready(db: sqlite3.Connection, queue: str) -> bool:
     return bool(db.execute("SELECT EXISTS (SELECT 1 FROM ready WHERE queue = ?)", (queue,)).fetchone()[0])
 

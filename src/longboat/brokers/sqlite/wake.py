@@ -1,7 +1,7 @@
 """Waking without polling: each waiter owns a FIFO in a directory beside the database; whoever has news writes a byte.
 
 An empty FIFO means that its owner is waiting and has not been rung: so as many waiters are woken as there are jobs. The
-owner empties it before its last look, and writes a byte itself when it waits no longer. A ring is lost when its receiver
+owner empties it before its last look, and writes some bytes itself when it waits no longer. A ring is lost when its receiver
 dies; that costs the others half a second, since all waiters also look now and then.
 """
 
@@ -25,6 +25,8 @@ from longboat.contract.base_poll import new_poll
 CONSUMER, LISTENER = "c-", "l-"
 LOOK_ANYWAY = 0.5
 """Seconds between a waiter's looks while nothing happens: this heals a ring that was lost."""
+_BUSY = b"\0" * 8
+"""Written into a bell by an owner that does not wait. One that waits has been rung less often."""
 _NEW = "new-"
 _EVERY = ".every."
 _MARKED = 20
@@ -48,6 +50,7 @@ class Bell:
     """A FIFO that its owner waits on. One thread waits; any thread may ring."""
 
     def __init__(self, directory: str, name: str) -> None:
+        self.name = name
         self._directory = directory
         self._path = os.path.join(directory, name)
         self._waiting = threading.Lock()
@@ -72,10 +75,17 @@ class Bell:
                 self._open()
 
     def ring(self) -> None:
-        """Wake the owner; or, called by the owner, say that it waits no longer."""
+        """Wake the owner."""
+        self._write(b"\0")
+
+    def rest(self) -> None:
+        """The owner waits no longer."""
+        self._write(_BUSY)
+
+    def _write(self, data: bytes) -> None:
         # A full FIFO was rung often enough; behind a closed one nobody waits.
         with contextlib.suppress(BlockingIOError, OSError):
-            os.write(self._fd, b"\0")
+            os.write(self._fd, data)
 
     def close(self) -> None:
         self._closed = True
@@ -104,7 +114,7 @@ class Bell:
         os.rename(new, self._path)
         self._poll = new_poll()
         self._poll.register(self._fd, select.POLLIN)
-        self.ring()
+        self.rest()
 
 
 class Ringer:
@@ -133,15 +143,27 @@ class Ringer:
 
     def ring_some(self, queue: str, n: int) -> None:
         """Ring up to `n` consumers of the queue, of those that wait and have not been rung."""
-        mark = f".{queue_mark(queue)}."
         with self._lock:
             self._refresh()
-            for name in [name for name in self._fds if name.startswith(CONSUMER) and (mark in name or _EVERY in name)]:
+            for name in self._consumers([queue]):
                 if n <= 0:
                     break
-                if _is_empty(self._fds[name]):
+                if _rung(self._fds[name]) == 0:
+                    self._fds[name] = self._fds.pop(name)  # each time others come first
                     self._write(name)
                     n -= 1
+
+    def waiting(self, queues: Sequence[str], besides: str) -> int:
+        """How many consumers wait for one of these queues, or for any if it is none; without the one of this bell."""
+        with self._lock:
+            self._refresh()
+            return sum(name != besides and _rung(self._fds[name]) < len(_BUSY) for name in self._consumers(queues))
+
+    def _consumers(self, queues: Sequence[str]) -> list[str]:
+        marks = [_EVERY, *(f".{queue_mark(queue)}." for queue in queues)]
+        return [
+            name for name in self._fds if name.startswith(CONSUMER) and (not queues or any(mark in name for mark in marks))
+        ]
 
     def close(self) -> None:
         with self._lock:
@@ -193,7 +215,8 @@ class Ringer:
                 os.unlink(os.path.join(self.directory, name))
 
 
-def _is_empty(fd: int) -> bool:
-    waiting = array.array("i", [0])
-    fcntl.ioctl(fd, termios.FIONREAD, waiting)
-    return waiting[0] == 0
+def _rung(fd: int) -> int:
+    """How many bytes were written since its owner listened last."""
+    written = array.array("i", [0])
+    fcntl.ioctl(fd, termios.FIONREAD, written)
+    return written[0]

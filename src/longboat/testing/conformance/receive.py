@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import time
 
+from longboat.contract.broker import Consumer, Settlement
 from longboat.contract.capabilities import Capability
-from longboat.core.job import Retry, State
+from longboat.core.job import Done, Retry, State
 from longboat.core.reasons import EXPIRED
 from longboat.testing.conformance.clause import clause
 from longboat.testing.conformance.stage import (
@@ -66,6 +67,32 @@ def a_put_wakes_a_waiting_receive(on: Stage) -> None:
         return receiving()[1] - put
 
     best(20, lateness, 0.005, "from a put to a waiting receive")
+
+
+@clause(needs={Capability.WAKE})
+def consumers_that_wait_share(on: Stage) -> None:
+    """Jobs put together are shared by the consumers that wait for them, however many each of these asks for."""
+    consumers = [on.consumer(of=on.another()) for _ in range(3)]
+    parts: list[list[int]] = []
+    for _ in range(8):
+        receiving = [meanwhile(lambda each=each: _all_within(each, 0.4)) for each in consumers]  # type: ignore[misc]
+        time.sleep(0.1)
+        on.put(*some(30))
+        parts.append([join() for join in receiving])
+        same(sum(parts[-1]), 30, "jobs received by all")
+        if max(parts[-1]) <= 20:
+            return
+    check(False, f"of 30 jobs three consumers that waited got {parts}, at best")
+
+
+def _all_within(consumer: Consumer, seconds: float) -> int:
+    """How many jobs it receives and settles in this time."""
+    end, count = time.monotonic() + seconds, 0
+    while (left := end - time.monotonic()) > 0:
+        leases = consumer.receive(100, wait=left)
+        count += len(leases)
+        consumer.settle([Settlement(lease, Done(b"")) for lease in leases])
+    return count
 
 
 @clause

@@ -1,10 +1,12 @@
 -- Lease ready jobs to a consumer, in order, and do what is due. Needs: sweep
--- ARGV: now, consumer, n, claim (a number that grows from one of its claims to the next: the fence), heard, queues, then their
---   names in order; for every queue "" instead. If it pauses any: the name of its wake-up list (see listening.lua) or "", paused
+-- ARGV: now, consumer, n, claim (a number that grows from one of its claims to the next: the fence), heard, share ("" if it does
+--   not wait for jobs; "part" if it has waited; "rest" if it has got jobs since: see `_part` in base.py), queues, then their names
+--   in order; for every queue "" instead. If it pauses any: the name of its wake-up list (see listening.lua) or "", paused
 --   queues, their names, then paused tasks.
 -- Returns nil if the consumer is over, else: seconds until something is due ("" for never; "again" if it stopped early among
 --   jobs that limits block), keys in a row, messages in a row,
---   {queue, how many of them, …}, and for each job its history or false (or nil, if none has one).
+--   {queue, how many of them, …}, for each job its history or false (or nil, if none has one), and 1 if it
+--   got nothing because what is ready is left to others, else 0.
 -- An answer may be lost. Then `heard` is the last claim whose answer came, else "": newer leases are given again.
 -- Of very big messages fewer than n are taken. Its first write takes from a list: it works when the memory is full, too.
 
@@ -80,9 +82,10 @@ local function next_ones(list, back, n)
 end
 
 local late = P .. 'late:' .. consumer
-local every, at = ARGV[6] == '', 7 + (tonumber(ARGV[6]) or 0)
+local share, yields = ARGV[6], 0
+local every, at = ARGV[7] == '', 8 + (tonumber(ARGV[7]) or 0)
 local queues, rare = {}, {late, P .. 'gone', P .. 'expires', P .. 'history', P .. 'limits'}
-for i = 7, at - 1 do
+for i = 8, at - 1 do
   queues[#queues + 1] = ARGV[i]
   rare[#rare + 1] = P .. 'parked_tasks:' .. ARGV[i]
 end
@@ -98,7 +101,7 @@ end
 -- A claim that was sent later came first: nobody would learn what this one leases.
 if special and claim < tonumber(call('GET', late) or 0) then
   write_counts()
-  return {'', '', '', {}, false}
+  return {'', '', '', {}, false, 0}
 end
 
 -- Leave out jobs that were cancelled or purged while they stood in a pack, that have expired, or that a limit blocks.
@@ -239,6 +242,29 @@ local function every_queue()
   return turned
 end
 
+-- How many other consumers wait for jobs of these queues; if this one was served, those that yield too.
+local function others()
+  local n, all = 0, call('HGETALL', P .. 'idle')
+  for i = 1, #all, 2 do
+    local yielding, theirs = string.match(all[i + 1], '^(y?)(.*)$')
+    local is_one = every or theirs == ''
+    for _, queue in ipairs(queues) do is_one = is_one or string.find(theirs, '\0' .. queue .. '\0', 1, true) ~= nil end
+    if is_one and all[i] ~= consumer and (yielding == '' or share == 'rest') then n = n + 1 end
+  end
+  return n
+end
+
+local function take_part(n)
+  local ready = 0
+  for _, queue in ipairs(n > 0 and queues or {}) do
+    ready = ready + tonumber(call('HGET', P .. 'counts', 'ready:' .. queue) or 0)
+  end
+  if ready == 0 then return end -- parked jobs, perhaps
+  local part = share == 'part' and math.ceil(ready / (n + 1)) or ready - n * RESERVED
+  if part <= 0 then yields = 1 end
+  wanted = math.max(0, math.min(wanted, part))
+end
+
 write_counts() -- what follows reads what the sweep changed
 if heard then
   even_when_full()
@@ -248,6 +274,7 @@ end
 if have == 0 then
   if every then queues = every_queue() end
   limited = special and call('EXISTS', P .. 'limits') == 1
+  if share ~= '' then take_part(others()) end
   for _, queue in ipairs(queues) do
     if is_full() then break end
     if special and call('EXISTS', P .. 'parked_tasks:' .. queue) == 1 then with_parked(queue) else claim_queue(queue) end
@@ -265,4 +292,11 @@ if have > 0 and (special or heard) and call('EXISTS', P .. 'history') == 1 then
 end
 local wait = in_seconds(following)
 if have < wanted and blocked >= MOST_BLOCKED then wait = 'again' end
-return {wait, table.concat(keys), table.concat(messages), spans, histories or false}
+if have > 0 then
+  if share == 'part' then call('HDEL', P .. 'idle', consumer) end
+elseif share ~= '' and wait ~= 'again' then
+  even_when_full()
+  local its = every and '' or '\0' .. table.concat(queues, '\0') .. '\0'
+  call('HSET', P .. 'idle', consumer, (yields == 1 and 'y' or '') .. its)
+end
+return {wait, table.concat(keys), table.concat(messages), spans, histories or false, yields}

@@ -23,6 +23,7 @@ local function end_consumer(consumer, why)
     come_back(key, place, prio, queue, since, 0, cancelling, h)
   end
   call('ZREM', P .. 'consumers', consumer)
+  call('HDEL', P .. 'idle', consumer)
   stop_listening(consumer)
   for _, name in ipairs({'held:', 'started:', 'cancelling:', 'wake_consumer:', 'consumer:', 'tasks:', 'late:'}) do
     call('DEL', P .. name .. consumer)
