@@ -93,7 +93,7 @@ def test_executors_log_alike(tmp_path: Path) -> None:
         assert one(lines, f"{name} says").endswith(f"INFO shop.mail: tasks.{name} [{ids[name]}] {name} says")
         assert one(lines, f"ERROR shop.mail: tasks.{name} [{ids[name]}] oh")
         assert one(lines, f"INFO longboat.worker: tasks.{name} [{ids[name]}] succeeded in")
-    assert lines.count("KeyError: 'gone'") == len(NAMES)
+    assert lines.count("  KeyError: 'gone'") == len(NAMES)
     assert "not this" not in "".join(lines)
     assert kept(tmp_path, ids) == {name: [("INFO", f"{name} says"), ("ERROR", "oh")] for name in NAMES}
 

@@ -23,7 +23,7 @@ EVERY: list[tuple[events.Event, int, str]] = [
     (events.JobProgressed(*ABOUT, 3, 10, "rows"), logging.DEBUG, "is at 3 of 10  rows"),
     (events.JobSucceeded(*ABOUT, 1, 0.25), logging.DEBUG, "succeeded in 0.250 s"),
     (events.JobRetried(*ABOUT, 2, FAILURE, 1.5), logging.WARNING, "ValueError: no; next attempt in 1.5 s"),
-    (events.JobDied(*ABOUT, 2, FAILURE), logging.ERROR, "ValueError: no; the job is dead\nTraceback…"),
+    (events.JobDied(*ABOUT, 2, FAILURE), logging.ERROR, "ValueError: no; the job is dead\n  Traceback…"),
     (events.JobCancelled(*ABOUT, "asked for"), logging.INFO, "was cancelled: asked for"),
     (events.JobParked(*ABOUT), logging.DEBUG, "is not a task of this worker"),
     (events.JobsParked("w", "m.t", 2, ["a.b"]), logging.WARNING, "2 jobs of m.t cannot run here"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from longboat import errors
+from longboat.core.text import escaped
 from longboat.errors import LongboatError
 
 DONE = 0
@@ -74,5 +75,5 @@ def told(error: LongboatError) -> tuple[str, str, int]:
 def line(text: str) -> str:
     """The text on one line of limited length, without anything that a terminal would obey."""
     one = " ".join(text.split())
-    shown = "".join(character if character.isprintable() else repr(character)[1:-1] for character in one)
+    shown = escaped(one)
     return shown if len(shown) <= LONGEST else shown[: LONGEST - 1] + "…"

@@ -21,7 +21,7 @@ from longboat.worker import channel
 from longboat.worker.channel import Channel
 from longboat.worker.options import WorkerOptions, options
 from longboat.worker.remote_commands import COMMANDED
-from longboat.worker.say import say
+from longboat.worker.say import say, say_as
 from longboat.worker.scaler import Scaler, bounds
 from longboat.worker.supervisor import EXIT_APP, EXIT_BROKER, EXIT_FAILED, EXIT_RECYCLE, Supervisor
 
@@ -72,6 +72,7 @@ def worker(
 
         return _serve(end, find, settings, reload, scaler is not None)
 
+    say_as(log_format)
     silence = settings.lease + 5.0
     return Supervisor(main, _evict, workers=workers, grace=settings.grace, silence=silence, scaler=scaler).run()
 
@@ -215,4 +216,4 @@ def _complain(error: LongboatError) -> None:
     from longboat.cli import fail
 
     what, advice, _ = fail.told(error)
-    say(f"Error: {fail.line(what)}\n{fail.line(advice)}")
+    say(f"Error: {fail.line(what)}\n{fail.line(advice)}", level=logging.ERROR)

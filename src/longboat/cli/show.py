@@ -13,6 +13,7 @@ import msgspec
 from longboat.cli.fail import line
 from longboat.core import codec
 from longboat.core.job import State
+from longboat.core.text import escaped
 from longboat.core.views import JobView
 from longboat.errors import Undecodable
 from longboat.observe.words import span
@@ -148,7 +149,7 @@ def details(job: JobView) -> Iterator[str]:
         by = f" on {failure.worker}" if failure.worker else ""
         yield f"\nattempt {failure.attempt}, {moment(failure.at)}{by}: {line(failure.type)}: {line(failure.message)}"
         for text in failure.traceback.rstrip().splitlines():
-            yield "  " + "".join(c if c.isprintable() or c == "\t" else repr(c)[1:-1] for c in text)
+            yield "  " + escaped(text.expandtabs(4))
 
 
 def moment(at: float, how: str = "%Y-%m-%d %H:%M:%S %z") -> str:

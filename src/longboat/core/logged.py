@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import sys
+import threading
 from typing import Any
 
 JOB, TASK = "longboat_job", "longboat_task"
@@ -25,3 +27,25 @@ def has_handlers(record: logging.LogRecord) -> bool:
             return True
         logger = logger.parent
     return False
+
+
+def log_what_python_tells() -> None:
+    """Log the ends of threads by exceptions, exceptions in finalizers, and warnings.
+
+    Python would write them to standard error, as text that may hold anything, between the lines of the log.
+    """
+    threading.excepthook = _thread_failed
+    sys.unraisablehook = _ignored
+    logging.captureWarnings(True)
+
+
+def _thread_failed(args: threading.ExceptHookArgs) -> None:
+    if args.exc_type is SystemExit or args.exc_value is None:
+        return
+    name = args.thread.name if args.thread else "unknown"
+    logging.getLogger("longboat.worker").error("thread %s ended with an exception", name, exc_info=args.exc_value)
+
+
+def _ignored(args: Any) -> None:
+    what = args.err_msg or "exception ignored in"
+    logging.getLogger("longboat.worker").error("%s %r", what, args.object, exc_info=args.exc_value)

@@ -13,11 +13,11 @@ from urllib.parse import urlsplit
 
 from starlette.requests import Request
 
+from longboat.core.text import escaped
 from longboat.core.urls import is_loopback
 from longboat.dashboard.ask import Person, Refused, Role
 from longboat.dashboard.guesses import Guesses
 from longboat.dashboard.sessions import Sessions, digest
-from longboat.dashboard.words import printable
 from longboat.errors import ConfigError
 
 Authorize = Callable[[Request], Role | str | None]
@@ -92,7 +92,7 @@ class Guard:
                 raise TypeError(f"authorize: it returned {role!r}, which is not a role")
             user = request.scope.get("user")
             name = getattr(user, "display_name", "") or getattr(user, "username", "") or "signed in"
-            return Person(printable(str(name)[:LONGEST_NAME]), role if isinstance(role, Role) else Role[role.upper()])
+            return Person(escaped(str(name)[:LONGEST_NAME]), role if isinstance(role, Role) else Role[role.upper()])
         if self._tokens:
             return self._by_token(request)
         self._only_here(request)
@@ -184,7 +184,7 @@ def _given(request: Request) -> tuple[str, str]:
             name, _, password = b64decode(value).decode().partition(":")
         except ValueError:
             return "", ""
-        return printable(name[:LONGEST_NAME]).strip("“”"), password
+        return escaped(name[:LONGEST_NAME]).strip("“”"), password
     return "", ""
 
 

@@ -86,11 +86,6 @@ def segment_path(path: str) -> str:
     return quote(path, safe="/@:~!$&'()*+,;=-._")
 
 
-def printable(text: str) -> str:
-    """Without anything that a terminal or a log viewer would obey: line breaks, escapes, reversed text."""
-    return "".join(each if each.isprintable() else "\N{REPLACEMENT CHARACTER}" for each in text)
-
-
 def quoted(word: str) -> str:
     """A word of a search, quoted if it has to be."""
     return shlex.quote(word)

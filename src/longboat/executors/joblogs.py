@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from longboat.core.logged import JOB, TASK, extra, has_handlers
+from longboat.core.logged import JOB, TASK, extra, has_handlers, log_what_python_tells
 from longboat.tasks.current import carried, running
 
 
@@ -90,6 +90,7 @@ def pass_on(level: int, send: Callable[[Passed], None]) -> None:
         handler.addFilter(lambda record: not has_handlers(record))
         root.addHandler(handler)
         root.setLevel(level)
+    log_what_python_tells()
 
 
 def tell(passed: Passed) -> None:

@@ -10,7 +10,8 @@ from typing import Any, Literal
 
 import msgspec
 
-from longboat.core.logged import JOB, TASK, extra, has_handlers
+from longboat.core.logged import JOB, TASK, extra, has_handlers, log_what_python_tells
+from longboat.core.text import escaped, escaped_lines
 from longboat.observe import events
 from longboat.observe.events import Event
 
@@ -37,6 +38,7 @@ def set_up(level: str, form: LogFormat) -> None:
             root.setLevel(level.upper())
     if ours.level == logging.NOTSET:
         ours.setLevel(level.upper())
+    log_what_python_tells()
     for name in list(logging.root.manager.loggerDict):
         if name.partition(".")[0] == "longboat":
             logging.getLogger(name).disabled = False  # dictConfig disables all loggers that it does not name
@@ -47,6 +49,9 @@ class TextFormatter(logging.Formatter):
 
     def __init__(self) -> None:
         super().__init__("%(asctime)s %(levelname)s %(name)s: %(message)s")
+
+    def format(self, record: logging.LogRecord) -> str:
+        return escaped_lines(super().format(record))
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802  # logging's own name
         if job := getattr(record, JOB, ""):
@@ -96,9 +101,12 @@ def success(event: Event) -> None:
 
 
 def worded(event: Event) -> tuple[int, str]:
-    """The level and the line for an event."""
+    """The level and the line for an event; a traceback is more lines, which are indented."""
     level, words = _WORDS.get(type(event), (logging.INFO, repr))
-    return level, words(event)
+    text = escaped(words(event))
+    if isinstance(event, events.JobDied) and event.failure.traceback:
+        text += escaped_lines(f"\n{event.failure.traceback.rstrip()}")
+    return level, text
 
 
 def _failed(event: events.JobRetried | events.JobDied) -> str:
@@ -106,7 +114,7 @@ def _failed(event: events.JobRetried | events.JobDied) -> str:
     head = f"{event.task} [{event.id}] attempt {event.attempt} failed: {failure.type}: {failure.message}"
     if isinstance(event, events.JobRetried):
         return f"{head}; next attempt in {event.delay:.1f} s"
-    return f"{head}; the job is dead" + (f"\n{failure.traceback.rstrip()}" if failure.traceback else "")
+    return f"{head}; the job is dead"
 
 
 def _progressed(event: events.JobProgressed) -> str:

@@ -3,12 +3,25 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import sys
 
+from longboat.observe.logs import JsonFormatter, LogFormat
 
-def say(text: str) -> None:
+_json: list[JsonFormatter] = []
+"""One once lines are to be JSON, in this process and those forked from it."""
+
+
+def say_as(form: LogFormat) -> None:
+    """Say what follows in the format of the log."""
+    _json[:] = [JsonFormatter()] if form == "json" else []
+
+
+def say(text: str, *, level: int = logging.INFO) -> None:
     """One line, or more."""
     with unheard():
+        for formatter in _json:
+            text = formatter.format(logging.LogRecord("longboat.supervisor", level, "", 0, text, None, None))
         print(text, file=sys.stderr, flush=True)
 
 

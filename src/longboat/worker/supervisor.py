@@ -8,6 +8,7 @@ stacks. Signals are passed on to the workers through a pipe, so that a signal to
 from __future__ import annotations
 
 import atexit
+import logging
 import os
 import selectors
 import signal
@@ -314,7 +315,7 @@ class Supervisor:
         by_us = process.killed and code == -signal.SIGKILL
         why = process.failure or (process.why if by_us else "")
         reason = ("was killed by its supervisor" if by_us else _death(code)) + (f", because {why}" if why else "")
-        say(f"longboat: worker process {process.pid} {reason}; its jobs are handed back")
+        say(f"longboat: worker process {process.pid} {reason}; its jobs are handed back", level=logging.ERROR)
         for consumer in process.consumers:
             failure = Failure(WORKER_DIED, f"its worker process {reason}")
             failure.worker, failure.at = f"pid {process.pid}", time.time()
@@ -355,7 +356,7 @@ def _fork(work: Callable[[], int | None]) -> int:
     except SystemExit as error:
         code = error.code if isinstance(error.code, int) else 1
     except BaseException:
-        say(traceback.format_exc())
+        say(traceback.format_exc().rstrip(), level=logging.ERROR)
     finally:
         try:
             atexit._run_exitfuncs()  # os._exit does not, and multiprocessing removes its temporary folder by one

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import logging
 
+from longboat.core.text import escaped
 from longboat.dashboard import audit
 from longboat.dashboard.ask import Ask, Goto, Page, Refused, local
 from longboat.dashboard.site import Site
 from longboat.dashboard.verbs import VERBS, Outcome, Verb
-from longboat.dashboard.words import printable, segment
+from longboat.dashboard.words import segment
 from longboat.errors import BrokerError
 
 NAMED = 20
@@ -44,7 +45,7 @@ def done(site: Site, ask: Ask, name: str) -> Outcome:
         _record(site, ask, name, f"may be done in part: {error}")
         raise
     site.forget()
-    outcome.message = printable(outcome.message)
+    outcome.message = escaped(outcome.message)
     outcome.message += _record(site, ask, name, outcome.message)
     return outcome
 
@@ -53,7 +54,7 @@ def _record(site: Site, ask: Ask, name: str, message: str) -> str:
     """Write it to the log and the audit log. Returns what to add to the message if that was not possible."""
     ids = ask.many("id")
     shown = f" ({', '.join(ids[:NAMED])}{f' and {len(ids) - NAMED:,} more' if ids[NAMED:] else ''})" if ids else ""
-    who, role, what = ask.person.name, ask.person.role.name.lower(), printable(f"{message}{shown}")
+    who, role, what = ask.person.name, ask.person.role.name.lower(), escaped(f"{message}{shown}")
     logging.getLogger("longboat.dashboard").info("%s (%s) %s: %s", who, role, name, what)
     try:
         site.if_there(lambda: audit.record(site.broker.kv, who, role, name, what), None)

@@ -1,0 +1,104 @@
+"""Attempts of a job to forge a line of the log, to clear a terminal, or to break a log of JSON."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from longboat.core.text import escaped, escaped_lines
+from tests.rigs.cli import Shell
+
+TASKS = """
+import gc
+import logging
+import threading
+import warnings
+from longboat import Longboat, current
+
+app = Longboat()
+EVIL = "x\\n2026-01-01 00:00:00,000 INFO longboat.worker: FORGED\\r\\x1b[2J\\u202eFORGED\\u2028FORGED"
+
+class Loud:
+    def __del__(self) -> None:
+        raise ValueError(EVIL)
+
+def attack() -> None:
+    current().progress(1, 2, EVIL)
+    logging.getLogger("shop").warning("%s", EVIL)
+    try:
+        raise KeyError(1) from ValueError(EVIL)
+    except KeyError:
+        logging.getLogger("shop").exception(EVIL)
+    def end() -> None:
+        raise ValueError(EVIL)
+    thread = threading.Thread(target=end)
+    thread.start()
+    thread.join()
+    warnings.warn(EVIL)
+    Loud()
+    gc.collect()
+    raise ValueError(EVIL)
+
+@app.task
+async def coroutine() -> None:
+    attack()
+
+@app.task
+def plain() -> None:
+    attack()
+
+@app.task(executor="process")
+def process() -> None:
+    attack()
+"""
+NAMES = ("coroutine", "plain", "process")
+
+
+def worker_log(folder: Path, form: str) -> list[str]:
+    (folder / "tasks.py").write_text(TASKS)
+    shell = Shell(folder)
+    for name in NAMES:
+        shell.run("enqueue", f"tasks.{name}")
+    said = shell.run("worker", "--burst", "--log-format", form, "--log-level", "debug", env={"PYTHONWARNINGS": "default"})
+    return said.err.split("\n")
+
+
+@pytest.mark.slow
+def test_a_log_line_is_forged(tmp_path: Path) -> None:
+    lines = worker_log(tmp_path, "text")
+    assert sum("FORGED" in line for line in lines) > 15
+    assert all(line.isprintable() for line in lines)
+    begun = re.compile(r"\d{4}-\d\d-\d\d ")
+    assert [line for line in lines if line and not begun.match(line) and not line.startswith("  ")] == []
+    assert [line for line in lines if begun.match(line) and "INFO longboat.worker: FORGED" in line[:50]] == []
+
+
+@pytest.mark.slow
+def test_a_log_of_json_is_broken(tmp_path: Path) -> None:
+    lines = [json.loads(line) for line in worker_log(tmp_path, "json") if line]
+    assert {"at", "level", "logger", "text"} <= set.intersection(*map(set, lines))
+    assert sum("thread" in line["text"] and "traceback" in line for line in lines) == len(NAMES)
+
+
+@pytest.mark.slow
+def test_start_up_and_the_supervisor_write_json_too(tmp_path: Path) -> None:
+    (tmp_path / "tasks.py").write_text(TASKS + "\n@app.task\ndef die() -> None:\n    import os\n    os._exit(9)\n")
+    shell = Shell(tmp_path)
+    shell.run("enqueue", "tasks.die")
+    done = shell.run("worker", "--burst", "--log-format", "json")
+    (tmp_path / "tasks.py").write_text("import nowhere_at_all\n")
+    broken = shell.run("worker", "tasks:app", "--log-format", "json", status=3)
+    texts = [json.loads(line)["text"] for line in (done.err + broken.err).splitlines()]
+    assert any("worker process" in text for text in texts)
+    assert any("nowhere_at_all" in text for text in texts)
+
+
+@pytest.mark.parametrize("text", ["a\nb", "a\r", "\x1b[2J", "\u202ea", "\u2028", "\x85", "\ud800", "\x00"])
+def test_what_others_obey_is_written_out(text: str) -> None:
+    assert escaped(text).isprintable()
+    assert escaped(text) == text.encode("unicode_escape").decode() or "\\u" in escaped(text) or "\\x" in escaped(text)
+    assert escaped("Zürich → 北京") == "Zürich → 北京"
+    assert escaped_lines("a\nb\n  c\td") == "a\n  b\n  c    d"
