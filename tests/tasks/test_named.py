@@ -135,10 +135,14 @@ def test_a_coroutine_looks_it_up_beside_the_loop(apps: tuple[Longboat, Longboat]
             threads.add(threading.get_ident())
             return read(namespace, keys)
 
-    other.client.records._kv = Watched()  # type: ignore[assignment]
+    records = other.client.records
+    records._kv = Watched()  # type: ignore[assignment]
 
     async def sent() -> list[str]:
         (many,) = await other.named("report").aenqueue_many([("ann",)])
+        records._known.clear()
+        await other.named("bill").s("ann").aenqueue()
+        records._known.clear()
         return [(await other.asend("bill", "ann")).id, many.id]
 
     assert view(app, asyncio.run(sent())[0]).queue == "money"

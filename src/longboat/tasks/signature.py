@@ -69,10 +69,9 @@ class Signature(Generic[R]):
 
     async def aenqueue(self) -> Flow[R]:
         """As `enqueue`, without blocking the event loop."""
-        sender, outgoing, kinds = _planned(self)
-        if sender is not None:
-            await sender.asend(outgoing)
-        return Flow(sender.flows if sender else NoJobs(), outgoing.flow, outgoing.ends, kinds)
+        import asyncio
+
+        return await asyncio.to_thread(self.enqueue)
 
     def needs(self) -> Iterator[Signature[Any]]:
         """The signatures whose results it takes."""
