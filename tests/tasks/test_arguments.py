@@ -18,7 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from longboat.errors import BadArguments, Undecodable
-from longboat.tasks.arguments import EMPTY, Arguments, UnknownArguments
+from longboat.tasks.arguments import EMPTY, Arguments, Misfit, UnknownArguments
 
 
 @dataclass
@@ -128,6 +128,29 @@ def test_calls_sent_without_the_code_are_named_on_arrival() -> None:
     assert Arguments("t", keywords).decode(unnamed((1,), {"path": "/p"}, "t")) == ([1], {"path": Path("/p")})
     assert Arguments("t", rest).decode(unnamed((1, 2.0), {"q": "r"}, "t")) == ([1, 2.0], {"q": "r"})
     assert Arguments("t", plain).decode(unnamed((1,), {}, "t")) == ([], {"a": 1})
+
+
+def test_what_was_passed_by_position_is_found_by_its_place() -> None:
+    """After a deploy: a name that is still there counts first, then the place, and keywords never move."""
+
+    def old(a: int, b: int = 0, *more: int) -> None: ...
+    def renamed(x: int, y: int = 0) -> None: ...
+    def swapped(b: int, a: int) -> None: ...
+    def longer(a: int, b: int, c: int) -> None: ...
+    def between(a: int, new: int, b: int = 0) -> None: ...
+
+    payload = Arguments("t", old).encode((1, 2), {})
+    assert Arguments("t", renamed).decode(payload) == ([], {"x": 1, "y": 2})
+    assert Arguments("t", swapped).decode(payload) == ([], {"a": 1, "b": 2})
+    assert Arguments("t", longer).decode(Arguments("t", old).encode((1, 2, 3), {})) == ([], {"a": 1, "b": 2, "c": 3})
+    by_name = Arguments("t", old).encode((), {"a": 1})
+    for arguments, call in [(Arguments("t", between), payload), (Arguments("t", renamed), by_name)]:
+        with pytest.raises(Misfit):
+            arguments.decode(call)
+    for broken in (b"", b"\xc1", b"\x01", b"\x81\xa1*\x01"):
+        with pytest.raises(Undecodable) as caught:
+            Arguments("t", renamed).decode(broken)
+        assert not isinstance(caught.value, Misfit)
 
 
 @pytest.mark.parametrize("payload", [unnamed((1, "s", 3), {}, "t"), unnamed((), {"z": 1}, "t"), b"", b"\xc1", b"\x01"])

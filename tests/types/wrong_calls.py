@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import assert_type
+from typing import Annotated, Any, assert_type
 
-from longboat import Flow, Handle, Limit, Longboat, Signature, as_completed, chord, gather, group
+from longboat import Depends, Flow, Handle, Limit, Longboat, Signature, as_completed, chord, gather, group
 
 app = Longboat("memory://")
 
@@ -80,6 +80,32 @@ async def flows() -> None:
     parse.s(b"x").then(save, table=1)  # refused
     total.s([parse.s(b"x").value])  # refused
     group(parse.s(b"x")).then(total)  # refused
+
+
+def pool() -> bytes:
+    return b""
+
+
+@app.task
+def write(line: str, to: bytes = Depends(pool), also: Annotated[bytes, Depends(pool)] = Depends(pool)) -> None: ...
+
+
+@app.task
+def mixed(values: list[int | list[str]]) -> int:
+    return len(values)
+
+
+@app.task
+def anything(values: list[Any]) -> int:
+    return len(values)
+
+
+def different() -> None:
+    write.enqueue("x")
+    assert_type(group(fetch.s("x"), parse.s(b"x")).then(mixed), Signature[int])
+    assert_type(chord([fetch.s("x"), parse.s(b"x")], anything), Signature[int])
+    write.enqueue(1)  # refused
+    group(fetch.s("x"), parse.s(b"x")).then(total)  # refused
 
 
 @app.task(executor="threads")  # refused

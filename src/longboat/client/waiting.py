@@ -13,7 +13,7 @@ from longboat.core import codec
 from longboat.core.clock import SYSTEM
 from longboat.core.job import State
 from longboat.core.views import JobView
-from longboat.errors import JobCancelled, JobFailed, ResultTimeout, WouldBlock, again
+from longboat.errors import JobCancelled, JobFailed, ResultTimeout, Undecodable, WouldBlock, again
 from longboat.tasks.handle import Handle
 
 R = TypeVar("R")
@@ -35,7 +35,13 @@ def value_of(handle: Handle[R]) -> R:
     if isinstance(what, Exception):
         raise again(what)  # a copy, because its traceback will lead to the handle
     if what.state is State.SUCCEEDED:
-        value: R = codec.decode(what.value or codec.NONE, handle.kind)
+        try:
+            value: R = codec.decode(what.value or codec.NONE, handle.kind)
+        except Undecodable as error:
+            task = what.task or handle.task
+            raise Undecodable(
+                f"job {what.id} of task {task!r}: its result is not what the annotation says: {error}"
+            ) from None
         return value
     failure = what.failure
     message = failure.message if failure else ""

@@ -6,14 +6,13 @@ Plain data only: nothing decoded here can run code.
 from __future__ import annotations
 
 import re
-import sys
 from collections.abc import Sequence
 from pathlib import PurePath
 from typing import Any, TypeVar
 
 import msgspec
 
-from longboat.core import reasons
+from longboat.core import models, reasons
 from longboat.core.bounds import LONGEST, LONGEST_NAME, MESSAGE_LIMIT, MOST
 from longboat.core.job import MESSAGE_VERSION, Failure, Job
 from longboat.errors import ConfigError, TooLarge, Undecodable
@@ -32,38 +31,30 @@ def to_plain(value: Any) -> Any:
         return str(value)
     if type(value).__module__.startswith("numpy") and hasattr(value, "tolist") and getattr(value, "ndim", 1) == 0:
         return value.tolist()  # a numpy scalar, as sums over arrays give
-    dump = getattr(value, "model_dump", None)
-    if dump is not None and _is_pydantic(type(value)):
-        return dump(mode="python")
-    hint = ": pass its id, and load it in the task" if _is_row(type(value)) else ""
-    raise TypeError(f"a value of type {type(value).__qualname__} cannot be serialised{hint}")
+    return models.plain(value)
 
 
-def _is_row(kind: Any) -> bool:
-    """Whether it is a model of Django or SQLAlchemy: a row that may be another one by the time the job runs."""
-    return hasattr(kind, "__mapper__") or (hasattr(kind, "_meta") and hasattr(kind, "pk"))
-
-
-def from_plain(kind: type, value: Any) -> Any:
+def from_plain(kind: Any, value: Any) -> Any:
     """The dec_hook: types that msgspec does not know, made from plain data. Raises TypeError or ValueError."""
+    if isinstance(kind, models.Adapted):
+        return kind.read(value)
+    if kind is object:
+        return value
     if isinstance(kind, type) and issubclass(kind, PurePath):
         if not isinstance(value, str):
             raise TypeError(f"Expected `str` for a path, got `{type(value).__name__}`")
         return kind(value)
-    if _is_pydantic(kind):
-        return kind.model_validate(value)  # type: ignore[attr-defined]  # pydantic is not a dependency
+    if models.is_own(kind):
+        return models.adapted(kind).read(value)
     raise TypeError(f"values of type {getattr(kind, '__qualname__', kind)} cannot be made from plain data")
-
-
-def _is_pydantic(kind: Any) -> bool:
-    pydantic = sys.modules.get("pydantic")  # a model's class cannot exist without it
-    return pydantic is not None and isinstance(kind, type) and issubclass(kind, pydantic.BaseModel)
 
 
 _values = msgspec.msgpack.Encoder(enc_hook=to_plain)
 _plain = msgspec.msgpack.Encoder()
 _message = msgspec.msgpack.Decoder(Job)
 _failures = msgspec.msgpack.Decoder(list[Failure])
+
+_BUILTIN = (bytes, bytearray, memoryview)
 
 NONE = _values.encode(None)
 
@@ -74,6 +65,17 @@ def encode(value: Any) -> bytes:
         return NONE
     try:
         return _values.encode(value)
+    except RecursionError:
+        raise ValueError("the value is nested too deeply, or contains itself") from None
+
+
+def plain(value: Any) -> Any:
+    """The value as the plain data that `encode` writes for it, except that datetimes keep their offset from UTC: as text.
+
+    Raises as `encode` does.
+    """
+    try:
+        return msgspec.to_builtins(value, builtin_types=_BUILTIN, enc_hook=to_plain)
     except RecursionError:
         raise ValueError("the value is nested too deeply, or contains itself") from None
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import traceback
 from time import monotonic
 from typing import Any
 
-from longboat.core import codec
 from longboat.core.bounds import MESSAGE_LIMIT
 from longboat.core.job import Failure
 from longboat.core.reasons import CANCELLED
@@ -27,9 +27,12 @@ _OWN = os.path.dirname(__file__)
 def returned(task: Task[..., Any], value: Any) -> Reply:
     """The reply for a function that returned; RAISED if its result cannot be stored. Never raises."""
     try:
-        result = codec.encode(value)
+        result = task.result.encode(value)
     except BaseException as error:  # also whatever a model's own serialiser raises
-        text = f"task {task.name!r} returned what cannot be stored: {_message(error)}"
+        text = f"task {task.name!r} returned what cannot be stored as its annotation says: {_message(error)}"
+        if inspect.iscoroutine(value):
+            value.close()
+            text = f"task {task.name!r} is a plain function that returned a coroutine: make it `async def` and await"
         return Reply(CallEnd.RAISED, failure=Failure(BAD_RESULT, clip(text)), again=_again(task, error))
     if len(result) > MESSAGE_LIMIT:
         text = (

@@ -25,7 +25,8 @@ def job_data(
     if view.constraints is not None:
         limits = [msgspec.structs.asdict(limit) for limit in view.constraints.limits]
         found["constraints"] = {**msgspec.structs.asdict(view.constraints), "limits": limits}
-    found["args"], wrong = decoded(view.payload)
+    args, wrong = decoded(view.payload)
+    found["args"] = shown(args)
     if wrong:
         found["undecodable"] = wrong
     found["result"] = None if view.result is None else decoded(view.result)[0]
@@ -33,3 +34,8 @@ def job_data(
     for failure in found["failures"]:
         failure.update(message=clean(failure["message"]), traceback=clean(failure["traceback"]))
     return found
+
+
+def shown(args: Any) -> Any:
+    """Decoded arguments without the empty list that only tells which of them were passed by position."""
+    return {name: value for name, value in args.items() if name != "*" or value != []} if isinstance(args, dict) else args

@@ -11,8 +11,8 @@ from typing import Any, ParamSpec, Protocol, TypeVar, cast, overload
 
 from longboat.core import codec
 from longboat.core.clock import SYSTEM
-from longboat.tasks.arguments import return_kind
 from longboat.tasks.handle import Handle, LogLine, Progress
+from longboat.tasks.kinds import Kind, kind_of_result
 from longboat.tasks.task import Task
 
 P = ParamSpec("P")
@@ -106,23 +106,23 @@ class Running:
         The result must be plain data or what the function's return annotation names. Await the step of a coroutine function.
         If the worker dies after `fn` has ended and before its result is kept, that one step runs again.
         """
-        kind = return_kind(fn)
+        kind = kind_of_result(fn) or Kind()
         if inspect.iscoroutinefunction(fn):
             return self._astep(name, kind, fn, args, kwargs)
         found = self._found(name)
-        result = codec.encode(fn(*args, **kwargs)) if found is None else found
+        result = kind.encode(fn(*args, **kwargs)) if found is None else found
         if found is None:
             self._keep(name, result)
-        return codec.decode(result, kind)
+        return codec.decode(result, kind.wire)
 
-    async def _astep(self, name: str, kind: Any, fn: Callable[..., Any], args: Any, kwargs: Any) -> Any:
+    async def _astep(self, name: str, kind: Kind, fn: Callable[..., Any], args: Any, kwargs: Any) -> Any:
         import asyncio
 
         found = await asyncio.to_thread(self._found, name)
-        result = codec.encode(await fn(*args, **kwargs)) if found is None else found
+        result = kind.encode(await fn(*args, **kwargs)) if found is None else found
         if found is None:
             await asyncio.to_thread(self._keep, name, result)
-        return codec.decode(result, kind)
+        return codec.decode(result, kind.wire)
 
     def _found(self, name: str) -> bytes | None:
         if self._steps is None:

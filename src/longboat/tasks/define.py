@@ -37,6 +37,9 @@ def define(fn: Callable[..., Any], options: TaskOptions, sender: Callable[[], Se
     known = TaskOptions.__annotations__.keys()
     if unknown := options.keys() - known:
         raise ConfigError(f"unknown option {min(unknown)!r}; there are {', '.join(sorted(known))}")
+    fn = fn.fn if isinstance(fn, Task) else fn
+    if inspect.isclass(fn) or not callable(fn) or not hasattr(fn, "__qualname__"):
+        raise ConfigError(f"{fn!r} is no function with a name, which workers need to find it: write `def` around it")
     name = checked_name(options.get("name") or name_of(fn), "task name")
     settings = _settings(fn, options)
     kind = AsyncTask if settings.executor == "async" else SyncTask
@@ -50,7 +53,7 @@ def name_of(fn: Callable[..., Any]) -> str:
 
 def is_hidden(fn: Callable[..., Any]) -> bool:
     """Whether it is a lambda, or defined inside a function: a process that imports its module need not have it."""
-    return "<" in fn.__qualname__
+    return "<" in getattr(fn, "__qualname__", "")  # what has none is refused by `define`
 
 
 def functions_of(module: ModuleType) -> Iterator[Callable[..., Any]]:
@@ -94,6 +97,11 @@ def _executor(fn: Callable[..., Any], chosen: ExecutorName | None) -> ExecutorNa
     is_async = inspect.iscoroutinefunction(fn)
     if inspect.isasyncgenfunction(fn) or inspect.isgeneratorfunction(fn):
         raise ConfigError(f"{fn.__qualname__} is a generator: a task returns one result")
+    if chosen is None and not is_async and inspect.iscoroutinefunction(inspect.unwrap(fn)):
+        raise ConfigError(
+            f"{fn.__qualname__} is a coroutine function within a plain one: make the decorator's function `async def` too "
+            "(or say executor='thread' if it runs the coroutine itself)"
+        )
     chosen = chosen or ("async" if is_async else "thread")
     if chosen not in get_args(ExecutorName):
         raise ConfigError(f"executor: {chosen!r} is not one of {', '.join(get_args(ExecutorName))}")

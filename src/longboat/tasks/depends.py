@@ -5,11 +5,11 @@ from __future__ import annotations
 import contextlib
 import inspect
 import threading
-import typing
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from longboat.errors import ConfigError
+from longboat.tasks.kinds import Missing, hints
 
 if TYPE_CHECKING:
     import asyncio
@@ -29,6 +29,9 @@ class Dependency:
 def Depends(provider: Provider) -> Any:  # noqa: N802  # known by this name from web frameworks
     """The default of a parameter that the worker fills: `def save(row: Row, pool: Pool = Depends(open_pool))`.
 
+    Within `Annotated[Pool, Depends(open_pool)]` it does the same. Give such a parameter a default too, such as
+    `= Depends(open_pool)`: without one, type checkers ask every caller for it.
+
     Each provider is opened once in each worker process (and each child process), at the first job that needs it, and
     closed when that process ends. Only `async def` tasks can have coroutine functions and async generators.
     """
@@ -38,9 +41,15 @@ def Depends(provider: Provider) -> Any:  # noqa: N802  # known by this name from
 def needs_of(fn: Callable[..., Any], *, is_async: bool) -> dict[str, Provider]:
     """The providers by parameter. Raises ConfigError for a provider that this function cannot have."""
     needs: dict[str, Provider] = {}
+    annotations = hints(fn)
     for name, parameter in inspect.signature(fn).parameters.items():
-        marks = [parameter.default, *_annotated(fn, name)]
-        for mark in marks:
+        annotation = annotations.get(name)
+        if isinstance(annotation, Missing) and "Depends(" in str(parameter.annotation):
+            raise ConfigError(
+                f"{fn.__qualname__}: the annotation of {name!r} cannot be evaluated here ({annotation.why}); "
+                f"write {name} = Depends(…) instead"
+            )
+        for mark in (parameter.default, *getattr(annotation, "__metadata__", ())):
             if isinstance(mark, Dependency):
                 needs[name] = mark.provider
     for name, provider in needs.items():
@@ -49,19 +58,6 @@ def needs_of(fn: Callable[..., Any], *, is_async: bool) -> dict[str, Provider]:
         if not is_async and (inspect.iscoroutinefunction(provider) or inspect.isasyncgenfunction(provider)):
             raise ConfigError(f"{fn.__qualname__} is a plain function: the provider of {name!r} must not be async")
     return needs
-
-
-def _annotated(fn: Callable[..., Any], name: str) -> tuple[Any, ...]:
-    said = str(getattr(fn, "__annotations__", {}).get(name, ""))
-    if "Annotated" not in said or "Depend" not in said:
-        return ()
-    try:
-        return getattr(typing.get_type_hints(fn, include_extras=True)[name], "__metadata__", ())
-    except Exception as error:
-        raise ConfigError(
-            f"{fn.__qualname__}: the annotation of {name!r} cannot be evaluated here ({error}); "
-            f"write {name} = Depends(…) instead"
-        ) from None
 
 
 class Resources:

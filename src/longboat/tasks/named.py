@@ -42,7 +42,11 @@ class ToldArguments(UnknownArguments):
     """Those of the parameters that workers have told of. Values of any type pass."""
 
     def known(self, payload: bytes, holes: Collection[str] = ()) -> dict[str, Any]:
-        given = {name.removeprefix("/"): value for name, value in codec.decode(payload, dict[str, Any]).items()}
+        given = {
+            name.removeprefix("/"): value
+            for name, value in codec.decode(payload, dict[str, Any]).items()
+            if name not in holes
+        }
         rest = given.pop("*", [])
         found: dict[str, Any] = {}
         for name, parameter in self.parameters.items():

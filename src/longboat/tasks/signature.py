@@ -16,9 +16,11 @@ from longboat.tasks.template import Template
 
 P = ParamSpec("P")
 Q = ParamSpec("Q")
-R = TypeVar("R")
+R = TypeVar("R", covariant=True)
 R2 = TypeVar("R2")
 T = TypeVar("T")
+T2 = TypeVar("T2")
+T3 = TypeVar("T3")
 
 
 class Callee(Protocol):
@@ -109,6 +111,10 @@ class Group(Signature[list[T]]):
 
 @overload
 def group() -> Signature[list[Any]]: ...
+@overload
+def group(one: Signature[T], two: Signature[T2], /) -> Signature[list[T | T2]]: ...
+@overload
+def group(one: Signature[T], two: Signature[T2], three: Signature[T3], /) -> Signature[list[T | T2 | T3]]: ...
 @overload
 def group(*members: Signature[T]) -> Signature[list[T]]: ...
 def group(*members: Signature[Any]) -> Signature[Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import typing
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
+from functools import cached_property
 from itertools import islice
 from typing import (
     TYPE_CHECKING,
@@ -26,10 +27,11 @@ from longboat.core.constraints import Constraints, JobLimit
 from longboat.core.job import Job
 from longboat.core.retry import RetryPolicy, policy
 from longboat.errors import BadArguments, ConfigError
-from longboat.tasks.arguments import Arguments, decodable, return_kind
+from longboat.tasks.arguments import Arguments
 from longboat.tasks.depends import needs_of
 from longboat.tasks.handle import Handle
 from longboat.tasks.keys import ordered
+from longboat.tasks.kinds import Kind, kind_of_result
 from longboat.tasks.limits import UniqueKey
 from longboat.tasks.outgoing import Outgoing, Sender
 from longboat.tasks.signature import Call, Signature
@@ -117,7 +119,8 @@ class Task(Generic[P, R]):
         self.arguments = Arguments(name, fn, self.needs)
         self.template = template
         self._sender = sender
-        self._kind: Any = None
+        if (kind := kind_of_result(fn)) is not None:
+            self.result = kind
         self.__doc__ = fn.__doc__
         self.__wrapped__ = fn
         self.__module__ = fn.__module__
@@ -206,10 +209,13 @@ class Task(Generic[P, R]):
 
     @property
     def kind(self) -> Any:
-        """What results are converted to: the return annotation where msgspec can make it, else plain data."""
-        if self._kind is None:
-            self._kind = decodable(return_kind(self.fn))
-        return self._kind
+        """What results are converted to."""
+        return self.result.wire
+
+    @cached_property
+    def result(self) -> Kind:
+        """How results travel: as the return annotation says, or as plain data. Its class may be defined below the task."""
+        return kind_of_result(self.fn) or Kind()
 
     def rule(self, job: Job) -> UniqueKey | None:
         """Give a new job of this task its limits and fairness key; returns its unique key, if its task has such a rule.

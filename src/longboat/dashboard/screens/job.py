@@ -15,6 +15,7 @@ from longboat.dashboard.plain import decoded, masked, masked_text, pretty
 from longboat.dashboard.site import Site
 from longboat.observe.history import fingerprint
 from longboat.operate.explain import explain
+from longboat.operate.job_data import shown
 from longboat.tasks.handle import LOGS, PROGRESS, LogLine, Progress
 
 WIDTH = 1000.0
@@ -56,7 +57,7 @@ def screen(site: Site, ask: Ask) -> Page:
         "job.html",
         {
             "job": view,
-            "args": pretty(args),
+            "args": pretty(shown(args)),
             "undecodable": undecodable,
             "result": pretty(result) if view.result is not None else None,
             "result_wrong": result_wrong,
