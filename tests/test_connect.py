@@ -20,6 +20,7 @@ from longboat.brokers.memory import MemoryBroker
 from longboat.connect import BUILT_IN, GROUP, connect
 from longboat.core.job import State
 from longboat.errors import ConfigError, MissingExtra
+from tests.rigs.cli import Shell
 
 ROOT = Path(__file__).parent.parent
 
@@ -157,3 +158,38 @@ def test_an_app_has_one_file_wherever_its_processes_are(tmp_path: Path, monkeypa
     assert (made / "queue.db").is_file()
     assert not list(other.iterdir())
     assert {path.name for path in tmp_path.iterdir()} == {made.name, other.name}
+
+
+MOVING = """
+import os
+from longboat import Longboat
+
+app = Longboat("sqlite:///queue.db")
+
+@app.task(name="go")
+def go() -> None:
+    os.chdir("elsewhere")
+
+@app.task(name="note")
+async def note() -> str:
+    return "noted"
+
+@app.task(name="child", executor="process")
+def child(folder: str) -> str:
+    os.chdir(folder)
+    return note.enqueue().id
+"""
+
+
+@pytest.mark.slow
+def test_a_child_process_has_the_worker_s_file_wherever_tasks_have_gone(tmp_path: Path) -> None:
+    (tmp_path / "tasks.py").write_text(MOVING)
+    (tmp_path / "elsewhere").mkdir()
+    shell = Shell(tmp_path)
+    with shell.start("worker") as worker:
+        for task, *arguments in (["go"], ["child", str(tmp_path / "elsewhere")], ["child", "/"]):
+            last = shell.run("enqueue", task, *arguments, "--wait", "--timeout", "30s").out.strip()
+        assert shell.run("result", last, "--wait", "--timeout", "30s").out == "noted\n"
+        worker.terminate()
+        worker.communicate(timeout=30)
+    assert not list((tmp_path / "elsewhere").iterdir())

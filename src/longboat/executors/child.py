@@ -124,6 +124,8 @@ class Child:
         task = self._tasks.get(child_call.task)
         if task is None:
             try:
+                with contextlib.suppress(OSError):  # it is gone
+                    os.chdir(self._settings.directory or ".")
                 for module in self._settings.modules:
                     importlib.import_module(module)
                 task = find(self._definitions[child_call.task])

@@ -35,6 +35,9 @@ class ChildSettings(msgspec.Struct, frozen=True):
     """What the worker imported, in that order: imported before a task is looked for."""
     log_level: int = 30
     """The level of the worker's root logger: that of the child's, unless what it imports sets up logging."""
+    directory: str = ""
+    """Where the worker was started: there the child imports, whatever directory a task has changed to. Relative URLs of
+    apps then name the same file in both."""
 
 
 class Definition(msgspec.Struct, array_like=True):

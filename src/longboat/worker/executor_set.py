@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import threading
 from collections.abc import Sequence
 from functools import partial
@@ -88,7 +89,8 @@ class ExecutorSet:
         if name == "process":
             from longboat.executors.processes import ProcessExecutor
 
-            settings = ChildSettings(options.max_memory, tuple(self._modules), logging.getLogger().level)
+            here = os.getcwd() if os.path.exists(".") else ""  # somebody may have deleted it
+            settings = ChildSettings(options.max_memory, tuple(self._modules), logging.getLogger().level, here)
             return ProcessExecutor(options.processes, self._owner, settings, self._job_channel)
         from longboat.executors.asyncio import AsyncioExecutor
 
