@@ -64,6 +64,14 @@ def die_in_thread(how: str) -> None:
         DEATHS[how]()
 
 
+@app.task(timeout=1)
+def hold_the_lock(after: float) -> None:
+    """Compute in C, which lets no other thread of this process run."""
+    with noted():
+        time.sleep(after)
+        _loop_in_c()
+
+
 @app.task(executor="process", timeout=1)
 def die_in_process(how: str) -> None:
     with noted():

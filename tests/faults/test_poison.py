@@ -9,6 +9,7 @@ import time
 import pytest
 
 from longboat.core.reasons import WORKER_DIED
+from longboat.executors.contract import TIMEOUT
 from tests.rigs.fault import Yard, until
 
 pytestmark = pytest.mark.slow
@@ -81,6 +82,27 @@ def test_in_the_worker_process(how: str, pill: str, yard: Yard) -> None:
     assert len(yard.check.killed) == len(runs[poison]) <= 4, (
         "a pill kills its worker once for each attempt, and once unnoted"
     )
+    yard.check.sound(dead={poison})
+
+
+@pytest.mark.parametrize("after", [0.0, 0.3], ids=["before its start is known", "after that"])
+def test_a_thread_that_holds_the_interpreters_lock_beyond_its_time_is_found_out_at_once(after: float, yard: Yard) -> None:
+    yard.enqueue_many("nap_in_thread", 2, 0.5)
+    tree = yard.start("--lease=1s")
+    [worker] = tree.up()
+    poison = yard.enqueue("hold_the_lock", after).id
+    yard.until_started(3)
+    yard.enqueue_many("nap_in_thread", 20, 0.01)
+    yard.until_over(30)
+    view = yard.check.views([poison])[poison]
+    assert view.attempts == 1
+    assert view.failures[-1].type == TIMEOUT
+    assert "held the interpreter's lock" in view.failures[-1].message
+    why = f"it gave no sign of life for 6 s: job {poison} held the interpreter's lock beyond its time limit"
+    assert f"worker process {worker} was killed by its supervisor, because {why}; its jobs" in tree.said()
+    assert tree.said().count("was killed") == 1
+    assert tree.stop() == 0
+    yard.check.killed = {worker}
     yard.check.sound(dead={poison})
 
 

@@ -14,10 +14,19 @@ from typing import TYPE_CHECKING, Any
 
 from longboat.core.job import Failure
 from longboat.core.signals import shield
-from longboat.errors import AppNotFound, BrokerError, BrokerMisconfigured, ConfigError, LongboatError, WorkerFailed
+from longboat.errors import (
+    AppNotFound,
+    BrokerError,
+    BrokerMisconfigured,
+    ConfigError,
+    LongboatError,
+    Unsupported,
+    WorkerFailed,
+)
 from longboat.executors.base import watched
+from longboat.executors.timed_calls import TimedCall
 from longboat.observe.logs import LogFormat, listener, set_up
-from longboat.worker import channel
+from longboat.worker import channel, overruns
 from longboat.worker.channel import Channel
 from longboat.worker.options import WorkerOptions, options
 from longboat.worker.remote_commands import COMMANDED
@@ -77,13 +86,16 @@ def worker(
     return Supervisor(main, _evict, workers=workers, grace=settings.grace, silence=silence, scaler=scaler).run()
 
 
-def _evict(url: str, consumer: str, failure: Failure) -> None:
+def _evict(url: str, consumer: str, failure: Failure, overrun: TimedCall | None) -> None:
     """Runs in its own process: a broker that is down must not hold up the supervisor."""
     from longboat.connect import connect
 
     broker = connect(url)
     for _ in range(EVICT_TRIES):
         try:
+            if overrun is not None:
+                with contextlib.suppress(Unsupported):
+                    overruns.note(broker.kv, overrun)
             broker.evict(consumer, failure)
             break
         except BrokerError:
@@ -113,6 +125,7 @@ def _serve(end: Channel, find: Callable[[], list[Longboat]], settings: WorkerOpt
         made.link.on_consumer = partial(_tell, end, app.url)
         made.status.beaten = partial(end.send, channel.BEAT)
         made.status.replaced = True
+        made.show_timed_calls(end.timed)
         made.status.on_failure = partial(end.send, channel.FAILED)
         if not verbose and logging.getLogger("longboat").isEnabledFor(logging.INFO):
             made.report_successes()

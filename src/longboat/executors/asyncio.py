@@ -138,7 +138,9 @@ class AsyncioExecutor(Executor):
 
     def _cut_off(self, call: Call) -> None:
         if self.stuck and call.stopping is CallEnd.TIMEOUT and call is not self.blocker:
-            return  # its time was another's: `give_up` hands it back
+            if not self.closed:
+                return  # its time was another's: `give_up` hands it back
+            call.stopping = CallEnd.UNSTARTED
         self._let_go(call)
 
     def _let_go(self, call: Call) -> None:

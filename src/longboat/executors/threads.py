@@ -8,12 +8,15 @@ from collections.abc import Collection, Sequence
 from contextvars import Context
 from queue import SimpleQueue
 from time import monotonic
+from typing import Any
 
 from longboat.executors import invoke
 from longboat.executors.base import Executor, watched
 from longboat.executors.contract import Call, Owner, Reply
+from longboat.executors.timed_calls import TimedCalls
 from longboat.tasks.current import JobChannel, Running, running
 from longboat.tasks.depends import Resources
+from longboat.tasks.task import Task
 
 
 class ThreadExecutor(Executor):
@@ -30,6 +33,8 @@ class ThreadExecutor(Executor):
         # The single operations of these need no lock.
         self._waiting: set[Call] = set()  # pyright: ignore[reportIncompatibleVariableOverride]  # one of the two
         self._running: dict[Call, threading.Thread] = {}
+        self.timed: TimedCalls | None = None
+        """Where those with a time limit are shown to the supervisor."""
         self._threads: set[threading.Thread] = set()
         """Without the abandoned ones."""
 
@@ -100,6 +105,12 @@ class ThreadExecutor(Executor):
         except BaseException as error:  # a model's validators are anybody's code
             return invoke.refused(error)
         call.started = monotonic()
+        if call.settings.timeout is not None and self.timed is not None:
+            with self.timed.shown(call.started + call.settings.timeout, job.id, lease.attempt):
+                return self._result(task, args, kwargs)
+        return self._result(task, args, kwargs)
+
+    def _result(self, task: Task[..., Any], args: Sequence[Any], kwargs: dict[str, Any]) -> Reply:
         try:
             if task.needs:
                 kwargs.update(self._resources.get(task.needs))

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 
+from longboat.executors.timed_calls import TimedCalls
+
 STOP = "stop"
 """Supervisor: finish what runs, within the grace."""
 NOW = "now"
@@ -30,8 +32,10 @@ BYE = "bye"
 class Channel:
     """One end. Reading by `lines` blocks; `poll` does not."""
 
-    def __init__(self, read: int, write: int) -> None:
+    def __init__(self, read: int, write: int, timed: TimedCalls) -> None:
         self.read = read
+        self.timed = timed
+        """What runs in the worker's threads, in memory that both ends share."""
         self._write = write
         self._rest = b""
 
@@ -66,6 +70,7 @@ class Channel:
 
 def pair() -> tuple[Channel, Channel]:
     """Two ends."""
+    timed = TimedCalls()
     first_read, second_write = os.pipe()
     second_read, first_write = os.pipe()
-    return Channel(first_read, first_write), Channel(second_read, second_write)
+    return Channel(first_read, first_write, timed), Channel(second_read, second_write, timed)

@@ -19,6 +19,7 @@ from longboat.worker.options import WorkerOptions
 
 if TYPE_CHECKING:
     from longboat.executors.asyncio import AsyncioExecutor
+    from longboat.executors.timed_calls import TimedCalls
 
 
 class ExecutorSet:
@@ -41,6 +42,8 @@ class ExecutorSet:
         self._lock = threading.Lock()
         self.loop: asyncio.AbstractEventLoop | None = None
         """Where coroutines run; set before the first is submitted."""
+        self.timed: TimedCalls | None = None
+        """Where calls in threads are shown to a supervisor; set then, too."""
         self.coroutines: AsyncioExecutor | None = None
         """The one on that loop, once it was needed."""
         self.by_name: dict[str, Executor] = {}
@@ -85,7 +88,9 @@ class ExecutorSet:
         if name == "thread":
             from longboat.executors.threads import ThreadExecutor
 
-            return ThreadExecutor(options.threads, self._owner, self._job_channel, self._resources)
+            made = ThreadExecutor(options.threads, self._owner, self._job_channel, self._resources)
+            made.timed = self.timed
+            return made
         if name == "process":
             from longboat.executors.processes import ProcessExecutor
 

@@ -13,7 +13,11 @@ from collections import deque
 from collections.abc import Sequence
 from time import monotonic
 
+from longboat.contract.broker import Lease
+from longboat.core.job import Outcome
 from longboat.executors.contract import Call
+from longboat.tasks.task import Settings
+from longboat.worker import overruns
 from longboat.worker.broker_link import BrokerLink
 from longboat.worker.executor_set import ExecutorSet
 from longboat.worker.in_flight import InFlight
@@ -43,6 +47,10 @@ class Quarantine(Service):
             self._waiting.extend(calls)
         self.start()
         self.wake.ring()
+
+    def verdict(self, lease: Lease, settings: Settings) -> Outcome | None:
+        """Not None for a suspect that is known to have done it."""
+        return overruns.verdict(self._link.broker.kv, lease, settings)
 
     def withdraw(self, call: Call) -> bool:
         """Whether the call was waiting here; it waits no more."""

@@ -80,6 +80,8 @@ class Runner:
         """The outcome of a job that is not to run; None for one that is, whose inputs are then in its payload."""
         if task.name in self._pause_filter.tasks:
             return self._pause_filter.park(lease)
+        if lease.worker_deaths and (verdict := self._quarantine.verdict(lease, settings)) is not None:
+            return verdict
         if (lease.worker_deaths or lease.attempt > 1) and (verdict := spent(lease, settings)) is not None:
             return verdict
         if lease.job.constraints is not None:

@@ -22,6 +22,7 @@ from types import FrameType
 from longboat.core.job import Failure
 from longboat.core.reasons import WORKER_DIED
 from longboat.core.signals import shield
+from longboat.executors.timed_calls import TimedCall
 from longboat.worker import channel
 from longboat.worker.channel import Channel
 from longboat.worker.notify import READY, STOPPING, WATCHDOG, notify
@@ -45,8 +46,8 @@ HANDLED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.
 
 Main = Callable[[Channel], int]
 """What runs in a worker process; returns its exit status."""
-Evict = Callable[[str, str, Failure], None]
-"""(broker URL, consumer id, failure): runs in a process of its own."""
+Evict = Callable[[str, str, Failure, TimedCall | None], None]
+"""(broker URL, consumer id, failure, the call to blame): runs in a process of its own."""
 
 
 class _Process:
@@ -63,6 +64,8 @@ class _Process:
         self.kill_at: float | None = None
         self.why = ""
         """Why the supervisor is to kill it, if it is."""
+        self.overrun: TimedCall | None = None
+        """The call that is to blame, if it is known."""
         self.killed = False
         """It has."""
         self.failure = ""
@@ -258,6 +261,9 @@ class Supervisor:
             silent = process.heard is not None and now - process.heard > self._silence
             if silent and not process.why:
                 process.why = f"it gave no sign of life for {self._silence:g} s"
+                process.overrun = process.channel.timed.overrun(process.pid)
+                if process.overrun is not None:
+                    process.why += f": job {process.overrun.job} held the interpreter's lock beyond its time limit"
             if silent or (process.kill_at is not None and now >= process.kill_at):
                 process.killed = True
                 os.kill(process.pid, signal.SIGKILL)
@@ -319,7 +325,7 @@ class Supervisor:
         for consumer in process.consumers:
             failure = Failure(WORKER_DIED, f"its worker process {reason}")
             failure.worker, failure.at = f"pid {process.pid}", time.time()
-            self._evicting.add(_fork(partial(self._evict, process.broker, consumer, failure)))
+            self._evicting.add(_fork(partial(self._evict, process.broker, consumer, failure, process.overrun)))
 
     @contextmanager
     def _handling(self) -> Iterator[int]:

@@ -22,6 +22,7 @@ from longboat.errors import BrokerError, WorkerFailed
 from longboat.executors.base import watched
 from longboat.executors.contract import CallEnd, Reply
 from longboat.executors.joblogs import listen_to_logs
+from longboat.executors.timed_calls import TimedCalls
 from longboat.observe.events import Bus, WorkerStarted, WorkerStopped, WorkerStopping
 from longboat.observe.stream import EventPublisher
 from longboat.operate.scheduler import Scheduler
@@ -158,6 +159,10 @@ class Worker:
     def reason(self) -> str:
         """Why this worker has finished."""
         return self.status.reason
+
+    def show_timed_calls(self, timed: TimedCalls) -> None:
+        """Show those that run in threads to the supervisor; before it is opened."""
+        self._executors.timed = timed
 
     def report_load(self, tell: Callable[[str], None]) -> None:
         """Tell each second how much there is to do here and how busy this worker is; before it is opened."""
