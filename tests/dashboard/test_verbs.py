@@ -285,6 +285,9 @@ def test_an_edited_job_heeds_the_rules_of_its_new_arguments(bare: Longboat) -> N
     def bill(order: Order, token: bytes) -> None:
         raise ValueError(order, token)
 
+    @bare.task(name="ping", unique=Unique())
+    def ping(n: int) -> None: ...
+
     sent = bill.enqueue(Order("a"), b"\x00x")
     run_one(bare.broker, "default")
     with asking(longboat_dashboard(bare, local_role="admin")) as client:
@@ -299,4 +302,7 @@ def test_an_edited_job_heeds_the_rules_of_its_new_arguments(bare: Longboat) -> N
         assert codec.decode(made.payload) == {"order": {"shop": "b"}, "token": b"\x00y"}
         again = client.post("/do/edit", data=edited)
         assert (again.status_code, made.id in again.text) == (409, True)
+        form = {"task": "ping", "args": "[1]"}
+        assert client.post("/do/enqueue", data=form).status_code == 303
+        assert client.post("/do/enqueue", data=form).status_code == 409
     assert bill.enqueue(Order("b"), b"\x00y").id == made.id

@@ -52,7 +52,8 @@ def enqueue(site: Site, ask: Ask) -> str:
     made = task.using(queue=ask.field("queue") or task.template.queue, delay=ask.field("delay") or 0)
     if priority := ask.field("priority"):
         made = made.using(priority=_whole(priority))
-    return made.enqueue(*args, **kwargs).id
+    handle = made.enqueue(*args, **kwargs)
+    return _made(handle.id, new=handle.new)
 
 
 def edit(site: Site, ask: Ask) -> str:
@@ -84,9 +85,15 @@ def edit(site: Site, ask: Ask) -> str:
     elif view.constraints is not None and (view.constraints.limits or view.constraints.fairness_key):
         job.constraints = Constraints(limits=view.constraints.limits, fairness_key=view.constraints.fairness_key)
     check_size(job)
-    if not put_one(site.broker, job, key):
-        raise Refused(409, f"Job {job.id} stands for these arguments already: the task is unique.", "Look at that one.")
-    return job.id
+    new = put_one(site.broker, job, key)
+    return _made(job.id, new=new)
+
+
+def _made(job_id: str, *, new: bool) -> str:
+    """The id of a job that was asked for. Raises Refused if another one stands for it."""
+    if not new:
+        raise Refused(409, f"Job {job_id} stands for these arguments already: the task is unique.", "Look at that one.")
+    return job_id
 
 
 def _arguments(ask: Ask, task: Task[..., Any]) -> tuple[list[Any], dict[str, Any]]:

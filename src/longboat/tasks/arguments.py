@@ -148,7 +148,9 @@ class Arguments:
             args, kwargs = self._call(payload, frozenset(holes)) if holes else self.decode(payload)
         except (*codec.DECODE_ERRORS, Undecodable) as error:
             raise BadArguments(_worded(error)) from None
-        found = dict(zip(self._names, args, strict=False)) | kwargs
+        found = dict(zip(self._names, args, strict=False))
+        for name, value in kwargs.items():  # one of **kwargs may have the name of a positional-only parameter
+            found[f"**{name}" if name in found else name] = value
         if self._var_positional is not None:
             found[self._var_positional] = args[len(self._names) :]
         known = self._defaults | found
