@@ -76,7 +76,7 @@ def test_unique_calls_in_the_callers_transaction(server: PostgresServer, url: st
     """The key is taken with the job and given back with it: no call that was rolled back swallows another."""
     app = Longboat(url)
 
-    @app.task(unique=Unique(by="{user}", until="10m"), keep_result=0)
+    @app.task(name="report", unique=Unique(by="{user}", until="10m"), keep_result=0)
     def report(user: str) -> None: ...
 
     with app, psycopg.connect(server.url) as connection:
