@@ -81,3 +81,24 @@ def test_long_jobs_that_wait_stop_no_short_ones_and_go_where_they_can_run(app: L
     finally:
         over.touch()
     assert {job.view().attempts for job in (*longs, *shorts)} == {1}
+
+
+@pytest.mark.parametrize(
+    ("executor", "jobs", "most"), [("", 30, 20), pytest.param("_process", 6, 3, marks=pytest.mark.slow)]
+)
+def test_idle_workers_share(app: Longboat, tasks: Any, executor: str, jobs: int, most: int) -> None:
+    """Of what is put while they wait none takes more than two thirds (equal parts on an idle machine)."""
+    short = getattr(tasks, f"short{executor}")
+    with ExitStack() as stack:
+        workers = [stack.enter_context(app.worker(queues=["default"], processes=2)) for _ in range(3)]
+        for worker in workers:  # its children are there
+            gather(*short.enqueue_many([()] * 12)).result(timeout=20)
+            until(lambda worker=worker: not worker._in_flight.calls)  # type: ignore[misc]
+        parts: list[list[int]] = []
+        for _ in range(5):
+            before = [worker._in_flight.total() for worker in workers]
+            gather(*short.enqueue_many([(0.3,)] * jobs)).result(timeout=20)
+            parts.append([worker._in_flight.total() - ended for worker, ended in zip(workers, before, strict=True)])
+            if max(parts[-1]) <= most:
+                return
+    raise AssertionError(f"{jobs} jobs were shared so: {parts}")

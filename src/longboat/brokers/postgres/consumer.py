@@ -85,7 +85,7 @@ class PostgresConsumer(BaseConsumer):
         if not polled.alive:
             self._over = True
             return []
-        if self._shares and polled.queues:
+        if self._shares and polled.others and polled.queues:
             others, ready = self._claimer.shared(conn, polled.queues, n)
             if others and (n := self._part(n, ready, others)) == 0:
                 return []

@@ -37,12 +37,11 @@ CANCELLED = "(SELECT coalesce(sum(token), 0)::bigint FROM @.leased WHERE consume
 _POLL = f"""
     SELECT EXISTS (SELECT 1 FROM @.consumers WHERE n = %(consumer)s), {CANCELLED}, ARRAY({{queues}}),
         cardinality(%(tasks)b::bytea[]) > 0 AND EXISTS (SELECT 1 FROM @.parked WHERE {_MINE}),
-        EXISTS (SELECT 1 FROM @.ready WHERE limited),
+        EXISTS (SELECT 1 FROM @.ready WHERE limited), EXISTS (SELECT 1 FROM @.consumers WHERE waiting AND n <> %(consumer)s),
         least({_NEXT}) - {NOW}"""
 _SHARED = """
     SELECT o.n, (
-        SELECT count(*) FROM (SELECT 1 FROM @.ready WHERE queue = ANY (%(queues)b::bytea[])
-        LIMIT CASE WHEN o.n > 0 THEN %(most)s * (o.n + 1) ELSE 0 END) AS r)
+        SELECT count(*) FROM (SELECT 1 FROM @.ready WHERE queue = ANY (%(queues)b::bytea[]) LIMIT %(most)s * (o.n + 1)) AS r)
     FROM (SELECT count(*) AS n FROM @.consumers WHERE waiting AND n <> %(consumer)s
         AND (cardinality(queues) = 0 OR queues && %(queues)b::bytea[])) AS o"""
 
@@ -58,6 +57,8 @@ class Poll(NamedTuple):
     parked: bool
     limited: bool
     """Some ready jobs have limits."""
+    others: bool
+    """Others wait, for any queue."""
     next: float
     """Seconds until something is due: a delay, an expiry, a limit's room, another consumer's deadline."""
 
@@ -79,14 +80,14 @@ class Poller:
         self._paused = queues
 
     def poll(self, run: Callable[..., Any], last_queue: bytes = b"") -> Poll:
-        alive, cancelled, queues, parked, limited, following = run(self._sql, **self._values).fetchone()
+        alive, cancelled, queues, parked, limited, others, following = run(self._sql, **self._values).fetchone()
         queues = [name for name in queues if name not in self._paused]
         if self._every:  # in turn: those after the last one first
             queues = [name for name in queues if name > last_queue] + [name for name in queues if name <= last_queue]
-        return Poll(alive, cancelled, queues, parked, limited, math.inf if following is None else following)
+        return Poll(alive, cancelled, queues, parked, limited, others, math.inf if following is None else following)
 
     def shared(self, run: Callable[..., Any], queues: Sequence[bytes], n: int) -> tuple[int, int]:
-        """How many others wait for these queues; if any do, how many jobs are ready there, as far as that matters."""
+        """How many others wait for these queues, and how many jobs are ready there, as far as that matters."""
         others, ready = run(_SHARED, consumer=self._values["consumer"], queues=list(queues), most=n).fetchone()
         return others, ready
 
