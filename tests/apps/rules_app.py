@@ -61,5 +61,14 @@ def told() -> None:
         print(*[job_id for each in (thread, process, coroutine) for job_id in each.enqueue().result(30)])
 
 
+def race() -> None:
+    """Make the same calls as others at the same time."""
+    app.client  # noqa: B018  # connected before the start
+    print("here", flush=True)
+    sys.stdin.readline()
+    for n in range(40):
+        report.enqueue(str(n))
+
+
 if __name__ == "__main__":
-    {"die": die, "told": told}[sys.argv[1]]()
+    {"die": die, "told": told, "race": race}[sys.argv[1]]()

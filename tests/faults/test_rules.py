@@ -17,6 +17,7 @@ from longboat import Longboat, State, group
 from longboat.contract.capabilities import Capability
 from tests.apps import rules_app
 from tests.rigs.broker import URLS
+from tests.rigs.fault import until
 from tests.rigs.harnesses import unavailable
 
 pytestmark = pytest.mark.slow
@@ -42,6 +43,29 @@ def test_a_caller_killed_over_a_key_swallows_no_call(app: Longboat) -> None:
     job = rules_app.report.enqueue("ann")
     assert (job.new, app.job(job.id).status()) == (True, State.READY)
     assert [rules_app.report.enqueue("ann").id, rules_app.report.s("ann").enqueue().jobs()[0].id] == [job.id] * 2
+
+
+def test_callers_at_the_same_time_make_one_job_of_each_call(app: Longboat) -> None:
+    """One of them is killed somewhere on its way."""
+    command = [sys.executable, "-m", rules_app.__name__, "race"]
+    callers = [
+        subprocess.Popen(command, env={**os.environ}, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        for _ in range(3)
+    ]
+    with ExitStack() as stack:
+        for each in callers:
+            stack.enter_context(each)
+            stack.callback(each.kill)
+            assert each.stdout is not None
+            assert each.stdout.readline() == "here\n"
+        for each in callers:
+            assert each.stdin is not None
+            each.stdin.write("\n")
+            each.stdin.flush()
+        until(lambda: sum(app.broker.inspector.counts().values()) > 5, 30)
+        callers[0].kill()
+        assert [each.wait(60) for each in callers[1:]] == [0, 0]
+    assert app.broker.inspector.counts() == {("later", State.READY): 40}
 
 
 def test_jobs_made_by_jobs_heed_the_rules(app: Longboat) -> None:

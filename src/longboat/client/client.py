@@ -126,21 +126,13 @@ class Client:
             new = put_flow(at.kv, outgoing, store)
         else:
             for job in claims.jobs if outgoing.parent else ():
-                self._adopt(job, outgoing.parent)
+                _adopt(at, job, outgoing.parent)
             new = store()
         claims.confirm()
         return set(new)
 
     def _put_one(self, jobs: list[Job]) -> list[str]:
         return [job.id for job in jobs if self._outbox.put(job)]
-
-    def _adopt(self, job: Job, parent: str) -> None:
-        """Name the parent under the header "parent", and make the job a member of the parent's flow, if it has one."""
-        job.headers = {**job.headers, "parent": parent}
-        view = self.broker.inspector.find([parent])[0]
-        if view is not None and view.constraints is not None and view.constraints.flow:
-            job.constraints = msgspec.structs.replace(job.constraints or Constraints(), flow=view.constraints.flow)
-            add_members(self.broker.kv, view.constraints.flow, [job])
 
     def _put_many(self, outgoing: Outgoing) -> Stored:
         """The next batch is made while one is stored: the broker stores mostly without holding the interpreter."""
@@ -264,6 +256,15 @@ class Client:
 
     def cancel(self, job_id: str) -> bool:
         return bool(self.broker.inspector.cancel([job_id]))
+
+
+def _adopt(at: Within, job: Job, parent: str) -> None:
+    """Name the parent under the header "parent", and make the job a member of the parent's flow, if it has one."""
+    job.headers = {**job.headers, "parent": parent}
+    view = at.inspector.find([parent])[0]
+    if view is not None and view.constraints is not None and view.constraints.flow:
+        job.constraints = msgspec.structs.replace(job.constraints or Constraints(), flow=view.constraints.flow)
+        add_members(at.kv, view.constraints.flow, [job])
 
 
 def _taken(new: set[str], job_id: str) -> bool:
