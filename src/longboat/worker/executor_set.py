@@ -94,7 +94,10 @@ class ExecutorSet:
         if name == "process":
             from longboat.executors.processes import ProcessExecutor
 
-            here = os.getcwd() if os.path.exists(".") else ""  # somebody may have deleted it
+            try:
+                here = os.getcwd()
+            except FileNotFoundError:  # somebody has deleted it
+                here = ""
             settings = ChildSettings(options.max_memory, tuple(self._modules), logging.getLogger().level, here)
             return ProcessExecutor(options.processes, self._owner, settings, self._job_channel)
         from longboat.executors.asyncio import AsyncioExecutor
