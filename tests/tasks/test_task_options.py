@@ -115,7 +115,7 @@ def test_a_row_of_a_database_is_refused() -> None:
     models: Any = pytest.importorskip("django.db.models")
     settings = pytest.importorskip("django.conf").settings
     from sqlalchemy import Column, Integer
-    from sqlalchemy.orm import DeclarativeBase
+    from sqlalchemy.orm import DeclarativeBase, MappedAsDataclass
 
     if not settings.configured:
         settings.configure()
@@ -127,6 +127,10 @@ def test_a_row_of_a_database_is_refused() -> None:
         __tablename__ = "user"
         id = Column(Integer, primary_key=True)
 
+    class Plain(MappedAsDataclass, Base):
+        __tablename__ = "plain"
+        id = Column(Integer, primary_key=True)
+
     class Order(models.Model):  # type: ignore[misc]  # Django has no types
         class Meta:
             app_label = "shop"
@@ -135,6 +139,13 @@ def test_a_row_of_a_database_is_refused() -> None:
     for row in (User(id=1), Order(id=1), [User(id=1)]):
         with pytest.raises(BadArguments, match=r"argument 'row'.*pass its id"):
             task.enqueue(row)
+    with pytest.raises(BadArguments, match="argument 'row'"):
+        task.enqueue(Plain())
+    for kind in (User, Plain, Order, list[Plain]):
+        anything.__annotations__["row"] = kind
+        with pytest.raises(ConfigError, match="such as its id"):
+            app.task(name="any")(anything)
+    anything.__annotations__["row"] = Any
 
 
 def test_two_functions_cannot_share_a_name() -> None:

@@ -56,7 +56,7 @@ def adapted(annotation: Any) -> Adapted:
 def plain(value: Any) -> Any:
     """What pydantic makes of one of its values. Raises TypeError for a value of another kind."""
     if not is_own(value) and type(value).__module__ != "ipaddress" and not isinstance(value, _ALSO):
-        hint = ": pass its id, and load it in the task" if _is_row(type(value)) else ""
+        hint = ": pass its id, and load it in the task" if is_row(type(value)) else ""
         raise TypeError(f"a value of type {type(value).__qualname__} cannot be serialised{hint}")
     dump = getattr(value, "model_dump", None)
     if dump is not None:
@@ -64,7 +64,7 @@ def plain(value: Any) -> Any:
     return sys.modules["pydantic_core"].to_jsonable_python(value)
 
 
-def _is_row(kind: Any) -> bool:
+def is_row(kind: Any) -> bool:
     """Whether it is a model of Django or SQLAlchemy: a row that may be another one by the time the job runs."""
     return hasattr(kind, "__mapper__") or (hasattr(kind, "_meta") and hasattr(kind, "pk"))
 

@@ -115,7 +115,7 @@ def kind_of(annotation: Any, *, sent: bool = True) -> Kind:
         except TypeError as error:
             if not any(isinstance(part, type) and issubclass(part, msgspec.Struct) for part in parts):
                 raise ConfigError(str(error)) from None  # msgspec's own classes are read by msgspec
-    if sent and (strange := next((part for part in parts if not _known(part)), None)) is not None:
+    if sent and (strange := next((part for part in parts if models.is_row(part) or not _known(part)), None)) is not None:
         name = getattr(strange, "__qualname__", str(strange))
         raise ConfigError(f"values of type {name} cannot be stored: {_HINT}")
     try:
