@@ -204,7 +204,7 @@ def test_what_was_not_stored_is_an_error_of_the_caller() -> None:
     down, refused = spans("send default", 2)
     assert {down.status.status_code, refused.status.status_code} == {StatusCode.ERROR}
     assert about(refused)["error.type"] == "PermissionError"
-    assert about(down)["error.type"] == "longboat.errors.BrokerUnavailable"
+    assert about(down)["error.type"] == "longboat.errors.BrokerMisconfigured"
 
 
 def test_a_worker_started_within_a_span_does_not_draw_jobs_of_others_into_it(app: Longboat) -> None:
