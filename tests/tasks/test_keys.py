@@ -107,6 +107,18 @@ def test_a_template_says_no_more_than_names_and_formats() -> None:
             Longboat("memory://").task(name="t", limit=Limit(key=template, running=1))(_two)
 
 
+def test_what_makes_no_key_is_a_bad_argument() -> None:
+    task = Longboat("memory://").task(unique=Unique(), name="t")(_one)
+    itself: list[Any] = []
+    itself.append(itself)
+    deep: Any = "end"
+    for _ in range(700):
+        deep = [deep]
+    for value in (itself, {object()}, [{1, object}], {"k": {frozenset(), object()}}, deep):
+        with pytest.raises(BadArguments, match="'t'"):
+            task.new((value,), {})
+
+
 def test_equal_data_is_told_in_one_way() -> None:
     assert canonical({"b": {1, 2}, "a": Order("s", {"y", "x"})}) == canonical({"a": Order("s", {"x", "y"}), "b": {2, 1}})
     assert canonical({1, "a", None}) == canonical({None, "a", 1})
@@ -131,6 +143,7 @@ def test_a_default_that_cannot_be_sent_is_no_part_of_the_key() -> None:
         _key(u, 1)
 
 
+def _one(x: Any) -> None: ...
 def _two(x: Any, y: Any) -> None: ...
 
 

@@ -41,10 +41,15 @@ def _fields(template: str) -> tuple[_Field, ...]:
     return tuple(found)
 
 
-def rendered(template: str, task: str, arguments: Mapping[str, Any]) -> str:
-    """The key for these arguments: as `str.format` makes it, but the same in every process. Raises BadArguments."""
+def rendered(template: str | None, task: str, arguments: Mapping[str, Any]) -> str:
+    """The key for these arguments: as `str.format` makes it, but the same in every process; None: of all of them.
+
+    Raises BadArguments.
+    """
     key = ""
     try:
+        if template is None:
+            return canonical(arguments)
         for field in _fields(template):
             key += field.text
             if field.path:
@@ -52,8 +57,9 @@ def rendered(template: str, task: str, arguments: Mapping[str, Any]) -> str:
                 for name in field.path[1:]:
                     value = _member(value, name)
                 key += format(value, field.spec) if field.spec else value if type(value) is str else _text(value)
-    except (KeyError, AttributeError, IndexError, TypeError, ValueError) as error:
-        raise BadArguments(f"task {task!r}: the key {template!r} cannot be made of its arguments: {error!r}") from None
+    except (LookupError, AttributeError, TypeError, ValueError, RecursionError) as error:
+        what = "a key of all" if template is None else f"the key {template!r}"
+        raise BadArguments(f"task {task!r}: {what} cannot be made of its arguments: {error!r}") from None
     return key
 
 
@@ -106,12 +112,19 @@ def canonical(value: Any) -> str:
 
 def ordered(value: Any) -> Any:
     """The value with its sets as sorted lists: where no annotation says that it is a set, it is encoded in this order."""
+    try:
+        return _ordered(value)
+    except (TypeError, ValueError, RecursionError):  # it cannot be encoded, which says what is wrong
+        return value
+
+
+def _ordered(value: Any) -> Any:
     if isinstance(value, set | frozenset):
-        return sorted(map(ordered, value), key=canonical)
+        return sorted(map(_ordered, value), key=canonical)
     if type(value) in (list, tuple):
-        return type(value)(map(ordered, value))
+        return type(value)(map(_ordered, value))
     if type(value) is dict:
-        return {key: ordered(item) for key, item in value.items()}
+        return {key: _ordered(item) for key, item in value.items()}
     return value
 
 

@@ -14,7 +14,7 @@ import msgspec
 from longboat.core.clock import Duration, seconds
 from longboat.core.constraints import JobLimit
 from longboat.errors import ConfigError
-from longboat.tasks.keys import canonical, check_template, digest, rendered, short
+from longboat.tasks.keys import check_template, digest, rendered, short
 
 _rate = re.compile(r"(\d+)\s*/\s*(.+)").fullmatch
 
@@ -55,8 +55,9 @@ class Unique(msgspec.Struct, frozen=True, kw_only=True):
     latest: bool = False
 
     def key(self, task: str, arguments: Mapping[str, Any]) -> UniqueKey:
-        what = canonical(arguments) if self.by is None else rendered(self.by, task, arguments)
-        return UniqueKey(f"{short(task)}:{digest(what)}", self.until == "started", self.window, self.latest)
+        return UniqueKey(
+            f"{short(task)}:{digest(rendered(self.by, task, arguments))}", self.until == "started", self.window, self.latest
+        )
 
     @property
     def window(self) -> float | None:
