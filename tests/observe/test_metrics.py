@@ -75,7 +75,7 @@ def test_what_was_lately_is_told_in_quantiles_as_far_as_there_are_any() -> None:
     assert {labels["outcome"]: value for labels, value in found["longboat_recent_jobs"]}["retried"] == 2
     page = Page()
     add_recent(page, {("q", "t"): Tally(succeeded=1)})
-    assert samples(page.text()).keys() == {"longboat_recent_jobs"}
+    assert samples(page.text()).keys() == {"longboat_recent_jobs", "longboat_series_left_out"}
 
 
 def test_the_mean_lies_within_the_buckets() -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from longboat import Failure, Longboat
 from longboat.brokers.memory import MemoryBroker
-from longboat.client.enqueue_events import NAMES, OTHERS
+from longboat.client.enqueue_events import NAMES
 from longboat.contract.broker import Lease, Settlement
 from longboat.contract.kv import Entry
 from longboat.core.job import Cancelled, Dead, Done, Outcome, Release, Retry
@@ -30,6 +30,7 @@ from longboat.observe.history import (
     slices,
     workers,
 )
+from longboat.observe.metrics import OTHER
 from longboat.testing.conformance.stage import job
 from longboat.worker.failures import GROUPS
 from longboat.worker.recorder import BEHIND, Recorder
@@ -172,7 +173,7 @@ def test_queues_without_number_are_counted_together() -> None:
     recorder.run(1000.0)
     found = read(kv)
     assert len(found) == len(recorder.totals()) == NAMES + 1
-    assert found[OTHERS, OTHERS].succeeded == 50
+    assert found[OTHER, OTHER].succeeded == 50
     assert sum(tally.succeeded for tally in found.values()) == NAMES + 50
 
 

@@ -13,14 +13,13 @@ from longboat.core.clock import SYSTEM
 from longboat.core.job import Job
 from longboat.errors import BrokerError, Unsupported
 from longboat.observe.events import JobEnqueued
+from longboat.observe.metrics import OTHER
 from longboat.observe.stream import LOOK, MOST, EventPublisher
 
 IDLE = 10.0
 """Seconds without a new job after which the thread ends."""
 NAMES = 1000
 """Pairs of queue and task that have a count of their own, as in a worker."""
-OTHERS = "(others)"
-"""The queue and the task of the count of all other pairs."""
 
 
 class EnqueueEvents:
@@ -68,7 +67,7 @@ class EnqueueEvents:
         if count:
             name = queue, task
             if name not in self.counts and len(self.counts) >= NAMES:
-                name = OTHERS, OTHERS
+                name = OTHER, OTHER
             self.counts[name] = self.counts.get(name, 0) + count
 
     def _tell(self, jobs: Sequence[Job]) -> None:

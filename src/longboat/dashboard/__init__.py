@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from longboat.app import Longboat
 from longboat.errors import MissingExtra
+from longboat.observe import metrics
 
 if TYPE_CHECKING:
     from longboat.dashboard.guard import Authorize
@@ -48,6 +49,7 @@ def longboat_dashboard(
         if error.name is None or error.name.partition(".")[0] not in ("starlette", "jinja2", "markupsafe"):
             raise
         raise MissingExtra("the dashboard needs more packages: pip install 'longboat[web]'") from None
+    metrics.labels()
     ours = isinstance(app, str)
     made = Longboat() if isinstance(app, str) else app
     if isinstance(app, str):

@@ -14,6 +14,7 @@ from longboat.core.views import JobView
 from longboat.dashboard import bulk, charts, openapi
 from longboat.dashboard.ask import Answer, Ask, Data, Page, Refused, Screen, as_json
 from longboat.dashboard.openapi import Read
+from longboat.dashboard.paging import part
 from longboat.dashboard.plain import asked, decoded, masked, masked_text
 from longboat.dashboard.screens import do, job, queues
 from longboat.dashboard.site import Site
@@ -68,7 +69,7 @@ def queue_list(site: Site, ask: Ask) -> Data:
                 "rate": row.rate,
                 "wait_p95": row.p95,
             }
-            for row in queues.rows(site)
+            for row in queues.rows(site, part(ask, queues.fullest(site), _limit(ask, MOST)).names)
         ]
     )
 
@@ -166,9 +167,9 @@ def page(site: Site, ask: Ask) -> Answer:
     return Page("api.html", {"document": openapi.document(ask.root, READS, VERBS)}, live=False)
 
 
-def _limit(ask: Ask) -> int:
+def _limit(ask: Ask, usual: int = 50) -> int:
     try:
-        return min(MOST, max(1, int(ask.query.get("limit", "50"))))
+        return min(MOST, max(1, int(ask.query.get("limit", usual))))
     except ValueError:
         raise Refused(400, "limit: not a whole number.") from None
 
@@ -176,13 +177,20 @@ def _limit(ask: Ask) -> int:
 _Q = ("q", "A search, as on the page of jobs: `state:dead queue:mail args.user.id:42`.")
 _LIMIT = ("limit", "At most this many.")
 _AFTER = ("after", "Continue where the previous answer ended.")
+_PAGED = [
+    ("q", "Part of the name, or a pattern with * and ?."),
+    ("limit", f"At most this many ({MOST})."),
+    ("page", "From 1."),
+]
 _HISTORY = [("range", "15m, 2h, 24h, 7d or 90d."), ("queue", "Only this queue."), ("task", "Only this task.")]
 _SCALING = [("queue", "Only this queue; may be repeated."), ("queues", "Only these: a,b.")]
 
 READS = [
     Read("/jobs", job_list, "Jobs that a search finds, state by state.", [_Q, _LIMIT, _AFTER]),
     Read("/jobs/{id:path}", one_job, "A job: arguments, result, failures, logs, progress, and why it is not running."),
-    Read("/queues", queue_list, "Queues with their counts by state, rate, and since when the oldest ready job waits."),
+    Read(
+        "/queues", queue_list, "Queues with their counts by state, rate, and since when the oldest ready job waits.", _PAGED
+    ),
     Read("/workers", worker_list, "The living workers, with what they run."),
     Read("/failures", failure_list, "Groups of similar failures, latest first."),
     Read("/schedules", schedule_list, "Schedules, with when each is due next."),

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
+from collections import Counter
 from collections.abc import Iterable, Mapping
 
 import msgspec
 
 from longboat.contract.broker import Broker
 from longboat.core.job import State
-from longboat.observe.history import EDGES, Slice, quantile, workers
+from longboat.errors import ConfigError
+from longboat.observe.history import EDGES, Slice, Tally, quantile, workers
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -29,6 +32,10 @@ FAMILIES = {
         "gauge",
         "Age of the next job in the queue. Every process reports the same value.",
     ),
+    "longboat_series_left_out": (
+        "gauge",
+        "Queues, or queues and tasks, that are counted under the name other because there are too many.",
+    ),
     "longboat_workers": ("gauge", "Living workers. Every process reports the same value."),
     "longboat_recent_jobs": ("gauge", "Attempts ended in the last 15 minutes. Every dashboard reports the same value."),
     "longboat_recent_wait_seconds": ("gauge", "Quantiles of the last 15 minutes. Every dashboard reports the same value."),
@@ -37,25 +44,73 @@ FAMILIES = {
 """Every metric: kind and meaning."""
 
 
+SERIES = 100
+"""Queues, or pairs of queue and task, that have samples of their own; the rest is counted as OTHER."""
+OTHER = "other"
+"""The name of a queue, and of a task, under which those are counted that are too many."""
+LABELS_VARIABLE = "LONGBOAT_METRICS_LABELS"
+LABELS = ("queue", "task")
+
+
+def labels() -> frozenset[str]:
+    """Of queue and task, those that the environment lets samples have: both by default. Raises ConfigError."""
+    chosen = {each.strip() for each in os.environ.get(LABELS_VARIABLE, ",".join(LABELS)).split(",")} - {"", "none"}
+    if not chosen <= {*LABELS}:
+        raise ConfigError(f"{LABELS_VARIABLE}: write queue,task or queue or task or none, not {min(chosen - {*LABELS})!r}")
+    return frozenset(chosen)
+
+
+def bounded(totals: Slice, *, busiest: bool = False) -> tuple[Slice, int]:
+    """The totals by the labels that are wanted, of SERIES pairs at most; and how many pairs are counted as OTHER.
+
+    Those that come first have samples of their own, so that a counter never passes from one to another; or the `busiest`.
+    """
+    wanted = labels()
+    found: Slice = {}
+    for (queue, task), tally in totals.items():
+        name = queue if "queue" in wanted else "", task if "task" in wanted else ""
+        found.setdefault(name, Tally()).add(tally)
+    if len(found) <= SERIES:
+        return found, 0
+    names = sorted(found, key=lambda name: -found[name].ended) if busiest else list(found)
+    other = Tally()
+    for name in names[SERIES:]:
+        other.add(found[name])
+    kept = {name: found[name] for name in names[:SERIES]}
+    kept.setdefault((OTHER if "queue" in wanted else "", OTHER if "task" in wanted else ""), Tally()).add(other)
+    return kept, len(names) - SERIES
+
+
+def _named(queue: str, task: str) -> Labels:
+    return tuple((name, text) for name, text in (("queue", queue), ("task", task)) if text)
+
+
 class Page:
     """Samples by family, as text."""
 
     def __init__(self) -> None:
         self._lines: dict[str, list[str]] = {}
+        self._left_out = 0
 
     def add(self, family: str, value: float, *labels: tuple[str, str], suffix: str = "") -> None:
         said = ",".join(f'{name}="{_escaped(text)}"' for name, text in labels)
         line = f"{family}{suffix}{{{said}}} {value:.12g}" if said else f"{family}{suffix} {value:.12g}"
         self._lines.setdefault(family, []).append(line)
 
+    def leave_out(self, count: int) -> None:
+        """Say that so many have no samples of their own. The most of what is said counts."""
+        self._left_out = max(self._left_out, count)
+
     def include(self, other: Page) -> None:
         """Add its samples here."""
+        self.leave_out(other._left_out)
         for family, lines in other._lines.items():
             self._lines.setdefault(family, []).extend(lines)
 
     def text(self) -> str:
         """The answer to a scrape."""
         lines = []
+        self._lines["longboat_series_left_out"] = [f"longboat_series_left_out {self._left_out}"]
         for family, (kind, meaning) in FAMILIES.items():
             if family in self._lines:
                 lines += [f"# HELP {family} {meaning}", f"# TYPE {family} {kind}", *self._lines[family]]
@@ -64,35 +119,51 @@ class Page:
 
 def add_finished(page: Page, totals: Slice) -> None:
     """Counters and histograms of what a worker has done since it started."""
-    for (queue, task), tally in sorted(totals.items()):
-        labels = ("queue", queue), ("task", task)
+    found, left_out = bounded(totals)
+    page.leave_out(left_out)
+    for (queue, task), tally in sorted(found.items()):
+        names = _named(queue, task)
         for outcome in OUTCOMES:
-            page.add("longboat_jobs_finished_total", getattr(tally, outcome), *labels, ("outcome", outcome))
-        _add_histogram(page, "longboat_job_wait_seconds", tally.wait, labels)
-        _add_histogram(page, "longboat_job_run_seconds", tally.run, labels)
+            page.add("longboat_jobs_finished_total", getattr(tally, outcome), *names, ("outcome", outcome))
+        _add_histogram(page, "longboat_job_wait_seconds", tally.wait, names)
+        _add_histogram(page, "longboat_job_run_seconds", tally.run, names)
 
 
 def add_queues(page: Page, broker: Broker, now: float) -> None:
     """The state of the broker. Raises BrokerError; Unsupported if it cannot tell."""
     counts = broker.inspector.counts()
-    for queue in sorted({queue for queue, _ in counts}):
+    depths: Counter[str] = Counter()
+    for (queue, state), count in counts.items():
+        depths[queue] += count if state in SHOWN else 0
+    each = [queue for queue, _ in depths.most_common(SERIES)] if "queue" in labels() else []
+    page.leave_out(len(depths) - len(each) if each else 0)
+    for queue in sorted(each):
         for state in SHOWN:
             page.add("longboat_queue_depth", counts.get((queue, state), 0), ("queue", queue), ("state", state.value))
         page.add("longboat_queue_oldest_age_seconds", _age(broker, counts, queue, now), ("queue", queue))
+    if len(depths) > len(each):
+        name = [("queue", OTHER)] if each else []
+        rest, own = Counter[State](), set(each)
+        for (queue, state), count in counts.items():
+            rest[state] += count if queue not in own else 0
+        for state in SHOWN:
+            page.add("longboat_queue_depth", rest[state], *name, ("state", state.value))
     page.add("longboat_workers", len(workers(broker.kv)))
 
 
 def add_recent(page: Page, lately: Slice) -> None:
     """The history of the last 15 minutes, of all workers together."""
-    for (queue, task), tally in sorted(lately.items()):
-        labels = ("queue", queue), ("task", task)
+    found, left_out = bounded(lately, busiest=True)
+    page.leave_out(left_out)
+    for (queue, task), tally in sorted(found.items()):
+        names = _named(queue, task)
         for outcome in OUTCOMES:
-            page.add("longboat_recent_jobs", getattr(tally, outcome), *labels, ("outcome", outcome))
+            page.add("longboat_recent_jobs", getattr(tally, outcome), *names, ("outcome", outcome))
         for what, histogram in (("wait", tally.wait), ("run", tally.run)):
             for part in QUANTILES:
                 value = quantile(histogram, part)
                 if value is not None:
-                    page.add(f"longboat_recent_{what}_seconds", value, *labels, ("quantile", f"{part:g}"))
+                    page.add(f"longboat_recent_{what}_seconds", value, *names, ("quantile", f"{part:g}"))
 
 
 def _age(broker: Broker, counts: Mapping[tuple[str, State], int], queue: str, now: float) -> float:
@@ -142,8 +213,10 @@ class Sight(msgspec.Struct):
 def of_worker(sight: Sight) -> Page:
     """Everything that a worker knows without asking the broker."""
     page = Page()
-    for (queue, task), count in sorted(sight.enqueued.items()):
-        page.add("longboat_jobs_enqueued_total", count, ("queue", queue), ("task", task))
+    enqueued, left_out = bounded({name: Tally(succeeded=count) for name, count in sight.enqueued.items()})
+    page.leave_out(left_out)
+    for (queue, task), tally in sorted(enqueued.items()):
+        page.add("longboat_jobs_enqueued_total", tally.succeeded, *_named(queue, task))
     add_finished(page, sight.totals)
     page.add("longboat_slots", sight.used, ("state", "busy"))
     page.add("longboat_slots", max(0, sight.slots - sight.used), ("state", "free"))

@@ -9,6 +9,7 @@ import msgspec
 
 from longboat.core.clock import seconds
 from longboat.errors import ConfigError
+from longboat.observe import metrics
 from longboat.tasks.template import checked_name
 
 
@@ -47,6 +48,8 @@ def options(**chosen: Any) -> WorkerOptions:
         value = getattr(made, field)
         if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
             raise ConfigError(f"{field}: {value!r} must be a whole number of at least 1")
+    if made.health_port is not None:
+        metrics.labels()
     if made.lease < 1:
         raise ConfigError(f"lease: {made.lease:g} s is too short for heartbeats; the least is 1 s")
     return made

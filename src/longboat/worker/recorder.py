@@ -8,13 +8,14 @@ from collections import deque
 from collections.abc import Sequence
 from time import monotonic
 
-from longboat.client.enqueue_events import NAMES, OTHERS
+from longboat.client.enqueue_events import NAMES
 from longboat.contract.broker import Settlement
 from longboat.contract.kv import KV, Entry
 from longboat.core.clock import SYSTEM
 from longboat.core.job import Cancelled, Dead, Done, Failure, Job, Retry
 from longboat.executors.contract import Call
 from longboat.observe.history import GRAINS, Grain, Slice, Tally, add_up, bucket_of, encoded, note_key
+from longboat.observe.metrics import OTHER
 from longboat.worker.failures import Failures
 
 EVERY = 2.0
@@ -106,7 +107,7 @@ class Recorder:
             name = queue, task
             if name not in self._names:
                 if len(self._names) >= NAMES:
-                    name = OTHERS, OTHERS
+                    name = OTHER, OTHER
                 self._names.add(name)
             tally = self._fresh.setdefault(name, Tally())
         return tally

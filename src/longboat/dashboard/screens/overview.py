@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from longboat.dashboard import charts
 from longboat.dashboard.ask import Ask, Data, Page, as_json
-from longboat.dashboard.screens.queues import rows
+from longboat.dashboard.screens.queues import fullest, rows
 from longboat.dashboard.site import RECENT, Site
 from longboat.observe.history import quantile
 
@@ -13,7 +13,7 @@ SHOWN = 8
 
 
 def screen(site: Site, ask: Ask) -> Page:
-    ranges, total, all_queues = charts.ranges(ask), site.tally(), rows(site, SHOWN)
+    ranges, total, names = charts.ranges(ask), site.tally(), fullest(site)
     return Page(
         "overview.html",
         {
@@ -24,8 +24,8 @@ def screen(site: Site, ask: Ask) -> Page:
             "wait": [quantile(total.wait, part) for part in charts.QUANTILES],
             "run": [quantile(total.run, part) for part in charts.QUANTILES],
             "workers": site.workers(),
-            "queues": all_queues[:SHOWN],
-            "more_queues": max(0, len(all_queues) - SHOWN),
+            "queues": rows(site, names[:SHOWN]),
+            "more_queues": max(0, len(names) - SHOWN),
             "groups": site.failures()[:SHOWN],
             "line": charts.line(charts.series(site, ranges["chosen"].name)["succeeded"], 600, 150),
         },

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from functools import partial
+
 import msgspec
 
 from longboat.core.clock import SYSTEM
 from longboat.core.job import State
 from longboat.dashboard import charts
 from longboat.dashboard.ask import Ask, Page
+from longboat.dashboard.paging import part
 from longboat.dashboard.site import RECENT, Site
 from longboat.dashboard.verbs import PURGED
 from longboat.observe import history
@@ -32,21 +36,29 @@ class QueueRow(msgspec.Struct):
     """Since when the oldest ready job has been waiting."""
 
 
-def rows(site: Site, aged: int = AGED) -> list[QueueRow]:
-    """All queues, the fullest first; for the first `aged` of them, since when their oldest job waits."""
+def fullest(site: Site) -> list[str]:
+    """The names of all queues, the fullest first."""
+    counts = site.shown_counts()
+    return sorted(
+        site.queues(), key=lambda name: -sum(counts.get((name, state), 0) for state in (State.READY, State.RUNNING))
+    )
+
+
+def rows(site: Site, names: Sequence[str]) -> list[QueueRow]:
+    """These queues; of the first AGED, since when their oldest job waits."""
     counts, paused = site.shown_counts(), site.paused()["queue"]
     taken = [each.queues for each in site.consumers()] + [record.queues for record in site.workers()]
     lines: dict[str, str] = site.kept("sparks", lambda: site.if_there(lambda: _lines(site), dict[str, str]()), 5.0)
     found = []
-    for name in site.queues():
+    for name in names:
         tally = site.tally([name])
         by_state = {state: counts.get((name, state), 0) for state in State}
         served = any(not queues or name in queues for queues in taken)
         rate, p95, spark = tally.ended / RECENT, quantile(tally.wait, 0.95), lines.get(name, "")
         found.append(QueueRow(name, by_state, name in paused, served, rate, p95, spark))
-    found.sort(key=lambda row: (-row.counts[State.READY] - row.counts[State.RUNNING], row.name))
-    for row in found[:aged]:
-        row.since = site.kept(f"oldest {row.name}", lambda row=row: oldest(site, row)) if row.counts[State.READY] else None  # type: ignore[misc]  # mypy cannot type a default of a lambda
+    for row in found[:AGED]:
+        if row.counts[State.READY]:
+            row.since = site.kept(f"oldest {row.name}", partial(oldest, site, row))
     return found
 
 
@@ -69,12 +81,13 @@ def _lines(site: Site) -> dict[str, str]:
 
 
 def screen(site: Site, ask: Ask) -> Page:
-    return Page("queues.html", {"queues": rows(site)})
+    found = part(ask, fullest(site))
+    return Page("queues.html", {"queues": rows(site, found.names), "part": found})
 
 
 def one(site: Site, ask: Ask) -> Page:
     name = ask.place["name"]
-    found = next((row for row in rows(site) if row.name == name), None)
+    found = rows(site, [name])[0] if name in site.queues() else None
     by_task = sorted(
         ((task, tally) for (queue, task), tally in site.lately().items() if queue == name), key=lambda each: -each[1].ended
     )

@@ -5,21 +5,25 @@ from __future__ import annotations
 from longboat.dashboard import charts
 from longboat.dashboard.ask import Ask, Page
 from longboat.dashboard.calls import blanks
+from longboat.dashboard.paging import part
 from longboat.dashboard.site import Site
 from longboat.dashboard.words import percent
 from longboat.observe.history import quantile
 from longboat.observe.words import span
 
+SUGGESTED = 200
+"""Queues that the form suggests."""
+
 
 def screen(site: Site, ask: Ask) -> Page:
     paused = site.paused()["task"]
-    rows = []
-    for name in site.tasks():
+    rows, found = [], part(ask, site.tasks())
+    for name in found.names:
         tally = site.tally(task=name)
         quantiles = [quantile(tally.run, part) for part in charts.QUANTILES]
         failed = percent(tally.dead + tally.retried, tally.ended)
         rows.append({"name": name, "tally": tally, "run": quantiles, "failed": failed, "paused": name in paused})
-    return Page("tasks.html", {"rows": rows})
+    return Page("tasks.html", {"rows": rows, "part": found})
 
 
 def one(site: Site, ask: Ask) -> Page:
@@ -41,7 +45,7 @@ def one(site: Site, ask: Ask) -> Page:
             "blanks": blanks(task),
             "about": (task.__doc__ or "").strip().partition("\n\n")[0],
             "groups": [group for group in site.failures() if group.task == name][:10],
-            "queues": site.queues(),
+            "queues": site.queues()[:SUGGESTED],
             "workers": [record.name for record in site.workers() if name in record.tasks],
             **charts.ranges(ask),
         },
