@@ -10,6 +10,7 @@ import pytest
 
 from longboat import Longboat
 from longboat.connect import connect
+from longboat.core import codec
 from longboat.core.urls import Parts, Url, check, parts, shown
 from longboat.errors import ConfigError
 
@@ -119,3 +120,7 @@ MEANT = [
 def test_what_others_write_is_told_what_to_write_here(url: str, said: str) -> None:
     with pytest.raises(ConfigError, match=said):
         connect(url)
+
+
+def test_an_argument_is_the_whole_url() -> None:
+    assert codec.decode(codec.encode({"url": Url("redis://:hunter2@host")})) == {"url": "redis://:hunter2@host"}

@@ -29,6 +29,8 @@ def to_plain(value: Any) -> Any:
     """The enc_hook: plain data for what msgspec does not know. Raises TypeError."""
     if isinstance(value, PurePath):
         return str(value)
+    if isinstance(value, str):  # of a class of its own, such as an app's URL, which shows itself masked
+        return "".join(value)
     if type(value).__module__.startswith("numpy") and hasattr(value, "tolist") and getattr(value, "ndim", 1) == 0:
         return value.tolist()  # a numpy scalar, as sums over arrays give
     return models.plain(value)
