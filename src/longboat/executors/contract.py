@@ -29,7 +29,7 @@ class CallEnd(enum.Enum):
     RAISED = "raised"
     """An exception of the function, or a result that cannot be serialised."""
     REFUSED = "refused"
-    """Never run: the payload does not fit the task's parameters. Trying again is no use."""
+    """Never run: the payload does not fit the task's parameters."""
     TIMEOUT = "timeout"
     CANCELLED = "cancelled"
     KILLED = "killed"
@@ -45,7 +45,7 @@ class Reply(msgspec.Struct, eq=False, gc=False):
     result: bytes = b""
     failure: Failure | None = None
     again: bool = True
-    """False: the exception is not one of the task's `retry_on`."""
+    """False: the exception is not one of the task's `retry_on`; or no version of the task could read the payload."""
 
 
 class Call:

@@ -13,6 +13,7 @@ from longboat.core.job import Failure
 from longboat.core.reasons import CANCELLED
 from longboat.errors import TooLarge
 from longboat.executors.contract import BAD_PAYLOAD, BAD_RESULT, KILLED, TIMEOUT, Call, CallEnd, Reply
+from longboat.tasks.arguments import Misfit
 from longboat.tasks.task import Task
 
 TEXT_LIMIT = 32_000
@@ -44,8 +45,8 @@ def returned(task: Task[..., Any], value: Any) -> Reply:
 
 
 def refused(error: BaseException) -> Reply:
-    """The reply when the payload does not fit the task's parameters."""
-    return Reply(CallEnd.REFUSED, failure=Failure(BAD_PAYLOAD, clip(_message(error))), again=False)
+    """The reply when the payload does not fit the task's parameters, or cannot be read."""
+    return Reply(CallEnd.REFUSED, failure=Failure(BAD_PAYLOAD, clip(_message(error))), again=isinstance(error, Misfit))
 
 
 def raised(task: Task[..., Any], error: BaseException) -> Reply:

@@ -91,16 +91,21 @@ class JobCancelled(JobEvent, frozen=True, tag="job.cancelled"):
 
 
 class JobParked(JobEvent, frozen=True, tag="job.parked"):
-    """No task of that name is known here: the job waits for a worker that knows it."""
+    """It cannot run here and waits for a worker that it can run on: no task of that name is known, or `reason`."""
+
+    reason: str = ""
+    """Why its arguments do not fit the task as it is here."""
 
 
 class JobsParked(Event, frozen=True, tag="jobs.parked"):
-    """So many jobs of one task, which this worker does not know, were parked by it since it told last: once a minute."""
+    """So many jobs of one task, which cannot run here, were parked by this worker since it told last: once a minute."""
 
     task: str
     jobs: int
     known: list[str]
     """The tasks that it knows."""
+    reason: str = ""
+    """Why the arguments of the last one do not fit, if it is that."""
 
 
 class JobsLost(Event, frozen=True, tag="jobs.lost"):

@@ -123,6 +123,11 @@ def _progressed(event: events.JobProgressed) -> str:
 
 
 def _parked(event: events.JobsParked) -> str:
+    if event.reason:
+        return (
+            f"{event.jobs:,} job{'' if event.jobs == 1 else 's'} of {event.task} do not fit the task as {event.worker} "
+            f"has it, and wait for one whose version they fit: {event.reason}"
+        )
     module = event.task.rpartition(".")[0] or "MODULE"
     left = len(event.known) - NAMED
     knows = (", ".join(event.known[:NAMED]) or "no task") + (f" and {left} more" if left > 0 else "")

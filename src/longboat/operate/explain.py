@@ -10,6 +10,7 @@ from longboat.core.job import State
 from longboat.core.views import JobView, LimitView
 from longboat.errors import Unsupported
 from longboat.observe.words import span
+from longboat.operate import misfits
 from longboat.operate.pauses import Kind, paused
 
 COUNTED = 1000
@@ -59,6 +60,8 @@ def _waiting(broker: Broker, view: JobView) -> Iterator[str]:
         yield from reached
     elif view.task in _paused(broker)["task"]:
         yield f"task {view.task} is paused"
+    elif why := misfits.reason(broker.kv, view.id):
+        yield f"it waits for a worker whose version of the task it fits: {why}"
     else:
         yield f"no living worker of queue {view.queue} knows task {view.task}"
 

@@ -9,7 +9,7 @@ from longboat.contract.broker import Lease, Settlement
 from longboat.core import reasons
 from longboat.core.clock import SYSTEM
 from longboat.core.job import Cancelled, Dead, Done, Failure, Outcome, Park, Retry
-from longboat.executors.contract import Call, CallEnd, Reply
+from longboat.executors.contract import BAD_PAYLOAD, Call, CallEnd, Reply
 from longboat.observe.events import JobCancelled, JobDied, JobEvent, JobParked, JobRetried, JobSucceeded
 from longboat.worker.in_flight import InFlight
 from longboat.worker.outcomes import outcome_of
@@ -51,10 +51,14 @@ class Finisher:
                 self.successes.note(call)
             in_flight.settle(Settlement(lease, Done(reply.result)))
         else:
-            if reply.ending is CallEnd.UNSTARTED:
+            misfit = reply.ending is CallEnd.REFUSED and reply.again and reply.failure is not None
+            if misfit or reply.ending is CallEnd.UNSTARTED:
                 in_flight.ended[call.task.settings.executor] -= 1
                 in_flight.returned += 1
-            self.finish(lease, outcome_of(lease, call.settings, reply, random.random()))
+            if misfit and reply.failure is not None:
+                in_flight.misfits.append((lease, reply.failure))
+            else:
+                self.finish(lease, outcome_of(lease, call.settings, reply, random.random()))
         if in_flight.room.asleep:
             in_flight.room.ring()
 
@@ -73,8 +77,8 @@ class Finisher:
             case Cancelled(failure):
                 self._sign(failure, lease.attempt)
                 told = JobCancelled(*about, failure.message)
-            case Park(_, failure) if failure.type == reasons.UNKNOWN_TASK:
-                told = JobParked(*about)
+            case Park(_, failure) if failure.type != reasons.PAUSED:
+                told = JobParked(*about, failure.message if failure.type == BAD_PAYLOAD else "")
             case _:
                 pass
         self._in_flight.settle(Settlement(lease, outcome))

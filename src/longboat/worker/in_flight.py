@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections import deque
 
 from longboat.contract.broker import Lease, Settlement
+from longboat.core.job import Failure
 from longboat.executors.contract import Call
 from longboat.worker.service import Wake
 
@@ -36,6 +37,8 @@ class InFlight:
         """Outcomes that somebody settles now."""
         self.suspects: set[Lease] = set()
         """Leases of the suspects that run now: see quarantine.py."""
+        self.misfits: deque[tuple[Lease, Failure]] = deque()
+        """Those whose arguments do not fit, and why: see misfits.py."""
         self.room = Wake()
         """Of the fetcher: rung when a call has replied."""
         self.due = Wake()

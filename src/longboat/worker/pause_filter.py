@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from longboat.contract.broker import Lease
 from longboat.contract.kv import KV
 from longboat.core import reasons
@@ -25,14 +27,24 @@ class PauseFilter:
         self._name = name
         self.tasks: frozenset[str] = frozenset()
         """The paused ones: their jobs do not run."""
+        self._queues: frozenset[str] = frozenset()
+        self._left: dict[str, float] = {}
+        """By task: until when its parked jobs are left where they are."""
 
     def run(self, now: float) -> float:
         found = paused(self._kv)
         tasks = frozenset(found["task"])
         self.tasks &= tasks  # a task goes on before its parked jobs come, and stops once they are left where they are
-        self._link.pause(frozenset(found["queue"]), tasks)
+        self._queues = frozenset(found["queue"])
+        self._link.pause(self._queues, tasks | self._left.keys())
         self.tasks = tasks
         return now + LOOK
+
+    def leave(self, tasks: Collection[str], until: float) -> None:
+        """Receive no parked jobs of these tasks before this monotonic time, though others of them."""
+        now = SYSTEM.monotonic()
+        self._left = {task: end for task, end in self._left.items() if end > now} | dict.fromkeys(tasks, until)
+        self._link.pause(self._queues, self.tasks | self._left.keys())
 
     def park(self, lease: Lease) -> Park:
         """The outcome for a job of a paused task."""

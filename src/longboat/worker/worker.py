@@ -40,6 +40,7 @@ from longboat.worker.leases import Leases
 from longboat.worker.load import LoadReport
 from longboat.worker.loop_watch import LoopWatch
 from longboat.worker.maintenance import MaintenanceLoop, MaintenanceTask, tidying
+from longboat.worker.misfits import Misfits
 from longboat.worker.options import WorkerOptions
 from longboat.worker.pause_filter import PauseFilter
 from longboat.worker.progress_writer import ProgressWriter
@@ -116,7 +117,13 @@ class Worker:
         # What goes on beside it.
         self._loop_watch = LoopWatch(status, self.link, in_flight, self._executors)
         self._leases = Leases(status, self.link, in_flight, runner, self.events, [self._loop_watch.look, room.look])
-        tasks = {"pauses": pause_filter.run, "progress": progress_writer.run, **self._maintenance_tasks(broker)}
+        self._misfits = misfits = Misfits(broker.kv, in_flight, pause_filter, self._finisher)
+        tasks = {
+            "misfits": misfits.run,
+            "pauses": pause_filter.run,
+            "progress": progress_writer.run,
+            **self._maintenance_tasks(broker),
+        }
         self._maintenance = MaintenanceLoop(status, tasks)
         self.health = self._make_health({} if enqueued is None else enqueued)
         """The page about this worker, if the options name a port."""
@@ -243,6 +250,7 @@ class Worker:
             "fetcher": self._fetcher.close,
             "quarantine": self._hand_back_suspects,
             "executors": partial(self._executors.close, grace),
+            "misfits": self._misfits.hand_back,
             "settler": self._settler.close,
             "resources": partial(self._close_resources, grace),
             "maintenance": self._leave,

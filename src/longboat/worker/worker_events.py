@@ -32,8 +32,9 @@ class WorkerEvents(Bus):
         """`tasks`: the names of those that the worker knows."""
         super().__init__()
         self._tasks = tasks
-        self._parked: Counter[str] = Counter()
-        """Jobs by task, since the last report."""
+        self._parked: Counter[tuple[str, bool]] = Counter()
+        """Jobs by task and whether the worker knows it, since the last report."""
+        self._why: dict[str, str] = {}
         self._remind_at = 0.0
         self.publisher = publisher
         self._in_flight = in_flight
@@ -51,7 +52,8 @@ class WorkerEvents(Bus):
             # A copy: a listener that changes it must not change the job's own, which is not stored yet.
             event = msgspec.structs.replace(event, failure=msgspec.structs.replace(event.failure))
         elif isinstance(event, JobParked):
-            self._parked[event.task] += 1
+            self._parked[event.task, event.reason != ""] += 1
+            self._why[event.task] = event.reason
         self._bus.emit(event)
         if self.publisher.open:
             self._stream(event)
@@ -98,8 +100,8 @@ class WorkerEvents(Bus):
         steady = SYSTEM.monotonic()
         if self._parked and steady >= self._remind_at:
             parked, self._parked, self._remind_at = self._parked, Counter(), steady + REMINDED
-            for task, jobs in parked.most_common(REPORTED):
-                self.emit(JobsParked(self._name, task, jobs, sorted(self._tasks)))
+            for (task, _), jobs in parked.most_common(REPORTED):
+                self.emit(JobsParked(self._name, task, jobs, sorted(self._tasks), self._why[task]))
         try:
             return now + self.publisher.run(steady) - steady
         finally:

@@ -1,0 +1,49 @@
+"""Misfits: jobs whose arguments do not fit the task as this worker has it wait, as those of an unknown task do."""
+
+from __future__ import annotations
+
+from longboat.contract.broker import Lease
+from longboat.contract.kv import KV
+from longboat.core.clock import SYSTEM
+from longboat.core.job import Dead, Failure, Park, Release
+from longboat.operate.misfits import over
+from longboat.worker.finisher import Finisher
+from longboat.worker.in_flight import InFlight
+from longboat.worker.pause_filter import PauseFilter
+from longboat.worker.runner import PATIENCE
+
+LOOK = 1.0
+AGAIN = 60.0
+"""Seconds until this worker tries parked jobs of such a task again: another version of the code may have parked others."""
+
+
+class Misfits:
+    """A maintenance task. Their leases are held until it has seen to it that the jobs do not come back at once."""
+
+    def __init__(self, kv: KV, in_flight: InFlight, pause_filter: PauseFilter, finisher: Finisher) -> None:
+        self._kv = kv
+        self._in_flight = in_flight
+        self._pause_filter = pause_filter
+        self._finisher = finisher
+        self._held: list[tuple[Lease, Failure]] = []
+
+    def run(self, now: float) -> float:
+        self._take()
+        self._pause_filter.leave({lease.job.task for lease, _ in self._held}, SYSTEM.monotonic() + AGAIN)
+        if self._held:
+            old = over(self._kv, {lease.job.id: failure.message for lease, failure in self._held}, PATIENCE)
+            while self._held:
+                lease, failure = self._held.pop()
+                dead = lease.job.id in old
+                self._finisher.finish(lease, Dead(failure, counted=False) if dead else Park(PATIENCE, failure))
+        return now + LOOK
+
+    def hand_back(self) -> None:
+        """The worker stops, before it could park them."""
+        self._take()
+        while self._held:
+            self._finisher.finish(self._held.pop()[0], Release())
+
+    def _take(self) -> None:
+        while self._in_flight.misfits:
+            self._held.append(self._in_flight.misfits.popleft())
