@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from time import monotonic
 
 from longboat.contract.broker import Consumer, Lease, Settlement
 from longboat.core.job import Release
 from longboat.worker.broker_link import BrokerLink
 from longboat.worker.in_flight import InFlight
-from longboat.worker.room import Room
+from longboat.worker.room import PAST, Room
 from longboat.worker.runner import Runner
 from longboat.worker.service import Service
 from longboat.worker.settler import Settler
@@ -19,7 +20,8 @@ WAIT = 5.0
 BACKLOG = 20_000
 """Outcomes that may wait to be settled (the broker fails, say) before no more jobs are taken."""
 SURPLUS_PAUSE = 0.1
-"""Seconds until the next receive when none of the jobs received could start soon: they stand first in their queue."""
+"""Seconds, at least, until the next receive after one of whose jobs most cannot start: they come first in their queue."""
+LONGEST_PAUSE = 1.0
 
 
 class Fetcher(Service):
@@ -91,9 +93,6 @@ class Fetcher(Service):
             back = set(surplus)
             leases = [lease for lease in leases if lease not in back]
             self._hand_back(surplus)
-            if not leases:
-                self.wake.nap(SURPLUS_PAUSE)
-                return
         self._runner.take(leases)
         if self._in_flight.watch.asleep:
             self._in_flight.watch.ring()
@@ -102,6 +101,14 @@ class Fetcher(Service):
             self._left -= len(leases)
             if self._left == 0:
                 self.status.finish("max-jobs")
+        if len(surplus) > len(leases):
+            self._pause((len(surplus) - len(leases)) / PAST)
+
+    def _pause(self, seconds: float) -> None:
+        """While nothing has changed for the executor that these jobs need."""
+        until = monotonic() + min(LONGEST_PAUSE, max(SURPLUS_PAUSE, seconds))
+        while self._room.stuck() and monotonic() < until and not self.stopping:
+            self.wake.nap(0.02)
 
     def _hand_back(self, leases: Sequence[Lease]) -> None:
         for lease in leases:

@@ -136,6 +136,10 @@ class Room:
             surplus += theirs[max(0, fit) :]
         return surplus
 
+    def stuck(self) -> bool:
+        """Whether jobs went back because an executor has not got on since."""
+        return any(pace.stuck(self._ended[name]) for name, pace in self._paces.items())
+
     def look(self, now: float) -> None:
         """Hand back what has waited for a slot for AHEAD seconds: others may start it sooner."""
         for name, pace in list(self._paces.items()):
