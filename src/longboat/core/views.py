@@ -75,6 +75,17 @@ class Page(msgspec.Struct):
     """Give this to the next call; None: that was all."""
 
 
+STATES = frozenset(State)
+
+
+def queues_of(text: str | bytes) -> list[str]:
+    """The queues that a consumer's record names, as JSON; none that cannot be read."""
+    try:
+        return msgspec.json.decode(text, type=list[str])
+    except codec.DECODE_ERRORS:
+        return []
+
+
 def job_or_none(message: bytes | None) -> Job | None:
     """The job in a stored message; None where there is none, or it cannot be decoded."""
     try:

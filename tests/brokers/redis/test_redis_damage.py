@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from longboat.brokers.redis.keys import key_of
 from longboat.contract.broker import Settlement
 from longboat.core.clock import SYSTEM
 from longboat.core.constraints import Constraints, JobLimit
-from longboat.core.job import MESSAGE_VERSION, Done, Failure, Job, Retry, State, new_id
+from longboat.core.job import MESSAGE_VERSION, Done, Failure, Job, Park, Retry, State, new_id
 from longboat.core.reasons import UNDECODABLE
 from tests.rigs.harnesses import NewRedis, unavailable
 
@@ -114,3 +115,38 @@ def test_a_damaged_end(raw: bytes, store: tuple[NewRedis, RedisBroker]) -> None:
     assert [failure.type for failure in shown.failures] in ([UNDECODABLE], [])
     assert len([each for each in broker.results.get([good.id, bad.id]) if each]) >= 1
     consumer.close()
+
+
+@pytest.mark.parametrize("raw", [b"", b"\xc1", b"z" * 40])
+@pytest.mark.parametrize("what", ["parked_info", "placed", "pending", "fairness_of", "fairness:0:q"])
+def test_damage_to_what_waits(what: str, raw: bytes, store: tuple[NewRedis, RedisBroker]) -> None:
+    """Jobs that are parked, delayed, come after others and take turns: good ones are received, and all can be looked at."""
+    new, broker = store
+    broker.put([parked := job(), parent := job()])
+    first = broker.consumer(["q"], lease=60.0)
+    leases = first.receive(2, wait=0.0)
+    first.settle([Settlement(leases[0], Park(60.0, Failure("E", "m")))])
+    delayed = Job(MESSAGE_VERSION, new_id(), "t", b"\x80", "q", delay=0.2)
+    child, fair = job(Constraints(after=[parent.id])), job(Constraints(fairness_key="a"))
+    broker.put([delayed, child, fair, good := job()])
+    waiting = [parked, delayed, child, fair]
+    for each in waiting:
+        if what.endswith(":q"):
+            new.server.command("HSET", f"{{{new.prefix}}}:{what}", "a", raw)
+        elif new.server.command("HEXISTS", f"{{{new.prefix}}}:{what}", key_of(each.id)):
+            damage(new, what, each.id, raw)
+    for state in State:
+        broker.inspector.jobs(state)
+    assert all(broker.inspector.find([each.id for each in waiting]))
+    assert first.settle([Settlement(leases[1], Done(b"\xc0"))]) == []
+    time.sleep(0.2)
+    knows = broker.consumer(["q"], lease=60.0, tasks=["t"])
+    got = [lease for _ in range(4) for lease in knows.receive(9, wait=0.1)]
+    assert good.id in {lease.job.id for lease in got}
+    assert knows.settle([Settlement(lease, Done(b"\xc0")) for lease in got]) == []
+    broker.tidy(0.1)
+    ended = {view.id: view for view in broker.inspector.find([each.id for each in waiting]) if view and view.state.ended}
+    assert all(view.failures[-1].type == UNDECODABLE for view in ended.values() if view.state is State.DEAD)
+    assert len(ended) >= len(waiting) - (what in ("placed", "pending"))
+    first.close()
+    knows.close()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -11,7 +10,7 @@ from longboat.brokers.redis.server import Server
 from longboat.brokers.redis.views import view
 from longboat.contract.base_pages import Position, batches, cursor_of, page_of, position_of, window
 from longboat.core.job import State
-from longboat.core.views import ConsumerView, JobView, LimitView, Page
+from longboat.core.views import STATES, ConsumerView, JobView, LimitView, Page, queues_of
 
 _BATCH = 500
 
@@ -37,7 +36,7 @@ class RedisInspector:
         counts = {}
         for field, n in zip(flat[::2], flat[1::2], strict=True):
             state, _, queue = field.decode(errors="surrogateescape").partition(":")
-            if int(n) > 0:
+            if n.isdigit() and int(n) > 0 and state in STATES:
                 counts[queue, State(state)] = int(n)
         return counts
 
@@ -96,7 +95,7 @@ class RedisInspector:
 
     def consumers(self) -> list[ConsumerView]:
         return [
-            ConsumerView(its.decode(), name.decode(errors="replace"), json.loads(queues), int(held), float(deadline))
+            ConsumerView(its.decode(), name.decode(errors="replace"), queues_of(queues), int(held), float(deadline))
             for its, deadline, name, queues, held in self._server.call("consumers")
         ]
 

@@ -30,6 +30,8 @@ _CONSTANTS = {
     "LAYOUT": LAYOUT,
     "PACK": PACK,
     "RESERVED": RESERVED,
+    "UNDECODABLE": reasons.UNDECODABLE,
+    "UNREADABLE_TEXT": "what the server keeps of it cannot be read",
     "WORKER_DIED": reasons.WORKER_DIED,
     "WORKER_DIED_TEXT": reasons.worker_died("%s", 0.0).message,
 }

@@ -36,7 +36,7 @@ def view(key: bytes, answer: Sequence[Any] | None, queue: str = "") -> JobView |
         return None
     try:
         return _view(key, answer, queue)
-    except (KeyError, ValueError, struct.error) as error:
+    except (IndexError, KeyError, ValueError, struct.error) as error:
         message = answer[1]
         job, why = job_or_none(message), reasons.undecodable(f"what the server keeps of it cannot be read: {error!r}", 0.0)
         job_id = job.id if job else shown(key)

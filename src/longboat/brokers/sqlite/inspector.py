@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 
-import msgspec
-
 from longboat.brokers.sqlite import limits, prune, rows, views
 from longboat.brokers.sqlite.ending import end_unleased, forget
 from longboat.brokers.sqlite.rows import Row
@@ -14,7 +12,7 @@ from longboat.brokers.sqlite.wake import Ringer
 from longboat.contract.base_pages import batches
 from longboat.core import reasons
 from longboat.core.job import State
-from longboat.core.views import ConsumerView, JobView, LimitView, Page, job_or_none
+from longboat.core.views import STATES, ConsumerView, JobView, LimitView, Page, job_or_none, queues_of
 
 _CHUNK = 200
 """Jobs changed in one transaction, at most: workers wait meanwhile."""
@@ -32,7 +30,7 @@ class SqliteInspector:
     def counts(self) -> Mapping[tuple[str, State], int]:
         with self._store.read() as db:
             found = db.execute("SELECT queue, state, n FROM counts WHERE n > 0").fetchall()
-        return {(queue, State(state)): n for queue, state, n in found}
+        return {(queue, State(state)): n for queue, state, n in found if state in STATES}
 
     def find(self, ids: Sequence[str]) -> list[JobView | None]:
         found: dict[str, views.JobRow] = {}
@@ -57,7 +55,7 @@ class SqliteInspector:
                 (self._store.clock.now(),),
             ).fetchall()
         return [
-            ConsumerView(consumer_id, name, msgspec.json.decode(queues, type=list[str]), running, deadline)
+            ConsumerView(consumer_id, name, queues_of(queues), running, deadline)
             for consumer_id, name, queues, running, deadline in found
         ]
 
@@ -84,7 +82,7 @@ class SqliteInspector:
         with self._store.write() as tx:
             held = tx.run("SELECT queue, state FROM counts WHERE n > 0 AND state <> 'running'").fetchall()
             for name, state in held:
-                if State(state) in states and queue in (None, name) and count < limit:
+                if state in states and queue in (None, name) and count < limit:
                     count += _purge(tx, State(state), name, limit - count)
         return count
 

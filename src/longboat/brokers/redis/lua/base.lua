@@ -47,6 +47,13 @@ local function numbers(what, n)
   return last - n + 1
 end
 
+-- Call this for one job. False if what is kept of the job cannot be read; errors of the server are raised.
+local function readable(f, ...)
+  local told = {pcall(f, ...)}
+  if not told[1] and not string.match(type(told[2]) == 'table' and told[2].err or told[2], '^user_script:%d+:') then error(told[2]) end
+  return unpack(told)
+end
+
 -- A command with very many values, in as many calls as it takes.
 local function many(command, key, values)
   for i = 1, #values, CHUNK do call(command, key, unpack(values, i, math.min(#values, i + CHUNK - 1))) end

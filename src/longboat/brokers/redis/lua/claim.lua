@@ -207,11 +207,16 @@ local function with_parked(queue)
     if not (paused_tasks and paused_tasks[task]) and call('SISMEMBER', P .. 'tasks:' .. consumer, task) == 1 then
       for _, member in ipairs(call('ZRANGE', unleased().parked_set(queue, task), 0, wanted - 1)) do
         local key = sub(member, 7)
-        local place, prio, _, info = unleased().unpark(key)
-        call('ZADD', back_set(prio, queue), place, key)
-        call('ZADD', P .. 'levels:' .. queue, -prio, prio)
-        count('ready', queue, 1)
-        stood[#stood + 1] = {key, place, prio, info}
+        local good, place, prio, _, info = readable(unleased().unpark, key)
+        if good then
+          call('ZADD', back_set(prio, queue), place, key)
+          call('ZADD', P .. 'levels:' .. queue, -prio, prio)
+          count('ready', queue, 1)
+          stood[#stood + 1] = {key, place, prio, info}
+        else
+          call('ZREM', unleased().parked_set(queue, task), member)
+          if call('HEXISTS', P .. 'jobs', key) == 1 then unleased().bury(key) end
+        end
       end
     end
   end

@@ -75,11 +75,11 @@ local function tell_children(parent, result)
   for _, edge in ipairs(edges) do
     local key = string.sub(edge, 13)
     call('HSET', P .. 'inputs', key .. parent, result)
-    if call('HINCRBY', P .. 'pending', key, -1) == 0 then
-      local place, prio, queue = from_waiting(key)
+    if redis.pcall('HINCRBY', P .. 'pending', key, -1) == 0 then
+      local good, place, prio, queue = readable(from_waiting, key)
       call('HDEL', P .. 'pending', key)
       local fields = message(key)
-      to_queue(key, place, prio, queue, fields and tonumber(fields.delay) or 0)
+      if good then to_queue(key, place, prio, queue, fields and tonumber(fields.delay) or 0) end
     end
   end
 end

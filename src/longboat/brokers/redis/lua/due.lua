@@ -52,7 +52,12 @@ local function do_due()
     local name = string.sub(first, 1, 1)
     local set = P .. SETS[name] .. string.sub(first, 3)
     local due = call('ZRANGEBYSCORE', set, '-inf', now, 'LIMIT', 0, left)
-    for _, key in ipairs(due) do due_one(name, set, key) end
+    for _, key in ipairs(due) do
+      if not readable(due_one, name, set, key) then
+        call('ZREM', set, key)
+        if name ~= 'g' and call('HEXISTS', P .. 'jobs', key) == 1 then bury(key) end
+      end
+    end
     left = (name == 'f' or name == 'g') and 0 or left - #due -- each of those may change many jobs
     local following = call('ZRANGE', set, 0, 0, 'WITHSCORES')
     if following[1] then

@@ -14,25 +14,29 @@ local function fair_place(key, fairness_key, place, prio, queue)
   local level = prio .. ':' .. queue
   local known = call('HGET', P .. 'fairness:' .. level, fairness_key)
   local n, last = 0, 0
-  if known then n, last = struct.unpack('>I4I6', known) end
+  if known and #known >= 10 then n, last = struct.unpack('>I4I6', known) end
   local mine = math.max(first_place(prio, queue) or place, last + 1)
   call('HSET', P .. 'fairness:' .. level, fairness_key, struct.pack('>I4I6', n + 1, mine))
   call('HSET', P .. 'fairness_of', key, struct.pack('>I4', #level) .. level .. fairness_key)
   return mine
 end
 
+local function forget_one(value)
+  local size = struct.unpack('>I4', value)
+  local set, fairness_key = P .. 'fairness:' .. string.sub(value, 5, 4 + size), string.sub(value, 5 + size)
+  local n, last = struct.unpack('>I4I6', call('HGET', set, fairness_key))
+  if n > 1 then
+    call('HSET', set, fairness_key, struct.pack('>I4I6', n - 1, last))
+  else
+    call('HDEL', set, fairness_key)
+  end
+end
+
 local function forget_fairness(keys)
   if call('EXISTS', P .. 'fairness_of') == 0 then return end
   for i, value in ipairs(many_read('HMGET', P .. 'fairness_of', keys)) do
     if value then
-      local size = struct.unpack('>I4', value)
-      local set, fairness_key = P .. 'fairness:' .. string.sub(value, 5, 4 + size), string.sub(value, 5 + size)
-      local n, last = struct.unpack('>I4I6', call('HGET', set, fairness_key))
-      if n > 1 then
-        call('HSET', set, fairness_key, struct.pack('>I4I6', n - 1, last))
-      else
-        call('HDEL', set, fairness_key)
-      end
+      pcall(forget_one, value) -- what cannot be read is only about turns
       call('HDEL', P .. 'fairness_of', keys[i])
     end
   end

@@ -18,6 +18,11 @@ end
 local found = {}
 for i = 2, #ARGV do
   local raw = call('HGET', P .. 'jobs', ARGV[i])
-  found[#found + 1] = raw and view(ARGV[i], raw) or false
+  local its = false
+  if raw then
+    local good, seen = readable(view, ARGV[i], raw)
+    its = good and seen or {'dead', raw, false}
+  end
+  found[#found + 1] = its
 end
 return found

@@ -19,6 +19,19 @@ local function unpark(key)
   return place, prio, queue, info
 end
 
+-- What is kept of a job that waits cannot be read: it dies, in the queue that its message names.
+local function bury(key)
+  local fields = message(key)
+  local queue = fields and fields.queue or ''
+  for state, set in pairs({waiting = 'waiting:', scheduled = 'delayed:'}) do
+    if call('ZREM', P .. set .. queue, key) == 1 then count(state, queue, -1) end
+  end
+  for _, name in ipairs({'placed', 'parked_info', 'pending', 'blocked'}) do call('HDEL', P .. name, key) end
+  call('ZREM', P .. 'parked_due:' .. queue, key)
+  call('ZREM', P .. 'expires', key)
+  finish(key, 'd', 0, queue, 0, {UNDECODABLE, UNREADABLE_TEXT, '', 0, now, ''})
+end
+
 local function park(key, place, prio, queue, info)
   local task, due = info[1], info[2]
   call('HSET', P .. 'parked_info', key, cmsgpack.pack(info))
