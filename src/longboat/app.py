@@ -303,5 +303,6 @@ def scheduled(task: object, rule: str, options: ScheduleOptions, *, declared: bo
     name = given.pop("name", None) or task.name
     made = Schedule(name=name, rule=rule, task=task.name, payload=job.payload, declared=declared, **given)
     made.queue, made.priority, made.expires, made.keep = job.queue, job.priority, job.expires, job.keep
+    made.headers = job.headers
     made.constraints, made.unique = job.constraints, key
     return checked(made)

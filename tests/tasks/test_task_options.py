@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from longboat import BadArguments, ConfigError, Longboat, Unique, connect
+from longboat import BadArguments, ConfigError, Longboat, Unique, connect, every
+from longboat.app import scheduled
 from longboat.core.clock import seconds
 from longboat.core.retry import LONGEST, policy
 from longboat.worker.options import options
@@ -146,6 +147,12 @@ def test_a_row_of_a_database_is_refused() -> None:
         with pytest.raises(ConfigError, match="such as its id"):
             app.task(name="any")(anything)
     anything.__annotations__["row"] = Any
+
+
+def test_jobs_of_a_schedule_have_the_retries_and_timeout_of_its_call() -> None:
+    task = app.task(name="ticks")(function).using(retries=2, timeout="5s")
+    made = scheduled(task, every("1m"), {}, declared=False)
+    assert made.job(0.0).headers == {"retries": "2", "timeout": "5.0", "schedule": "ticks"}
 
 
 def test_two_functions_cannot_share_a_name() -> None:

@@ -63,12 +63,14 @@ class Schedule(msgspec.Struct, kw_only=True):
     """The limits and the fairness key of its jobs."""
     unique: UniqueKey | None = None
     """While another job stands for this key, a tick makes none."""
+    headers: dict[str, str] = {}
+    """Of its jobs: the retries and the timeout that its task was given by `using`."""
 
     def job(self, tick: float) -> Job:
         """The job of this tick. Its id is made of name and tick: however many schedulers enqueue it, there is one job."""
         job = Job(MESSAGE_VERSION, f"{self.name}@{stamp(tick)}", self.task, self.payload, self.queue, self.priority)
         job.expires, job.keep, job.enqueued = self.expires, self.keep, tick
-        job.headers = {"schedule": self.name}
+        job.headers = {**self.headers, "schedule": self.name}
         job.constraints = self.constraints
         if self.overlap == "wait":
             its = self.constraints or Constraints()
