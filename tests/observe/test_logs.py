@@ -77,6 +77,11 @@ def test_a_line_of_json_holds_tracebacks_and_whatever_is_said(caplog: pytest.Log
     said = formatted(caplog.records[-1])
     assert said["text"] == "it failed\nbadly"
     assert "KeyError: 'x'" in said["traceback"]
+    loop: list[Any] = []
+    loop.append(loop)
+    log.error("much", extra={"big": 2**70, "loop": loop, "kind": dict, "at": {1: (2.5, None)}, "lone": "\ud800"})
+    more = {"big": 2**70, "loop": "<list>", "kind": "<class 'dict'>", "at": {"1": [2.5, None]}, "lone": "'\\ud800'"}
+    assert formatted(caplog.records[-1])["extra"] == more
     lone = logging.LogRecord("some.where", logging.ERROR, "", 1, "a lone \ud800 surrogate", None, None)
     assert "surrogate" in formatted(lone)["text"]
 

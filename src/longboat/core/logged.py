@@ -7,6 +7,8 @@ import sys
 import threading
 from typing import Any
 
+import msgspec
+
 JOB, TASK = "longboat_job", "longboat_task"
 """Attributes of records that were made while a job ran: its id, and its task's name."""
 
@@ -17,6 +19,14 @@ _USUAL = frozenset({*vars(logging.makeLogRecord({})), "message", "asctime"})
 def extra(record: logging.LogRecord) -> dict[str, Any]:
     """What was added to a record: by `extra=`, or about its job."""
     return {name: value for name, value in vars(record).items() if name not in _USUAL}
+
+
+def plain(value: Any) -> Any:
+    """It as JSON can carry it: what cannot be plain data is what repr says of it."""
+    try:
+        return msgspec.json.decode(msgspec.json.encode(value, enc_hook=repr))
+    except Exception:  # a loop, a lone surrogate, a __repr__ that fails
+        return ascii(value) if isinstance(value, str) else f"<{type(value).__qualname__}>"
 
 
 def has_handlers(record: logging.LogRecord) -> bool:

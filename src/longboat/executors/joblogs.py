@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from longboat.core.logged import JOB, TASK, extra, has_handlers, log_what_python_tells
+from longboat.core.logged import JOB, TASK, extra, has_handlers, log_what_python_tells, plain
 from longboat.tasks.current import carried, running
 
 
@@ -21,8 +21,8 @@ class Passed(msgspec.Struct, array_like=True):
     created: float
     thread: str
     trace: str
-    more: dict[str, Any]
-    """What was added to it, as plain data."""
+    more: bytes
+    """What was added to it, as JSON."""
 
 
 def listen_to_logs() -> None:
@@ -56,15 +56,6 @@ class _Factory:
         return record
 
 
-def _plain(value: Any) -> Any:
-    try:
-        made = msgspec.to_builtins(value, builtin_types=(bytes,), enc_hook=repr, str_keys=True)
-        msgspec.msgpack.encode(made)
-    except Exception:  # a number that is too large, a key that is no text, a loop
-        return carried(repr(value))
-    return made
-
-
 class ToWorker(logging.Handler):
     """In a child process that has no handlers of its own: its worker's get the records."""
 
@@ -76,7 +67,7 @@ class ToWorker(logging.Handler):
         try:
             text = carried(record.getMessage())
             trace = carried(logging.Formatter().formatException(record.exc_info)) if record.exc_info else ""
-            more = {name: _plain(value) for name, value in extra(record).items()}
+            more = msgspec.json.encode({name: plain(value) for name, value in extra(record).items()})
             self._send(Passed(record.name, record.levelno, text, record.created, record.threadName or "", trace, more))
         except Exception:
             self.handleError(record)
@@ -97,7 +88,7 @@ def tell(passed: Passed) -> None:
     """Log here what was logged in a child process."""
     record = logging.makeLogRecord(
         {
-            **passed.more,
+            **msgspec.json.decode(passed.more),
             "name": passed.name,
             "levelno": passed.level,
             "levelname": logging.getLevelName(passed.level),

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from longboat.core.logged import JOB, TASK, extra, has_handlers, log_what_python_tells
+from longboat.core.logged import JOB, TASK, extra, has_handlers, log_what_python_tells, plain
 from longboat.core.text import escaped, escaped_lines
 from longboat.observe import events
 from longboat.observe.events import Event
@@ -73,7 +73,7 @@ class JsonFormatter(logging.Formatter):
         if isinstance(more.get("event"), Event):
             said["event"] = events.plain(more.pop("event"))
         if more:
-            said["extra"] = more
+            said["extra"] = {name: plain(value) for name, value in more.items()}
         try:
             return msgspec.json.encode(said, enc_hook=repr).decode()
         except UnicodeEncodeError:  # a lone surrogate, which JSON cannot carry
