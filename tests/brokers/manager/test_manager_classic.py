@@ -23,20 +23,27 @@ result_queue = queue.Queue()
 class QueueManager(BaseManager):
     pass
 
-QueueManager.register("get_task_queue", callable=lambda: task_queue)
-QueueManager.register("get_result_queue", callable=lambda: result_queue)
+def get_task_queue():
+    return task_queue
 
-manager = QueueManager(address=("", {port}), authkey=b"abc")
-manager.start()
-tasks = manager.get_task_queue()
-results = manager.get_result_queue()
-print("ready", flush=True)
-for n in range(10):
-    tasks.put(n)
-for n in range(10):
-    print(results.get(timeout=20))
-print(tasks.empty(), tasks.qsize())
-manager.shutdown()
+def get_result_queue():
+    return result_queue
+
+QueueManager.register("get_task_queue", callable=get_task_queue)
+QueueManager.register("get_result_queue", callable=get_result_queue)
+
+if __name__ == "__main__":
+    manager = QueueManager(address=("", {port}), authkey=b"abc")
+    manager.start()
+    tasks = manager.get_task_queue()
+    results = manager.get_result_queue()
+    print("ready", flush=True)
+    for n in range(10):
+        tasks.put(n)
+    for n in range(10):
+        print(results.get(timeout=20))
+    print(tasks.empty(), tasks.qsize())
+    manager.shutdown()
 """
 
 WORKER = """
@@ -89,8 +96,12 @@ class Plain(PlainManager): ...
 class Standard(BaseManager): ...
 
 
+def a_box() -> dict[str, set[int]]:
+    return {"set": {1}}
+
+
 def test_what_cannot_be_is_said() -> None:
-    Plain.register("get_box", callable=lambda: {"set": {1}})
+    Plain.register("get_box", callable=a_box)
     with Plain(authkey=b"key") as plain:
         assert plain.address[0] == "127.0.0.1"  # type: ignore[index]  # a pair, with TCP
         box = plain.get_box()  # type: ignore[attr-defined]  # it was registered
