@@ -126,5 +126,7 @@ def test_without_a_worker_nothing_is_heard_and_nothing_fails() -> None:
         job.log("x")
         assert job.step("a", lambda: 7) == 7
         assert not job.cancelled
+        with pytest.raises(longboat.ConfigError, match="no task: decorate it"):
+            job.enqueue(len, "x")
     finally:
         running.reset(token)

@@ -11,6 +11,7 @@ from typing import Any, ParamSpec, Protocol, TypeVar, cast, overload
 
 from longboat.core import codec
 from longboat.core.clock import SYSTEM
+from longboat.errors import ConfigError
 from longboat.tasks.handle import Handle, LogLine, Progress
 from longboat.tasks.kinds import Kind, kind_of_result
 from longboat.tasks.task import Task
@@ -136,6 +137,8 @@ class Running:
 
     def enqueue(self, task: Callable[P, Any], /, *args: P.args, **kwargs: P.kwargs) -> Handle[Any]:
         """Enqueue another job as a child of this one: recorded under the header "parent", and part of this one's flow."""
+        if not isinstance(task, Task):
+            raise ConfigError(f"{task!r} is no task: decorate it with @app.task, or use app.enqueue")
         return cast("Task[P, Any]", task).enqueue_child(self.id, *args, **kwargs)
 
 
