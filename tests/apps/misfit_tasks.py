@@ -15,6 +15,10 @@ def renamed(x: int, y: int) -> int:
     return 10 * x + y
 
 
+def text() -> str:
+    return "text"
+
+
 async def before_async(a: int, removed: int = 0) -> int:
     return before(a, removed)
 

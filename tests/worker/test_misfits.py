@@ -74,6 +74,13 @@ def test_a_renamed_parameter_takes_what_was_passed_by_position(version: Version)
         assert job.result(10) == 12
 
 
+def test_a_parents_result_that_does_not_fit_is_not_waited_with(version: Version) -> None:
+    app = version(misfit_tasks.before)
+    text: Any = app.task(name="text")(misfit_tasks.text)
+    with app.worker(), pytest.raises(JobFailed, match="argument 'a': Expected `int`"):
+        text.s().then(app.registry.tasks["t"]).enqueue().result(10)
+
+
 def test_its_patience_ends_however_often_it_was_tried(version: Version, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(misfits, "PATIENCE", 2.0)
     monkeypatch.setattr(misfits, "AGAIN", 0.1)

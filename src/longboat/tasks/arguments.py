@@ -23,7 +23,7 @@ import msgspec
 from longboat.core import codec
 from longboat.core.constraints import Slots
 from longboat.errors import BadArguments, ConfigError, Undecodable
-from longboat.tasks.kinds import Kind, Missing, changed, hints, kind_of, same
+from longboat.tasks.kinds import Kind, Missing, changed, hints, kind_of, same, signature_of
 
 _POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 
@@ -46,7 +46,7 @@ class Arguments:
         """`given`: parameters that the worker fills, not the caller. Raises ConfigError for a parameter whose values could
         arrive changed."""
         self._task = task
-        whole = inspect.signature(fn)
+        whole = signature_of(fn)
         self._signature = whole.replace(parameters=[p for p in whole.parameters.values() if p.name not in given])
         self._fn = fn
         parameters = self._signature.parameters.values()

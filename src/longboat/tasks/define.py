@@ -13,6 +13,7 @@ from longboat.core.clock import Duration
 from longboat.core.retry import Backoff, policy
 from longboat.errors import ConfigError
 from longboat.tasks.keys import check_template
+from longboat.tasks.kinds import signature_of
 from longboat.tasks.limits import Limit, check_limit, check_unique
 from longboat.tasks.outgoing import Sender
 from longboat.tasks.task import AsyncTask, ExecutorName, Settings, SyncTask, Task
@@ -115,7 +116,7 @@ def _executor(fn: Callable[..., Any], chosen: ExecutorName | None) -> ExecutorNa
 
 
 def _template(task: str, fn: Callable[..., Any], options: TaskOptions) -> Template:
-    parameters = inspect.signature(fn).parameters
+    parameters = signature_of(fn).parameters
     limit, unique = options.get("limit", ()), options.get("unique")
     limits = (limit,) if isinstance(limit, Limit) else tuple(limit)
     for each in limits:

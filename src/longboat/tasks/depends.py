@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from longboat.errors import ConfigError
-from longboat.tasks.kinds import Missing, hints
+from longboat.tasks.kinds import Missing, hints, signature_of
 
 if TYPE_CHECKING:
     import asyncio
@@ -42,7 +42,7 @@ def needs_of(fn: Callable[..., Any], *, is_async: bool) -> dict[str, Provider]:
     """The providers by parameter. Raises ConfigError for a provider that this function cannot have."""
     needs: dict[str, Provider] = {}
     annotations = hints(fn)
-    for name, parameter in inspect.signature(fn).parameters.items():
+    for name, parameter in signature_of(fn).parameters.items():
         annotation = annotations.get(name)
         if isinstance(annotation, Missing) and "Depends(" in str(parameter.annotation):
             raise ConfigError(

@@ -75,6 +75,15 @@ class Kind:
         return data
 
 
+def signature_of(fn: Callable[..., Any]) -> inspect.Signature:
+    """Its signature, whatever its annotations name: Python 3.14 evaluates them when they are asked for."""
+    if sys.version_info >= (3, 14):
+        import annotationlib
+
+        return inspect.signature(fn, annotation_format=annotationlib.Format.FORWARDREF)
+    return inspect.signature(fn)
+
+
 def hints(fn: Callable[..., Any]) -> dict[str, Any]:
     """The function's annotations by parameter, and of "return". One that cannot be evaluated here is Missing."""
     try:

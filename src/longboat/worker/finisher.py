@@ -56,7 +56,7 @@ class Finisher:
                 in_flight.ended[call.task.settings.executor] -= 1
                 in_flight.returned += 1
             if misfit and reply.failure is not None:
-                in_flight.misfits.append((lease, reply.failure))
+                in_flight.misfits.append((call, reply.failure))
             else:
                 self.finish(lease, outcome_of(lease, call.settings, reply, random.random()))
         if in_flight.room.asleep:

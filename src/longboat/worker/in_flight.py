@@ -37,7 +37,7 @@ class InFlight:
         """Outcomes that somebody settles now."""
         self.suspects: set[Lease] = set()
         """Leases of the suspects that run now: see quarantine.py."""
-        self.misfits: deque[tuple[Lease, Failure]] = deque()
+        self.misfits: deque[tuple[Call, Failure]] = deque()
         """Those whose arguments do not fit, and why: see misfits.py."""
         self.room = Wake()
         """Of the fetcher: rung when a call has replied."""
