@@ -7,13 +7,14 @@ import socket
 import threading
 from typing import Any
 
+import msgspec
 import pytest
 
 from longboat import Longboat
 from longboat.brokers.memory import MemoryBroker
 from longboat.contract.kv import Entry
 from longboat.core.job import State
-from longboat.observe.history import WORKERS, workers
+from longboat.observe.history import WORKERS, WorkerRecord, workers
 from longboat.operate.commands import KEPT, NAMESPACE, Command, give, take
 from longboat.worker.remote_commands import RemoteCommands
 from tests.apps import worker_tasks
@@ -26,11 +27,16 @@ def state_of(app: Longboat) -> str:
     return next((record.state for record in workers(app.broker.kv)), "gone")
 
 
+def record(name: str, id: str = "", started: float = 0.0) -> Entry:
+    made = WorkerRecord(name, "c", "h", 1, "1", started, [], [], {}, [], 0, 0, id=id)
+    return Entry(id or name, msgspec.msgpack.encode(made))
+
+
 def test_a_command_needs_a_worker_and_is_taken_once() -> None:
     kv = MemoryBroker().kv
     assert not give(kv, "w", Command.QUIET)
     assert take(kv, "w") is None
-    kv.write(WORKERS, [Entry("w", b"")])
+    kv.write(WORKERS, [record("w")])
     assert give(kv, "w", Command.QUIET)
     assert give(kv, "w", Command.STOP), "it replaces the one before"
     assert (take(kv, "other"), take(kv, "w"), take(kv, "w")) == (None, Command.STOP, None)
@@ -38,14 +44,24 @@ def test_a_command_needs_a_worker_and_is_taken_once() -> None:
     assert take(kv, "w") is None, "of another version"
 
 
+def test_workers_of_one_name_are_told_apart() -> None:
+    """Containers may share a host's name, and their process ids are alike."""
+    kv = MemoryBroker().kv
+    kv.write(WORKERS, [record("h:7", "b", 2.0), record("h:7", "a", 3.0), record("h:7-2", "c", 1.0), record("h:7", "d", 1.0)])
+    assert [(each.name, each.id) for each in workers(kv)] == [("h:7", "d"), ("h:7-2", "c"), ("h:7-3", "b"), ("h:7-4", "a")]
+    assert give(kv, "h:7-3", Command.STOP)
+    assert [take(kv, each) for each in "abcd"] == [None, Command.STOP, None, None]
+
+
 def test_a_command_for_an_earlier_worker_of_the_same_name_is_not_obeyed() -> None:
     with Longboat("memory://") as app:
         worker, kv = app.worker(), app.broker.kv
         commands = RemoteCommands(kv, worker.status, worker._fetcher, worker._record_writer)
-        kv.write(WORKERS, [Entry(NAME, b"")])
+        kv.write(WORKERS, [record(NAME, "earlier")])
         give(kv, NAME, Command.STOP)
         assert commands.run(100.0) == 101.0
         assert worker.status.state == "working"
+        kv.write(WORKERS, [record(NAME, worker._record_writer.id), Entry("earlier", None)])
         give(kv, NAME, Command.QUIET)
         commands.run(101.0)
         assert worker.status.state == "quiet"

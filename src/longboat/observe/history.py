@@ -11,6 +11,7 @@ import re
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from hashlib import sha256
+from itertools import count as numbers
 from typing import TypeVar
 
 import msgspec
@@ -105,6 +106,8 @@ class WorkerRecord(msgspec.Struct):
     """working, quiet (it was told to take no more jobs), blocked (its event loop is), stopping."""
     schedules: list[str] = []
     """Names of those in its code."""
+    id: str = ""
+    """The key of this record, and that of commands to the worker: its own, unlike a name."""
 
 
 class FailureGroup(msgspec.Struct):
@@ -195,8 +198,17 @@ def recent(kv: KV, since: float, until: float) -> Slice:
 
 
 def workers(kv: KV) -> list[WorkerRecord]:
-    """The living workers, by name."""
-    return _all(kv, WORKERS, WorkerRecord)
+    """The living workers, by name. A name that several have, as containers do, gets a number for those that began later."""
+    records = sorted(_all(kv, WORKERS, WorkerRecord), key=lambda record: record.started)
+    names = {record.name for record in records}
+    first: set[str] = set()
+    for record in records:
+        own = record.name
+        if own in first:
+            record.name = next(name for n in numbers(2) if (name := f"{own}-{n}") not in names)
+            names.add(record.name)
+        first.add(own)
+    return sorted(records, key=lambda record: record.name)
 
 
 def failure_groups(kv: KV) -> list[FailureGroup]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 
 from longboat.contract.kv import KV, Entry
-from longboat.observe.history import WORKERS
+from longboat.observe.history import workers
 
 NAMESPACE = "commands"
 KEPT = 60.0
@@ -26,14 +26,15 @@ def give(kv: KV, worker: str, command: Command) -> bool:
 
     It replaces a command that the worker has not taken yet.
     """
-    if kv.read(WORKERS, [worker])[0] is None:
+    found = next((record for record in workers(kv) if record.name == worker), None)
+    if found is None:
         return False
-    kv.write(NAMESPACE, [Entry(worker, command.value.encode(), KEPT)])
+    kv.write(NAMESPACE, [Entry(found.id or found.name, command.value.encode(), KEPT)])
     return True
 
 
 def take(kv: KV, worker: str) -> Command | None:
-    """The command given to this worker since it last asked. Each command is taken once."""
+    """The command given to the worker of this id since it last asked. Each command is taken once."""
     value = kv.read(NAMESPACE, [worker])[0]
     if value is None or not kv.compare_and_set(NAMESPACE, Entry(worker, None), old=value):
         return None  # none, or replaced at this moment: the next look finds it

@@ -37,6 +37,7 @@ class WorkerRecordWriter:
         queues, tasks = list(link.options.queues), sorted(link.tasks)
         self._record = WorkerRecord(status.name, "", host, os.getpid(), version, SYSTEM.now(), queues, tasks, {}, [], 0, 0)
         self._record.schedules = list(schedules)
+        self.id = self._record.id = f"{status.name} {os.urandom(4).hex()}"
 
     def run(self, now: float) -> float:
         record, monotonic = self._record, SYSTEM.monotonic()
@@ -45,9 +46,9 @@ class WorkerRecordWriter:
         record.state = self._status.state
         record.consumer, record.ended, record.memory = self._link.consumer().id, self._in_flight.total(), resident()
         record.slots = self._executors.slots()
-        self._kv.write(WORKERS, [Entry(record.name, msgspec.msgpack.encode(record), WORKER_KEPT)])
+        self._kv.write(WORKERS, [Entry(self.id, msgspec.msgpack.encode(record), WORKER_KEPT)])
         return now + EVERY
 
     def leave(self) -> None:
         """The worker is gone."""
-        self._kv.write(WORKERS, [Entry(self._record.name, None)])
+        self._kv.write(WORKERS, [Entry(self.id, None)])

@@ -27,16 +27,12 @@ class RemoteCommands:
         self._status = status
         self._fetcher = fetcher
         self._record_writer = record_writer
-        self._listening = False
 
     def run(self, now: float) -> float:
-        command = take(self._kv, self._status.name)
-        # A command that was there before this worker was meant for an earlier one of its name: process ids of containers
-        # are alike.
-        if command is not None and self._listening:
+        command = take(self._kv, self._record_writer.id)
+        if command is not None:
             self._execute(command)
             self._record_writer.run(now)  # so that the worker is shown as it has become
-        self._listening = True
         return now + LOOK
 
     def _execute(self, command: Command) -> None:
