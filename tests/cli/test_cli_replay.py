@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 
 from longboat.connect import connect
+from longboat.contract.broker import Settlement
 from longboat.core.codec import encode
 from longboat.core.constraints import Constraints
-from longboat.core.job import Job, State
+from longboat.core.job import Done, Job, State
 from longboat.core.views import JobView
 from tests.rigs.cli import COMMAND, Shell
 
@@ -218,11 +219,17 @@ def test_what_cannot_be_replayed(shell: Shell) -> None:
     shell.fails("replay", "nobody", status=3, folder=shell.folder / "elsewhere")
 
 
-def test_a_message_that_names_no_such_parent_is_told_as_that(shell: Shell) -> None:
+def test_arguments_that_no_result_can_be_filled_into_are_told(shell: Shell) -> None:
     broker = connect(shell.url)
-    broker.put([Job(1, "x $(touch y)", "tasks.double", encode({}), constraints=Constraints(into={"n": 5}))])
+    parent = Job(1, "parent", "tasks.double", encode({}), "q")
+    broker.put(
+        [parent, Job(1, "x $(touch y)", "tasks.double", b"\xc0", constraints=Constraints(after=["parent"], into={"n": 0}))]
+    )
+    consumer = broker.consumer(["q"], lease=60.0)
+    consumer.settle([Settlement(lease, Done(encode(1))) for lease in consumer.receive(1, wait=0.0)])
+    consumer.close()
     broker.close()
     failed = shell.run("replay", "x $(touch y)", status=2)
-    assert "parents that it does not name" in failed.err
+    assert "Expected `object`" in failed.err
     assert "Traceback" not in failed.err
     assert "'x $(touch y)'" in failed.err, "what is there to be copied is quoted"

@@ -11,6 +11,7 @@ import msgspec
 import pytest
 
 from longboat.core import codec
+from longboat.core.constraints import Constraints, JobLimit
 from longboat.core.job import MESSAGE_VERSION, Job, State, new_id, order_of
 from longboat.core.reasons import UNDECODABLE
 from longboat.errors import Undecodable
@@ -40,6 +41,10 @@ def bodies() -> Iterator[tuple[str, bytes]]:
     for value in values:
         yield new_id(), msgspec.msgpack.encode(value)
     yield new_id(), msgspec.msgpack.encode(Job(99, new_id(), "x", b""))
+    nan, gate = float("nan"), Constraints(limits=[JobLimit("g", starts=1, per=float("nan"))])
+    for fields in ({"keep": nan}, {"expires": nan}, {"task": "x" * 500_000}, {"constraints": gate}):
+        job = msgspec.structs.replace(Job(MESSAGE_VERSION, job_id := new_id(), "x", b"\x80"), **fields)
+        yield job_id, msgspec.msgpack.encode(job)
     yield new_id(), b"\x91" * 100_000  # nested deeper than any stack
     yield "chosen\nid \x00 'with' \"quotes\" \N{SNOWMAN}", b"\xc1"
     yield "", b"\xff"

@@ -104,10 +104,6 @@ def _inputs(broker: Broker, view: JobView, constraints: Constraints) -> list[byt
     from longboat.core.job import State
 
     wanted = {place: name for name, slots in constraints.into.items() for place in _places(slots)}
-    if not all(0 <= place < len(constraints.after) for place in wanted):
-        raise _misfit(
-            view, Undecodable(f"it needs results of parents that it does not name (it names {len(constraints.after)})")
-        )
     ids = [constraints.after[place] for place in sorted(wanted)]
     results = dict(zip(sorted(wanted), broker.results.get(ids), strict=True))
     for place, result in results.items():

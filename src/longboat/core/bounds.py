@@ -14,7 +14,7 @@ MESSAGE_LIMIT = 1_000_000
 """Bytes of the encoded arguments or result of one job, at most: big data goes by path."""
 
 LONGEST_NAME = 255
-"""Characters of an id, a queue, a task's name or a key, at most."""
+"""Characters of an id, a queue, a task's name or a key, at most: people may choose 200, and Longboat adds to some."""
 
 LONGEST = 1e11
 """Seconds, at most: 3,000 years."""
