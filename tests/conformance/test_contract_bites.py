@@ -12,17 +12,24 @@ from longboat.contract.capabilities import Capability
 from longboat.testing.conformance import CLAUSES, Clause, run
 from longboat.testing.conformance.stage import limits
 from tests.conformance import (
-    sabotaged_board,
+    sabotaged_constraints,
     sabotaged_jobs,
+    sabotaged_kv,
     sabotaged_leases,
-    sabotaged_ties,
-    sabotaged_transit,
+    sabotaged_transfer,
     sabotaged_views,
 )
 from tests.conformance.sabotage import SABOTAGES, Sabotage
 
 # importing them fills SABOTAGES
-__all__ = ["sabotaged_board", "sabotaged_jobs", "sabotaged_leases", "sabotaged_ties", "sabotaged_transit", "sabotaged_views"]
+__all__ = [
+    "sabotaged_constraints",
+    "sabotaged_jobs",
+    "sabotaged_kv",
+    "sabotaged_leases",
+    "sabotaged_transfer",
+    "sabotaged_views",
+]
 
 
 class Sabotaged:

@@ -29,11 +29,11 @@ def test_fields_that_a_later_version_adds_are_left_out() -> None:
     assert codec.decode_job(longer) == JOB
 
 
-def test_messages_from_before_there_were_ties() -> None:
+def test_messages_from_before_there_were_constraints() -> None:
     assert codec.decode_job(b"\x9b" + GOLDEN[1:-1]) == JOB
 
 
-def test_ties_are_part_of_the_message() -> None:
+def test_constraints_are_part_of_the_message() -> None:
     constrained = msgspec.structs.replace(
         JOB, constraints=Constraints("f", ["a"], [JobLimit("k", 1, 2, 3.0)], "t", {"x": [0, [0]]})
     )

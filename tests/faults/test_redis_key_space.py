@@ -177,7 +177,7 @@ def test_nothing_stays(end: str, server: RedisServer) -> None:
 
 @pytest.mark.parametrize("keep", [0.0, 5.0])
 @pytest.mark.parametrize("kind", ["after", "gates", "turn"])
-def test_nothing_stays_of_one_kind_of_ties(kind: str, keep: float, server: RedisServer) -> None:
+def test_nothing_stays_of_one_kind_of_constraints(kind: str, keep: float, server: RedisServer) -> None:
     server.command("FLUSHALL")
     clock = FakeClock()
     broker = RedisBroker(server.url, clock=clock)

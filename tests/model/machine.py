@@ -44,7 +44,7 @@ FIELDS = st.fixed_dictionaries(
         "delay": st.sampled_from((0.0, 0.0, 0.0, 5.0, 60.0)),
         "expires": st.sampled_from((None, None, 20.0, 100.0)),
         "keep": st.sampled_from((3600.0, 40.0, 0.0)),
-        "tie": st.integers(0, 9),  # for who makes jobs with ties of it
+        "constrained": st.integers(0, 9),  # for who makes jobs with constraints of it
     }
 )
 ODD = 0.1873
@@ -86,7 +86,7 @@ class BrokerMachine(RuleBasedStateMachine):
         self._put([self._job(**fields) for _ in range(n)])
 
     def _job(self, **fields: Any) -> Job:
-        fields.pop("tie", None)
+        fields.pop("constrained", None)
         return Job(MESSAGE_VERSION, new_id(), payload=b"\x80", **fields)
 
     def _put(self, jobs: list[Job]) -> None:

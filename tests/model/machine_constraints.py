@@ -1,4 +1,4 @@
-"""The model of jobs that are tied to others: parents, limits, turns and pauses, played together with all the rest.
+"""The model of jobs with constraints: parents, limits, turns and pauses, played together with all the rest.
 
 Where the contract leaves something to the broker the model follows it, and checks that it may: when a job that a limit
 holds back leaves its queue and comes back to it, and how the keys of one queue take turns.
@@ -28,7 +28,7 @@ PROMPTLY = 2.0
 
 
 class ConstrainedMachine(BrokerMachine):
-    """As BrokerMachine, with ties."""
+    """As BrokerMachine, with constraints."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -72,14 +72,14 @@ class ConstrainedMachine(BrokerMachine):
             raise AssertionError("a job after one put later was taken")
 
     def _job(self, *, constraints: Constraints | None = None, **fields: Any) -> Job:
-        return super()._job(constraints=constraints or self._constraints(fields["tie"]), **fields)
+        return super()._job(constraints=constraints or self._constraints(fields["constrained"]), **fields)
 
-    def _constraints(self, tie: int) -> Constraints | None:
+    def _constraints(self, kind: int) -> Constraints | None:
         """Those that jobs have wherever the machine needs some; most have none."""
         parents = [known for known in self._possible_parents() if known.state not in (State.DEAD, State.CANCELLED)]
         parents.sort(key=lambda known: known.state in (State.RUNNING, State.SUCCEEDED))
-        limits = {4: ["one"], 5: ["one"], 6: ["two"], 7: ["rate"], 8: ["two", "one"]}.get(tie, [])
-        after = [known.job.id for known in parents[-2:]] if tie in (8, 9) else []
+        limits = {4: ["one"], 5: ["one"], 6: ["two"], 7: ["rate"], 8: ["two", "one"]}.get(kind, [])
+        after = [known.job.id for known in parents[-2:]] if kind in (8, 9) else []
         return Constraints(after=after, limits=[GATES[key] for key in limits]) if limits or after else None
 
     def _possible_parents(self) -> list[Known]:

@@ -12,7 +12,7 @@ import weakref
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from longboat.brokers.companion import CompanionBroker
 from longboat.brokers.memory import MemoryBroker
@@ -24,6 +24,7 @@ from longboat.testing.conformance import NewBroker
 from tests.rigs.carrier import MemoryCarrier
 from tests.rigs.servers.postgres import PostgresServer
 from tests.rigs.servers.postgres import available as postgres_unavailable
+from tests.rigs.servers.process import ServerProcess
 from tests.rigs.servers.rabbitmq import RabbitmqServer
 from tests.rigs.servers.rabbitmq import available as rabbitmq_unavailable
 from tests.rigs.servers.redis import RedisServer
@@ -31,6 +32,8 @@ from tests.rigs.servers.redis import available as redis_unavailable
 
 if TYPE_CHECKING:
     from longboat.brokers.rabbitmq import RabbitmqCarrier
+
+Server = TypeVar("Server", bound=ServerProcess)
 
 
 class NewMemory:
@@ -193,10 +196,10 @@ class NewManager:
 _homes: weakref.WeakKeyDictionary[Broker, NewManager] = weakref.WeakKeyDictionary()
 
 
-@functools.cache
-def _redis_server() -> RedisServer:
-    folder = Path(tempfile.mkdtemp(prefix="longboat-redis-"))
-    server = RedisServer(folder, options=["appendfsync no"]).start()
+def _lasting(name: str, make: Callable[[Path], Server]) -> Server:
+    """Started now; ended, and its folder removed, when this process ends."""
+    folder = Path(tempfile.mkdtemp(prefix=f"longboat-{name}-"))
+    server = make(folder).start()
 
     def remove() -> None:
         server.kill()
@@ -204,32 +207,21 @@ def _redis_server() -> RedisServer:
 
     atexit.register(remove)
     return server
+
+
+@functools.cache
+def _redis_server() -> RedisServer:
+    return _lasting("redis", lambda folder: RedisServer(folder, options=["appendfsync no"]))
 
 
 @functools.cache
 def _postgres_server() -> PostgresServer:
-    folder = Path(tempfile.mkdtemp(prefix="longboat-postgres-"))
-    server = PostgresServer(folder, options=["max_connections = 300"]).start()
-
-    def remove() -> None:
-        server.kill()
-        shutil.rmtree(folder, ignore_errors=True)
-
-    atexit.register(remove)
-    return server
+    return _lasting("postgres", lambda folder: PostgresServer(folder, options=["max_connections = 300"]))
 
 
 @functools.cache
 def _rabbitmq_server() -> RabbitmqServer:
-    folder = Path(tempfile.mkdtemp(prefix="longboat-rabbitmq-"))
-    server = RabbitmqServer(folder).start()
-
-    def remove() -> None:
-        server.kill()
-        shutil.rmtree(folder, ignore_errors=True)
-
-    atexit.register(remove)
-    return server
+    return _lasting("rabbitmq", RabbitmqServer)
 
 
 ADAPTERS: dict[str, Callable[[Path, Clock], NewBroker]] = {

@@ -246,5 +246,5 @@ def a_view_has_the_constraints(on: Stage) -> None:
     parent = job()
     constraints = Constraints(flow="f", after=[parent.id])
     on.put(parent, child := job(constraints=constraints, headers={"a": "b"}))
-    same((on.view(child.id).constraints, on.view(child.id).headers), (constraints, {"a": "b"}), "ties and headers")
+    same((on.view(child.id).constraints, on.view(child.id).headers), (constraints, {"a": "b"}), "constraints and headers")
     same((on.view(parent.id).constraints, on.view(parent.id).headers), (None, {}), "of one that has none")

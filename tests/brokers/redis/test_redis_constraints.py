@@ -1,4 +1,4 @@
-"""Jobs that are tied to others, where there are very many of them, and pages of ready jobs that take turns."""
+"""Jobs that come after others, where there are very many of them, and pages of ready jobs that take turns."""
 
 from __future__ import annotations
 

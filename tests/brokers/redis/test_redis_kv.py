@@ -1,4 +1,4 @@
-"""Pages of notes that are bigger than one answer of the server."""
+"""Pages of entries that are bigger than one answer of the server."""
 
 from __future__ import annotations
 

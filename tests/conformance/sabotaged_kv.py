@@ -1,4 +1,4 @@
-"""Sabotages of the board."""
+"""Sabotages of the kv."""
 
 from __future__ import annotations
 

@@ -20,8 +20,8 @@ from tests.conformance.sabotage import around, assign, breaks, consumers, quietl
 
 
 def _tie(broker: Any, change: Callable[[Any], Any]) -> None:
-    """Do this to every new job once it is tied."""
-    around(broker._store.constraints, "apply", lambda tie, record: (tie(record), change(record)))
+    """Do this to every new job once its constraints are applied."""
+    around(broker._store.constraints, "apply", lambda apply, record: (apply(record), change(record)))
 
 
 def _inputs(broker: Any, change: Callable[[list[bytes]], list[bytes]]) -> None:
@@ -139,12 +139,12 @@ def views_have_no_headers(broker: Any) -> None:
 def _limits(broker: Any, change: Callable[[list[JobLimit]], list[JobLimit]]) -> None:
     """Every new job has other gates than it says."""
 
-    def tie(original: Any, record: Any) -> None:
+    def apply(original: Any, record: Any) -> None:
         if record.constraints.limits:
             record.constraints = structs.replace(record.constraints, limits=change(record.constraints.limits))
         original(record)
 
-    around(broker._store.constraints, "apply", tie)
+    around(broker._store.constraints, "apply", apply)
 
 
 def _doorways(broker: Any, kind: type[LimitUsage]) -> None:
@@ -278,11 +278,11 @@ def all_go_by_age(broker: Any) -> None:
 
 @breaks("fairness_holds_within_a_priority")
 def turns_go_before_priority(broker: Any) -> None:
-    def tie(original: Any, record: Any) -> None:
+    def apply(original: Any, record: Any) -> None:
         record.priority = 0 if record.constraints.fairness_key else record.priority
         original(record)
 
-    around(broker._store.constraints, "apply", tie)
+    around(broker._store.constraints, "apply", apply)
 
 
 @breaks("a_paused_queue_gives_nothing")

@@ -1,4 +1,4 @@
-"""Inputs, notes and pauses through the manager: what does not fit in a message comes in several, and none is lost."""
+"""Inputs, entries and pauses through the manager: what does not fit in a message comes in several, and none is lost."""
 
 from __future__ import annotations
 
