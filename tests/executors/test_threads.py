@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from pathlib import Path
 
 from longboat.executors.contract import CallEnd
+from longboat.executors.threads import ThreadExecutor
+from longboat.executors.timed_calls import MOST, TimedCalls
 from tests.apps import executor_tasks as tasks
 from tests.rigs.executor import rigged, until
 
@@ -57,3 +60,31 @@ def test_stop_sets_a_flag_and_nothing_else(tmp_path: Path) -> None:
         (tmp_path / "release").touch()
         assert rig.reply(call).ending is CallEnd.RETURNED
         assert not rig.executor.worn
+
+
+def test_calls_with_a_time_limit_are_shown_while_they_run() -> None:
+    timed = TimedCalls()
+    with rigged("thread") as rig:
+        assert isinstance(rig.executor, ThreadExecutor)
+        rig.executor.timed = timed
+        stop = threading.Event()
+        call = rig.submit(rig.task(lambda: compute_until(stop), timeout=0.001))
+        until(lambda: timed.overrun(os.getpid()))
+        assert timed.overrun(os.getpid()) == (call.lease.job.id, call.lease.attempt)
+        stop.set()
+        rig.reply(call)
+        assert timed.overrun(os.getpid()) is None
+
+
+def test_more_calls_than_there_is_room_for_are_not_shown() -> None:
+    timed = TimedCalls()
+    places = [timed.begin(1.0, "job", 1) for _ in range(MOST + 1)]
+    assert len(set(places)) == MOST + 1
+    timed.end(places.pop())
+    timed.end(places[0])
+    assert timed.begin(1.0, "job", 1) == places[0]
+
+
+def compute_until(stop: threading.Event) -> None:
+    while not stop.is_set():
+        pass

@@ -87,6 +87,17 @@ def test_what_does_not_heed_a_time_out_is_abandoned(app: Longboat, tasks: Any, m
         limit.set()
 
 
+def test_a_worker_that_has_finished_takes_no_more_jobs(app: Longboat, tasks: Any) -> None:
+    with app.worker() as worker:
+        assert tasks.add.enqueue(1, 2).result(timeout=10) == 3
+        worker.finish("max-memory")
+        later = tasks.add.enqueue(1, 2)
+        with pytest.raises(TimeoutError):
+            later.result(timeout=0.3)
+        assert later.status() is State.READY
+        assert worker.status.state == "stopping"
+
+
 def _held() -> None:
     limit.wait(30)
 

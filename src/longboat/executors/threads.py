@@ -106,8 +106,11 @@ class ThreadExecutor(Executor):
             return invoke.refused(error)
         call.started = monotonic()
         if call.settings.timeout is not None and self.timed is not None:
-            with self.timed.shown(call.started + call.settings.timeout, job.id, lease.attempt):
+            place = self.timed.begin(call.started + call.settings.timeout, job.id, lease.attempt)
+            try:
                 return self._result(task, args, kwargs)
+            finally:
+                self.timed.end(place)
         return self._result(task, args, kwargs)
 
     def _result(self, task: Task[..., Any], args: Sequence[Any], kwargs: dict[str, Any]) -> Reply:

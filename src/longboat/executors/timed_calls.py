@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import mmap
 import struct
-import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from threading import get_native_id
 from typing import NamedTuple
 
 SLOT = struct.Struct("<dQIH255s")
 """Monotonic time by which the call must have ended (0.0: none runs), thread, attempt, bytes of the job's id, the id."""
+_pack = SLOT.pack_into
+_clear = struct.Struct("<d").pack_into
+
 MOST = 256
 """Calls that are shown at a time; others are not found."""
 SAMPLE = 0.1
@@ -30,30 +31,29 @@ class TimedCall(NamedTuple):
 class TimedCalls:
     def __init__(self) -> None:
         self._memory = mmap.mmap(-1, MOST * SLOT.size)
-        self._free = list(range(MOST))
+        self._free = list(range(0, MOST * SLOT.size, SLOT.size))
 
-    @contextmanager
-    def shown(self, due: float, job: str, attempt: int) -> Iterator[None]:
-        """While a call runs in this thread."""
+    def begin(self, due: float, job: str, attempt: int) -> int:
+        """Show the call that begins in this thread; returns what `end` needs."""
         try:
-            place = self._free.pop() * SLOT.size
+            place = self._free.pop()
         except IndexError:
-            yield
-            return
+            return -1
         name = job.encode()[:255]
-        SLOT.pack_into(self._memory, place, due, threading.get_native_id(), attempt, len(name), name)
-        try:
-            yield
-        finally:
-            SLOT.pack_into(self._memory, place, 0.0, 0, 0, 0, b"")
-            self._free.append(place // SLOT.size)
+        _pack(self._memory, place, due, get_native_id(), attempt, len(name), name)
+        return place
+
+    def end(self, place: int) -> None:
+        if place >= 0:
+            _clear(self._memory, place, 0.0)
+            self._free.append(place)
 
     def overrun(self, pid: int) -> TimedCall | None:
         """The call of that process whose time is over and whose thread computes. None if there is none, or no /proc."""
         now, before = time.monotonic(), {}
         for due, thread, attempt, size, name in SLOT.iter_unpack(self._memory):
             if 0.0 < due < now:
-                before[thread] = _processor_time(pid, thread), TimedCall(name[:size].decode(), attempt)
+                before[thread] = _processor_time(pid, thread), TimedCall(name[:size].decode(errors="replace"), attempt)
         if before:
             time.sleep(SAMPLE)
         used = {thread: _processor_time(pid, thread) - ticks for thread, (ticks, _) in before.items()}
