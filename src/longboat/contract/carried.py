@@ -10,7 +10,7 @@ from longboat.contract.broker import Lease, Pulse, Settlement
 from longboat.contract.carrier import Delivery, Envelope, Message, Receiver
 from longboat.core import reasons
 from longboat.core.clock import Clock
-from longboat.core.codec import decode_failures, decode_job, encode_failures
+from longboat.core.codec import decode_failures, decode_job
 from longboat.core.job import Cancelled, Done, Job, State, new_id
 from longboat.core.transitions import Transition, after
 from longboat.errors import Undecodable
@@ -205,7 +205,7 @@ def next_envelope(envelope: Envelope, then: Transition, now: float) -> Envelope:
     if not (then.forgets_deaths or then.state.ended):
         new.worker_deaths = envelope.worker_deaths
     if then.parked is not None:
-        new.parked, new.why = now + then.delay, encode_failures([then.parked])
+        new.parked, new.why = now + then.delay, Envelope().failed(then.parked)
     return new
 
 

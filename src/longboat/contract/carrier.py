@@ -16,12 +16,14 @@ import msgspec
 
 from longboat.contract.broker import Lease
 from longboat.contract.capabilities import Capability
-from longboat.core.bounds import Count, Seconds
+from longboat.core.bounds import LONGEST_NAME, Count, Seconds
 from longboat.core.codec import decode_failures, encode_failures
 from longboat.core.job import FAILURES_KEPT, Failure, State
 
-TRACEBACK_KEPT = 2000
-"""Characters of each traceback that travel, its end: all headers of a message fit one AMQP frame of 128 kB."""
+TRACEBACK_KEPT, MESSAGE_KEPT = 2000, 500
+"""Characters of each traceback and message that travel, its end."""
+FAILURES_ROOM = 100_000
+"""Bytes of failures that travel, the newest: all headers of a message fit one AMQP frame of 128 kB."""
 
 NEVER = 1e10
 """As the time of a put: a job that was put then does not expire."""
@@ -60,11 +62,22 @@ class Envelope(msgspec.Struct):
 
     def failed(self, *failures: Failure) -> bytes:
         """The failures with these added, encoded, as they travel."""
+        if not failures:
+            return self.failures
         short = [
-            msgspec.structs.replace(each, message=each.message[-500:], traceback=each.traceback[-TRACEBACK_KEPT:])
+            msgspec.structs.replace(
+                each,
+                type=each.type[:LONGEST_NAME],
+                message=each.message[-MESSAGE_KEPT:],
+                traceback=each.traceback[-TRACEBACK_KEPT:],
+                worker=each.worker[:LONGEST_NAME],
+            )
             for each in failures
         ]
-        return encode_failures([*decode_failures(self.failures), *short][-FAILURES_KEPT:]) if short else self.failures
+        kept = [*decode_failures(self.failures), *short][-FAILURES_KEPT:]
+        while len(encoded := encode_failures(kept)) > FAILURES_ROOM:
+            del kept[0]
+        return encoded
 
 
 class Message(msgspec.Struct, gc=False):

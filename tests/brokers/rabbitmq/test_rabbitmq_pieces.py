@@ -14,7 +14,7 @@ from longboat.brokers.rabbitmq import envelope as envelopes
 from longboat.brokers.rabbitmq.hands import Hands, Held
 from longboat.brokers.rabbitmq.link import Publish, Unroutable
 from longboat.brokers.rabbitmq.names import LEVELS, STEPS, Names, address, cut, key_of, level_of, units_of
-from longboat.contract.carrier import Envelope
+from longboat.contract.carrier import FAILURES_ROOM, Envelope
 from longboat.core.codec import decode_failures
 from longboat.core.job import Failure
 from longboat.core.reasons import WORKER_DIED
@@ -85,6 +85,17 @@ def test_a_dead_worker_is_charged_for_what_it_noted() -> None:
     unnoted = envelopes.given_up(Envelope(attempts=1, token=9))
     assert (unnoted.attempts, unnoted.worker_deaths, unnoted.failures) == (1, 1, b"")
     assert envelopes.given_up(Envelope(attempts=1)) == Envelope(attempts=1)
+
+
+def test_failures_of_any_text_fit_a_frame() -> None:
+    envelope, wide = Envelope(), "\N{SHIP}"
+    for attempt in range(1, 30):
+        failure = Failure(wide * 30_000, wide * 30_000, wide * 30_000, attempt, 1.0, wide * 30_000)
+        envelope = msgspec.structs.replace(envelope, attempts=attempt, failures=envelope.failed(failure))
+        assert len(envelope.failures) <= FAILURES_ROOM
+    kept = decode_failures(envelope.failures)
+    assert [each.attempt for each in kept] == list(range(30 - len(kept), 30))
+    assert len(kept) > 5
 
 
 def test_headers_come_back_as_they_were() -> None:
