@@ -285,3 +285,8 @@ def test_parked_jobs_are_told_once_with_what_to_do(tmp_path: Path) -> None:
     assert "100 jobs of shop.more.twice cannot run here" in lines[0]
     assert "knows tasks.add, tasks.boom" in lines[0]
     assert "--include shop.more" in lines[0]
+    (tmp_path / "shop").mkdir()
+    write(tmp_path / "shop" / "more.py", MORE)
+    shell.run("worker", "--include", "shop.more", "--burst")  # it tells what it knows
+    shell.run("enqueue", "shop.more.twice", "1", "--url", shell.url)
+    assert "one of which has told that it knows the task" in shell.run("worker", "--burst").err

@@ -27,6 +27,7 @@ EVERY: list[tuple[events.Event, int, str]] = [
     (events.JobCancelled(*ABOUT, "asked for"), logging.INFO, "was cancelled: asked for"),
     (events.JobParked(*ABOUT), logging.DEBUG, "is not a task of this worker"),
     (events.JobsParked("w", "m.t", 2, ["a.b"]), logging.WARNING, "2 jobs of m.t cannot run here"),
+    (events.JobsParked("w", "m.t", 1, [], elsewhere=True), logging.WARNING, "1 job of m.t cannot run on worker w"),
     (events.JobsLost("w", 3), logging.ERROR, "the leases of 3 jobs were lost"),
     (events.WorkerStarted("w", "memory://", ["a"], 2), logging.INFO, "serves a of memory://, 2 tasks known"),
     (events.WorkerStopping("w", 2, 25.0), logging.INFO, "2 running jobs have 25 s"),

@@ -106,6 +106,8 @@ class JobsParked(Event, frozen=True, tag="jobs.parked"):
     """The tasks that it knows."""
     reason: str = ""
     """Why the arguments of the last one do not fit, if it is that."""
+    elsewhere: bool = False
+    """Whether a worker has told lately that it knows the task."""
 
 
 class JobsLost(Event, frozen=True, tag="jobs.lost"):

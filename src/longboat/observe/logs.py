@@ -128,6 +128,11 @@ def _parked(event: events.JobsParked) -> str:
             f"{event.jobs:,} job{'' if event.jobs == 1 else 's'} of {event.task} do not fit the task as {event.worker} "
             f"has it, and wait for one whose version they fit: {event.reason}"
         )
+    if event.elsewhere:
+        return (
+            f"{event.jobs:,} job{'' if event.jobs == 1 else 's'} of {event.task} cannot run on worker {event.worker} "
+            "and go to others, one of which has told that it knows the task"
+        )
     module = event.task.rpartition(".")[0] or "MODULE"
     left = len(event.known) - NAMED
     knows = (", ".join(event.known[:NAMED]) or "no task") + (f" and {left} more" if left > 0 else "")

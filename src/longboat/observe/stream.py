@@ -57,7 +57,7 @@ class EventPublisher:
     """One process's way into the stream. Any thread may call `tell`; only one may call `run`."""
 
     def __init__(self, kv: KV, who: str) -> None:
-        self._kv = kv
+        self.kv = kv
         self.who = who
         self._name = f"{who[:200]}:{os.urandom(6).hex()}"
         self.open = True
@@ -88,7 +88,7 @@ class EventPublisher:
         if now >= self._look_at or not self.open:
             self._look_at = now + LOOK
             try:
-                self.open = bool(self._kv.entries(LISTENING, limit=1))
+                self.open = bool(self.kv.entries(LISTENING, limit=1))
             except Unsupported:
                 self.open = False
                 raise
@@ -116,7 +116,7 @@ class EventPublisher:
             value = _encoder.encode(events[start : start + TOGETHER])
             entries.append(Entry(_key(self._name, self._number), value, KEPT))
         entries.append(Entry(_HEAD + self._name, _encoder.encode(self._number), KEPT))
-        self._kv.write(EVENTS, entries)
+        self.kv.write(EVENTS, entries)
 
 
 class EventStream:

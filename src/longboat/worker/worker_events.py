@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections import Counter
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 
 import msgspec
 
@@ -15,7 +15,9 @@ from longboat.executors.contract import Call
 from longboat.observe.events import Bus, Event, JobDied, JobParked, JobProgressed, JobRetried, JobsParked, JobStarted
 from longboat.observe.stream import EventPublisher
 from longboat.tasks.handle import Progress
+from longboat.tasks.record import NAMESPACE, decoded
 from longboat.worker.in_flight import InFlight
+from longboat.worker.task_records import BELIEVED
 
 LONGEST = 300
 """Characters of a text in the stream."""
@@ -100,12 +102,24 @@ class WorkerEvents(Bus):
         steady = SYSTEM.monotonic()
         if self._parked and steady >= self._remind_at:
             parked, self._parked, self._remind_at = self._parked, Counter(), steady + REMINDED
-            for (task, _), jobs in parked.most_common(REPORTED):
-                self.emit(JobsParked(self._name, task, jobs, sorted(self._tasks), self._why[task]))
+            most = parked.most_common(REPORTED)
+            elsewhere = self._known_elsewhere([task for (task, _), _ in most])
+            for (task, _), jobs in most:
+                known = sorted(self._tasks)
+                self.emit(JobsParked(self._name, task, jobs, known, self._why[task], task in elsewhere))
         try:
             return now + self.publisher.run(steady) - steady
         finally:
             self.every_job = self._bus.every_job or self.publisher.open
+
+    def _known_elsewhere(self, tasks: Sequence[str]) -> set[str]:
+        """Those that a worker has told of lately."""
+        try:
+            records = zip(tasks, self.publisher.kv.read(NAMESPACE, tasks), strict=True)
+        except BrokerError:  # it is down, or keeps no such records
+            return set()
+        since = SYSTEM.now() - BELIEVED
+        return {task for task, value in records if (record := decoded(value)) is not None and record.told > since}
 
     def _tell_starts(self) -> None:
         with self._lock:
