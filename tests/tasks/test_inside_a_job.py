@@ -98,6 +98,24 @@ def test_progress_without_a_number_and_records_that_cannot_be_read(app: Longboat
     assert [(line.level, line.text) for line in job.logs()] == [("5", "here"), ("WARNING", "(a line that cannot be read)")]
 
 
+def test_a_progress_of_megabytes_costs_nobody_a_line(app: Longboat) -> None:
+    import longboat
+
+    @app.task(name="verbose")
+    async def verbose(text: str) -> None:
+        longboat.current().progress(1, 2, text * 2_000_000)
+        longboat.current().log(text)
+
+    with app.worker():
+        jobs = verbose.enqueue_many([("x",), ("y",)])
+        longboat.gather(*jobs).result(10)
+    for each, letter in zip(jobs, "xy", strict=True):
+        progress = each.progress()
+        assert progress is not None
+        assert progress.text == letter * 3999 + "…"
+        assert [line.text for line in each.logs()] == [letter]
+
+
 def test_lines_are_bounded(app: Longboat) -> None:
     import longboat
 

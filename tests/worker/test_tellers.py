@@ -13,12 +13,14 @@ from longboat.brokers.memory import MemoryBroker
 from longboat.client.enqueue_events import EnqueueEvents
 from longboat.contract.broker import Lease
 from longboat.contract.kv import Entry
+from longboat.core.job import Failure
 from longboat.errors import BrokerUnavailable
 from longboat.executors.contract import Call
 from longboat.observe.events import (
     Bus,
     Event,
     EventsDropped,
+    JobDied,
     JobEnqueued,
     JobsLost,
 )
@@ -57,6 +59,18 @@ def test_a_note_that_cannot_be_read_ends_no_stream(raw: bytes) -> None:
     publisher.tell(JobsLost("w", 3))
     publisher.run(0.1)
     assert [event.jobs for event in listening.poll() if isinstance(event, JobsLost)] == [3]
+
+
+def test_events_of_large_failures_go_in_several_entries() -> None:
+    kv = MemoryBroker().kv
+    listening, publisher = EventStream(kv), EventPublisher(kv, "w")
+    listening.poll()
+    publisher.run(0.0)
+    for place in range(100):
+        publisher.tell(JobDied("w", f"{place}", "t", "q", 1, Failure("E", "m" * 32_000, "t" * 32_000)))
+    publisher.run(0.3)
+    heard = [event for _ in range(20) for event in listening.poll()]
+    assert [event.id for event in heard if isinstance(event, JobDied)] == [f"{place}" for place in range(100)]
 
 
 def test_each_listener_hears_every_process_and_only_what_came_after_it() -> None:

@@ -12,14 +12,14 @@ import os
 import threading
 import time
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from math import isfinite
 from types import TracebackType
 from typing import Self
 
 import msgspec
 
-from longboat.contract.kv import KV, Entry
+from longboat.contract.kv import ENTRY_LIMIT, KV, Entry
 from longboat.core import codec
 from longboat.errors import BrokerError, BrokerUnavailable, Unsupported
 from longboat.observe.events import AnyEvent, Event, EventsDropped
@@ -35,7 +35,8 @@ BATCH_EVERY = 0.25
 MOST = 500
 """Events of one batch, at most; further ones are counted and dropped, so that publishing never costs much."""
 TOGETHER = 200
-"""Events of one entry, which keeps it far below the size limit of entries."""
+ROOM = ENTRY_LIMIT // 2
+"""Events, and bytes of events, of one entry, at most."""
 EVENTS = "events"
 KEPT = 60.0
 POLL = 0.2
@@ -111,12 +112,23 @@ class EventPublisher:
 
     def _write(self, events: Sequence[Event]) -> None:
         entries = []
-        for start in range(0, len(events), TOGETHER):
+        for batch in _batched([msgspec.Raw(_encoder.encode(event)) for event in events]):
             self._number += 1
-            value = _encoder.encode(events[start : start + TOGETHER])
-            entries.append(Entry(_key(self._name, self._number), value, KEPT))
+            entries.append(Entry(_key(self._name, self._number), _encoder.encode(batch), KEPT))
         entries.append(Entry(_HEAD + self._name, _encoder.encode(self._number), KEPT))
         self.kv.write(EVENTS, entries)
+
+
+def _batched(events: Sequence[msgspec.Raw]) -> Iterator[Sequence[msgspec.Raw]]:
+    """As many in each as an entry has room for: a failure alone may have 64 kB."""
+    start = size = 0
+    for at, event in enumerate(events):
+        size += len(bytes(event))
+        if at > start and (size > ROOM or at - start == TOGETHER):
+            yield events[start:at]
+            start, size = at, len(bytes(event))
+    if events:
+        yield events[start:]
 
 
 class EventStream:

@@ -48,6 +48,7 @@ class ProgressWriter:
         """This broker has no key-value store."""
 
     def progress(self, job_id: str, progress: Progress) -> None:
+        progress.text = _cut(progress.text)
         with self._lock:
             if not self._deaf:
                 self._progress[job_id] = progress
@@ -59,8 +60,7 @@ class ProgressWriter:
                 return
             if count == LINES - 1:
                 line = LogLine(line.at, "WARNING", f"more than {LINES} lines: the rest is left out", line.attempt)
-            if len(line.text) > LONGEST:
-                line.text = line.text[: LONGEST - 1] + "…"
+            line.text = _cut(line.text)
             self._counts[job_id, line.attempt] = count + 1
             self._lines.setdefault(job_id, []).append((count, line))
             self._waiting += 1
@@ -120,6 +120,10 @@ class ProgressWriter:
             gone.setdefault(LOGS + job_id, []).append(Entry(key, None))
         for namespace, entries in gone.items():
             self._kv.write(namespace, entries)
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= LONGEST else text[: LONGEST - 1] + "…"
 
 
 def _entry(number: int, line: LogLine) -> Entry:
