@@ -11,6 +11,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
+IMPATIENT = [f"LONGBOAT_{command}_WAIT_FOR_BROKER" for command in ("WORKER", "SERVE", "DASHBOARD")]
+"""Variables by which a command tells at once that the broker is not there, where a test does not say otherwise."""
+
 COMMAND = [sys.executable, "-m", "longboat"]
 
 TASKS = """
@@ -63,7 +66,14 @@ class Shell:
         self.url = f"sqlite:///{folder}/longboat.db"
 
     def environment(self, more: dict[str, str] | None = None) -> dict[str, str]:
-        return {"PATH": os.defpath, "HOME": str(self.folder), "PYTHONWARNINGS": "error", "TZ": "UTC", **(more or {})}
+        return {
+            **dict.fromkeys(IMPATIENT, "0"),
+            "PATH": os.defpath,
+            "HOME": str(self.folder),
+            "PYTHONWARNINGS": "error",
+            "TZ": "UTC",
+            **(more or {}),
+        }
 
     def run(self, *arguments: str, status: int = 0, env: dict[str, str] | None = None, folder: Path | None = None) -> Done:
         """Run it to its end, with no terminal; it must have this exit status, and on failure say so in two lines."""

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import socket
+import time
 from typing import TYPE_CHECKING
 
 import click
 
 from longboat.cli.fail import BROKER, USAGE, CommandFailed, line
 from longboat.cli.params import url_option, use
+from longboat.cli.start import wait_for, wait_option
 from longboat.core.urls import is_loopback, shown
-from longboat.errors import AppNotFound, MissingExtra, Unsupported
+from longboat.errors import AppNotFound, MissingExtra
 
 if TYPE_CHECKING:
     from longboat.app import Longboat
@@ -45,7 +46,8 @@ TOKENS = {
     "--root", default="", metavar="PATH", help="The path under which a proxy in front shows it, such as /longboat."
 )
 @url_option
-def command(url: str | None, host: str, port: int, role: str | None, root: str) -> None:
+@wait_option
+def command(url: str | None, host: str, port: int, role: str | None, root: str, wait_for_broker: float) -> None:
     """Show queues, jobs, failures, workers and more of a broker in a browser, until told to stop.
 
     The app's code is not needed. If it is found, tasks have forms for their parameters, whatever the broker.
@@ -74,8 +76,7 @@ def command(url: str | None, host: str, port: int, role: str | None, root: str) 
     dashboard = longboat_dashboard(app, tokens=tokens, local_role=None if tokens else role, no_code=no_code)
     _check_scripts()
     try:
-        with contextlib.suppress(Unsupported):
-            app.broker.inspector.counts()  # report a store that cannot be used now
+        wait_for(app.broker, wait_for_broker, _slept)
         token, dashboard.token = dashboard.token, ""  # said here, and in no log
         _serve(dashboard, shown(app.url), (host, port), root, token or ("…" if tokens else ""))
     finally:
@@ -101,6 +102,11 @@ def _app(url: str | None) -> tuple[Longboat, str]:
         click.echo(f"tasks are shown by name only: {line(reason)}", err=True)
         return Longboat(), reason
     return (Longboat() if found is None else found[0]), ""
+
+
+def _slept(seconds: float) -> bool:
+    time.sleep(seconds)  # a signal ends the program
+    return False
 
 
 def _root(path: str) -> str:

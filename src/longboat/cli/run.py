@@ -10,8 +10,9 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+from longboat.cli.start import wait_for
 from longboat.core.job import Failure
 from longboat.core.signals import shield
 from longboat.errors import (
@@ -52,6 +53,7 @@ def worker(
     include: Sequence[str],
     workers: int,
     reload: bool,
+    wait_for_broker: float,
     log_level: str,
     log_format: LogFormat = "text",
     scale: str | None = None,
@@ -59,7 +61,7 @@ def worker(
 ) -> int:
     """Run workers of the apps that `specs` name until told to stop; returns the exit status.
 
-    `include`: further modules with tasks.
+    `include`: further modules with tasks. `wait_for_broker`: seconds, if it is not there yet.
     `chosen`: see longboat.worker.options.options. Raises ConfigError for options that make no sense.
     """
     scaler = None if scale is None else Scaler(*bounds(scale))
@@ -79,7 +81,7 @@ def worker(
             set_up(log_level, log_format)
             return apps
 
-        return _serve(end, find, settings, reload, scaler is not None)
+        return _serve(end, find, settings, Start(reload, scaler is not None, wait_for_broker))
 
     say_as(log_format)
     silence = settings.lease + 5.0
@@ -103,7 +105,18 @@ def _evict(url: str, consumer: str, failure: Failure, overrun: TimedCall | None)
     broker.close()
 
 
-def _serve(end: Channel, find: Callable[[], list[Longboat]], settings: WorkerOptions, reload: bool, reports: bool) -> int:
+class Start(NamedTuple):
+    """How a worker process is started."""
+
+    reload: bool
+    """It follows the code."""
+    reports: bool
+    """It tells the supervisor its load."""
+    patience: float
+    """Seconds to wait for a broker that is not there yet."""
+
+
+def _serve(end: Channel, find: Callable[[], list[Longboat]], settings: WorkerOptions, start: Start) -> int:
     """One worker process, from import to end."""
     from longboat.cli.reload import Watcher
 
@@ -119,25 +132,16 @@ def _serve(end: Channel, find: Callable[[], list[Longboat]], settings: WorkerOpt
 
         if sys.__stderr__ is not None:  # else its number may be that of any file
             faulthandler.register(signal.SIGUSR1, file=2, all_threads=True)
-        verbose = logging.getLogger("longboat").isEnabledFor(logging.DEBUG)
-        app.bus.listen(listener, every_job=verbose)
-        made = _worker(app, registry, settings)
-        made.link.on_consumer = partial(_tell, end, app.url)
-        made.status.beaten = partial(end.send, channel.BEAT)
-        made.status.replaced = True
-        made.show_timed_calls(end.timed)
-        made.status.on_failure = partial(end.send, channel.FAILED)
-        if not verbose and logging.getLogger("longboat").isEnabledFor(logging.INFO):
-            made.report_successes()
-        if reports:
-            made.report_load(partial(end.send, channel.LOAD))
+        if not wait_for(app.broker, start.patience, end.waits):
+            return 0
+        made = _told(app, registry, settings, end, start.reports)
         with contextlib.ExitStack() as stack:
             for each in (app, *others):
                 stack.enter_context(each)
-            _run(made, end, watcher if reload else None)
+            _run(made, end, watcher if start.reload else None)
     except (AppNotFound, BrokerMisconfigured, ConfigError) as error:
         _complain(error)
-        if not reload:
+        if not start.reload:
             return EXIT_APP
         return EXIT_RECYCLE if _wait_for_change(end, watcher) else 0
     except BrokerError as error:
@@ -146,6 +150,23 @@ def _serve(end: Channel, find: Callable[[], list[Longboat]], settings: WorkerOpt
     except WorkerFailed:  # it is logged
         return EXIT_FAILED
     return EXIT_RECYCLE if made.reason in RECYCLED else 0
+
+
+def _told(app: Longboat, registry: Registry, settings: WorkerOptions, end: Channel, reports: bool) -> Worker:
+    """A worker whose supervisor is told how it is, and whose log is what the level asks for."""
+    verbose = logging.getLogger("longboat").isEnabledFor(logging.DEBUG)
+    app.bus.listen(listener, every_job=verbose)
+    made = _worker(app, registry, settings)
+    made.link.on_consumer = partial(_tell, end, app.url)
+    made.status.beaten = partial(end.send, channel.BEAT)
+    made.status.replaced = True
+    made.show_timed_calls(end.timed)
+    made.status.on_failure = partial(end.send, channel.FAILED)
+    if not verbose and logging.getLogger("longboat").isEnabledFor(logging.INFO):
+        made.report_successes()
+    if reports:
+        made.report_load(partial(end.send, channel.LOAD))
+    return made
 
 
 def _tell(end: Channel, url: str, consumer: str) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import signal
 import threading
 from typing import TYPE_CHECKING
@@ -12,8 +11,8 @@ import click
 from longboat.cli import show
 from longboat.cli.fail import BROKER, USAGE, CommandFailed
 from longboat.cli.params import json_option
+from longboat.cli.start import wait_for, wait_option
 from longboat.core.urls import is_loopback
-from longboat.errors import Unsupported
 
 if TYPE_CHECKING:
     from longboat.brokers.manager import Server
@@ -45,8 +44,9 @@ def place(value: str | tuple[str, int]) -> tuple[str, int]:
 @click.option(
     "--authkey-file", metavar="FILE", help="A file with the key that clients must have. Default: LONGBOAT_AUTHKEY."
 )
+@wait_option
 @json_option
-def command(bind: tuple[str, int], store: str, authkey_file: str | None, as_json: bool) -> None:
+def command(bind: tuple[str, int], store: str, authkey_file: str | None, wait_for_broker: float, as_json: bool) -> None:
     """Publish a store to other machines, until told to stop.
 
     Producers and workers then need nothing but Longboat. Their URL is manager://HOST:PORT, with the same key in
@@ -67,16 +67,17 @@ def command(bind: tuple[str, int], store: str, authkey_file: str | None, as_json
 
     key = _key(bind[0], authkey_file)
     broker = connect(store)
+    over = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: over.set())
     try:
-        with contextlib.suppress(Unsupported):
-            broker.inspector.counts()  # report a store that cannot be used now
+        if not wait_for(broker, wait_for_broker, over.wait):
+            broker.close()
+            return
         server = _listen(broker, bind, key)
     except BaseException:
         broker.close()
         raise
-    over = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: over.set())
     with server:
         _announce(server, shown(store), as_json)
         while not over.wait(LOOK):

@@ -9,6 +9,7 @@ import click
 
 from longboat.cli.params import duration, modules, queues, size, url_option, use
 from longboat.cli.query import usage
+from longboat.cli.start import wait_option
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -109,6 +110,7 @@ def _count(name: str, short: str | None, text: str, default: int | None = None) 
     metavar="text|json",
     help="Format of the log; json: one object per line.",
 )
+@wait_option
 @url_option
 def command(
     apps: tuple[str, ...],
@@ -138,9 +140,8 @@ def command(
     longboat worker shop/tasks.py -n auto -q high,low
     longboat worker --burst --max-memory 500MB
 
-    Exit status: 0 stopped, or no job was left (--burst), 3 the app cannot be imported or the broker is set up wrongly
-    (a wrong password, say; it is not tried again), 4 the
-    broker cannot be reached at the start.
+    Exit status: 0 stopped, or no job was left (--burst), 3 the app cannot be imported, or the broker is still set up wrongly
+    (a wrong password, a database that is missing) when --wait-for-broker is over, 4 it still cannot be reached then.
     """
     from longboat.cli import run
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 from collections.abc import Iterator
 
 from longboat.executors.timed_calls import TimedCalls
@@ -62,6 +63,10 @@ class Channel:
         """What comes, until the other end is gone."""
         while (found := self.poll()) is not None:
             yield from found
+
+    def waits(self, seconds: float) -> bool:
+        """Wait for so many seconds; whether something came, which is left to be read, or the other end is gone."""
+        return bool(select.select([self.read], [], [], seconds)[0])
 
     def close(self) -> None:
         os.close(self.read)
