@@ -193,6 +193,7 @@ FAITHFUL: list[tuple[Any, Any]] = [
     (HttpUrl, HttpUrl("http://a.b/c")),
     (IPvAnyAddress, ipaddress.ip_address("1.2.3.4")),
     (Annotated[int, Field(gt=3)], 4),
+    (Annotated[int, {"others": ["write"]}, msgspec.Meta(gt=3)], 4),
     (Aliased | str, NESTED.inner),
     (Aliased | str, "text"),
     (Cat | Dog, Dog(n=1)),
@@ -238,7 +239,7 @@ def test_values_arrive_equal_and_come_back_equal(kind: Any, value: Any) -> None:
         (Path | int, "custom type"),
         (Initial, "InitVar"),
         (Half, "Enums"),
-        (Session, "values of type Session cannot be stored: pass plain data, such as its id"),
+        (Session, "values of type Session cannot be stored: (pass|return) plain data, such as its id"),
         (list[Session], "values of type Session cannot be stored"),
         (Iterable[int], "cannot be stored"),
         (Callable[[int], int], "cannot be stored"),
@@ -344,6 +345,17 @@ def test_a_dependency_by_an_alias_is_none_of_the_callers_arguments() -> None:
     app.registry.tasks.clear()
     assert made.needs == {"given": five}
     assert list(made.arguments.parameters) == ["n"]
+
+
+def unknown_result() -> Unknown: ...
+
+
+def test_a_result_that_is_unchecked_is_said_once(caplog: pytest.LogCaptureFixture) -> None:
+    made = app.task(name="t")(unknown_result)
+    app.registry.tasks.clear()
+    with caplog.at_level(logging.WARNING, "longboat"):
+        assert {made.kind for _ in range(2)} == {Any}
+    assert [record.getMessage().partition(",")[0] for record in caplog.records] == ["task 't': the result is not checked"]
 
 
 # --- each kind of parameter

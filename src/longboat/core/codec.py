@@ -47,7 +47,7 @@ def from_plain(kind: Any, value: Any) -> Any:
             raise TypeError(f"Expected `str` for a path, got `{type(value).__name__}`")
         return kind(value)
     if models.is_own(kind):
-        return models.adapted(kind).read(value)
+        return models.reader(kind)(value)
     raise TypeError(f"values of type {getattr(kind, '__qualname__', kind)} cannot be made from plain data")
 
 

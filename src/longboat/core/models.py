@@ -33,7 +33,6 @@ def is_own(part: Any) -> bool:
     return known.__module__.split(".")[0] == "pydantic" or hasattr(known, "__get_pydantic_core_schema__")
 
 
-@lru_cache(maxsize=1000)
 def adapted(annotation: Any) -> Adapted:
     """What stands for the annotation in a decoder. Raises TypeError for one that pydantic cannot read or not tell apart,
     NameError for one that names what is not defined yet."""
@@ -51,6 +50,12 @@ def adapted(annotation: Any) -> Adapted:
     # Not strict: texts are the plain form of dates and much else. By name: aliases need not be the same in both directions.
     how = {"strict": False, "by_name": True} if _by_name() else {"strict": False}
     return Adapted("Adapted", (), {"read": staticmethod(lambda value: adapter.validate_python(value, **how))})
+
+
+@lru_cache(maxsize=1000)
+def reader(kind: type) -> Any:
+    """The function from plain data to a value of this class."""
+    return adapted(kind).read
 
 
 def plain(value: Any) -> Any:

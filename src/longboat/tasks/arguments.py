@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import inspect
-import logging
 import re
 import types
 import typing
@@ -23,7 +22,7 @@ import msgspec
 from longboat.core import codec
 from longboat.core.constraints import Slots
 from longboat.errors import BadArguments, ConfigError, Undecodable
-from longboat.tasks.kinds import Kind, Missing, changed, hints, kind_of, same, signature_of
+from longboat.tasks.kinds import Kind, Missing, changed, hints, kind_of, same, signature_of, tell_unchecked
 
 _POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 
@@ -264,12 +263,7 @@ class Arguments:
         """Decide what is not decided yet. What cannot be evaluated even now is said, and not checked."""
         self._judge()
         for name in self.parameters.keys() - self._kinds.keys():
-            logging.getLogger("longboat").warning(
-                "task %r: parameter %r is not checked, because its annotation cannot be evaluated; import what it names, "
-                "also when no type checker runs",
-                self._task,
-                name,
-            )
+            tell_unchecked(self._task, f"parameter {name!r}")
         self._sure = all(self._kind(name).sure for name in self.parameters)
 
     def _struct(self, holes: frozenset[str]) -> type[msgspec.Struct]:

@@ -7,6 +7,7 @@ import datetime
 import decimal
 import enum
 import inspect
+import logging
 import sys
 import types
 import typing
@@ -34,7 +35,18 @@ _OTHERS = (
 )
 _FIELDS = ("__dataclass_fields__", "__struct_fields__", "__attrs_attrs__", "_fields")
 _MARKS = (typing.Union, types.UnionType, typing.Annotated, typing.Literal, typing.Required, typing.NotRequired)
-_HINT = "pass plain data, such as its id, or have the worker fill it: name = Depends(…)"
+_PASS = "pass plain data, such as its id, or have the worker fill it: name = Depends(…)"
+_RETURN = "return plain data, such as its id, or a path"
+
+
+def tell_unchecked(task: str, what: str) -> None:
+    """Say that an annotation could not be evaluated at last."""
+    logging.getLogger("longboat").warning(
+        "task %r: %s is not checked, because its annotation cannot be evaluated; import what it names, also when no type "
+        "checker runs",
+        task,
+        what,
+    )
 
 
 class Missing:
@@ -110,7 +122,7 @@ def _evaluated(fn: Callable[..., Any], name: str, written: Any) -> Any:
         return Missing(str(error))
 
 
-def kind_of(annotation: Any, *, sent: bool = True) -> Kind:
+def kind_of(annotation: Any, *, sent: bool = True, instead: str = _PASS) -> Kind:
     """How its values travel. Raises ConfigError for one that cannot, saying what to write instead, NameError for one that
     names what is not defined yet. `sent`: False for a parameter that can be left out; it may then be of any class."""
     if annotation is inspect.Parameter.empty or annotation in (typing.NoReturn, typing.Never):
@@ -124,9 +136,12 @@ def kind_of(annotation: Any, *, sent: bool = True) -> Kind:
         except TypeError as error:
             if not any(isinstance(part, type) and issubclass(part, msgspec.Struct) for part in parts):
                 raise ConfigError(str(error)) from None  # msgspec's own classes are read by msgspec
+    if typing.get_origin(annotation) is typing.Annotated:  # what others have written there need not be hashable
+        marks = [mark for mark in annotation.__metadata__ if isinstance(mark, msgspec.Meta)]
+        annotation = typing.Annotated[(annotation.__origin__, *marks)] if marks else annotation.__origin__
     if sent and (strange := next((part for part in parts if models.is_row(part) or not _known(part)), None)) is not None:
         name = getattr(strange, "__qualname__", str(strange))
-        raise ConfigError(f"values of type {name} cannot be stored: {_HINT}")
+        raise ConfigError(f"values of type {name} cannot be stored: {instead}")
     try:
         codec.decoder(annotation)
         codec.decoder(typing.Union[annotation, msgspec.UnsetType])  # noqa: UP007  # it is no type yet
@@ -145,7 +160,7 @@ def kind_of_result(fn: Callable[..., Any]) -> Kind | None:
             f"{fn.__qualname__} is a plain function that returns a coroutine: make it `async def`, and await that"
         )
     try:
-        return None if isinstance(annotation, Missing) else kind_of(annotation)
+        return None if isinstance(annotation, Missing) else kind_of(annotation, instead=_RETURN)
     except NameError:
         return None
     except ConfigError as error:

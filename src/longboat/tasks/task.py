@@ -31,7 +31,7 @@ from longboat.tasks.arguments import Arguments
 from longboat.tasks.depends import needs_of
 from longboat.tasks.handle import Handle
 from longboat.tasks.keys import ordered
-from longboat.tasks.kinds import Kind, kind_of_result
+from longboat.tasks.kinds import Kind, kind_of_result, tell_unchecked
 from longboat.tasks.limits import UniqueKey
 from longboat.tasks.outgoing import Outgoing, Sender
 from longboat.tasks.signature import Call, Signature
@@ -215,7 +215,10 @@ class Task(Generic[P, R]):
     @cached_property
     def result(self) -> Kind:
         """How results travel: as the return annotation says, or as plain data. Its class may be defined below the task."""
-        return kind_of_result(self.fn) or Kind()
+        found = kind_of_result(self.fn)
+        if found is None:
+            tell_unchecked(self.name, "the result")
+        return found or Kind()
 
     def rule(self, job: Job) -> UniqueKey | None:
         """Give a new job of this task its limits and fairness key; returns its unique key, if its task has such a rule.
