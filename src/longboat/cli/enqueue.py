@@ -63,7 +63,7 @@ def command(
     if timeout is not None and not wait:
         raise click.UsageError("--timeout requires --wait.")
     values = [_value(text) for text in args] if list_ is None else list_
-    with _app(url) as app:
+    with app_for(url) as app:
         refuse_memory(app.url)
         job = _chosen(app, task, options).enqueue(*values, **kwargs)
         if not job.new:
@@ -81,7 +81,8 @@ def _value(text: str) -> Any:
         return text
 
 
-def _app(url: str | None) -> Longboat:
+def app_for(url: str | None) -> Longboat:
+    """The app that is found here; with a URL, or if there is none, one without tasks."""
     from longboat.app import Longboat
     from longboat.cli import locate
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import time
-from contextlib import closing
 from typing import Any
 
 import click
 
 from longboat.cli import show
 from longboat.cli.address import opened
+from longboat.cli.enqueue import app_for
 from longboat.cli.fail import CommandFailed
 from longboat.cli.params import outputs, query, together, url_option
 from longboat.cli.query import fits, query_of
@@ -98,14 +98,12 @@ def add(
 ) -> None:
     """Enqueue TASK by RULE from now on: a five-field cron expression, or "every 30s".
 
-    Its jobs go by what workers have told of the task: queue, priority, retention, limits.
+    The app (see `longboat --help`) checks the arguments and supplies queue, priority, retention and limits. If no app is
+    found, and with --url, they are those that workers have told of the task.
     """
     import json
 
     from longboat.app import scheduled
-    from longboat.client.client import Client
-    from longboat.tasks.named import Named
-    from longboat.tasks.template import checked_name
 
     try:
         given = json.loads(arguments)
@@ -115,8 +113,8 @@ def add(
         raise click.UsageError("--args must be a list or a map.")
     options: Any = {"name": name, "tz": tz, "missed": missed, "overlap": overlap}
     options.update({"args": given} if isinstance(given, list) else {"kwargs": given})
-    with opened(url) as broker, closing(Client(broker)) as client:
-        its = Named(checked_name(task, "task name"), lambda: client)
+    with opened(url) as broker, app_for(url) as app:
+        its = app.named(task)
         if queue:
             its = its.using(queue=queue)
         made = scheduled(its, rule, options, declared=False)
