@@ -43,7 +43,8 @@ class Channel:
     def send(self, word: str, text: str = "") -> None:
         """Tell the other end, if it is still there."""
         try:
-            os.write(self._write, f"{word} {text}".strip().encode() + b"\n")
+            # Joined, not formatted: a URL formats itself without its password.
+            os.write(self._write, " ".join((word, text)).strip().encode() + b"\n")
         except OSError:
             return
 
