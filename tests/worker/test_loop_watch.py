@@ -13,6 +13,7 @@ import pytest
 from longboat import JobFailed, Longboat, State, WouldBlock, as_completed, gather
 from longboat.executors.contract import TIMEOUT
 from longboat.worker import loop_watch
+from tests.apps.worker_tasks import calls
 from tests.rigs.waiting import until
 from tests.worker.test_health import get, url_of
 
@@ -74,6 +75,22 @@ def test_the_job_is_named_and_alone_times_out(
         assert get(url, "/readyz") == (200, "ok\n")
     assert reason in caplog.text
     assert "wait_for_the_gate" in caplog.text
+
+
+@pytest.mark.slow
+def test_a_program_that_blocks_its_own_loop_charges_nobody(app: Longboat, tasks: Any) -> None:
+    async def main() -> None:
+        async with app.worker(grace=0.3) as worker:
+            beside = await tasks.wait.aenqueue()
+            while not calls:
+                await asyncio.sleep(0.01)
+            until(lambda: worker.status.blocked == "the event loop is blocked by something that is no job")
+            until(lambda: beside.status() is State.READY)
+            assert (beside.view().attempts, beside.view().failures) == (0, [])
+            beside.cancel()
+            assert await tasks.add.enqueue(1, 2) == 3, "it goes on"
+
+    asyncio.run(main())
 
 
 def test_calls_that_have_not_begun_are_handed_back(app: Longboat, tasks: Any) -> None:

@@ -147,16 +147,16 @@ class AsyncioExecutor(Executor):
         if self._claim(call):
             self.worn = True
             if call is self.blocker and call.stopping is CallEnd.TIMEOUT:
-                self.reply(call, invoke.blocked(call, self.stuck))
+                self.reply(call, invoke.blocked(self.stuck))
             else:
                 self.reply(call, invoke.stopped(call, "; it did not end when it was cancelled, and was abandoned"))
             self._post(self._abandon, call)
 
     # --- while the loop is blocked: see worker/loop_watch.py
 
-    def begun(self) -> list[Call]:
-        """The calls whose functions have begun and not ended."""
-        return [call for call in tuple(self._running) if call.started]
+    def running(self) -> tuple[Call, ...]:
+        """The calls that have a slot."""
+        return tuple(self._running)
 
     def is_blocked(self, blocker: Call | None, stack: str) -> None:
         """Have those that have not begun run elsewhere."""

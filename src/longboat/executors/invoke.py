@@ -5,7 +5,6 @@ from __future__ import annotations
 import inspect
 import os
 import traceback
-from time import monotonic
 from typing import Any
 
 from longboat.core.bounds import MESSAGE_LIMIT
@@ -82,10 +81,9 @@ def stopped(call: Call, more: str = "", trace: str = "") -> Reply:
     return Reply(why, failure=Failure(TIMEOUT, clip(text + more), trace))
 
 
-def blocked(call: Call, stack: str) -> Reply:
-    """The reply for a call that blocked the event loop for too long, and is abandoned."""
-    text = f"blocked the event loop, and was abandoned after {monotonic() - call.started:.3g} s"
-    return Reply(CallEnd.TIMEOUT, failure=Failure(TIMEOUT, text, stack))
+def blocked(stack: str) -> Reply:
+    """The reply for a call that blocked the event loop."""
+    return Reply(CallEnd.TIMEOUT, failure=Failure(TIMEOUT, "blocked the event loop for too long, and was abandoned", stack))
 
 
 def killed(call: Call, how: str) -> Reply:

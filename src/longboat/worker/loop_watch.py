@@ -7,13 +7,14 @@ import logging
 import os
 import sys
 import traceback
+from contextvars import Context
 from itertools import islice, takewhile
 from types import FrameType
 
 from longboat.executors import asyncio as asyncio_executor
 from longboat.executors.asyncio import AsyncioExecutor
 from longboat.executors.contract import Call
-from longboat.tasks.current import Running, running
+from longboat.tasks.current import running
 from longboat.worker.broker_link import BrokerLink
 from longboat.worker.executor_set import ExecutorSet
 from longboat.worker.in_flight import InFlight
@@ -49,6 +50,8 @@ class LoopWatch:
         self._answered = True
         self._noticed_at = 0.0
         self._given_up = False
+        self._untold = False
+        """It cannot be told whether it is a job's doing."""
 
     def look(self, now: float) -> None:
         executor = self._executors.coroutines
@@ -73,8 +76,12 @@ class LoopWatch:
 
     def _is_blocked(self, executor: AsyncioExecutor) -> None:
         frame = sys._current_frames().get(self.thread)
-        call, stack = _blocker(executor, frame), _shown(frame)
-        by = "something unknown" if call is None else f"job {call.lease.job.id} of task {call.task.name}"
+        call, stack = None, _shown(frame)
+        try:
+            call, self._untold = _blocker(executor, frame), False
+            by = "something that is no job" if call is None else f"job {call.lease.job.id} of task {call.task.name}"
+        except LookupError:
+            by, self._untold = "something unknown", True
         self._status.blocked = f"the event loop is blocked by {by}"
         self._link.wake()
         log.error(
@@ -100,7 +107,7 @@ class LoopWatch:
         return now - self._noticed_at >= max(LEAST_PATIENCE, self._link.options.grace)
 
     def _give_up(self, executor: AsyncioExecutor) -> None:
-        if executor.blocker is None and self._status.replaced and executor.begun():
+        if self._untold and self._status.replaced:
             # The quarantine finds out which of them it is.
             self._status.on_failure(self._status.blocked)
             os._exit(EXIT_FAILED)
@@ -110,28 +117,32 @@ class LoopWatch:
 
 
 def _blocker(executor: AsyncioExecutor, frame: FrameType | None) -> Call | None:
-    """The call whose coroutine, or what that has started, is at work in the loop; None if that cannot be told."""
-    task, begun = asyncio.current_task(executor.loop), executor.begun()
-    for call in begun:
-        if call.handle is task:
+    """The call whose coroutine, or what that has started, is at work in the loop; None if no job is. Raises LookupError if
+    that cannot be told."""
+    task, calls = asyncio.current_task(executor.loop), executor.running()
+    for call in calls:
+        if call.handle is not None and call.handle is task:
             return call
-    job = _job_of(task, frame)
-    if job is not None:
-        return next((call for call in begun if call.lease.job.id == job.id), None)
-    return begun[0] if len(begun) == 1 else None
+    try:
+        job = _context(task, frame).get(running, None)
+    except LookupError:
+        if len(calls) == 1:
+            return calls[0]
+        raise
+    return None if job is None else next((call for call in calls if call.lease.job.id == job.id), None)
 
 
-def _job_of(task: asyncio.Task[object] | None, frame: FrameType | None) -> Running | None:
-    """The job from which this was started: tasks and callbacks inherit its context."""
+def _context(task: asyncio.Task[object] | None, frame: FrameType | None) -> Context:
+    """That in which the loop is at work: tasks and callbacks inherit it from the job that has started them."""
     if sys.version_info >= (3, 12) and task is not None:
-        return task.get_context().get(running)
+        return task.get_context()
     while frame is not None:
         handle = frame.f_locals.get("self")
         if isinstance(handle, asyncio.Handle):
-            found: Running | None = handle._context.get(running)  # type: ignore[attr-defined]  # nothing public tells it
-            return found
+            context: Context = handle._context  # type: ignore[attr-defined]  # nothing public tells it
+            return context
         frame = frame.f_back
-    return None
+    raise LookupError
 
 
 def _shown(frame: FrameType | None) -> str:
