@@ -166,3 +166,32 @@ def test_an_outcome_that_is_refused_is_that_jobs_death(
         assert gather(*good).result(timeout=10) == [n + 1 for n in range(10)]
         with pytest.raises(JobFailed, match=f"longboat.Unsettled: .*{error.__name__}: broken, says the test"):
             bad.result(timeout=10)
+
+
+@pytest.mark.parametrize("most", [1, 100])
+def test_a_broker_that_refuses_all_for_a_while_changes_no_outcome(
+    most: int, app: Longboat, tasks: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As a file that has become read-only does: what ended meanwhile is settled as it ended."""
+    jobs = tasks.add.enqueue_many([(n, 1) for n in range(most)])
+    refused: list[int] = []
+    make = app.broker.consumer
+
+    def consumer(*args: Any, **kwargs: Any) -> Any:
+        made = make(*args, **kwargs)
+        settle = made.settle
+
+        def settling(settlements: Any, **more: Any) -> Any:
+            if settlements and len(refused) < 60:
+                refused.append(len(settlements))
+                raise BrokerError("attempt to write a readonly database")
+            return settle(settlements, **more)
+
+        monkeypatch.setattr(made, "settle", settling)
+        return made
+
+    monkeypatch.setattr(app.broker, "consumer", consumer)
+    with app.worker():
+        assert gather(*jobs).result(timeout=60) == [n + 1 for n in range(most)]
+    assert len(refused) == 60
+    assert "is refused: it is dead" not in caplog.text

@@ -15,43 +15,45 @@ log = logging.getLogger("longboat.worker")
 
 OUTAGES = (BrokerUnavailable, BrokerFull, StoreTooNew)
 """No job is the reason: waiting helps."""
+ENOUGH = 10
+"""Refused one after the other, with none accepted: then it is not about a job."""
 
 
 def settle_apart(consumer: Consumer, batch: Sequence[Settlement], started: Sequence[Lease] = ()) -> None:
-    """As `consumer.settle`. Raises what that raises for an outage, and where it refuses every single one."""
+    """As `consumer.settle`. Raises what that raises for an outage, and where it refuses all: then no outcome is changed."""
+    if (refusal := _refusal(consumer, batch, started)) is None:
+        return
+    refused: list[Settlement] = []
+    for at, each in enumerate(batch):
+        if _refusal(consumer, [each]) is not None:
+            refused.append(each)
+        if len(refused) == at + 1 >= ENOUGH:
+            raise refusal
+    accepted = len(refused) < len(batch)
+    for each in refused:
+        if (why := _refusal(consumer, [each])) is None:  # once more: perhaps it was not about the job after all
+            accepted = True
+            continue
+        dead = Dead(reasons.unsettled(f"{type(why).__name__}: {why}", SYSTEM.now(), each.lease.attempt))
+        if _refusal(consumer, [Settlement(each.lease, dead)]) is None:
+            log.error("the outcome of job %s is refused: it is dead", each.lease.job.id, exc_info=why)
+            each.outcome, accepted = dead, True
+        elif accepted:
+            log.error(
+                "no outcome of job %s can be settled: its lease ends with this worker", each.lease.job.id, exc_info=why
+            )
+        else:
+            raise refusal
+    if not batch or (started and (refusal := _refusal(consumer, (), started)) is not None):
+        raise refusal
+
+
+def _refusal(consumer: Consumer, batch: Sequence[Settlement], started: Sequence[Lease] = ()) -> Exception | None:
+    """Settle; what was raised, other than an outage."""
     try:
         consumer.settle(batch, started=started)
-        return
     except OUTAGES:
         raise
     except Exception as error:
-        if not batch:
-            raise
-        refusal = error
-    refused = [each for each in batch if not _accepted(consumer, each)]
-    if len(refused) == len(batch):
-        raise refusal
-    for each in refused:
-        log.error("no outcome of job %s can be settled: its lease ends with this worker", each.lease.job.id)
-    consumer.settle((), started=started)
-
-
-def _accepted(consumer: Consumer, settlement: Settlement) -> bool:
-    """Whether the outcome is recorded; or another in its place, which says why it could not be."""
-    try:
-        consumer.settle([settlement])
-    except OUTAGES:
-        raise
-    except Exception as error:
-        job, attempt = settlement.lease.job, settlement.lease.attempt
-        log.exception("the outcome of job %s is refused: it is dead", job.id)
-        settlement.outcome = Dead(reasons.unsettled(f"{type(error).__name__}: {error}", SYSTEM.now(), attempt))
-    else:
-        return True
-    try:
-        consumer.settle([settlement])
-    except OUTAGES:
-        raise
-    except Exception:
-        return False
-    return True
+        return error
+    return None
