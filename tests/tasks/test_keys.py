@@ -107,6 +107,13 @@ def test_a_template_says_no_more_than_names_and_formats() -> None:
             Longboat("memory://").task(name="t", limit=Limit(key=template, running=1))(_two)
 
 
+def test_a_name_that_is_given_twice_is_not_one_argument() -> None:
+    @Longboat("memory://").task(unique=Unique(), name="t")
+    def t(a: int, /, **more: int) -> None: ...
+
+    assert len({_key(t, 1), _key(t, 2), _key(t, 1, a=2), _key(t, 2, a=2), _key(t, 2, a=1)}) == 5
+
+
 def test_what_makes_no_key_is_a_bad_argument() -> None:
     task = Longboat("memory://").task(unique=Unique(), name="t")(_one)
     itself: list[Any] = []
