@@ -12,7 +12,7 @@ from longboat.brokers.redis.claimed import Claimed
 from longboat.brokers.redis.keys import key_of
 from longboat.brokers.redis.server import SHORTEST, Server, Value, WaitingConnection
 from longboat.brokers.redis.settling import Held, SettleBatch
-from longboat.contract.base import BaseConsumer
+from longboat.contract.base import OTHERS_FIRST, BaseConsumer
 from longboat.contract.base_pages import batches
 from longboat.contract.broker import Lease, Settlement
 from longboat.core import reasons
@@ -78,7 +78,9 @@ class RedisConsumer(BaseConsumer):
             leases, due = self._claim_once(n, share)
         if share:
             self._idle = not leases
-        if len(leases) < n and not self._yields:
+        if self._yields:
+            self._drained_until = SYSTEM.monotonic() + OTHERS_FIRST
+        elif len(leases) < n:
             seconds = 0.0 if due == _AGAIN else float(due) if due else math.inf
             self._drained_until = SYSTEM.monotonic() + min(seconds, self._server.slice)
         return leases

@@ -300,8 +300,10 @@ if have < wanted and blocked >= MOST_BLOCKED then wait = 'again' end
 if have > 0 then
   if share == 'part' then call('HDEL', P .. 'idle', consumer) end
 elseif share ~= '' and wait ~= 'again' then
-  even_when_full()
-  local its = every and '' or '\0' .. table.concat(queues, '\0') .. '\0'
-  call('HSET', P .. 'idle', consumer, (yields == 1 and 'y' or '') .. its)
+  local its = (yields == 1 and 'y' or '') .. (every and '' or '\0' .. table.concat(queues, '\0') .. '\0')
+  if call('HGET', P .. 'idle', consumer) ~= its then -- not each second anew: it would grow the file of a server that keeps one
+    even_when_full()
+    call('HSET', P .. 'idle', consumer, its)
+  end
 end
 return {wait, table.concat(keys), table.concat(messages), spans, histories or false, yields}
