@@ -88,7 +88,7 @@ def test_enqueue_a_task_that_is_known_by_name(page: TestClient, stocked: Longboa
     view = stocked.broker.inspector.find([answer.headers["location"].removeprefix("/jobs/")])[0]
     assert view is not None
     assert (codec.decode(view.payload), view.priority, view.state) == ({"*": [1, 2]}, 3, State.SCHEDULED)
-    assert "no worker has told of this task yet" in page.get("/jobs").text
+    assert "no worker has told of this task" in page.get("/jobs").text
 
 
 def test_enqueue_a_task_by_what_a_worker_has_told(bare: Longboat) -> None:

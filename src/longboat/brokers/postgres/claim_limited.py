@@ -41,8 +41,10 @@ class _Candidate(NamedTuple):
     row: JobRow
     job: Job | None
     """None: the message cannot be read, and `why`."""
+    own: Sequence[JobLimit] = ()
+    """The job's limits."""
     limits: Sequence[JobLimit] = ()
-    """The job's, with their present numbers."""
+    """The same with their present numbers."""
     why: str = ""
 
 
@@ -95,7 +97,7 @@ def claim_round(tx: Transaction, its: Claim, n: int, at_once: int) -> Claimed:
             tx.notify("c")  # for those that stay: other claims may have passed them over while they were locked
             break
         if limit := room.blocking(candidate.limits):
-            blocked.append((candidate, limit))
+            blocked.append((candidate, candidate.own[candidate.limits.index(limit)]))
         else:
             room.enter(candidate.limits)
             taken.append(candidate)
@@ -104,7 +106,7 @@ def claim_round(tx: Transaction, its: Claim, n: int, at_once: int) -> Claimed:
     if room.timed:
         limits.watch(tx, room.timed)
     leases, bad = [], []
-    for row, job, _, why in taken:
+    for row, job, *_, why in taken:
         token = tokens[row.place]
         if job is None:
             bad.append((token, why))
@@ -122,8 +124,8 @@ def _candidate(job_id: bytes | None, body: bytes | None, row: JobRow) -> _Candid
 
 
 def _at_present(tx: Transaction, candidates: Sequence[_Candidate]) -> Sequence[_Candidate]:
-    present = limits.present(tx, {limit for candidate in candidates for limit in candidate.limits})
-    return [each._replace(limits=[present[limit] for limit in each.limits]) for each in candidates]
+    present = limits.present(tx, {limit for candidate in candidates for limit in candidate.own})
+    return [each._replace(limits=[present[limit] for limit in each.own]) for each in candidates]
 
 
 def _lease(tx: Transaction, its: Claim, taken: Sequence[_Candidate], room: _Room) -> dict[int, int]:

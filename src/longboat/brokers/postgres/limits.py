@@ -80,7 +80,8 @@ _STARTED = f"""
 
 _HEADS_OF_KEYS = _HEADS.format(keys="unnest(%(keys)b::bytea[])")
 _HEADS_WITH_ROOM = (
-    _HEADS.format(keys="(SELECT key FROM @.limits)") + f" WHERE least(r.running, r.starts) > 0 ORDER BY h.key LIMIT {_CHUNK}"
+    _HEADS.format(keys="(SELECT key FROM @.limits WHERE opens IS NULL)")
+    + f" WHERE least(r.running, r.starts) > 0 ORDER BY h.key LIMIT {_CHUNK}"
 )
 
 _ADD = (
@@ -97,6 +98,14 @@ _PRESENT = (
     f"SELECT key, value FROM @.entries WHERE namespace = '{NAMESPACE}' AND key = ANY (%(names)b::bytea[]) AND {LASTING}"
 )
 _form = f"^{FORM}$"
+_TOLD = (
+    "SELECT coalesce(md5(string_agg(key || '\\x00' || value, '\\x00' ORDER BY key)), '') FROM @.entries "
+    f"WHERE namespace = '{NAMESPACE}' AND {LASTING}"
+)
+_OPEN_NOW = (
+    "UPDATE @.limits SET opens = %(at)s "
+    "WHERE key = ANY (ARRAY(SELECT key FROM @.limits WHERE opens > %(at)s ORDER BY key FOR UPDATE))"
+)
 
 
 # --- at the claim (claim_limited.py)
@@ -185,6 +194,14 @@ def due(tx: Transaction) -> None:
 def with_room(tx: Transaction) -> None:
     """Where jobs are blocked although there is room, some are unblocked at the transaction's end."""
     _free(tx, {key: 0 for key, *_ in tx.run(_HEADS_WITH_ROOM, form=_form).fetchall()})
+
+
+def heed(tx: Transaction, known: str) -> str:
+    """If the numbers told are not `known`: it is worked out again when each key opens. Returns what is told."""
+    told: str = tx.run(_TOLD).fetchone()[0]
+    if told != known:
+        tx.run(_OPEN_NOW, at=tx.now)
+    return told
 
 
 def _free(tx: Transaction, ended: dict[bytes, int]) -> None:

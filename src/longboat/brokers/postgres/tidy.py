@@ -57,6 +57,8 @@ class Housekeeper:
     def __init__(self, store: Store) -> None:
         self._store = store
         self._pruned = -math.inf
+        self._numbers = ""
+        """Of limits, as last seen."""
 
     def tidy(self, budget: float) -> float:
         """See contract/tidy.py."""
@@ -64,6 +66,7 @@ class Housekeeper:
         while self._store.write(sweep):
             if SYSTEM.monotonic() >= until:
                 return 0.0
+        self._numbers = self._store.write(lambda tx: limits.heed(tx, self._numbers))
         self._store.write(limits.with_room)
         now = (self._store.clock or SYSTEM).monotonic()
         if now - self._pruned < _PRUNE_EVERY:
