@@ -36,7 +36,8 @@ Fairness. Ready jobs of one queue and priority that have fairness keys alternate
 of another key put after them is received after at most two jobs of each key. Jobs without a key go by age.
 
 Bad input. A stored message that cannot be decoded becomes a dead job with its raw bytes as payload and a Failure of
-type "longboat.Undecodable". Its neighbours are received as if it were not there.
+type "longboat.Undecodable". Its neighbours are received as if it were not there. A put refuses what would become such a
+message: fields beyond the bounds in their types (core/bounds.py).
 """
 
 from __future__ import annotations
@@ -169,7 +170,8 @@ class Broker(Protocol):
         A job whose id is known has no effect, whatever the state of the known one, also after its end (FORGOTTEN_AFTER).
         Retrying a put with the same `token` is safe: it makes no second job, whatever became of the first, and returns all
         the ids. Raises BrokerUnavailable or BrokerFull; then retry it with the same token. Raises UnknownParent for a job
-        `after` one that is neither kept here nor stands before it in the batch.
+        `after` one that is neither kept here nor stands before it in the batch, ConfigError or TooLarge for a job that could
+        not be decoded, or that has a name for which the broker has no room.
         """
         ...
 
