@@ -6,6 +6,7 @@ import os
 from collections.abc import Collection, Sequence
 
 from longboat.brokers.sqlite import put, sweep
+from longboat.brokers.sqlite.beside import WAKE
 from longboat.brokers.sqlite.consumer import SqliteConsumer, id_of
 from longboat.brokers.sqlite.inspector import SqliteInspector
 from longboat.brokers.sqlite.kv import SqliteKV
@@ -40,7 +41,7 @@ class SqliteBroker:
         timeout: float = 2.0,
     ) -> None:
         self._store = Store(os.fspath(path), synchronous, clock, timeout)
-        self._ringer = Ringer(f"{self._store.path}-wake")
+        self._ringer = Ringer(f"{self._store.path}{WAKE}")
         self._tidier = Tidier(self._store, self._ringer)
         self.results = SqliteResults(self._store, self._ringer.directory)
         self.inspector = SqliteInspector(self._store, self._ringer)

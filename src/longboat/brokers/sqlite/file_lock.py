@@ -8,6 +8,7 @@ import os
 import threading
 import time
 
+from longboat.brokers.sqlite.beside import LOCK, open_file
 from longboat.brokers.sqlite.faults import cannot_open
 from longboat.core.clock import SYSTEM
 from longboat.errors import BrokerUnavailable
@@ -57,7 +58,7 @@ class FileLock:
     def _lock_file(self, until: float) -> None:
         if self._fd < 0:
             try:
-                self._fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+                self._fd = open_file(self._path, self._path.removesuffix(LOCK), os.O_RDWR)
             except OSError as error:
                 raise cannot_open(self._path, error) from error
         pause = _FIRST_PAUSE

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from typing import Literal
 
 from longboat.brokers.sqlite import layout
+from longboat.brokers.sqlite.beside import LOCK
 from longboat.brokers.sqlite.faults import cannot_open, translated
 from longboat.brokers.sqlite.file_lock import FileLock
 from longboat.brokers.sqlite.forks import VISITS
@@ -53,7 +54,7 @@ class Store:
         self.clock = clock
         self._synchronous = synchronous
         self._timeout = timeout
-        self._file_lock = FileLock(f"{self.path}-lock", timeout)
+        self._file_lock = FileLock(f"{self.path}{LOCK}", timeout)
         self._lock = threading.Lock()
         self._writer: sqlite3.Connection | None = None
         self._readers: list[sqlite3.Connection] = []

@@ -11,16 +11,21 @@ import array
 import contextlib
 import errno
 import fcntl
+import logging
 import os
 import select
 import termios
 import threading
 import time
 import zlib
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
+from longboat.brokers.sqlite.beside import WAKE, make_bell, open_bell, open_directory
 from longboat.contract.base_forks import remake_after_fork
 from longboat.contract.base_poll import new_poll
+from longboat.core.seldom import Seldom
+
+log = logging.getLogger("longboat.sqlite")
 
 CONSUMER, LISTENER = "c-", "l-"
 LOOK_ANYWAY = 0.5
@@ -34,6 +39,7 @@ _MARKED = 20
 _FRESH = 50_000_000
 """Nanoseconds: a directory that changed so recently may change again without a new time stamp."""
 _STALE = 3600.0
+_told = Seldom(3600.0)
 
 
 def consumer_bell(consumer: str, queues: Sequence[str]) -> str:
@@ -55,7 +61,9 @@ class Bell:
         self._path = os.path.join(directory, name)
         self._waiting = threading.Lock()
         self._closed = False
-        self._fd = -1
+        self._fd = self._out = -1
+        self._named = False
+        """Whether others can ring it: not where its directory cannot be used. Then it rings for its own process only."""
         self._poll = new_poll()
         self._open()
         remake_after_fork(self)
@@ -70,8 +78,10 @@ class Bell:
     def wait(self, timeout: float) -> None:
         """Returns when rung since `listen`, or after `timeout` seconds."""
         with self._waiting:
-            if not self._closed and not self._poll.poll(max(0.0, timeout) * 1000) and not os.path.exists(self._path):
-                os.close(self._fd)  # somebody removed the directory
+            if self._closed or self._poll.poll(max(0.0, timeout) * 1000):
+                return
+            if not (self._named and os.path.exists(self._path)):  # somebody removed the directory
+                self._let_go()
                 self._open()
 
     def ring(self) -> None:
@@ -85,36 +95,56 @@ class Bell:
     def _write(self, data: bytes) -> None:
         # A full FIFO was rung often enough; behind a closed one nobody waits.
         with contextlib.suppress(BlockingIOError, OSError):
-            os.write(self._fd, data)
+            os.write(self._out, data)
 
     def close(self) -> None:
         self._closed = True
         self.ring()
         with self._waiting:
-            if self._fd >= 0:
-                with contextlib.suppress(FileNotFoundError):
+            if self._named:
+                with contextlib.suppress(OSError):
                     os.unlink(self._path)
-                os.close(self._fd)
-                self._fd = -1
+            self._let_go()
+
+    def _let_go(self) -> None:
+        mine, self._fd, self._out = {self._fd, self._out} - {-1}, -1, -1
+        for fd in mine:
+            with contextlib.suppress(OSError):
+                os.close(fd)
 
     def after_fork(self) -> None:
         """In the child: a FIFO that stayed open here would seem to have an owner after the parent's death."""
-        if self._fd >= 0:
-            os.close(self._fd)
-        self._fd = -1
+        self._let_go()
         self._closed = True
         self._waiting = threading.Lock()
 
     def _open(self) -> None:
-        os.makedirs(self._directory, 0o700, exist_ok=True)
         # Opened before it gets its name: without a reader its owner would be taken for dead, and the FIFO removed.
-        new = os.path.join(self._directory, _NEW + os.path.basename(self._path))
-        os.mkfifo(new, 0o600)
-        self._fd = os.open(new, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
-        os.rename(new, self._path)
+        new = _NEW + self.name
+        try:
+            directory = open_directory(self._directory, make=True)
+            try:
+                self._fd = self._out = make_bell(directory, new, self._directory.removesuffix(WAKE))
+                os.rename(new, self.name, src_dir_fd=directory, dst_dir_fd=directory)
+            finally:
+                os.close(directory)
+            self._named = True
+        except OSError as error:
+            self._let_go()
+            self._fd, self._out = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC) if hasattr(os, "pipe2") else _pipe()
+            self._named = False
+            if _told.count(self._directory):
+                log.warning("%s cannot be used, so what waits looks twice a second: %s", self._directory, error)
         self._poll = new_poll()
         self._poll.register(self._fd, select.POLLIN)
         self.rest()
+
+
+def _pipe() -> tuple[int, int]:
+    both = os.pipe()  # not inherited
+    for fd in both:
+        os.set_blocking(fd, False)
+    return both
 
 
 class Ringer:
@@ -181,28 +211,36 @@ class Ringer:
             changed = os.stat(self.directory).st_mtime_ns
             if changed == self._seen:
                 return
-            names = os.listdir(self.directory)
-        except FileNotFoundError:
-            names, changed = [], -1
-        self._seen = changed if time.time_ns() - changed > _FRESH else -1
-        for gone in self._fds.keys() - set(names):
-            os.close(self._fds.pop(gone))
-        for name in names:
-            if name not in self._fds:
-                self._add(name)
+            directory = open_directory(self.directory)
+        except OSError:  # there is none, or it is not ours: then nobody can be rung, and all look by themselves
+            self._forget(list(self._fds))
+            self._seen = -1
+            return
+        try:
+            names = os.listdir(directory)
+            self._seen = changed if time.time_ns() - changed > _FRESH else -1
+            self._forget(self._fds.keys() - set(names))
+            for name in names:
+                if name not in self._fds:
+                    self._add(directory, name)
+        finally:
+            os.close(directory)
 
-    def _add(self, name: str) -> None:
-        path = os.path.join(self.directory, name)
+    def _forget(self, names: Collection[str]) -> None:
+        for gone in names:
+            os.close(self._fds.pop(gone))
+
+    def _add(self, directory: int, name: str) -> None:
         try:
             if name.startswith(_NEW):
-                if time.time() - os.stat(path).st_mtime > _STALE:
-                    os.unlink(path)
+                if time.time() - os.stat(name, dir_fd=directory, follow_symlinks=False).st_mtime > _STALE:
+                    os.unlink(name, dir_fd=directory)
             else:
-                self._fds[name] = os.open(path, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+                self._fds[name] = open_bell(directory, name)
         except OSError as error:
             if error.errno == errno.ENXIO:  # nobody reads: its owner died
                 with contextlib.suppress(OSError):
-                    os.unlink(path)
+                    os.unlink(name, dir_fd=directory)
 
     def _write(self, name: str) -> None:
         try:
