@@ -163,6 +163,19 @@ def test_a_clock_that_is_set_back_overwrites_nothing() -> None:
         assert read(kv, grain)["q", "t"].succeeded == 4
 
 
+def test_names_of_many_bytes_fit_an_entry() -> None:
+    """A write that is refused would be tried for ever, and nothing be counted any more."""
+    kv = MemoryBroker().kv
+    recorder = Recorder(kv, "w")
+    for place in range(NAMES):
+        name = f"{place}" + "\N{SHIP}" * 250
+        recorder.settled([settled(Done(b""), name, name)])
+    recorder.run(time.time())
+    found = read(kv)
+    assert 100 < len(found) < NAMES
+    assert sum(tally.succeeded for tally in found.values()) == NAMES
+
+
 def test_queues_without_number_are_counted_together() -> None:
     kv = MemoryBroker().kv
     recorder = Recorder(kv, "w")

@@ -10,7 +10,7 @@ from time import monotonic
 
 from longboat.client.enqueue_events import NAMES
 from longboat.contract.broker import Settlement
-from longboat.contract.kv import KV, Entry
+from longboat.contract.kv import ENTRY_LIMIT, KV, Entry
 from longboat.core.clock import SYSTEM
 from longboat.core.job import Cancelled, Dead, Done, Failure, Job, Retry
 from longboat.executors.contract import Call
@@ -26,6 +26,8 @@ MOST = 4096
 """Calls that one sample stands for, at most."""
 WAITING = 100_000
 """Samples that wait to be added up, at most."""
+LARGEST = ENTRY_LIMIT // 4
+"""Bytes of the names of queues and tasks that have a count of their own, at most."""
 BEHIND = 30
 """Entries that wait while the broker fails, at most; the oldest are left out."""
 
@@ -54,6 +56,8 @@ class Recorder:
         self._totals: Slice = {}
         """Since the worker began, up to the last write."""
         self._names: set[tuple[str, str]] = set()
+        self._size = 0
+        """Bytes of these names: all stand in one entry."""
         self._open: dict[Grain, _Bucket] = {}
         self._unwritten: dict[_Bucket, None] = {}
         self._failures = Failures(kv)
@@ -106,7 +110,8 @@ class Recorder:
         if tally is None:
             name = queue, task
             if name not in self._names:
-                if len(self._names) >= NAMES:
+                self._size += len(f"{queue}{task}".encode())
+                if len(self._names) >= NAMES or self._size > LARGEST:
                     name = OTHER, OTHER
                 self._names.add(name)
             tally = self._fresh.setdefault(name, Tally())
