@@ -45,11 +45,25 @@ async def block_in_a_callback() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("how", [block_here, block_in_a_task, block_in_a_callback])
+@pytest.mark.parametrize(
+    ("how", "kind"),
+    [
+        (block_here, "asyncio"),
+        (block_here, "uvloop"),
+        (block_in_a_task, "asyncio"),
+        (block_in_a_task, "uvloop"),
+        (block_in_a_callback, "asyncio"),
+    ],
+)
 def test_the_job_is_named_and_alone_times_out(
-    app: Longboat, tasks: Any, how: Callable[[], Any], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    app: Longboat,
+    tasks: Any,
+    how: Callable[[], Any],
+    kind: str,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
-    monkeypatch.setattr("longboat.worker.event_loop._new_loop", asyncio.SelectorEventLoop)
+    monkeypatch.setattr("longboat.worker.event_loop._new_loop", pytest.importorskip(kind).new_event_loop)
     block = app.task(name="block")(how)
     with app.worker(concurrency=2, health_port=0, grace=0.3) as worker:
         url = url_of(worker)

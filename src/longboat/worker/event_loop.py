@@ -5,7 +5,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import sys
 from collections.abc import Callable
+from contextvars import Context, copy_context
+from typing import Any
 
 from longboat.worker.service import Service
 from longboat.worker.status import Status
@@ -22,6 +25,8 @@ class EventLoop(Service):
     def __init__(self, status: Status) -> None:
         super().__init__("loop", status)
         self.asyncio_loop = _new_loop()
+        if sys.version_info < (3, 12):
+            self.asyncio_loop.set_task_factory(ContextTask.make)
 
     def stop(self) -> None:
         super().stop()
@@ -52,6 +57,22 @@ class EventLoop(Service):
             error = caught
         if not self.stopping:
             log.error("a task has stopped the event loop; it goes on", exc_info=error)
+
+
+class ContextTask(asyncio.Task[Any]):
+    """Tells its context, as tasks do from Python 3.12 on: so the job is known that has started it."""
+
+    _own_context: Context
+
+    @classmethod
+    def make(cls, loop: asyncio.AbstractEventLoop, coro: Any, context: Context | None = None) -> ContextTask:
+        context = context or copy_context()
+        made = cls(coro, loop=loop, context=context)
+        made._own_context = context
+        return made
+
+    def get_context(self) -> Context:
+        return self._own_context
 
 
 async def _end_tasks() -> None:

@@ -16,6 +16,7 @@ from longboat.executors.asyncio import AsyncioExecutor
 from longboat.executors.contract import Call
 from longboat.tasks.current import running
 from longboat.worker.broker_link import BrokerLink
+from longboat.worker.event_loop import ContextTask
 from longboat.worker.executor_set import ExecutorSet
 from longboat.worker.in_flight import InFlight
 from longboat.worker.status import Status
@@ -134,6 +135,8 @@ def _blocker(executor: AsyncioExecutor, frame: FrameType | None) -> Call | None:
 
 def _context(task: asyncio.Task[object] | None, frame: FrameType | None) -> Context:
     """That in which the loop is at work: tasks and callbacks inherit it from the job that has started them."""
+    if isinstance(task, ContextTask):
+        return task.get_context()
     if sys.version_info >= (3, 12) and task is not None:
         return task.get_context()
     while frame is not None:
