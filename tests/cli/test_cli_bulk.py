@@ -216,11 +216,11 @@ def test_retry_cancel_discard_and_move(shell: Shell) -> None:
     assert shell.run("jobs", "move", "queue:other", "--to-queue", "other", "--yes").out == "no such jobs\n"
     shell.run("worker", "--burst", "--queues", "other")
     assert shell.run("result", "a1").out == "3\n"
-    document = json.loads(shell.run("jobs", "discard", "state:dead,waiting", "--yes", "--json").out)
+    document = json.loads(shell.run("jobs", "discard", "state:dead,ready,waiting", "--yes", "--json").out)
     assert (document["found"], document["done"]) == (3, 3)
     assert sorted(document["by"], key=itemgetter("state")) == [
         {"state": "dead", "task": "tasks.boom", "jobs": 2},
-        {"state": "waiting", "task": "tasks.add", "jobs": 1},  # its arguments fit no task here
+        {"state": "ready", "task": "tasks.add", "jobs": 1},  # its arguments fit no task here: it waits for another worker
     ]
 
 
