@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import logging
+import multiprocessing
+import queue
 import socket
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
+from multiprocessing import managers
+from typing import Any
 
 import pytest
 
-from longboat.brokers.manager.tcp import FROM_ONE, UNPROVEN
+from longboat.brokers.manager import PlainManager
+from longboat.brokers.manager.tcp import FROM_ONE, UNPROVEN, dial
 from longboat.testing.conformance.stage import job
 from tests.rigs.manager import client, served, wrong_hello
 
@@ -60,6 +65,29 @@ def test_silent_connections_keep_clients_out(sources: int, caplog: pytest.LogCap
             assert len(consumer.receive(30, wait=5.0)) == 30, "a known client keeps its consumer"
         assert slowest < 1.5
     assert len(caplog.records) <= 2 * sources + 2, "one line an address in ten seconds"
+
+
+def test_a_client_with_the_key_ends_a_shared_queue() -> None:
+    class Manager(PlainManager): ...
+
+    tasks: queue.Queue[int] = queue.Queue()
+    Manager.register("tasks", callable=lambda: tasks)
+    manager = Manager(authkey=b"key", ctx=multiprocessing.get_context("fork"))
+    manager.start()
+    address: Any = manager.address
+    client = dial(address, b"key")
+    with pytest.raises(managers.RemoteError, match="shutdown"):
+        managers.dispatch(client, None, "shutdown")  # type: ignore[attr-defined]  # typeshed leaves it out
+    client.close()
+    other = Manager(address=address, authkey=b"key")
+    other.connect()
+    other.tasks().put(1)  # type: ignore[attr-defined]  # it is registered
+    assert manager.tasks().get(timeout=5) == 1  # type: ignore[attr-defined]  # it is registered
+    began = time.monotonic()
+    manager.shutdown()
+    assert time.monotonic() - began < 2
+    with pytest.raises(OSError, match="refused"):
+        dial(address, b"key")
 
 
 def test_wrong_keys_fill_the_log(caplog: pytest.LogCaptureFixture) -> None:

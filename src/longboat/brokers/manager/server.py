@@ -6,6 +6,7 @@ import contextlib
 import logging
 import threading
 from multiprocessing import AuthenticationError, managers
+from multiprocessing.process import BaseProcess
 from typing import TYPE_CHECKING, Any, Self, cast
 
 from longboat.brokers.manager.dispatcher import TIDY_AGAIN, Dispatcher
@@ -31,7 +32,10 @@ log = logging.getLogger("longboat.serve")
 
 
 class PlainServer(StandardServer):
-    """The standard library's server over our frames: it ends when it is told to, and logs whom it refuses."""
+    """The standard library's server over our frames: it ends when its own program says so, and logs whom it refuses."""
+
+    public: list[str] = [name for name in cast(Any, managers).Server.public if name != "shutdown"]  # noqa: RUF012  # as the standard library has it
+    """What a client may ask the server itself. It may not end it."""
 
     def __init__(self, registry: Any, address: Address, authkey: bytes, serializer: str) -> None:
         super().__init__(registry, address, authkey, serializer)
@@ -105,6 +109,13 @@ class PlainManager(managers.BaseManager):
     """
 
     _Server = PlainServer
+
+    @staticmethod
+    def _finalize_manager(process: BaseProcess, *others: Any) -> None:
+        """What `shutdown` does. No client may end the server, so its process is told by a signal, not by a message."""
+        process.terminate()
+        process.join(_ENDING)
+        managers.BaseManager._finalize_manager(process, *others)  # type: ignore[attr-defined]  # typeshed leaves it out
 
     def __init__(self, address: Address | None = None, authkey: bytes | None = None, **others: Any) -> None:
         super().__init__(address or ("127.0.0.1", 0), authkey, serializer=SERIALIZER, **others)
