@@ -17,6 +17,7 @@ from longboat.cli.fail import DONE, FAILED, USAGE, WAITED, CommandFailed, line
 from longboat.cli.params import url_option, use
 from longboat.cli.show import decoded, result_text, to_json
 from longboat.errors import Undecodable
+from longboat.operate.job_data import shown
 
 if TYPE_CHECKING:
     import asyncio
@@ -140,7 +141,7 @@ def _arguments(task: Task[..., Any], view: JobView, payload: bytes) -> tuple[lis
         found = task.arguments.decode(payload)
     except Exception as error:  # a model's validators are user code
         raise _misfit(view, error) from None
-    click.echo(line(f"{view.task} {to_json(decoded(payload))}"), err=True)
+    click.echo(line(f"{view.task} {to_json(shown(decoded(payload)))}"), err=True)
     return found
 
 

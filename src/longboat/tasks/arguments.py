@@ -35,7 +35,7 @@ class Hole:
 
 
 class Misfit(Undecodable):
-    """Arguments that can be read and do not fit the function here: perhaps they fit another version of it."""
+    """Arguments for other parameters than the function has here: perhaps they fit another version of it."""
 
 
 class Arguments:
@@ -172,18 +172,19 @@ class Arguments:
     # --- the running side
 
     def decode(self, payload: bytes) -> tuple[list[Any], dict[str, Any]]:
-        """The call's positional and keyword arguments, converted. Raises Misfit, saying what does not fit, and Undecodable
-        for bytes that are no arguments."""
+        """The call's positional and keyword arguments, converted. Raises Misfit for those of other parameters, and
+        Undecodable for what cannot be read or converted."""
         if payload == EMPTY and not self._required:
             return [], {}
         try:
             return self._call(payload)
-        except codec.DECODE_ERRORS as error:
-            again = self._moved(payload, error)
+        except codec.DECODE_ERRORS:
+            again = self._moved(payload)
         try:
             return self._call(again)
         except codec.DECODE_ERRORS as error:
-            raise Misfit(f"task {self._task!r}: {_worded(error)}") from None
+            wrong = Undecodable if self._binds(again) else Misfit
+            raise wrong(f"task {self._task!r}: {_worded(error)}") from None
 
     def _call(self, payload: bytes, holes: frozenset[str] = frozenset()) -> tuple[list[Any], dict[str, Any]]:
         decoder = self._usual if self._usual is not None and not holes else self._typed(holes)
@@ -211,9 +212,21 @@ class Arguments:
         found: dict[str, Any] = codec.decode(codec.encode(extra), whole)
         return found
 
-    def _moved(self, payload: bytes, error: Exception) -> bytes:
+    def _binds(self, payload: bytes) -> bool:
+        """Whether the parameters have a place for each argument, and there is one for each that is needed."""
+        try:
+            self._typed(frozenset(self._stored.values())).decode(payload)
+        except codec.DECODE_ERRORS:
+            return False
+        given = _every(payload, self._task)
+        return all(
+            stored in given or self.parameters[name].default is not inspect.Parameter.empty
+            for name, stored in self._stored.items()
+        )
+
+    def _moved(self, payload: bytes) -> bytes:
         """The payload with what was passed by position where it belongs now: parameters may have other names than when the
-        call was made, or it was made without the code. Raises Misfit where that changes nothing."""
+        call was made, or it was made without the code."""
         named = _every(payload, self._task)
         by_position = list(named)[: list(named).index("*")] if "*" in named else []
         unnamed = msgspec.msgpack.decode(named.pop("*", b"\x90"), type=list[msgspec.Raw])
@@ -224,10 +237,7 @@ class Arguments:
                 known[new] = named.pop(old)
         free = [name for name in names if name not in known]
         known.update(zip(free, unnamed, strict=False))
-        again = codec.encode({**known, "*": unnamed[len(free) :], **named})
-        if again == payload:
-            raise Misfit(f"task {self._task!r}: {_worded(error)}")
-        return again
+        return codec.encode({**known, "*": unnamed[len(free) :], **named})
 
     # --- types
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from longboat.contract.kv import KV
 from longboat.core.clock import SYSTEM
-from longboat.core.job import Dead, Failure, Park, Release
+from longboat.core.job import Dead, Failure, Park
 from longboat.executors.contract import Call
 from longboat.operate.misfits import over
 from longboat.worker.finisher import Finisher
@@ -29,34 +29,22 @@ class Misfits:
 
     def run(self, now: float) -> float:
         self._take()
-        why = {call.lease.job.id: failure.message for call, failure in self._held if not _by_parents(call)}
-        tasks = {call.lease.job.task for call, _ in self._held if call.lease.job.id in why}
-        self._pause_filter.leave(tasks, SYSTEM.monotonic() + AGAIN)
+        why = {call.lease.job.id: failure.message for call, failure in self._held}
+        self._pause_filter.leave({call.lease.job.task for call, _ in self._held}, SYSTEM.monotonic() + AGAIN)
         old = over(self._kv, why, PATIENCE) if why else set()
         while self._held:
             call, failure = self._held.pop()
-            waits = call.lease.job.id in why.keys() - old
-            self._finisher.finish(call.lease, Park(PATIENCE, failure) if waits else Dead(failure, counted=False))
+            dead = call.lease.job.id in old
+            self._finisher.finish(call.lease, Dead(failure, counted=False) if dead else Park(PATIENCE, failure))
         return now + LOOK
 
     def hand_back(self) -> None:
-        """The worker stops, before it could park them."""
+        """The worker stops, and receives nothing more: they can be parked at once."""
         self._take()
         while self._held:
-            self._finisher.finish(self._held.pop()[0].lease, Release())
+            call, failure = self._held.pop()
+            self._finisher.finish(call.lease, Park(PATIENCE, failure))
 
     def _take(self) -> None:
         while self._in_flight.misfits:
             self._held.append(self._in_flight.misfits.popleft())
-
-
-def _by_parents(call: Call) -> bool:
-    """Whether only the parents' results do not fit: no other version of this task has to be waited for."""
-    constraints = call.lease.job.constraints
-    if constraints is None or not constraints.into:
-        return False
-    try:
-        call.task.arguments.known(call.lease.job.payload, constraints.into.keys())
-    except Exception:  # what a model's own validators raise
-        return False
-    return True
