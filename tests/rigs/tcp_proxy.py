@@ -33,6 +33,8 @@ class Proxy:
         self._go_on = threading.Event()
         self._listener = socket.create_server((HOST, 0))
         self.port: int = self._listener.getsockname()[1]
+        self.change: Callable[[bytes], bytes] = lambda answer: answer
+        """What becomes of each answer."""
         self._closed = False
         threading.Thread(target=self._accept, daemon=True).start()
 
@@ -42,6 +44,10 @@ class Proxy:
 
     def resume(self) -> None:
         self._flowing.set()
+
+    def lead_to(self, port: int) -> None:
+        """New connections go to this port; those that are open stay where they are."""
+        self._to_port = port
 
     def cut(self) -> None:
         """Close all connections at once."""
@@ -125,7 +131,7 @@ class Proxy:
                 self._flowing.wait()
                 if pair.loses:
                     break
-                pair.client.sendall(data)
+                pair.client.sendall(self.change(data))
         if pair.loses:
             self.lost.set()
             pair.close()

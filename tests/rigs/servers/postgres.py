@@ -52,13 +52,16 @@ class PostgresServer(ServerProcess):
     """One server, not started yet. Everybody of this machine may log in as the superuser `longboat`.
 
     `options` are further lines of postgresql.conf. Unless `durable`, it never waits for the disk: what it acknowledged
-    survives its own death, not a power cut.
+    survives its own death, not a power cut. With `of` it is a standby of that server, which runs.
     """
 
     name = "postgres"
 
-    def __init__(self, folder: Path, *, options: Sequence[str] = (), durable: bool = False) -> None:
+    def __init__(
+        self, folder: Path, *, options: Sequence[str] = (), durable: bool = False, of: PostgresServer | None = None
+    ) -> None:
         super().__init__(folder)
+        self._of = of
         self._options = options
         self._durable = durable
 
@@ -130,10 +133,12 @@ class PostgresServer(ServerProcess):
                     if parent.is_relative_to(temporary) and parent != temporary:
                         parent.chmod(parent.stat().st_mode | 0o011)
             command = [self._program("initdb"), "-A", "trust", "-U", "longboat", "--no-sync", "-E", "UTF8", "--no-locale"]
+            if self._of is not None:
+                command = [self._program("pg_basebackup"), "-d", self._of.url, "-R", "--no-sync", "-c", "fast"]
             command += ["-D", str(self._data)]
             made = subprocess.run(command, capture_output=True, text=True, check=False, **_as_owner(self.folder))
             if made.returncode:
-                raise RuntimeError(f"initdb ended with {made.returncode}: {made.stderr}")
+                raise RuntimeError(f"{command[0]} ended with {made.returncode}: {made.stderr}")
         (self._data / "longboat.conf").write_text("\n".join(self._lines()) + "\n")
         with (self._data / "postgresql.conf").open("a") as conf:
             conf.write("include 'longboat.conf'\n")

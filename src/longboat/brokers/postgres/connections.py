@@ -37,6 +37,8 @@ _SETTINGS = (
 AGAIN = ("40001", "40P01")
 """Serialization failure and deadlock: nothing was done, and another try may well succeed."""
 NO_TABLES = ("3F000", "42P01")
+_ELSEWHERE = ("25006", "57P")
+"""Read-only, shutting down: the server that writes may be another one by now. Only a new connection reaches it."""
 
 _FULL = ("53100", "53200")
 _LATER = ("08", "53", "55", "57", "40", "25006")
@@ -60,6 +62,8 @@ class TimedConnection(psycopg.Connection[Any]):
     until: float | None = None
     """Monotonic time by which the current call must be over, however many statements it runs."""
     opened_by: int = -1
+    era: int = -1
+    """That of its pool when it was opened."""
 
     def query(self, text: bytes, values: Mapping[str, Any]) -> Any:
         """The cursor, its rows yet to be fetched."""
@@ -93,6 +97,10 @@ class TimedConnection(psycopg.Connection[Any]):
         poll.register(self.pgconn.socket, select.POLLIN)
         return bool(poll.poll(0))
 
+    def is_read_only(self) -> bool:
+        """Whether the server has said that it writes nothing at present. It says so from version 14 on."""
+        return b"on" in map(self.pgconn.parameter_status, (b"in_hot_standby", b"default_transaction_read_only"))
+
     def drain(self) -> list[str]:
         """The payloads of notifications that have arrived. Raises OperationalError if the connection is broken."""
         self.pgconn.consume_input()
@@ -120,6 +128,8 @@ class Pool:
         self.timeout = timeout
         self.is_checked = False
         """This process knows that the tables have the right layout."""
+        self.era = 0
+        """No connection of an earlier one is used again: another server may have taken the place of theirs."""
         self._url = url
         self._schema = schema
         self._idle: list[TimedConnection] = []
@@ -131,6 +141,7 @@ class Pool:
         """A new connection, whatever the store's layout."""
         if self._closed:
             raise BrokerUnavailable(f"{self.where}: this broker was closed")
+        era = self.era
         options: dict[str, Any] = dict(conninfo.conninfo_to_dict(self._url))
         if not self.pgbouncer:
             limit = f"-c statement_timeout={int(self.timeout * 1000)}"
@@ -143,7 +154,7 @@ class Pool:
             connect_timeout=max(_CONNECT_AT_LEAST, round(self.timeout * HEADROOM)),
             tcp_user_timeout=int(self.timeout * HEADROOM * 1000),
         )
-        conn.patience, conn.opened_by = self.timeout * HEADROOM, os.getpid()
+        conn.patience, conn.opened_by, conn.era = self.timeout * HEADROOM, os.getpid(), era
         return conn
 
     def connect(self) -> TimedConnection:
@@ -173,14 +184,16 @@ class Pool:
                 conn = self._idle.pop() if self._idle and not self._closed else None
             if conn is None:
                 return self.connect()
-            if not conn.is_dead():
+            if conn.era == self.era and not conn.is_dead():
                 return conn
             conn.discard()
 
     def put_back(self, conn: TimedConnection) -> None:
         if not conn.is_dead():
+            if conn.is_read_only():
+                self.era += 1
             with self._lock:
-                if not self._closed and len(self._idle) < _IDLE:
+                if conn.era == self.era and not self._closed and len(self._idle) < _IDLE:
                     self._idle.append(conn)
                     return
         conn.discard()
@@ -195,6 +208,8 @@ class Pool:
                 raise BrokerUnavailable(f"{self.where}: this broker was closed") from error
             if error.sqlstate in NO_TABLES:
                 self.is_checked = False
+            if (error.sqlstate or "").startswith(_ELSEWHERE):
+                self.era += 1
             raise translated(error, self.where) from error
 
     def close(self) -> None:

@@ -45,10 +45,11 @@ class NotificationWaiter:
 
     def connection(self) -> TimedConnection:
         """The connection, which gets notifications."""
-        if self._conn is not None and (self._pid != os.getpid() or self._conn.closed):
+        pool, conn = self._store.pool, self._conn
+        if conn is not None and (self._pid != os.getpid() or conn.closed or conn.era != pool.era):
             self.drop()
         if self._conn is None:
-            conn = self._store.pool.connect()
+            conn = pool.connect()
             try:
                 conn.add_notify_handler(lambda notify: self._payloads.append(notify.payload))
                 if not self.is_deaf:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
 import time
 import zlib
@@ -83,16 +84,23 @@ class Store:
         return self.use(reading)
 
     def use(self, do: Callable[[TimedConnection], T]) -> T:
-        """With a connection of the pool. `do` is called again after a deadlock or a serialization failure."""
+        """With a connection of the pool. `do` is called again where nothing was done: after a deadlock or a serialization
+        failure, and with a new connection if the server has become read-only."""
         with self.pool.translating():
             until = time.monotonic() + self.timeout * HEADROOM
-            conn = self.pool.take()
-            conn.until = max(until, time.monotonic() + _AT_LEAST)
-            try:
-                return self.again(conn, do)
-            finally:
-                conn.until = None
-                self.pool.put_back(conn)
+            with contextlib.suppress(psycopg.errors.ReadOnlySqlTransaction):
+                return self._use(do, until)
+            self.pool.era += 1
+            return self._use(do, until)
+
+    def _use(self, do: Callable[[TimedConnection], T], until: float) -> T:
+        conn = self.pool.take()
+        conn.until = max(until, time.monotonic() + _AT_LEAST)
+        try:
+            return self.again(conn, do)
+        finally:
+            conn.until = None
+            self.pool.put_back(conn)
 
     @staticmethod
     def again(conn: TimedConnection, do: Callable[[TimedConnection], T]) -> T:

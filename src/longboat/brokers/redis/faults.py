@@ -8,6 +8,18 @@ from longboat.errors import BrokerError, BrokerFull, BrokerMisconfigured, Broker
 
 _LATER = ("READONLY", "LOADING", "MASTERDOWN", "CLUSTERDOWN", "TRYAGAIN", "BUSY ", "UNBLOCKED", "MISCONF", "NOREPLICAS")
 """Answers of a server that starts, changes its role, moves a slot, or cannot write at present."""
+_ELSEWHERE = ("READONLY ", "MASTERDOWN ", "UNBLOCKED ")
+"""Those of one that another has taken the place of."""
+
+
+def is_elsewhere(error: BaseException) -> bool:
+    """Whether the server has done nothing, and says that another one does it now.
+
+    Before Redis 7 what a script meets there arrives within "ERR Error running script".
+    """
+    if isinstance(error, exceptions.ReadOnlyError | exceptions.MasterDownError | exceptions.MovedError):
+        return True
+    return isinstance(error, exceptions.ResponseError) and any(word in str(error) for word in _ELSEWHERE)
 
 
 def translated(error: Exception, where: str, prefix: str) -> BrokerError:
@@ -25,7 +37,7 @@ def translated(error: Exception, where: str, prefix: str) -> BrokerError:
         )
     if isinstance(error, exceptions.AskError | exceptions.TryAgainError):
         return BrokerUnavailable(f"{where}: the store's slot is moving to another node")
-    if isinstance(error, exceptions.ReadOnlyError):
+    if isinstance(error, exceptions.ReadOnlyError) or "READONLY " in text:
         return BrokerUnavailable(f"{where} is a read-only replica: name the master, or the Sentinels that know it")
     if isinstance(error, exceptions.MovedError):
         return BrokerUnavailable(f"{where}: the store's slot has moved to {error.host}:{error.port}")

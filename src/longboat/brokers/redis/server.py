@@ -11,7 +11,7 @@ from typing import Any
 from redis import exceptions
 
 from longboat.brokers.redis.address import Address
-from longboat.brokers.redis.faults import translated
+from longboat.brokers.redis.faults import is_elsewhere, translated
 from longboat.brokers.redis.layout import FIELDS, check_layout
 from longboat.brokers.redis.scripts import script
 from longboat.contract.base_forks import leave_alone, remake_after_fork
@@ -24,9 +24,7 @@ Use = Callable[[Any], Any]
 SHORTEST = 0.002
 """Seconds: the shortest wait in one call. A shorter one takes longer than that, and 0 would mean for ever."""
 _SLICE = 1.0
-_MOVED = (
-    exceptions.MovedError,
-    exceptions.ReadOnlyError,
+_GONE = (
     exceptions.ConnectionError,
     exceptions.TimeoutError,  # of a node that stands still for good, while another has its slots
     exceptions.ClusterError,
@@ -80,19 +78,21 @@ class Server:
             raise exceptions.ConnectionError("this broker was closed")
         try:
             return self._address.connection()
-        except _MOVED:
+        except _GONE:
             self._address.look_again()
             raise
 
     def attempt(self, connection: Any, use: Use, done: Callable[[Any, bool], None]) -> Any:
-        """What `use` gives. `done` is told whether the connection may be used again. An error that says that the server
-        may be another one by now makes the next connection look for it."""
+        """What `use` gives. `done` is told whether the connection may be used again. After an error that says that the
+        server may be another one by now, none of the idle ones is, and the next connection looks for it."""
         good = True
         try:
             return use(connection)
         except BaseException as error:
-            good = isinstance(error, exceptions.ResponseError) and not isinstance(error, _MOVED)
-            if isinstance(error, _MOVED):
+            gone = isinstance(error, _GONE) or is_elsewhere(error)
+            good = isinstance(error, exceptions.ResponseError) and not gone
+            if gone:
+                self._drop_idle()
                 self._address.look_again()
             raise
         finally:
@@ -118,9 +118,8 @@ class Server:
             if connection is not None:
                 try:
                     return self.attempt(connection, use, self._put_back)
-                except exceptions.ConnectionError:
-                    self._drop_idle()  # the server was restarted, say: none of them is better
-                    if not again:
+                except exceptions.RedisError as error:
+                    if not is_elsewhere(error) and not (again and isinstance(error, exceptions.ConnectionError)):
                         raise
             return self.attempt(self.connect(), use, self._put_back)
 
@@ -160,7 +159,7 @@ class Server:
 
 
 class WaitingConnection:
-    """A connection for one thread, which waits on it. What is sent on it is never sent a second time."""
+    """A connection for one thread, which waits on it. Nothing is sent a second time that the server may have done."""
 
     def __init__(self, server: Server) -> None:
         self._server = server
@@ -175,9 +174,17 @@ class WaitingConnection:
 
     def _use(self, use: Use) -> Any:
         with self._server.translating():
-            if self._connection is None or self._pid != os.getpid():
-                self._connection, self._pid = self._server.connect(), os.getpid()
-            return self._server.attempt(self._connection, use, lambda _, good: None if good else self.close())
+            try:
+                return self._attempt(use)
+            except exceptions.ResponseError as error:
+                if not is_elsewhere(error):
+                    raise
+            return self._attempt(use)
+
+    def _attempt(self, use: Use) -> Any:
+        if self._connection is None or self._pid != os.getpid():
+            self._connection, self._pid = self._server.connect(), os.getpid()
+        return self._server.attempt(self._connection, use, lambda _, good: None if good else self.close())
 
     def close(self) -> None:
         connection, self._connection = self._connection, None
