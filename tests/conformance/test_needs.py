@@ -10,6 +10,7 @@ import pytest
 
 from longboat.contract.broker import Broker, Settlement
 from longboat.contract.capabilities import EXTRAS, Capability
+from longboat.core import codec
 from longboat.core.clock import SYSTEM
 from longboat.core.job import Job, Park, State
 from longboat.testing.conformance import CLAUSES, Clause
@@ -59,6 +60,7 @@ class Narrow:
 
     def put(self, jobs: Sequence[Job], **named: Any) -> list[str]:
         for job in jobs:
+            codec.encode_job(job)  # what no broker takes uses nothing
             for used, capability in (
                 (job.expires is not None, Capability.EXPIRY),
                 (job.constraints and job.constraints.after, Capability.DEPENDENCIES),

@@ -263,7 +263,7 @@ def test_a_worker_is_made_quiet_and_stopped(browser: Browser, tmp_path: Path) ->
             page.locator(".worker .tag.warn", has_text="quiet").wait_for(timeout=3000)
             waits = app.named("shop.send_mail").enqueue(to="a@example.com")
             page.get_by_role("button", name="Resume").click(timeout=5000)
-            waits.result(timeout=5)
+            until(lambda: waits.status().ended, 5)
             page.get_by_role("button", name="Quiet").wait_for(timeout=3000)
             page.get_by_role("link", name="Stop …").click()
             page.get_by_role("heading", name=f"Stop worker {worker.name}?").wait_for()

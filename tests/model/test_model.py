@@ -21,6 +21,7 @@ NOT_AS_MODELLED = {"rabbitmq", "rabbitmq+store"}
 MACHINES = {"companion": CompanionMachine}
 
 
+@pytest.mark.timeout(400)  # PostgreSQL needs two minutes on a busy machine
 @pytest.mark.parametrize(
     "adapter",
     [

@@ -84,8 +84,8 @@ def stock(app: Longboat) -> None:
             resize.enqueue(path=f"img{number}.png", width=-1 - number)
         group(*[resize.s(path=f"part{n}.png", width=10 * n) for n in range(3)]).then(total).enqueue()
         group(*[resize.s(path=f"bad{n}.png", width=n - 1) for n in range(3)]).then(total).enqueue()
-        for handle in fine:
-            handle.result(timeout=20)
+        for handle in fine:  # by looking: playwright's event loop may run in this thread
+            until(lambda handle=handle: handle.status().ended)  # type: ignore[misc]  # mypy cannot type a default of a lambda
         until(lambda: app.broker.inspector.counts().get(("default", State.DEAD)) == 4)
         until(lambda: app.broker.inspector.counts().get(("default", State.SUCCEEDED)) == 6)
     resize.using(delay="1h").enqueue(path="later.png", width=1)

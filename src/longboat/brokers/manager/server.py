@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import signal
 import threading
+import time
 from multiprocessing import AuthenticationError, managers
 from multiprocessing.process import BaseProcess
 from typing import TYPE_CHECKING, Any, Self, cast
@@ -23,6 +25,8 @@ else:
 
 TOLD_EVERY = 10.0
 """Seconds between two lines in the log about the handshakes of one address."""
+_LEAVING = 0.1
+"""Seconds in which answers on their way leave a server that has stopped."""
 _ENDING = 3.0
 """Seconds that the end waits for calls under way."""
 _TIDY_BUDGET = 0.1
@@ -76,6 +80,16 @@ class PlainServer(StandardServer):
             conn.close()
             with self._guard:
                 self._connections.pop(conn, None)
+
+    def serve_forever(self) -> None:
+        """Until its program ends it: by SIGTERM, if nothing else handles that."""
+        main = threading.current_thread() is threading.main_thread()
+        if main and signal.getsignal(signal.SIGTERM) == signal.SIG_DFL:
+            signal.signal(signal.SIGTERM, lambda *_: self.stop_event.set())
+        try:
+            super().serve_forever()
+        finally:
+            time.sleep(_LEAVING)
 
     def _tell(self, level: int, what: str, where: str, why: str) -> None:
         """Once in a while for each address: whoever has no key must not fill the log."""

@@ -35,7 +35,6 @@ def never_before_its_time(on: Stage) -> None:
     began = time.monotonic()
     on.put(job(delay=0.3))
     consumer = on.consumer()
-    nothing(consumer)
     take(consumer)
     check(time.monotonic() - began >= 0.299, "a job was received before its delay was over")
 
