@@ -36,6 +36,8 @@ class Names:
         """The exchange that leads to what consumers hold in queues of their own."""
         self.ended = f"{prefix}.ended"
         """The exchange that tells listeners the ids of jobs that have ended."""
+        self.nowhere = f"{prefix}.nowhere"
+        """There is no such queue: what is published to it tells whether anything can be published."""
 
     def check(self, queues: Iterable[str], ids: Iterable[str] = ()) -> None:
         """Raises ConfigError where AMQP has no room for the name of a queue, a routing key to it, or an id."""

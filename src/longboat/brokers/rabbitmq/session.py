@@ -56,7 +56,7 @@ class Session:
         self._servers = login.servers()
         """The one that answered last first."""
         self.names = names
-        self._classic = classic
+        self.classic = classic
         self._timeout = login.timeout
         self._where = login.where
         self._lock = threading.Lock()
@@ -90,7 +90,7 @@ class Session:
         return self._servers[0]
 
     def topology(self, link: Link) -> Topology:
-        return Topology(link, self.names, classic=self._classic)
+        return Topology(link, self.names, classic=self.classic)
 
     def _shared(self) -> tuple[Link, Topology]:
         if self._pid != os.getpid():  # the parent's connection and its lock stay the parent's
