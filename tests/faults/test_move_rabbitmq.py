@@ -21,6 +21,7 @@ from longboat.brokers.rabbitmq.inspector import RabbitmqInspector
 from longboat.brokers.rabbitmq.looking import Looking
 from longboat.connect import connect
 from longboat.contract.broker import Broker, Settlement
+from longboat.contract.carrier import Place
 from longboat.core.constraints import Constraints, JobLimit
 from longboat.core.job import MESSAGE_VERSION, Dead, Failure, Job, Outcome, Retry, State, new_ids
 from longboat.errors import Unsupported
@@ -251,15 +252,15 @@ def test_a_move_that_was_overtaken_harms_no_job_that_came_back(
     """It stops among its messages; another finishes its batch, and the jobs come back before it goes on."""
     url = f"{server.url}?prefix={tmp_path.name}&timeout=10s&results=sqlite:///{tmp_path}/store.db"
     jobs = [Job(MESSAGE_VERSION, name, "work", b"\x80", "q") for name in ("a", "b")]
-    began, overtaken, real = threading.Event(), threading.Event(), Looking.wait
+    began, overtaken, real = threading.Event(), threading.Event(), Looking.read
 
-    def stopped(looking: Looking, timeout: float) -> None:
-        real(looking, timeout)
+    def stopped(looking: Looking, place: Place, name: str, left: set[str] | None) -> None:
+        real(looking, place, name, left)
         if threading.current_thread() is slow:
             began.set()
             assert overtaken.wait(20)
 
-    monkeypatch.setattr(Looking, "wait", stopped)
+    monkeypatch.setattr(Looking, "read", stopped)
     with closing(connect(url)) as broker, closing(connect(f"sqlite:///{tmp_path}/jobs.db")) as other:
         broker.put(jobs)
         slow = threading.Thread(target=lambda: broker.transfer.export_jobs("one", ["a", "b"]))

@@ -11,7 +11,7 @@ import pytest
 from longboat.brokers.rabbitmq import looking
 from longboat.brokers.rabbitmq.broker import RabbitmqBroker
 from longboat.connect import connect
-from longboat.contract.broker import Settlement
+from longboat.contract.broker import Lease, Settlement
 from longboat.core.job import Dead, Failure, State
 from longboat.errors import BrokerMisconfigured
 from longboat.testing.conformance.stage import job
@@ -87,7 +87,7 @@ def test_a_look_at_ready_jobs_leaves_their_order(broker: RabbitmqBroker) -> None
         with broker.carrier.look({("r", 0): [jobs[2].id]}) as look:
             assert [each.id for each in look.found] == [jobs[2].id]
     with closing(broker.consumer(["r"], lease=30.0)) as consumer:
-        leases = []
+        leases: list[Lease] = []
         while len(leases) < 5:
             leases += consumer.receive(5, wait=5.0)
     assert [each.job.id for each in leases] == [each.id for each in jobs]

@@ -13,8 +13,10 @@ import pytest
 
 from longboat.brokers.rabbitmq import management
 from longboat.brokers.rabbitmq.management import MANY
+from longboat.cli.diagnosis import examine
 from longboat.connect import connect
 from longboat.contract.broker import Settlement
+from longboat.contract.optional import diagnosis
 from longboat.core.job import Dead, Failure, State
 from longboat.testing.conformance.stage import job
 from tests.rigs.servers.process import HOST, until
@@ -83,3 +85,46 @@ def test_without_an_answer_all_is_as_without_the_plugin(
     assert len(caplog.records) == 1
     assert "secret" not in caplog.text
     assert where.removesuffix("/elsewhere") in caplog.text
+
+
+def test_policies_that_drop_messages_are_found(server: RabbitmqServer, tmp_path: Path) -> None:
+    prefix = tmp_path.name
+    url = f"{server.url}?prefix={prefix}&management={server.management_url}"
+    with closing(connect(url)) as broker, closing(connect(f"{server.url}?prefix={prefix}")) as unmanaged:
+        broker.put([job(queue="a")])
+
+        def found() -> list[str]:
+            report = diagnosis(broker)
+            assert report is not None
+            assert report.facts["server"].startswith("RabbitMQ ")
+            assert all(each.serious and prefix in each.advice for each in report.findings)
+            return [each.what for each in report.findings]
+
+        def policy(definition: str) -> None:
+            server.ctl("set_policy", "drops", f"^{prefix}\\.", definition, "--apply-to", "queues")
+
+        assert found() == []
+        try:
+            policy('{"message-ttl": 600000, "max-length": 5, "delivery-limit": 3}')
+            until(lambda: len(found()) == 3, "all three are told", 15.0)
+            for setting, what in zip(["message-ttl", "max-length", "delivery-limit"], found(), strict=True):
+                assert setting in what
+                assert "policy drops" in what
+                assert f"{prefix}.a." in what
+            policy('{"max-length": 5, "overflow": "reject-publish", "delivery-limit": 20}')
+            until(lambda: found() == [], "what drops nothing is no finding", 15.0)
+        finally:
+            server.ctl("clear_policy", "drops")
+        report = diagnosis(unmanaged)
+        assert report is not None
+        assert report.findings == []
+        assert "?management=" in report.facts["policies"]
+
+
+@pytest.mark.parametrize("results", [False, True])
+def test_doctor_finds_a_healthy_server_healthy(server: RabbitmqServer, tmp_path: Path, results: bool) -> None:
+    url = f"{server.url}?prefix={tmp_path.name}"
+    findings = examine(f"{url}&results=sqlite:///{tmp_path / 'store.db'}" if results else url)
+    assert findings.healthy
+    assert findings.facts["server"].startswith("RabbitMQ ")
+    assert findings.facts["broker"].startswith("answered in")

@@ -21,7 +21,7 @@ def command(as_json: bool, url: str | None) -> int:
     With --json, one document: {"healthy": …, "facts": {…}, "problems": [{"what": …, "advice": …, "serious": …}]}.
 
     Exit status: 0 healthy, perhaps with warnings; 5 something is serious: the app cannot be imported, the broker cannot be
-    reached, the disk is nearly full.
+    reached or loses jobs, its user may not run them, the disk is nearly full.
     """
     findings = examine(url)
     if as_json:

@@ -76,7 +76,7 @@ def lacking(broker: _Declares) -> list[Capability]:
 _WHOLE = ("SQLite", "Redis", "PostgreSQL", "manager")
 _KEPT_BY: Mapping[Capability, Iterable[str]] = {
     Capability.TRANSACTIONAL: ["PostgreSQL"],
-    Capability.DIAGNOSE: ["Redis"],
+    Capability.DIAGNOSE: ["Redis", "PostgreSQL", "RabbitMQ"],
     Capability.MIGRATE: ["PostgreSQL"],
 }
 

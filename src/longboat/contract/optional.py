@@ -7,6 +7,7 @@ from typing import NamedTuple, Protocol, cast
 
 from longboat.contract.broker import Broker
 from longboat.contract.capabilities import Capability, unsupported
+from longboat.contract.carrier import Carrier
 from longboat.contract.inspector import Inspector
 from longboat.contract.kv import KV
 from longboat.contract.tidy import Tidy
@@ -102,7 +103,7 @@ def tidy_of(broker: Broker) -> Tidy | None:
     return cast(Tidy, broker) if Capability.TIDY in broker.capabilities else None
 
 
-def diagnosis(broker: Broker) -> Report | None:
+def diagnosis(broker: Broker | Carrier) -> Report | None:
     """None: the broker cannot examine its store."""
     return cast(Diagnose, broker).diagnose() if Capability.DIAGNOSE in broker.capabilities else None
 

@@ -124,6 +124,16 @@ def test_a_server_that_tells_nothing_at_all(start: Start) -> None:
     assert "INFO is forbidden" in report.facts["server"]
 
 
+@pytest.mark.parametrize("lacks", ["-@blocking", "-eval -evalsha"])
+def test_a_user_who_lacks_a_right_that_workers_need(start: Start, lacks: str) -> None:
+    server = start()
+    server.command("ACL", "SETUSER", "limited", "on", "nopass", "~*", "&*", "+@all", *lacks.split())
+    finding = only(looked(f"redis://limited:any@{HOST}:{server.port}/0"))
+    assert finding.serious
+    assert ("BLPOP" if "blocking" in lacks else "EVAL") in finding.what
+    assert "docs/security.md" in finding.advice
+
+
 def test_a_replica_is_serious(start: Start) -> None:
     master = start()
     replica = start(f"replicaof {HOST} {master.port}")

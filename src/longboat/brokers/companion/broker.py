@@ -19,6 +19,7 @@ from longboat.contract.broker import Broker, Token
 from longboat.contract.capabilities import Capability, unsupported
 from longboat.contract.carrier import Carrier
 from longboat.contract.inspector import Inspector
+from longboat.contract.optional import Report, diagnosis
 from longboat.contract.results import ResultStore
 from longboat.contract.transfer import Transfer
 from longboat.core.clock import SYSTEM, Clock
@@ -31,6 +32,8 @@ class CompanionBroker:
 
     def __init__(self, carrier: Carrier, store: Broker, *, clock: Clock = SYSTEM) -> None:
         self.capabilities = CAPABILITIES & (carrier.capabilities | {Capability.TIDY})
+        if Capability.DIAGNOSE in carrier.capabilities | store.capabilities:
+            self.capabilities |= {Capability.DIAGNOSE}
         self.carrier = carrier
         self.store = store
         self.kv = store.kv
@@ -80,6 +83,14 @@ class CompanionBroker:
 
     def tidy(self, budget: float) -> float:
         return self._tidying.tidy(budget)
+
+    def diagnose(self) -> Report:
+        """Of both, as far as they can be examined."""
+        whole = diagnosis(self.carrier) or Report()
+        if store := diagnosis(self.store):
+            whole.facts |= {f"store: {name}": fact for name, fact in store.facts.items()}
+            whole.findings += store.findings
+        return whole
 
     def close(self) -> None:
         self.carrier.close()

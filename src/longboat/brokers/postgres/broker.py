@@ -21,6 +21,7 @@ from longboat.brokers.postgres.transfer import PostgresTransfer
 from longboat.brokers.postgres.within import PostgresWithin
 from longboat.contract.broker import Token
 from longboat.contract.capabilities import WHOLE_CONTRACT, Capability
+from longboat.contract.optional import Report
 from longboat.core.clock import Clock
 from longboat.core.job import Failure, Job
 
@@ -36,7 +37,12 @@ class PostgresBroker:
     Survives fork: the child opens its own connections.
     """
 
-    capabilities = WHOLE_CONTRACT | {Capability.TIDY, Capability.TRANSACTIONAL, Capability.MIGRATE}
+    capabilities = WHOLE_CONTRACT | {
+        Capability.TIDY,
+        Capability.TRANSACTIONAL,
+        Capability.MIGRATE,
+        Capability.DIAGNOSE,
+    }
 
     def __init__(
         self,
@@ -100,6 +106,11 @@ class PostgresBroker:
 
     def tidy(self, budget: float) -> float:
         return self._housekeeper.tidy(budget)
+
+    def diagnose(self) -> Report:
+        from longboat.brokers.postgres import doctor  # for who asks only
+
+        return doctor.look(self._store.pool)
 
     def close(self) -> None:
         self._store.pool.close()

@@ -32,6 +32,7 @@ class RabbitmqBroker:
         self.kv: KV = absent(unsupported(Capability.KV))
         self.inspector: Inspector = RabbitmqInspector(carrier)
         self.transfer: Transfer = absent(unsupported(Capability.TRANSFER))
+        self.diagnose = carrier.diagnose
 
     def put(self, jobs: Sequence[Job], *, token: Token | None = None) -> list[str]:  # noqa: ARG002  # as its protocol has it
         unique = {job.id: job for job in jobs}

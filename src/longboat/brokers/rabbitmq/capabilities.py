@@ -59,8 +59,8 @@ LACKING = {
 }
 """The same of messages alone."""
 
-CAPABILITIES = WHOLE_CONTRACT - LACKING.keys()
-AS_CARRIER = WHOLE_CONTRACT - LACKING_AS_CARRIER.keys()
+CAPABILITIES = (WHOLE_CONTRACT - LACKING.keys()) | {Capability.DIAGNOSE}
+AS_CARRIER = (WHOLE_CONTRACT - LACKING_AS_CARRIER.keys()) | {Capability.DIAGNOSE}
 
 _STORE = "Or keep a store beside it: ?results=redis://…"
 

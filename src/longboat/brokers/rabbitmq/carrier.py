@@ -19,6 +19,7 @@ from longboat.brokers.rabbitmq.receiver import OVER, RabbitmqReceiver
 from longboat.brokers.rabbitmq.session import Login, Session
 from longboat.contract.capabilities import Capability
 from longboat.contract.carrier import Look, Place
+from longboat.contract.optional import Report
 from longboat.core.job import Failure, State, new_id
 from longboat.errors import BrokerError
 
@@ -171,6 +172,11 @@ class RabbitmqCarrier:
         seen, dead = self._depths(), self.names.dead
         others = {each for each in seen.queues if dead(each) in seen.depths} if seen else set()
         return sorted(self.session.queues | others)
+
+    def diagnose(self) -> Report:
+        from longboat.brokers.rabbitmq import doctor  # for who asks only
+
+        return doctor.look(self.session, self._management)
 
     def _depths(self) -> Depths | None:
         return None if self._management is None else self._management.look(self.names)

@@ -120,6 +120,12 @@ class Link:
             self._fail(TimeoutError(f"no answer in {patience:g} s"))
         self.check()
 
+    @property
+    def server(self) -> str:
+        """Its name and version."""
+        said = self._connection.server_properties or {}
+        return f"{said.get('product', 'unknown')} {said.get('version', '')}".strip()
+
     def _run(self) -> None:
         try:
             self._connection.ioloop.start()

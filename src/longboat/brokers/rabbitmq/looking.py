@@ -115,8 +115,8 @@ class Looking:
         """Publish anew what must not go back. Who dies over it leaves some of it twice."""
         if self._link.lost is not None:
             return
-        for tag in self._tags:  # else what is published anew would come here
-            self._link.do(lambda channel, answer, tag=tag: channel.basic_cancel(tag, callback=answer))  # type: ignore[misc]  # mypy cannot type a default of a lambda
+        for name in self._tags:  # else what is published anew would come here
+            self._link.do(lambda channel, answer, name=name: channel.basic_cancel(name, callback=answer))  # type: ignore[misc]  # mypy cannot type a default of a lambda
         part: list[int] = []
         size, last = 0, next(reversed(self._anew), 0)
         for tag, message in self._anew.items():

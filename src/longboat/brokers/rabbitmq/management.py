@@ -10,6 +10,7 @@ import http.client
 import logging
 import time
 from collections.abc import Iterable, Mapping
+from typing import Any, TypeVar
 from urllib.parse import quote, unquote, urlsplit
 
 import msgspec
@@ -25,6 +26,9 @@ MANY = "*"
 
 CHUNK = 65_536
 TOTALS = "disable_stats=true&enable_queue_totals=true&columns=name,messages_ready,messages_unacknowledged"
+POLICIES = "columns=name,policy,operator_policy,effective_policy_definition"
+
+T = TypeVar("T")
 
 log = logging.getLogger("longboat.rabbitmq")
 
@@ -33,6 +37,16 @@ class Depth(msgspec.Struct):
     name: str
     messages_ready: int = 0
     messages_unacknowledged: int = 0
+
+
+class Governed(msgspec.Struct):
+    """A queue of the server, and what policies say of it."""
+
+    name: str
+    policy: str | None = None
+    operator_policy: str | None = None
+    effective_policy_definition: dict[str, Any] | list[Any] = []
+    """An empty one is told as a list."""
 
 
 class _Binding(msgspec.Struct):
@@ -83,22 +97,31 @@ class Management:
 
     def look(self, names: Names) -> Depths | None:
         """None: the plugin does not answer, or does not let this user in. Said once in the log, and tried again later."""
+        arrivals, end = quote(names.arrivals, safe=""), time.monotonic() + self._timeout
+        told = self._told(f"exchanges/{self._vhost}/{arrivals}/bindings/source", list[_Binding], end)
+        depths = self._told(f"queues/{self._vhost}?{TOTALS}", list[Depth], end)
+        if told is None or depths is None:
+            return None
+        return Depths(
+            {queue for each in told if (queue := queue_of(each.routing_key))}, {each.name: each for each in depths}
+        )
+
+    def governed(self, names: Names) -> list[Governed] | None:
+        """What policies say of the server's queues with the prefix; None as in `look`."""
+        told = self._told(f"queues/{self._vhost}?{POLICIES}", list[Governed], time.monotonic() + self._timeout)
+        return None if told is None else [each for each in told if each.name.startswith(f"{names.prefix}.")]
+
+    def _told(self, path: str, kind: type[T], end: float) -> T | None:
         if time.monotonic() < self._quiet_until:
             return None
-        end = time.monotonic() + self._timeout
         try:
-            arrivals = quote(names.arrivals, safe="")
-            bindings = self._get(f"exchanges/{self._vhost}/{arrivals}/bindings/source", end)
-            totals = self._get(f"queues/{self._vhost}?{TOTALS}", end)
-            keys = [each.routing_key for each in msgspec.json.decode(bindings, type=list[_Binding])]
-            depths = {each.name: each for each in msgspec.json.decode(totals, type=list[Depth])}
+            return msgspec.json.decode(self._get(path, end), type=kind)
         except (OSError, http.client.HTTPException, msgspec.MsgspecError) as error:
             self._quiet_until = time.monotonic() + PAUSE
             if not self._warned:
                 self._warned = True
                 log.warning("the management plugin at %s is not used: %s: %s", self._shown, type(error).__name__, error)
             return None
-        return Depths({queue for key in keys if (queue := queue_of(key))}, depths)
 
     def _get(self, path: str, end: float) -> bytes:
         """The body of an answer; OSError for any but 200, and when it is not whole by `end`."""

@@ -37,6 +37,7 @@ def look(server: Server, clock: Clock = SYSTEM) -> Report:
                 _persistence(report, server, info)
         _skew(report, server, clock)
         server.check_layout()
+        _rights(report, server)
     except BrokerError as error:
         what, advice = (str(error), _advice(error)) if error.__cause__ else str(error).split(". ", 1)
         report.alarm(what, advice)
@@ -127,6 +128,24 @@ def _persistence(report: Report, server: Server, info: Mapping[str, str]) -> Non
         )
 
 
+def _rights(report: Report, server: Server) -> None:
+    """What this user may do, tried on a key that is not there."""
+    nothing = server.key("nothing")
+    needed: dict[str, tuple[Value, ...]] = {
+        "EVAL": ("EVAL", "return 1", 1, nothing),
+        "HDEL": ("HDEL", nothing, "x"),
+        "BLPOP": ("BLPOP", nothing, "0.001"),
+    }
+    refused = [name for name, words in needed.items() if _asked(server, *words, nil=b"") is None]
+    if "EVAL" not in refused and "HDEL" in refused:
+        report.facts["rights"] = "this user may look, and change nothing"
+    elif refused:
+        report.alarm(
+            f"this user may not use {', '.join(refused)}: workers, and callers that wait for results, need that",
+            "Give it the rights of docs/security.md, such as ACL SETUSER name +@blocking.",
+        )
+
+
 def _skew(report: Report, server: Server, clock: Clock) -> None:
     began, mark = clock.now(), clock.monotonic()
     told = _asked(server, "TIME")
@@ -148,10 +167,11 @@ def _setting(server: Server, name: str) -> str | None:
     return _text(told[1]) if told else None
 
 
-def _asked(server: Server, *words: Value) -> Any:
-    """The answer; None if the server refuses this command but answers others, as managed ones do."""
+def _asked(server: Server, *words: Value, nil: Any = None) -> Any:
+    """The answer, `nil` for none; None if the server refuses this command but answers others, as managed ones do."""
     try:
-        return server.command(*words)
+        answer = server.command(*words)
+        return nil if answer is None else answer
     except BrokerError as error:
         if isinstance(error.__cause__, exceptions.ResponseError):
             return None

@@ -27,8 +27,7 @@ def translated(error: Exception, where: str, prefix: str) -> BrokerError:
     text = str(error)
     if isinstance(error, exceptions.OutOfMemoryError) or "OOM command not allowed" in text:
         return BrokerFull(f"{where}: its memory is full (maxmemory). Nothing was stored. Drain it, or raise maxmemory")
-    if isinstance(error, exceptions.AuthenticationError | exceptions.NoPermissionError) or "DB index is out" in text:
-        what = "has no database of that number" if "DB index" in text else "refuses these credentials"
+    if what := _refusal(error, text):
         return BrokerMisconfigured(f"{where} {what}: {text}")
     if "WRONGTYPE" in text:
         return BrokerError(
@@ -48,3 +47,12 @@ def translated(error: Exception, where: str, prefix: str) -> BrokerError:
     if text.startswith(_LATER) or any(f"-{word}" in text or f" {word}" in text for word in _LATER):
         return BrokerUnavailable(f"{where} cannot do this now: {text}")
     return BrokerError(f"{where}: {text}")
+
+
+def _refusal(error: Exception, text: str) -> str:
+    """What the server refuses this user, whenever it is tried; empty: nothing."""
+    if isinstance(error, exceptions.NoPermissionError) or "user executing the script" in text:
+        return "does not allow this user what Longboat needs (docs/security.md)"
+    if isinstance(error, exceptions.AuthenticationError):
+        return "refuses these credentials"
+    return "has no database of that number" if "DB index is out" in text else ""

@@ -1,9 +1,7 @@
 -- Consumers whose leases hold. Needs: sweep
 -- ARGV: now. Returns for each {id, deadline, name, queues (JSON), how many leases}.
 
-even_when_full()
-sweep()
-write_counts()
+sweep_if_allowed()
 local found = {}
 local all = call('ZRANGE', P .. 'consumers', 0, -1, 'WITHSCORES')
 for i = 1, #all, 2 do
