@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -17,6 +18,8 @@ from longboat.core.job import State
 from longboat.operate.search import search
 
 PAGE = 500
+SECONDS = 10.0
+"""After these a search that finds little ends, and says where to go on."""
 
 
 @click.group(cls=Listing)
@@ -32,7 +35,8 @@ def command(ctx: click.Context, /, state: str | None, as_json: bool, url: str | 
     task:.
 
     With --json, one line per job. Times are seconds since 1970; "args" holds the arguments by name, unnamed ones under
-    "*". If there are more jobs, the last line is {"after": …}.
+    "*". If there are more jobs, the last line is {"after": …}. A search that takes longer than 10 s stops and says how to
+    go on.
 
     \b
     longboat jobs state:dead queue:mail error:timeout
@@ -134,19 +138,22 @@ def list_jobs(
 ) -> None:
     """Print up to `limit` jobs, and where to continue."""
     query, rows, left = query_of_jobs(words, states, queue=queue, task=task), list[list[str]](), limit
+    looked, end = 0, time.monotonic() + SECONDS
     with opened(url) as broker:
         while left:
             found = search(broker, query, after=after, limit=min(left, PAGE))
-            left, after = left - len(found.jobs), found.after
+            short = len(found.jobs) < min(left, PAGE)
+            left, looked, after = left - len(found.jobs), looked + found.looked, found.after
             for job in found.jobs:
                 if as_json:
                     click.echo(show.to_json(show.plain(job)))
                 else:
                     rows.append(show.row(job))
-            if after is None:
+            if after is None or (short and time.monotonic() >= end):
                 break
     if not as_json:
         show.rows(show.COLUMNS, rows, "no jobs", right=("attempts", "age"))
     if after is not None:
-        more = f"these are the first {limit:,}; to see more, repeat it with --after {shlex.quote(after)}"
+        end_of = f"{looked:,} jobs have been searched so far" if left else f"these are the first {limit:,}"
+        more = f"{end_of}; to see more, repeat it with --after {shlex.quote(after)}"
         click.echo(show.to_json({"after": after}) if as_json else more, err=not as_json)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 
 import msgspec
 
@@ -27,6 +28,8 @@ MOST = 200_000
 """Jobs of one bulk action: their ids are held in memory."""
 DRY_RUN = 20_000
 """About how many jobs a dry run looks at if the broker's counts do not tell."""
+DRY_SECONDS = 5.0
+"""And for how long: it looks on while somebody waits for a page."""
 AT_ONCE = 8
 """Bulk actions of one process at a time."""
 THREAD = "longboat-bulk"
@@ -90,9 +93,9 @@ def dry_run(broker: Broker, query: Query) -> Dry:
         counts = broker.inspector.counts()
         wanted = query.states or tuple(State)
         return Dry(sum(n for (q, s), n in counts.items() if s in wanted and query.queue in ("", q)), True)
-    count = looked = 0
+    count, looked, end = 0, 0, time.monotonic() + DRY_SECONDS
     after: str | None = None
-    while looked < DRY_RUN:
+    while looked < DRY_RUN and time.monotonic() < end:
         found = search(broker, query, after=after, limit=500)
         count, looked, after = count + len(found.jobs), looked + found.looked, found.after
         if after is None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from fnmatch import fnmatchcase
 from typing import Any
@@ -25,7 +26,11 @@ LONGEST = 50_000
 """Characters of a search, at most."""
 SEARCHED = 5000
 """About how many jobs one search looks at; its `after` continues."""
+SECONDS = 1.0
+"""About how long one search takes at most: arguments may be large."""
 
+_FEW, _QUICK = 10, 0.1
+"""Jobs of the first page when arguments are compared, and the seconds for which pages are made smaller or larger."""
 _IDS = 500
 """Ids that are looked up in one call."""
 
@@ -144,8 +149,8 @@ def restrict(query: Query, words: Collection[str], what: str) -> Query:
 def search(broker: Broker, query: Query, *, after: str | None = None, limit: int = 50) -> Found:
     """Up to `limit` jobs, state by state in ORDER.
 
-    Looks at about SEARCHED jobs at most: it may find none and still have an `after`. Raises ConfigError for the `after` of
-    another search.
+    Looks at about SEARCHED jobs and for about SECONDS at most: it may find none and still have an `after`. Raises
+    ConfigError for the `after` of another search.
     """
     if query.ids:
         views = [view for n in range(0, len(query.ids), _IDS) for view in broker.inspector.find(query.ids[n : n + _IDS])]
@@ -158,19 +163,22 @@ def search(broker: Broker, query: Query, *, after: str | None = None, limit: int
             raise ConfigError(f"search: {after!r} is not where this search ended")
         states, cursor = states[states.index(State(name)) :], rest or None
     jobs: list[JobView] = []
-    looked = 0
+    looked, size = 0, min(limit, _FEW) if query.args else limit
+    begun = now = time.monotonic()
     for state in states:
         while True:
-            if len(jobs) >= limit or looked >= SEARCHED:
+            if len(jobs) >= limit or looked >= SEARCHED or (looked and now - begun >= SECONDS):
                 return Found(jobs, f"{state.value}:{cursor or ''}", looked)
             try:
-                found = _page(broker, query, state, cursor, limit, limit - len(jobs))
+                found = _page(broker, query, state, cursor, size, limit - len(jobs))
             except (ValueError, TypeError, LookupError) as error:
                 if cursor is None or looked:
                     raise
                 raise ConfigError(f"search: {after!r} is not where this search ended: {error}") from None
             jobs += found.jobs
             looked, cursor = looked + found.looked, found.after
+            before, now = now, time.monotonic()
+            size = max(size // 2, 1) if now - before > _QUICK else min(size * 2, limit)
             if cursor is None:
                 break
     return Found(jobs, None, looked)
@@ -190,12 +198,11 @@ def _page(broker: Broker, query: Query, state: State, cursor: str | None, size: 
 
 
 def every(broker: Broker, query: Query, *, limit: int = 500) -> Iterator[list[JobView]]:
-    """All jobs that are found, some at a time."""
+    """All jobs that are found, some at a time; none after a search that found none yet."""
     after: str | None = None
     while True:
         found = search(broker, query, after=after, limit=limit)
-        if found.jobs:
-            yield found.jobs
+        yield found.jobs
         after = found.after
         if after is None:
             return

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import time
 from typing import Any
 
 import msgspec
@@ -22,6 +23,8 @@ IN_CSV = 10_000
 """Jobs of one CSV file; if there are more, its name says so."""
 SEARCHED = 100_000
 """Jobs that are searched for one CSV file."""
+SECONDS = 10.0
+"""As long as one CSV file is searched for."""
 
 FORMULAS = ("=", "+", "-", "@", "＝", "＋", "－", "＠", "|", "%")
 
@@ -92,7 +95,8 @@ def as_csv(site: Site, ask: Ask) -> Data:
     text = io.StringIO()
     lines = csv.writer(text, quoting=csv.QUOTE_NONNUMERIC)
     lines.writerow(["id", "state", "queue", "task", "priority", "attempts", "enqueued", "started", "ended", "args", "error"])
-    while left > 0 and looked < SEARCHED:
+    end = time.monotonic() + SECONDS
+    while left > 0 and looked < SEARCHED and time.monotonic() < end:
         found = search(site.broker, query, after=after, limit=min(left, 200))
         left, looked, after = left - len(found.jobs), looked + found.looked, found.after
         for job in found.jobs:
