@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from longboat.core.text import escaped, escaped_lines
+from longboat.core.text import escaped, escaped_json, escaped_lines
 from tests.rigs.cli import Shell
 
 TASKS = """
@@ -19,7 +19,7 @@ import warnings
 from longboat import Longboat, current
 
 app = Longboat()
-EVIL = "x\\n2026-01-01 00:00:00,000 INFO longboat.worker: FORGED\\r\\x1b[2J\\u202eFORGED\\u2028FORGED"
+EVIL = "x\\n2026-01-01 00:00:00,000 INFO longboat.worker: FORGED\\r\\x1b[2J\\x9b2J\\u202eFORGED\\u2028FORGED"
 
 class Loud:
     def __del__(self) -> None:
@@ -78,7 +78,9 @@ def test_a_log_line_is_forged(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_a_log_of_json_is_broken(tmp_path: Path) -> None:
-    lines = [json.loads(line) for line in worker_log(tmp_path, "json") if line]
+    written = worker_log(tmp_path, "json")
+    assert all(line.isprintable() for line in written)
+    lines = [json.loads(line) for line in written if line]
     assert {"at", "level", "logger", "text"} <= set.intersection(*map(set, lines))
     assert sum("thread" in line["text"] and "traceback" in line for line in lines) == len(NAMES)
 
@@ -94,6 +96,48 @@ def test_start_up_and_the_supervisor_write_json_too(tmp_path: Path) -> None:
     texts = [json.loads(line)["text"] for line in (done.err + broken.err).splitlines()]
     assert any("worker process" in text for text in texts)
     assert any("nowhere_at_all" in text for text in texts)
+
+
+ON_A_TERMINAL = """
+from longboat import Longboat
+
+app = Longboat()
+
+@app.task
+def answer(text: str) -> str:
+    return text
+
+@app.task
+def fail(text: str) -> None:
+    raise ValueError(text)
+"""
+HOSTILE = "\x1b[2J\x9b2J\u202eFORGED\x7f"
+
+
+@pytest.mark.slow
+def test_a_terminal_is_cleared_by_what_a_command_shows(tmp_path: Path) -> None:
+    (tmp_path / "tasks.py").write_text(ON_A_TERMINAL)
+    shell = Shell(tmp_path)
+    answered, failed = (shell.run("enqueue", f"tasks.{name}", HOSTILE).out.strip() for name in ("answer", "fail"))
+    shell.run("worker", "--burst")
+    raw, _ = shell.on_terminal("result", answered)
+    commands = [["jobs", *form] for form in ([], ["--json"], ["show", failed], ["show", failed, "--json"])]
+    commands += [["result", failed], ["result", answered, "--json"], ["replay", failed], ["replay", answered]]
+    commands += [["explain", failed], ["top", "--once"], ["workers"], ["dead", "list"]]
+    assert "FORGED" in raw
+    assert raw.rstrip("\n").isprintable()
+    assert shell.run("result", answered).out == f"{HOSTILE}\n", "a pipe gets what it is"
+    for command in commands:
+        shown, _ = shell.on_terminal(*command, env={"TERM": "dumb", "NO_COLOR": "1"})
+        for line in re.sub(r"\x1b\[[\d;]*m", "", shown).splitlines():
+            assert line.isprintable(), (command, line)
+
+
+@pytest.mark.parametrize("text", ["\x7f", "\x9b2J", "\u202e", "\U000e0001", "a b", "Zürich"])
+def test_json_keeps_its_texts(text: str) -> None:
+    document = json.dumps({"text": text}, ensure_ascii=False)
+    assert escaped_json(document).isprintable()
+    assert json.loads(escaped_json(document)) == {"text": text}
 
 
 @pytest.mark.parametrize("text", ["a\nb", "a\r", "\x1b[2J", "\u202ea", "\u2028", "\x85", "\ud800", "\x00"])

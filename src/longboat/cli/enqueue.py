@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 import click
 import msgspec
 
+from longboat.cli import show
 from longboat.cli.address import refuse_memory
 from longboat.cli.params import duration, json_list, json_map, use
 from longboat.cli.query import usage
-from longboat.cli.show import result_text
 from longboat.cli.waiting import result_of
 from longboat.errors import UnknownTask
 
@@ -71,7 +71,7 @@ def command(
         if not wait:
             click.echo(job.id)
             return
-        click.echo(result_text(result_of(app.job(job.id), timeout)))
+        show.result(result_of(app.job(job.id), timeout))
 
 
 def _value(text: str) -> Any:

@@ -31,4 +31,4 @@ def command(as_json: bool, url: str | None) -> None:
                 click.echo(show.to_json(plain(event)))
             else:
                 at = show.moment(event.at, "%H:%M:%S")
-                click.echo(f"{at}.{int(event.at % 1 * 1000):03d}  {event.worker}  {line(logs.worded(event)[1])}")
+                click.echo(f"{at}.{int(event.at % 1 * 1000):03d}  {line(event.worker)}  {line(logs.worded(event)[1])}")

@@ -8,6 +8,7 @@ from longboat.cli import show
 from longboat.cli.address import opened
 from longboat.cli.params import outputs
 from longboat.client.inbox import not_found
+from longboat.core.text import each_line_escaped
 from longboat.operate.explain import explain
 
 
@@ -23,4 +24,4 @@ def command(id: str, as_json: bool, url: str | None) -> None:
         why = explain(broker, id)
     if why is None:
         raise not_found(id)
-    click.echo(show.to_json({"id": id, "why": why}) if as_json else why)
+    click.echo(show.to_json({"id": id, "why": why}) if as_json else each_line_escaped(why))

@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from longboat.cli import show
 from longboat.cli.address import find_job, opened
 from longboat.cli.fail import DONE, FAILED, USAGE, WAITED, CommandFailed, line
 from longboat.cli.params import url_option, use
-from longboat.cli.show import decoded, result_text, to_json
+from longboat.core.text import each_line_escaped
 from longboat.errors import Undecodable
 from longboat.operate.job_data import shown
 
@@ -141,7 +142,7 @@ def _arguments(task: Task[..., Any], view: JobView, payload: bytes) -> tuple[lis
         found = task.arguments.decode(payload)
     except Exception as error:  # a model's validators are user code
         raise _misfit(view, error) from None
-    click.echo(line(f"{view.task} {to_json(shown(decoded(payload)))}"), err=True)
+    click.echo(line(f"{view.task} {show.to_json(shown(show.decoded(payload)))}"), err=True)
     return found
 
 
@@ -205,7 +206,8 @@ def _call(
 
 def _show(error: BaseException, *, debug: bool) -> None:
     trace = _theirs(error.__traceback__)
-    traceback.print_exception(type(error), error, trace)
+    text = "".join(traceback.format_exception(type(error), error, trace))
+    click.echo(each_line_escaped(text.rstrip("\n")), err=True)
     if debug:
         import pdb
 
@@ -231,5 +233,5 @@ def _print(task: Task[..., Any], value: Any) -> int:
     reply = invoke.returned(task, value)
     if reply.failure is not None:
         raise CommandFailed(reply.failure.message, "Return plain data, or what fits the return annotation.")
-    click.echo(result_text(decoded(reply.result)))
+    show.result(show.decoded(reply.result))
     return DONE

@@ -41,7 +41,10 @@ def command(id: str, wait: bool, timeout: float | None, as_json: bool, url: str 
         try:
             handle = Handle[object](client, id, view.task)
             value = result_of(handle, timeout)
-            click.echo(show.to_json(show.plain(find_job(broker, id))) if as_json else show.result_text(value))
+            if as_json:
+                click.echo(show.to_json(show.plain(find_job(broker, id))))
+            else:
+                show.result(value)
         except ResultError:
             view = find_job(broker, id)
             if not (as_json and view.state.ended):

@@ -13,7 +13,7 @@ import msgspec
 from longboat.cli.fail import line
 from longboat.core import codec
 from longboat.core.job import State
-from longboat.core.text import escaped
+from longboat.core.text import each_line_escaped, escaped, escaped_json
 from longboat.core.views import JobView
 from longboat.errors import Undecodable
 from longboat.observe.words import span
@@ -23,9 +23,9 @@ from longboat.operate.job_data import job_data
 def to_json(value: Any) -> str:
     """Any plain data as JSON; what JSON has no word for is written as Python shows it."""
     try:
-        return msgspec.json.encode(value, enc_hook=repr).decode()
+        return escaped_json(msgspec.json.encode(value, enc_hook=repr).decode())
     except (TypeError, ValueError, UnicodeError, RecursionError):
-        return msgspec.json.encode(repr(value).encode(errors="replace").decode()).decode()
+        return escaped_json(msgspec.json.encode(repr(value).encode(errors="replace").decode()).decode())
 
 
 def items(
@@ -160,6 +160,8 @@ def moment(at: float, how: str = "%Y-%m-%d %H:%M:%S %z") -> str:
         return repr(at)
 
 
-def result_text(value: Any) -> str:
-    """A result as text for a shell: a string as it is, anything else as JSON."""
-    return value if isinstance(value, str) else to_json(value)
+def result(value: Any) -> None:
+    """Print a result for a shell: a string as it is, but on a terminal escaped; anything else as JSON."""
+    text = value if isinstance(value, str) else to_json(value)
+    # color: else click takes escape sequences out of what goes into a pipe
+    click.echo(each_line_escaped(text) if sys.stdout.isatty() else text, color=True)

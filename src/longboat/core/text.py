@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
+import json
+
 
 def escaped(text: str) -> str:
     """On one line. What a terminal or a viewer of logs would obey is written as Python writes it: line breaks, escape
     sequences, control characters, reversed text.
     """
     return text if text.isprintable() else "".join(each if each.isprintable() else repr(each)[1:-1] for each in text)
+
+
+def each_line_escaped(text: str) -> str:
+    """As `escaped`, but line breaks stay, for a terminal."""
+    return "\n".join(map(escaped, text.split("\n")))
+
+
+def escaped_json(document: str) -> str:
+    """The same JSON, with what a terminal would obey within its texts written as JSON escapes it."""
+    return document if document.isprintable() else "".join(c if c.isprintable() else json.dumps(c)[1:-1] for c in document)
 
 
 def escaped_lines(text: str) -> str:

@@ -11,7 +11,7 @@ from typing import Any, Literal
 import msgspec
 
 from longboat.core.logged import JOB, TASK, extra, has_handlers, log_what_python_tells, plain
-from longboat.core.text import escaped, escaped_lines
+from longboat.core.text import escaped, escaped_json, escaped_lines
 from longboat.observe import events
 from longboat.observe.events import Event
 
@@ -75,7 +75,7 @@ class JsonFormatter(logging.Formatter):
         if more:
             said["extra"] = {name: plain(value) for name, value in more.items()}
         try:
-            return msgspec.json.encode(said, enc_hook=repr).decode()
+            return escaped_json(msgspec.json.encode(said, enc_hook=repr).decode())
         except UnicodeEncodeError:  # a lone surrogate, which JSON cannot carry
             said = {"at": at, "level": record.levelname, "logger": record.name, "text": ascii(record.getMessage())}
             return msgspec.json.encode(said).decode()
