@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
 from longboat.core.text import escaped, escaped_json, escaped_lines
+from tests.attacks.test_password_canary import PLACES, Place
 from tests.rigs.cli import Shell
 
 TASKS = """
@@ -74,6 +77,33 @@ def test_a_log_line_is_forged(tmp_path: Path) -> None:
     begun = re.compile(r"\d{4}-\d\d-\d\d ")
     assert [line for line in lines if line and not begun.match(line) and not line.startswith("  ")] == []
     assert [line for line in lines if begun.match(line) and "INFO longboat.worker: FORGED" in line[:50]] == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("place", PLACES)
+def test_a_line_of_a_server_s_worker_or_events_is_forged(place: Callable[[Path, ExitStack], Place], tmp_path: Path) -> None:
+    (tmp_path / "tasks.py").write_text(TASKS)
+    shell = Shell(tmp_path)
+    with ExitStack() as until:
+        env = place(tmp_path / "server", until).right
+        with (
+            shell.start("events", env=env) as events,
+            shell.start("worker", "tasks:app", "--log-level", "debug", env=env) as worker,
+        ):
+            assert worker.stdout is not None
+            lines = [worker.stdout.readline()]
+            for name in NAMES:
+                shell.run("enqueue", f"tasks.{name}", env=env)
+            while sum("retry" in line for line in lines) < 1 and sum(" dead" in line for line in lines) < len(NAMES):
+                lines.append(worker.stdout.readline())
+                assert lines[-1], lines
+            worker.terminate()
+            lines += worker.communicate()[0].splitlines()
+            events.terminate()
+            lines += events.communicate()[0].splitlines()
+    assert sum("FORGED" in line for line in lines) > 15
+    assert [line for line in lines if not line.rstrip("\n").isprintable()] == []
+    assert [line for line in lines if "INFO longboat.worker: FORGED" in line[:50]] == []
 
 
 @pytest.mark.slow
