@@ -59,7 +59,10 @@ class BrokerLink:
         consumer.close()
 
     def attempt(self, call: Callable[[Consumer], T], *, otherwise: T) -> T:
-        """Make a call on the consumer, again and again while the broker fails; `otherwise` once `closing` is set."""
+        """Make a call on the consumer, again and again while the broker fails; `otherwise` once `closing` is set.
+
+        An answer of None says that the call did not ask the broker.
+        """
         for tries in range(1 << 62):
             try:
                 answer = call(self.consumer())
@@ -68,7 +71,7 @@ class BrokerLink:
                 if self.closing.wait(PAUSES[min(tries, len(PAUSES) - 1)]):
                     return otherwise
             else:
-                if self._down_since is not None:
+                if answer is not None and self._down_since is not None:
                     self._tell_up()
                 return answer
         return otherwise

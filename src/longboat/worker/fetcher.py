@@ -67,8 +67,7 @@ class Fetcher(Service):
         in_flight = self._in_flight
         # Judged before looking: what ends later may have made another job ready.
         idle = not in_flight.calls and not in_flight.pending()
-        none: list[Lease] = []
-        leases = self._link.attempt(lambda consumer: self._receive(consumer, n), otherwise=none)
+        leases = self._link.attempt(lambda consumer: self._receive(consumer, n), otherwise=None)
         if leases and not self.status.taking:  # they came at the very moment
             self._hand_back(leases)
         elif leases:
@@ -82,9 +81,10 @@ class Fetcher(Service):
         else:
             self.wake.nap(0.01)
 
-    def _receive(self, consumer: Consumer, n: int) -> list[Lease]:
+    def _receive(self, consumer: Consumer, n: int) -> list[Lease] | None:
+        """None: the broker was not asked."""
         if self.stopping or not self.status.taking:
-            return []
+            return None
         return consumer.receive(n, wait=0.0 if self._burst else WAIT)
 
     def _take(self, leases: list[Lease]) -> None:
