@@ -143,7 +143,8 @@ class JobFailed(ResultError):
         super().__init__(job_id, task, type, message, traceback, attempts)
 
     def __str__(self) -> str:
-        head = f"{self.task} [{self.job_id}] died after {self.attempts} attempt(s): {self.type}: {self.message}"
+        attempts = f"{self.attempts} attempt{'' if self.attempts == 1 else 's'}"
+        head = f"{self.task} [{self.job_id}] died after {attempts}: {self.type}: {self.message}"
         return f"{head}\n\n{self.traceback.rstrip()}" if self.traceback else head
 
 

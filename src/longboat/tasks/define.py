@@ -73,7 +73,10 @@ def check_importable(fn: Any) -> None:
     """Raises ConfigError unless it is a function that every process which imports its module finds."""
     what = getattr(fn, "__qualname__", repr(fn))
     if not inspect.isfunction(fn) or is_hidden(fn):
-        raise ConfigError(f"{what} cannot be enqueued: it must be a function that is defined at the top of a module")
+        raise ConfigError(
+            f"{what} cannot be enqueued: it must be a function that is defined by `def` at the top of a module; methods, "
+            "lambdas, classes and what is written in C, such as print, are not"
+        )
     found: Any = sys.modules.get(fn.__module__)
     for part in fn.__qualname__.split("."):
         found = getattr(found, part, None)

@@ -28,8 +28,8 @@ from longboat.tasks.template import Options, Template
 log = logging.getLogger("longboat.client")
 
 UNTOLD = (
-    "no worker has told of this task, or this broker cannot keep what they tell: its job goes by default, to the queue that "
-    "you name or to 'default', without the task's priority, limits and retention"
+    "no worker has told of this task, or this broker cannot keep what they tell. If the name is right, a worker that knows "
+    "it will run the job, from the queue that you name or 'default', without the task's priority, limits and retention"
 )
 _SETTINGS = Settings("thread", RetryPolicy(0, 0.0), (), None)
 
