@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from longboat import Longboat, State, gather
-from longboat.core.job import Done
-from longboat.errors import BrokerError, JobFailed, WorkerFailed
+from longboat.core.job import Done, Failure
+from longboat.errors import BrokerError, BrokerMisconfigured, JobFailed, WorkerFailed
 from longboat.worker.maintenance import MaintenanceLoop
 from longboat.worker.quarantine import Quarantine
 from tests.apps.worker_tasks import calls, limit
@@ -22,8 +23,14 @@ def broken(*_: Any, **__: Any) -> Any:
     raise ValueError("broken, says the test")
 
 
-def break_consumer(app: Longboat, verb: str, monkeypatch: pytest.MonkeyPatch) -> threading.Event:
-    """Once the event is set, that verb of this app's consumers raises what no broker should."""
+def refused(*_: Any, **__: Any) -> Any:
+    raise BrokerMisconfigured("refused, says the test")
+
+
+def break_consumer(
+    app: Longboat, verb: str, monkeypatch: pytest.MonkeyPatch, fails: Callable[[], object] = broken
+) -> threading.Event:
+    """Once the event is set, that verb of this app's consumers fails: unless told how, with what no broker should raise."""
     down, make = threading.Event(), app.broker.consumer
 
     def consumer(*args: Any, **kwargs: Any) -> Any:
@@ -32,7 +39,7 @@ def break_consumer(app: Longboat, verb: str, monkeypatch: pytest.MonkeyPatch) ->
 
         def call(*args: Any, **kwargs: Any) -> Any:
             if down.is_set() and (verb != "settle" or args[0]):
-                broken()
+                fails()
             return real(*args, **kwargs)
 
         monkeypatch.setattr(made, verb, call)
@@ -69,6 +76,23 @@ def test_it_stops_and_leaving_the_block_raises(
     limit.set()
     with app.worker():
         assert gather(held, *others).result(timeout=20) == ["released", 1, 2, 3, 4, 5]
+
+
+@pytest.mark.parametrize("verb", ["extend", "close"])
+def test_a_refusal_is_an_outage_whoever_meets_it(
+    app: Longboat, tasks: Any, verb: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also when what this worker held is lost meanwhile."""
+    down = break_consumer(app, verb, monkeypatch, refused)
+    with app.worker(threads=1, lease=6) as worker:
+        assert tasks.add.enqueue(1, 2).result(timeout=10) == 3
+        consumer = worker.link.consumer()
+        down.set()
+        app.broker.evict(consumer.id, Failure("tests.Evicted", "by the test"))
+        until(lambda: verb == "extend" or worker.link.consumer() is not consumer)
+        down.clear()
+        assert tasks.add.enqueue(2, 2).result(timeout=10) == 4
+        assert worker.reason == ""
 
 
 def test_an_error_of_the_block_itself_is_not_hidden(app: Longboat, tasks: Any, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: ARG001  # as its protocol has it

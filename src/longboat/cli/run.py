@@ -33,7 +33,7 @@ from longboat.worker.options import WorkerOptions, options
 from longboat.worker.remote_commands import COMMANDED
 from longboat.worker.say import say, say_as
 from longboat.worker.scaler import Scaler, bounds
-from longboat.worker.supervisor import EXIT_APP, EXIT_BROKER, EXIT_FAILED, EXIT_RECYCLE, Supervisor
+from longboat.worker.supervisor import EXIT_APP, EXIT_BROKER, EXIT_FAILED, EXIT_RECYCLE, EXIT_REFUSED, Supervisor
 
 if TYPE_CHECKING:
     from longboat.app import Longboat
@@ -142,7 +142,7 @@ def _serve(end: Channel, find: Callable[[], list[Longboat]], settings: WorkerOpt
     except (AppNotFound, BrokerMisconfigured, ConfigError) as error:
         _complain(error)
         if not start.reload:
-            return EXIT_APP
+            return EXIT_REFUSED if isinstance(error, BrokerMisconfigured) else EXIT_APP
         return EXIT_RECYCLE if _wait_for_change(end, watcher) else 0
     except BrokerError as error:
         _complain(error)

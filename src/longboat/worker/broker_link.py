@@ -56,7 +56,7 @@ class BrokerLink:
         with self._lock:
             if self._consumer is consumer:
                 self._consumer = None
-        consumer.close()
+        self._close(consumer)
 
     def attempt(self, call: Callable[[Consumer], T], *, otherwise: T) -> T:
         """Make a call on the consumer, again and again while the broker fails; `otherwise` once `closing` is set.
@@ -108,10 +108,13 @@ class BrokerLink:
         with self._lock:
             consumer, self._consumer = self._consumer, None
         if consumer is not None:
-            try:
-                consumer.close()
-            except BrokerError as error:
-                self._tell_down(error)
+            self._close(consumer)
+
+    def _close(self, consumer: Consumer) -> None:
+        try:
+            consumer.close()
+        except BrokerError as error:
+            self._tell_down(error)
 
     def _tell_down(self, error: BrokerError) -> None:
         with self._lock:

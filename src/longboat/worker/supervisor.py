@@ -33,6 +33,8 @@ EXIT_APP = 3
 EXIT_BROKER = 4
 EXIT_FAILED = 70
 """A worker process one of whose threads ended by an error."""
+EXIT_REFUSED = 71
+"""A worker process that its broker refused: who had none that worked ends with EXIT_APP."""
 EXIT_RECYCLE = 75
 """A worker process that wants to be replaced: it has run its number of jobs, has grown too large, or is worn."""
 
@@ -297,10 +299,10 @@ class Supervisor:
         The exit status counts only if the process said that it was done: a task can exit with any.
         """
         over = process.done and code == 0 and process.kill_at is None
-        if not process.done or code not in (0, EXIT_APP, EXIT_BROKER, EXIT_RECYCLE):
+        if not process.done or code not in (0, EXIT_APP, EXIT_BROKER, EXIT_REFUSED, EXIT_RECYCLE):
             self._hand_back(process, code)
-        elif code == EXIT_APP or (code == EXIT_BROKER and not self._came_up):
-            self._status = code
+        elif code == EXIT_APP or (code in (EXIT_BROKER, EXIT_REFUSED) and not self._came_up):
+            self._status = EXIT_APP if code == EXIT_REFUSED else code
             self._stop_all()
             return
         if self._stopping or over or process.retiring or process.commanded:

@@ -76,7 +76,7 @@ class Holding:
         with self._lock:
             if self._open:
                 return
-            queue = self._session.topology(self._link).held(self._receiver, self._lease)
+            queue = self._session.held(self._receiver, self._lease)
 
             def consume(channel: Any, answered: Callable[[Any], None]) -> None:
                 channel.basic_qos(prefetch_count=0)

@@ -133,6 +133,10 @@ class Session:
     def declare(self, queue: str, longest: float) -> None:
         _declare(self._shared()[1], [queue], longest, ())
 
+    def held(self, receiver: str, lease: float) -> str:
+        """Declares it not over the receiver's own link: if the server refuses, that one and what it holds stay."""
+        return self._shared()[1].held(receiver, lease)
+
     def tell(self, exchange: str, key: str, body: bytes) -> None:
         """Whoever listens just now; a message that does not arrive is not missed for long."""
         with contextlib.suppress(BrokerError):
