@@ -31,6 +31,7 @@ bench: environment ## figures beside a hand-written loop, into bench/results/
 	$(BIN)/python -m bench.ties
 	$(BIN)/python -m bench.events
 	$(BIN)/python -m bench.manager
+	$(BIN)/python -m bench.pools
 	$(BIN)/python -m bench.postgres
 	$(BIN)/python -m bench.rabbitmq
 

@@ -20,6 +20,7 @@ LADDER: list[str | set[str]] = [
     "client",
     "worker",
     "app",
+    "pools",
     "__init__",  # the surface, `from longboat import Longboat`: for the edges below only
     {"otel", "dashboard"},
     "cli",

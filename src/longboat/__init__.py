@@ -1,5 +1,7 @@
 """Longboat: a distributed task queue for Python. This is the public surface; longboat.testing is public too."""
 
+from typing import TYPE_CHECKING
+
 from longboat.app import Longboat
 from longboat.client.gather import as_completed, gather
 from longboat.connect import connect
@@ -45,6 +47,9 @@ from longboat.tasks.schedule import Schedule, every
 from longboat.tasks.signature import Signature, chain, chord, group
 from longboat.tasks.task import Task
 
+if TYPE_CHECKING:
+    from longboat.pools.executor import Executor
+
 __version__ = "0.1.0"
 
 __all__ = [
@@ -58,6 +63,7 @@ __all__ = [
     "ConfigError",
     "Depends",
     "EnqueueError",
+    "Executor",
     "Failure",
     "Flow",
     "FlowStatus",
@@ -103,3 +109,13 @@ __all__ = [
     "gather",
     "group",
 ]
+
+
+if not TYPE_CHECKING:  # what not every program needs is imported when it is asked for
+
+    def __getattr__(name: str) -> object:
+        if name == "Executor":
+            from longboat.pools.executor import Executor
+
+            return Executor
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -5,6 +5,8 @@ from __future__ import annotations
 import ast
 import os
 import pickle
+import subprocess
+import sys
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -12,6 +14,7 @@ from pathlib import Path
 import pytest
 
 import longboat
+from longboat import ConfigError, Executor, Longboat
 from longboat.brokers.manager.dispatcher import Dispatcher
 from longboat.brokers.memory import MemoryBroker
 from longboat.connect import connect
@@ -22,6 +25,7 @@ from longboat.errors import BrokerError
 from tests.rigs.cli import project
 from tests.rigs.dashboard import SCREENS, asking
 
+PICKLED = "longboat.pools.pickled"
 LOADERS = {"pickle", "_pickle", "cPickle", "marshal", "shelve", "dill", "cloudpickle", "jsonpickle", "yaml"}
 SPACES = (
     "worker",
@@ -86,8 +90,20 @@ def test_a_pickle_is_sent_to_the_manager(loaded: Path, bomb: bytes) -> None:
     assert not loaded.exists()
 
 
-def test_no_module_can_load_a_pickle() -> None:
+def test_only_an_executor_that_was_told_to_can_load_one() -> None:
+    """For its own child processes, by a file of its own."""
+    code = "import sys; from longboat import Executor; Executor(workers=1).shutdown(); print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "longboat.pools.calls" in done.stdout.split()
+    assert PICKLED not in done.stdout.split()
+    with pytest.raises(ConfigError, match="without an app"):
+        Executor(Longboat("memory://"), pickle=True)
+
+
+def test_no_other_module_can_load_a_pickle() -> None:
     for path in Path(longboat.__file__).parent.rglob("*.py"):
+        if path.parts[-3:] == ("longboat", "pools", "pickled.py"):
+            continue
         for node in ast.walk(ast.parse(path.read_text())):
             names = [alias.name for alias in node.names] if isinstance(node, ast.Import | ast.ImportFrom) else []
             module = node.module or "" if isinstance(node, ast.ImportFrom) else ""

@@ -1,0 +1,1 @@
+"""The executor, beside the standard library's: `python -m bench.pools`."""

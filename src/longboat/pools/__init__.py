@@ -1,0 +1,1 @@
+"""Pools: the standard library's faces over the queue: an executor of `concurrent.futures`."""
