@@ -16,7 +16,7 @@ import pytest
 
 from longboat.core.job import Failure
 from longboat.core.reasons import UNKNOWN_TASK
-from longboat.executors import processes
+from longboat.executors import child_link, processes, spawner
 from longboat.executors.contract import KILLED, TIMEOUT, Call, CallEnd
 from longboat.executors.wire import ChildSettings
 from longboat.tasks.task import Task
@@ -309,6 +309,28 @@ executor.close(1)
     assert first == f"('refused', '{processes.NO_CHILD}', False)"
     assert "__main__" in message
     assert 3 <= done.stderr.count("RuntimeError: not here") < 10
+
+
+@pytest.mark.slow
+def test_where_no_child_can_be_made_jobs_go_back_uncharged_until_one_can(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As on a read-only root without a directory for temporary files."""
+
+    def refused(*_: object) -> None:
+        raise FileNotFoundError("No usable temporary directory found")
+
+    for module in (spawner, child_link):
+        monkeypatch.setattr(module, "RawArray", refused)
+    with rigged("process", 2) as rig:
+        assert "TMPDIR" in caplog.text, "said at the start"
+        calls = [rig.submit(tasks.add, 1, n) for n in range(5)]
+        assert {rig.reply(call).ending for call in calls} == {CallEnd.UNSTARTED}
+        until(lambda: rig.executor.free() == 0)
+        monkeypatch.undo()
+        until(lambda: rig.executor.free() == 2)
+        assert rig.result(rig.submit(tasks.add, 1, 2)) == 3
+    assert caplog.text.count("no child process can be made") == 1
 
 
 def test_a_program_that_forgets_to_close_ends_all_the_same(tmp_path: Path) -> None:

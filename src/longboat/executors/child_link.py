@@ -40,8 +40,8 @@ class ChildLink:
 
     def __init__(self, context: BaseContext, settings: ChildSettings, job_channel: socket.socket | None = None) -> None:
         """Start the child. Raises OSError, EOFError and whatever else multiprocessing raises when that fails."""
-        self.sock, theirs = socket.socketpair()
         self.words: Any = RawArray(*WORDS)
+        self.sock, theirs = socket.socketpair()
         arguments = (theirs, self.words, settings, job_channel)
         self.process = context.Process(target=child.main, args=arguments, name="longboat-child", daemon=False)  # type: ignore[attr-defined]  # typeshed leaves it out
         try:

@@ -78,6 +78,11 @@ class ProcessExecutor(Executor):
 
     # --- any thread
 
+    def free(self) -> int:
+        """None while no child can be made: the thread goes on trying."""
+        free = super().free()
+        return min(0, free) if self._spawner.impossible and self._thread.ident and not self._links else free
+
     def hand_back(self, keep: int) -> None:
         self._post(self._hand_back, keep)
 
@@ -170,7 +175,7 @@ class ProcessExecutor(Executor):
         self._end_all(LAST_SECONDS)
 
     def _loop(self) -> None:
-        while not self.closed or self.free() < self.slots:
+        while not self.closed or self._open:
             for key, _ in self._selector.select(self._pause()):
                 handler, link = key.data
                 handler(link)
@@ -230,8 +235,9 @@ class ProcessExecutor(Executor):
         if self._growth_due() > monotonic():
             return
         link = self._spawner.start()
-        if link is None:
-            self._refuse_if_hopeless()
+        if link is None:  # no job's fault
+            if not any(each.ready for each in self._links):
+                self.turn_away([self._queue.popleft() for _ in range(len(self._queue))])
             return
         self._links.append(link)
         self._selector.register(link.sock, selectors.EVENT_READ, (self._on_socket, link))
