@@ -109,6 +109,13 @@ def test_a_group_still_has_its_commands(stocked: Shell) -> None:
     assert stocked.run("jobs", "state:dead", "show").out == "no jobs\n", "behind a word it is a word"
 
 
+@pytest.mark.parametrize(("word", "meant"), [("work", "worker"), ("job", "jobs"), ("enque", "enqueue")])
+def test_a_mistyped_command_is_told_which_was_meant(stocked: Shell, word: str, meant: str) -> None:
+    what, advice = stocked.fails(word, "x", status=2).err.splitlines()
+    assert what == f"Error: no such command {word!r}; did you mean {meant!r}?"
+    assert advice == "Try `longboat --help`."
+
+
 @pytest.mark.parametrize(
     ("arguments", "meant"),
     [(["jobs", "shwo", "b1"], "show"), (["jobs", "retyr", "state:dead"], "retry"), (["workers", "quite", "x"], "quiet")],

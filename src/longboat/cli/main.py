@@ -58,6 +58,14 @@ class Commands(click.Group):
         found: click.Command = getattr(importlib.import_module(f"longboat.cli.{file}"), name)
         return found
 
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
+        if args[0] not in COMMANDS and not ctx.resilient_parsing:
+            from longboat.cli.query import similar
+
+            if meant := similar(args[0], COMMANDS):
+                raise CommandFailed(f"no such command {args[0]!r}; did you mean {meant!r}?", "Try `longboat --help`.", USAGE)
+        return super().resolve_command(ctx, args)
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002  # as its protocol has it
         with formatter.section("Commands"):
             formatter.write_dl(list(COMMANDS.items()))
