@@ -32,11 +32,15 @@ class Pair:
         self.lead_to_new()
 
     def demote(self) -> None:
-        until(lambda: self.old.info("replication").get("slave0", "").count("state=online"), 10)
-        assert self.old.command("WAIT", 1, 5000) == 1
+        until(self._replicated, 10)
         self._new.command("REPLICAOF", "NO", "ONE")
         self.old.command("REPLICAOF", HOST, self._new.port)
         until(lambda: self.old.info("replication")["master_link_status"] == "up", 10)
+
+    def _replicated(self) -> bool:
+        """Whether the replica has all that was written so far; WAIT tells only of what its own connection wrote."""
+        found = self.old.info("replication")
+        return f"state=online,offset={found['master_repl_offset']}," in found.get("slave0", "")
 
     def lead_to_new(self) -> None:
         self._proxy.lead_to(self._new.port)
