@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-
 
 def escaped(text: str) -> str:
     """On one line. What a terminal or a viewer of logs would obey is written as Python writes it: line breaks, escape
@@ -19,7 +17,11 @@ def each_line_escaped(text: str) -> str:
 
 def escaped_json(document: str) -> str:
     """The same JSON, with what a terminal would obey within its texts written as JSON escapes it."""
-    return document if document.isprintable() else "".join(c if c.isprintable() else json.dumps(c)[1:-1] for c in document)
+    if document.isprintable():
+        return document
+    import json  # the command line's --help does without
+
+    return "".join(c if c.isprintable() else json.dumps(c)[1:-1] for c in document)
 
 
 def escaped_lines(text: str) -> str:
