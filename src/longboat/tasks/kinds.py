@@ -215,7 +215,7 @@ def _parts(annotation: Any, seen: tuple[Any, ...] = ()) -> Iterator[Any]:
         if annotation in seen:
             return  # an alias may name itself
         seen = (*seen, annotation)
-        annotation = getattr(annotation, "__supertype__", None) or annotation.__value__
+        annotation = getattr(annotation, "__supertype__", None) or getattr(annotation, "__value__")  # noqa: B009  # pyright knows no alias by its name
     yield annotation
     origin, args = typing.get_origin(annotation), typing.get_args(annotation)
     if origin is typing.Annotated:

@@ -35,7 +35,8 @@ class Limit(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def numbers(self) -> tuple[int | None, int | None, float]:
         """How many may run, and how many may start in so many seconds."""
-        return self.running, *(_parsed(self.rate) if self.rate is not None else (None, 0.0))
+        starts, per = _parsed(self.rate) if self.rate is not None else (None, 0.0)
+        return self.running, starts, per
 
     def for_arguments(self, task: str, arguments: Mapping[str, Any], name: str) -> JobLimit:
         """What a job of the task keeps: the key and, for as long as workers tell no others of this name, the numbers."""

@@ -52,7 +52,7 @@ def address_of(url: str, tag: str, timeout: float, options: dict[str, str]) -> A
     }
     if scheme == "unix":
         common["db"] = _database(url, options.pop("db", ""))
-        return _Single(redis.ConnectionPool(redis.UnixDomainSocketConnection, path=f"/{parts.path}", **common))
+        return _Single(_untyped(redis.ConnectionPool)(redis.UnixDomainSocketConnection, path=f"/{parts.path}", **common))
     common["socket_keepalive"] = True
     if scheme.startswith("rediss"):
         common.update({theirs: options.pop(ours) for ours, theirs in TLS.items() if ours in options}, ssl=True)
