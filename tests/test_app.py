@@ -82,7 +82,7 @@ def test_calls_of_threads_leave_together(double: Any, puts: list[int]) -> None:
 def test_many_at_once_go_in_batches(double: Any, puts: list[int]) -> None:
     handles = double.enqueue_many((n,) for n in range(2500))
     assert puts == [1000, 1000, 500]
-    assert [order_of(handle.id) for handle in handles] == sorted(order_of(handle.id) for handle in handles)  # type: ignore[type-var]
+    assert [order_of(handle.id) for handle in handles] == sorted(order_of(handle.id) for handle in handles)  # type: ignore[type-var]  # they are comparable
     assert double.enqueue_many([{"x": 1}])[0].new
 
 

@@ -109,5 +109,5 @@ def test_what_does_not_end_within_the_grace_is_cut_off(shell: Shell, broker: Sql
         (record,) = until(lambda: found if (found := workers(broker.kv)) and found[0].running else None)
         shell.run("workers", "stop", record.name, "--yes")
         assert process.wait(12) == 0
-        (view,) = until(lambda: found if (found := broker.inspector.find([job_id]))[0].state is State.READY else None)  # type: ignore[union-attr]
+        (view,) = until(lambda: found if (found := broker.inspector.find([job_id]))[0].state is State.READY else None)  # type: ignore[union-attr]  # it is there
         assert view.attempts == 0

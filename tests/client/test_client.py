@@ -42,7 +42,7 @@ def test_a_child_within_a_transaction_is_still_a_child() -> None:
     view = child.view()
     assert (view.headers, view.constraints and view.constraints.flow) == (
         {"parent": parent.id},
-        parent.view().constraints.flow,  # type: ignore[union-attr]
+        parent.view().constraints.flow,  # type: ignore[union-attr]  # it is there
     )
     client.close()
 

@@ -160,7 +160,7 @@ def _doorways(broker: Any, kind: type[LimitUsage]) -> None:
 
 @breaks("a_limit_bounds_the_leases_of_its_key")
 def a_limit_lets_in_one_more(broker: Any) -> None:
-    _limits(broker, lambda limits: [structs.replace(limit, running=limit.running + 1) for limit in limits])  # type: ignore[operator]
+    _limits(broker, lambda limits: [structs.replace(limit, running=limit.running + 1) for limit in limits])  # type: ignore[operator]  # all of these limits have a number
 
 
 @breaks("a_lease_s_end_unblocks_the_next")

@@ -78,7 +78,7 @@ def test_run_reports_what_is_kept_broken_and_missing() -> None:
     def without_fields(broker: MemoryBroker) -> None:
         broker.capabilities -= {Capability.EVICT}
 
-    new: Callable[[], Sabotaged] = lambda: Sabotaged(SABOTAGES["higher_priority_comes_first"], without_fields)  # noqa: E731
+    new: Callable[[], Sabotaged] = lambda: Sabotaged(SABOTAGES["higher_priority_comes_first"], without_fields)  # noqa: E731  # a name with a type
     only = ["evict_is_idempotent", "higher_priority_comes_first", "a_token_names_one_put"]
     report = run(new, only=only)
     assert report.kept == ["a_token_names_one_put"]

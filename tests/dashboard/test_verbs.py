@@ -45,7 +45,7 @@ def test_retry_by_a_form(page: TestClient, stocked: Longboat) -> None:
 def test_cancel_and_discard(page: TestClient, stocked: Longboat) -> None:
     (later,) = stocked.broker.inspector.jobs(State.SCHEDULED).jobs
     page.post("/do/cancel", data={"id": later.id})
-    assert stocked.broker.inspector.find([later.id])[0].state is State.CANCELLED  # type: ignore[union-attr]
+    assert stocked.broker.inspector.find([later.id])[0].state is State.CANCELLED  # type: ignore[union-attr]  # it is there
     dead = next(job for job in stocked.broker.inspector.jobs(State.DEAD).jobs if job.constraints is None)
     assert "Delete 1 job for good?" in page.get("/do/discard", params={"id": dead.id}).text
     page.post("/do/discard", data={"id": dead.id})
@@ -107,7 +107,7 @@ def test_enqueue_a_task_by_what_a_worker_has_told(bare: Longboat) -> None:
         page.post("/do/enqueue", data={"task": "mail.send", "arg.to": "a@b.c"})
         (view,) = bare.broker.inspector.jobs(State.READY).jobs
         assert (view.queue, view.priority, codec.decode(view.payload)["to"]) == ("mail", 5, "a@b.c")
-        assert [limit.key for limit in view.constraints.limits] == ["mail.send:a@b.c"]  # type: ignore[union-attr]
+        assert [limit.key for limit in view.constraints.limits] == ["mail.send:a@b.c"]  # type: ignore[union-attr]  # it is there
         assert "no worker has told" not in page.get("/jobs").text
     dashboard.close()
 
@@ -150,7 +150,7 @@ def test_schedules(page: TestClient, stocked: Longboat) -> None:
     assert [each.schedule.paused for each in scheduler.listed(stocked.broker.kv, 0.0) if each.schedule] == [True]
     page.post("/do/schedule-resume", data={"name": "shop.nightly"})
     answer = page.post("/api/v1/do/schedule-run", json={"name": "shop.nightly"})
-    assert stocked.broker.inspector.find([answer.json()["id"]])[0].task == "shop.report"  # type: ignore[union-attr]
+    assert stocked.broker.inspector.find([answer.json()["id"]])[0].task == "shop.report"  # type: ignore[union-attr]  # it is there
     page.post("/do/schedule-remove", data={"name": "shop.nightly"})
     assert scheduler.listed(stocked.broker.kv, 0.0) == []
     assert page.post("/do/schedule-run", data={"name": "shop.nightly"}).status_code == 404

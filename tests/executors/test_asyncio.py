@@ -59,7 +59,7 @@ def test_a_call_that_is_stopped_before_its_first_step_never_runs(tmp_path: Path)
         second = rig.submit(tasks.log, str(tmp_path / "log"), "ran")
         loop: asyncio.AbstractEventLoop = rig.executor.loop  # type: ignore[attr-defined]  # of this executor
         loop.call_soon_threadsafe(lambda: rig.executor.stop(second, CallEnd.CANCELLED))
-        loop.call_soon_threadsafe(lambda: rig.executor._cancel(second))  # type: ignore[attr-defined]  # typeshed leaves it out
+        loop.call_soon_threadsafe(lambda: rig.executor._cancel(second))  # type: ignore[attr-defined]  # what this adapter has of its own
         (tmp_path / "release").touch()
         assert rig.result(first) == "released"
         assert rig.reply(second).ending is CallEnd.CANCELLED
@@ -69,7 +69,7 @@ def test_a_call_that_is_stopped_before_its_first_step_never_runs(tmp_path: Path)
 class CountingLoop(asyncio.SelectorEventLoop):
     calls = 0
 
-    def call_soon_threadsafe(self, *args: Any, **kwargs: Any) -> asyncio.Handle:  # type: ignore[override]
+    def call_soon_threadsafe(self, *args: Any, **kwargs: Any) -> asyncio.Handle:  # type: ignore[override]  # it passes all on
         self.calls += 1
         return super().call_soon_threadsafe(*args, **kwargs)
 
@@ -114,7 +114,7 @@ def test_an_abandoned_coroutine_says_no_more(tmp_path: Path) -> None:
         rig.executor.kill(call)
         rig.reply(call)
         (tmp_path / "release").touch()
-        coroutines = rig.executor._abandoned  # type: ignore[attr-defined]  # typeshed leaves it out
+        coroutines = rig.executor._abandoned  # type: ignore[attr-defined]  # what this adapter has of its own
         until(lambda: coroutines and all(coroutine.done() for coroutine in coroutines))
         assert [one for one, _ in rig.replies] == [call]
 

@@ -39,7 +39,7 @@ def single(kind: ExecutorName) -> Iterator[Rig]:
 
 
 def failure_of(rig: Rig, *call: object) -> Failure:
-    reply = rig.run(*call)  # type: ignore[arg-type]
+    reply = rig.run(*call)  # type: ignore[arg-type]  # of several types
     assert reply.ending is CallEnd.RAISED
     assert reply.failure is not None
     assert codec.decode_failures(codec.encode_failures([reply.failure])) == [reply.failure]
@@ -332,7 +332,7 @@ def test_close_hands_back_what_waits_and_lets_the_rest_end(kind: ExecutorName, t
 @pytest.mark.parametrize("fn", [tasks.hold, tasks.stubborn])
 def test_what_outlives_the_grace_is_handed_back(kind: ExecutorName, tmp_path: Path, fn: object) -> None:
     with rigged(kind) as rig:
-        call = rig.begin(fn, tmp_path / "begun", str(tmp_path / "release"))  # type: ignore[arg-type]
+        call = rig.begin(fn, tmp_path / "begun", str(tmp_path / "release"))  # type: ignore[arg-type]  # of several types
         before = time.monotonic()
         rig.executor.close(0.2)
         assert 0.2 <= time.monotonic() - before < 2.5

@@ -56,7 +56,7 @@ def test_children_of_a_pool_that_fails_are_killed_and_their_calls_handed_back(
 ) -> None:
     with rigged("process") as rig:
         running = rig.begin(tasks.hold, tmp_path / "begun", str(tmp_path / "release"))
-        children = [link.process.pid for link in rig.executor._links]  # type: ignore[attr-defined]  # typeshed leaves it out
+        children = [link.process.pid for link in rig.executor._links]  # type: ignore[attr-defined]  # what this adapter has of its own
         monkeypatch.setattr(rig.executor, "_dispatch", broken)
         waiting = rig.submit(tasks.add, 1, 2)
         until(lambda: rig.failures)

@@ -149,7 +149,7 @@ def test_a_worker_outlives_what_becomes_of_the_server(server: PostgresServer, tm
             said = tree.said().count("the broker fails")
             begin()
             if fault != "terminate":
-                until(lambda: tree.said().count("the broker fails") > said, 10, tree.said)  # noqa: B023
+                until(lambda: tree.said().count("the broker fails") > said, 10, tree.said)  # noqa: B023  # it is called at once
             if fault == "freeze":
                 server.thaw()
             else:
@@ -167,7 +167,7 @@ def put_stubbornly(yard: Yard, batches: int, size: int) -> None:
     all_jobs = [job for made in yard.task("nap")._batches([(0.002,)] * (batches * size), {}) for job in made]
     for number in range(batches):
         batch = all_jobs[number * size : (number + 1) * size]
-        ids = stubborn(lambda: yard.app.broker.put(batch, token=("stubborn", number + 1)))  # noqa: B023
+        ids = stubborn(lambda: yard.app.broker.put(batch, token=("stubborn", number + 1)))  # noqa: B023  # it is called at once
         yard.check.acknowledged += ids
 
 

@@ -76,7 +76,7 @@ def test_who_waits_gets_what_is_put(server: PostgresServer, pooler: PgbouncerSer
         for url in (pooler.url, server.url):
             receiving = threads.submit(consumer.receive, 1, wait=10)
             with psycopg.connect(url, prepare_threshold=None) as connection:
-                broker.within(connection).put(made := jobs(1))  # type: ignore[attr-defined]  # typeshed leaves it out
+                broker.within(connection).put(made := jobs(1))  # type: ignore[attr-defined]  # what this adapter has of its own
             [lease] = receiving.result(2)
             assert lease.job.id == made[0].id
             assert consumer.settle(done([lease])) == []

@@ -65,7 +65,7 @@ def test_a_commit_wakes_a_waiting_consumer(server: PostgresServer, url: str) -> 
     with opened(url) as broker, psycopg.connect(server.url) as connection, ThreadPoolExecutor(1) as threads:
         consumer = broker.consumer(["default"], lease=30)
         receiving = threads.submit(consumer.receive, 1, wait=10)
-        broker.within(connection).put(made := jobs(1))  # type: ignore[attr-defined]  # typeshed leaves it out
+        broker.within(connection).put(made := jobs(1))  # type: ignore[attr-defined]  # what this adapter has of its own
         assert not receiving.done()
         connection.commit()
         assert [lease.job.id for lease in receiving.result(5)] == [made[0].id]
@@ -104,10 +104,10 @@ def test_sqlalchemys_connections(server: PostgresServer, url: str) -> None:
     engine = sqlalchemy.create_engine(server.url.replace("postgresql://", "postgresql+psycopg://"))
     with opened(url) as broker:
         with engine.connect() as connection:
-            broker.within(connection).put(jobs(1))  # type: ignore[attr-defined]  # typeshed leaves it out
+            broker.within(connection).put(jobs(1))  # type: ignore[attr-defined]  # what this adapter has of its own
             connection.rollback()
         with orm.Session(engine) as session:
-            broker.within(session).put(jobs(2))  # type: ignore[attr-defined]  # typeshed leaves it out
+            broker.within(session).put(jobs(2))  # type: ignore[attr-defined]  # what this adapter has of its own
             assert broker.inspector.counts() == {}
             session.commit()
         assert sum(broker.inspector.counts().values()) == 2
@@ -116,11 +116,11 @@ def test_sqlalchemys_connections(server: PostgresServer, url: str) -> None:
 
 def test_djangos_connection(server: PostgresServer, url: str) -> None:
     pytest.importorskip("django")
-    from django.db.backends.postgresql.base import DatabaseWrapper  # type: ignore[import-untyped,unused-ignore]
-    from django.db.utils import ConnectionHandler  # type: ignore[import-untyped,unused-ignore]
+    from django.db.backends.postgresql.base import DatabaseWrapper  # type: ignore[import-untyped,unused-ignore]  # has no types
+    from django.db.utils import ConnectionHandler  # type: ignore[import-untyped,unused-ignore]  # has no types
 
     settings = {"ENGINE": "django.db.backends.postgresql", "NAME": "postgres", "USER": "longboat", "HOST": "127.0.0.1"}
-    import django.conf  # type: ignore[import-untyped,unused-ignore]
+    import django.conf  # type: ignore[import-untyped,unused-ignore]  # has no types
 
     if not django.conf.settings.configured:
         django.conf.settings.configure()
@@ -128,9 +128,9 @@ def test_djangos_connection(server: PostgresServer, url: str) -> None:
     connection = DatabaseWrapper(filled)
     with opened(url) as broker:
         connection.set_autocommit(False)
-        broker.within(connection).put(jobs(1))  # type: ignore[attr-defined]  # typeshed leaves it out
+        broker.within(connection).put(jobs(1))  # type: ignore[attr-defined]  # what this adapter has of its own
         connection.rollback()
-        broker.within(connection).put(jobs(2))  # type: ignore[attr-defined]  # typeshed leaves it out
+        broker.within(connection).put(jobs(2))  # type: ignore[attr-defined]  # what this adapter has of its own
         assert broker.inspector.counts() == {}
         connection.commit()
         assert sum(broker.inspector.counts().values()) == 2
@@ -165,7 +165,7 @@ def test_behind_a_pooler_no_session_keeps_anything(server: PostgresServer, url: 
         assert server.query(sessions) == "0"
         with psycopg.connect(server.url) as connection:
             assert connection.execute("SELECT count(*) FROM pg_prepared_statements").fetchone() == (0,)
-        links = broker._store.pool._idle  # type: ignore[attr-defined]  # typeshed leaves it out
+        links = broker._store.pool._idle  # type: ignore[attr-defined]  # what this adapter has of its own
         assert links
         for link in links:
             assert link.execute("SELECT count(*) FROM pg_prepared_statements").fetchone() == (0,)
@@ -200,7 +200,7 @@ def test_an_older_store_is_refused_with_what_to_do(server: PostgresServer, url: 
         ):
             broker.put(jobs(1))
         with pytest.raises(BrokerError, match="cannot be migrated"):
-            broker.migrations.plan()  # type: ignore[attr-defined]  # typeshed leaves it out
+            broker.migrations.plan()  # type: ignore[attr-defined]  # what this adapter has of its own
     assert server.query(f"SELECT count(*) FROM {schema}.jobs") == "1", "nothing was changed"
 
 
@@ -275,11 +275,11 @@ def test_deadlocks_are_retried(server: PostgresServer, url: str) -> None:
     """Puts of the same jobs in opposite orders: whichever of the two is rolled back, the broker's own put goes on."""
     first, second = jobs(2)
     with opened(f"{url}&timeout=5s") as broker, psycopg.connect(server.url) as connection, ThreadPoolExecutor(1) as threads:
-        broker.within(connection).put([second])  # type: ignore[attr-defined]  # typeshed leaves it out
+        broker.within(connection).put([second])  # type: ignore[attr-defined]  # what this adapter has of its own
         putting = threads.submit(broker.put, [first, second])
         until(lambda: server.query("SELECT count(*) FROM pg_locks WHERE NOT granted") != "0", 5)
         with suppress(BrokerUnavailable):  # it may be the one that is rolled back
-            broker.within(connection).put([first])  # type: ignore[attr-defined]  # typeshed leaves it out
+            broker.within(connection).put([first])  # type: ignore[attr-defined]  # what this adapter has of its own
         assert server.query("SELECT deadlocks FROM pg_stat_database WHERE datname = 'postgres'") != "0"
         connection.rollback()
         assert putting.result(10) == [first.id, second.id]

@@ -52,7 +52,7 @@ def test_a_put_that_began_before_the_consumer_waited(server: PostgresServer, sch
     consumer = broker.consumer(["default"], lease=30)
     first, second = jobs(2)
     with psycopg.connect(server.url) as connection, ThreadPoolExecutor(2) as threads:
-        broker.within(connection).put([first])  # type: ignore[attr-defined]  # typeshed leaves it out
+        broker.within(connection).put([first])  # type: ignore[attr-defined]  # what this adapter has of its own
         putting = threads.submit(broker.put, [first, second])
         until(lambda: waits_for_locks(server) == 1, "the put waits for the other one's end", 5)
         receiving = threads.submit(consumer.receive, 2, wait=10)

@@ -195,7 +195,7 @@ def test_an_id_cancelled_in_its_queue_and_put_again_when_it_is_forgotten_runs_as
     first, second = job(queue="q", id="mine", payload=b"first"), job(queue="q", id="mine", payload=b"second")
     broker.put([first])
     assert broker.inspector.cancel(["mine"]) == ["mine"]
-    ledger = broker._ledger  # type: ignore[attr-defined]  # typeshed leaves it out
+    ledger = broker._ledger  # type: ignore[attr-defined]  # what this adapter has of its own
     ledger.write([Entry(f"{kind}/mine", None) for kind in "me"])  # as after a day
     assert broker.put([second]) == ["mine"]
     with closing(broker.consumer(["q"], lease=30.0)) as consumer:

@@ -50,8 +50,8 @@ def test_a_slot_moves_in_the_middle_of_a_drain(cluster: RedisCluster, tmp_path: 
             yard.until_ended(moves * 300, 20)
             cluster.move_slot(cluster.slot_of("{longboat}:"), another(cluster))
             batch = jobs(1, queue="later")
-            stubborn(lambda: yard.app.broker.put(batch, token=("client", moves)))  # noqa: B023
-            stubborn(lambda: yard.app.broker.inspector.cancel([batch[0].id]))  # noqa: B023
+            stubborn(lambda: yard.app.broker.put(batch, token=("client", moves)))  # noqa: B023  # it is called at once
+            stubborn(lambda: yard.app.broker.inspector.cancel([batch[0].id]))  # noqa: B023  # it is called at once
         stubborn(lambda: yard.until_over(30))
         assert tree.workers() == [worker]
         assert tree.stop() == 0

@@ -206,7 +206,7 @@ def test_all_of_it_at_random(proxy: Proxy, broker: Broker) -> None:
         while not over.is_set() or broker_counts().get(("default", State.SUCCEEDED), 0) < len(ids):
             leases = stubborn(lambda: consumer.receive(7, wait=0.05))
             ran.extend(ids_of(leases))
-            stubborn(lambda: consumer.settle(done(leases)))  # noqa: B023
+            stubborn(lambda: consumer.settle(done(leases)))  # noqa: B023  # it is called at once
 
     def broker_counts() -> dict[tuple[str, State], int]:
         return dict(stubborn(broker.inspector.counts))
@@ -215,7 +215,7 @@ def test_all_of_it_at_random(proxy: Proxy, broker: Broker) -> None:
     running.start()
     for number in range(200):
         batch = jobs(5)
-        ids += stubborn(lambda: broker.put(batch, token=("cut", number)))  # noqa: B023
+        ids += stubborn(lambda: broker.put(batch, token=("cut", number)))  # noqa: B023  # it is called at once
         if number % 4 == 0:
             proxy.cut()
             cuts += 1

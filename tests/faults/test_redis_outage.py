@@ -94,7 +94,7 @@ def test_a_worker_outlives_what_becomes_of_the_server(server: RedisServer, tmp_p
             yard.enqueue_many("nap", 1000, 0.02)
             yard.until_ended(ended + 100, 20)
             begin()
-            until(lambda: tree.said().count("the broker fails") == n, 10, tree.said)  # noqa: B023
+            until(lambda: tree.said().count("the broker fails") == n, 10, tree.said)  # noqa: B023  # it is called at once
             if fault == "freeze":
                 server.thaw()
             else:
@@ -112,7 +112,7 @@ def put_stubbornly(yard: Yard, batches: int, size: int) -> None:
     all_jobs = [job for made in yard.task("nap")._batches([(0.002,)] * (batches * size), {}) for job in made]
     for number in range(batches):
         batch = all_jobs[number * size : (number + 1) * size]
-        ids = stubborn(lambda: yard.app.broker.put(batch, token=("stubborn", number + 1)))  # noqa: B023
+        ids = stubborn(lambda: yard.app.broker.put(batch, token=("stubborn", number + 1)))  # noqa: B023  # it is called at once
         yard.check.acknowledged += ids
 
 

@@ -35,7 +35,7 @@ def test_the_broker_behaves_as_the_model_says(adapter: str) -> None:
         pytest.skip(reason)
     with tempfile.TemporaryDirectory() as folder:
 
-        class Machine(MACHINES.get(adapter, ConstrainedMachine)):  # type: ignore[misc]
+        class Machine(MACHINES.get(adapter, ConstrainedMachine)):  # type: ignore[misc]  # its base is not known to mypy
             @staticmethod
             def new_broker(clock: FakeClock) -> Broker:
                 return ADAPTERS[adapter](Path(folder), clock).open()

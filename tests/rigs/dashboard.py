@@ -137,7 +137,7 @@ def links(text: str) -> set[str]:
 @contextmanager
 def served(app: Longboat, **options: object) -> Iterator[str]:
     """The dashboard behind a real server, at a free port; gives its address."""
-    dashboard = longboat_dashboard(app, **{"local_role": "admin", **options})  # type: ignore[arg-type]
+    dashboard = longboat_dashboard(app, **{"local_role": "admin", **options})  # type: ignore[arg-type]  # options of several types
     with socket.socket() as listening:
         listening.bind(("127.0.0.1", 0))
         config = uvicorn.Config(dashboard, log_level="warning", lifespan="off", timeout_graceful_shutdown=1)

@@ -132,7 +132,7 @@ def test_what_cannot_be_given_is_refused() -> None:
     with pytest.raises(ConfigError, match="needs a function"):
 
         @app.task(name="u")
-        def u(x: int = Depends(7)) -> None: ...  # type: ignore[arg-type]
+        def u(x: int = Depends(7)) -> None: ...  # type: ignore[arg-type]  # wrong on purpose
 
     with pytest.raises(ConfigError, match="cannot be evaluated"):
 

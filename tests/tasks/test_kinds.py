@@ -84,7 +84,7 @@ class Aliased(BaseModel):
     n: int = Field(alias="N")
     m: int = Field(validation_alias=AliasChoices("mm", "mmm"), serialization_alias="M")
 
-    @pydantic.computed_field  # type: ignore[prop-decorator]
+    @pydantic.computed_field  # type: ignore[prop-decorator]  # as pydantic has it
     @property
     def double(self) -> int:
         return self.n * 2
@@ -161,7 +161,7 @@ class Session: ...
 
 
 NESTED = Nested(
-    inner=Aliased(N=1, mm=2),  # type: ignore[call-arg]
+    inner=Aliased(N=1, mm=2),  # type: ignore[call-arg]  # by its aliases
     url=HttpUrl("http://x.y"),
     ip=ipaddress.ip_address("::1"),
     net=ipaddress.IPv4Network("10.0.0.0/8"),
@@ -295,7 +295,7 @@ def test_what_has_no_equality_or_is_nearly_a_list_is_accepted() -> None:
 
 
 def test_a_parameter_that_can_be_left_out_may_be_of_any_class() -> None:
-    def fn(n: int, session: Session | None = None, other: Session = Session()) -> None: ...  # noqa: B008
+    def fn(n: int, session: Session | None = None, other: Session = Session()) -> None: ...  # noqa: B008  # it is what is tried
 
     arguments = Arguments("t", fn)
     assert arguments.decode(arguments.encode((1,), {"session": None})) == ([], {"n": 1, "session": None})

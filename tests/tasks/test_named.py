@@ -96,7 +96,7 @@ def test_a_job_sent_by_name_is_as_one_sent_by_the_task(apps: tuple[Longboat, Lon
         one, two = view(app, mine.id), view(app, theirs.id)
         assert (one.queue, one.priority, one.due is None) == (two.queue, two.priority, two.due is None)
         assert (one.payload, one.constraints) == (two.payload, two.constraints)
-    assert view(app, pairs[0][1].id).constraints.fairness_key == "eu"  # type: ignore[union-attr]
+    assert view(app, pairs[0][1].id).constraints.fairness_key == "eu"  # type: ignore[union-attr]  # it is there
     flow = by_name.s("ann").enqueue()
     jobs = [
         job for job in app.broker.inspector.jobs(State.READY).jobs if job.constraints and job.constraints.flow == flow.id
@@ -111,7 +111,7 @@ def test_keys_are_those_of_the_annotated_types(apps: tuple[Longboat, Longboat]) 
     tell(app)
     plan, by_name = app.registry.tasks["plan"], other.named("plan")
     first = plan.enqueue(date(2026, 11, 28), 3)
-    assert [limit.key for limit in view(app, first.id).constraints.limits] == ["plan:2026-11 3.0"]  # type: ignore[union-attr]
+    assert [limit.key for limit in view(app, first.id).constraints.limits] == ["plan:2026-11 3.0"]  # type: ignore[union-attr]  # it is there
     for again in (by_name.enqueue("2026-11-28", 3), by_name.enqueue(date(2026, 11, 28), rate=3.0)):
         assert (again.id, again.new) == (first.id, False)
     assert by_name.enqueue("2026-11-28").id == plan.enqueue(date(2026, 11, 28)).id, "a default is as one that is given"
@@ -136,7 +136,7 @@ def test_a_coroutine_looks_it_up_beside_the_loop(apps: tuple[Longboat, Longboat]
             return read(namespace, keys)
 
     records = other.client.records
-    records._kv = Watched()  # type: ignore[assignment]
+    records._kv = Watched()  # type: ignore[assignment]  # it is watched
 
     async def sent() -> list[str]:
         (many,) = await other.named("report").aenqueue_many([("ann",)])
@@ -253,7 +253,7 @@ def test_queued_jobs_go_by_the_numbers_of_the_newest_code(
     with Longboat(url) as old, Longboat(url) as new:
         old.task(name="t", limit=before)(f)
         new.task(name="t", limit=after)(f)
-        names = [limit.name for limit in view(old, old.registry.tasks["t"].enqueue().id).constraints.limits]  # type: ignore[union-attr]
+        names = [limit.name for limit in view(old, old.registry.tasks["t"].enqueue().id).constraints.limits]  # type: ignore[union-attr]  # it is there
         assert names == names_of("t", tuple(before))
         tell(old)
         tell(new)

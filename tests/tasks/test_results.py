@@ -17,7 +17,7 @@ def test_a_result_that_is_not_what_the_annotation_says_fails_its_attempt() -> No
 
         @own.task(name="none")
         def none() -> int:
-            return None  # type: ignore[return-value]
+            return None  # type: ignore[return-value]  # wrong on purpose
 
         @own.task(name="coroutine")
         def coroutine() -> Any:

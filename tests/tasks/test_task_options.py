@@ -50,7 +50,7 @@ elsewhere = Longboat("sqlite:///nowhere.db")
         ("queue", lambda: app.task(queue="")(function)),
         ("comma", lambda: app.task(queue="a,b")(function)),
         ("priority", lambda: app.task(priority=2**31)(function)),
-        ("executor", lambda: app.task(executor="threads")(function)),  # type: ignore[call-overload]
+        ("executor", lambda: app.task(executor="threads")(function)),  # type: ignore[call-overload]  # wrong on purpose
         ("coroutine function", lambda: app.task(executor="thread")(coroutine)),
         ("plain function", lambda: app.task(executor="async")(function)),
         ("generator", lambda: app.task(generator)),
@@ -64,12 +64,12 @@ elsewhere = Longboat("sqlite:///nowhere.db")
         ("generator", lambda: elsewhere.enqueue(generator)),
         ("retries", lambda: app.task(function).using(retries=-1)),
         ("timeout", lambda: app.task(function).using(timeout=0)),
-        ("retry_on", lambda: app.task(retry_on="ValueError")(function)),  # type: ignore[arg-type]
+        ("retry_on", lambda: app.task(retry_on="ValueError")(function)),  # type: ignore[arg-type]  # wrong on purpose
         ("task name", lambda: app.task(name=" a")(function)),
         ("not both", lambda: app.task(function).using(delay=1, run_at=datetime.now().astimezone())),
         ("time zone", lambda: app.task(function).using(run_at=datetime(2030, 1, 1))),
-        ("unknown option 'retry'", lambda: app.task(retry=1)(function)),  # type: ignore[call-overload]
-        ("unknown option 'delai'", lambda: app.task(function).using(delai=1)),  # type: ignore[call-arg]
+        ("unknown option 'retry'", lambda: app.task(retry=1)(function)),  # type: ignore[call-overload]  # wrong on purpose
+        ("unknown option 'delai'", lambda: app.task(function).using(delai=1)),  # type: ignore[call-arg]  # wrong on purpose
         ("id", lambda: app.task(function).using(id="")),
         ("one id names one job", lambda: app.task(function).using(id="x").enqueue_many([()])),
         ("concurrency", lambda: options(concurrency=0)),
@@ -90,7 +90,7 @@ def test_refused(said: str, make: Callable[[], object]) -> None:
 
 def test_a_schedule_refuses_an_option_that_it_does_not_know() -> None:
     with pytest.raises(TypeError, match="timezone"):
-        Longboat("memory://").schedule("* * * * *", timezone="UTC")(app.task(function))  # type: ignore[call-arg]
+        Longboat("memory://").schedule("* * * * *", timezone="UTC")(app.task(function))  # type: ignore[call-arg]  # wrong on purpose
 
 
 def test_a_call_may_do_without_what_its_task_says() -> None:

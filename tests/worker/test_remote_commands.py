@@ -80,7 +80,7 @@ def test_a_quiet_worker_takes_no_more_jobs_and_finishes_what_runs(app: Longboat,
         running.result(timeout=10)
         with pytest.raises(TimeoutError):
             later.result(timeout=1.0)
-        assert app.broker.inspector.find([later.id])[0].state is State.READY  # type: ignore[union-attr]
+        assert app.broker.inspector.find([later.id])[0].state is State.READY  # type: ignore[union-attr]  # it is there
         give(app.broker.kv, NAME, Command.RESUME)
         assert later.result(timeout=10) == 3
         until(lambda: state_of(app) == "working")
@@ -112,4 +112,4 @@ def test_a_worker_inside_a_program_that_is_told_to_stop_finishes_and_closes(app:
         running.result(timeout=10)
         until(lambda: state_of(app) == "gone")
         until(lambda: not any(each.name == "longboat-fetcher" for each in threading.enumerate()))
-        assert app.broker.inspector.find([later.id])[0].state is State.READY  # type: ignore[union-attr]
+        assert app.broker.inspector.find([later.id])[0].state is State.READY  # type: ignore[union-attr]  # it is there

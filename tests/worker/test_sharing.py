@@ -93,7 +93,7 @@ def test_idle_workers_share(app: Longboat, tasks: Any, executor: str, jobs: int,
         workers = [stack.enter_context(app.worker(queues=["default"], processes=2)) for _ in range(3)]
         for worker in workers:  # its children are there
             gather(*short.enqueue_many([()] * 12)).result(timeout=20)
-            until(lambda worker=worker: not worker._in_flight.calls)  # type: ignore[misc]
+            until(lambda worker=worker: not worker._in_flight.calls)  # type: ignore[misc]  # mypy cannot type a default of a lambda
         parts: list[list[int]] = []
         for _ in range(5):
             before = [worker._in_flight.total() for worker in workers]

@@ -177,7 +177,7 @@ def test_a_listener_that_changes_what_it_hears_changes_no_job() -> None:
             if isinstance(event, JobDied):
                 event.failure.message = "mine"
                 with pytest.raises(AttributeError):
-                    event.attempt = 7  # type: ignore[misc]
+                    event.attempt = 7  # type: ignore[misc]  # frozen on purpose
                 heard.set()
 
         app.bus.listen(tampers)

@@ -221,7 +221,7 @@ def test_a_card_of_one_who_was_killed_goes(app: Longboat, url: str, monkeypatch:
     monkeypatch.setattr("longboat.worker.record_writer.WORKER_KEPT", 0.5)
     with app.worker(queues=["default"]) as worker:
         until(lambda: workers(app.broker.kv))
-        worker._record_writer.leave = lambda: None  # type: ignore[method-assign]
+        worker._record_writer.leave = lambda: None  # type: ignore[method-assign]  # what is called is watched
     until(lambda: not workers(app.broker.kv))
     with pytest.raises(CommandFailed, match="no worker of") as failed:
         shown(url, "check")

@@ -294,7 +294,7 @@ class Arguments:
 class UnknownArguments(Arguments):
     """Those of a task whose code is not here: anything that can be serialised."""
 
-    def _encode_checked(self, named: dict[str, Any], holes: frozenset[str] = frozenset()) -> bytes:  # noqa: ARG002
+    def _encode_checked(self, named: dict[str, Any], holes: frozenset[str] = frozenset()) -> bytes:  # noqa: ARG002  # as its protocol has it
         try:
             return codec.encode(codec.plain(named))
         except codec.ENCODE_ERRORS as error:

@@ -64,19 +64,19 @@ class FlowClient(Protocol):
 class NoJobs:
     """The calling side of a flow without jobs, such as an empty group: nothing is stored, and the result is there."""
 
-    def result(self, flow: Flow[R], timeout: Duration | None) -> R:  # noqa: ARG002
+    def result(self, flow: Flow[R], timeout: Duration | None) -> R:  # noqa: ARG002  # as its protocol has it
         return cast(R, flow.ends)
 
     async def aresult(self, flow: Flow[R]) -> R:
         return cast(R, flow.ends)
 
-    def status(self, flow_id: str) -> FlowStatus:  # noqa: ARG002
+    def status(self, flow_id: str) -> FlowStatus:  # noqa: ARG002  # as its protocol has it
         return FlowStatus(Counter(), [])
 
-    def cancel(self, flow_id: str) -> int:  # noqa: ARG002
+    def cancel(self, flow_id: str) -> int:  # noqa: ARG002  # as its protocol has it
         return 0
 
-    def handles(self, flow_id: str) -> list[Handle[Any]]:  # noqa: ARG002
+    def handles(self, flow_id: str) -> list[Handle[Any]]:  # noqa: ARG002  # as its protocol has it
         return []
 
 

@@ -274,7 +274,7 @@ def test_a_queue_can_be_shared_with_plain_data_only() -> None:
     worker = Worker(server.listening.address, KEY)
     assert isinstance(worker, BaseManager)
     worker.connect()
-    shared = worker.tasks()  # type: ignore[attr-defined]  # typeshed leaves it out
+    shared = worker.tasks()  # type: ignore[attr-defined]  # what this adapter has of its own
     shared.put([1, "two"])
     assert queue.get(timeout=5) == [1, "two"]
     with pytest.raises(TypeError, match="not plain data"):

@@ -27,7 +27,7 @@ def broker(tmp_path: Path) -> Iterator[Broker]:
 
 
 def some(n: int, **fields: object) -> list[Job]:
-    return [Job(MESSAGE_VERSION, each, "t", b"\x80", **fields) for each in new_ids(n)]  # type: ignore[arg-type]
+    return [Job(MESSAGE_VERSION, each, "t", b"\x80", **fields) for each in new_ids(n)]  # type: ignore[arg-type]  # the fields are of several types
 
 
 def test_a_forked_child_has_connections_of_its_own(broker: Broker) -> None:
@@ -88,9 +88,9 @@ def test_any_text_is_an_id_or_a_queue(broker: Broker) -> None:
 def test_counts_stay_exact_while_they_are_summed_up(broker: Broker) -> None:
     for job in some(250, delay=60.0):
         broker.put([job])
-    broker.tidy(5.0)  # type: ignore[attr-defined]  # typeshed leaves it out
+    broker.tidy(5.0)  # type: ignore[attr-defined]  # what this adapter has of its own
     assert broker.inspector.counts() == {("default", State.SCHEDULED): 250}
-    rows = broker._store.call("SELECT count(*) FROM @.counts")  # type: ignore[attr-defined]  # typeshed leaves it out
+    rows = broker._store.call("SELECT count(*) FROM @.counts")  # type: ignore[attr-defined]  # what this adapter has of its own
     assert rows == [(1,)]
 
 

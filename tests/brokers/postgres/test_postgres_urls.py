@@ -53,7 +53,7 @@ def test_what_libpq_is_given(url: str, passed: str) -> None:
 
 def test_options_of_libpq_are_passed_on() -> None:
     broker = connect("postgres://me@host/database?sslmode=verify-full&application_name=my%20shop&schema=shop")
-    store = broker._store  # type: ignore[attr-defined]  # typeshed leaves it out
+    store = broker._store  # type: ignore[attr-defined]  # what this adapter has of its own
     assert store.text("@.jobs") == b'"shop".jobs'
     assert "application_name=my%20shop" in store.pool._url
     assert "schema" not in store.pool._url

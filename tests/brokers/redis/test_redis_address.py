@@ -70,7 +70,7 @@ def test_an_error_does_not_tell_the_password() -> None:
 
 def arguments(url: str, **options: str) -> dict[str, Any]:
     """What redis-py is told for each connection."""
-    told: dict[str, Any] = address_of(url, "{longboat}:", 1.5, options)._pool.connection_kwargs  # type: ignore[attr-defined]  # typeshed leaves it out
+    told: dict[str, Any] = address_of(url, "{longboat}:", 1.5, options)._pool.connection_kwargs  # type: ignore[attr-defined]  # what this adapter has of its own
     assert not options, "an option was not taken"
     return told
 

@@ -34,7 +34,7 @@ def test_leases_are_given_again_when_the_line_breaks_before_their_messages_are_r
     server.command = broken  # type: ignore[method-assign]  # a line cannot be cut at just this moment
     with pytest.raises(BrokerUnavailable, match="the line broke"):
         consumer.receive(10, wait=0.0)
-    server.command = whole  # type: ignore[method-assign]
+    server.command = whole  # type: ignore[method-assign]  # what is called is watched
     assert [lease.job for lease in consumer.receive(10, wait=0.0)] == [good]
     assert dict(broker.inspector.counts()) == {("q", State.RUNNING): 1, ("q", State.DEAD): 1}
     consumer.close()

@@ -33,7 +33,7 @@ def consumer(broker: Broker) -> Iterator[Consumer]:
 
 
 def job(constraints: Constraints | None = None, **fields: float) -> Job:
-    return Job(MESSAGE_VERSION, new_id(), "t", b"\x80", "q", constraints=constraints, **fields)  # type: ignore[arg-type]
+    return Job(MESSAGE_VERSION, new_id(), "t", b"\x80", "q", constraints=constraints, **fields)  # type: ignore[arg-type]  # the fields are of several types
 
 
 def settle(consumer: Consumer, leases: list[Lease], outcome: Done | Release) -> None:

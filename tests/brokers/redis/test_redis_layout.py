@@ -69,5 +69,5 @@ def test_a_newer_layout_is_refused(new: NewRedis) -> None:
     broker = new.open()
     with pytest.raises(StoreTooNew, match="Upgrade Longboat here"):
         broker.inspector.counts()
-    assert any("Upgrade Longboat" in finding.advice for finding in broker.diagnose().findings if finding.serious)  # type: ignore[attr-defined]  # typeshed leaves it out
+    assert any("Upgrade Longboat" in finding.advice for finding in broker.diagnose().findings if finding.serious)  # type: ignore[attr-defined]  # what this adapter has of its own
     broker.close()

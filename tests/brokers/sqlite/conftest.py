@@ -29,4 +29,4 @@ def job() -> Callable[..., Job]:
 
 
 def make_job(job_id: str = "", **fields: object) -> Job:
-    return Job(MESSAGE_VERSION, job_id or new_id(), "task", b"\x80", **fields)  # type: ignore[arg-type]
+    return Job(MESSAGE_VERSION, job_id or new_id(), "task", b"\x80", **fields)  # type: ignore[arg-type]  # the fields are of several types

@@ -91,7 +91,7 @@ def test_unblocking_looks_at_the_first_blocked_job_alone(broker: SqliteBroker, p
             assert consumer.receive(1000, wait=0) == []
         with store.write() as tx:
             tx.run("DELETE FROM limit_usage")
-            tx.db.set_progress_handler(lambda: steps.append(waiting), 10)  # noqa: B023
+            tx.db.set_progress_handler(lambda: steps.append(waiting), 10)  # noqa: B023  # it is called at once
             assert limits.unblock(tx, "one") == 1
             tx.db.set_progress_handler(None, 0)
         settle(consumer, lease)

@@ -37,7 +37,7 @@ def test_nothing_is_made_before_the_first_use(path: Path) -> None:
 
 @pytest.mark.parametrize(("mode", "level"), [("full", 2), ("normal", 1)])
 def test_every_connection_syncs_as_asked(path: Path, mode: str, level: int) -> None:
-    broker = SqliteBroker(path, synchronous=mode)  # type: ignore[arg-type]
+    broker = SqliteBroker(path, synchronous=mode)  # type: ignore[arg-type]  # one of the two
     with broker._store.write() as tx:
         assert tx.run("PRAGMA synchronous").fetchone()[0] == level
         assert tx.run("PRAGMA journal_mode").fetchone()[0] == "wal"

@@ -42,7 +42,7 @@ def available() -> str | None:
     if os.geteuid() == 0 and OWNER not in (entry.pw_name for entry in pwd.getpwall()):
         return f"PostgreSQL does not run as root, and there is no user {OWNER!r} ({install})"
     try:
-        import psycopg  # noqa: F401
+        import psycopg  # noqa: F401  # to see whether it is there
     except ImportError:
         return "psycopg is not installed: pip install 'longboat[postgres]'"
     return None

@@ -35,7 +35,7 @@ class Forwarded(Verb[A], Generic[P, A]):
     def __init__(self, method: Callable[Concatenate[Any, P], A], *, in_parts: bool = False) -> None:
         kinds = get_type_hints(method)
         answer = kinds.pop("return")
-        super().__init__(method.__qualname__, tuple[tuple(kinds.values())], answer)  # type: ignore[misc]
+        super().__init__(method.__qualname__, tuple[tuple(kinds.values())], answer)  # type: ignore[misc]  # the kinds are known when it runs
         self._parameters = list(inspect.signature(method).parameters.values())[1:]
         self._in_parts = in_parts
         part, _, self._method = self.name.partition(".")

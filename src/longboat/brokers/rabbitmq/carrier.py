@@ -108,7 +108,7 @@ class RabbitmqCarrier:
         link = self.session.link("longboat-rabbitmq-listener")
         try:
             ear = self.session.topology(link).ear(new_id(), ended=True)
-            hear = lambda _channel, _method, _properties, body: heard(body)  # noqa: E731
+            hear = lambda _channel, _method, _properties, body: heard(body)  # noqa: E731  # a name keeps the next line short
             link.do(lambda channel, answer: channel.basic_consume(ear, hear, auto_ack=True, callback=answer))
         except BaseException:
             link.close()

@@ -71,7 +71,7 @@ class _PublishBatch:
         self.returned: list[Publish] = []
 
 
-class _Services(SelectorIOServicesAdapter):  # type: ignore[misc]
+class _Services(SelectorIOServicesAdapter):  # type: ignore[misc]  # its base is not known to mypy
     """Keeps the transport of its connection: pika leaves it open when a server does not say goodbye."""
 
     transport: Any = None

@@ -81,7 +81,7 @@ def _find_one(db: sqlite3.Connection, seq: int, id: str) -> JobRow | None:
     where, values = "t.seq = ? AND t.id = ?", (seq, id)
     job = job_or_none(message[0])
     if job is not None:
-        where, values = f"t.queue = ? AND t.rank = ? AND {where}", (job.queue, -job.priority, *values)  # type: ignore[assignment]
+        where, values = f"t.queue = ? AND t.rank = ? AND {where}", (job.queue, -job.priority, *values)  # type: ignore[assignment]  # a longer tuple
     row = db.execute(f"{_READY} WHERE {where}", values).fetchone()
     return JobRow(*row) if row else None
 

@@ -74,7 +74,7 @@ def consumers_that_wait_share(on: Stage) -> None:
     consumers = [on.consumer(of=on.another()) for _ in range(3)]
     parts: list[list[int]] = []
     for _ in range(8):
-        receiving = [meanwhile(lambda each=each: _all_within(each, 0.4)) for each in consumers]  # type: ignore[misc]
+        receiving = [meanwhile(lambda each=each: _all_within(each, 0.4)) for each in consumers]  # type: ignore[misc]  # mypy cannot type a default of a lambda
         time.sleep(0.1)
         on.put(*some(30))
         parts.append([join() for join in receiving])
