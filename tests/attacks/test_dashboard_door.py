@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import re
 import socket
-import subprocess
-import sys
 import urllib.request
 from contextlib import ExitStack
 from pathlib import Path
@@ -16,8 +14,10 @@ from starlette.testclient import TestClient
 from longboat import Longboat
 from longboat.core import seldom
 from longboat.core.clock import SYSTEM
-from longboat.dashboard import guesses, longboat_dashboard, serving, sessions
+from longboat.dashboard import guesses, longboat_dashboard, sessions
+from longboat.dashboard.serving import PATIENCE
 from tests.rigs.dashboard import TOKEN, asking
+from tests.rigs.dashboard_command import serving
 from tests.rigs.fault import until
 
 PAUSE = {"kind": "queue", "name": "mail"}
@@ -123,30 +123,16 @@ def test_a_dashboard_at_another_port_takes_over_a_session(bare: Longboat) -> Non
 
 @pytest.mark.slow
 def test_half_sent_requests_use_up_all_connections(tmp_path: Path) -> None:
-    command = [
-        sys.executable,
-        "-m",
-        "longboat",
-        "dashboard",
-        "--url",
-        "sqlite:///longboat.db",
-        "--port",
-        "0",
-        "--role",
-        "admin",
-    ]
-    with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, text=True) as started, ExitStack() as open_ones:
-        assert started.stdout is not None
-        while not (at := re.search(r"http://127\.0\.0\.1:(\d+)/", started.stdout.readline())):
-            pass
+    with serving(tmp_path, url="sqlite:///longboat.db") as at, ExitStack() as open_ones:
+        port = int(at.rstrip("/").rpartition(":")[2])
         half = [b"GET / HTTP/1.1\r\nHost: 127.", b"POST /sign-in HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\ntoken="]
         held = []
         for n in range(1100):
-            one = open_ones.enter_context(socket.create_connection(("127.0.0.1", int(at[1])), timeout=10))
+            one = open_ones.enter_context(socket.create_connection(("127.0.0.1", port), timeout=10))
             one.sendall(half[n % 2])
             held.append(one)
         for _ in range(3):
-            with urllib.request.urlopen(f"{at[0]}jobs", timeout=10) as answer:
+            with urllib.request.urlopen(f"{at}jobs", timeout=10) as answer:
                 assert answer.status == 200
 
         def closed() -> bool:
@@ -158,6 +144,4 @@ def test_half_sent_requests_use_up_all_connections(tmp_path: Path) -> None:
             except ConnectionError:
                 return True
 
-        until(closed, serving.PATIENCE + 10)
-        started.terminate()
-        started.wait(20)
+        until(closed, PATIENCE + 10)

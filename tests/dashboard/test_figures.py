@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import os
-import subprocess
-import sys
 import time
 import urllib.request
 from pathlib import Path
@@ -18,6 +15,7 @@ from longboat.core import codec
 from longboat.core.job import Job, new_ids
 from longboat.dashboard import longboat_dashboard
 from tests.rigs.dashboard import asking
+from tests.rigs.dashboard_command import start
 
 STATIC = Path(__file__).parents[2] / "src/longboat/dashboard/static"
 WEIGHT = 60_000
@@ -60,20 +58,7 @@ def test_the_list_at_a_million_jobs(tmp_path: Path) -> None:
 def test_memory_after_100_000_jobs(tmp_path: Path) -> None:
     broker = SqliteBroker(tmp_path / "longboat.db", synchronous="normal")
     fill(broker, 100_000)
-    environ = {name: value for name, value in os.environ.items() if not name.startswith("LONGBOAT_")}
-    command = [
-        sys.executable,
-        "-m",
-        "longboat",
-        "dashboard",
-        "--url",
-        "sqlite:///longboat.db",
-        "--port",
-        "0",
-        "--role",
-        "admin",
-    ]
-    with subprocess.Popen(command, cwd=tmp_path, env=environ, stdout=subprocess.PIPE, text=True) as started:
+    with start(tmp_path, "--port", "0", "--role", "admin") as started:
         assert started.stdout is not None
         at = "http://" + started.stdout.readline().partition("http://")[2].strip()
         for _ in range(10):
@@ -97,8 +82,8 @@ def test_memory_after_100_000_jobs(tmp_path: Path) -> None:
 
 
 def fill(broker: SqliteBroker, count: int) -> None:
-    for start in range(0, count, 10_000):
+    for first in range(0, count, 10_000):
         ids = new_ids(10_000)
         broker.put(
-            [Job(1, each, f"task{n % 7}", codec.encode({"n": start + n}), f"q{n % 10}") for n, each in enumerate(ids)]
+            [Job(1, each, f"task{n % 7}", codec.encode({"n": first + n}), f"q{n % 10}") for n, each in enumerate(ids)]
         )

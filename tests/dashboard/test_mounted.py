@@ -3,15 +3,10 @@
 from __future__ import annotations
 
 import io
-import os
 import re
 import signal
-import subprocess
-import sys
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +20,7 @@ from longboat import Longboat
 from longboat.core.job import State
 from longboat.dashboard import longboat_dashboard
 from tests.rigs.dashboard import HERE, TOKEN, asking, links, shop
+from tests.rigs.dashboard_command import serving, start
 
 
 def test_mounted_in_an_asgi_program(stocked: Longboat) -> None:
@@ -82,7 +78,7 @@ def test_the_url_alone_is_enough(tmp_path: Path) -> None:
 def test_the_command_serves_until_told_to_stop(tmp_path: Path) -> None:
     with shop(f"sqlite:///{tmp_path}/longboat.db") as app:
         app.named("shop.resize").enqueue(path="a.png", width=1)
-    started = _command(tmp_path, "--port", "0")
+    started = start(tmp_path, "--port", "0")
     try:
         assert started.stdout is not None
         line = started.stdout.readline()
@@ -105,14 +101,14 @@ def test_the_command_serves_until_told_to_stop(tmp_path: Path) -> None:
 
 def test_the_command_does_not_serve_others_without_a_token(tmp_path: Path) -> None:
     (tmp_path / "longboat.db").touch()
-    started = _command(tmp_path, "--host", "0.0.0.0", "--port", "0", "--role", "viewer")
+    started = start(tmp_path, "--host", "0.0.0.0", "--port", "0", "--role", "viewer")
     out, _ = started.communicate(timeout=30)
     assert started.returncode == 2
     assert "Leave --role out" in out
-    colliding = _command(tmp_path, "--root", "/jobs")
+    colliding = start(tmp_path, "--root", "/jobs")
     assert "the dashboard has a page at /jobs" in colliding.communicate(timeout=30)[0]
     assert colliding.returncode == 2
-    guarded = _command(tmp_path, "--host", "0.0.0.0", "--port", "0", LONGBOAT_DASHBOARD_TOKEN=TOKEN)
+    guarded = start(tmp_path, "--host", "0.0.0.0", "--port", "0", LONGBOAT_DASHBOARD_TOKEN=TOKEN)
     try:
         assert guarded.stdout is not None
         at = re.search(r":(\d+)/\?token=…", guarded.stdout.readline())
@@ -159,26 +155,10 @@ def test_the_command_serves_also_where_the_app_cannot_be_imported(tmp_path: Path
         assert "Tasks are shown by name only" in text
         assert "No module named &#39;nowhere_at_all&#39;" in text
         assert "nowhere_at_all" in _read(f"{at}system")
-    refused = _command(tmp_path, url="", LONGBOAT_URL="")
+    refused = start(tmp_path, url="", LONGBOAT_URL="")
     out, _ = refused.communicate(timeout=30)
     assert refused.returncode == 3
     assert "nowhere_at_all" in out
-
-
-@contextmanager
-def serving(folder: Path, *arguments: str, url: str = "", **variables: str) -> Iterator[str]:
-    """The command at work; gives its address."""
-    started = _command(folder, "--port", "0", "--role", "admin", *arguments, url=url, **variables)
-    assert started.stdout is not None
-    lines = []
-    try:
-        while not (at := re.search(r"http://127\.0\.0\.1:\d+/", line := started.stdout.readline())):
-            lines.append(line)
-            assert line, lines
-        yield at[0]
-    finally:
-        started.terminate()
-        started.communicate(timeout=20)
 
 
 def _status(at: str) -> int:
@@ -196,19 +176,6 @@ def _read(at: str) -> str:
     with urllib.request.urlopen(at) as answer:
         text: str = answer.read().decode()
         return text
-
-
-def _command(folder: Path, *arguments: str, url: str = "sqlite:///longboat.db", **variables: str) -> subprocess.Popen[str]:
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("LONGBOAT_")}
-    return subprocess.Popen(
-        [sys.executable, "-m", "longboat", "dashboard", *(["--url", url] if url else []), *arguments],
-        cwd=folder,
-        env={**kept, **variables},
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
 
 
 def test_a_wsgi_program_says_who_somebody_is(stocked: Longboat) -> None:

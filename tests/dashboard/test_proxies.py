@@ -10,8 +10,8 @@ from pathlib import Path
 import httpx2 as httpx
 import pytest
 
-from tests.dashboard.test_mounted import serving
 from tests.rigs.dashboard import TOKEN, links, shop
+from tests.rigs.dashboard_command import serving
 from tests.rigs.proxy import proxied
 
 pytestmark = pytest.mark.slow

@@ -112,7 +112,7 @@ class _Chunk:
         self.fn = fn
 
     def __call__(self, _: Any) -> list[Any]:
-        raise NotImplementedError
+        raise NotImplementedError("`submit` takes it apart, so nobody calls it")
 
 
 class _Jobs:
