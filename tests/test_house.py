@@ -24,12 +24,13 @@ LADDER: list[str | set[str]] = [
     "__init__",  # the surface, `from longboat import Longboat`: for the edges below only
     {"otel", "dashboard"},
     "cli",
+    "contrib",  # doors to other frameworks: nothing imports them before they are used
     "__main__",
 ]
 
 RANK = {name: rank for rank, step in enumerate(LADDER) for name in ({step} if isinstance(step, str) else step)}
 
-STRANGERS_WITHIN = {"brokers"}
+STRANGERS_WITHIN = {"brokers", "contrib"}
 """Rooms whose members are strangers to each other."""
 
 NEVER = {("testing", "tasks"), *((name, "testing") for name in RANK)}
