@@ -1,0 +1,33 @@
+"""What mkdocs calls while it builds the site; each does one thing, said in its own file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from mkdocs.config.defaults import MkDocsConfig
+from mkdocs.structure.files import Files
+from mkdocs.structure.nav import Navigation
+from mkdocs.structure.pages import Page
+
+from tools.site import llms, menu, outside
+
+ROOT = Path(__file__).parents[2]
+
+
+def on_files(files: Files, *, config: MkDocsConfig) -> Files:
+    outside.bring(files, config, ROOT)
+    config.nav = menu.written_out(config.nav or [], files)
+    return files
+
+
+def on_page_markdown(markdown: str, *, page: Page, **_: object) -> str:
+    return outside.linked(markdown, page.file.src_uri)
+
+
+def on_nav(nav: Navigation, **_: object) -> Navigation:
+    llms.begin(nav)
+    return nav
+
+
+def on_post_build(*, config: MkDocsConfig) -> None:
+    llms.write(config)
