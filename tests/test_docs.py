@@ -4,19 +4,21 @@ Of each page, in order and in one temporary directory: a ```python block runs in
 file's name in a comment, such as `# tasks.py`, is written to that file first, for what follows; so is a ```toml block); in a
 ```console block the lines after `$ ` are run by the shell, and where the block shows output the real one must match it (`…`
 stands for anything). A command that ends in `&` runs in the background to the page's end, and `pip install` installs for the
-page alone. A Redis server at localhost:6379 is one of the page's own; where none can be started, the page is run up to
-there. What cannot be run says why, right above it: `<!-- not run: reason -->`.
+page alone. A Redis server at localhost:6379, or RabbitMQ at localhost:5672, is one of the page's own; where none can be
+started, the page is run up to there. What cannot be run says why, right above it: `<!-- not run: reason -->`.
+The README of an example is run in a copy of its folder.
 """
 
 from __future__ import annotations
 
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
 import sysconfig
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -25,17 +27,22 @@ import pytest
 
 from longboat.core import codec
 from longboat.core.job import Job, State
-from tests.rigs.servers.process import HOST
-from tests.rigs.servers.redis import RedisServer, available
+from tests.rigs.servers import rabbitmq, redis
+from tests.rigs.servers.process import HOST, ServerProcess
 
 ROOT = Path(__file__).parent.parent
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+EXAMPLES = sorted((ROOT / "examples").glob("*/README.md"))
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")), *EXAMPLES]
 
 FENCE = re.compile(
     r"(?:<!-- not run:(?P<reason>[^>]*)-->\s*\n)?^```(?P<kind>python|console|toml)\n(?P<body>.*?)^```$", re.M | re.S
 )
 FILE_NAME = re.compile(r"# (?P<name>[\w/]+\.(py|toml))\n")
-REDIS = "localhost:6379"
+SERVERS: dict[str, tuple[Callable[[], str | None], Callable[[Path], ServerProcess]]] = {
+    "localhost:6379": (redis.available, lambda folder: redis.RedisServer(folder / "redis", appendonly=True)),
+    "localhost:5672": (rabbitmq.available, lambda folder: rabbitmq.RabbitmqServer(folder / "rabbitmq")),
+}
+"""What a page may take for granted: why it cannot be had here, and what makes it."""
 LIMIT = 60.0
 """Seconds for one block or command."""
 
@@ -81,15 +88,16 @@ class Page:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._background: list[subprocess.Popen[bytes]] = []
-        self._redis: RedisServer | None = None
+        self._servers: dict[str, ServerProcess] = {}
         path = os.pathsep.join([sysconfig.get_path("scripts"), os.environ.get("PATH", os.defpath)])
         kept = {name: value for name, value in os.environ.items() if not name.startswith("LONGBOAT_")}
         self._installed = folder / "installed"
         self._environment = {**kept, "PATH": path, "PYTHONPATH": str(self._installed), "NO_COLOR": "1"}
 
     def run(self, block: Block) -> None:
-        if REDIS in block.body:
-            block = block._replace(body=block.body.replace(REDIS, self._redis_place(block)))
+        for place in SERVERS:
+            if place in block.body:
+                block = block._replace(body=block.body.replace(place, self._own(place, block)))
         if block.kind == "toml":
             self._written(block)
         elif block.kind == "python":
@@ -98,12 +106,14 @@ class Page:
             for command in commands(block.body):
                 self._shell(command)
 
-    def _redis_place(self, block: Block) -> str:
-        if self._redis is None:
-            if reason := available():
+    def _own(self, place: str, block: Block) -> str:
+        """Where the page's own server of that kind is."""
+        if place not in self._servers:
+            unavailable, make = SERVERS[place]
+            if reason := unavailable():
                 pytest.skip(f"from line {block.line} on: {reason}")
-            self._redis = RedisServer(self._folder / "redis", appendonly=True).start()
-        return f"{HOST}:{self._redis.port}"
+            self._servers[place] = make(self._folder.with_name(f"{self._folder.name}-servers")).start()
+        return f"{HOST}:{self._servers[place].port}"
 
     def _written(self, block: Block) -> str:
         """The name of the file that it is in now."""
@@ -157,8 +167,8 @@ class Page:
                 process.wait(20)
             finally:
                 kill_group(process.pid)
-        if self._redis is not None:
-            self._redis.stop()
+        for server in self._servers.values():
+            server.stop()
         assert not failed, f"left before it was stopped: {failed}"
 
 
@@ -178,7 +188,9 @@ def page(tmp_path: Path) -> Iterator[Page]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: path.relative_to(ROOT).as_posix())
-def test_examples_run(path: Path, page: Page) -> None:
+def test_examples_run(path: Path, page: Page, tmp_path: Path) -> None:
+    if path in EXAMPLES:
+        shutil.copytree(path.parent, tmp_path, dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__", "*.db*"))
     for block in blocks(path.read_text()):
         if block.reason is None:
             page.run(block)

@@ -92,7 +92,6 @@ def work(url: str, folder: Path, distinct: int) -> None:
     """The caller. `distinct`: at how many addresses workers are to be met."""
     sys.path.insert(0, str(HERE))
     import tasks
-
     from longboat import gather
 
     tasks.app.url = url
