@@ -286,6 +286,15 @@ class Longboat:
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """As `close`, without blocking the event loop."""
+        import asyncio
+
+        await asyncio.to_thread(self.close)
+
     def __repr__(self) -> str:
         return f"<Longboat {shown(self.url)}>"
 

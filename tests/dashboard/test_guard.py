@@ -289,6 +289,7 @@ def test_a_hook_that_fails_lets_nobody_in(bare: Longboat) -> None:
         return "admin"
 
     hooks: list[Any] = [broken, lambda _: "king", lambda _: 9, lambda _: True, lambda _: "", lambda _: object()]
+    hooks += [lambda _: ("king", "ann"), lambda _: ("admin",), lambda _: (None, "ann")]
     for hook in hooks:
         dashboard = longboat_dashboard(bare, authorize=hook)
         with asking(dashboard) as client:

@@ -10,6 +10,7 @@ import urllib.request
 from pathlib import Path
 from typing import Any
 
+import a2wsgi
 import pytest
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -18,7 +19,8 @@ from starlette.testclient import TestClient
 
 from longboat import Longboat
 from longboat.core.job import State
-from longboat.dashboard import longboat_dashboard
+from longboat.dashboard import audit, longboat_dashboard
+from longboat.dashboard.mounted import Dashboard
 from tests.rigs.dashboard import HERE, TOKEN, asking, links, shop
 from tests.rigs.dashboard_command import serving, start
 
@@ -40,10 +42,18 @@ def test_mounted_in_an_asgi_program(stocked: Longboat) -> None:
     dashboard.close()
 
 
-def test_mounted_in_a_wsgi_program(stocked: Longboat) -> None:
-    a2wsgi = pytest.importorskip("a2wsgi")
+def bridged(dashboard: Dashboard, bridge: str) -> Any:
+    asgi: Any = dashboard
+    return a2wsgi.ASGIMiddleware(asgi) if bridge == "a2wsgi" else dashboard.wsgi
+
+
+BRIDGES = pytest.mark.parametrize("bridge", ["a2wsgi", "own"])
+
+
+@BRIDGES
+def test_mounted_in_a_wsgi_program(bridge: str, stocked: Longboat) -> None:
     dashboard = longboat_dashboard(stocked, tokens={TOKEN: "admin"})
-    wsgi = a2wsgi.ASGIMiddleware(dashboard)
+    wsgi = bridged(dashboard, bridge)
     started: list[str] = []
     environ = {
         "REQUEST_METHOD": "GET",
@@ -178,11 +188,11 @@ def _read(at: str) -> str:
         return text
 
 
-def test_a_wsgi_program_says_who_somebody_is(stocked: Longboat) -> None:
-    a2wsgi = pytest.importorskip("a2wsgi")
-
-    def authorize(request: Request) -> str | None:
-        return "operator" if request.scope["wsgi_environ"].get("REMOTE_USER") == "ann" else None
+@BRIDGES
+def test_a_wsgi_program_says_who_somebody_is(bridge: str, stocked: Longboat) -> None:
+    def authorize(request: Request) -> tuple[str, str] | None:
+        name = request.scope["wsgi_environ"].get("REMOTE_USER")
+        return ("operator", name) if name == "ann" else None
 
     def ask(method: str, path: str, form: str = "", **more: str) -> tuple[str, dict[str, str]]:
         started: list[Any] = []
@@ -207,18 +217,19 @@ def test_a_wsgi_program_says_who_somebody_is(stocked: Longboat) -> None:
         return status, headers
 
     dashboard = longboat_dashboard(stocked, authorize=authorize)
-    wsgi = a2wsgi.ASGIMiddleware(dashboard)
+    wsgi = bridged(dashboard, bridge)
     assert ask("GET", "/queues")[0] == "403"
     assert ask("GET", "/queues", REMOTE_USER="ann")[0] == "200"
     assert ask("GET", "/jobs", REMOTE_USER="ann")[0] == "200", "a screen that is named as what it is mounted at"
     assert ask("GET", "/static/../web.py", REMOTE_USER="ann")[0] == "404"
     status, headers = ask("POST", "/do/pause", "kind=queue&name=mail&next=/queues", REMOTE_USER="ann")
     assert (status, headers["location"]) == ("303", "/jobs/queues")
+    assert audit.newest(stocked.broker.kv)[0].who == "ann"
     assert ask("POST", "/do/purge", "queue=mail&state=dead", REMOTE_USER="ann")[0] == "403"
     assert ask("POST", "/do/pause", "kind=queue&name=mail", REMOTE_USER="ann", HTTP_ORIGIN="http://evil")[0] == "403"
     dashboard.close()
     dashboard = longboat_dashboard(stocked, local_role="admin")
-    wsgi = a2wsgi.ASGIMiddleware(dashboard)
+    wsgi = bridged(dashboard, bridge)
     assert ask("GET", "/queues", REMOTE_ADDR="127.0.0.1", HTTP_HOST="evil.example")[0] == "403"
     dashboard.close()
 

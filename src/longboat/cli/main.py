@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 import click
@@ -122,18 +123,23 @@ def command(ctx: click.Context) -> None:
 
 def main() -> None:
     """Run this process's command line, and exit."""
-    sys.exit(_status())
+    sys.exit(run())
 
 
-def _status() -> int:
+def run(arguments: Sequence[str] | None = None, prog: str = "longboat") -> int:
+    """Run a command; returns its exit status. Errors are written to standard error.
+
+    `arguments`: what follows the program's name; None: those of this process. `prog`: what its texts call the program, where
+    another command stands in front of it.
+    """
     try:
-        status = command.main(prog_name="longboat", standalone_mode=False)
+        status = command.main(arguments, prog_name=prog, standalone_mode=False)
         return status if isinstance(status, int) else DONE
     except click.UsageError as error:
-        where = error.ctx.command_path if error.ctx else "longboat"
+        where = error.ctx.command_path if error.ctx else prog
         return _fail(error.format_message(), f"Try `{where} --help`.", USAGE)
     except click.ClickException as error:
-        return _fail(error.format_message(), "Try `longboat --help`.", error.exit_code)
+        return _fail(error.format_message(), f"Try `{prog} --help`.", error.exit_code)
     except click.Abort:
         return INTERRUPTED
     except CommandFailed as error:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from typing import Any, TypeVar
@@ -17,6 +17,7 @@ from longboat.client.outbox import Outbox
 from longboat.client.progress_bar import bar
 from longboat.client.records import TaskRecords
 from longboat.client.waiting import Looks, check_may_block, coming, failed_parent, from_threads, value_of, wait
+from longboat.client.watch import awatch, watch
 from longboat.contract.broker import Broker
 from longboat.contract.optional import Within, transactional
 from longboat.core.bounds import MESSAGE_LIMIT
@@ -29,7 +30,7 @@ from longboat.errors import BrokerError, BrokerUnavailable, JobNotFound, Unsuppo
 from longboat.operate.explain import explain
 from longboat.operate.unique import Claims
 from longboat.tasks.flow import renamed
-from longboat.tasks.handle import LOGS, PROGRESS, Handle, LogLine, Progress
+from longboat.tasks.handle import LOGS, PROGRESS, Handle, LogLine, Progress, Update
 from longboat.tasks.middleware import Middleware, passing
 from longboat.tasks.outgoing import Outgoing
 
@@ -246,6 +247,12 @@ class Client:
         if view is None:
             raise not_found(job_id)
         return view
+
+    def watch(self, handle: Handle[Any]) -> Iterator[Update]:
+        return watch(handle)
+
+    def awatch(self, handle: Handle[Any]) -> AsyncIterator[Update]:
+        return awatch(handle)
 
     def progress(self, job_id: str) -> Progress | None:
         return decoded(self.broker.kv.read(PROGRESS, [job_id])[0], Progress)

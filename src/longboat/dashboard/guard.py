@@ -20,8 +20,9 @@ from longboat.dashboard.guesses import Guesses
 from longboat.dashboard.sessions import Sessions, digest
 from longboat.errors import ConfigError
 
-Authorize = Callable[[Request], Role | str | None]
-"""A program's own authorization: "viewer", "operator", "admin", or None for no access. Called in a thread."""
+Authorize = Callable[[Request], Role | str | tuple[Role | str, str] | None]
+"""A program's own authorization: "viewer", "operator", "admin", one of these with the person's name, or None for no access.
+Called in a thread."""
 
 SHORTEST = 16
 """Characters of a token, at least."""
@@ -85,14 +86,7 @@ class Guard:
     def admit(self, request: Request) -> Person:
         """Who makes this request. Raises Refused, BrokerError, and whatever a program's hook raises."""
         if self._authorize is not None:
-            role = self._authorize(request)
-            if role is None:
-                raise Refused(403, "You do not have access.", "Ask whoever runs this program.")
-            if not isinstance(role, Role | str) or (not isinstance(role, Role) and role.upper() not in Role.__members__):
-                raise TypeError(f"authorize: it returned {role!r}, which is not a role")
-            user = request.scope.get("user")
-            name = getattr(user, "display_name", "") or getattr(user, "username", "") or "signed in"
-            return Person(escaped(str(name)[:LONGEST_NAME]), role if isinstance(role, Role) else Role[role.upper()])
+            return _person(request, self._authorize(request))
         if self._tokens:
             return self._by_token(request)
         self._only_here(request)
@@ -133,6 +127,22 @@ class Guard:
         forwarded = any(name.startswith(PROXIES) for name in request.headers)
         if forwarded or not (is_loopback(client) and is_loopback(_host(request))):
             raise Refused(403, "This dashboard can only be opened on its own machine.", HOW)
+
+
+def _person(request: Request, said: Role | str | tuple[Role | str, str] | None) -> Person:
+    """Whom a program's hook lets in. Raises Refused, and TypeError for what it may not return."""
+    if said is None:
+        raise Refused(403, "You do not have access.", "Ask whoever runs this program.")
+    user = request.scope.get("user")
+    name: object = getattr(user, "display_name", "") or getattr(user, "username", "") or "signed in"
+    role: object = said
+    if isinstance(said, tuple) and len(said) == 2:
+        role, name = said
+    if isinstance(role, str) and not isinstance(role, Role):
+        role = Role.__members__.get(role.upper())
+    if not isinstance(role, Role):
+        raise TypeError(f"authorize: it returned {said!r}, which is neither a role nor a role and a name")
+    return Person(escaped(str(name)[:LONGEST_NAME]), role)
 
 
 def check_token(token: str) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 from starlette.types import Receive, Scope, Send
 
@@ -14,7 +16,11 @@ from longboat.dashboard.guard import Guard
 from longboat.dashboard.screens import SCREENS
 from longboat.dashboard.site import Site
 from longboat.dashboard.web import Web
+from longboat.dashboard.wsgi import answered
 from longboat.errors import ConfigError
+
+if TYPE_CHECKING:
+    from wsgiref.types import StartResponse, WSGIEnvironment
 
 TOKEN_MADE = (
     "nothing says who may open the dashboard (tokens=, authorize=, local_role=): sign in once with ?token=%s, which is good "
@@ -39,6 +45,14 @@ class Dashboard:
         if scope["type"] == "http" and self._sampler is None:
             self.open()
         await self._asgi(scope, receive, send)
+
+    def wsgi(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        """The same as a WSGI application, for Flask, Django and others, on either side of a fork.
+
+        The hook `authorize` sees the context variables of the calling thread, such as Flask's `request`, and the environment
+        in `request.scope["wsgi_environ"]`.
+        """
+        return answered(self, environ, start_response)
 
     def open(self) -> None:
         """Start sampling the queues' depth, as the first request does."""

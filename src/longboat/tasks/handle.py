@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import AsyncIterator, Callable, Generator, Iterator, Sequence
 from typing import Any, Generic, Protocol, TypeVar
 
 import msgspec
@@ -31,6 +31,18 @@ class Progress(msgspec.Struct, array_like=True):
     """Wall-clock time."""
 
 
+class Update(msgspec.Struct, frozen=True):
+    """What changes of a job while somebody watches it."""
+
+    state: State
+    done: float = 0.0
+    total: float | None = None
+    text: str = ""
+    """These three are its newest progress."""
+    error: str = ""
+    """The message of its last failure."""
+
+
 class LogLine(msgspec.Struct, array_like=True):
     """What a job logged while it ran."""
 
@@ -51,6 +63,8 @@ class HandleClient(Protocol):
     def view(self, job_id: str) -> JobView: ...
     def progress(self, job_id: str) -> Progress | None: ...
     def logs(self, job_id: str) -> list[LogLine]: ...
+    def watch(self, handle: Handle[Any]) -> Iterator[Update]: ...
+    def awatch(self, handle: Handle[Any]) -> AsyncIterator[Update]: ...
     def cancel(self, job_id: str) -> bool: ...
 
 
@@ -97,6 +111,18 @@ class Handle(msgspec.Struct, Generic[R], eq=False, gc=False):
     def progress(self) -> Progress | None:
         """The newest progress that the job reported, at most half a second late; None if there was none within a day."""
         return self.client.progress(self.id)
+
+    def watch(self) -> Iterator[Update]:
+        """What the job's state and progress are now, and again whenever they change, until it has ended: `for update in
+        job.watch():`. Changes are half a second late at most; while the broker is down it waits.
+
+        Raises JobNotFound, and WouldBlock where an event loop runs this thread: use `awatch` there.
+        """
+        return self.client.watch(self)
+
+    def awatch(self) -> AsyncIterator[Update]:
+        """As `watch`, without blocking the event loop: `async for update in job.awatch():`."""
+        return self.client.awatch(self)
 
     def logs(self) -> list[LogLine]:
         """The lines of all its attempts: at most 1,000 of each, kept for a day; of a worker process the newest 50,000."""

@@ -1,0 +1,67 @@
+"""Watching a job: its state and its progress, whenever they change, until it has ended."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+
+from longboat.client.waiting import check_may_block, from_threads
+from longboat.errors import BrokerUnavailable
+from longboat.tasks.handle import Handle, Progress, Update
+
+EVERY = 0.4
+"""Seconds between looks. The end of the job is heard of at once."""
+
+
+def watch(handle: Handle[Any]) -> Iterator[Update]:
+    """See Handle.watch."""
+    check_may_block("watch()", "use `async for` with `awatch()`")
+    heard = threading.Event()
+    end = handle.client.subscribe([handle], lambda _: heard.set())
+    last: Update | None = None
+    try:
+        while last is None or not last.state.ended:
+            update = _look(handle)
+            if update is None or update == last:
+                heard.wait(EVERY)
+                heard.clear()
+            else:
+                last = update
+                yield update
+    finally:
+        end()
+
+
+async def awatch(handle: Handle[Any]) -> AsyncIterator[Update]:
+    """See Handle.awatch."""
+    import asyncio
+
+    heard = asyncio.Event()
+    tell = from_threads(heard.set)
+    end = handle.client.subscribe([handle], lambda _: tell())
+    last: Update | None = None
+    try:
+        while last is None or not last.state.ended:
+            update = await asyncio.to_thread(_look, handle)
+            if update is None or update == last:
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(heard.wait(), EVERY)
+                heard.clear()
+            else:
+                last = update
+                yield update
+    finally:
+        end()
+
+
+def _look(handle: Handle[Any]) -> Update | None:
+    """None while the broker cannot be reached. Raises JobNotFound."""
+    try:
+        view = handle.view()
+        progress = handle.progress() or Progress(0.0)
+    except BrokerUnavailable:
+        return None
+    error = view.failures[-1].message if view.failures else ""
+    return Update(view.state, progress.done, progress.total, progress.text, error)
