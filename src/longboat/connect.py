@@ -38,6 +38,7 @@ BUILT_IN = {
     "rediss+cluster": "longboat.brokers.redis.url:connect",
     "amqp": "longboat.brokers.rabbitmq.url:connect",
     "amqps": "longboat.brokers.rabbitmq.url:connect",
+    "longboat": "longboat.contrib.django.database:connect",
 }
 """By scheme. They are entry points too, but found without them: to read those of all packages takes 40 ms."""
 
@@ -75,6 +76,7 @@ def connect(url: str) -> Broker:
     redis+sentinel://host:26379,host:26379/master/0     the master that Sentinels name
     redis+cluster://host:6379,host:6379    a Cluster
     amqp://user:password@host:5672/vhost   a RabbitMQ server; amqps:// with TLS
+    longboat://django             what the default database of this process's Django project can keep
     scheme://…                    a broker of another package
 
     Options follow as ?name=value&…; `url.py` of each adapter lists its own.

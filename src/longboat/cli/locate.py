@@ -23,6 +23,8 @@ HOW = (
     "Name it as module:attribute or path/file.py:attribute: as an argument, in LONGBOAT_APP, "
     "or as `app` in [tool.longboat] of pyproject.toml."
 )
+DJANGO = "longboat.contrib.django.setup:app"
+"""The app of a Django project, which DJANGO_SETTINGS_MODULE names."""
 _OURS = str(Path(__file__).parent.parent)
 
 
@@ -90,10 +92,17 @@ def _refuse_empty(spec: str) -> NoReturn:
 
 
 def configured() -> tuple[str, str] | None:
-    """The spec from the environment or pyproject.toml, and which of the two it was; None if neither has one."""
+    """The spec from the environment or pyproject.toml, and what named it; None if nothing does."""
     spec = os.environ.get("LONGBOAT_APP")
     if spec:
         return spec, "LONGBOAT_APP"
+    spec = _configured_here()
+    if spec:
+        return spec, "pyproject.toml"
+    return (DJANGO, "DJANGO_SETTINGS_MODULE") if os.environ.get("DJANGO_SETTINGS_MODULE") else None
+
+
+def _configured_here() -> str | None:
     try:
         settings = tomllib.loads(Path("pyproject.toml").read_text("utf-8"))
     except FileNotFoundError:
@@ -106,7 +115,7 @@ def configured() -> tuple[str, str] | None:
         return None
     if not isinstance(spec, str) or not spec:
         _refuse(f"[tool.longboat] app is {spec!r} in pyproject.toml", 'Write app = "module:attribute" there.')
-    return spec, "pyproject.toml"
+    return spec
 
 
 def _mentions_us(path: Path) -> bool:
