@@ -1,4 +1,4 @@
-"""What autoscalers and Prometheus read from the dashboard, and that deploy/keda.yml asks for what there is."""
+"""What autoscalers and Prometheus read from the dashboard, and that deploy/kubernetes/keda.yml asks for what there is."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from longboat.observe.history import GRAINS, WORKERS, Tally, WorkerRecord, bucke
 from longboat.observe.metrics import CONTENT_TYPE, FAMILIES, SHOWN
 from tests.rigs.dashboard import HERE, TOKEN, asking, until
 
-KEDA = Path(__file__).parents[2] / "deploy" / "keda.yml"
+KEDA = Path(__file__).parents[2] / "deploy" / "kubernetes" / "keda.yml"
 SAMPLE = re.compile(r'([a-z_]+)(?:\{((?:[a-z]+="[^"]*",?)*)\})? ([0-9.e+-]+)')
 
 
@@ -173,17 +173,3 @@ def test_the_example_for_keda_asks_for_what_there_is(bare: Longboat, url: str, l
     value = answer.json()[location]
     assert isinstance(value, int)
     assert value == {"wanted": 1, "jobs": 6}[location]
-
-
-def test_the_parts_of_the_example_know_each_other() -> None:
-    parts = KEDA.read_text().split("\n---\n")
-    kinds = {re.findall(r"^kind: (\w+)", part, re.M)[0]: part for part in parts}
-    assert kinds.keys() == {"Secret", "TriggerAuthentication", "ScaledObject"}
-    secret, authentication, scaled = kinds["Secret"], kinds["TriggerAuthentication"], kinds["ScaledObject"]
-
-    def name(part: str) -> str:
-        return str(re.findall(r"^metadata:\n  name: (\S+)", part, re.M)[0])
-
-    assert f"name: {name(secret)}\n      key: token" in authentication
-    assert "\n  token: " in secret
-    assert f"authenticationRef:\n        name: {name(authentication)}" in scaled
