@@ -191,6 +191,8 @@ def _imported(name: str, spec: str) -> ModuleType:
         if error.name is not None and f"{name}.".startswith(f"{error.name}."):
             _refuse(f"there is no module {error.name!r} in {os.getcwd()} or on the Python path", f"Check {spec!r}. {HOW}")
         _refuse_import(spec, error)
+    except AppNotFound:  # it says itself what is missing
+        raise
     except (Exception, SystemExit) as error:  # this runs user code
         _refuse_import(spec, error)
 

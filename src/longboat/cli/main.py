@@ -64,7 +64,9 @@ class Commands(click.Group):
             from longboat.cli.query import similar
 
             if meant := similar(args[0], COMMANDS):
-                raise CommandFailed(f"no such command {args[0]!r}; did you mean {meant!r}?", "Try `longboat --help`.", USAGE)
+                raise CommandFailed(
+                    f"no such command {args[0]!r}; did you mean {meant!r}?", f"Try `{ctx.command_path} --help`.", USAGE
+                )
         return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002  # as its protocol has it
