@@ -216,7 +216,7 @@ def test_links_lead_somewhere(path: Path) -> None:
 
 
 def test_the_wire_format_is_as_written() -> None:
-    rows = re.findall(r"^\| (\d+) \| `(\w+)` \|", (ROOT / "docs" / "internals.md").read_text(), re.M)
+    rows = re.findall(r"^\| (\d+) \| `(\w+)` \|", (ROOT / "docs" / "reference" / "wire.md").read_text(), re.M)
     assert rows == [(str(number), name) for number, name in enumerate(Job.__struct_fields__)]
     assert msgspec.msgpack.decode(codec.encode_job(Job(1, "a", "b", b"c")))[:4] == [1, "a", "b", b"c"]
 

@@ -7,8 +7,13 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import get_args
 
 import pytest
+
+import longboat
+from longboat.cli.main import COMMANDS
+from longboat.connect import BUILT_IN
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
@@ -51,3 +56,65 @@ def test_nothing_is_loaded_from_elsewhere(site: Path) -> None:
         if 'rel="canonical"' not in found[0]
     }
     assert found == set()
+
+
+def test_every_public_name_is_in_the_reference(site: Path) -> None:
+    described = set(documented(site))
+    elsewhere = {"connect": "longboat.connect.connect", "events": "longboat.observe.events.Event"}
+    kinds = {f"longboat.observe.events.{kind.__name__}" for kind in get_args(longboat.events.AnyEvent)}
+    assert kinds <= described
+    assert [name for name in longboat.__all__ if elsewhere.get(name, f"longboat.{name}") not in described] == []
+
+
+def test_everything_in_the_reference_says_what_it_is(site: Path) -> None:
+    found = documented(site)
+    assert len(found) > 200
+    assert sorted(name for name, text in found.items() if not text.strip()) == []
+
+
+def test_every_command_is_in_the_reference(site: Path) -> None:
+    text = (site / "reference/commands/index.html").read_text()
+    assert [name for name in COMMANDS if f'id="longboat-{name}"' not in text] == []
+    assert "<code>--max-memory</code>" in text
+
+
+def test_every_url_and_option_is_in_the_reference() -> None:
+    text = (DOCS / "reference/urls.md").read_text()
+    assert [scheme for scheme in BUILT_IN if f"`{scheme}://" not in text] == []
+    code = "".join(path.read_text() for path in (ROOT / "src/longboat/brokers").glob("*/url.py"))
+    reads = re.findall(r'(?:urls\.\w+\(url, options|options\.pop\()(?:, )?"(\w+)"', code)
+    described = {name for row in re.findall(r"^\| (`\w+`(?:, `\w+`)*) \| ", text, re.M) for name in re.findall(r"\w+", row)}
+    drivers = {"sentinel_username", "sentinel_password"}
+    assert described - drivers == {*reads, "results", "ssl_ca", "ssl_cert", "ssl_key"}
+
+
+def test_every_variable_is_in_the_reference() -> None:
+    text = (DOCS / "reference/environment.md").read_text()
+    code = "\n".join(path.read_text() for path in (ROOT / "src/longboat").rglob("*.py"))
+    read = set(re.findall(r'environ(?:\.get\(|\[)"(\w+)"', code)) | set(re.findall(r'^\w+ = "(LONGBOAT_\w+)"', code, re.M))
+    set_by_options = {"LONGBOAT_DASHBOARD_PORT"}
+    assert read - set_by_options - set(re.findall(r"\b[A-Z_]{5,}\b", text)) == set()
+
+
+def test_every_metric_is_in_the_reference() -> None:
+    code = "\n".join((ROOT / "src/longboat" / name).read_text() for name in ("observe/metrics.py", "otel.py"))
+    names = set(re.findall(r'"(longboat_[a-z_]+|messaging\.[a-z.]+(?:messages|duration))"', code))
+    text = (DOCS / "reference/metrics.md").read_text()
+    assert len(names) > 10
+    assert [name for name in names if f"`{name}`" not in text] == []
+
+
+def documented(site: Path) -> dict[str, str]:
+    """Each name that the reference describes, and the text that it has for it."""
+    found: dict[str, str] = {}
+    for path in (site / "reference").rglob("*.html"):
+        text = path.read_text()
+        for name, contents in DESCRIBED.findall(text):
+            found[name] = re.sub(r"<[^>]+>", "", contents)
+    return found
+
+
+DESCRIBED = re.compile(
+    r'id="(longboat[\w.]+)".*?<div class="doc doc-contents ?(?:first)?">(.*?)(?=<div class="doc doc-(?:obj|child)|</div>)',
+    re.S,
+)

@@ -50,13 +50,23 @@ class WorkerChoices(TypedDict, total=False):
     """What `app.worker` may be given."""
 
     queues: Sequence[str]
+    """Those named first are served first. Default: every queue (on RabbitMQ, which tells nobody what queues there are, those
+    that the tasks and schedules of this app name, and "default")."""
     concurrency: int
+    """How many coroutines run at a time. Default: 100."""
     threads: int | None
+    """How many plain functions run at a time. Default: the number of processors and 4, at most 32."""
     processes: int | None
+    """How many child processes there are, for tasks with executor="process". Default: one for each processor."""
     lease: Duration
+    """How long after its last heartbeat a worker counts as dead. Default: 15 s."""
     grace: Duration
+    """How long running jobs may finish at the end. Default: 25 s."""
     burst: bool
+    """End when there is nothing left to do. Default: False."""
     health_port: int | None
+    """Serve /livez, /readyz and /metrics on this port of the loopback; 0: any free port, see `worker.health.url`. Default:
+    None, not at all."""
 
 
 class Longboat:
@@ -91,14 +101,9 @@ class Longboat:
     def task(self, fn: Callable[..., Any] | None = None, /, **options: Unpack[TaskOptions]) -> Any:
         """Make a function a task, with or without arguments: `@app.task` or `@app.task(retries=3)`.
 
-        `name`: "module.function" unless given. `executor`: "async" for coroutine functions (the only choice), else "thread"
-        (the default) or "process". `queue`: "default". `priority`: 0; higher first. `retries`: attempts after the first, for
-        exceptions of `retry_on` (Exception; of a group, each one must match) and time-outs: 0. `backoff`: the first pause
-        (1 s), doubled for each further one, or a list of pauses. `timeout`: for one attempt. `expires`: a job that has not
-        started so long after it was enqueued is cancelled, also one that still waits for others. `keep_result`: how long an
-        ended job stays readable (1 h). `limit`: how many run, or start in a time, for each value of a key. `fair_by`: ready
-        jobs take turns by this key, such as "{tenant}". `unique`: calls that count as one. Raises ConfigError for options
-        that make no sense.
+        The options are `name`, `executor`, `queue`, `priority`, `retries`, `backoff`, `retry_on`, `timeout`, `expires`,
+        `keep_result`, `limit`, `fair_by` and `unique`: see `longboat.tasks.define.TaskOptions` for each of them. Raises
+        ConfigError for options that make no sense.
         """
 
         def make(fn: Callable[..., Any]) -> Task[..., Any]:
@@ -140,10 +145,9 @@ class Longboat:
     def schedule(self, rule: str, **options: Unpack[ScheduleOptions]) -> Callable[[T], T]:
         """Enqueue the task below again and again: `@app.schedule("*/5 * * * *", tz="Europe/Berlin")` or `every("30s")`.
 
-        Any number of workers may run: each tick makes one job. `args`, `kwargs`: the task's arguments. `tz`: "UTC" unless
-        given. `missed`: of the ticks at which no worker ran, "skip" all, or make up for "once" (the default) or "all".
-        `overlap`: while the job before has not ended, "allow" another (the default), "skip" this tick, or "wait" with the
-        next job until it has. `name`: the task's unless given; no two can share one. Raises ConfigError or BadArguments.
+        The rule is a cron expression of five fields (or six, with seconds first), or `longboat.every`. Any number of workers
+        may run: each tick makes one job. The options are `args`, `kwargs`, `name`, `tz`, `missed` and `overlap`: see
+        `longboat.tasks.schedule.ScheduleOptions`. Raises ConfigError or BadArguments.
         """
 
         def declare(task: T) -> T:
@@ -222,12 +226,8 @@ class Longboat:
     def worker(self, **choices: Unpack[WorkerChoices]) -> Worker:
         """A worker inside this program: enter it by `async with app.worker():` (on this event loop) or `with`.
 
-        `queues`: those named first are served first; none: every queue (on RabbitMQ, which tells nobody what queues there
-        are, those that the tasks and schedules of this app name, and `default`). `concurrency`, `threads` and `processes`:
-        how many coroutines (100), plain functions and child processes run at a time. `lease`: how long after its last
-        heartbeat a worker counts as dead (15 s). `grace`: how long running jobs may finish at the end (25 s). `burst`: end
-        when there is nothing left to do. `health_port`: serve /livez, /readyz and /metrics there, on the loopback (0: any
-        free port; `worker.health.url`).
+        The choices are `queues`, `concurrency`, `threads`, `processes`, `lease`, `grace`, `burst` and `health_port`: see
+        `longboat.app.WorkerChoices`. Leaving the block raises WorkerFailed if a part of the worker failed.
         """
         from longboat.worker.options import options
         from longboat.worker.worker import Worker
@@ -238,7 +238,7 @@ class Longboat:
 
     @property
     def url(self) -> str:
-        """The broker's. A SQLite file is where it was when this was set, whatever the working directory becomes."""
+        """The broker's URL. A SQLite file is where it was when this was set, whatever the working directory becomes."""
         return self._url
 
     @url.setter
@@ -261,6 +261,7 @@ class Longboat:
 
     @property
     def broker(self) -> Broker:
+        """The broker itself, as the contract has it; for tools. It is opened at the first use."""
         return self.client.broker
 
     def events(self) -> EventStream:

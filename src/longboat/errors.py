@@ -127,19 +127,21 @@ class ResultError(LongboatError):
 
 
 class JobFailed(ResultError):
-    """The job is dead.
-
-    `type` is the remote exception's qualified name, `message` its text, `traceback` the remote traceback as text
-    (may be empty: a killed process leaves none), `attempts` the number of attempts made.
-    """
+    """The job is dead: it failed, and has no attempts left."""
 
     def __init__(self, job_id: str, task: str, type: str, message: str, traceback: str, attempts: int) -> None:
         self.job_id = job_id
+        """The job's id."""
         self.task = task
+        """The task's name."""
         self.type = type
+        """The qualified name of the exception that the task raised; or a reason, such as "longboat.Timeout"."""
         self.message = message
+        """That exception's text."""
         self.traceback = traceback
+        """The traceback in the worker, as text. May be empty: a killed process leaves none."""
         self.attempts = attempts
+        """How many attempts were made."""
         super().__init__(job_id, task, type, message, traceback, attempts)
 
     def __str__(self) -> str:

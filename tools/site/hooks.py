@@ -9,7 +9,7 @@ from mkdocs.structure.files import Files
 from mkdocs.structure.nav import Navigation
 from mkdocs.structure.pages import Page
 
-from tools.site import llms, menu, outside
+from tools.site import commands, llms, menu, names, outside
 
 ROOT = Path(__file__).parents[2]
 
@@ -21,7 +21,13 @@ def on_files(files: Files, *, config: MkDocsConfig) -> Files:
 
 
 def on_page_markdown(markdown: str, *, page: Page, **_: object) -> str:
+    if commands.MARK in markdown:
+        markdown = markdown.replace(commands.MARK, commands.described())
     return outside.linked(markdown, page.file.src_uri)
+
+
+def on_page_content(html: str, *, page: Page, **_: object) -> str:
+    return names.linked(html) if page.file.src_uri.startswith("reference/") else html
 
 
 def on_nav(nav: Navigation, **_: object) -> Navigation:

@@ -28,9 +28,11 @@ class State(enum.StrEnum):
     WAITING = "waiting"
     """It waits for something else: a worker that knows its task, the jobs it comes after, or a limit."""
     READY = "ready"
+    """A worker may receive it."""
     RUNNING = "running"
     """Leased to a worker."""
     SUCCEEDED = "succeeded"
+    """An attempt returned. Its result is kept for the time that its task says."""
     DEAD = "dead"
     """Its attempts are used up, or it could not be run at all. It can be retried."""
     CANCELLED = "cancelled"
@@ -38,6 +40,7 @@ class State(enum.StrEnum):
 
     @property
     def ended(self) -> bool:
+        """Whether it is succeeded, dead or cancelled."""
         return self in ENDED
 
 
@@ -47,18 +50,23 @@ ENDED = frozenset({State.SUCCEEDED, State.DEAD, State.CANCELLED})
 class Job(msgspec.Struct, array_like=True, gc=False):
     """One call of a task. A stored job never changes: the broker keeps beside it what does.
 
-    The field order is the wire format (docs/internals.md): fields are only ever added at the end, with a default. Durations
-    count from the put, by the broker's clock. gc=False, here and in everything that is made once per job, keeps it from the
-    garbage collector, which took 13 % of a busy worker's time: none of these can be part of a cycle.
+    The order of the fields is the wire format: fields are only ever added at the end, with a default. Durations count from
+    the put, by the broker's clock.
     """
 
+    # gc=False, here and in everything that is made once per job, keeps it from the garbage collector, which took 13 % of a
+    # busy worker's time: none of these can be part of a cycle.
+
     v: int
-    """MESSAGE_VERSION of the program that wrote it."""
+    """The version of the message, of the program that wrote it."""
     id: Name
+    """33 characters if Longboat made it, or the caller's own."""
     task: Name
+    """The task's name."""
     payload: Value
-    """The arguments, a msgpack map: see codec.py."""
+    """The arguments, a msgpack map from parameter to value."""
     queue: Name = DEFAULT_QUEUE
+    """Where it waits."""
     priority: Priority = 0
     """Any 32-bit integer; higher first."""
     delay: Seconds = 0.0
@@ -70,6 +78,7 @@ class Job(msgspec.Struct, array_like=True, gc=False):
     enqueued: Seconds = 0.0
     """Wall-clock time at the caller. It is shown to people and decides nothing."""
     headers: dict[str, str] = {}
+    """What travels with it: of middlewares, and the retries and timeout given by `using`."""
     constraints: Constraints | None = None
     """None, as with most jobs: it depends on no other job."""
 
@@ -86,12 +95,15 @@ class Failure(msgspec.Struct, array_like=True):
     type: str
     """The exception's qualified name, or a reason of Longboat's: "longboat.Timeout", "longboat.Killed", …"""
     message: str
+    """The exception's text."""
     traceback: str = ""
+    """As Python prints it. Empty where there is none: a killed process leaves none."""
     attempt: int = 0
     """The attempt that failed, from 1; 0: no attempt had been counted."""
     at: float = 0.0
-    """Wall-clock time."""
+    """When, in seconds since the epoch."""
     worker: str = ""
+    """The name of the worker that ran it."""
 
 
 class Done(msgspec.Struct, gc=False):

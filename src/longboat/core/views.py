@@ -13,29 +13,40 @@ from longboat.errors import Undecodable
 
 
 class JobView(msgspec.Struct):
-    """A job as people see it. Times are wall-clock seconds since the epoch, None where they do not apply."""
+    """A job as people see it. Times are seconds since the epoch, None where they do not apply."""
 
     id: str
+    """The job's id."""
     state: State
+    """Where it is now."""
     queue: str
+    """The queue that it was put into."""
     task: str
+    """The task's name."""
     priority: int
+    """Higher first, within a queue."""
     attempts: int
     """Attempts made so far, of those that count."""
     payload: bytes
     """The encoded arguments; of an undecodable message, its raw bytes."""
     enqueued: float | None = None
+    """When it was enqueued, by the caller's clock."""
     due: float | None = None
     """When a scheduled job may start."""
     started: float | None = None
+    """When the latest attempt started."""
     ended: float | None = None
+    """When the job ended."""
     worker: str | None = None
     """Who holds it, while it runs."""
     result: bytes | None = None
+    """Of a job that has succeeded: the result, encoded. `Handle.result` decodes it."""
     failures: list[Failure] = []
-    """Every failed attempt, oldest first, at most the newest FAILURES_KEPT."""
+    """Every failed attempt, oldest first; at most the newest 25."""
     constraints: Constraints | None = None
+    """How it depends on other jobs: flow, limits, fairness key."""
     headers: dict[str, str] = {}
+    """What travels with it."""
 
 
 class ConsumerView(msgspec.Struct):

@@ -34,8 +34,11 @@ class JobEvent(Event, frozen=True):
     """Something that happened to a job."""
 
     id: str
+    """The job's id."""
     task: str
+    """The name of its task."""
     queue: str
+    """Its queue."""
 
 
 class JobEnqueued(JobEvent, frozen=True, tag="job.enqueued"):
@@ -46,27 +49,34 @@ class JobStarted(JobEvent, frozen=True, tag="job.started"):
     """Sent once per attempt, up to a second late but before its end, to listeners of every job."""
 
     attempt: int
+    """From 1."""
 
 
 class JobProgressed(JobEvent, frozen=True, tag="job.progressed"):
     """In the stream only: the latest progress of a running job, a few times a second."""
 
     done: float
+    """How much is done, in the job's own unit."""
     total: float | None
+    """How much there is, where that is known."""
     text: str
+    """What it is doing."""
 
 
 class JobSucceeded(JobEvent, frozen=True, tag="job.succeeded"):
     """Sent to listeners of every job."""
 
     attempt: int
+    """The attempt that succeeded, from 1."""
     seconds: float
+    """How long that attempt took."""
 
 
 class JobsSucceeded(Event, frozen=True, tag="jobs.succeeded"):
     """In the log of `longboat worker` only: how many jobs succeeded since it told last, when there are too many to name."""
 
     jobs: int
+    """How many jobs succeeded."""
     tasks: dict[str, int]
     """How many of each task."""
 
@@ -75,19 +85,27 @@ class JobRetried(JobEvent, frozen=True, tag="job.retried"):
     """An attempt failed; the next one is made after `delay` seconds."""
 
     attempt: int
+    """The attempt that failed, from 1."""
     failure: Failure
+    """How it failed."""
     delay: float
+    """Seconds until the next attempt."""
 
 
 class JobDied(JobEvent, frozen=True, tag="job.died"):
     """An attempt failed, and there are none left."""
 
     attempt: int
+    """The last attempt, from 1."""
     failure: Failure
+    """How it failed."""
 
 
 class JobCancelled(JobEvent, frozen=True, tag="job.cancelled"):
+    """It was cancelled, or expired before it started."""
+
     reason: str
+    """Who or what cancelled it, in words."""
 
 
 class JobParked(JobEvent, frozen=True, tag="job.parked"):
@@ -101,7 +119,9 @@ class JobsParked(Event, frozen=True, tag="jobs.parked"):
     """So many jobs of one task, which cannot run here, were parked by this worker since it told last: once a minute."""
 
     task: str
+    """The name of the task."""
     jobs: int
+    """How many."""
     known: list[str]
     """The tasks that it knows."""
     reason: str = ""
@@ -114,20 +134,32 @@ class JobsLost(Event, frozen=True, tag="jobs.lost"):
     """Leases ran out while this worker ran these jobs; their outcomes no longer count."""
 
     jobs: int
+    """How many."""
 
 
 class WorkerStarted(Event, frozen=True, tag="worker.started"):
+    """A worker takes jobs."""
+
     broker: str
+    """The broker's URL, without its password."""
     queues: list[str]
+    """Those that it serves; empty: every queue."""
     tasks: int
+    """How many tasks it knows."""
 
 
 class WorkerStopping(Event, frozen=True, tag="worker.stopping"):
+    """A worker takes no more jobs."""
+
     running: int
+    """How many jobs still run."""
     grace: float
+    """Seconds that these may finish."""
 
 
 class WorkerStopped(Event, frozen=True, tag="worker.stopped"):
+    """A worker has ended."""
+
     jobs: int
     """Those that ended here: a job that is tried again counts once, with its last attempt."""
 
@@ -136,9 +168,12 @@ class BrokerDown(Event, frozen=True, tag="broker.down"):
     """Sent once per outage."""
 
     error: str
+    """What the worker met."""
 
 
 class BrokerUp(Event, frozen=True, tag="broker.up"):
+    """The broker answers again."""
+
     seconds: float
     """How long it was down."""
 
@@ -147,6 +182,7 @@ class EventsDropped(Event, frozen=True, tag="events.dropped"):
     """In the stream only: about how many events were left out."""
 
     count: int
+    """About how many."""
 
 
 AnyEvent = (

@@ -52,7 +52,7 @@ def carried(text: object) -> str:
 
 
 class Running:
-    """The attempt that is running. `stopping` becomes true when its time is up or it was cancelled."""
+    """The attempt that is running, as `longboat.current()` gives it."""
 
     __slots__ = ("_job_channel", "_steps", "attempt", "headers", "id", "queue", "stopping", "task")
 
@@ -66,12 +66,17 @@ class Running:
         headers: Mapping[str, str] = NO_HEADERS,
     ) -> None:
         self.id = id
+        """The job's id."""
         self.task = task
+        """The task's name."""
         self.queue = queue
+        """The queue that the job was received from."""
         self.attempt = attempt
+        """1 at the first attempt, 2 at the next."""
         self.headers = headers
         """What came with the job; not to be changed."""
         self.stopping = False
+        """Whether the time is up or the job was cancelled. Functions in threads look at it, and return when it is true."""
         self._job_channel = job_channel
         self._steps: dict[str, bytes] | None = None
 

@@ -24,13 +24,22 @@ class TaskOptions(JobOptions, total=False):
     """What `app.task` may be given."""
 
     name: str | None
+    """What jobs and workers call the task: the same in every process. Default: "module.function"."""
     executor: ExecutorName | None
+    """Where it runs: "async" for coroutine functions (the only choice), else "thread" (the default) or "process"."""
     retries: int
+    """Attempts after the first, for exceptions of `retry_on` and time-outs. Default: 0."""
     backoff: Backoff
+    """The first pause before another attempt, doubled for each further one up to an hour; each pause is between half of that
+    and all of it, by chance. Or a list of exact pauses, whose last one is repeated. Default: 1 s."""
     retry_on: type[BaseException] | Iterable[type[BaseException]]
+    """The exceptions after which it is tried again; of an ExceptionGroup, each one must match. Default: Exception."""
     timeout: Duration | None
+    """How long one attempt may take. Default: None, no limit."""
     limit: Limit | Sequence[Limit]
+    """How many jobs run, or start in a time, for each value of a key. Default: none."""
     fair_by: str
+    """Ready jobs of a queue take turns by this key, made from the arguments, such as "{tenant}". Default: none."""
 
 
 def define(fn: Callable[..., Any], options: TaskOptions, sender: Callable[[], Sender]) -> Task[..., Any]:

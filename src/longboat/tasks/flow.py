@@ -43,6 +43,7 @@ class FlowStatus(msgspec.Struct):
 
     @property
     def total(self) -> int:
+        """How many jobs it has."""
         return sum(self.jobs.values())
 
     @property
@@ -85,6 +86,7 @@ class Flow(Generic[R]):
 
     def __init__(self, client: FlowClient, id: str, ends: Ends, kinds: Sequence[Any] = ()) -> None:
         self.id = id
+        """The flow's id. Keep it to look the flow up later, from any process: `app.flow(id)`."""
         self.ends = ends
         self.kinds = kinds
         """What the results of the ends are converted to, in the order in which they stand there."""

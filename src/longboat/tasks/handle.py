@@ -25,10 +25,13 @@ class Progress(msgspec.Struct, array_like=True):
     """How far a job is, as it reports itself."""
 
     done: Amount
+    """How much is done, in the job's own unit."""
     total: Amount | None = None
+    """How much there is, where that is known."""
     text: str = ""
+    """What it is doing; at most 4,000 characters."""
     at: Seconds = 0.0
-    """Wall-clock time."""
+    """When it was reported, in seconds since the epoch."""
 
 
 class Update(msgspec.Struct, frozen=True):
@@ -47,9 +50,13 @@ class LogLine(msgspec.Struct, array_like=True):
     """What a job logged while it ran."""
 
     at: Seconds
+    """When, in seconds since the epoch."""
     level: str
+    """Such as "INFO" or "WARNING", as `logging` names them."""
     text: str
+    """The line."""
     attempt: int = 0
+    """The attempt that logged it, from 1."""
 
 
 class HandleClient(Protocol):
@@ -75,6 +82,7 @@ class Handle(msgspec.Struct, Generic[R], eq=False, gc=False):
 
     client: HandleClient
     id: str
+    """The job's id. Keep it to look the job up later, from any process: `app.job(id)`."""
     task: str
     """The task's name; empty where only the id is known."""
     kind: Any = Any

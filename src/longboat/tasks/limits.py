@@ -22,15 +22,17 @@ _rate = re.compile(r"(\d+)\s*/\s*(.+)").fullmatch
 class Limit(msgspec.Struct, frozen=True, kw_only=True):
     """At most so many jobs running, or started in a time, for each value of a key, over all workers together.
 
-    `key`: made from the arguments, such as "{customer}" or "{order.shop}"; "": one limit for the whole task. `running`: so
-    many at a time. `rate`: so many starts in a time, such as "100/m", "5/s", "10/30s". `name`: limits of the same name and
-    key are shared between tasks; without one each task has its own.
+    Give `running` or `rate`, or both.
     """
 
     key: str = ""
+    """Made from the arguments, such as "{customer}" or "{order.shop}"; "": one limit for the whole task."""
     running: int | None = None
+    """So many at a time."""
     rate: str | None = None
+    """So many starts in a time, such as "100/m", "5/s" or "10/30s"."""
     name: str = ""
+    """Limits of the same name and key are shared between tasks; without a name each task has its own."""
 
     @property
     def numbers(self) -> tuple[int | None, int | None, float]:
@@ -44,16 +46,14 @@ class Limit(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Unique(msgspec.Struct, frozen=True, kw_only=True):
-    """Calls that count as one while a job of theirs is there.
-
-    `by`: made from the arguments, such as "{user}"; None: all of them. `until`: a second call has no effect, and returns the
-    first one's job, until that job has "started", has "ended", or for a time, such as "10m" (so calls are throttled).
-    `latest`: the last call wins instead, and replaces a job that has not started (with a delay: calls are debounced).
-    """
+    """Calls that count as one while a job of theirs is there: a second call returns the first one's job."""
 
     by: str | None = None
+    """Made from the arguments, such as "{user}"; None: all of them."""
     until: Literal["started", "ended"] | Duration = "ended"
+    """Calls count as one until that job has "started", has "ended", or for a time, such as "10m": so calls are throttled."""
     latest: bool = False
+    """The last call wins instead, and replaces a job that has not started. With a delay, calls are debounced."""
 
     def key(self, task: str, arguments: Mapping[str, Any]) -> UniqueKey:
         return UniqueKey(

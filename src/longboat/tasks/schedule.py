@@ -32,31 +32,47 @@ class ScheduleOptions(TypedDict, total=False):
     """What `app.schedule` may be given beside the rule."""
 
     args: tuple[Any, ...]
+    """The task's positional arguments. Default: none."""
     kwargs: Mapping[str, Any] | None
+    """The task's keyword arguments. Default: None."""
     name: str | None
+    """The schedule's name, which no other one may have. Default: the task's name."""
     tz: str
+    """The time zone of the rule, such as "Europe/Berlin". Default: "UTC"."""
     missed: Missed
+    """Of the ticks at which no worker ran, "skip" all, or make up for "once" or "all" (at most 1,000). Default: "once"."""
     overlap: Overlap
+    """While the job before has not ended, "allow" another, "skip" this tick, or "wait": enqueue one that waits until it has.
+    Default: "allow"."""
 
 
 class Schedule(msgspec.Struct, kw_only=True):
     """A rule by which a task's jobs are enqueued again and again. It is kept in the broker's KV as it is."""
 
     name: str
+    """No two schedules have the same."""
     rule: str
     """A cron expression of five fields (or six, with seconds first), or "every 30s"."""
     tz: str = "UTC"
+    """The rule's time zone, such as "Europe/Berlin"."""
     task: str
+    """The name of the task."""
     payload: bytes
+    """The arguments, encoded."""
     queue: str = DEFAULT_QUEUE
+    """Where its jobs wait."""
     priority: int = 0
+    """Of its jobs: higher first."""
     expires: float | None = None
+    """Seconds after which a job of it is cancelled unless it has started; None: never."""
     keep: float = DEFAULT_KEEP
+    """Seconds that a job of it stays readable after success."""
     missed: Missed = "once"
     """Which of the ticks are made up for at which no scheduler ran: none, the latest one, or all of them."""
     overlap: Overlap = "allow"
     """While the job before has not ended: enqueue another, skip this tick, or enqueue one that waits until it has."""
     paused: bool = False
+    """It is not fired until it is resumed."""
     declared: bool = False
     """It is part of an app's code, and fired by the workers that have this code: it ends with the code."""
     constraints: Constraints | None = None
@@ -86,7 +102,7 @@ class Schedule(msgspec.Struct, kw_only=True):
         return found[-CATCH_UP:]
 
     def next(self, after: float, count: int = 1) -> list[float]:
-        """The next times at which it is due."""
+        """The next times at which it is due, in seconds since the epoch."""
         if period := period_of(self.rule):
             return [(int(after // period) + 1 + n) * period for n in range(count)]
         return list(islice(self._from(after), count))

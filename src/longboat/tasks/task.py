@@ -110,9 +110,11 @@ class Task(Generic[P, R]):
     ) -> None:
         """`sender` gives the client of the process that asks; None: this task can be called, not enqueued."""
         self.fn = fn
+        """The function itself."""
         self.body = fn
         """What workers run: the function, within the app's middlewares."""
         self.name = name
+        """The task's name, in jobs and on pages."""
         self.settings = settings
         self.needs = needs_of(fn, is_async=settings.executor == "async")
         """By parameter: what the worker fills it with."""
@@ -201,7 +203,10 @@ class Task(Generic[P, R]):
         return self
 
     def using(self, **options: Unpack[Options]) -> Self:
-        """This task with other options for its jobs: `task.using(delay="1m", priority=5).enqueue(…)`."""
+        """This task with other options for its jobs: `task.using(delay="1m", priority=5).enqueue(…)`.
+
+        See `longboat.tasks.template.Options` for each of them. Raises ConfigError for one that makes no sense.
+        """
         made = object.__new__(type(self))
         made.__dict__.update(self.__dict__)
         made.template = self.template.using(options)

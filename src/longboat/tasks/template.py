@@ -27,17 +27,23 @@ class JobOptions(TypedDict, total=False):
     """What a task says of its jobs, and `using` of single ones."""
 
     queue: str
+    """Where the jobs wait. Default: "default"."""
     priority: int
+    """A 32-bit integer; higher first, within a queue. Default: 0."""
     expires: Duration | None
+    """A job that has not started so long after it was enqueued is cancelled, also one that still waits for others. Default:
+    None, never."""
     keep_result: Duration
+    """How long a job that has ended, and its result, can be read; 0: not at all. Default: 1 h."""
     unique: Unique | None
-    """This call and others of the same key count as one, as long as a job of theirs is there."""
+    """This call and others of the same key count as one, as long as a job of theirs is there. Default: None."""
 
 
 class Options(JobOptions, total=False):
     """What `using` may change for single jobs."""
 
     delay: Duration
+    """Start so long after the call, by the broker's clock."""
     run_at: datetime
     """Start no sooner than this; needs a time zone. Instead of `delay`."""
     id: str
