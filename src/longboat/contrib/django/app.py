@@ -10,6 +10,7 @@ from django.core.exceptions import ImproperlyConfigured
 
 from longboat.app import Longboat
 from longboat.connect import settled
+from longboat.contrib.django.connections import AsInRequest
 from longboat.contrib.django.database import DJANGO, database_url
 from longboat.core.urls import Url
 
@@ -26,6 +27,7 @@ class DjangoLongboat(Longboat):
     def __init__(self) -> None:
         super().__init__()
         self._chosen: Url | None = None
+        self.add_middleware(AsInRequest())
 
     @property
     def url(self) -> str:

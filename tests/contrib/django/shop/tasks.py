@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from asgiref.sync import sync_to_async
+from django.db import connection
+from django.utils import timezone, translation
+
 from longboat.contrib.django import app
 from tests.contrib.django.shop.models import Order
 
@@ -25,3 +29,44 @@ async def aconfirm(order_id: int) -> str:
 @app.task(executor="process")
 def confirm_apart(order_id: int) -> str:
     return confirm(order_id)
+
+
+@app.task
+def backend() -> int:
+    """The process of the server that this job's connection talks to."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_backend_pid()")
+        found: int = cursor.fetchone()[0]
+    return found
+
+
+@app.task
+async def abackend() -> int:
+    found: int = await sync_to_async(backend)()
+    return found
+
+
+@app.task(executor="process")
+def backend_apart() -> int:
+    return backend()
+
+
+@app.task
+def language() -> tuple[str, str]:
+    """What the job before has left here; this one leaves something for the next."""
+    found = translation.get_language(), timezone.get_current_timezone_name()
+    translation.activate("fr")
+    timezone.activate("Asia/Tokyo")
+    return found
+
+
+@app.task
+async def alanguage() -> tuple[str, str]:
+    return language()
+
+
+@app.task
+def queries() -> int:
+    """How many the log holds after one."""
+    Order.objects.count()
+    return len(connection.queries)
