@@ -236,6 +236,10 @@ class Longboat:
         enqueued = self.client.enqueue_events.counts
         return Worker(self.broker, self.registry, options(**choices), self.bus, address=shown(self.url), enqueued=enqueued)
 
+    def watch(self, changed: Callable[[], object]) -> None:
+        """For frameworks: what `--reload` watches beside the code, which is nothing here. `changed` restarts the worker, and
+        may be called from any thread."""
+
     @property
     def url(self) -> str:
         """The broker's URL. A SQLite file is where it was when this was set, whatever the working directory becomes."""

@@ -138,7 +138,7 @@ def _serve(end: Channel, find: Callable[[], list[Longboat]], settings: WorkerOpt
         with contextlib.ExitStack() as stack:
             for each in (app, *others):
                 stack.enter_context(each)
-            _run(made, end, watcher if start.reload else None)
+            _run(made, end, [watcher.start, *(each.watch for each in (app, *others))] if start.reload else ())
     except (AppNotFound, BrokerMisconfigured, ConfigError) as error:
         _complain(error)
         if not start.reload:
@@ -200,7 +200,7 @@ def _worker(app: Longboat, registry: Registry, settings: WorkerOptions) -> Worke
     return Worker(app.broker, registry, settings, app.bus, address=shown(app.url), enqueued=enqueued)
 
 
-def _run(made: Worker, end: Channel, watcher: Any) -> None:
+def _run(made: Worker, end: Channel, watches: Sequence[Callable[[Callable[[], object]], object]]) -> None:
     """Run the worker until it has finished. Its event loop has a thread of its own, so that no task can keep this one from
     hearing that it is to stop."""
     import gc
@@ -221,8 +221,8 @@ def _run(made: Worker, end: Channel, watcher: Any) -> None:
     gc.set_threshold(10_000, 20, 20)  # a batch of jobs in flight is not garbage
     with made:
         watched("commands", follow, made.status.failed).start()
-        if watcher is not None:
-            watcher.start(lambda: made.finish("reload"))
+        for watch in watches:
+            watch(lambda: made.finish("reload"))
         made.finished.wait()
         if made.reason == COMMANDED:
             end.send(channel.LEAVING)

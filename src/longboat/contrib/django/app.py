@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from typing import Any
 
 from django.conf import settings
@@ -38,6 +39,12 @@ class DjangoLongboat(Longboat):
     @url.setter
     def url(self, url: str) -> None:
         self._chosen = Url(settled(url))
+
+    def watch(self, changed: Callable[[], object]) -> None:
+        """As runserver does."""
+        from longboat.contrib.django.reload import watch
+
+        watch(changed)
 
     def same_database(self, connection: Any) -> bool:
         """Whether jobs are kept in the database of this connection of Django's, so that they can go with its transaction."""
