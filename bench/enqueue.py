@@ -55,6 +55,6 @@ def together() -> int:
         with at(url(path, "full")):
             asyncio.run(enqueue())
         db = sqlite3.connect(path / "jobs.db")
-        puts: int = db.execute("SELECT sum(number) FROM puts").fetchone()[0]
+        puts: int = db.execute("SELECT sum(number) FROM longboat_puts").fetchone()[0]
         db.close()
         return puts

@@ -254,7 +254,7 @@ def test_hostile_text_commands_no_terminal(shell: Shell) -> None:
 def test_a_message_that_is_no_job_can_be_looked_at(shell: Shell) -> None:
     job_id = shell.run("enqueue", "tasks.add", "1", "2").out.strip()
     db = sqlite3.connect(shell.folder / "longboat.db")
-    db.execute("UPDATE jobs SET message = ?", (b"\xff\x00garbage",))
+    db.execute("UPDATE longboat_jobs SET message = ?", (b"\xff\x00garbage",))
     db.commit()
     db.close()
     shell.run("worker", "--burst")
@@ -275,7 +275,7 @@ def test_doctor(shell: Shell) -> None:
     facts = found["facts"]
     assert facts["url"] == f"sqlite:///{shell.folder}/longboat.db (the app's)"
     assert facts["queues"] == {"default": {"dead": 2}, "mail": {"dead": 1}, "slow": {"ready": 1}}
-    assert facts["schema"].startswith("version 3, ")
+    assert facts["schema"].startswith("version 4, ")
     assert "tasks.sleep (queue slow, thread)" in facts["tasks"]
     said = " ".join(problem["what"] for problem in found["problems"])
     assert "3 jobs are dead" in said

@@ -211,7 +211,7 @@ def test_what_cannot_be_replayed(shell: Shell) -> None:
     shell.run("enqueue", "tasks.fetch", "--kwargs", '{"url": 5}', "--id", "misfit", "--url", shell.url)
     assert "do not fit" in shell.fails("replay", "misfit", status=2).err
     with closing(sqlite3.connect(shell.folder / "longboat.db")) as db, db:
-        db.execute("UPDATE jobs SET message = x'c1' WHERE id = 'gone'")
+        db.execute("UPDATE longboat_jobs SET message = x'c1' WHERE id = 'gone'")
     assert "cannot be decoded" in shell.fails("replay", "gone", status=1).err
     work(shell)
     assert "cannot be decoded" in shell.fails("replay", "gone", status=1).err

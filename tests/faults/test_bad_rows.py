@@ -66,9 +66,9 @@ def test_garbage_dies_with_its_bytes_and_good_jobs_run_once(yard: Yard) -> None:
             seq = order_of(job_id)
             if seq is None:
                 seq = order_of(new_id())
-                db.execute("INSERT INTO places VALUES (?, ?, NULL)", (job_id, seq))
-            db.execute("INSERT INTO jobs VALUES (?, ?, ?)", (seq, job_id, body))
-            db.execute("INSERT INTO ready VALUES ('default', 0, ?, ?, 0, 0, NULL, NULL)", (seq, job_id))
+                db.execute("INSERT INTO longboat_places VALUES (?, ?, NULL)", (job_id, seq))
+            db.execute("INSERT INTO longboat_jobs VALUES (?, ?, ?)", (seq, job_id, body))
+            db.execute("INSERT INTO longboat_ready VALUES ('default', 0, ?, ?, 0, 0, NULL, NULL)", (seq, job_id))
     yard.enqueue_many("nap", GOOD // 2, 0.001)
     tree = yard.start()
     [worker] = tree.up()
@@ -91,16 +91,16 @@ def test_garbage_dies_with_its_bytes_and_good_jobs_run_once(yard: Yard) -> None:
 def test_rows_of_wrong_kinds(yard: Yard) -> None:
     """A row with no message, one with no row, broken failures, and values that the columns do not bear."""
     ids = yard.enqueue_many("nap", GOOD, 0.001)
-    yard.query("INSERT INTO ready VALUES ('default', 0, 5, 'nothing stands behind this', 0, 0, NULL, NULL)")
-    yard.query("UPDATE ready SET failures = x'c1ff00' WHERE id = ?", ids[3])
-    yard.query("UPDATE ready SET failures = ? WHERE id = ?", b"\x91" * 100_000, ids[5])
-    yard.query("UPDATE ready SET attempts = 9223372036854775807 WHERE id = ?", ids[6])
-    yard.query("UPDATE ready SET expires_at = -1e300 WHERE id = ?", ids[4])
-    yard.query("INSERT INTO ready VALUES (?, 0, 7, 'queue of no name', 0, 0, NULL, NULL)", "\n\x00")
-    yard.query("INSERT INTO jobs VALUES (9, 'behind no row', x'00')")
+    yard.query("INSERT INTO longboat_ready VALUES ('default', 0, 5, 'nothing stands behind this', 0, 0, NULL, NULL)")
+    yard.query("UPDATE longboat_ready SET failures = x'c1ff00' WHERE id = ?", ids[3])
+    yard.query("UPDATE longboat_ready SET failures = ? WHERE id = ?", b"\x91" * 100_000, ids[5])
+    yard.query("UPDATE longboat_ready SET attempts = 9223372036854775807 WHERE id = ?", ids[6])
+    yard.query("UPDATE longboat_ready SET expires_at = -1e300 WHERE id = ?", ids[4])
+    yard.query("INSERT INTO longboat_ready VALUES (?, 0, 7, 'queue of no name', 0, 0, NULL, NULL)", "\n\x00")
+    yard.query("INSERT INTO longboat_jobs VALUES (9, 'behind no row', x'00')")
     for values in ("NULL, 0, 1, 'x'", "'default', 'high', 1, 'x'", "'default', 0, 1, NULL"):
         with pytest.raises(sqlite3.IntegrityError):
-            yard.query(f"INSERT INTO ready VALUES ({values}, 0, 0, NULL, NULL)")
+            yard.query(f"INSERT INTO longboat_ready VALUES ({values}, 0, 0, NULL, NULL)")
     tree = yard.start()
     [worker] = tree.up()
     yard.until_ended(GOOD - 2, 20)

@@ -24,7 +24,7 @@ def test_what_a_frozen_worker_says_late_is_refused(kind: str, yard: Yard) -> Non
     tree = yard.start(f"--lease={LEASE:g}s")
     [frozen] = tree.up()
     ids = yard.enqueue_many(kind, 2, 1.5)
-    until(lambda: yard.query("SELECT total(started) FROM leased") == [(2,)], 10)
+    until(lambda: yard.query("SELECT total(started) FROM longboat_leased") == [(2,)], 10)
     os.killpg(tree.pid, signal.SIGSTOP)
     stopped = time.monotonic()
     other = yard.start(f"--lease={LEASE:g}s")
@@ -67,7 +67,7 @@ def test_a_supervisor_that_kills_says_that_it_did_and_why(yard: Yard) -> None:
     tree = yard.start("--lease=1s")
     [worker] = tree.up()
     job = yard.enqueue("nap", 30.0)
-    until(lambda: yard.query("SELECT total(started) FROM leased") == [(1,)], 10)
+    until(lambda: yard.query("SELECT total(started) FROM longboat_leased") == [(1,)], 10)
     os.kill(worker, signal.SIGSTOP)
     why = f"was killed by its supervisor, because it gave no sign of life for {SILENCE:g} s"
     until(lambda: f"worker process {worker} {why}" in tree.said(), 15, tree.said)

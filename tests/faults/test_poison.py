@@ -110,7 +110,7 @@ def test_a_killed_workers_jobs_run_elsewhere_within_a_second(yard: Yard) -> None
     tree = yard.start("-n", "2", "--concurrency=4")
     tree.up(2)
     ids = yard.enqueue_many("nap", 4, 1.5)
-    until(lambda: yard.query("SELECT total(started) FROM leased") == [(4,)], 10)
+    until(lambda: yard.query("SELECT total(started) FROM longboat_leased") == [(4,)], 10)
     victim = yard.check.runs()[ids[0]][0].pid
     [other] = set(tree.workers()) - {victim}
     hit = {job_id for job_id, runs in yard.check.runs().items() if runs[0].pid == victim}

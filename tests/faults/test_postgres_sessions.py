@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import closing, suppress
 
 import psycopg
 import pytest
@@ -55,8 +56,10 @@ def test_jobs_go_with_the_callers_transaction(server: PostgresServer, url: str) 
             handle.id,
             *(each.id for each in handles),
         ]
-        with pytest.raises(ConfigError, match="no open connection of psycopg"):
+        with pytest.raises(ConfigError, match="no open connection of a database driver"):
             add.using(connection=object()).enqueue(1, 2)
+        with closing(sqlite3.connect(":memory:")) as other, pytest.raises(ConfigError, match="leads to a sqlite database"):
+            add.using(connection=other).enqueue(1, 2)
     finally:
         app.close()
 
@@ -96,45 +99,6 @@ def test_unique_calls_in_the_callers_transaction(server: PostgresServer, url: st
             assert worker.finished.wait(10)
         assert app.broker.inspector.find([third.id]) == [None]
         assert report.enqueue("bob").id == third.id, "the window is not over"
-
-
-def test_sqlalchemys_connections(server: PostgresServer, url: str) -> None:
-    sqlalchemy = pytest.importorskip("sqlalchemy")
-    orm = pytest.importorskip("sqlalchemy.orm")
-    engine = sqlalchemy.create_engine(server.url.replace("postgresql://", "postgresql+psycopg://"))
-    with opened(url) as broker:
-        with engine.connect() as connection:
-            broker.within(connection).put(jobs(1))  # type: ignore[attr-defined]  # what this adapter has of its own
-            connection.rollback()
-        with orm.Session(engine) as session:
-            broker.within(session).put(jobs(2))  # type: ignore[attr-defined]  # what this adapter has of its own
-            assert broker.inspector.counts() == {}
-            session.commit()
-        assert sum(broker.inspector.counts().values()) == 2
-    engine.dispose()
-
-
-def test_djangos_connection(server: PostgresServer, url: str) -> None:
-    pytest.importorskip("django")
-    from django.db.backends.postgresql.base import DatabaseWrapper  # type: ignore[import-untyped,unused-ignore]  # has no types
-    from django.db.utils import ConnectionHandler  # type: ignore[import-untyped,unused-ignore]  # has no types
-
-    settings = {"ENGINE": "django.db.backends.postgresql", "NAME": "postgres", "USER": "longboat", "HOST": "127.0.0.1"}
-    import django.conf  # type: ignore[import-untyped,unused-ignore]  # has no types
-
-    if not django.conf.settings.configured:
-        django.conf.settings.configure()
-    filled = ConnectionHandler({"default": {**settings, "PORT": str(server.port)}}).databases["default"]
-    connection = DatabaseWrapper(filled)
-    with opened(url) as broker:
-        connection.set_autocommit(False)
-        broker.within(connection).put(jobs(1))  # type: ignore[attr-defined]  # what this adapter has of its own
-        connection.rollback()
-        broker.within(connection).put(jobs(2))  # type: ignore[attr-defined]  # what this adapter has of its own
-        assert broker.inspector.counts() == {}
-        connection.commit()
-        assert sum(broker.inspector.counts().values()) == 2
-    connection.close()
 
 
 def test_other_brokers_do_not_pretend() -> None:

@@ -64,10 +64,11 @@ class NewSqlite:
         with closing(self.open()) as broker:
             broker.inspector.counts()  # the store is made at its first use
         with closing(sqlite3.connect(self.path)) as db, db:
-            db.execute("INSERT INTO jobs VALUES (?, ?, ?)", (seq, job_id, raw))
-            db.execute("INSERT INTO ready VALUES (?, 0, ?, ?, 0, 0, NULL, NULL)", (queue, seq, job_id))
+            db.execute("INSERT INTO longboat_jobs VALUES (?, ?, ?)", (seq, job_id, raw))
+            db.execute("INSERT INTO longboat_ready VALUES (?, 0, ?, ?, 0, 0, NULL, NULL)", (queue, seq, job_id))
             db.execute(
-                "INSERT INTO counts VALUES (?, 'ready', 1) ON CONFLICT (queue, state) DO UPDATE SET n = n + 1", (queue,)
+                "INSERT INTO longboat_counts VALUES (?, 'ready', 1) ON CONFLICT (queue, state) DO UPDATE SET n = n + 1",
+                (queue,),
             )
 
 

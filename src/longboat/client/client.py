@@ -26,7 +26,7 @@ from longboat.core.codec import decoded, too_large
 from longboat.core.constraints import Constraints
 from longboat.core.job import Job, Result, State
 from longboat.core.views import JobView
-from longboat.errors import BrokerError, BrokerUnavailable, JobNotFound, Unsupported
+from longboat.errors import BrokerError, BrokerUnavailable, ConfigError, JobNotFound, Unsupported
 from longboat.operate.explain import explain
 from longboat.operate.unique import Claims
 from longboat.tasks.flow import renamed
@@ -76,6 +76,8 @@ class Client:
 
     async def asend(self, outgoing: Outgoing) -> list[Handle[Any]]:
         """As `send`, without blocking the event loop."""
+        if outgoing.connection is not None:
+            return await self._asend_within(outgoing)
         if not outgoing.plain:
             import asyncio
 
@@ -84,6 +86,22 @@ class Client:
             job = outgoing.jobs[0]
             check_size(job)
             return [Handle(self, job.id, job.task, outgoing.kind, job.keep, await self._outbox.aput(job))]
+
+    async def _asend_within(self, outgoing: Outgoing) -> list[Handle[Any]]:
+        """Within the transaction of an asynchronous session, which hands a synchronous one to what runs inside it."""
+        run_sync = getattr(outgoing.connection, "run_sync", None)
+        if run_sync is None:
+            raise ConfigError(
+                "aenqueue with session=: this one blocks, so call enqueue, in the thread that uses it; "
+                "an AsyncSession or AsyncConnection of SQLAlchemy can be awaited"
+            )
+
+        def sending(session: object) -> list[Handle[Any]]:
+            outgoing.connection = session
+            return self.send(outgoing)
+
+        handles: list[Handle[Any]] = await run_sync(sending)
+        return handles
 
     def _put(self, outgoing: Outgoing) -> list[Handle[Any]]:
         kind, jobs = outgoing.kind, outgoing.jobs

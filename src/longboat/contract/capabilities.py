@@ -75,7 +75,7 @@ def lacking(broker: _Declares) -> list[Capability]:
 
 _WHOLE = ("SQLite", "Redis", "PostgreSQL", "manager")
 _KEPT_BY: Mapping[Capability, Iterable[str]] = {
-    Capability.TRANSACTIONAL: ["PostgreSQL"],
+    Capability.TRANSACTIONAL: ["SQLite", "PostgreSQL"],
     Capability.DIAGNOSE: ["Redis", "PostgreSQL", "RabbitMQ"],
     Capability.MIGRATE: ["PostgreSQL"],
 }

@@ -136,7 +136,6 @@ class Task(Generic[P, R]):
 
     async def aenqueue(self, *args: P.args, **kwargs: P.kwargs) -> Handle[R]:
         """As `enqueue`, without blocking the event loop. Calls made at the same time leave together."""
-        self._own_connection("aenqueue")
         return (await self.sender().asend(self._outgoing(args, kwargs)))[0]
 
     @overload  # the parameters after these may have defaults
@@ -173,7 +172,6 @@ class Task(Generic[P, R]):
     async def aenqueue_many(self, calls: Iterable[Any], *, progress: bool = False) -> list[Handle[Any]]:
         """As `enqueue_many`, without blocking the event loop."""
         self._single_id("aenqueue_many")
-        self._own_connection("aenqueue_many")
         return await self.sender().asend(self._outgoing_many(calls, progress))
 
     def map(self: Takes[A, R], items: Iterable[A]) -> Iterator[R]:
@@ -315,10 +313,6 @@ class Task(Generic[P, R]):
     def _single_id(self, method: str) -> None:
         if self.template.id:
             raise ConfigError(f"{method} with id={self.template.id!r}: one id names one job")
-
-    def _own_connection(self, method: str) -> None:
-        if self.template.connection is not None:
-            raise ConfigError(f"{method} with connection=: a connection is used by one thread, call enqueue there")
 
     def __repr__(self) -> str:
         return f"<Task {self.name}>"

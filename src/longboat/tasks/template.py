@@ -52,8 +52,10 @@ class Options(JobOptions, total=False):
     """Attempts after the first, for these jobs."""
     timeout: Duration | None
     """For one attempt of these jobs; None: no limit."""
+    session: object
+    """Enqueue within the transaction of this Session, or of this connection of SQLAlchemy, Django or a driver."""
     connection: object
-    """Enqueue within the transaction that this connection is in (PostgreSQL): psycopg, SQLAlchemy or Django."""
+    """Another name of `session`."""
 
 
 class Template(msgspec.Struct):
@@ -138,6 +140,8 @@ class Template(msgspec.Struct):
             raise ConfigError(f"unknown option {min(unknown)!r}; there are {', '.join(sorted(_FIELDS))}")
         if "delay" in options and "run_at" in options:
             raise ConfigError("give delay or run_at, not both")
+        if "session" in options and "connection" in options:
+            raise ConfigError("session and connection are one option: give one of them")
         changes: dict[str, Any] = {}
         if "delay" in options or "run_at" in options:
             changes = {"delay": 0.0, "run_at": None}
@@ -200,6 +204,7 @@ _FIELDS: dict[str, tuple[str, Callable[[Any], Any]]] = {
     "unique": ("unique", lambda value: value),
     "retries": ("retries", lambda value: str(policy(value, 0.0).retries)),
     "timeout": ("timeout", lambda value: NO_LIMIT if value is None else repr(time_limit(value))),
+    "session": ("connection", lambda value: value),
     "connection": ("connection", lambda value: value),
 }
 """By option: the field it sets, and what checks its value. Those of `Options`."""

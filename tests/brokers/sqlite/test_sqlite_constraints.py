@@ -60,7 +60,7 @@ def test_nothing_is_left_of_constraints_when_all_is_over(path: Path, job: Make) 
     children = [after(job, parent, queue="later") for _ in range(4)]
     broker.put([parent, *children, *[limited(job, ONE, RATE, queue="limited") for _ in range(3)]])
     broker.inspector.cancel([children[0].id])
-    assert rows(path, "SELECT count(*) FROM dependencies") == [(3,)]
+    assert rows(path, "SELECT count(*) FROM longboat_dependencies") == [(3,)]
     consumer = broker.consumer([], lease=1000)
     for _ in range(4):
         while leases := consumer.receive(10, wait=0):
@@ -69,7 +69,7 @@ def test_nothing_is_left_of_constraints_when_all_is_over(path: Path, job: Make) 
                 settle(consumer, lease, cancelled)
         clock.advance(5.1)
         broker.tidy(5.0)
-    assert {name: rows(path, f"SELECT count(*) FROM {name}")[0] for name in TABLES} == dict.fromkeys(TABLES, (0,))
+    assert {name: rows(path, f"SELECT count(*) FROM longboat_{name}")[0] for name in TABLES} == dict.fromkeys(TABLES, (0,))
     assert broker.inspector.counts() == {
         ("later", State.SUCCEEDED): 2,
         ("later", State.CANCELLED): 2,
@@ -90,7 +90,7 @@ def test_unblocking_looks_at_the_first_blocked_job_alone(broker: SqliteBroker, p
         while ("default", State.READY) in broker.inspector.counts():
             assert consumer.receive(1000, wait=0) == []
         with store.write() as tx:
-            tx.run("DELETE FROM limit_usage")
+            tx.run("DELETE FROM longboat_limit_usage")
             tx.db.set_progress_handler(lambda: steps.append(waiting), 10)  # noqa: B023  # it is called at once
             assert limits.unblock(tx, "one") == 1
             tx.db.set_progress_handler(None, 0)
@@ -155,7 +155,7 @@ def test_a_bad_message_first_among_blocked_jobs_holds_up_nobody(broker: SqliteBr
     consumer = broker.consumer([], lease=60)
     (lease,) = consumer.receive(4, wait=0)
     with closing(sqlite3.connect(path)) as db:
-        db.execute("UPDATE jobs SET message = x'00' WHERE id = ?", (sent[1].id,))
+        db.execute("UPDATE longboat_jobs SET message = x'00' WHERE id = ?", (sent[1].id,))
         db.commit()
     settle(consumer, lease)
     assert broker.inspector.counts()["default", State.WAITING] == 2
@@ -190,7 +190,7 @@ def test_jobs_with_fairness_keys_are_found_after_the_keys_are_forgotten(broker: 
 def test_jobs_of_one_round_of_fairness_keys_have_places_of_their_own(broker: SqliteBroker, path: Path, job: Make) -> None:
     """Looking up one of them would find them all."""
     broker.put([job(), *[job(constraints=Constraints(fairness_key=f"{n % 1000}")) for n in range(2000)]])
-    assert rows(path, "SELECT count(DISTINCT seq) FROM ready") == [(2001,)]
+    assert rows(path, "SELECT count(DISTINCT seq) FROM longboat_ready") == [(2001,)]
 
 
 def test_jobs_with_fairness_keys_are_moved_away_and_back(broker: SqliteBroker, job: Make) -> None:

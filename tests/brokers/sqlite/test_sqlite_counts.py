@@ -25,17 +25,17 @@ OUTCOMES: list[Outcome] = [
     Park(5, BOOM),
 ]
 COUNTED = """
-    SELECT queue, 'ready', count(*) FROM ready GROUP BY queue UNION ALL
-    SELECT queue, 'running', count(*) FROM leased GROUP BY queue UNION ALL
-    SELECT queue, 'scheduled', count(*) FROM scheduled GROUP BY queue UNION ALL
-    SELECT queue, 'waiting', count(*) FROM waiting GROUP BY queue UNION ALL
-    SELECT queue, state, count(*) FROM ended GROUP BY queue, state"""
+    SELECT queue, 'ready', count(*) FROM longboat_ready GROUP BY queue UNION ALL
+    SELECT queue, 'running', count(*) FROM longboat_leased GROUP BY queue UNION ALL
+    SELECT queue, 'scheduled', count(*) FROM longboat_scheduled GROUP BY queue UNION ALL
+    SELECT queue, 'waiting', count(*) FROM longboat_waiting GROUP BY queue UNION ALL
+    SELECT queue, state, count(*) FROM longboat_ended GROUP BY queue, state"""
 
 
 def check(broker: SqliteBroker, path: Path) -> None:
     with closing(sqlite3.connect(path)) as db:
         counted = {(queue, State(state)): n for queue, state, n in db.execute(COUNTED)}
-        known = db.execute("SELECT count(*) FROM jobs").fetchone()[0]
+        known = db.execute("SELECT count(*) FROM longboat_jobs").fetchone()[0]
     assert broker.inspector.counts() == counted
     assert known == sum(counted.values())
 
@@ -75,7 +75,7 @@ def test_counts_agree_with_the_tables_at_every_step(path: Path, job: Callable[..
         pass
     broker.close()
     with closing(sqlite3.connect(path)) as db:
-        left = {name: db.execute(f"SELECT count(*) FROM {name}").fetchone()[0] for name in TABLES}
+        left = {name: db.execute(f"SELECT count(*) FROM longboat_{name}").fetchone()[0] for name in TABLES}
     assert left == dict.fromkeys(TABLES, 0)
 
 

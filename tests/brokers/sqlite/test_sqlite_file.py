@@ -44,13 +44,54 @@ def test_every_connection_syncs_as_asked(path: Path, mode: str, level: int) -> N
     broker.close()
 
 
-def test_a_file_of_another_program_is_left_alone(path: Path) -> None:
+def test_another_programs_database_may_be_shared(path: Path, job: Callable[..., Job]) -> None:
+    """Its tables and its marks stay as they are: the names of ours have a prefix."""
     with closing(sqlite3.connect(path)) as db, db:
-        db.execute("CREATE TABLE precious (n)")
+        db.execute("CREATE TABLE jobs (n)")
+        db.execute("INSERT INTO jobs VALUES (1)")
+        db.execute("PRAGMA user_version = 7")
     broker = SqliteBroker(path)
-    with pytest.raises(BrokerError, match="another program's SQLite database"):
-        broker.inspector.counts()
+    assert broker.put([made := job()]) == [made.id]
     broker.close()
+    with closing(sqlite3.connect(path)) as db:
+        assert db.execute("SELECT n FROM jobs").fetchall() == [(1,)]
+        assert db.execute("PRAGMA user_version").fetchone() == (7,)
+        names = {name for (name,) in db.execute("SELECT name FROM sqlite_schema")} - {"jobs"}
+        assert all(name.startswith(("longboat_", "sqlite_")) for name in names)
+        db.execute("UPDATE longboat_layout SET version = 99")
+        db.commit()
+    newer = SqliteBroker(path)
+    with pytest.raises(StoreTooNew, match="99"):
+        newer.inspector.counts()
+    newer.close()
+
+
+def test_a_store_of_before_the_prefix_is_brought_up_to_date(path: Path, job: Callable[..., Job]) -> None:
+    broker = SqliteBroker(path)
+    put = [job(), job(delay=60.0)]
+    broker.put(put)
+    broker.close()
+    with closing(sqlite3.connect(path)) as db:  # as layout 3 was
+        indexes = db.execute("SELECT name, sql FROM sqlite_schema WHERE type = 'index' AND sql IS NOT NULL").fetchall()
+        for name, _ in indexes:
+            db.execute(f"DROP INDEX {name}")
+        for (name,) in db.execute("SELECT name FROM sqlite_schema WHERE name LIKE 'longboat_%'").fetchall():
+            db.execute(f"ALTER TABLE {name} RENAME TO {name.removeprefix('longboat_')}")
+        for _, sql in indexes:
+            db.execute(sql.replace("longboat_", ""))
+        db.execute("PRAGMA user_version = 3")
+        db.commit()
+    later = SqliteBroker(path)
+    assert [view.id for view in later.inspector.find([each.id for each in put]) if view] == [each.id for each in put]
+    consumer = later.consumer([], lease=10)
+    assert [lease.job.id for lease in consumer.receive(5, wait=0)] == [put[0].id]
+    consumer.close()
+    later.close()
+    with closing(sqlite3.connect(path)) as db:
+        assert (
+            db.execute("SELECT name, sql FROM sqlite_schema WHERE type = 'index' AND sql IS NOT NULL").fetchall() == indexes
+        )
+        assert db.execute("PRAGMA user_version").fetchone() == (layout.LAYOUT,)
 
 
 def test_a_file_that_is_no_database_says_what_to_do(path: Path, job: Callable[..., Job]) -> None:
@@ -113,7 +154,7 @@ def test_a_store_of_a_newer_version_is_refused(broker: SqliteBroker, path: Path,
     newer.close()
 
 
-@pytest.mark.parametrize("version", [1, layout.LAYOUT - 1])
+@pytest.mark.parametrize("version", [1, 2])
 def test_a_store_of_an_older_layout_is_refused_with_what_to_do(
     broker: SqliteBroker, path: Path, job: Callable[..., Job], version: int
 ) -> None:
@@ -127,7 +168,7 @@ def test_a_store_of_an_older_layout_is_refused_with_what_to_do(
     older.close()
     with closing(sqlite3.connect(path)) as db:
         assert db.execute("PRAGMA user_version").fetchone() == (version,)
-        assert db.execute("SELECT count(*) FROM ready").fetchone() == (1,)
+        assert db.execute("SELECT count(*) FROM longboat_ready").fetchone() == (1,)
 
 
 def test_two_processes_may_create_the_same_store(path: Path) -> None:
@@ -153,7 +194,7 @@ def test_a_creation_that_fails_changes_nothing(broker: SqliteBroker, path: Path,
 def test_rows_of_wrong_types_cannot_be_written_by_hand(broker: SqliteBroker, path: Path) -> None:
     broker.inspector.counts()
     with closing(sqlite3.connect(path)) as db, pytest.raises(sqlite3.IntegrityError):
-        db.execute("INSERT INTO ready VALUES ('q', 0, 'not a number', 'id', 0, 0, NULL, NULL)")
+        db.execute("INSERT INTO longboat_ready VALUES ('q', 0, 'not a number', 'id', 0, 0, NULL, NULL)")
 
 
 def test_rows_that_belong_to_no_message_die_and_harm_no_neighbour(
@@ -162,10 +203,13 @@ def test_rows_that_belong_to_no_message_die_and_harm_no_neighbour(
     good, other = job(), job()
     broker.put([good, other])
     with closing(sqlite3.connect(path)) as db, db:
-        db.execute("INSERT INTO ready VALUES ('default', -9, 1, 'no message', 0, 0, NULL, NULL)")
-        db.execute("INSERT INTO ready VALUES ('default', -9, 2, CAST(X'FF00FE' AS TEXT), 0, 0, NULL, X'FF')")
-        db.execute("UPDATE jobs SET message = (SELECT message FROM jobs WHERE id = ?) WHERE id = ?", (good.id, other.id))
-        db.execute("UPDATE counts SET n = n + 2")
+        db.execute("INSERT INTO longboat_ready VALUES ('default', -9, 1, 'no message', 0, 0, NULL, NULL)")
+        db.execute("INSERT INTO longboat_ready VALUES ('default', -9, 2, CAST(X'FF00FE' AS TEXT), 0, 0, NULL, X'FF')")
+        db.execute(
+            "UPDATE longboat_jobs SET message = (SELECT message FROM longboat_jobs WHERE id = ?) WHERE id = ?",
+            (good.id, other.id),
+        )
+        db.execute("UPDATE longboat_counts SET n = n + 2")
     consumer = broker.consumer([], lease=10)
     try:
         leases = [*consumer.receive(10, wait=0), *consumer.receive(10, wait=0)]

@@ -79,7 +79,7 @@ def test_a_writer_that_knows_no_gate_makes_it_unavailable_in_time(path: Path, jo
 def test_an_error_within_a_transaction_undoes_it_and_leaves_the_gate(broker: SqliteBroker, job: Callable[..., Job]) -> None:
     broker.put([job()])
     with pytest.raises(ZeroDivisionError), broker._store.write() as tx:
-        tx.count("default", State.READY, tx.run("DELETE FROM ready").rowcount // 0)
+        tx.count("default", State.READY, tx.run("DELETE FROM longboat_ready").rowcount // 0)
     assert len(broker.put([job()])) == 1
     assert broker.inspector.counts() == {("default", State.READY): 2}
     assert len(broker.inspector.jobs(State.READY).jobs) == 2

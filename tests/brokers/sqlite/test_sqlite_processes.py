@@ -68,7 +68,7 @@ def test_no_job_is_lost_when_workers_are_killed(path: Path, job: Callable[..., J
     broker.close()
     with closing(sqlite3.connect(path)) as db:
         assert db.execute("PRAGMA integrity_check").fetchone() == ("ok",)
-        rows = db.execute("SELECT (SELECT count(*) FROM jobs), (SELECT count(*) FROM ended)").fetchone()
+        rows = db.execute("SELECT (SELECT count(*) FROM longboat_jobs), (SELECT count(*) FROM longboat_ended)").fetchone()
         assert rows == (len(sent), len(sent))
 
 

@@ -1,14 +1,28 @@
-"""A caller's own connection: found inside what SQLAlchemy or Django hand out, and used as the store uses its own."""
+"""A caller's own connection, used as the store uses its own, whatever driver it is of."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import contextlib
+import re
+from collections.abc import Iterator, Mapping
+from functools import lru_cache
 from typing import Any
 
 import psycopg
 from psycopg.rows import tuple_row
 
+from longboat.contract.caller import Caller
 from longboat.errors import ConfigError
+
+_PARAMETER = re.compile(r"%\((\w+)\)[sbt]")
+_STYLES = {
+    "pyformat": "%({name})s",
+    "format": "%s",
+    "named": ":{name}",
+    "qmark": "?",
+    "numeric": ":{n}",
+    "numeric_dollar": "${n}",
+}
 
 
 class CallersConnection:
@@ -16,25 +30,36 @@ class CallersConnection:
 
     def __init__(self, given: Any) -> None:
         """Raises ConfigError, which says what may be given, for anything else."""
-        self.driver = _driver_connection(given)
+        self._caller = caller = Caller(given)
+        if caller.vendor != "postgresql":
+            raise ConfigError(
+                f"session: the jobs are in PostgreSQL, and the connection leads to a {caller.vendor} database. Let both use "
+                "one database, or give the app an outbox."
+            )
+        self._driver = caller.driver if isinstance(caller.driver, psycopg.Connection) else None
+        """Without a detour, in the binary format, where it is of the driver that the store uses."""
 
     def query(self, text: bytes, values: Mapping[str, Any]) -> Any:
-        cursor = psycopg.Cursor(self.driver, row_factory=tuple_row)
-        return cursor.execute(text, values, prepare=False, binary=True)
+        if self._driver is not None:
+            return psycopg.Cursor(self._driver, row_factory=tuple_row).execute(text, values, prepare=False, binary=True)
+        sql, names = _in_style(text, self._caller.style)
+        given: Any = values if self._caller.style in ("pyformat", "named") else tuple(values[name] for name in names)
+        return self._caller.execute(sql, given)
+
+    @contextlib.contextmanager
+    def savepoint(self) -> Iterator[None]:
+        """What raises within it leaves nothing."""
+        with self._caller.savepoint() if self._driver is None else self._driver.transaction():
+            yield
 
 
-def _driver_connection(given: Any) -> psycopg.Connection[Any]:
-    found = given
-    if hasattr(found, "get_bind") and callable(getattr(found, "connection", None)):
-        found = found.connection()  # a Session of SQLAlchemy: its Connection
-    if hasattr(found, "ensure_connection"):
-        found.ensure_connection()  # Django opens late
-    if not isinstance(found, psycopg.Connection):
-        found = getattr(found, "connection", found)  # Django's is the driver's, SQLAlchemy's leads to it
-        found = getattr(found, "driver_connection", found)
-    if not isinstance(found, psycopg.Connection):
-        raise ConfigError(
-            f"connection: {type(given).__qualname__} is no open connection of psycopg 3, nor a SQLAlchemy Connection or "
-            "Session (postgresql+psycopg://) or a Django connection that uses it"
-        )
-    return found
+@lru_cache(200)
+def _in_style(text: bytes, style: str) -> tuple[str, list[str]]:
+    """The statement with its parameters as this style writes them, and their names in order."""
+    names: list[str] = []
+
+    def parameter(found: re.Match[str]) -> str:
+        names.append(found[1])
+        return _STYLES[style].format(name=found[1], n=len(names))
+
+    return _PARAMETER.sub(parameter, text.decode()), names

@@ -117,7 +117,7 @@ def put_within(store: Store, conn: CallersConnection, jobs: Sequence[Job]) -> li
             values = {**_values(store, jobs, None), "always": True}
             return _new(jobs, store.run(conn, _PUT_ANY[0], values).fetchone())
         tx = Transaction(store, conn)  # its first statement begins the caller's transaction, if need be
-        with conn.driver.transaction():  # a savepoint in it: what is refused leaves nothing
+        with conn.savepoint():  # a savepoint in it: what is refused leaves nothing
             new = put_constrained.put(tx, jobs, None)
             tx.finish()
     return new

@@ -43,7 +43,7 @@ class _BoundStore(Store):
     def write(self, do: Callable[[Transaction], T]) -> T:
         def writing(conn: CallersConnection) -> T:
             tx = Transaction(self, conn)  # its first statement begins the caller's transaction, if need be
-            with conn.driver.transaction():  # a savepoint in it: what is refused leaves nothing
+            with conn.savepoint():  # a savepoint in it: what is refused leaves nothing
                 answer = do(tx)
                 tx.finish()
             return answer

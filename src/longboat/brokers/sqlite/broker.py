@@ -6,6 +6,7 @@ import os
 from collections.abc import Collection, Sequence
 
 from longboat.brokers.sqlite import put, sweep
+from longboat.brokers.sqlite.after_commit import AfterCommit
 from longboat.brokers.sqlite.beside import WAKE
 from longboat.brokers.sqlite.consumer import SqliteConsumer, id_of
 from longboat.brokers.sqlite.inspector import SqliteInspector
@@ -16,6 +17,7 @@ from longboat.brokers.sqlite.store import Store, Synchronous
 from longboat.brokers.sqlite.tidy import Tidier
 from longboat.brokers.sqlite.transfer import SqliteTransfer
 from longboat.brokers.sqlite.wake import CONSUMER, Ringer
+from longboat.brokers.sqlite.within import SqliteWithin
 from longboat.contract.broker import Token
 from longboat.contract.capabilities import WHOLE_CONTRACT, Capability
 from longboat.core.clock import SYSTEM, Clock
@@ -30,7 +32,7 @@ class SqliteBroker:
     It may be used after a fork: the child opens its own connections.
     """
 
-    capabilities = WHOLE_CONTRACT | {Capability.TIDY}
+    capabilities = WHOLE_CONTRACT | {Capability.TIDY, Capability.TRANSACTIONAL}
 
     def __init__(
         self,
@@ -45,6 +47,7 @@ class SqliteBroker:
         self._tidier = Tidier(self._store, self._ringer)
         self.results = SqliteResults(self._store, self._ringer.directory)
         self.inspector = SqliteInspector(self._store, self._ringer)
+        self._after_commit = AfterCommit(self.inspector, self._ringer)
         self.kv = SqliteKV(self._store)
         self.transfer = SqliteTransfer(self._store, self._ringer)
 
@@ -59,6 +62,9 @@ class SqliteBroker:
                 self._ringer.ring_some(queue, len(jobs))
         return new
 
+    def within(self, connection: object) -> SqliteWithin:
+        return SqliteWithin(self._store, self._ringer, self._after_commit, connection)
+
     def consumer(
         self, queues: Sequence[str], *, lease: float, tasks: Collection[str] = (), name: str = ""
     ) -> SqliteConsumer:
@@ -66,16 +72,16 @@ class SqliteBroker:
         queues = list(dict.fromkeys(queues))
         with self._store.write() as tx:
             n = tx.run(
-                "INSERT INTO consumers (id, name, queues, lease, deadline) VALUES (?, ?, ?, ?, ?) RETURNING n",
+                "INSERT INTO longboat_consumers (id, name, queues, lease, deadline) VALUES (?, ?, ?, ?, ?) RETURNING n",
                 (secret, name, as_json(queues), lease, tx.now + lease),
             ).fetchone()[0]
             consumer_id = id_of(n, secret)
-            tx.run("UPDATE consumers SET id = ? WHERE n = ?", (consumer_id, n))
+            tx.run("UPDATE longboat_consumers SET id = ? WHERE n = ?", (consumer_id, n))
         return SqliteConsumer(self._store, self._ringer, consumer_id, queues, tuple(tasks), lease)
 
     def evict(self, consumer: str, failure: Failure) -> int:
         with self._store.write() as tx:
-            row = tx.run("SELECT n FROM consumers WHERE id = ?", (consumer,)).fetchone()
+            row = tx.run("SELECT n FROM longboat_consumers WHERE id = ?", (consumer,)).fetchone()
             count = sweep.end_consumer(tx, row[0], failure) if row else 0
         self._ringer.tell(consumers=count > 0, listeners=count > 0)
         return count
@@ -84,5 +90,6 @@ class SqliteBroker:
         return self._tidier.tidy(budget)
 
     def close(self) -> None:
+        self._after_commit.close()
         self._store.close()
         self._ringer.close()

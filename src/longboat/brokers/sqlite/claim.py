@@ -19,20 +19,20 @@ from longboat.core.job import MESSAGE_VERSION, Job, State
 from longboat.errors import Undecodable
 
 _CLAIM = f"""
-    INSERT INTO leased (consumer, started, cancelled, since, {COLUMNS})
+    INSERT INTO longboat_leased (consumer, started, cancelled, since, {COLUMNS})
     SELECT ?, 0, 0, ?, {COLUMNS}
-    FROM ready WHERE queue = ? ORDER BY rank, seq, id LIMIT ?"""
-_LAST = "SELECT rank, seq, CAST(id AS BLOB) FROM leased WHERE token = ?"
-_TAKEN = "DELETE FROM ready WHERE queue = ? AND (rank, seq, id) <= (?, ?, CAST(? AS TEXT))"
-_BODY = "(SELECT message FROM jobs AS j WHERE j.seq = l.seq AND j.id = l.id)"
+    FROM longboat_ready WHERE queue = ? ORDER BY rank, seq, id LIMIT ?"""
+_LAST = "SELECT rank, seq, CAST(id AS BLOB) FROM longboat_leased WHERE token = ?"
+_TAKEN = "DELETE FROM longboat_ready WHERE queue = ? AND (rank, seq, id) <= (?, ?, CAST(? AS TEXT))"
+_BODY = "(SELECT message FROM longboat_jobs AS j WHERE j.seq = l.seq AND j.id = l.id)"
 _TOGETHER = """
     SELECT json_group_array(l.id), CAST(group_concat(j.message, '') AS BLOB),
         total(l.attempts) + total(l.worker_deaths) + count(l.failures)
-    FROM leased AS l CROSS JOIN jobs AS j ON j.seq = l.seq AND j.id = l.id WHERE l.token BETWEEN ? AND ?"""
-_HISTORY = "SELECT attempts, worker_deaths, failures FROM leased WHERE token BETWEEN ? AND ? ORDER BY token"
+    FROM longboat_leased AS l CROSS JOIN longboat_jobs AS j ON j.seq = l.seq AND j.id = l.id WHERE l.token BETWEEN ? AND ?"""
+_HISTORY = "SELECT attempts, worker_deaths, failures FROM longboat_leased WHERE token BETWEEN ? AND ? ORDER BY token"
 _ONE_BY_ONE = f"""
     SELECT token, CAST(id AS BLOB), attempts, worker_deaths, failures, {_BODY}
-    FROM leased AS l WHERE token BETWEEN ? AND ? ORDER BY token"""
+    FROM longboat_leased AS l WHERE token BETWEEN ? AND ? ORDER BY token"""
 
 _jobs = msgspec.msgpack.Decoder(list[Job])
 _texts = msgspec.json.Decoder(list[str])
@@ -135,12 +135,13 @@ def _job(body: Any, raw_id: bytes, queue: str) -> Job:
 
 def _bury(tx: Transaction, queue: str, token: int, error: Undecodable) -> None:
     # The id is not read, but moved: it may be text that Python cannot decode.
-    attempts, failures = tx.run("SELECT attempts, failures FROM leased WHERE token = ?", (token,)).fetchone()
+    attempts, failures = tx.run("SELECT attempts, failures FROM longboat_leased WHERE token = ?", (token,)).fetchone()
     failures = appended(failures, reasons.undecodable(str(error), tx.now, attempts))
     n = take_numbers(tx, State.DEAD, queue, 1, DEAD_KEPT)
     tx.run(
-        "INSERT INTO ended SELECT ?, queue, ?, seq, id, ?, NULL, attempts, ?, NULL FROM leased WHERE token = ?",
+        "INSERT INTO longboat_ended SELECT ?, queue, ?, seq, id, ?, NULL, attempts, ?, NULL "
+        "FROM longboat_leased WHERE token = ?",
         (State.DEAD.value, n, tx.now, failures, token),
     )
-    tx.run("DELETE FROM leased WHERE token = ?", (token,))
+    tx.run("DELETE FROM longboat_leased WHERE token = ?", (token,))
     tx.count(queue, State.RUNNING, -1)

@@ -143,7 +143,7 @@ class SqliteConsumer(BaseConsumer):
 
     def _renew(self, now: float) -> bool:
         with self._store.write(durable=False) as tx:
-            renewed = tx.run("UPDATE consumers SET deadline = ? WHERE n = ?", (tx.now + self._lease, self._n))
+            renewed = tx.run("UPDATE longboat_consumers SET deadline = ? WHERE n = ?", (tx.now + self._lease, self._n))
         self._renewed = now
         return renewed.rowcount == 1
 

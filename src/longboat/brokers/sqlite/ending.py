@@ -35,7 +35,7 @@ def end(tx: Transaction, state: State, endings: Iterable[EndedJob]) -> None:
     for (queue, keep), group in groups.items():
         first = take_numbers(tx, state, queue, len(group), keep)
         tx.db.executemany(
-            "INSERT INTO ended VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, NULL)",
+            "INSERT INTO longboat_ended VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, NULL)",
             [
                 (state.value, queue, first + i, e.seq, e.id, tx.now, e.started, e.attempts, e.failures)
                 for i, e in enumerate(group)
@@ -62,20 +62,24 @@ def take_numbers(tx: Transaction, state: State, queue: str, n: int, keep: float,
     `keep`: how many seconds they are kept.
     """
     span = span or n
-    last: int = tx.run("UPDATE numbers SET value = value + ? WHERE name = 'ended' RETURNING value", (span,)).fetchone()[0]
+    last: int = tx.run(
+        "UPDATE longboat_numbers SET value = value + ? WHERE name = 'ended' RETURNING value", (span,)
+    ).fetchone()[0]
     first = last - span + 1
-    tx.run("INSERT INTO kept VALUES (?, ?, ?, ?, ?)", (tx.now + keep, state.value, queue, first, last))
+    tx.run("INSERT INTO longboat_kept VALUES (?, ?, ?, ?, ?)", (tx.now + keep, state.value, queue, first, last))
     tx.count(queue, state, n)
     return first
 
 
 def forget(tx: Transaction, chosen: str, values: Mapping[str, Any]) -> None:
     """Delete messages: `chosen` is a SELECT of their (seq, id). Ids chosen by callers stay remembered for a while."""
-    if tx.run("SELECT EXISTS (SELECT 1 FROM places)").fetchone()[0]:
+    if tx.run("SELECT EXISTS (SELECT 1 FROM longboat_places)").fetchone()[0]:
         until = tx.now + FORGOTTEN_AFTER
-        tx.run(f"UPDATE places SET until = :until WHERE id IN (SELECT id FROM ({chosen}))", {**values, "until": until})
+        tx.run(
+            f"UPDATE longboat_places SET until = :until WHERE id IN (SELECT id FROM ({chosen}))", {**values, "until": until}
+        )
     unfollow(tx, chosen, values)
-    tx.run(f"DELETE FROM jobs WHERE (seq, id) IN ({chosen})", values)
+    tx.run(f"DELETE FROM longboat_jobs WHERE (seq, id) IN ({chosen})", values)
 
 
 def appended(failures: bytes | None, *more: Failure) -> bytes | None:
@@ -88,6 +92,6 @@ def appended(failures: bytes | None, *more: Failure) -> bytes | None:
 def _kept(tx: Transaction, state: State, ending: EndedJob) -> float:
     if state is State.DEAD:
         return kept_for(state, DEFAULT_KEEP)
-    row = tx.run("SELECT message FROM jobs WHERE seq = ? AND id = ?", (ending.seq, ending.id)).fetchone()
+    row = tx.run("SELECT message FROM longboat_jobs WHERE seq = ? AND id = ?", (ending.seq, ending.id)).fetchone()
     job = job_or_none(row[0]) if row else None
     return kept_for(state, job.keep if job else DEFAULT_KEEP)

@@ -29,7 +29,7 @@ class SqliteInspector:
 
     def counts(self) -> Mapping[tuple[str, State], int]:
         with self._store.read() as db:
-            found = db.execute("SELECT queue, state, n FROM counts WHERE n > 0").fetchall()
+            found = db.execute("SELECT queue, state, n FROM longboat_counts WHERE n > 0").fetchall()
         return {(queue, State(state)): n for queue, state, n in found if state in STATES}
 
     def find(self, ids: Sequence[str]) -> list[JobView | None]:
@@ -50,8 +50,8 @@ class SqliteInspector:
     def consumers(self) -> list[ConsumerView]:
         with self._store.read() as db:
             found = db.execute(
-                "SELECT id, name, queues, (SELECT count(*) FROM leased WHERE consumer = n), deadline "
-                "FROM consumers WHERE deadline > ? ORDER BY n",
+                "SELECT id, name, queues, (SELECT count(*) FROM longboat_leased WHERE consumer = n), deadline "
+                "FROM longboat_consumers WHERE deadline > ? ORDER BY n",
                 (self._store.clock.now(),),
             ).fetchall()
         return [
@@ -80,7 +80,7 @@ class SqliteInspector:
     def purge(self, states: Collection[State], *, queue: str | None = None, limit: int = 1000) -> int:
         count = 0
         with self._store.write() as tx:
-            held = tx.run("SELECT queue, state FROM counts WHERE n > 0 AND state <> 'running'").fetchall()
+            held = tx.run("SELECT queue, state FROM longboat_counts WHERE n > 0 AND state <> 'running'").fetchall()
             for name, state in held:
                 if state in states and queue in (None, name) and count < limit:
                     count += _purge(tx, State(state), name, limit - count)
@@ -101,7 +101,7 @@ def _cancel(tx: Transaction, row: views.JobRow) -> bool:
     if state.ended:
         return False
     if state is State.RUNNING:
-        return tx.run("UPDATE leased SET cancelled = 1 WHERE token = ? AND NOT cancelled", (row.key,)).rowcount == 1
+        return tx.run("UPDATE longboat_leased SET cancelled = 1 WHERE token = ? AND NOT cancelled", (row.key,)).rowcount == 1
     end_unleased(tx, state, [row.place], State.CANCELLED, lambda job: [reasons.cancelled(tx.now, job.attempts)])
     return True
 
@@ -119,9 +119,9 @@ def _purge(tx: Transaction, state: State, queue: str, limit: int) -> int:
     if state.ended:
         return prune.delete_ended(tx, state, queue, 0, (1 << 63) - 1, limit)
     values = {"queue": queue, "limit": limit}
-    within = f"FROM {state.value} WHERE queue = :queue ORDER BY {_KEYS[state]} LIMIT :limit"
+    within = f"FROM longboat_{state.value} WHERE queue = :queue ORDER BY {_KEYS[state]} LIMIT :limit"
     forget(tx, f"SELECT seq, id {within}", values)
-    sql = f"DELETE FROM {state.value} WHERE ({_KEYS[state]}) IN (SELECT {_KEYS[state]} {within})"
+    sql = f"DELETE FROM longboat_{state.value} WHERE ({_KEYS[state]}) IN (SELECT {_KEYS[state]} {within})"
     deleted: int = tx.run(sql, values).rowcount
     tx.count(queue, state, -deleted)
     return deleted

@@ -8,9 +8,9 @@ from longboat.brokers.sqlite.store import Store, Transaction
 from longboat.contract.base_kv import check_entries
 from longboat.contract.kv import Entry
 
-_WRITE = "INSERT OR REPLACE INTO entries VALUES (?, ?, ?, ?)"
+_WRITE = "INSERT OR REPLACE INTO longboat_entries VALUES (?, ?, ?, ?)"
 _CURRENT = "(until IS NULL OR until > ?)"
-_READ = f"SELECT value FROM entries WHERE namespace = ? AND key = ? AND {_CURRENT}"
+_READ = f"SELECT value FROM longboat_entries WHERE namespace = ? AND key = ? AND {_CURRENT}"
 
 
 class SqliteKV:
@@ -27,7 +27,7 @@ class SqliteKV:
         self, namespace: str, *, after: str = "", before: str | None = None, limit: int = 1000
     ) -> list[tuple[str, bytes]]:
         # SQLite compares text as bytes of UTF-8, whose order is that of the code points.
-        sql = f"SELECT key, value FROM entries WHERE namespace = ? AND key > ? AND {_CURRENT}"
+        sql = f"SELECT key, value FROM longboat_entries WHERE namespace = ? AND key > ? AND {_CURRENT}"
         values: list[object] = [namespace, after, self._store.clock.now()]
         if before is not None:
             sql += " AND key < ?"
@@ -63,8 +63,8 @@ class SqliteKV:
 
 def prune_entries(tx: Transaction, limit: int) -> int:
     """Delete up to `limit` entries whose time is over; returns how many."""
-    over = "SELECT namespace, key FROM entries WHERE until <= ? LIMIT ?"
-    return tx.run(f"DELETE FROM entries WHERE (namespace, key) IN ({over})", (tx.now, limit)).rowcount
+    over = "SELECT namespace, key FROM longboat_entries WHERE until <= ? LIMIT ?"
+    return tx.run(f"DELETE FROM longboat_entries WHERE (namespace, key) IN ({over})", (tx.now, limit)).rowcount
 
 
 def value_of(tx: Transaction, namespace: str, key: str) -> bytes | None:
@@ -74,7 +74,7 @@ def value_of(tx: Transaction, namespace: str, key: str) -> bytes | None:
 
 def _put(tx: Transaction, namespace: str, entry: Entry) -> None:
     if entry.value is None:
-        tx.run("DELETE FROM entries WHERE namespace = ? AND key = ?", (namespace, entry.key))
+        tx.run("DELETE FROM longboat_entries WHERE namespace = ? AND key = ?", (namespace, entry.key))
     else:
         until = None if entry.keep is None else tx.now + entry.keep
         tx.run(_WRITE, (namespace, entry.key, entry.value, until))

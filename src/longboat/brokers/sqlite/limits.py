@@ -29,19 +29,19 @@ _UNBLOCKED_AT_ONCE = 10_000
 _TOKENS = "(SELECT value FROM json_each(:tokens))"
 _QUEUES = """
     WITH RECURSIVE found (queue) AS (
-        SELECT min(queue) FROM waiting WHERE waits_for = :waits_for
+        SELECT min(queue) FROM longboat_waiting WHERE waits_for = :waits_for
         UNION ALL
-        SELECT (SELECT min(queue) FROM waiting WHERE waits_for = :waits_for AND queue > found.queue) FROM found
+        SELECT (SELECT min(queue) FROM longboat_waiting WHERE waits_for = :waits_for AND queue > found.queue) FROM found
         WHERE queue IS NOT NULL
     )
     SELECT queue FROM found WHERE queue IS NOT NULL"""
 """Those with jobs that a limit blocks. Step by step: DISTINCT would look at every job."""
 _BLOCKING = """
     WITH RECURSIVE found (waits_for) AS (
-        SELECT min(waits_for) FROM waiting WHERE waits_for > :after AND waits_for < :past
+        SELECT min(waits_for) FROM longboat_waiting WHERE waits_for > :after AND waits_for < :past
         UNION ALL
-        SELECT (SELECT min(waits_for) FROM waiting WHERE waits_for > found.waits_for AND waits_for < :past) FROM found
-        WHERE waits_for IS NOT NULL
+        SELECT (SELECT min(waits_for) FROM longboat_waiting WHERE waits_for > found.waits_for AND waits_for < :past)
+        FROM found WHERE waits_for IS NOT NULL
     )
     SELECT waits_for FROM found WHERE waits_for IS NOT NULL LIMIT :limit"""
 
@@ -84,11 +84,12 @@ def _present(tx: Transaction, limit: JobLimit) -> JobLimit:
 def _room(tx: Transaction, limit: JobLimit) -> float:
     room = math.inf
     if limit.running is not None:
-        live = tx.run("SELECT count(*) FROM limit_usage WHERE limit_key = ? AND live", (limit.key,)).fetchone()[0]
+        live = tx.run("SELECT count(*) FROM longboat_limit_usage WHERE limit_key = ? AND live", (limit.key,)).fetchone()[0]
         room = limit.running - live
     if limit.starts is not None:
         started = tx.run(
-            "SELECT count(*) FROM limit_usage WHERE limit_key = ? AND at > ? AND until > 0", (limit.key, tx.now - limit.per)
+            "SELECT count(*) FROM longboat_limit_usage WHERE limit_key = ? AND at > ? AND until > 0",
+            (limit.key, tx.now - limit.per),
         ).fetchone()[0]
         room = min(room, limit.starts - started)
     return room
@@ -97,22 +98,23 @@ def _room(tx: Transaction, limit: JobLimit) -> float:
 def _enter(tx: Transaction, limit: JobLimit, lease: Lease) -> None:
     until = 0.0 if limit.starts is None else tx.now + limit.per
     values = (limit.key, lease.token, lease.job.id, tx.now, until)
-    tx.run("INSERT OR REPLACE INTO limit_usage VALUES (?, ?, ?, ?, ?, 1)", values)
+    tx.run("INSERT OR REPLACE INTO longboat_limit_usage VALUES (?, ?, ?, ?, ?, 1)", values)
     if limit.starts is not None and _blocks(tx, limit.key):
         _note_opening(tx, limit)  # this start may have taken the room of jobs that wait already
 
 
 def _blocks(tx: Transaction, key: str) -> bool:
-    return tx.run("SELECT 1 FROM waiting WHERE waits_for = ? LIMIT 1", (BLOCKED + key,)).fetchone() is not None
+    return tx.run("SELECT 1 FROM longboat_waiting WHERE waits_for = ? LIMIT 1", (BLOCKED + key,)).fetchone() is not None
 
 
 def _block(tx: Transaction, queue: str, key: str, tokens: Sequence[int]) -> None:
     values = {"waits_for": BLOCKED + key, "never": NEVER, "reason": NO_REASON, "tokens": as_json(tokens)}
     tx.run(
-        f"INSERT INTO waiting SELECT :waits_for, {PLACE}, :never, :reason, {PAST} FROM leased WHERE token IN {_TOKENS}",
+        f"INSERT INTO longboat_waiting SELECT :waits_for, {PLACE}, :never, :reason, {PAST} "
+        f"FROM longboat_leased WHERE token IN {_TOKENS}",
         values,
     )
-    tx.run(f"DELETE FROM leased WHERE token IN {_TOKENS}", {"tokens": values["tokens"]})
+    tx.run(f"DELETE FROM longboat_leased WHERE token IN {_TOKENS}", {"tokens": values["tokens"]})
     tx.count(queue, State.RUNNING, -len(tokens))
     tx.count(queue, State.WAITING, len(tokens))
 
@@ -122,13 +124,13 @@ def _note_opening(tx: Transaction, limit: JobLimit) -> None:
     if limit.starts is None:
         return
     row = tx.run(
-        "SELECT at FROM limit_usage WHERE limit_key = ? AND at > ? AND until > 0 ORDER BY at DESC LIMIT 1 OFFSET ?",
+        "SELECT at FROM longboat_limit_usage WHERE limit_key = ? AND at > ? AND until > 0 ORDER BY at DESC LIMIT 1 OFFSET ?",
         (limit.key, tx.now - limit.per, limit.starts - 1),
     ).fetchone()
     if row is not None:
         # The earliest for any of its queues: one that is looked at too soon is only looked at again.
         tx.run(
-            "INSERT INTO limit_openings VALUES (?, ?) ON CONFLICT DO UPDATE SET at = min(at, excluded.at)",
+            "INSERT INTO longboat_limit_openings VALUES (?, ?) ON CONFLICT DO UPDATE SET at = min(at, excluded.at)",
             (limit.key, row[0] + limit.per),
         )
 
@@ -141,21 +143,21 @@ def leave(tx: Transaction, leases: Iterable[Lease]) -> bool:
 
 def leave_all(tx: Transaction, consumer: int) -> bool:
     """All leases of the consumer end; they still stand in `leased`. Returns whether that unblocked others."""
-    if not tx.run("SELECT EXISTS (SELECT 1 FROM limit_usage WHERE live)").fetchone()[0]:
+    if not tx.run("SELECT EXISTS (SELECT 1 FROM longboat_limit_usage WHERE live)").fetchone()[0]:
         return False
-    return _free(tx, "(SELECT token FROM leased WHERE consumer = :consumer)", {"consumer": consumer})
+    return _free(tx, "(SELECT token FROM longboat_leased WHERE consumer = :consumer)", {"consumer": consumer})
 
 
 def _free(tx: Transaction, tokens: str, values: dict[str, object]) -> bool:
-    keys = tx.run(f"SELECT DISTINCT limit_key FROM limit_usage WHERE token IN {tokens} AND live", values).fetchall()
-    tx.run(f"DELETE FROM limit_usage WHERE token IN {tokens} AND until <= :now", {**values, "now": tx.now})
-    tx.run(f"UPDATE limit_usage SET live = 0 WHERE token IN {tokens}", values)
+    keys = tx.run(f"SELECT DISTINCT limit_key FROM longboat_limit_usage WHERE token IN {tokens} AND live", values).fetchall()
+    tx.run(f"DELETE FROM longboat_limit_usage WHERE token IN {tokens} AND until <= :now", {**values, "now": tx.now})
+    tx.run(f"UPDATE longboat_limit_usage SET live = 0 WHERE token IN {tokens}", values)
     return sum(unblock(tx, key) for (key,) in keys) > 0
 
 
 def unblock(tx: Transaction, key: str) -> int:
     """Of each queue's blocked jobs as many are ready again as there is room for. Returns how many."""
-    tx.run("DELETE FROM limit_openings WHERE limit_key = ?", (key,))
+    tx.run("DELETE FROM longboat_limit_openings WHERE limit_key = ?", (key,))
     queues = tx.run(_QUEUES, {"waits_for": BLOCKED + key}).fetchall()
     return sum(_unblock_queue(tx, key, queue) for (queue,) in queues)
 
@@ -174,7 +176,7 @@ def _unblock_queue(tx: Transaction, key: str, queue: str) -> int:
 
 def _limit_of_first(tx: Transaction, waits_for: str, queue: str, key: str) -> JobLimit | None:
     row = tx.run(
-        "SELECT (SELECT message FROM jobs AS j WHERE j.seq = w.seq AND j.id = w.id) FROM waiting AS w "
+        "SELECT (SELECT message FROM longboat_jobs AS j WHERE j.seq = w.seq AND j.id = w.id) FROM longboat_waiting AS w "
         "WHERE waits_for = ? AND queue = ? ORDER BY rank, seq, id LIMIT 1",
         (waits_for, queue),
     ).fetchone()
@@ -184,17 +186,18 @@ def _limit_of_first(tx: Transaction, waits_for: str, queue: str, key: str) -> Jo
 
 
 def _make_ready(tx: Transaction, waits_for: str, queue: str, n: int) -> int:
-    first = "FROM waiting WHERE waits_for = :waits_for AND queue = :queue ORDER BY rank, seq, id LIMIT :n"
+    first = "FROM longboat_waiting WHERE waits_for = :waits_for AND queue = :queue ORDER BY rank, seq, id LIMIT :n"
     values = {"waits_for": waits_for, "queue": queue, "n": n}
-    moved = tx.run(f"INSERT OR IGNORE INTO ready SELECT {COLUMNS} {first}", values).rowcount
-    tx.run(f"DELETE FROM waiting WHERE (waits_for, {PLACE}) IN (SELECT waits_for, {PLACE} {first})", values)
+    moved = tx.run(f"INSERT OR IGNORE INTO longboat_ready SELECT {COLUMNS} {first}", values).rowcount
+    tx.run(f"DELETE FROM longboat_waiting WHERE (waits_for, {PLACE}) IN (SELECT waits_for, {PLACE} {first})", values)
     tx.count(queue, State.WAITING, -moved)
     tx.count(queue, State.READY, moved)
     return moved
 
 
 def are_used(db: sqlite3.Connection) -> bool:
-    sql = "SELECT EXISTS (SELECT 1 FROM limit_usage) OR EXISTS (SELECT 1 FROM waiting WHERE waits_for > ? AND waits_for < ?)"
+    blocked = "SELECT 1 FROM longboat_waiting WHERE waits_for > ? AND waits_for < ?"
+    sql = f"SELECT EXISTS (SELECT 1 FROM longboat_limit_usage) OR EXISTS ({blocked})"
     return bool(db.execute(sql, (BEFORE, _PAST)).fetchone()[0])
 
 
@@ -203,7 +206,7 @@ def sweep_blocked(tx: Transaction, after: str) -> tuple[int, str]:
 
     Looks at some limits, those behind `after`. Returns how many jobs it unblocked, and what the next round begins behind.
     """
-    tx.run("DELETE FROM limit_usage WHERE NOT live AND until <= ?", (tx.now,))
+    tx.run("DELETE FROM longboat_limit_usage WHERE NOT live AND until <= ?", (tx.now,))
     found = [each for (each,) in tx.run(_BLOCKING, {"after": after, "past": _PAST, "limit": KEYS_AT_ONCE})]
     moved = sum(unblock(tx, each.removeprefix(BLOCKED)) for each in found)
     return moved, found[-1] if len(found) == KEYS_AT_ONCE else BEFORE
@@ -211,20 +214,22 @@ def sweep_blocked(tx: Transaction, after: str) -> tuple[int, str]:
 
 def open_due(tx: Transaction, limit: int) -> int:
     """Unblock the jobs of up to `limit` limits that time has made room for."""
-    due = tx.run("SELECT limit_key FROM limit_openings WHERE at <= ? ORDER BY at LIMIT ?", (tx.now, limit)).fetchall()
+    due = tx.run(
+        "SELECT limit_key FROM longboat_limit_openings WHERE at <= ? ORDER BY at LIMIT ?", (tx.now, limit)
+    ).fetchall()
     return sum(unblock(tx, key) for (key,) in due)
 
 
 def views(db: sqlite3.Connection, now: float, keys: Iterable[str]) -> list[LimitView | None]:
     found: list[LimitView | None] = []
     for key in keys:
-        live = "FROM limit_usage WHERE limit_key = ? AND live"
+        live = "FROM longboat_limit_usage WHERE limit_key = ? AND live"
         running = db.execute(f"SELECT count(*) {live}", (key,)).fetchone()[0]
         holders = db.execute(f"SELECT id {live} ORDER BY token LIMIT 10", (key,)).fetchall()
-        sql = "SELECT count(*) FROM limit_usage WHERE limit_key = ? AND until > 0 AND until > ?"
+        sql = "SELECT count(*) FROM longboat_limit_usage WHERE limit_key = ? AND until > 0 AND until > ?"
         started = db.execute(sql, (key, now)).fetchone()[0]
-        waiting = db.execute("SELECT count(*) FROM waiting WHERE waits_for = ?", (BLOCKED + key,)).fetchone()[0]
-        opening = db.execute("SELECT at FROM limit_openings WHERE limit_key = ?", (key,)).fetchone()
+        waiting = db.execute("SELECT count(*) FROM longboat_waiting WHERE waits_for = ?", (BLOCKED + key,)).fetchone()[0]
+        opening = db.execute("SELECT at FROM longboat_limit_openings WHERE limit_key = ?", (key,)).fetchone()
         if running or started or waiting:
             ids = [job_id for (job_id,) in holders]
             found.append(LimitView(key, running, ids, waiting, started, opening[0] if opening else None))

@@ -15,16 +15,16 @@ from longboat.core.job import State
 Parked = tuple[Any, ...]
 """COLUMNS, then waits_for, dead_at and reason."""
 _N = len(Row._fields)
-_ALIVE = "EXISTS (SELECT 1 FROM consumers WHERE n = ?)"
-_CANCELLED = "(SELECT total(token) FROM leased WHERE consumer = ? AND cancelled)"
+_ALIVE = "EXISTS (SELECT 1 FROM longboat_consumers WHERE n = ?)"
+_CANCELLED = "(SELECT total(token) FROM longboat_leased WHERE consumer = ? AND cancelled)"
 _DUE = """
-    (SELECT min(deadline) FROM consumers WHERE n <> ?),
-    (SELECT min(due) FROM scheduled),
-    (SELECT min(dead_at) FROM waiting),
-    (SELECT min(at) FROM limit_openings),
-    (SELECT min(expires_at) FROM ready WHERE expires_at IS NOT NULL),
-    (SELECT min(expires_at) FROM scheduled WHERE expires_at IS NOT NULL),
-    (SELECT min(expires_at) FROM waiting WHERE expires_at IS NOT NULL)"""
+    (SELECT min(deadline) FROM longboat_consumers WHERE n <> ?),
+    (SELECT min(due) FROM longboat_scheduled),
+    (SELECT min(dead_at) FROM longboat_waiting),
+    (SELECT min(at) FROM longboat_limit_openings),
+    (SELECT min(expires_at) FROM longboat_ready WHERE expires_at IS NOT NULL),
+    (SELECT min(expires_at) FROM longboat_scheduled WHERE expires_at IS NOT NULL),
+    (SELECT min(expires_at) FROM longboat_waiting WHERE expires_at IS NOT NULL)"""
 
 
 class Look(NamedTuple):
@@ -53,8 +53,8 @@ class Looker:
         self._values = (consumer, consumer, *queues, *without, *self._mine_values, consumer)
         self._sql = f"""
             SELECT {_ALIVE}, {_CANCELLED},
-                EXISTS (SELECT 1 FROM ready WHERE {within}),
-                EXISTS (SELECT 1 FROM waiting) AND EXISTS (SELECT 1 FROM waiting WHERE {self._mine}),
+                EXISTS (SELECT 1 FROM longboat_ready WHERE {within}),
+                EXISTS (SELECT 1 FROM longboat_waiting) AND EXISTS (SELECT 1 FROM longboat_waiting WHERE {self._mine}),
                 {_DUE}"""
 
     def look(self, db: sqlite3.Connection) -> Look:
@@ -68,13 +68,16 @@ class Looker:
         return bool(alive), int(cancelled)
 
     def cancelled_ids(self, db: sqlite3.Connection) -> list[str]:
-        rows = db.execute("SELECT id FROM leased WHERE consumer = ? AND cancelled ORDER BY token", (self._consumer,))
+        rows = db.execute(
+            "SELECT id FROM longboat_leased WHERE consumer = ? AND cancelled ORDER BY token", (self._consumer,)
+        )
         return [job_id for (job_id,) in rows]
 
     def unpark(self, tx: Transaction, n: int) -> list[Parked]:
         """Put up to `n` parked jobs that this consumer knows among the ready ones: a claim takes them in their order."""
         parked: list[Parked] = tx.run(
-            f"SELECT {rows.COLUMNS}, waits_for, dead_at, reason FROM waiting WHERE {self._mine} ORDER BY rank, seq LIMIT ?",
+            f"SELECT {rows.COLUMNS}, waits_for, dead_at, reason FROM longboat_waiting "
+            f"WHERE {self._mine} ORDER BY rank, seq LIMIT ?",
             (*self._mine_values, n),
         ).fetchall()
         for each in parked:
@@ -103,9 +106,10 @@ def ready_queues(db: sqlite3.Connection, after: str) -> list[str]:
         for (name,) in db.execute(
             """
             WITH RECURSIVE found (queue) AS (
-                SELECT min(queue) FROM ready
+                SELECT min(queue) FROM longboat_ready
                 UNION ALL
-                SELECT (SELECT min(queue) FROM ready WHERE ready.queue > found.queue) FROM found WHERE queue IS NOT NULL
+                SELECT (SELECT min(queue) FROM longboat_ready WHERE longboat_ready.queue > found.queue)
+                FROM found WHERE queue IS NOT NULL
             )
             SELECT queue FROM found WHERE queue IS NOT NULL"""
         )
@@ -116,12 +120,14 @@ def ready_queues(db: sqlite3.Connection, after: str) -> list[str]:
 def ready_count(db: sqlite3.Connection, queues: Sequence[str]) -> int:
     """Ready jobs of these queues; of all if it is none."""
     which = f"AND queue IN ({_marks(queues)})" if queues else ""
-    count = db.execute(f"SELECT total(n) FROM counts WHERE state = ? {which}", (State.READY.value, *queues)).fetchone()[0]
+    count = db.execute(
+        f"SELECT total(n) FROM longboat_counts WHERE state = ? {which}", (State.READY.value, *queues)
+    ).fetchone()[0]
     return int(count)
 
 
 def has_ready(db: sqlite3.Connection, queue: str) -> bool:
-    return bool(db.execute("SELECT EXISTS (SELECT 1 FROM ready WHERE queue = ?)", (queue,)).fetchone()[0])
+    return bool(db.execute("SELECT EXISTS (SELECT 1 FROM longboat_ready WHERE queue = ?)", (queue,)).fetchone()[0])
 
 
 def _first(moments: Iterable[float | None]) -> float:

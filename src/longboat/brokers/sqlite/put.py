@@ -18,10 +18,13 @@ from longboat.core.job import Job, State, order_of
 _KEY = "CAST(j.key AS INTEGER), substr(j.key, instr(j.key, ' ') + 1)"
 """SQL: (seq, id) of a key of `_grouped`. Only generated ids travel so: other text may not survive JSON."""
 
-_PACKED_JOBS = f"INSERT OR IGNORE INTO jobs SELECT {_KEY}, {PIECE} FROM json_each(:keys) AS j"
-_PACKED_READY = f"INSERT OR IGNORE INTO ready SELECT :queue, :rank, {_KEY}, 0, 0, :expires, NULL FROM json_each(:keys) AS j"
+_PACKED_JOBS = f"INSERT OR IGNORE INTO longboat_jobs SELECT {_KEY}, {PIECE} FROM json_each(:keys) AS j"
+_PACKED_READY = (
+    f"INSERT OR IGNORE INTO longboat_ready SELECT :queue, :rank, {_KEY}, 0, 0, :expires, NULL FROM json_each(:keys) AS j"
+)
 _PACKED_SCHEDULED = (
-    f"INSERT OR IGNORE INTO scheduled SELECT :due, {_KEY}, :queue, :rank, 0, 0, :expires, NULL FROM json_each(:keys) AS j"
+    f"INSERT OR IGNORE INTO longboat_scheduled SELECT :due, {_KEY}, :queue, :rank, 0, 0, :expires, NULL "
+    "FROM json_each(:keys) AS j"
 )
 
 _Batch = dict[str, tuple[int, Job]]
@@ -91,7 +94,7 @@ def _put(
 def is_next(tx: Transaction, token: Token) -> bool:
     """Whether this put was not stored before. Remembers it."""
     written = tx.run(
-        "INSERT INTO puts VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET number = excluded.number, at = excluded.at "
+        "INSERT INTO longboat_puts VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET number = excluded.number, at = excluded.at "
         "WHERE excluded.number > number",
         (*token, tx.now),
     )
@@ -100,7 +103,9 @@ def is_next(tx: Transaction, token: Token) -> bool:
 
 def _known(tx: Transaction, generated: _Batch) -> set[str]:
     seqs = as_json([seq for seq, _ in generated.values()])
-    rows = tx.run("SELECT jobs.id FROM json_each(?) AS j CROSS JOIN jobs ON jobs.seq = j.value", (seqs,))
+    rows = tx.run(
+        "SELECT longboat_jobs.id FROM json_each(?) AS j CROSS JOIN longboat_jobs ON longboat_jobs.seq = j.value", (seqs,)
+    )
     return {job_id for (job_id,) in rows if job_id in generated}
 
 
@@ -148,5 +153,5 @@ def add(tx: Transaction, row: Row, job: Job | None, message: bytes) -> Row:
     """Store a message; returns the row, at the place that it gets."""
     fairness_key = job.constraints.fairness_key if job and job.constraints else ""
     row = row._replace(seq=new_place(tx, row.id, row.queue, row.rank, fairness_key))
-    tx.run("INSERT INTO jobs VALUES (?, ?, ?)", (row.seq, row.id, message))
+    tx.run("INSERT INTO longboat_jobs VALUES (?, ?, ?)", (row.seq, row.id, message))
     return row

@@ -73,10 +73,10 @@ class SqliteListener(BaseListener):
         found: list[str] = []
         if last != self._seen and self._watched:
             for queue, state in db.execute(
-                "SELECT queue, state FROM counts WHERE n > 0 AND state IN ('succeeded', 'dead', 'cancelled')"
+                "SELECT queue, state FROM longboat_counts WHERE n > 0 AND state IN ('succeeded', 'dead', 'cancelled')"
             ).fetchall():
                 ids = db.execute(
-                    "SELECT json_group_array(id) FROM ended WHERE state = ? AND queue = ? AND n > ?",
+                    "SELECT json_group_array(id) FROM longboat_ended WHERE state = ? AND queue = ? AND n > ?",
                     (state, queue, self._seen),
                 ).fetchone()[0]
                 found += [job_id for job_id in _texts.decode(ids) if job_id in self._watched]
@@ -85,7 +85,7 @@ class SqliteListener(BaseListener):
 
 
 def _last_number(db: sqlite3.Connection) -> int:
-    last: int = db.execute("SELECT value FROM numbers WHERE name = 'ended'").fetchone()[0]
+    last: int = db.execute("SELECT value FROM longboat_numbers WHERE name = 'ended'").fetchone()[0]
     return last
 
 
@@ -98,8 +98,8 @@ def _results(store: Store, ids: Sequence[str]) -> list[Result]:
             rows = db.execute(
                 """
                 SELECT e.id, e.state, e.result, e.failures, e.attempts, m.message
-                FROM json_each(?) AS j CROSS JOIN ended AS e ON e.seq = j.value
-                LEFT JOIN jobs AS m ON m.seq = e.seq AND m.id = e.id""",
+                FROM json_each(?) AS j CROSS JOIN longboat_ended AS e ON e.seq = j.value
+                LEFT JOIN longboat_jobs AS m ON m.seq = e.seq AND m.id = e.id""",
                 (as_json(sorted(set(wanted.values()))),),
             ).fetchall()
         found += [_result(row) for row in rows if row[0] in wanted]

@@ -34,26 +34,26 @@ class Row(NamedTuple):
 def insert(tx: Transaction, row: Row, delay: float = 0.0) -> None:
     """The job is ready, or scheduled."""
     if delay > 0:
-        tx.run(f"INSERT INTO scheduled ({COLUMNS}, due) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", (*row, tx.now + delay))
+        tx.run(f"INSERT INTO longboat_scheduled ({COLUMNS}, due) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", (*row, tx.now + delay))
     else:
-        tx.run("INSERT OR IGNORE INTO ready VALUES (?, ?, ?, ?, ?, ?, ?, ?)", row)
+        tx.run("INSERT OR IGNORE INTO longboat_ready VALUES (?, ?, ?, ?, ?, ?, ?, ?)", row)
     tx.count(row.queue, State.SCHEDULED if delay > 0 else State.READY, 1)
 
 
 def insert_waiting(tx: Transaction, row: Row, waits_for: str, dead_at: float, reason: bytes) -> None:
     values = (waits_for, *row[:4], dead_at, reason, *row[4:])
-    tx.run("INSERT INTO waiting VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", values)
+    tx.run("INSERT INTO longboat_waiting VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", values)
     tx.count(row.queue, State.WAITING, 1)
 
 
 def find(tx: Transaction, state: State, row: Row) -> Row:
     """The whole row of a job of which the place is known."""
-    return Row(*tx.run(f"SELECT {COLUMNS} FROM {state.value} WHERE {_where(state)}", _key(row)).fetchone())
+    return Row(*tx.run(f"SELECT {COLUMNS} FROM longboat_{state.value} WHERE {_where(state)}", _key(row)).fetchone())
 
 
 def remove(tx: Transaction, state: State, row: Row) -> bool:
     """Whether it was there."""
-    gone = tx.run(f"DELETE FROM {state.value} WHERE {_where(state)}", _key(row)).rowcount
+    gone = tx.run(f"DELETE FROM longboat_{state.value} WHERE {_where(state)}", _key(row)).rowcount
     tx.count(row.queue, state, -gone)
     return gone > 0
 

@@ -20,17 +20,18 @@ from longboat.core.codec import encode_failures, encode_job
 from longboat.core.job import Done, Release, State, limited
 from longboat.core.transitions import after
 
-_LEASED = "FROM json_each(:keys) AS j CROSS JOIN leased AS l ON l.token = CAST(j.key AS INTEGER)"
+_LEASED = "FROM json_each(:keys) AS j CROSS JOIN longboat_leased AS l ON l.token = CAST(j.key AS INTEGER)"
 """SQL: the leases whose tokens the keys begin with."""
 _TIME = "CAST(substr(j.key, instr(j.key, ' ') + 1) AS REAL)"
 """SQL: the time that follows the token in a key."""
 _PLACE = "l.queue, l.rank, l.seq, l.id"
 
-_ENDED = "INSERT INTO ended SELECT :state, :queue, :base + l.token, l.seq, l.id, :now, l.since"
+_ENDED = "INSERT INTO longboat_ended SELECT :state, :queue, :base + l.token, l.seq, l.id, :now, l.since"
 """SQL: tokens tell the numbers apart, with gaps. Counting rows by a window function costs as much as writing them."""
 _SUCCEED = f"{_ENDED}, l.attempts + 1, l.failures, {PIECE} {_LEASED}"
 _SUCCEED_ALIKE = (
-    f"{_ENDED}, l.attempts + 1, l.failures, :result FROM json_each(:tokens) AS j CROSS JOIN leased AS l ON l.token = j.value"
+    f"{_ENDED}, l.attempts + 1, l.failures, :result "
+    "FROM json_each(:tokens) AS j CROSS JOIN longboat_leased AS l ON l.token = j.value"
 )
 """For functions that return nothing, as most do."""
 _FAIL = f"{_ENDED}, l.attempts + :counts, {PIECE}, NULL {_LEASED}"
@@ -40,11 +41,11 @@ _AGAIN = (
 )
 """SQL: PAST of a job that comes back: `worker_deaths` and the expiry end with an attempt that counts."""
 _MOVES = {
-    State.READY: f"INSERT OR IGNORE INTO ready SELECT {_PLACE}, {_AGAIN} {_LEASED}",
-    State.SCHEDULED: f"INSERT INTO scheduled SELECT {_TIME}, l.seq, l.id, l.queue, l.rank, {_AGAIN} {_LEASED}",
-    State.WAITING: f"INSERT INTO waiting SELECT :waits_for, {_PLACE}, {_TIME}, {PIECE}, {PAST} {_LEASED}",
+    State.READY: f"INSERT OR IGNORE INTO longboat_ready SELECT {_PLACE}, {_AGAIN} {_LEASED}",
+    State.SCHEDULED: f"INSERT INTO longboat_scheduled SELECT {_TIME}, l.seq, l.id, l.queue, l.rank, {_AGAIN} {_LEASED}",
+    State.WAITING: f"INSERT INTO longboat_waiting SELECT :waits_for, {_PLACE}, {_TIME}, {PIECE}, {PAST} {_LEASED}",
 }
-_LIMITED = "UPDATE jobs SET message = ? WHERE (seq, id) = (SELECT seq, id FROM leased WHERE token = ?)"
+_LIMITED = "UPDATE longboat_jobs SET message = ? WHERE (seq, id) = (SELECT seq, id FROM longboat_leased WHERE token = ?)"
 _NAMED = "token IN (SELECT value FROM json_each(?))"
 
 _numbers = msgspec.json.Decoder(list[int])
@@ -86,7 +87,7 @@ def settle(tx: Transaction, consumer: int, settlements: Sequence[Settlement], st
         ours = {token: settlement for token, settlement in ours.items() if token in held}
         begun = {token: lease for token, lease in begun.items() if token in held}
     if begun:
-        tx.run(f"UPDATE leased SET started = 1 WHERE {_NAMED}", (as_json(list(begun)),))
+        tx.run(f"UPDATE longboat_leased SET started = 1 WHERE {_NAMED}", (as_json(list(begun)),))
     if ours:
         _settle(tx, answer, consumer, ours)
     return answer
@@ -96,7 +97,7 @@ def _held(tx: Transaction, consumer: int, tokens: Collection[int]) -> Collection
     """Those of the tokens that are still the consumer's."""
     if not tokens:
         return tokens
-    theirs = "FROM json_each(?) AS j CROSS JOIN leased AS l ON l.token = j.value AND l.consumer = ?"
+    theirs = "FROM json_each(?) AS j CROSS JOIN longboat_leased AS l ON l.token = j.value AND l.consumer = ?"
     values = (as_json(list(tokens)), consumer)
     if tx.run(f"SELECT count(*) {theirs}", values).fetchone()[0] == len(tokens):
         return tokens
@@ -128,17 +129,19 @@ def _settle(tx: Transaction, answer: Settled, consumer: int, settlements: dict[i
     forget_inputs(tx, [each.lease.token for each in constrained if type(each.outcome) is Done])
     for (_, keep), results in done.items():
         if keep <= 0:
-            chosen = "SELECT seq, id FROM leased WHERE token IN (SELECT value FROM json_each(:tokens))"
+            chosen = "SELECT seq, id FROM longboat_leased WHERE token IN (SELECT value FROM json_each(:tokens))"
             forget(tx, chosen, {"tokens": as_json(list(results))})
-    tx.run(f"DELETE FROM leased WHERE {_NAMED}", (as_json(list(settlements)),))
+    tx.run(f"DELETE FROM longboat_leased WHERE {_NAMED}", (as_json(list(settlements)),))
     answer.returned |= leave(tx, [each.lease for each in constrained])
 
 
 def _settle_others(tx: Transaction, answer: Settled, consumer: int, settlements: Sequence[Settlement]) -> None:
     """Whatever is not Done."""
-    cancelled = {token for (token,) in tx.run("SELECT token FROM leased WHERE consumer = ? AND cancelled", (consumer,))}
+    cancelled = {
+        token for (token,) in tx.run("SELECT token FROM longboat_leased WHERE consumer = ? AND cancelled", (consumer,))
+    }
     failed = as_json([each.lease.token for each in settlements if each.lease.failures])
-    before: dict[int, bytes] = dict(tx.run(f"SELECT token, failures FROM leased WHERE {_NAMED}", (failed,)))
+    before: dict[int, bytes] = dict(tx.run(f"SELECT token, failures FROM longboat_leased WHERE {_NAMED}", (failed,)))
     ended: defaultdict[_Kind, dict[int, bytes]] = defaultdict(dict)
     moved: defaultdict[_Kind, dict[str | int, bytes]] = defaultdict(dict)
     forgotten = []

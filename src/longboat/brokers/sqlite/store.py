@@ -41,7 +41,7 @@ class Transaction:
         for (queue, state), change in self._counts.items():
             if change:
                 self.run(
-                    "INSERT INTO counts VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET n = n + excluded.n",
+                    "INSERT INTO longboat_counts VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET n = n + excluded.n",
                     (queue, state, change),
                 )
 
@@ -65,6 +65,12 @@ class Store:
         """Whether the writer's commits wait for the disk at present, in a store that is to."""
         self._closed = False
         remake_after_fork(self)
+
+    def prepare(self) -> None:
+        """Make the tables, and turn WAL on, unless this process knows that it was done."""
+        if not self._checked:
+            with self.read():
+                return
 
     @contextlib.contextmanager
     def write(self, *, durable: bool = True) -> Iterator[Transaction]:

@@ -33,7 +33,7 @@ class SqliteTransfer:
 
     def export_jobs(self, name: str, ids: Sequence[str]) -> list[ExportedJob]:
         with self._store.write() as tx:
-            row = tx.run("SELECT jobs FROM exports WHERE name = ?", (name,)).fetchone()
+            row = tx.run("SELECT jobs FROM longboat_exports WHERE name = ?", (name,)).fetchone()
             if row is not None:
                 return _decode(row[0])
             found = views.find(tx.db, ids)
@@ -48,12 +48,12 @@ class SqliteTransfer:
                     break
                 exported_jobs.append(_taken(tx, job))
             if exported_jobs:
-                tx.run("INSERT INTO exports VALUES (?, ?)", (name, _encode(exported_jobs)))
+                tx.run("INSERT INTO longboat_exports VALUES (?, ?)", (name, _encode(exported_jobs)))
             return exported_jobs
 
     def unconfirmed(self) -> list[str]:
         with self._store.read() as db:
-            return [name for (name,) in db.execute("SELECT name FROM exports ORDER BY name")]
+            return [name for (name,) in db.execute("SELECT name FROM longboat_exports ORDER BY name")]
 
     def import_jobs(self, name: str, exported_jobs: Sequence[ExportedJob]) -> list[str]:
         with self._store.write() as tx:
@@ -65,7 +65,7 @@ class SqliteTransfer:
 
     def confirm(self, name: str) -> None:
         with self._store.write() as tx:
-            tx.run("DELETE FROM exports WHERE name = ?", (name,))
+            tx.run("DELETE FROM longboat_exports WHERE name = ?", (name,))
 
 
 def _may_leave(row: views.JobRow) -> bool:
@@ -92,13 +92,13 @@ def _taken(tx: Transaction, row: views.JobRow) -> ExportedJob:
         exported.expires = None if past.expires_at is None else past.expires_at - tx.now
         exported.delay = max(0.0, (row.due or 0.0) - tx.now)
     forget(tx, "SELECT :seq, :id AS id", {"seq": row.seq, "id": row.id})
-    tx.run("UPDATE places SET seq = ? WHERE id = ?", (_AWAY, row.id))
+    tx.run("UPDATE longboat_places SET seq = ? WHERE id = ?", (_AWAY, row.id))
     return exported
 
 
 def _put(tx: Transaction, exported: ExportedJob) -> bool:
     """Whether it was new."""
-    tx.run("DELETE FROM places WHERE id = ? AND seq = ?", (exported.id, _AWAY))
+    tx.run("DELETE FROM longboat_places WHERE id = ? AND seq = ?", (exported.id, _AWAY))
     if is_known(tx, exported.id):
         return False
     expires = None if exported.expires is None else tx.now + exported.expires

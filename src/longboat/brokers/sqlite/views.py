@@ -44,11 +44,11 @@ class JobRow(NamedTuple):
 def _select(table: str, state: str, rank: str = "t.rank", rest: str = "NULL, NULL, NULL, NULL, NULL, 0") -> str:
     return (
         f"SELECT {state}, t.seq, t.id, t.queue, {rank}, t.attempts, t.failures, "
-        f"(SELECT message FROM jobs AS m WHERE m.seq = t.seq AND m.id = t.id), {rest} FROM {table} AS t"
+        f"(SELECT message FROM longboat_jobs AS m WHERE m.seq = t.seq AND m.id = t.id), {rest} FROM longboat_{table} AS t"
     )
 
 
-_WORKER = "(SELECT iif(c.name = '', c.id, c.name) FROM consumers AS c WHERE c.n = t.consumer)"
+_WORKER = "(SELECT iif(c.name = '', c.id, c.name) FROM longboat_consumers AS c WHERE c.n = t.consumer)"
 _READY = _select("ready", "'ready'")
 _SCHEDULED = _select("scheduled", "'scheduled'", rest="t.due, NULL, NULL, NULL, NULL, 0")
 _WAITING = _select("waiting", "'waiting'")
@@ -71,7 +71,7 @@ def find(db: sqlite3.Connection, ids: Sequence[str]) -> dict[str, JobRow]:
 
 
 def _find_one(db: sqlite3.Connection, seq: int, id: str) -> JobRow | None:
-    message = db.execute("SELECT message FROM jobs WHERE seq = ? AND id = ?", (seq, id)).fetchone()
+    message = db.execute("SELECT message FROM longboat_jobs WHERE seq = ? AND id = ?", (seq, id)).fetchone()
     if message is None:
         return None
     for select in (_ENDED, _SCHEDULED, _WAITING):
@@ -106,7 +106,7 @@ def view(row: JobRow) -> JobView:
 
 def delete_ended(tx: Transaction, row: JobRow) -> None:
     """The job has not ended after all."""
-    tx.run("DELETE FROM ended WHERE state = ? AND queue = ? AND n = ?", (row.state, row.queue, row.key))
+    tx.run("DELETE FROM longboat_ended WHERE state = ? AND queue = ? AND n = ?", (row.state, row.queue, row.key))
     tx.count(row.queue, State(row.state), -1)
 
 
@@ -152,7 +152,7 @@ def _rows(db: sqlite3.Connection, state: State, queue: str | None, after: Positi
         values += after
     where = " AND ".join(conditions)
     if state is State.RUNNING:  # sorted first, so that only the messages of this page are read
-        where = f"t.token IN (SELECT t.token FROM leased AS t WHERE {where} ORDER BY {order.columns} LIMIT ?)"
+        where = f"t.token IN (SELECT t.token FROM longboat_leased AS t WHERE {where} ORDER BY {order.columns} LIMIT ?)"
         values.append(limit)
     sql = f"{order.select} WHERE {where} ORDER BY {order.columns} LIMIT ?"
     return [JobRow(*row) for row in db.execute(sql, (*values, limit)).fetchall()]
@@ -162,11 +162,13 @@ def _ended(db: sqlite3.Connection, state: State, queue: str | None, after: Posit
     """The newest first; of all queues the newest of each, merged."""
     queues = [queue]
     if queue is None:
-        queues = [name for (name,) in db.execute("SELECT queue FROM counts WHERE state = ? AND n > 0", (state.value,))]
+        queues = [
+            name for (name,) in db.execute("SELECT queue FROM longboat_counts WHERE state = ? AND n > 0", (state.value,))
+        ]
     before = (1 << 63) - 1 if after is None else after[0]
     places = []
     for name in queues:
-        sql = "SELECT n, queue FROM ended WHERE state = ? AND queue = ? AND n < ? ORDER BY n DESC LIMIT ?"
+        sql = "SELECT n, queue FROM longboat_ended WHERE state = ? AND queue = ? AND n < ? ORDER BY n DESC LIMIT ?"
         places += db.execute(sql, (state.value, name, before, limit)).fetchall()
     newest = sorted(places, reverse=True)[:limit]
     one = f"{_ENDED} WHERE t.state = ? AND t.queue = ? AND t.n = ?"

@@ -1,0 +1,35 @@
+"""As test_sessions.py, on PostgreSQL."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.rigs.servers.postgres import PostgresServer, available
+from tests.rigs.sessions import ORDERS, POSTGRES
+from tests.test_sessions import in_the_transaction, killed_again_and_again, tasks
+
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(available() is not None, reason=str(available()))]
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgresServer]:
+    with PostgresServer(tmp_path_factory.mktemp("postgres")) as made:
+        yield made
+
+
+@pytest.mark.parametrize("kind", POSTGRES)
+def test_jobs_are_in_the_transaction_on_postgresql(server: PostgresServer, kind: str) -> None:
+    server.query(f"DROP TABLE IF EXISTS orders; {ORDERS}")
+    schema = f"s{list(POSTGRES).index(kind)}"
+    with tasks(f"{server.url}?schema={schema}") as app, POSTGRES[kind](server.url) as program:
+        app.broker.inspector.counts()  # makes the tables
+        in_the_transaction(app, program)
+
+
+def test_a_killed_program_leaves_a_job_for_each_row_on_postgresql(server: PostgresServer) -> None:
+    server.query(f"DROP TABLE IF EXISTS orders; {ORDERS}")
+    with tasks(f"{server.url}?schema=killed") as app:
+        app.broker.inspector.counts()
+        killed_again_and_again(app, server.url, "Session")
