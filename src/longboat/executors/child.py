@@ -72,7 +72,9 @@ class Child:
         self._stopped = 0
         """The seq that was interrupted: no function is interrupted twice."""
         self._job = Running("", "", "", 0)
-        self._job_channel = None if job_channel is None else SocketJobChannel(job_channel, self._undisturbed)
+        self._job_channel = (
+            None if job_channel is None else SocketJobChannel(job_channel, settings.worker, self._undisturbed)
+        )
         self._resources = Resources()
 
     def serve(self) -> None:
@@ -169,9 +171,11 @@ class Child:
 def find(definition: Definition) -> Task[..., Any]:
     """The task as it is defined here, or made from the function that is found in its place.
 
+    What another framework's decorator has left there says by its attribute `longboat_task` which task it stands for.
     Raises whatever importing the module raises, AttributeError or TypeError.
     """
     found = _walk(definition.module, definition.qualname)
+    found = getattr(found, "longboat_task", found)
     if isinstance(found, Task):
         if found.name == definition.name:
             return found

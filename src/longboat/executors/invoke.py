@@ -33,13 +33,13 @@ def returned(task: Task[..., Any], value: Any) -> Reply:
         if inspect.iscoroutine(value):
             value.close()
             text = f"task {task.name!r} is a plain function that returned a coroutine: make it `async def` and await"
-        return Reply(CallEnd.RAISED, failure=Failure(BAD_RESULT, clip(text)), again=_again(task, error))
+        return Reply(CallEnd.RAISED, failure=Failure(BAD_RESULT, clip(text)), again=again(task, error))
     if len(result) > MESSAGE_LIMIT:
         text = (
             f"the result of task {task.name!r} has {len(result):,} bytes, more than the limit of {MESSAGE_LIMIT:,}; "
             "write big data to a file or store, and return its path"
         )
-        return Reply(CallEnd.RAISED, failure=Failure(BAD_RESULT, text), again=_again(task, TooLarge()))
+        return Reply(CallEnd.RAISED, failure=Failure(BAD_RESULT, text), again=again(task, TooLarge()))
     return Reply(CallEnd.RETURNED, result)
 
 
@@ -50,7 +50,7 @@ def refused(error: BaseException) -> Reply:
 
 def raised(task: Task[..., Any], error: BaseException) -> Reply:
     """The reply for a function that raised."""
-    return Reply(CallEnd.RAISED, failure=failure(error), again=_again(task, error))
+    return Reply(CallEnd.RAISED, failure=failure(error), again=again(task, error))
 
 
 def told(call: Call, reply: Reply) -> Reply:
@@ -96,16 +96,8 @@ def failure(error: BaseException) -> Failure:
     return Failure(_name(type(error)), clip(_message(error)), clip(_trace(error)))
 
 
-def clip(text: str) -> str:
-    """The text as UTF-8 can carry it; the middle of a text over TEXT_LIMIT is left out."""
-    data = text.encode("utf-8", "backslashreplace")
-    if len(data) > TEXT_LIMIT:
-        head, tail = data[: TEXT_LIMIT // 4], data[-TEXT_LIMIT * 5 // 8 :]
-        data = head + f"\n… {len(data) - len(head) - len(tail):,} bytes left out …\n".encode() + tail
-    return data.decode("utf-8", "ignore")
-
-
-def _again(task: Task[..., Any], error: BaseException) -> bool:
+def again(task: Task[..., Any], error: BaseException) -> bool:
+    """Whether what the function raised is worth another attempt."""
     kinds, leaves = task.settings.retry_on, [error]
     for each in leaves:
         if isinstance(each, kinds):
@@ -115,6 +107,15 @@ def _again(task: Task[..., Any], error: BaseException) -> bool:
         elif not (Exception in kinds and _name(type(each)) == CANCELLED_ERROR):
             return False
     return True
+
+
+def clip(text: str) -> str:
+    """The text as UTF-8 can carry it; the middle of a text over TEXT_LIMIT is left out."""
+    data = text.encode("utf-8", "backslashreplace")
+    if len(data) > TEXT_LIMIT:
+        head, tail = data[: TEXT_LIMIT // 4], data[-TEXT_LIMIT * 5 // 8 :]
+        data = head + f"\n… {len(data) - len(head) - len(tail):,} bytes left out …\n".encode() + tail
+    return data.decode("utf-8", "ignore")
 
 
 def _name(kind: type[BaseException]) -> str:

@@ -49,7 +49,8 @@ _told = msgspec.msgpack.Decoder(Told)
 class SocketJobChannel:
     """The child's end. `undisturbed` keeps a signal from breaking into an exchange."""
 
-    def __init__(self, sock: socket.socket, undisturbed: Callable[[], AbstractContextManager[None]]) -> None:
+    def __init__(self, sock: socket.socket, worker: str, undisturbed: Callable[[], AbstractContextManager[None]]) -> None:
+        self.worker = worker
         self._sock = sock
         self._undisturbed = undisturbed
         self._lock = threading.RLock()

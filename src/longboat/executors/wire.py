@@ -38,6 +38,8 @@ class ChildSettings(msgspec.Struct, frozen=True):
     directory: str = ""
     """Where the worker was started: there the child imports, whatever directory a task has changed to. Relative URLs of
     apps then name the same file in both."""
+    worker: str = ""
+    """The worker's name."""
 
 
 class Definition(msgspec.Struct, array_like=True):

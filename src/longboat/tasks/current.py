@@ -29,6 +29,9 @@ NO_HEADERS: Mapping[str, str] = MappingProxyType({})
 class JobChannel(Protocol):
     """Carries what a running job reports: to the worker, or over a socket to it."""
 
+    worker: str
+    """The worker's name."""
+
     def progress(self, job_id: str, progress: Progress) -> None:
         """Show it soon; the newest one counts. Returns at once and never raises."""
         ...
@@ -79,6 +82,11 @@ class Running:
         """Whether the time is up or the job was cancelled. Functions in threads look at it, and return when it is true."""
         self._job_channel = job_channel
         self._steps: dict[str, bytes] | None = None
+
+    @property
+    def worker(self) -> str:
+        """The name of the worker that runs it; empty where none does, as in a replay."""
+        return "" if self._job_channel is None else self._job_channel.worker
 
     @property
     def cancelled(self) -> bool:

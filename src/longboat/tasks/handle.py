@@ -38,13 +38,10 @@ class Update(msgspec.Struct, frozen=True):
     """What changes of a job while somebody watches it."""
 
     state: State
-    """The job's state."""
     done: float = 0.0
-    """How much of it is done, as it has reported, up to half a second ago."""
     total: float | None = None
-    """How much there is to do, if it has said so."""
     text: str = ""
-    """What it has said beside that."""
+    """These three are its newest progress."""
     error: str = ""
     """The message of its last failure."""
 

@@ -79,7 +79,16 @@ class Settings(msgspec.Struct, frozen=True):
     """Seconds that one attempt may take."""
 
 
-def settings_of(job: Job, settings: Settings) -> Settings:
+class Asked(Protocol):
+    """A job, or an attempt at it."""
+
+    id: str
+
+    @property
+    def headers(self) -> Mapping[str, str]: ...
+
+
+def settings_of(job: Asked, settings: Settings) -> Settings:
     """The task's settings, changed by what the call that made the job said. Raises ConfigError for what cannot be meant."""
     retries, timeout = job.headers.get(RETRIES), job.headers.get(TIMEOUT)
     try:

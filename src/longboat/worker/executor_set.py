@@ -98,7 +98,8 @@ class ExecutorSet:
                 here = os.getcwd()
             except FileNotFoundError:  # somebody has deleted it
                 here = ""
-            settings = ChildSettings(options.max_memory, tuple(self._modules), logging.getLogger().level, here)
+            level, worker = logging.getLogger().level, self._job_channel.worker
+            settings = ChildSettings(options.max_memory, tuple(self._modules), level, here, worker)
             return ProcessExecutor(options.processes, self._owner, settings, self._job_channel)
         from longboat.executors.asyncio import AsyncioExecutor
 

@@ -31,7 +31,10 @@ MOST_PROGRESS = 20_000
 class ProgressWriter:
     """A maintenance task, and the job channel of what runs in this process. Safe to use from any thread."""
 
-    def __init__(self, kv: KV, progressed: Callable[[Mapping[str, Progress]], None] = lambda _: None) -> None:
+    def __init__(
+        self, kv: KV, worker: str = "", progressed: Callable[[Mapping[str, Progress]], None] = lambda _: None
+    ) -> None:
+        self.worker = worker
         self._kv = kv
         self._progressed = progressed
         self._lock = threading.Lock()

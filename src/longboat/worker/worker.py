@@ -107,7 +107,7 @@ class Worker:
         self.recorder = Recorder(broker.kv, name)
         self._settler = Settler(status, self.link, in_flight, self.recorder)
         self._finisher = Finisher(status, in_flight, self.events, self.recorder)
-        progress_writer = ProgressWriter(broker.kv, self.events.progressed)
+        progress_writer = ProgressWriter(broker.kv, self.name, self.events.progressed)
         self._executors = ExecutorSet(options, self._finisher, progress_writer, self._resources, registry.modules)
         self._quarantine = Quarantine(status, self.link, in_flight, self._executors)
         pause_filter = PauseFilter(broker.kv, self.link, name)

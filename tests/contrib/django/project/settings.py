@@ -8,6 +8,8 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+import django
+
 FOLDER = Path(os.environ.get("PROJECT_FOLDER") or tempfile.mkdtemp(prefix="longboat-django-"))
 
 SECRET_KEY = "of no use outside of tests"
@@ -29,7 +31,9 @@ INSTALLED_APPS = [
     "django.contrib.sessions",
     "django.contrib.staticfiles",
     "longboat.contrib.django",
+    "tests.contrib.django.chores",
     "tests.contrib.django.shop",
+    *(() if django.VERSION[0] >= 6 else ("django_tasks",)),
 ]
 MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
@@ -54,5 +58,9 @@ TEMPLATES = [
     }
 ]
 DATABASES: dict[str, Any] = {"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": FOLDER / "db.sqlite3"}}
+TASKS: dict[str, Any] = {
+    "default": {"BACKEND": "longboat.contrib.django.LongboatBackend", "QUEUES": ["default", "mail"]},
+    "careless": {"BACKEND": "longboat.contrib.django.LongboatBackend", "QUEUES": [], "OPTIONS": {"on_commit": False}},
+}
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 globals().update(json.loads(os.environ.get("PROJECT_SETTINGS", "{}")))
