@@ -122,7 +122,15 @@ def telling_is_slow(broker: Any) -> None:
     listeners(broker, lambda listener: around(listener, "wait", wait))
 
 
-@breaks("a_cancellation_is_told")
+@breaks("the_end_after_a_retry_is_told")
+def attempts_before_the_last_are_forgotten(broker: Any) -> None:
+    def tell(original: Any, result: Result) -> None:
+        original(structs.replace(result, attempts=1))
+
+    listeners(broker, lambda listener: around(listener, "tell", tell))
+
+
+@breaks("a_cancellation_is_told", "an_expiry_is_told")
 def cancellations_are_not_told(broker: Any) -> None:
     def tell(original: Any, result: Result) -> None:
         if result.state is not State.CANCELLED:

@@ -16,7 +16,7 @@ from longboat.core.job import Job, Park, State
 from longboat.testing.conformance import CLAUSES, Clause
 from tests.rigs.harnesses import NewMemory
 
-PARTS = {"results": Capability.RESULTS, "kv": Capability.KV, "transfer": Capability.TRANSFER}
+PARTS = {"results": Capability.REPLIES, "kv": Capability.KV, "transfer": Capability.TRANSFER}
 CALLS = {
     "evict": Capability.EVICT,
     "pause": Capability.PAUSE,

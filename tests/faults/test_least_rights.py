@@ -134,9 +134,12 @@ def test_a_viewer_looks_and_changes_nothing(as_user: Callable[[str], Any]) -> No
 @pytest.mark.parametrize("as_user", ["rabbitmq"], indirect=True)
 def test_a_producer_takes_nothing(as_user: Callable[[str], Any]) -> None:
     with closing(as_user("producer")) as producer, closing(as_user("worker")) as worker:
-        producer.put([job(), job(delay=0.05)])
+        producer.put([awaited := job(), job(delay=0.05)])
         with pytest.raises(BrokerMisconfigured), closing(producer.consumer(["q"], lease=30.0)) as consumer:
             consumer.receive(1, wait=1.0)
         run(worker, 2)
+        with closing(producer.results.listen()) as listener:
+            listener.watch([awaited.id])
+            assert [result.id for result in listener.wait(10.0)] == [awaited.id]
         with pytest.raises(BrokerMisconfigured):
             producer.inspector.jobs(State.DEAD, queue="q")

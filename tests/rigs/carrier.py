@@ -44,6 +44,7 @@ class MemoryCarrier:
         self._places: dict[str, tuple[int, int]] = {}
         """By job: its place, and how many messages it has."""
         self._ears: list[MemoryEar] = []
+        self._mailboxes: dict[str, MemoryMailbox] = {}
 
     def check(self, queues: object, ids: object = ()) -> None:
         """Any names do."""
@@ -121,6 +122,16 @@ class MemoryCarrier:
             self._ears.append(ear)
         return ear
 
+    def mailbox(self, address: str, heard: Callable[[bytes], None], lost: Callable[[], None]) -> MemoryMailbox:  # noqa: ARG002  # as its protocol has it
+        with self.changed:
+            mailbox = self._mailboxes[address] = MemoryMailbox(address, heard)
+        return mailbox
+
+    def tell(self, letters: Sequence[tuple[str, bytes]]) -> None:
+        for address, body in letters:
+            if (mailbox := self._mailboxes.get(address)) and not mailbox.lost:
+                mailbox.heard(body)
+
     def _forget(self, ear: MemoryEar) -> None:
         with self.changed:
             if ear in self._ears:
@@ -178,6 +189,16 @@ class MemoryEar:
 
     def close(self) -> None:
         self._forget(self)
+
+
+class MemoryMailbox:
+    def __init__(self, address: str, heard: Callable[[bytes], None]) -> None:
+        self.address = address
+        self.heard = heard
+        self.lost = False
+
+    def close(self) -> None:
+        self.lost = True
 
 
 class MemoryLook:

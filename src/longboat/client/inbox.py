@@ -30,15 +30,17 @@ class Inbox:
         self._closed = False
 
     def watch(self, ids: Sequence[str], sink: Sink) -> None:
-        """Give the results of these jobs to `sink`, also of those that have ended already."""
+        """Give the results of these jobs to `sink`, also of those that have ended already.
+
+        Raises what the broker does: BrokerUnavailable, or Unsupported for jobs whose results it cannot tell here.
+        """
         with self._lock:
-            fresh = [job_id for job_id in ids if job_id not in self._sinks]
-            for job_id in ids:
-                self._sinks.setdefault(job_id, []).append(sink)
             if self._listener is None:
                 self._listener = self._broker.results.listen()
-            if fresh:
-                self._listener.watch(fresh)
+            if fresh := [job_id for job_id in ids if job_id not in self._sinks]:
+                self._listener.watch(fresh)  # it may be heard before the sinks are there, but not told: see `_tell`
+            for job_id in ids:
+                self._sinks.setdefault(job_id, []).append(sink)
             if self._thread is None:
                 thread = threading.Thread(target=self._run, name="longboat-inbox", daemon=True)
                 thread.start()  # before `close` can join it, should Ctrl-C strike here

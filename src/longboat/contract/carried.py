@@ -8,10 +8,11 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 
 from longboat.contract.broker import Lease, Pulse, Settlement
 from longboat.contract.carrier import Delivery, Envelope, Message, Receiver
+from longboat.contract.replies import Replies
 from longboat.core import reasons
 from longboat.core.clock import Clock
 from longboat.core.codec import decode_failures, decode_job
-from longboat.core.job import Cancelled, Done, Job, State, new_id
+from longboat.core.job import DEFAULT_KEEP, Cancelled, Dead, Done, Failure, Job, Result, State, new_id
 from longboat.core.transitions import Transition, after
 from longboat.errors import Undecodable
 
@@ -21,9 +22,6 @@ PARK_PAUSE = 1.0
 SET_ASIDE = 0.1
 """Seconds that a receive goes on at least while there are messages, but none that can be leased."""
 
-OVER = (Done, Cancelled)
-"""Outcomes after which there is no further message."""
-
 
 class CarriedConsumer:
     """A consumer of messages alone: what comes back or is dead is sent again, and then the old message is acknowledged.
@@ -32,13 +30,20 @@ class CarriedConsumer:
     """
 
     def __init__(
-        self, receiver: Receiver, send: Callable[[Sequence[Message]], None], tasks: frozenset[str], clock: Clock
+        self,
+        receiver: Receiver,
+        send: Callable[[Sequence[Message]], None],
+        tasks: frozenset[str],
+        clock: Clock,
+        tell: Callable[[Sequence[tuple[str, bytes]]], None] | None = None,
     ) -> None:
+        """`tell` puts letters into mailboxes, where results are told to who put a job."""
         self.id = receiver.id
         self._receiver = receiver
         self._send = send
         self._known = self._tasks = tasks
         self._clock = clock
+        self._replies = Replies(tell) if tell else None
         self._lock = threading.Lock()
         self._leased: dict[int, Delivery] = {}
         """By the lease's token."""
@@ -89,14 +94,22 @@ class CarriedConsumer:
         """What cannot be decoded becomes dead, what is parked waits on, what has expired is over."""
         envelope, now = delivery.envelope, self._clock.now()
         if delivery.lease is None:
-            envelope.failures = envelope.failed(reasons.undecodable(why_not(delivery), now))
+            failure = reasons.undecodable(why_not(delivery), now)
+            envelope.failures = envelope.failed(failure)
             self._send([Message(envelope.copy or new_id(), delivery.queue, 0, delivery.body, envelope, dead=True)])
+            if self._replies:
+                self._replies.add(envelope.reply, Result(delivery.id, State.DEAD, None, failure), DEFAULT_KEEP)
         elif envelope.parked and delivery.lease.job.task not in self._tasks:
             over = now >= envelope.parked
             if over:
-                envelope.failures = envelope.failed(*decode_failures(envelope.why))
+                failures = decode_failures(envelope.why)
+                envelope.failures = envelope.failed(*failures)
+                self._add_reply(delivery, State.DEAD, failures[-1] if failures else None)
             delay = 0.0 if over else min(PARK_PAUSE, envelope.parked - now)
             self._send([message_of(delivery.lease.job, delivery.body, envelope, delay, dead=over)])
+        else:
+            self._add_reply(delivery, State.CANCELLED, reasons.expired(now))
+        self._reply()
         self._receiver.acknowledge([delivery])
 
     def settle(self, settlements: Sequence[Settlement], *, started: Sequence[Lease] = ()) -> list[Lease]:
@@ -141,19 +154,48 @@ class CarriedConsumer:
             self._receiver.note_started(risky)
         messages: list[Message] = []
         for delivery, settlement in applied:
-            if type(settlement.outcome) not in OVER:
-                now, attempts = self._clock.now(), delivery.envelope.attempts
-                then = after(settlement.outcome, cancelled=False, now=now, attempts=attempts)
+            outcome = settlement.outcome
+            if type(outcome) is Done:
+                continue
+            now, attempts = self._clock.now(), delivery.envelope.attempts
+            then = after(outcome, cancelled=False, now=now, attempts=attempts)
+            if type(outcome) is not Cancelled:
                 messages.append(next_message(delivery, settlement.lease.job, then, now))
         if messages:
             self._send(messages)
+        if self._replies:
+            self._add_replies(applied)
+        self._reply()
         return []
+
+    def _add_replies(self, applied: Sequence[tuple[Delivery, Settlement]]) -> None:
+        for delivery, settlement in applied:
+            match settlement.outcome:
+                case Done(value):
+                    self._add_reply(delivery, State.SUCCEEDED, None, value, attempts=1)
+                case Dead(failure, counted):
+                    self._add_reply(delivery, State.DEAD, failure, attempts=int(counted))
+                case Cancelled(failure):
+                    self._add_reply(delivery, State.CANCELLED, failure)
+
+    def _add_reply(
+        self, delivery: Delivery, state: State, failure: Failure | None, value: bytes | None = None, *, attempts: int = 0
+    ) -> None:
+        """`attempts`: made beside those that travelled."""
+        if self._replies and delivery.envelope.reply and delivery.lease:
+            job, attempts = delivery.lease.job, delivery.envelope.attempts + attempts
+            self._replies.add(delivery.envelope.reply, Result(job.id, state, value, failure, job.task, attempts), job.keep)
+
+    def _reply(self) -> None:
+        if self._replies:
+            self._replies.send()
 
     def leases(self) -> list[Delivery]:
         with self._lock:
             return list(self._leased.values())
 
     def extend(self) -> Pulse:
+        self._reply()
         return Pulse(self._receiver.extend())
 
     def pause(self, queues: Collection[str], tasks: Collection[str]) -> None:
@@ -202,6 +244,7 @@ def message_of(job: Job, body: bytes, envelope: Envelope, delay: float = 0.0, *,
 def next_envelope(envelope: Envelope, then: Transition, now: float) -> Envelope:
     """What the next message of a job says, once an attempt was settled so."""
     new = Envelope(envelope.attempts + then.counts, failures=envelope.failed(*then.failures), put=envelope.put)
+    new.reply = envelope.reply
     if not (then.forgets_deaths or then.state.ended):
         new.worker_deaths = envelope.worker_deaths
     if then.parked is not None:

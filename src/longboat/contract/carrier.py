@@ -57,6 +57,8 @@ class Envelope(msgspec.Struct):
     """For the carrier alone: the attempt noted as started there."""
     worker: str = ""
     """For the carrier alone: who keeps it there."""
+    reply: str = ""
+    """The address of the mailbox of who put the job: it is told how the job ended. For want of a KV."""
     unreadable: str = ""
     """Why what travelled cannot be read: the job is undecodable then, whatever its body says."""
 
@@ -178,6 +180,21 @@ class Ear(Protocol):
     def close(self) -> None: ...
 
 
+class Mailbox(Protocol):
+    """A process's own: it hears what is told to its address until it is closed."""
+
+    address: str
+
+    @property
+    def lost(self) -> bool:
+        """It hears nothing more. What is told to it is kept for some minutes, for `mailbox` to open it again."""
+        ...
+
+    def close(self) -> None:
+        """What is told to it from now on is lost."""
+        ...
+
+
 class Carrier(Protocol):
     """Moves messages. `send`, `receiver`, `depths` and `close` are its core; why each of the others is needed, it says."""
 
@@ -219,6 +236,17 @@ class Carrier(Protocol):
 
     def listen(self, heard: Callable[[bytes], None], lost: Callable[[], None]) -> Ear:
         """Hear what is announced from now on; both are called in a thread of the carrier's."""
+        ...
+
+    def mailbox(self, address: str, heard: Callable[[bytes], None], lost: Callable[[], None]) -> Mailbox:
+        """Open the mailbox with this address, new or lost; both are called in a thread of the carrier's.
+
+        What is heard may be heard twice.
+        """
+        ...
+
+    def tell(self, letters: Sequence[tuple[str, bytes]]) -> None:
+        """Put each body into the mailbox with its address, stored on return; lost where it is closed. For want of a KV."""
         ...
 
     def connected(self, receiver: str) -> bool:

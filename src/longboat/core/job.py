@@ -201,6 +201,11 @@ def new_ids(count: int) -> list[str]:
     return [f"{number:016x}{suffix}" for number in range(first, first + count)]
 
 
+def made_here(job_id: str) -> bool:
+    """Whether `new_id` made it in this process."""
+    return len(job_id) == 33 and bool(_suffix) and job_id.endswith(_suffix)
+
+
 def order_of(job_id: str) -> int | None:
     """The time order within a generated id (an int under 2**63); None for an id chosen by a caller."""
     if len(job_id) != 33 or _generated(job_id) is None:

@@ -10,25 +10,30 @@ from longboat.brokers.rabbitmq.inspector import RabbitmqInspector
 from longboat.contract.broker import Token
 from longboat.contract.capabilities import Capability, absent
 from longboat.contract.carried import CarriedConsumer, message_of
-from longboat.contract.carrier import Envelope, Message
+from longboat.contract.carrier import Envelope
 from longboat.contract.inspector import Inspector
 from longboat.contract.kv import KV
-from longboat.contract.results import ResultStore
+from longboat.contract.replies import RepliedResults
 from longboat.contract.transfer import Transfer
 from longboat.core.clock import SYSTEM
 from longboat.core.codec import encode_job
 from longboat.core.constraints import Constraints
 from longboat.core.job import Failure, Job
 
+JOBS_OF_OTHERS = "tell the results of jobs that another process enqueued"
+
 
 class RabbitmqBroker:
-    """Nothing is known of earlier puts, neither ids nor tokens; nothing of a job is kept when it has ended."""
+    """A process is told how the jobs that it put have ended, while it lives.
+
+    Nothing is known of earlier puts, neither ids nor tokens; nothing of a job is kept when it has ended.
+    """
 
     capabilities = CAPABILITIES
 
     def __init__(self, carrier: RabbitmqCarrier) -> None:
         self.carrier = carrier
-        self.results: ResultStore = absent(unsupported(Capability.RESULTS))
+        self.results = RepliedResults(carrier, lambda: unsupported(Capability.RESULTS, JOBS_OF_OTHERS))
         self.kv: KV = absent(unsupported(Capability.KV))
         self.inspector: Inspector = RabbitmqInspector(carrier)
         self.transfer: Transfer = absent(unsupported(Capability.TRANSFER))
@@ -36,33 +41,42 @@ class RabbitmqBroker:
 
     def put(self, jobs: Sequence[Job], *, token: Token | None = None) -> list[str]:  # noqa: ARG002  # as its protocol has it
         unique = {job.id: job for job in jobs}
-        messages: list[Message] = []
-        blank, dated = Envelope(), Envelope(put=SYSTEM.now())
+        bodies = []
         for job in unique.values():
-            body = encode_job(job)
+            bodies.append(encode_job(job))
             if job.constraints:
                 _check(job.constraints)
-            envelope = blank if job.expires is None else dated
-            messages.append(message_of(job, body, envelope, job.delay))
         self.carrier.check({job.queue for job in unique.values()}, unique)
-        if messages:
-            if dating := {job.queue for job in unique.values() if job.expires is not None}:
-                for queue in dating:  # its time runs from the put, not from when its queues were made
-                    self.carrier.declare(queue, max(message.delay for message in messages))
-                dated.put = SYSTEM.now()
-            self.carrier.send(messages)
+        if not unique:
+            return []
+        for queue in {job.queue for job in unique.values() if job.expires is not None}:
+            # Its time runs from the put, not from when its queues were made.
+            self.carrier.declare(queue, max(job.delay for job in unique.values()))
+        replied = [job for job in unique.values() if job.keep > 0]
+        reply, now = self.results.expect(replied) if replied else "", SYSTEM.now()
+        envelopes = {
+            (expires, kept): Envelope(put=now if expires else 0.0, reply=reply if kept else "")
+            for expires in (True, False)
+            for kept in (True, False)
+        }
+        messages = [
+            message_of(job, body, envelopes[job.expires is not None, job.keep > 0], job.delay)
+            for job, body in zip(unique.values(), bodies, strict=True)
+        ]
+        self.carrier.send(messages)
         return list(unique)
 
     def consumer(
         self, queues: Sequence[str], *, lease: float, tasks: Collection[str] = (), name: str = ""
     ) -> CarriedConsumer:
         receiver = self.carrier.receiver(queues, lease=lease, name=name)
-        return CarriedConsumer(receiver, self.carrier.send, frozenset(tasks), SYSTEM)
+        return CarriedConsumer(receiver, self.carrier.send, frozenset(tasks), SYSTEM, self.carrier.tell)
 
     def evict(self, consumer: str, failure: Failure) -> int:
         return self.carrier.evict(consumer, failure)
 
     def close(self) -> None:
+        self.results.close()
         self.carrier.close()
 
 

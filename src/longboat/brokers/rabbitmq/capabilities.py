@@ -14,7 +14,7 @@ _PUSHED = "The server pushes what is next, so it would have to judge limits and 
 _NOT_TOLD = "The server tells its clients of no queues, so a worker names those it wants."
 _LONG = "Delays go through a fixed number of delay queues."
 _BY_ID = "A queued or running message cannot be found by an id, and nothing is left of it when its job has ended."
-_RESULTS = "No results are kept, so nobody can wait for one."
+_RESULTS = "A result is told to the process that enqueued the job, while that lives, and is kept nowhere."
 _COUNTS = "Only ready and dead jobs of known queues are counted; running, scheduled and ended ones are not."
 _LISTS = "Only dead jobs of known queues can be listed."
 
@@ -33,7 +33,6 @@ LACKING = {
     Capability.IDS: "Nothing is known of a message that was put before: ids are not remembered.",
     Capability.TOKENS: "Nothing is known of a message that was put before: the tokens of puts are not remembered.",
     Capability.RESULTS: _RESULTS,
-    Capability.PUSH: _RESULTS,
     Capability.LIMITS: _PUSHED,
     Capability.FAIRNESS: _PUSHED,
     Capability.PRIORITY: _ORDER,

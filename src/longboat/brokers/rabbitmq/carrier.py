@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import ssl
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
+from typing import Any
 
 import msgspec
 
@@ -70,6 +72,7 @@ class RabbitmqCarrier:
         self.check = self.names.check
         self.send = self.session.send
         self.declare = self.session.declare
+        self.tell = self.session.write
 
     def _manager(self, url: str, timeout: float) -> Management:
         parameters = self.session.parameters
@@ -115,6 +118,22 @@ class RabbitmqCarrier:
             raise
         link.on_lost = lost
         return RabbitmqEar(link)
+
+    def mailbox(self, address: str, heard: Callable[[bytes], None], lost: Callable[[], None]) -> RabbitmqMailbox:
+        link = self.session.link("longboat-rabbitmq-mailbox")
+
+        def hear(channel: Any, method: Any, _properties: Any, body: bytes) -> None:
+            heard(body)
+            channel.basic_ack(method.delivery_tag)  # what was not heard comes again over the next link
+
+        try:
+            queue = self.session.topology(link).mailbox(address)
+            link.do(lambda channel, answer: channel.basic_consume(queue, hear, callback=answer))
+        except BaseException:
+            link.close()
+            raise
+        link.on_lost = lost
+        return RabbitmqMailbox(link, address, queue)
 
     def connected(self, receiver: str) -> bool:
         """Whether the queue by which it hears is there: it lives as long as its connection."""
@@ -195,6 +214,19 @@ class RabbitmqEar:
 
     def close(self) -> None:
         self._link.close()
+
+
+class RabbitmqMailbox(RabbitmqEar):
+    def __init__(self, link: Link, address: str, queue: str) -> None:
+        super().__init__(link)
+        self.address = address
+        self._queue = queue
+
+    def close(self) -> None:
+        if not self.lost:
+            with contextlib.suppress(BrokerError):
+                self._link.do(lambda channel, answer: channel.queue_delete(self._queue, callback=answer))
+        super().close()
 
 
 def _depth(link: Link, name: str) -> int:

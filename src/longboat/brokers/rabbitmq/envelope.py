@@ -14,29 +14,30 @@ from longboat.core import reasons
 from longboat.core.job import Failure
 
 BLANK = Envelope()
-HEADERS = {name: f"longboat-{name.replace('_', '-')}" for name in Envelope.__struct_fields__}
-"""By field."""
+HEADERS = {name: f"longboat-{name.replace('_', '-')}" for name in Envelope.__struct_fields__ if name != "reply"}
+"""By field. The mailbox to reply to is a property of the message."""
 
 
 def headers_of(envelope: Envelope) -> dict[str, Any]:
-    if envelope == BLANK:
+    if envelope == BLANK or envelope == msgspec.structs.replace(BLANK, reply=envelope.reply):
         return {}
-    return {HEADERS[name]: _plain(value) for name, value in msgspec.structs.asdict(envelope).items() if value}
+    return {header: _plain(value) for name, header in HEADERS.items() if (value := getattr(envelope, name))}
 
 
 def _plain(value: Any) -> Any:
     return round(value * 1000) if isinstance(value, float) else value
 
 
-def opened(headers: dict[str, Any] | None, *, redelivered: bool) -> Envelope:
+def opened(headers: dict[str, Any] | None, *, redelivered: bool, reply: str | None = None) -> Envelope:
     """Headers that are none of ours make it `unreadable`."""
     if not headers:
-        return Envelope(worker_deaths=int(redelivered))
+        return Envelope(worker_deaths=int(redelivered), reply=reply or "")
     try:
         said = {name: headers[header] for name, header in HEADERS.items() if header in headers}
         for name in ("put", "parked", "ended"):
             if name in said:
                 said[name] /= 1000
+        said["reply"] = reply or ""
         said["worker_deaths"] = said.get("worker_deaths", 0) + headers.get("x-delivery-count", int(redelivered))
         return msgspec.convert(said, Envelope, builtin_types=(bytes,))
     except (TypeError, ValueError) as error:
@@ -60,16 +61,16 @@ def publish_of(names: Names, message: Message) -> Publish:
     envelope = message.envelope
     if message.dead:
         headers = headers_of(msgspec.structs.replace(envelope, ended=time.time()))
-        return Publish("", names.dead(message.queue), message.body, headers, message.id)
+        return Publish("", names.dead(message.queue), message.body, headers, message.id, envelope.reply)
     level, units = level_of(message.priority), units_of(message.delay)
     if units == 0:
-        return Publish("", names.ready(message.queue, level), message.body, headers_of(envelope), message.id)
+        return Publish("", names.ready(message.queue, level), message.body, headers_of(envelope), message.id, envelope.reply)
     first = names.step(units.bit_length() - 1)
     key = key_of(units, address(message.queue, level))
-    return Publish(first, key, message.body, headers_of(envelope), message.id)
+    return Publish(first, key, message.body, headers_of(envelope), message.id, envelope.reply)
 
 
 def kept_by(names: Names, receiver: str, message: Message) -> Publish:
     """To the queue of a receiver's own; from there it comes back to its ready queue."""
     key = f"{receiver}.{address(message.queue, level_of(message.priority))}"
-    return Publish(names.holding, key, message.body, headers_of(message.envelope), message.id)
+    return Publish(names.holding, key, message.body, headers_of(message.envelope), message.id, message.envelope.reply)

@@ -106,7 +106,7 @@ def evict(session: Session, receiver: str, failure: Failure) -> int:
                 continue
             method, properties, body = got
             headers = {key: value for key, value in properties.headers.items() if key != "x-delivery-count"}
-            envelope = given_up(opened(headers, redelivered=False), failure)
+            envelope = given_up(opened(headers, redelivered=False, reply=properties.reply_to), failure)
             if (job := job_or_none(body)) is None:
                 looks -= 1  # the server passes it on, to be found undecodable
                 continue

@@ -36,6 +36,10 @@ class Publish(msgspec.Struct, gc=False):
     body: bytes
     headers: dict[str, Any]
     id: str = ""
+    reply: str = ""
+    """Its `reply_to`."""
+    mandatory: bool = True
+    """It must find a queue; else it may be lost."""
 
 
 class Unroutable(BrokerError):
@@ -257,8 +261,11 @@ class Link:
                         delivery_mode=2,
                         message_id=cut(message.id),
                         headers=message.headers or None,
+                        reply_to=message.reply or None,
                     )
-                    self.channel.basic_publish(message.exchange, message.key, message.body, properties, mandatory=True)
+                    self.channel.basic_publish(
+                        message.exchange, message.key, message.body, properties, mandatory=message.mandatory
+                    )
             except Exception as error:
                 self._fail(error)
 

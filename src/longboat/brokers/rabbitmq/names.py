@@ -65,6 +65,10 @@ class Names:
         """The queue by which a consumer or a listener is told of what others did."""
         return f"{self.prefix}.{who}.ear"
 
+    def mailbox(self, address: str) -> str:
+        """The queue by which a process is told how the jobs that it put have ended."""
+        return f"{self.prefix}.{address}.mailbox"
+
     def step(self, number: int) -> str:
         """The delay queue, and the exchange before it, that holds for UNIT * 2**number seconds."""
         return f"{self.prefix}.{number}.delay" if number >= 0 else self.arrivals

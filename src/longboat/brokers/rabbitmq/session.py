@@ -130,12 +130,16 @@ class Session:
         publishes = [publish_of(self.names, each) for each in messages]
         self.publish(publishes, lambda topology: _declare(topology, ready, longest, dead))
 
-    def declare(self, queue: str, longest: float) -> None:
-        _declare(self._shared()[1], [queue], longest, ())
+    def declare(self, queue: str, longest_delay: float) -> None:
+        _declare(self._shared()[1], [queue], longest_delay, ())
 
     def held(self, receiver: str, lease: float) -> str:
         """Declares it not over the receiver's own link: if the server refuses, that one and what it holds stay."""
         return self._shared()[1].held(receiver, lease)
+
+    def write(self, letters: Sequence[tuple[str, bytes]]) -> None:
+        """Into mailboxes by their address; confirmed on return."""
+        self.publish([Publish("", self.names.mailbox(address), body, {}, mandatory=False) for address, body in letters])
 
     def tell(self, exchange: str, key: str, body: bytes) -> None:
         """Whoever listens just now; a message that does not arrive is not missed for long."""

@@ -12,6 +12,10 @@ FORGOTTEN = 86_400_000
 """Milliseconds after which the server deletes the queue of a consumer that is gone."""
 
 
+MAILBOX_KEPT = 600_000
+"""Milliseconds after which the server deletes a mailbox that nobody listens to."""
+
+
 class Topology:
     """What one link has declared. A queue that exists with other arguments raises BrokerError, each time anew."""
 
@@ -76,6 +80,15 @@ class Topology:
         if ended:
             self.ended()
             self._bind(name, self._names.ended, "")
+        return name
+
+    def mailbox(self, address: str) -> str:
+        """A queue that outlives its link by some minutes, so that who listens again has lost nothing."""
+        name = self._names.mailbox(address)
+        arguments = {"x-queue-type": "classic", "x-expires": MAILBOX_KEPT}
+        self._link.do(
+            lambda channel, answer: channel.queue_declare(name, durable=True, arguments=arguments, callback=answer)
+        )
         return name
 
     def steps(self, highest: int) -> None:

@@ -47,7 +47,7 @@ def a_job_outlives_its_client(on: Stage) -> None:
     same(take(on.consumer()).job.id, sent.id, "the job received after its client closed")
 
 
-@clause(needs={Capability.RESULTS})
+@clause(needs={Capability.REPLIES})
 def closing_is_idempotent(on: Stage) -> None:
     """A broker, a consumer and a listener may be closed again."""
     client = on.another()

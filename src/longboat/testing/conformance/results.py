@@ -27,7 +27,7 @@ from longboat.testing.conformance.stage import (
     timed,
 )
 
-NEEDS = {Capability.RESULTS}
+NEEDS = {Capability.REPLIES}
 """Of every clause here."""
 
 
@@ -39,7 +39,7 @@ def _told(listener: Listener, n: int) -> list[Result]:
     return results
 
 
-@clause
+@clause(needs={Capability.RESULTS})
 def a_result_says_how_the_job_ended(on: Stage) -> None:
     """A result holds the value of a success, the failure of a death or cancellation, the task and the attempts made."""
     done = on.ended(Done(b"value"), task="a")
@@ -57,7 +57,7 @@ def a_result_says_how_the_job_ended(on: Stage) -> None:
     same([r.attempts for r in got[:2] if r], [1, 1], "attempts")
 
 
-@clause
+@clause(needs={Capability.RESULTS})
 def there_is_no_result_before_the_end(on: Stage) -> None:
     """`get` gives None for a job that has not ended or is unknown, at its place among the others."""
     ended = on.ended(Done(b"x"))
@@ -67,7 +67,7 @@ def there_is_no_result_before_the_end(on: Stage) -> None:
     same([bool(r) for r in got], [False, True, False, False], "which results there are")
 
 
-@clause
+@clause(needs={Capability.RESULTS})
 def a_result_is_kept_as_long_as_its_job_says(on: Stage) -> None:
     """A success stays readable for `keep` seconds and is then pruned; keep=0 forgets it at once; dead jobs stay."""
     longer, briefly = on.ended(Done(b"x"), keep=60.0), on.ended(Done(b"x"), keep=0.4)
@@ -81,7 +81,7 @@ def a_result_is_kept_as_long_as_its_job_says(on: Stage) -> None:
     same([bool(r) for r in on.broker.results.get(all_four)], [True, False, False, True], "results there are later")
 
 
-@clause
+@clause(needs={Capability.RESULTS})
 def a_brief_result_is_there_in_its_time(on: Stage) -> None:
     """A result is not forgotten before its `keep` seconds are over, however often the store is pruned."""
     made = on.ended(Done(b"x"), keep=3.0)
@@ -90,7 +90,7 @@ def a_brief_result_is_there_in_its_time(on: Stage) -> None:
     check(on.broker.results.get([made.id])[0] is not None, "a result was forgotten before its time")
 
 
-@clause(needs={Capability.DEAD_JOBS})
+@clause(needs={Capability.RESULTS, Capability.DEAD_JOBS})
 def a_retried_job_has_no_result(on: Stage) -> None:
     """Once a dead job is ready again it has not ended: `get` gives None until it ends anew."""
     dead = on.ended(Dead(BOOM))
@@ -100,13 +100,11 @@ def a_retried_job_has_no_result(on: Stage) -> None:
 
 @clause
 def a_listener_is_told_of_each_end(on: Stage) -> None:
-    """A listener is told of watched jobs that succeed, die or are cancelled as they end, by another client too, and of no
-    others.
-    """
+    """Who put jobs is told of those it watches as they succeed, die or are cancelled, by another client too: only those."""
     jobs = some(5)
     on.put(*jobs)
-    listener = on.listener(*[each.id for each in jobs[:4]], of=on.another())
-    consumer = on.consumer()
+    listener = on.listener(*[each.id for each in jobs[:4]])
+    consumer = on.consumer(of=on.another())
     leases = take_all(consumer, 5)
     outcomes: list[Outcome] = [Done(b"v"), Dead(BOOM), Cancelled(BOOM), Retry(60.0, BOOM), Done(b"unwatched")]
     consumer.settle([Settlement(lease, outcome) for lease, outcome in zip(leases, outcomes, strict=True)])
@@ -125,6 +123,38 @@ def a_listener_is_told_of_what_ended_before(on: Stage) -> None:
 
 
 @clause
+def the_end_after_a_retry_is_told(on: Stage) -> None:
+    """A job that was tried again is told of when it ends, with the attempts made, and not before."""
+    on.put(made := job())
+    listener = on.listener(made.id)
+    consumer = on.consumer()
+    settle(consumer, take(consumer), Retry(0.0, BOOM))
+    same(listener.wait(0.05), [], "told of a job that is tried again")
+    settle(consumer, take(consumer), Done(b"v"))
+    same([(r.value, r.attempts) for r in _told(listener, 1)], [(b"v", 2)], "told at its end")
+
+
+@clause(needs={Capability.EXPIRY})
+def an_expiry_is_told(on: Stage) -> None:
+    """Who watches a job is told when it expires, once a worker is there."""
+    on.put(made := job(expires=0.2))
+    listener = on.listener(made.id)
+    consumer = on.consumer()
+    time.sleep(0.2)
+    found: list[Result] = []
+
+    def told() -> bool:
+        for lease in consumer.receive(1, wait=0.0):
+            raise AssertionError(f"an expired job was received: {lease}")
+        consumer.extend()
+        found.extend(listener.wait(0.02))
+        return bool(found)
+
+    eventually(told, "who watches an expired job is told")
+    same([(r.id, r.state) for r in found], [(made.id, State.CANCELLED)], "told")
+
+
+@clause
 def a_result_is_told_once(on: Stage) -> None:
     """A watched id is given once and then watched no longer, until it is watched again."""
     made = job()
@@ -138,7 +168,7 @@ def a_result_is_told_once(on: Stage) -> None:
     same(len(_told(listener, 1)), 1, "results told when watched again")
 
 
-@clause
+@clause(needs={Capability.RESULTS})
 def every_listener_is_told(on: Stage) -> None:
     """Each of several listeners that watch a job is told of its end."""
     made = job()
@@ -167,8 +197,8 @@ def what_is_forgotten_is_not_told(on: Stage) -> None:
 @clause(needs={Capability.PUSH})
 def a_result_is_told_within_5_ms(on: Stage) -> None:
     """A wait returns within 5 ms of the return of the settle, by another client too."""
-    listener = on.listener(of=on.another())
-    consumer = on.consumer()
+    listener = on.listener()
+    consumer = on.consumer(of=on.another())
 
     def lateness() -> float:
         made = job()
@@ -186,32 +216,21 @@ def a_result_is_told_within_5_ms(on: Stage) -> None:
     best(20, lateness, 0.005, "from a settle to its waiting listener")
 
 
-@clause(needs={Capability.CANCEL, Capability.EXPIRY})
+@clause(needs={Capability.CANCEL})
 def a_cancellation_is_told(on: Stage) -> None:
-    """A listener is told when an operator cancels a job and when it expires, without asking."""
-    expiring, unwanted = job(expires=0.2), job()
-    on.put(expiring, unwanted)
-    listener = on.listener(expiring.id, unwanted.id)
+    """A listener is told when an operator cancels a job, without asking."""
+    on.put(unwanted := job())
+    listener = on.listener(unwanted.id)
     on.broker.inspector.cancel([unwanted.id])
-    first = _told(listener, 1)
-    same([(r.id, r.failure.type if r.failure else "") for r in first], [(unwanted.id, CANCELLED)], "told first")
-    consumer = on.consumer()
-    time.sleep(0.2)
-    found: list[Result] = []
-
-    def told() -> bool:
-        consumer.extend()
-        found.extend(listener.wait(0.02))
-        return bool(found)
-
-    eventually(told, "who watches an expired job is told")
-    same([(r.id, r.state) for r in found], [(expiring.id, State.CANCELLED)], "told then")
+    told = _told(listener, 1)
+    same([(r.id, r.failure.type if r.failure else "") for r in told], [(unwanted.id, CANCELLED)], "told")
 
 
 @clause
 def a_listener_waits_as_long_as_it_is_told(on: Stage) -> None:
     """With nothing to tell, a wait returns [] when its time is over and not before."""
-    listener = on.listener("nobody")
+    on.put(waiting := job())
+    listener = on.listener(waiting.id)
     for timeout in (0.0, 0.3):
         began = time.monotonic()
         same(listener.wait(timeout), [], "results told")
@@ -222,7 +241,8 @@ def a_listener_waits_as_long_as_it_is_told(on: Stage) -> None:
 @clause
 def wake_ends_a_listeners_wait(on: Stage) -> None:
     """`wake` makes the current wait, or the next one, return promptly."""
-    listener = on.listener("nobody")
+    on.put(unending := job())
+    listener = on.listener(unending.id)
     began = time.monotonic()
     waiting = meanwhile(lambda: listener.wait(limits.wait))
     time.sleep(0.05)
