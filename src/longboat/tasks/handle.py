@@ -38,10 +38,13 @@ class Update(msgspec.Struct, frozen=True):
     """What changes of a job while somebody watches it."""
 
     state: State
+    """Where it is."""
     done: float = 0.0
+    """How much is done, by its newest progress."""
     total: float | None = None
+    """How much there is, where that is known."""
     text: str = ""
-    """These three are its newest progress."""
+    """What it was doing then."""
     error: str = ""
     """The message of its last failure."""
 
