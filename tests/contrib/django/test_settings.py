@@ -36,10 +36,10 @@ def test_settings_that_make_no_sense_are_refused(wrong: Any) -> None:
         assert app.url
 
 
-def test_jobs_are_kept_beside_a_sqlite_database() -> None:
+def test_jobs_are_kept_in_a_sqlite_database() -> None:
     with contextlib.closing(connect("longboat://django")) as broker:
         assert broker.inspector.counts() is not None
-    assert app.url == f"sqlite:///{settings.FOLDER}/db.longboat.sqlite3"
+    assert app.url == f"sqlite:///{settings.FOLDER}/db.sqlite3"
 
 
 @pytest.mark.parametrize(

@@ -76,7 +76,7 @@ def test_a_worker_follows_code_and_templates_as_runserver_does(tmp_path: Path) -
         settings.write("INSTALLED_APPS += ['longboat.contrib.django', 'mail']\n")
     env = {name: value for name, value in os.environ.items() if not name.startswith(("LONGBOAT_", "DJANGO_"))}
     manage = [sys.executable, str(tmp_path / "manage.py"), "longboat"]
-    with Longboat(f"sqlite:///{tmp_path}/db.longboat.sqlite3") as client:
+    with Longboat(f"sqlite:///{tmp_path}/db.sqlite3") as client:
 
         def greeting() -> str:
             return str(client.send("mail.tasks.greet").result("30s"))

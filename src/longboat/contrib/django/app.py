@@ -13,6 +13,7 @@ from longboat.app import Longboat
 from longboat.connect import settled
 from longboat.contrib.django.connections import AsInRequest
 from longboat.contrib.django.database import DJANGO, database_url
+from longboat.contrib.django.transaction import WithCommit, keeps_jobs
 from longboat.core.urls import Url
 
 OPTIONS = ("URL",)
@@ -29,6 +30,7 @@ class DjangoLongboat(Longboat):
         super().__init__()
         self._chosen: Url | None = None
         self.add_middleware(AsInRequest())
+        self.add_middleware(WithCommit(self))
 
     @property
     def url(self) -> str:
@@ -48,7 +50,7 @@ class DjangoLongboat(Longboat):
 
     def same_database(self, connection: Any) -> bool:
         """Whether jobs are kept in the database of this connection of Django's, so that they can go with its transaction."""
-        return connection.alias == "default" and connection.vendor == "postgresql" and self.url == database_url()
+        return keeps_jobs(connection, self)
 
 
 def option(name: str, usual: str) -> str:

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from django.apps import AppConfig, apps
+from django.core import checks
+from django.db import connections
+from django.db.models.signals import post_migrate
 from django.utils.module_loading import module_has_submodule
 
 from longboat.contrib.django import app
+from longboat.contrib.django.transaction import make_tables
 
 SETUP = "longboat.contrib.django.setup"
 """It is imported before the tasks, in child processes too."""
@@ -19,4 +25,19 @@ class LongboatConfig(AppConfig):  # type: ignore[misc]  # Django has no types
     def ready(self) -> None:
         """Tasks are in each installed app's `tasks` module: what runs or lists tasks imports them, a request need not."""
         found = [f"{each.name}.tasks" for each in apps.get_app_configs() if module_has_submodule(each.module, "tasks")]
+        post_migrate.connect(_migrated, sender=self)
+        checks.register(one_writer, checks.Tags.database)
         app.registry.modules = list(dict.fromkeys([SETUP, *app.registry.modules, *found]))
+
+
+def _migrated(*, using: str, **_: Any) -> None:
+    make_tables(app, using)
+
+
+def one_writer(*, databases: Any = None, **_: Any) -> list[checks.CheckMessage]:
+    """A transaction that reads before it writes fails if a worker wrote meanwhile, unless it began as one that writes."""
+    found = [connections[alias] for alias in databases or () if connections[alias].vendor == "sqlite"]
+    wrong = [each for each in found if app.same_database(each) and getattr(each, "transaction_mode", None) is None]
+    advice = 'Set "OPTIONS": {"transaction_mode": "IMMEDIATE"} (Django 5.1), or LONGBOAT = {"URL": "sqlite:///jobs.db"}.'
+    text = "Workers write to the SQLite database of the site: its transactions may fail with 'database is locked'."
+    return [checks.Warning(text, hint=advice, id="longboat.W001") for _ in wrong]

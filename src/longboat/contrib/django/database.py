@@ -30,9 +30,8 @@ def connect(url: str, options: dict[str, str]) -> Broker:
 def database_url() -> str:
     """The URL of the broker in the default database; of a test's own one while tests run. Raises ConfigError.
 
-    PostgreSQL: tables of their own, in the schema `longboat` of that database. SQLite: a file beside that of the database,
-    because a SQLite file has one writer at a time, and requests would wait for workers. A database in memory: the process's
-    memory.
+    PostgreSQL: tables in the schema `longboat` of that database. SQLite: tables longboat_… in that file. A database in
+    memory, as tests have: the process's memory.
     """
     connection = connections["default"]
     given = connection.settings_dict
@@ -41,8 +40,7 @@ def database_url() -> str:
     if connection.vendor == "sqlite":
         if connection.is_in_memory_db():
             return "memory://"
-        path = Path(given["NAME"]).absolute()
-        return f"sqlite:///{quote(str(path.with_name(f'{path.stem}.longboat{path.suffix}')))}"
+        return f"sqlite:///{quote(str(Path(given['NAME']).absolute()))}"
     raise ConfigError(
         f"jobs cannot be kept in a database of {given['ENGINE']}, only in PostgreSQL and SQLite.\n"
         "Name a broker in the settings, such as LONGBOAT = {'URL': 'redis://localhost:6379'}."
