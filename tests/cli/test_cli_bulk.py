@@ -136,6 +136,15 @@ def test_every_word_after_two_dashes_is_a_querys(stocked: Shell) -> None:
     stocked.run("purge", "--queue", "shown", "--yes")
 
 
+def test_a_misspelt_word_of_a_query_is_told(stocked: Shell) -> None:
+    done = stocked.run("jobs", "stat:dead")
+    assert (done.out, done.err) == (
+        "no jobs\n",
+        "warning: 'stat:dead' is searched for as a text; did you mean state:dead?\n",
+    )
+    assert stocked.run("jobs", "http:dead").err == ""
+
+
 def test_queues_schedules_and_flows_are_found_by_a_query(shell: Shell) -> None:
     assert [each["queue"] for each in lines(shell, "queues", "state:dead")] == ["default", "mail"]
     assert [each["queue"] for each in lines(shell, "queues", "queue:m*")] == ["mail"]

@@ -45,6 +45,7 @@ def test_schedules(shell: Shell) -> None:
     assert "resumed" in shell.run("schedules", "resume", "sums").out
     job_id = shell.run("schedules", "run", "sums").out.strip()
     assert json.loads(shell.run("jobs", "show", job_id, "--json").out)["headers"] == {"schedule": "sums"}
+    assert "no schedule 'summs'; did you mean 'sums'?" in shell.run("schedules", "run", "summs", status=1).err
     assert "removed" in shell.run("schedules", "remove", "sums").out
     for verb in ("pause", "run", "remove"):
         assert "no schedule" in shell.run("schedules", verb, "sums", status=1).err

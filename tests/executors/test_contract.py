@@ -222,6 +222,7 @@ def test_a_running_call_that_is_stopped_ends_with_the_reason(rig: Rig, tmp_path:
     assert reply.failure is not None
     assert reply.failure.type == type
     assert "hold" in reply.failure.traceback
+    assert reply.failure.traceback.splitlines()[-1] == f"{type}: {reply.failure.message}"
     assert ("timeout of 1.5 s" in reply.failure.message) == (why is CallEnd.TIMEOUT)
 
 

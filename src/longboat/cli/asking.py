@@ -7,6 +7,7 @@ import sys
 import click
 
 from longboat.cli.fail import FAILED, USAGE, CommandFailed
+from longboat.core.text import counted
 
 
 def agreed(what: str, *, yes: bool, dry_run: bool = False, as_json: bool = False) -> bool:
@@ -29,4 +30,4 @@ def agreed(what: str, *, yes: bool, dry_run: bool = False, as_json: bool = False
 
 def jobs(number: int, of: str = "") -> str:
     """A number of jobs, in words."""
-    return f"{number:,} {of + ' ' if of else ''}job{'' if number == 1 else 's'}"
+    return counted(number, f"{of} job" if of else "job")

@@ -7,6 +7,7 @@ import click
 from longboat.cli.address import opened
 from longboat.cli.fail import DONE, UNHEALTHY, CommandFailed
 from longboat.cli.params import duration, url_option
+from longboat.core.text import counted
 from longboat.errors import BrokerError
 from longboat.observe.history import workers
 
@@ -69,4 +70,4 @@ def _records(url: str | None) -> str:
     if not here:
         advice = "Start one with `longboat worker`; `longboat workers` lists those on other machines."
         raise CommandFailed(f"no worker of {host} has sent a heartbeat", advice, UNHEALTHY)
-    return f"ok: {len(here)} worker process{'' if len(here) == 1 else 'es'} here"
+    return f"ok: {counted(len(here), 'worker process')} here"

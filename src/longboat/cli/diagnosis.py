@@ -18,6 +18,7 @@ from longboat.connect import DEFAULT_URL, connect, settled
 from longboat.contract.capabilities import Capability, lacking
 from longboat.contract.optional import diagnosis
 from longboat.core.job import State
+from longboat.core.text import counted
 from longboat.core.urls import shown
 from longboat.errors import AppNotFound, LongboatError
 
@@ -224,13 +225,16 @@ def _contents(findings: Findings, broker: Broker) -> None:
     if Capability.CONSUMERS in broker.capabilities:
         _workers(findings, broker.inspector.consumers(), [queue for queue, states in queues.items() if states.get("ready")])
     if totals[State.WAITING]:
+        number = totals[State.WAITING]
         findings.warn(
-            f"{totals[State.WAITING]:,} jobs wait: for other jobs, at a limit, or for a worker that knows their task",
+            f"{counted(number, 'job')} wait{'s' if number == 1 else ''}: for other jobs, at a limit, or for a worker that "
+            "knows their task",
             "See `longboat jobs --state waiting`; `longboat explain ID` says what one is waiting for.",
         )
     if totals[State.DEAD]:
+        number = totals[State.DEAD]
         findings.warn(
-            f"{totals[State.DEAD]:,} jobs are dead",
+            f"{counted(number, 'job')} {'is' if number == 1 else 'are'} dead",
             "See them with `longboat dead list`; retry them with `longboat dead retry`.",
         )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from longboat import errors
-from longboat.core.text import escaped
+from longboat.core.text import counted, escaped
 from longboat.errors import LongboatError
 
 DONE = 0
@@ -60,9 +60,7 @@ _ADVICE: list[tuple[type[LongboatError], int, str]] = [
 def told(error: LongboatError) -> tuple[str, str, int]:
     """What went wrong, what to do, and the exit status, for one of our own errors."""
     if isinstance(error, errors.JobFailed):
-        head = (
-            f"job {error.job_id} ({error.task}) is dead after {error.attempts} attempt{'' if error.attempts == 1 else 's'}"
-        )
+        head = f"job {error.job_id} ({error.task}) is dead after {counted(error.attempts, 'attempt')}"
         advice = f"See each attempt: `longboat dead show {error.job_id}`. Retry it: `longboat dead retry {error.job_id}`."
         return f"{head}: {error.type}: {error.message}", advice, FAILED
     what, _, advice = str(error).partition("\n")

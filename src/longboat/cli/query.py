@@ -12,7 +12,7 @@ import msgspec
 from longboat.cli.fail import USAGE, CommandFailed
 from longboat.core.job import State
 from longboat.errors import ConfigError
-from longboat.operate.search import Query, from_arguments, restrict, same, within
+from longboat.operate.search import Query, from_arguments, misspelt, restrict, same, within
 
 
 class Listing(click.Group):
@@ -64,7 +64,14 @@ def usage() -> Iterator[None]:
 def query_of(what: str, known: Collection[str], words: Sequence[str]) -> Query:
     """A query of something other than jobs, such as queues. Raises UsageError for any word that is not `known`."""
     with usage():
-        return restrict(from_arguments(words), known, what)
+        return _told(restrict(from_arguments(words), known, what))
+
+
+def _told(query: Query) -> Query:
+    """The query; says on standard error what is probably meant by one that finds nothing."""
+    if text := misspelt(query):
+        click.echo(f"warning: {text}", err=True)
+    return query
 
 
 def query_of_jobs(
@@ -72,7 +79,7 @@ def query_of_jobs(
 ) -> Query:
     """A query of jobs, narrowed to these states and to what --queue and --task say. Raises UsageError."""
     with usage():
-        query = from_arguments(words)
+        query = _told(from_arguments(words))
     for option, given in (("queue", queue), ("task", task)):
         said = getattr(query, option)
         if given and said not in ("", given):

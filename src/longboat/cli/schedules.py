@@ -12,7 +12,8 @@ from longboat.cli.address import opened
 from longboat.cli.enqueue import app_for
 from longboat.cli.fail import CommandFailed
 from longboat.cli.params import outputs, query, together, url_option
-from longboat.cli.query import fits, query_of
+from longboat.cli.query import fits, query_of, similar
+from longboat.contract.broker import Broker
 from longboat.observe.words import span
 from longboat.operate import scheduler
 from longboat.operate.search import Query
@@ -145,8 +146,7 @@ def resume(name: str, url: str | None) -> None:
 def run(name: str, url: str | None) -> None:
     """Enqueue a job of the schedule NAME now, in addition to its ticks, and print the job's id."""
     with opened(url) as broker:
-        job_id = scheduler.run_now(broker, name, time.time())
-    click.echo(_known(job_id, name))
+        click.echo(_known(broker, scheduler.run_now(broker, name, time.time()), name))
 
 
 @command.command()
@@ -154,17 +154,19 @@ def run(name: str, url: str | None) -> None:
 def remove(name: str, url: str | None) -> None:
     """Remove the schedule NAME. One in an app's code comes back with the next worker: pause it instead."""
     with opened(url) as broker:
-        _known(scheduler.remove(broker.kv, name), name)
+        _known(broker, scheduler.remove(broker.kv, name), name)
     click.echo(f"{name}: removed")
 
 
 def _pause(name: str, url: str | None, paused: bool) -> None:
     with opened(url) as broker:
-        _known(scheduler.pause(broker.kv, name, paused, time.time()), name)
+        _known(broker, scheduler.pause(broker.kv, name, paused, time.time()), name)
     click.echo(f"{name}: {'paused' if paused else 'resumed'}")
 
 
-def _known(found: str | bool | None, name: str) -> str | bool:
+def _known(broker: Broker, found: str | bool | None, name: str) -> str | bool:
     if not found:
-        raise CommandFailed(f"there is no schedule {name!r}", "See `longboat schedules list`.")
+        near = similar(name, [each for each, _ in scheduler.stored(broker.kv)])
+        meant = f"; did you mean {near!r}?" if near else ""
+        raise CommandFailed(f"there is no schedule {name!r}{meant}", "See `longboat schedules list`.")
     return found

@@ -3,6 +3,12 @@
 from __future__ import annotations
 
 
+def counted(number: int, what: str) -> str:
+    """A number of things, such as "1 job" and "1,200 jobs"; "process" and the like get "es"."""
+    plural = "" if number == 1 else "es" if what.endswith("s") else "s"
+    return f"{number:,} {what}{plural}"
+
+
 def escaped(text: str) -> str:
     """On one line. What a terminal or a viewer of logs would obey is written as Python writes it: line breaks, escape
     sequences, control characters, reversed text.

@@ -9,6 +9,7 @@ import msgspec
 from longboat.client import flows
 from longboat.core.clock import SYSTEM
 from longboat.core.job import State
+from longboat.core.text import counted
 from longboat.dashboard import bulk
 from longboat.dashboard.ask import Ask, Refused, Role
 from longboat.dashboard.calls import edit, enqueue
@@ -186,7 +187,7 @@ def _states(ask: Ask) -> list[State]:
 
 
 def _jobs(count: int) -> str:
-    return f"{count:,} job{'' if count == 1 else 's'}"
+    return counted(count, "job")
 
 
 _JOB = {"id": "the job's id, or a list of ids"}

@@ -72,13 +72,17 @@ def stopped(call: Call, more: str = "", trace: str = "") -> Reply:
         return Reply(why)
     began = call.started > 0
     if why is CallEnd.CANCELLED:
-        return Reply(
-            why, failure=Failure(CANCELLED, clip(f"cancelled {'while it ran' if began else 'before it ran'}{more}"), trace)
-        )
+        text = f"cancelled {'while it ran' if began else 'before it ran'}"
+        return Reply(why, failure=_asked(CANCELLED, text + more, trace))
     limit = call.settings.timeout
     text = f"longer than its timeout of {limit:g} s" if limit is not None else "longer than it may"
     text = f"took {text}" if began else "timed out before it ran"
-    return Reply(why, failure=Failure(TIMEOUT, clip(text + more), trace))
+    return Reply(why, failure=_asked(TIMEOUT, text + more, trace))
+
+
+def _asked(kind: str, text: str, trace: str) -> Failure:
+    """The failure of a call that was asked to stop. Its traceback ends with that, not with how the function was told."""
+    return Failure(kind, clip(text), clip(f"{trace.rstrip()}\n\n{kind}: {text}\n") if trace else "")
 
 
 def blocked(stack: str) -> Reply:

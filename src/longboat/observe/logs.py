@@ -11,7 +11,7 @@ from typing import Any, Literal
 import msgspec
 
 from longboat.core.logged import JOB, TASK, extra, has_handlers, log_what_python_tells, plain
-from longboat.core.text import escaped, escaped_json, escaped_lines
+from longboat.core.text import counted, escaped, escaped_json, escaped_lines
 from longboat.observe import events
 from longboat.observe.events import Event
 
@@ -93,8 +93,9 @@ def success(event: Event) -> None:
     if isinstance(event, events.JobsSucceeded):
         most = list(event.tasks.items())[:NAMED]
         more = len(event.tasks) - len(most)
-        of = ", ".join(f"{count:,} of {task}" for task, count in most) + (f" and {more} more tasks" if more else "")
-        text = f"{event.jobs:,} jobs succeeded: {of}"
+        of = ", ".join(f"{count:,} of {task}" for task, count in most)
+        of += f" and {counted(more, 'more task')}" if more else ""
+        text = f"{counted(event.jobs, 'job')} succeeded: {of}"
     else:
         text = worded(event)[1]
     log.info("%s", text, extra={"event": event})
@@ -125,19 +126,19 @@ def _progressed(event: events.JobProgressed) -> str:
 def _parked(event: events.JobsParked) -> str:
     if event.reason:
         return (
-            f"{event.jobs:,} job{'' if event.jobs == 1 else 's'} of {event.task} do not fit the task as {event.worker} "
+            f"{counted(event.jobs, 'job')} of {event.task} do not fit the task as {event.worker} "
             f"has it, and wait for one whose version they fit: {event.reason}"
         )
     if event.elsewhere:
         return (
-            f"{event.jobs:,} job{'' if event.jobs == 1 else 's'} of {event.task} cannot run on worker {event.worker} "
+            f"{counted(event.jobs, 'job')} of {event.task} cannot run on worker {event.worker} "
             "and go to others, one of which has told that it knows the task"
         )
     module = event.task.rpartition(".")[0] or "MODULE"
     left = len(event.known) - NAMED
     knows = (", ".join(event.known[:NAMED]) or "no task") + (f" and {left} more" if left > 0 else "")
     return (
-        f"{event.jobs:,} job{'' if event.jobs == 1 else 's'} of {event.task} cannot run here and wait for a worker that "
+        f"{counted(event.jobs, 'job')} of {event.task} cannot run here and wait for a worker that "
         f"knows the task; worker {event.worker} knows {knows}. Start workers with the module that defines it: "
         f'`longboat worker … --include {module}`, or Longboat(include=["{module}"])'
     )
@@ -158,20 +159,20 @@ _WORDS: dict[type[Event], tuple[int, Callable[[Any], str]]] = {
     events.JobsParked: (logging.WARNING, _parked),
     events.JobsLost: (
         logging.ERROR,
-        lambda of: f"the leases of {of.jobs} jobs were lost; other workers will run them again",
+        lambda of: f"the leases of {counted(of.jobs, 'job')} were lost; other workers will run them again",
     ),
     events.WorkerStarted: (
         logging.INFO,
         lambda of: (
-            f"worker {of.worker} serves {', '.join(of.queues) or 'every queue'} of {of.broker}, {of.tasks} tasks known"
+            f"worker {of.worker} serves {', '.join(of.queues) or 'every queue'} of {of.broker}, tasks known: {of.tasks}"
         ),
     ),
     events.WorkerStopping: (
         logging.INFO,
-        lambda of: f"stopping; {of.running} running jobs have {of.grace:g} s to finish",
+        lambda of: f"stopping; running jobs have {of.grace:g} s to finish: {of.running}",
     ),
-    events.WorkerStopped: (logging.INFO, lambda of: f"worker {of.worker} stopped after {of.jobs:,} jobs"),
+    events.WorkerStopped: (logging.INFO, lambda of: f"worker {of.worker} stopped after {counted(of.jobs, 'job')}"),
     events.BrokerDown: (logging.ERROR, lambda of: f"the broker fails: {of.error} -- trying again until it answers"),
     events.BrokerUp: (logging.INFO, lambda of: f"the broker answers again after {of.seconds:.1f} s"),
-    events.EventsDropped: (logging.INFO, lambda of: f"{of.count:,} more events were left out"),
+    events.EventsDropped: (logging.INFO, lambda of: f"{counted(of.count, 'more event')} left out"),
 }

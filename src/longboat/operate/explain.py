@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from longboat.contract.broker import Broker
 from longboat.core.clock import SYSTEM
 from longboat.core.job import State
+from longboat.core.text import counted
 from longboat.core.views import JobView, LimitView
 from longboat.errors import Unsupported
 from longboat.observe.words import span
@@ -39,7 +40,7 @@ def _reasons(broker: Broker, view: JobView) -> Iterator[str]:
             yield f"it succeeded{_since(view.ended)}"
         case State.DEAD | State.CANCELLED:
             became = "died" if view.state is State.DEAD else "was cancelled"
-            attempts = f"{view.attempts} attempt{'' if view.attempts == 1 else 's'}"
+            attempts = counted(view.attempts, "attempt")
             yield f"it {became}{_since(view.ended)}, after {attempts}{f': {last.type}: {last.message}' if last else ''}"
 
 
@@ -80,7 +81,7 @@ def _ready(broker: Broker, view: JobView) -> Iterator[str]:
     if ahead is None:
         yield f"it is ready, behind at least {COUNTED:,} jobs in queue {view.queue}"
     elif ahead:
-        yield f"it is ready, behind {ahead:,} job{'' if ahead == 1 else 's'} in queue {view.queue}"
+        yield f"it is ready, behind {counted(ahead, 'job')} in queue {view.queue}"
     elif serving and view.queue not in stopped["queue"]:
         yield "it is ready, and next in its queue"
     yield from _reached(broker, view)

@@ -125,6 +125,17 @@ def understood(parts: Sequence[str]) -> Query:
     return Query(order, ids=tuple(ids), args=tuple(args), texts=tuple(texts), **found)
 
 
+def misspelt(query: Query) -> str:
+    """What to tell of a free text that is probably a misspelt word, such as "stat:dead"; empty if there is none."""
+    from difflib import get_close_matches
+
+    for text in query.texts:
+        key, colon, value = text.partition(":")
+        if colon and value and (near := get_close_matches(key.lower(), WORDS, 1, 0.7)):
+            return f"{text!r} is searched for as a text; did you mean {near[0]}:{value}?"
+    return ""
+
+
 def is_word(part: str) -> bool:
     """Whether an argument of a command contains one of WORDS, rather than free text."""
     return bool(_WORD.fullmatch(part) or _SEVERAL.search(part))

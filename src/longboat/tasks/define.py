@@ -17,7 +17,7 @@ from longboat.tasks.kinds import signature_of
 from longboat.tasks.limits import Limit, check_limit, check_unique
 from longboat.tasks.outgoing import Sender
 from longboat.tasks.task import AsyncTask, ExecutorName, Settings, SyncTask, Task
-from longboat.tasks.template import JobOptions, Template, checked_name, time_limit
+from longboat.tasks.template import JobOptions, Template, checked_name, time_limit, unknown_option
 
 
 class TaskOptions(JobOptions, total=False):
@@ -46,7 +46,7 @@ def define(fn: Callable[..., Any], options: TaskOptions, sender: Callable[[], Se
     """The task that a function is with these options. Raises ConfigError, naming the option."""
     known = TaskOptions.__annotations__.keys()
     if unknown := options.keys() - known:
-        raise ConfigError(f"unknown option {min(unknown)!r}; there are {', '.join(sorted(known))}")
+        raise unknown_option(min(unknown), known)
     fn = fn.fn if isinstance(fn, Task) else fn
     if inspect.isclass(fn) or not callable(fn) or not hasattr(fn, "__qualname__"):
         raise ConfigError(f"{fn!r} is no function with a name, which workers need to find it: write `def` around it")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Generator, Iterator, Sequence
-from typing import Any, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 import msgspec
 
@@ -19,6 +19,32 @@ PROGRESS = "progress"
 """The KV namespace of the newest progress of running jobs, by id."""
 LOGS = "log:"
 """The KV namespace of a job's lines is this and its id. Its keys are in the order in which the lines were logged."""
+
+
+ELSEWHERE = {
+    "get": "result(…)",
+    "wait": "result(…)",
+    "join": "result(…)",
+    "return_value": "result(…)",
+    "latest_result": "result(…)",
+    "get_result": "result(…)",
+    "wait_result": "result(…)",
+    "state": "status()",
+    "get_status": "status()",
+    "ready": "status().ended",
+    "is_finished": "status().ended",
+    "done": "status().ended",
+    "successful": "status()",
+    "failed": "status()",
+    "is_failed": "status()",
+    "revoke": "cancel()",
+    "abort": "cancel()",
+    "info": "view()",
+    "refresh": "view()",
+    "delay": "enqueue(…) of a task: this job is enqueued already",
+    "enqueue": "enqueue(…) of a task: this job is enqueued already",
+}
+"""What other queues call a method of a handle -> ours."""
 
 
 class Progress(msgspec.Struct, array_like=True):
@@ -142,6 +168,13 @@ class Handle(msgspec.Struct, Generic[R], eq=False, gc=False):
     def cancel(self) -> bool:
         """Cancel the job, also while it runs (within about a second). False if it had ended already."""
         return self.client.cancel(self.id)
+
+    if not TYPE_CHECKING:  # for type checkers, a name that is not above is an error as well
+
+        def __getattr__(self, name: str) -> Any:
+            if name in ELSEWHERE:
+                raise AttributeError(f"a handle has no {name!r}: use {ELSEWHERE[name]}")
+            raise AttributeError(f"'Handle' object has no attribute {name!r}")
 
     def __repr__(self) -> str:
         return f"<Handle {self.task or 'job'} {self.id}>"

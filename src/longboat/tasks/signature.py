@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
-from typing import Any, Concatenate, Generic, ParamSpec, Protocol, TypeVar, cast, overload
+from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, Protocol, TypeVar, cast, overload
 
 from longboat.core.constraints import Slots
 from longboat.core.job import Job, new_id
@@ -36,6 +36,20 @@ class Callee(Protocol):
         self, args: Sequence[Any], kwargs: Mapping[str, Any], flow: str, after: list[str]
     ) -> tuple[Job, UniqueKey | None]: ...
     def sender(self) -> Sender: ...
+
+
+ELSEWHERE = {
+    "result": "enqueue().result(…)",
+    "get": "enqueue().result(…)",
+    "status": "enqueue().status()",
+    "delay": "enqueue()",
+    "apply_async": "enqueue()",
+    "apply": "enqueue()",
+    "set": "task.using(…).s(…)",
+    "link": "then(…)",
+    "on_error": "enqueue(), and JobFailed of its result(…)",
+}
+"""What a job has and a signature has not, and what other queues call a method -> ours."""
 
 
 class Signature(Generic[R]):
@@ -78,6 +92,15 @@ class Signature(Generic[R]):
     def needs(self) -> Iterator[Signature[Any]]:
         """The signatures whose results it takes."""
         raise NotImplementedError
+
+    if not TYPE_CHECKING:  # for type checkers, a name that is not above is an error as well
+
+        def __getattr__(self, name: str) -> Any:
+            if name in ELSEWHERE:
+                raise AttributeError(
+                    f"{self!r} is a call that is not enqueued yet, and has no {name!r}: use {ELSEWHERE[name]}"
+                )
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
 
 
 class Call(Signature[R]):

@@ -23,6 +23,42 @@ RETRIES, TIMEOUT = "retries", "timeout"
 NO_LIMIT = "none"
 
 
+ELSEWHERE = {
+    "autoretry_for": "retry_on",
+    "actor_name": "name",
+    "countdown": "delay",
+    "default_retry_delay": "backoff",
+    "enqueue_at": "run_at",
+    "enqueue_in": "delay",
+    "eta": "run_at",
+    "ignore_result": "keep_result",
+    "job_id": "id",
+    "job_timeout": "timeout",
+    "max_age": "expires",
+    "max_backoff": "backoff",
+    "max_retries": "retries",
+    "max_tries": "retries",
+    "min_backoff": "backoff",
+    "queue_name": "queue",
+    "rate_limit": "limit",
+    "result_expires": "keep_result",
+    "result_ttl": "keep_result",
+    "retry": "retries",
+    "retry_backoff": "backoff",
+    "retry_delay": "backoff",
+    "retry_kwargs": "retries",
+    "retry_when": "retry_on",
+    "soft_time_limit": "timeout",
+    "store_results": "keep_result",
+    "task_id": "id",
+    "throws": "retry_on",
+    "time_limit": "timeout",
+    "ttl": "expires",
+    "unique_for": "unique",
+}
+"""What other queues call an option -> ours."""
+
+
 class JobOptions(TypedDict, total=False):
     """What a task says of its jobs, and `using` of single ones."""
 
@@ -137,7 +173,7 @@ class Template(msgspec.Struct):
     def using(self, options: Options) -> Template:
         """A copy with these changed. Raises ConfigError, naming the option."""
         if unknown := options.keys() - _FIELDS.keys():
-            raise ConfigError(f"unknown option {min(unknown)!r}; there are {', '.join(sorted(_FIELDS))}")
+            raise unknown_option(min(unknown), _FIELDS)
         if "delay" in options and "run_at" in options:
             raise ConfigError("give delay or run_at, not both")
         if "session" in options and "connection" in options:
@@ -149,6 +185,16 @@ class Template(msgspec.Struct):
             field, checked = _FIELDS[option]
             changes[field] = checked(value)
         return msgspec.structs.replace(self, **changes)
+
+
+def unknown_option(name: str, known: Collection[str]) -> ConfigError:
+    """The error for an option that is none of those known here: it names the one that is probably meant."""
+    from difflib import get_close_matches
+
+    near = ELSEWHERE.get(name) or next(iter(get_close_matches(name, known, 1, 0.7)), "")
+    where = "" if near in known else " of task.using(…)" if near in _FIELDS else " of @app.task(…)"
+    meant = f": did you mean {near!r}{where}?" if near else "."
+    return ConfigError(f"unknown option {name!r}{meant} There are {', '.join(sorted(known))}")
 
 
 def checked_name(name: str, what: str) -> str:

@@ -10,6 +10,7 @@ import msgspec
 from longboat.contract.broker import Lease
 from longboat.core import codec
 from longboat.core.constraints import Slots
+from longboat.core.text import counted
 from longboat.errors import Undecodable
 
 
@@ -19,7 +20,8 @@ def fill(lease: Lease) -> None:
     if constraints is None or not constraints.into:
         return
     if len(lease.inputs) != len(constraints.after):
-        raise Undecodable(f"{len(lease.inputs)} results came with it, but it comes after {len(constraints.after)} jobs")
+        after = counted(len(constraints.after), "job")
+        raise Undecodable(f"{counted(len(lease.inputs), 'result')} came with it, but it comes after {after}")
     named: dict[str, Any] = codec.decode(lease.job.payload, dict[str, msgspec.Raw])
     for name, slots in constraints.into.items():
         named[name] = _value(slots, lease.inputs)

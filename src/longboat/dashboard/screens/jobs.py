@@ -16,7 +16,7 @@ from longboat.dashboard.plain import asked, masked_text, one_line
 from longboat.dashboard.site import Site
 from longboat.dashboard.words import moment
 from longboat.errors import ConfigError, Unsupported
-from longboat.operate.search import ORDER, Found, Query, search, written
+from longboat.operate.search import ORDER, Found, Query, misspelt, search, written
 
 LIMIT = 50
 IN_CSV = 10_000
@@ -48,6 +48,7 @@ def screen(site: Site, ask: Ask) -> Page:
     try:
         query = asked(text)
         found = search(site.broker, query, after=after, limit=LIMIT)
+        wrong = misspelt(query)
     except ConfigError as error:
         wrong = str(error).removeprefix("search: ")
     except Unsupported as error:
