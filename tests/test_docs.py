@@ -92,7 +92,8 @@ class Page:
         path = os.pathsep.join([sysconfig.get_path("scripts"), os.environ.get("PATH", os.defpath)])
         kept = {name: value for name, value in os.environ.items() if not name.startswith("LONGBOAT_")}
         self._installed = folder / "installed"
-        self._environment = {**kept, "PATH": path, "PYTHONPATH": str(self._installed), "NO_COLOR": "1"}
+        own = {"PYTHONPATH": str(self._installed), "XDG_STATE_HOME": str(folder / "state")}
+        self._environment = {**kept, "PATH": path, "NO_COLOR": "1", **own}
 
     def run(self, block: Block) -> None:
         for place in SERVERS:

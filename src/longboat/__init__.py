@@ -49,6 +49,7 @@ from longboat.tasks.task import Task
 
 if TYPE_CHECKING:
     from longboat.pools.executor import Executor
+    from longboat.pools.pool import Pool
 
 __version__ = "0.1.0"
 
@@ -80,6 +81,7 @@ __all__ = [
     "Middleware",
     "MissingExtra",
     "Outgoing",
+    "Pool",
     "Progress",
     "ResultError",
     "ResultTimeout",
@@ -118,4 +120,8 @@ if not TYPE_CHECKING:  # what not every program needs is imported when it is ask
             from longboat.pools.executor import Executor
 
             return Executor
+        if name == "Pool":
+            from longboat.pools.pool import Pool
+
+            return Pool
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

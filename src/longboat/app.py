@@ -17,7 +17,7 @@ from longboat.errors import ConfigError
 from longboat.observe.events import Bus
 from longboat.observe.stream import EventStream
 from longboat.operate import scheduler
-from longboat.tasks.define import TaskOptions, check_importable, define, functions_of, is_hidden, name_of
+from longboat.tasks.define import TaskOptions, check_importable, define, functions_of, is_hidden, name_of, own_options
 from longboat.tasks.depends import Provider
 from longboat.tasks.flow import Flow
 from longboat.tasks.handle import Handle
@@ -35,6 +35,9 @@ P = ParamSpec("P")
 R = TypeVar("R")
 T = TypeVar("T")
 Prov = TypeVar("Prov", bound=Provider)
+
+PICKLES = "longboat.pools.signed"
+"""The module whose function runs signed pickles."""
 
 
 class Decorator(Protocol):
@@ -78,12 +81,19 @@ class Longboat:
 
     `include`: the modules in which more of its tasks are defined, such as ["shop.mail", "shop.reports"]. Workers, their
     child processes and the command line import them; the app's own module need not.
+
+    `pickle`: its workers run what `Executor(app, pickle=True)` and `Pool` send, if it is signed with the key in the variable
+    LONGBOAT_PICKLE_KEY. Whoever has that key can run any code there.
     """
 
-    def __init__(self, url: str | None = None, *, include: Sequence[str] = ()) -> None:
+    def __init__(self, url: str | None = None, *, include: Sequence[str] = (), pickle: bool = False) -> None:
         self.url = os.environ.get("LONGBOAT_URL") or url or DEFAULT_URL
         self.registry = Registry(self._function)
         self.registry.modules.extend([include] if isinstance(include, str) else include)
+        self.pickle = pickle
+        """Whether its workers run signed pickles."""
+        if pickle:
+            self.registry.modules.append(PICKLES)
         self.bus = Bus()
         """What happens in workers inside this process: `app.bus.listen(…)`."""
         self._middlewares: list[Middleware] = []
@@ -119,7 +129,7 @@ class Longboat:
         return make if fn is None else make(fn)
 
     def _function(self, fn: Callable[..., Any], options: TaskOptions | None = None) -> Task[..., Any]:
-        made = define(fn, options or {}, self._sender)
+        made = define(fn, own_options(fn) if options is None else options, self._sender)
         made.body = self._wrapped(made)
         return made
 
@@ -186,7 +196,7 @@ class Longboat:
         one of `include`. It has a task's default options. Raises ConfigError for what other processes cannot find, and what
         a task's `enqueue` raises.
         """
-        return self._task_of(fn).enqueue(*args, **kwargs)
+        return self.task_of(fn).enqueue(*args, **kwargs)
 
     @overload
     async def aenqueue(self, fn: Callable[P, Coroutine[Any, Any, R]], /, *args: P.args, **kwargs: P.kwargs) -> Handle[R]: ...
@@ -194,9 +204,10 @@ class Longboat:
     async def aenqueue(self, fn: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> Handle[R]: ...
     async def aenqueue(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Handle[Any]:
         """As `enqueue`, without blocking the event loop."""
-        return await self._task_of(fn).aenqueue(*args, **kwargs)
+        return await self.task_of(fn).aenqueue(*args, **kwargs)
 
-    def _task_of(self, fn: Any) -> Task[..., Any]:
+    def task_of(self, fn: Any) -> Task[..., Any]:
+        """The task that enqueues this function. Raises ConfigError."""
         if isinstance(fn, Task):
             return fn
         check_importable(fn)

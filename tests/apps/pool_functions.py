@@ -77,3 +77,27 @@ def die(folder: str, times: int) -> int:
         Path(folder, str(runs)).touch()
         os.kill(os.getpid(), signal.SIGKILL)
     return runs
+
+
+STARTED: list[str] = []
+
+
+def start(name: str) -> None:
+    """An initializer."""
+    if name == "bad":
+        raise ValueError("no licence")
+    STARTED.append(name)
+
+
+def started() -> list[str]:
+    """How often the process was started, and its id."""
+    return [*STARTED, str(os.getpid())]
+
+
+def pid(number: int) -> int:
+    time.sleep(0.01 * number)
+    return os.getpid()
+
+
+def divided(dividend: int, divisor: int) -> float:
+    return dividend / divisor

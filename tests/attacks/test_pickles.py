@@ -96,7 +96,7 @@ def test_only_an_executor_that_was_told_to_can_load_one() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert "longboat.pools.calls" in done.stdout.split()
     assert PICKLED not in done.stdout.split()
-    with pytest.raises(ConfigError, match="without an app"):
+    with pytest.raises(ConfigError, match="an app that says so"):
         Executor(Longboat("memory://"), pickle=True)
 
 

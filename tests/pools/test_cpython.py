@@ -5,24 +5,28 @@ NOT_OURS lists what does not apply, with the reason. Distributions may leave the
 
 from __future__ import annotations
 
-import importlib
 import unittest
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
 from longboat import Executor
+from tests.pools import cpython
 
 pytestmark = pytest.mark.slow
 
 PACKAGE = "test.test_concurrent_futures"
-MIXINS = {
-    "executor.ExecutorTest": "executor",
-    "test_wait.WaitTests": "wait",
-    "test_as_completed.AsCompletedTests": "as_completed",
-    "test_shutdown.ExecutorShutdownTest": "shutdown",
-}
-"""By name; older Pythons have them all in one module."""
+TESTS = (
+    "executor:ExecutorTest",
+    "test_wait:WaitTests",
+    "test_as_completed:AsCompletedTests",
+    "test_shutdown:ExecutorShutdownTest",
+    "test_init:InitializerMixin",
+)
+CLASSES = cpython.found(
+    [*(f"{PACKAGE}.{test}" for test in TESTS), *(f"{PACKAGE}:{test.partition(':')[2]}" for test in TESTS)]
+)
+"""Older Pythons have them all in one module."""
 
 _PROGRAM = "its program imports the class from concurrent.futures"
 
@@ -37,22 +41,8 @@ NOT_OURS = {
 class Ours(Executor):
     """Called as the tests call the standard library's."""
 
-    def __init__(self, max_workers: int | None = None) -> None:
-        super().__init__(workers=max_workers, pickle=True)
-
-
-def mixins() -> dict[str, Any]:
-    found = {}
-    for place, name in MIXINS.items():
-        module, _, wanted = place.partition(".")
-        try:
-            found[name] = getattr(importlib.import_module(f"{PACKAGE}.{module}"), wanted)
-        except ImportError:
-            try:
-                found[name] = getattr(importlib.import_module(PACKAGE), wanted)
-            except (ImportError, AttributeError):
-                continue
-    return found
+    def __init__(self, max_workers: int | None = None, **more: Any) -> None:
+        super().__init__(workers=max_workers, pickle=True, **more)
 
 
 class Rig(unittest.TestCase):
@@ -60,30 +50,22 @@ class Rig(unittest.TestCase):
 
     executor_type = Ours
     worker_count = 5
+    executor_kwargs: ClassVar[dict[str, Any]] = {}
 
     def setUp(self) -> None:
         super().setUp()
-        self.executor = Ours(self.worker_count)
+        self.executor: Ours | None = Ours(self.worker_count, **self.executor_kwargs)
 
     def tearDown(self) -> None:
-        self.executor.shutdown()
+        if self.executor is not None:  # a mixin has done it
+            self.executor.shutdown()
         super().tearDown()
 
 
-def cases() -> list[Any]:
-    made = []
-    for name, mixin in mixins().items():
-        case = type(f"{name.title()}Case", (mixin, Rig), {})
-        for test in unittest.defaultTestLoader.getTestCaseNames(case):
-            reason = NOT_OURS.get(test)
-            marks = [pytest.mark.skip(reason=reason)] if reason else []
-            made.append(pytest.param(case, test, id=f"{name}-{test}", marks=marks))
-    return made or [pytest.param(None, "", marks=pytest.mark.skip(reason=f"this Python comes without {PACKAGE}"))]
+def classes() -> list[type[unittest.TestCase]]:
+    return [type(f"{name}Case", (mixin, Rig), {}) for name, mixin in CLASSES.items()]
 
 
-@pytest.mark.parametrize(("case", "test"), cases())
+@pytest.mark.parametrize(("case", "test"), cpython.cases(classes(), NOT_OURS, f"this Python comes without {PACKAGE}"))
 def test_of_the_standard_library(case: Any, test: str) -> None:
-    result = unittest.TestResult()
-    case(test).run(result)
-    assert result.testsRun == 1
-    assert [text for _, text in (*result.errors, *result.failures)] == []
+    cpython.run(case, test)

@@ -19,8 +19,8 @@ from typing import Any
 import psutil
 import pytest
 
-from longboat import BadArguments, ConfigError, Executor, JobFailed, Longboat
-from longboat.pools.executor import _open
+from longboat import BadArguments, ConfigError, Executor, JobFailed, Longboat, Pool
+from longboat.pools.jobs import _open
 from tests.apps import pool_functions as functions
 from tests.rigs.waiting import until
 
@@ -43,6 +43,11 @@ def any_pool() -> Iterator[Executor]:
 def app(tmp_path: Path) -> Iterator[Longboat]:
     with Longboat(f"sqlite:///{tmp_path / 'jobs.db'}", include=[functions.__name__]) as made:
         yield made
+
+
+def folder_of(pool: Executor | Pool) -> Path:
+    """Of its private file."""
+    return Path(pool._jobs.route.app.url.removeprefix("sqlite:///").partition("?")[0]).parent
 
 
 def test_values_come_back_in_order(pool: Executor) -> None:
@@ -182,9 +187,7 @@ def test_every_future_has_its_value_although_children_are_killed(size: int, tmp_
 
 def test_the_file_is_private_and_gone_at_the_end() -> None:
     pool = Executor(workers=1)
-    private = pool._jobs.private
-    assert private is not None
-    folder = private._folder
+    folder = folder_of(pool)
     assert folder.parent == Path(tempfile.gettempdir())
     children = set(psutil.Process().children(recursive=True))
     assert pool.submit(functions.square, 2).result(60) == 4
@@ -201,7 +204,7 @@ def test_the_file_is_private_and_gone_at_the_end() -> None:
 def test_one_that_is_dropped_ends() -> None:
     pool = Executor(workers=1)
     assert pool._jobs in _open
-    folder = pool._jobs.private._folder  # type: ignore[union-attr]  # it has no app
+    folder = folder_of(pool)
     future = pool.submit(functions.square, 7)
     del pool
     assert future.result(60) == 49

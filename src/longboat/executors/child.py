@@ -67,6 +67,7 @@ class Child:
         self._pid = os.getpid()
         self._definitions: dict[int, Definition] = {}
         self._tasks: dict[int, Task[..., Any]] = {}
+        self._calls = 0
         self._inside = 0
         """The seq whose function runs, and may be interrupted."""
         self._stopped = 0
@@ -92,11 +93,17 @@ class Child:
                 reply = Context().run(self._run, child_call)
                 if os.getpid() != self._pid:
                     os._exit(0)  # the task forked, and its child came back here
-                leaving = self._settings.max_memory is not None and resident() > self._settings.max_memory
+                leaving = self._leaving()
                 # Sent before the next one begins: if that one kills this process, this answer must not die with it.
                 self._send(Answer(child_call.seq, reply.ending, reply.result, reply.failure, reply.again, leaving))
                 if leaving:
                     return
+
+    def _leaving(self) -> bool:
+        """Whether a limit is reached."""
+        self._calls += 1
+        calls, memory = self._settings.max_calls, self._settings.max_memory
+        return (calls is not None and self._calls >= calls) or (memory is not None and resident() > memory)
 
     def close(self) -> None:
         if os.getpid() == self._pid:

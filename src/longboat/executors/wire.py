@@ -40,6 +40,8 @@ class ChildSettings(msgspec.Struct, frozen=True):
     apps then name the same file in both."""
     worker: str = ""
     """The worker's name."""
+    max_calls: int | None = None
+    """Calls after which it is replaced."""
 
 
 class Definition(msgspec.Struct, array_like=True):

@@ -1,4 +1,4 @@
-"""Calls on their way into the child processes of an executor of its own, and back: what is imported on both sides.
+"""Calls on their way into child processes, and back, as plain data: what is imported on both sides.
 
 A function travels by its module and name, its arguments as those of a task: checked against its annotations, plain data
 otherwise.
@@ -11,9 +11,8 @@ import importlib
 import inspect
 import os
 import sys
-from collections.abc import Callable, Mapping, Sequence
-from multiprocessing import spawn
-from typing import Any, NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import msgspec
 
@@ -21,10 +20,9 @@ from longboat.core import codec
 from longboat.core.retry import RetryPolicy
 from longboat.errors import ConfigError, Stopped
 from longboat.pools.raised import Raised, again, told
+from longboat.pools.way import Call, Packed, Setup, SetupFailed, broken, import_main, main, prepare, value_of
 from longboat.tasks.task import Settings, Task
 from longboat.tasks.template import Template
-
-Call = tuple[Sequence[Any], Mapping[str, Any]]
 
 
 class Calls(msgspec.Struct, array_like=True):
@@ -35,6 +33,8 @@ class Calls(msgspec.Struct, array_like=True):
     payloads: list[bytes]
     main: str
     """The program's file, where it is the main module: a child that is started while the program ends is not told of it."""
+    setup: bytes = b""
+    """Calls of the initializer, if there is one; there it is what tells one executor's from another's."""
 
 
 class Answer(msgspec.Struct, array_like=True):
@@ -42,6 +42,8 @@ class Answer(msgspec.Struct, array_like=True):
 
     values: list[bytes] = []
     raised: Raised | None = None
+    broken: bool = False
+    """It was the initializer that raised it."""
 
 
 _calls = msgspec.msgpack.Decoder(Calls)
@@ -52,30 +54,47 @@ _encode = msgspec.msgpack.Encoder().encode
 # --- the caller
 
 
-def packed(fn: Callable[..., Any], calls: Sequence[Call]) -> tuple[bytes, Any]:
-    """The calls as bytes, and what each result is to be converted to.
+class Plain:
+    """The way of an executor without `pickle=True`."""
 
-    Raises ConfigError for a function that other processes do not find by its name, BadArguments for what is no plain data.
-    """
-    target: Any = fn.fn if isinstance(fn, Task) else fn
+    def __init__(self, setup: Setup | None = None) -> None:
+        """Raises as `packed` does."""
+        self._setup = b""
+        if setup is not None:
+            made = _made(setup.initializer, [(setup.initargs, {})])
+            made.setup = os.urandom(8)
+            self._setup = _encode(made)
+
+    def packed(self, fn: Callable[..., Any], calls: Sequence[Call]) -> Packed:
+        """Raises ConfigError for a function that other processes do not find by its name, BadArguments for what is no
+        plain data."""
+        made = _made(fn, calls)
+        identity = made.module.encode(), made.qualname.encode(), *made.payloads
+        made.setup = self._setup
+        return Packed(_encode(made), identity, task_of(_plain(fn)).kind)
+
+    def opened(self, answer: bytes, packed: Packed) -> list[Any]:
+        read = _answer.decode(answer)
+        if read.raised is not None:
+            raise broken(read.raised) if read.broken else again(read.raised)
+        decode = codec.decoder(packed.kind).decode
+        return [decode(value) for value in read.values]
+
+
+def _made(fn: Callable[..., Any], calls: Sequence[Call]) -> Calls:
+    target = _plain(fn)
     module, qualname = getattr(target, "__module__", None), getattr(target, "__qualname__", "")
     if not module or not found_by_name(target, module, qualname):
         raise ConfigError(
             f"{fn!r} cannot be sent to another process by its name: define it at the top of a module, or say "
-            "Executor(pickle=True), which is for an executor without an app"
+            "pickle=True, which sends anything (see docs/pools.md)"
         )
-    task = task_of(target)
-    payloads = [task.arguments.encode(args, kwargs) for args, kwargs in calls]
-    return _encode(Calls(module, qualname, payloads, main())), task.kind
+    encode = task_of(target).arguments.encode
+    return Calls(module, qualname, [encode(args, kwargs) for args, kwargs in calls], main())
 
 
-def opened(answer: bytes, kind: Any) -> list[Any]:
-    """The values of the calls. Raises what one of them raised."""
-    read = _answer.decode(answer)
-    if read.raised is not None:
-        raise again(read.raised)
-    decode = codec.decoder(kind).decode
-    return [decode(value) for value in read.values]
+def _plain(fn: Any) -> Any:
+    return fn.fn if isinstance(fn, Task) else fn
 
 
 def found_by_name(fn: Any, module: str, qualname: str) -> bool:
@@ -89,12 +108,6 @@ def found_by_name(fn: Any, module: str, qualname: str) -> bool:
     return bool(found is fn or (isinstance(found, Task) and found.fn is fn))
 
 
-def main() -> str:
-    """This program's file, if it was started by that."""
-    main = sys.modules["__main__"]
-    return "" if main.__spec__ else getattr(main, "__file__", "") or ""
-
-
 @functools.lru_cache(256)
 def _typed(fn: Callable[..., Any]) -> Task[..., Any]:
     return Task(
@@ -104,9 +117,7 @@ def _typed(fn: Callable[..., Any]) -> Task[..., Any]:
 
 def task_of(fn: Callable[..., Any]) -> Task[..., Any]:
     """How its arguments and results travel: those of a builtin and of a class as plain data."""
-    if not inspect.isfunction(fn):
-        return _typed(_anything)
-    return _typed(fn)
+    return _typed(fn if inspect.isfunction(fn) else _anything)
 
 
 def _anything(*args: Any, **kwargs: Any) -> Any:
@@ -120,34 +131,26 @@ def run(calls: bytes) -> bytes:
     """Run the calls; what they return, or what the first of them that fails raises."""
     read = _calls.decode(calls)
     try:
-        import_main(read.main)
-        found: Any = functools.reduce(getattr, read.qualname.split("."), importlib.import_module(read.module))
-        fn = found.fn if isinstance(found, Task) else found
-        task = task_of(fn)
-        values = []
-        for payload in read.payloads:
-            args, kwargs = task.arguments.decode(payload)
-            values.append(_encoded(task, value_of(fn, args, kwargs)))
-        return _encode(Answer(values))
+        prepare(read.setup, lambda: _values(_calls.decode(read.setup)))
+        return _encode(Answer(_values(read)))
     except Stopped:
         raise
+    except SetupFailed as failed:
+        return _encode(Answer(raised=told(failed.__cause__ or failed), broken=True))
     except BaseException as error:  # as in the standard library's: SystemExit is raised by the future, and ends no process
         return _encode(Answer(raised=told(error)))
 
 
-def import_main(path: str) -> None:
-    """The program's file as the main module, unless it is that already."""
-    if path:
-        spawn.import_main_path(os.path.normpath(path))
-
-
-def value_of(fn: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
-    value = fn(*args, **kwargs)
-    if inspect.iscoroutine(value):
-        import asyncio
-
-        return asyncio.run(value)
-    return value
+def _values(read: Calls) -> list[bytes]:
+    import_main(read.main)
+    found: Any = functools.reduce(getattr, read.qualname.split("."), importlib.import_module(read.module))
+    fn = _plain(found)
+    task = task_of(fn)
+    values = []
+    for payload in read.payloads:
+        args, kwargs = task.arguments.decode(payload)
+        values.append(_encoded(task, value_of(fn, args, kwargs)))
+    return values
 
 
 def _encoded(task: Task[..., Any], value: Any) -> bytes:
@@ -155,14 +158,3 @@ def _encoded(task: Task[..., Any], value: Any) -> bytes:
         return task.result.encode(value)
     except codec.ENCODE_ERRORS as error:
         raise TypeError(f"{task.name} returned what does not travel as plain data: {error}") from None
-
-
-class Way(NamedTuple):
-    """How calls travel."""
-
-    packed: Callable[[Callable[..., Any], Sequence[Call]], tuple[bytes, Any]]
-    opened: Callable[[bytes, Any], list[Any]]
-    run: Callable[[bytes], bytes]
-
-
-PLAIN = Way(packed, opened, run)

@@ -60,6 +60,12 @@ def cancel(futures: Sequence[JobFuture[Any]]) -> None:
                 future.drop()
 
 
+def cancel_all(client: Client, ids: Sequence[str]) -> None:
+    """Cancel these jobs, also those that run."""
+    for start in range(0, len(ids), TOGETHER):
+        client.broker.inspector.cancel(ids[start : start + TOGETHER])
+
+
 def taken(futures: Sequence[JobFuture[Any]]) -> set[JobFuture[Any]]:
     """Those whose jobs a worker has taken; all where the broker cannot tell."""
     found = set()

@@ -16,7 +16,7 @@ import msgspec
 
 from longboat.core import codec
 from longboat.errors import JobFailed
-from longboat.executors.invoke import failure
+from longboat.executors.invoke import TEXT_LIMIT, failure
 
 
 class Raised(msgspec.Struct, array_like=True):
@@ -26,7 +26,7 @@ class Raised(msgspec.Struct, array_like=True):
     message: str
     traceback: str
     args: bytes = b""
-    """What its class was called with; empty where that is no plain data."""
+    """What its class was called with; empty where that is no plain data, or too much."""
 
 
 def told(error: BaseException) -> Raised:
@@ -37,6 +37,8 @@ def told(error: BaseException) -> Raised:
         made = error.__reduce__()
         if isinstance(made, tuple) and isinstance(made[1], tuple):
             args = codec.encode(codec.plain(made[1]))
+    if len(args) > TEXT_LIMIT:
+        args = b""
     return Raised(said.type, said.message, said.traceback, args)
 
 

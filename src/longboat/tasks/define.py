@@ -7,7 +7,7 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from types import ModuleType
-from typing import Any, get_args
+from typing import Any, TypeVar, Unpack, get_args
 
 from longboat.core.clock import Duration
 from longboat.core.retry import Backoff, policy
@@ -18,6 +18,10 @@ from longboat.tasks.limits import Limit, check_limit, check_unique
 from longboat.tasks.outgoing import Sender
 from longboat.tasks.task import AsyncTask, ExecutorName, Settings, SyncTask, Task
 from longboat.tasks.template import JobOptions, Template, checked_name, time_limit, unknown_option
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+_OPTIONS = "longboat_options"
 
 
 class TaskOptions(JobOptions, total=False):
@@ -54,6 +58,21 @@ def define(fn: Callable[..., Any], options: TaskOptions, sender: Callable[[], Se
     settings = _settings(fn, options)
     kind = AsyncTask if settings.executor == "async" else SyncTask
     return kind(fn, name, settings, _template(name, fn, options), sender)
+
+
+def with_options(**options: Unpack[TaskOptions]) -> Callable[[F], F]:
+    """Give a function that is no task the options of its jobs, for every app that includes its module."""
+
+    def mark(fn: F) -> F:
+        vars(fn)[_OPTIONS] = options
+        return fn
+
+    return mark
+
+
+def own_options(fn: Any) -> TaskOptions:
+    """Those that `with_options` gave it."""
+    return getattr(fn, _OPTIONS, None) or TaskOptions()
 
 
 def name_of(fn: Callable[..., Any]) -> str:

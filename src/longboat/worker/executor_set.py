@@ -98,8 +98,8 @@ class ExecutorSet:
                 here = os.getcwd()
             except FileNotFoundError:  # somebody has deleted it
                 here = ""
-            level, worker = logging.getLogger().level, self._job_channel.worker
-            settings = ChildSettings(options.max_memory, tuple(self._modules), level, here, worker)
+            level, worker, calls = logging.getLogger().level, self._job_channel.worker, options.child_calls
+            settings = ChildSettings(options.max_memory, tuple(self._modules), level, here, worker, calls)
             return ProcessExecutor(options.processes, self._owner, settings, self._job_channel)
         from longboat.executors.asyncio import AsyncioExecutor
 

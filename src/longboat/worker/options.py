@@ -27,6 +27,8 @@ class WorkerOptions(msgspec.Struct, frozen=True, kw_only=True):
     burst: bool = False
     max_jobs: int | None = None
     max_memory: int | None = None
+    child_calls: int | None = None
+    """Calls after which a child process is replaced."""
     health_port: int | None = None
     """Where probes and metrics are answered; 0: any free port."""
     health_host: str = "127.0.0.1"
@@ -44,7 +46,7 @@ def options(**chosen: Any) -> WorkerOptions:
     given["queues"] = tuple(checked_name(queue, "queue") for queue in given.get("queues", ()))
     given |= {field: seconds(given[field], field) for field in ("lease", "grace") if field in given}
     made = WorkerOptions(**{"threads": min(32, cores + 4), "processes": cores, **given})
-    for field in ("concurrency", "threads", "processes", "max_jobs", "max_memory"):
+    for field in ("concurrency", "threads", "processes", "max_jobs", "max_memory", "child_calls"):
         value = getattr(made, field)
         if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
             raise ConfigError(f"{field}: {value!r} must be a whole number of at least 1")

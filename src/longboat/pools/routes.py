@@ -1,0 +1,178 @@
+"""Routes: where the calls of an executor or a pool become jobs, and what the jobs' results mean."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from hashlib import sha256
+from itertools import islice
+from typing import Any, Protocol
+
+from longboat.app import Longboat
+from longboat.client.waiting import value_of
+from longboat.core.job import Job
+from longboat.errors import ConfigError, JobFailed
+from longboat.pools.future import cancel_all
+from longboat.pools.private import Private
+from longboat.pools.raised import again
+from longboat.pools.way import Call, Packed, Way
+from longboat.tasks.handle import Handle
+from longboat.tasks.limits import UniqueKey
+from longboat.tasks.outgoing import Outgoing
+from longboat.tasks.task import Task
+
+PUT = 1000
+"""Jobs in one put, at most."""
+KEEP = 86_400.0
+"""Seconds that the results of a batch are kept: for as long, brokers know the ids of jobs that have ended."""
+LONGEST = 100
+"""Characters of a batch's name, at most."""
+
+
+class Sent:
+    """Calls that are a job now."""
+
+    def __init__(
+        self, handle: Handle[Any], values: Callable[[], list[Any]], drop: Callable[[], object] | None = None
+    ) -> None:
+        self.handle = handle
+        self.values = values
+        """What the calls returned, once the job has ended. Raises what the future is to raise."""
+        self.drop = drop
+        """Called once the job has ended."""
+
+
+class Route(Protocol):
+    chunked: bool
+    """Whether a job can hold several calls."""
+
+    @property
+    def app(self) -> Longboat: ...
+
+    def send(self, fn: Callable[..., Any], chunks: Sequence[Sequence[Call]]) -> list[Sent]:
+        """Store a job for each chunk, in batches. Raises what `enqueue` raises, and what a way does."""
+        ...
+
+    def end(self) -> None:
+        """All jobs have ended, and no more come."""
+        ...
+
+    def kill(self, ids: Sequence[str]) -> None:
+        """End at once, whatever runs; these jobs have not ended."""
+        ...
+
+
+class Batch:
+    """Makes the ids of a batch's jobs: the same calls have the same ones, whoever makes them."""
+
+    def __init__(self, name: str) -> None:
+        """Raises ConfigError for what is no name."""
+        if not 0 < len(name) <= LONGEST or not name.isprintable():
+            raise ConfigError(f"batch: {name!r} must be 1 to {LONGEST} printable characters")
+        self.name = name
+        self._known: Counter[bytes] = Counter()
+
+    def id(self, parts: Sequence[bytes | memoryview]) -> str:
+        """For the n-th of equal calls always the same. Not to be called by two threads at once."""
+        digest = sha256(self.name.encode())
+        for part in parts:
+            digest.update(len(part).to_bytes(8, "big"))
+            digest.update(part)
+        key = digest.digest()
+        self._known[key] += 1
+        return f"{self.name}-{key.hex()[:40]}-{self._known[key]}"
+
+
+class ByName:
+    """Functions and tasks of an app: each call is a job of its own."""
+
+    chunked = False
+
+    def __init__(self, app: Longboat, batch: Batch | None) -> None:
+        self.app = app
+        self._batch = batch
+
+    def send(self, fn: Callable[..., Any], chunks: Sequence[Sequence[Call]]) -> list[Sent]:
+        task = self.app.task_of(fn)
+        ids = None
+        if self._batch is not None:
+            parts = [(task.name.encode(), task.arguments.encode(*calls[0])) for calls in chunks]
+            ids = [self._batch.id(some) for some in parts]
+        handles = put(task, [calls[0] for calls in chunks], ids)
+        return [Sent(handle, partial(_only, handle)) for handle in handles]
+
+    def end(self) -> None:
+        """Its workers go on."""
+
+    def kill(self, ids: Sequence[str]) -> None:
+        cancel_all(self.app.client, ids)
+
+
+class ByWay:
+    """Packed calls: for the worker of this program, or for those of an app that runs signed ones."""
+
+    chunked = True
+
+    def __init__(self, where: Longboat | Private, task: Task[..., Any], way: Way, batch: Batch | None) -> None:
+        self._private = where if isinstance(where, Private) else None
+        self.app = where.app if isinstance(where, Private) else where
+        self._task = task
+        self._way = way
+        self._batch = batch
+
+    def send(self, fn: Callable[..., Any], chunks: Sequence[Sequence[Call]]) -> list[Sent]:
+        some = [self._way.packed(fn, calls) for calls in chunks]
+        if self._private is not None:
+            self._private.start()
+        ids = None if self._batch is None else [self._batch.id(packed.identity) for packed in some]
+        handles = put(self._task, [((packed.data,), {}) for packed in some], ids)
+        return [self._sent(handle, packed) for handle, packed in zip(handles, some, strict=True)]
+
+    def _sent(self, handle: Handle[bytes], packed: Packed) -> Sent:
+        return Sent(handle, lambda: self._way.opened(_value(handle), packed), packed.drop)
+
+    def end(self) -> None:
+        if self._private is not None:
+            self._private.close()
+
+    def kill(self, ids: Sequence[str]) -> None:
+        if self._private is not None:
+            self._private.close(grace=0.0)
+        else:
+            cancel_all(self.app.client, ids)
+
+
+def put(task: Task[..., Any], calls: Sequence[Call], ids: Sequence[str] | None) -> list[Handle[Any]]:
+    """Enqueue the calls together; a call whose id is known gets the handle of that job."""
+    keys: dict[str, UniqueKey] = {}
+
+    def made(place: int) -> Job:
+        job, key = task.new(*calls[place])
+        if ids is not None:
+            job.id, job.keep = ids[place], max(job.keep, KEEP)
+        if key is not None:
+            keys[job.id] = key
+        return job
+
+    if len(calls) == 1:
+        return task.sender().send(Outgoing([made(0)], task.kind, keys=keys, connection=task.template.connection))
+
+    def batches() -> Iterator[list[Job]]:
+        places = iter(range(len(calls)))
+        while some := list(islice(places, PUT)):
+            yield [made(place) for place in some]
+
+    many = Outgoing([], task.kind, batches=batches(), keys=keys, connection=task.template.connection)
+    return task.sender().send(many)
+
+
+def _only(handle: Handle[Any]) -> list[Any]:
+    return [_value(handle)]
+
+
+def _value(handle: Handle[Any]) -> Any:
+    try:
+        return value_of(handle)
+    except JobFailed as error:
+        raise again(error)  # noqa: B904  # it is the cause already, where it is another one
