@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import os
 import threading
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, Self, TypedDict, TypeVar, Unpack, overload
 
 from longboat.client.client import Client
@@ -98,6 +99,7 @@ class Longboat:
         """What happens in workers inside this process: `app.bus.listen(…)`."""
         self._middlewares: list[Middleware] = []
         self._client: Client | None = None
+        self._connected: Callable[[], Client] = lambda: Client(connect(self.url), self._middlewares)
         self._pid = 0
         self._lock = threading.RLock()
         os.register_at_fork(after_in_child=self._after_fork)
@@ -268,11 +270,27 @@ class Longboat:
             return client
         with self._lock:
             if self._client is None or self._pid != os.getpid():
-                self._client, self._pid = Client(connect(self.url), self._middlewares), os.getpid()
+                self._client, self._pid = self._connected(), os.getpid()
             return self._client
 
     def _sender(self) -> Client:
         return self.client
+
+    @contextlib.contextmanager
+    def lent(self, connected: Callable[[Sequence[Middleware]], Client]) -> Iterator[None]:
+        """Have the app's jobs go by another connection meanwhile, made of its middlewares at the first use. For tests.
+
+        Its own is left as it is, and used again afterwards.
+        """
+        with self._lock:
+            before = self._url, self._client, self._pid, self._connected
+            self._url, self._client, self._connected = Url("memory://"), None, lambda: connected(self._middlewares)
+        try:
+            yield
+        finally:
+            self.close()
+            with self._lock:
+                self._url, self._client, self._pid, self._connected = before
 
     @property
     def broker(self) -> Broker:

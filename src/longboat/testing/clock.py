@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable
+
+from longboat.core.clock import SYSTEM, Duration, seconds
 
 
 class FakeClock:
@@ -25,3 +28,30 @@ class FakeClock:
         with self._lock:
             self._now += seconds
             self._monotonic += seconds
+
+
+class MovedClock(FakeClock):
+    """Stands still until it is moved, by all that falls due on the way."""
+
+    def __init__(self, passing: Callable[[float], None]) -> None:
+        """`passing`: advances the clock to a time, and does what is due."""
+        super().__init__()
+        self._passing = passing
+        self._since: float | None = None
+
+    def move(self, duration: Duration) -> None:
+        """Let so much time pass at once: `clock.move("1h")`. What becomes due then waits to be run."""
+        self._passing(self.now() + seconds(duration))
+
+    def go(self) -> None:
+        """From now on it goes by itself, as other clocks do."""
+        self._since = self._since or SYSTEM.monotonic()
+
+    def now(self) -> float:
+        return super().now() + self._gone()
+
+    def monotonic(self) -> float:
+        return super().monotonic() + self._gone()
+
+    def _gone(self) -> float:
+        return 0.0 if self._since is None else SYSTEM.monotonic() - self._since
