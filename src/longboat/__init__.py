@@ -39,7 +39,7 @@ from longboat.observe import events
 from longboat.tasks.current import Running, current
 from longboat.tasks.depends import Depends
 from longboat.tasks.flow import Flow, FlowStatus
-from longboat.tasks.handle import Handle, LogLine, Progress
+from longboat.tasks.handle import Handle, LogLine, Progress, Update
 from longboat.tasks.limits import Limit, Unique
 from longboat.tasks.middleware import Middleware
 from longboat.tasks.outgoing import Outgoing
@@ -99,6 +99,7 @@ __all__ = [
     "UnknownParent",
     "UnknownTask",
     "Unsupported",
+    "Update",
     "WorkerFailed",
     "WouldBlock",
     "as_completed",

@@ -64,7 +64,7 @@ class Update(msgspec.Struct, frozen=True):
     """What changes of a job while somebody watches it."""
 
     state: State
-    """Where it is."""
+    """The state that it is in."""
     done: float = 0.0
     """How much is done, by its newest progress."""
     total: float | None = None
