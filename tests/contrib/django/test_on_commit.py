@@ -16,6 +16,7 @@ from django.test import RequestFactory, TestCase
 
 from longboat.contrib.django import app
 from longboat.contrib.django.compat import TaskResultDoesNotExist, TaskResultStatus, task_enqueued
+from longboat.core.job import State
 from longboat.errors import BrokerUnavailable
 from tests.contrib.django.chores import tasks
 
@@ -24,13 +25,21 @@ class Undone(Exception):
     pass
 
 
-@pytest.fixture(autouse=True)
-def broker(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setenv("LONGBOAT_URL", "memory://")
+@pytest.fixture(params=["memory", "own"], autouse=True)
+def broker(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """Jobs in memory, or in the database whose transaction it is."""
+    monkeypatch.delenv("LONGBOAT_URL", raising=False)
+    if request.param == "memory":
+        monkeypatch.setenv("LONGBOAT_URL", "memory://")
     app.close()
-    yield
+    app.broker.inspector.purge([State.READY])
+    yield request.param
     app.close()
     connections.close_all()
+
+
+elsewhere = pytest.mark.parametrize("broker", ["memory"], indirect=True)
+"""Of jobs that are not kept in the database whose transaction it is."""
 
 
 def stored() -> int:
@@ -81,6 +90,7 @@ def test_a_rollback_leaves_no_job(inner: bool, signals: list[int]) -> None:
         result.refresh()
 
 
+@elsewhere
 def test_every_transaction_that_is_open_must_be_committed(tmp_path: Path) -> None:
     other = {**connection.settings_dict, "NAME": tmp_path / "other.sqlite3"}
     connections.settings["other"] = other
@@ -148,6 +158,7 @@ def test_requests_within_a_transaction_enqueue_when_they_have_succeeded() -> Non
     assert stored() == 1
 
 
+@elsewhere
 def test_a_backend_may_be_told_not_to_wait() -> None:
     with contextlib.suppress(Undone), transaction.atomic():
         tasks.add.using(backend="careless").enqueue(1)
@@ -161,6 +172,7 @@ def test_outside_of_a_transaction_a_job_is_stored_at_once() -> None:
     assert stored() == 2
 
 
+@elsewhere
 def test_a_broker_that_is_away_at_the_commit_is_told_to_the_caller(monkeypatch: pytest.MonkeyPatch) -> None:
     def away(_: Any) -> None:
         raise BrokerUnavailable("away")
@@ -173,6 +185,7 @@ def test_a_broker_that_is_away_at_the_commit_is_told_to_the_caller(monkeypatch: 
         atomic.__exit__(None, None, None)
 
 
+@elsewhere
 def test_djangos_test_case_can_let_jobs_go() -> None:
     class Case(TestCase):  # type: ignore[misc]  # Django has no types
         def runTest(self) -> None:  # noqa: N802  # unittest's name

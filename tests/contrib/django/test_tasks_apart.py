@@ -3,23 +3,35 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
+import random
+import signal
 import subprocess
 import sys
+import time
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from longboat.contrib.django import app
 from longboat.contrib.django.compat import TaskResultStatus
-from longboat.errors import JobFailed
+from longboat.errors import JobFailed, ResultError
 from tests.contrib.django.chores import tasks
 from tests.contrib.django.conftest import SETTINGS
+from tests.rigs import harnesses
+from tests.rigs.broker import URLS
+from tests.rigs.servers import postgres
+from tests.rigs.servers.process import HOST
 
 ROOT = Path(__file__).parents[3]
 
 
-@pytest.mark.slow
+pytestmark = pytest.mark.slow
+
+
 def test_child_processes_find_their_tasks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LONGBOAT_URL", f"sqlite:///{tmp_path}/children.db")
     env = os.environ | {"DJANGO_SETTINGS_MODULE": SETTINGS, "PROJECT_FOLDER": str(tmp_path)}
@@ -38,3 +50,98 @@ def test_child_processes_find_their_tasks(tmp_path: Path, monkeypatch: pytest.Mo
     assert flaky.worker_ids == [*result.worker_ids, *result.worker_ids]
     assert died.status == TaskResultStatus.FAILED
     assert died.errors[-1].exception_class_path == "longboat.errors.JobFailed"
+
+
+@pytest.fixture(params=[name for name in URLS if name != "rabbitmq"])
+def broker(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    why = harnesses.unavailable(request.param.partition("+")[0])
+    if why is not None:
+        pytest.skip(why)
+    with URLS[request.param](tmp_path) as url:
+        monkeypatch.setenv("LONGBOAT_URL", url)
+        app.close()
+        yield request.param
+        app.close()
+
+
+@pytest.mark.usefixtures("broker")
+def test_results_are_the_same_on_every_broker() -> None:
+    good, flaky, bad = results = (
+        tasks.aadd.enqueue(1, b=2),
+        tasks.flaky.enqueue(2),
+        tasks.leave.using(priority=-7).enqueue("exit"),
+    )
+    for each in results:
+        assert each.task.get_result(each.id) == each
+    with app.worker() as worker:
+        for each in results:
+            with contextlib.suppress(ResultError):
+                app.job(each.id).result("30s")
+        for each in results:
+            each.refresh()
+    assert (good.status, good.return_value, good.args, good.kwargs) == (TaskResultStatus.SUCCESSFUL, 3, [1], {"b": 2})
+    assert good.worker_ids == bad.worker_ids == [worker.name]
+    assert good.enqueued_at <= good.started_at == good.last_attempted_at <= good.finished_at
+    assert flaky.worker_ids == [worker.name] * 2
+    assert flaky.return_value == [2, [worker.name] * 2, [flaky.errors[0].exception_class_path]]
+    assert flaky.enqueued_at <= flaky.started_at < flaky.last_attempted_at <= flaky.finished_at
+    assert (bad.status, bad.task.priority, bad.errors[0].exception_class) == (TaskResultStatus.FAILED, -7, SystemExit)
+    assert bad.enqueued_at <= bad.started_at == bad.last_attempted_at <= bad.finished_at
+
+
+ENDLESS = """
+import django; django.setup()
+from django.db import transaction
+from tests.contrib.django.chores.tasks import add
+from tests.contrib.django.shop.models import Order
+
+while True:
+    with transaction.atomic():
+        order = Order.objects.create(buyer="Ann")
+        add.enqueue(order.pk)
+        print(order.pk, flush=True)
+"""
+
+
+@pytest.mark.parametrize("vendor", ["sqlite", "postgresql"])
+def test_who_is_killed_within_a_transaction_leaves_row_and_job_or_neither(vendor: str, tmp_path: Path) -> None:
+    env = {name: value for name, value in os.environ.items() if not name.startswith("LONGBOAT_")}
+    env |= {"DJANGO_SETTINGS_MODULE": SETTINGS, "PROJECT_FOLDER": str(tmp_path)}
+    if vendor == "postgresql":
+        if (why := postgres.available()) is not None:
+            pytest.skip(why)
+        server = harnesses._postgres_server()
+        server.query("DROP DATABASE IF EXISTS killed WITH (FORCE)")
+        server.query("CREATE DATABASE killed")
+        database: dict[str, Any] = {"ENGINE": "django.db.backends.postgresql", "NAME": "killed", "USER": "longboat"}
+        database |= {"HOST": HOST, "PORT": server.port}
+        env |= {"PROJECT_SETTINGS": json.dumps({"DATABASES": {"default": database}})}
+
+    def said(code: str) -> str:
+        command = [sys.executable, "-c", f"import django; django.setup()\n{code}"]
+        return subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=60, check=True).stdout
+
+    said("from django.core.management import call_command; call_command('migrate', run_syncdb=True, verbosity=0)")
+    for _ in range(2):
+        with subprocess.Popen([sys.executable, "-c", ENDLESS], cwd=ROOT, env=env, stdout=subprocess.PIPE) as program:
+            assert program.stdout is not None
+            program.stdout.readline()  # it is at it
+            time.sleep(random.random() / 5)
+            program.send_signal(signal.SIGKILL)
+    told = said("""
+import json
+from longboat.contrib.django import app
+from longboat.core import codec
+from longboat.core.job import State
+from tests.contrib.django.shop.models import Order
+jobs, after = [], None
+while True:
+    page = app.broker.inspector.jobs(State.READY, after=after)
+    jobs += [codec.decode(view.payload)["a"] for view in page.jobs]
+    if (after := page.after) is None:
+        break
+print(json.dumps([sorted(Order.objects.values_list("pk", flat=True)), sorted(jobs)]))
+""")
+    orders, jobs = json.loads(told)
+    assert orders == jobs
+    assert len(jobs) >= 2

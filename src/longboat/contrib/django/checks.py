@@ -64,7 +64,7 @@ def _broker(alias: str) -> Iterator[Any]:
             yield checks.Warning(
                 f"TASKS[{alias!r}]: the broker cannot {capability.sentence}: {then}.",
                 hint=f"Brokers that can: {keepers(capability)}",
-                id="longboat.W001",
+                id="longboat.W002",
             )
 
 

@@ -1,0 +1,1 @@
+"""Django's own tests of django.tasks, run against Longboat's backend."""
