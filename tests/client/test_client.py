@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
 from collections.abc import Callable, Sequence
 from types import SimpleNamespace
 from typing import Any
@@ -11,6 +13,7 @@ import pytest
 from longboat import Job, Longboat, Middleware, State, TooLarge, Unsupported, group
 from longboat.brokers.memory import MemoryBroker
 from longboat.client.client import Client
+from longboat.client.waiting import BLOCKING
 from longboat.contract.capabilities import Capability
 from longboat.tasks.define import define
 
@@ -90,3 +93,25 @@ def test_whatever_the_call_middlewares_see_the_job_before_it_is_stored() -> None
     assert [job.view().headers.get("stamp") for job in jobs] == ["noted"] * 6
     assert client.broker.inspector.counts() == {("default", State.READY): 6}
     client.close()
+
+
+def test_an_event_loop_that_enqueueing_blocks_is_told_of(caplog: pytest.LogCaptureFixture) -> None:
+    class Slow(Middleware):
+        def before_enqueue(self, job: Job) -> None:  # noqa: ARG002  # as its base has it
+            time.sleep(BLOCKING * 1.2)
+
+    async def main() -> None:
+        handle = await task.aenqueue(0)
+        assert caplog.messages == []
+        for number in range(2):
+            task.enqueue(number)
+        await handle
+
+    with Longboat("memory://") as app:
+        app.add_middleware(Slow())
+        task = app.task(name="slow")(lambda number: number)
+        task.enqueue(0)
+        with app.worker():
+            asyncio.run(main())
+    (said,) = caplog.messages
+    assert "enqueueing slow blocked this thread's event loop for 0.1 s: `await` aenqueue() instead" in said

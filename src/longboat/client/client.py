@@ -6,6 +6,7 @@ import threading
 from collections.abc import AsyncIterator, Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
+from time import monotonic
 from typing import Any, TypeVar
 
 import msgspec
@@ -16,7 +17,17 @@ from longboat.client.inbox import Inbox, not_found
 from longboat.client.outbox import Outbox
 from longboat.client.progress_bar import bar
 from longboat.client.records import TaskRecords
-from longboat.client.waiting import Looks, check_may_block, coming, failed_parent, from_threads, value_of, wait
+from longboat.client.waiting import (
+    BLOCKING,
+    Looks,
+    check_may_block,
+    coming,
+    failed_parent,
+    from_threads,
+    tell_blocked,
+    value_of,
+    wait,
+)
 from longboat.client.watch import awatch, watch
 from longboat.contract.broker import Broker
 from longboat.contract.optional import Within, transactional
@@ -69,10 +80,15 @@ class Client:
         The way of every job: past the middlewares, then the check of its size, then it is stored by the put that the call
         asks for.
         """
+        began = monotonic()
         if self._middlewares:
             with passing(self._middlewares, outgoing):
-                return self._put(outgoing)
-        return self._put(outgoing)
+                handles = self._put(outgoing)
+        else:
+            handles = self._put(outgoing)
+        if (took := monotonic() - began) > BLOCKING:
+            tell_blocked(took, handles)
+        return handles
 
     async def asend(self, outgoing: Outgoing) -> list[Handle[Any]]:
         """As `send`, without blocking the event loop."""

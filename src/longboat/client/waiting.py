@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import sys
 import threading
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, TypeVar
 
 from longboat.contract.broker import Broker
 from longboat.core import codec
 from longboat.core.clock import SYSTEM
 from longboat.core.job import State
+from longboat.core.seldom import Seldom
 from longboat.core.views import JobView
 from longboat.errors import JobCancelled, JobFailed, ResultTimeout, Undecodable, WouldBlock, again
 from longboat.tasks.handle import Handle
@@ -25,6 +27,11 @@ WAKE_UP = 1.0
 """Seconds between wake-ups of a thread that waits for a result."""
 TOGETHER = 1000
 """Jobs in one look."""
+BLOCKING = 0.1
+"""Seconds of enqueueing after which an event loop counts as blocked."""
+
+log = logging.getLogger("longboat")
+_told = Seldom(60.0)
 
 
 def value_of(handle: Handle[R]) -> R:
@@ -53,9 +60,23 @@ def value_of(handle: Handle[R]) -> R:
 
 def check_may_block(what: str, instead: str) -> None:
     """Raises WouldBlock in a thread that runs an event loop: while it waited, nothing there would go on."""
-    asyncio = sys.modules.get("asyncio")  # imported nowhere, it runs no loop
-    if asyncio is not None and asyncio._get_running_loop() is not None:
+    if _in_event_loop():
         raise WouldBlock(f"{what} would block this thread, and with it the event loop that runs here: {instead} instead")
+
+
+def tell_blocked(took: float, handles: Sequence[Handle[Any]]) -> None:
+    """Log, once a minute, that storing these jobs has kept an event loop from its other work for so many seconds."""
+    if _in_event_loop() and (count := _told.count()):
+        more = f" ({count} times since this was told)" if count > 1 else ""
+        task = handles[0].task if handles else "job"
+        log.warning(
+            "enqueueing %s blocked this thread's event loop for %.1f s%s: `await` aenqueue() instead", task, took, more
+        )
+
+
+def _in_event_loop() -> bool:
+    asyncio = sys.modules.get("asyncio")  # imported nowhere, it runs no loop
+    return asyncio is not None and asyncio._get_running_loop() is not None
 
 
 class Looks:
