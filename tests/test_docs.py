@@ -5,7 +5,8 @@ file's name in a comment, such as `# tasks.py`, is written to that file first, f
 ```console block the lines after `$ ` are run by the shell, and where the block shows output the real one must match it (`…`
 stands for anything). A command that ends in `&` runs in the background to the page's end, and `pip install` installs for the
 page alone. A Redis server at localhost:6379, or RabbitMQ at localhost:5672, is one of the page's own; where none can be
-started, the page is run up to there. What cannot be run says why, right above it: `<!-- not run: reason -->`.
+started, the page is run up to there. What cannot be run says why, right above it: `<!-- not run: reason -->`. What is a file
+for what follows, and cannot be run by itself: `<!-- only written: reason -->`.
 The README of an example is run in a copy of its folder.
 """
 
@@ -35,7 +36,9 @@ EXAMPLES = sorted((ROOT / "examples").glob("*/README.md"))
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")), *EXAMPLES]
 
 FENCE = re.compile(
-    r"(?:<!-- not run:(?P<reason>[^>]*)-->\s*\n)?^```(?P<kind>python|console|toml)\n(?P<body>.*?)^```$", re.M | re.S
+    r"(?:<!-- (?:not run:(?P<reason>[^>]*)|only written:(?P<written>[^>]*))-->\s*\n)?"
+    r"^```(?P<kind>python|console|toml)\n(?P<body>.*?)^```$",
+    re.M | re.S,
 )
 FILE_NAME = re.compile(r"# (?P<name>[\w/]+\.(py|toml))\n")
 SERVERS: dict[str, tuple[Callable[[], str | None], Callable[[Path], ServerProcess]]] = {
@@ -53,6 +56,8 @@ class Block(NamedTuple):
     line: int
     reason: str | None
     """Why it is not run; None: it is run."""
+    written: bool = False
+    """It is a file for what follows, such as a module of a Django project, and not run by itself."""
 
 
 class Command(NamedTuple):
@@ -63,7 +68,13 @@ class Command(NamedTuple):
 
 def blocks(text: str) -> list[Block]:
     return [
-        Block(found["kind"], found["body"], text.count("\n", 0, found.start("body")), found["reason"])
+        Block(
+            found["kind"],
+            found["body"],
+            text.count("\n", 0, found.start("body")),
+            found["reason"],
+            found["written"] is not None,
+        )
         for found in FENCE.finditer(text)
     ]
 
@@ -99,7 +110,7 @@ class Page:
         for place in SERVERS:
             if place in block.body:
                 block = block._replace(body=block.body.replace(place, self._own(place, block)))
-        if block.kind == "toml":
+        if block.kind == "toml" or block.written:
             self._written(block)
         elif block.kind == "python":
             self._check(f"{sys.executable} {self._written(block)}", "")

@@ -283,14 +283,15 @@ class Longboat:
         Its own is left as it is, and used again afterwards.
         """
         with self._lock:
-            before = self._url, self._client, self._pid, self._connected
-            self._url, self._client, self._connected = Url("memory://"), None, lambda: connected(self._middlewares)
+            before = vars(self).copy()  # of a door's app too, which may keep its address elsewhere
+            self.url = "memory://"
+            self._client, self._connected = None, lambda: connected(self._middlewares)
         try:
             yield
         finally:
             self.close()
             with self._lock:
-                self._url, self._client, self._pid, self._connected = before
+                vars(self).update(before)
 
     @property
     def broker(self) -> Broker:

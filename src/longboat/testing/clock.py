@@ -48,9 +48,11 @@ class MovedClock(FakeClock):
         self._since = self._since or SYSTEM.monotonic()
 
     def now(self) -> float:
+        """Seconds since the epoch."""
         return super().now() + self._gone()
 
     def monotonic(self) -> float:
+        """Seconds since the test began."""
         return super().monotonic() + self._gone()
 
     def _gone(self) -> float:

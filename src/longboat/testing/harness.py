@@ -58,9 +58,11 @@ class Harness:
 
     def __init__(self, app: Longboat) -> None:
         self.app = app
+        """The app under test."""
         self.clock = MovedClock(self._pass)
         """Stands still until it is moved: `jobs.clock.move("1h")`."""
         self.broker = TrialBroker(cast(Broker, MemoryBroker(clock=self.clock)))
+        """Keeps the jobs; `broker.puts` lists those that were stored, in order."""
         self._faults: list[Fault] = []
         self._eager: bool | None = None
         """None: jobs wait; else whether `enqueue` raises what they raise."""
@@ -149,7 +151,7 @@ class Harness:
         finally:
             self._eager = before
 
-    def enqueued(self) -> None:
+    def _enqueued(self) -> None:
         """A call of `enqueue` has stored something."""
         if self._eager is None:
             return
@@ -171,7 +173,7 @@ class Harness:
         finally:
             here.running = inner
 
-    async def aenqueued(self) -> None:
+    async def _aenqueued(self) -> None:
         if self._eager is not None:
             await self.aperform_jobs(raises=self._eager)
 
@@ -319,7 +321,7 @@ class _Client(Client):
 
     def send(self, outgoing: Outgoing) -> list[Handle[Any]]:
         handles = super().send(outgoing)
-        self._harness.enqueued()
+        self._harness._enqueued()
         return handles
 
     async def asend(self, outgoing: Outgoing) -> list[Handle[Any]]:
@@ -327,7 +329,7 @@ class _Client(Client):
             handles = await super().asend(outgoing)
         else:
             handles = await asyncio.to_thread(super().send, outgoing)
-        await self._harness.aenqueued()
+        await self._harness._aenqueued()
         return handles
 
     def result(self, handle: Handle[R], timeout: Duration | None) -> R:

@@ -64,13 +64,17 @@ class Performed(msgspec.Struct):
     """What became of one attempt."""
 
     id: str
+    """The job's."""
     task: str
+    """The task's name."""
     attempt: int
+    """Counted from 1."""
     state: str
     """Of the job, after it: succeeded, retried, dead, cancelled, parked; killed or lost where a test had it so."""
     result: Any = None
     """The return value as it arrives at who waits for it."""
     failure: Failure | None = None
+    """What is recorded of a failed attempt."""
     error: BaseException | None = None
     """The exception that the function raised."""
 
