@@ -142,6 +142,11 @@ class Jobs:
 
     # --- the end
 
+    @property
+    def over(self) -> bool:
+        """Whether no more are taken."""
+        return bool(self._over)
+
     def end(self, wait: bool, cancel_futures: bool, why: str = "cannot schedule new futures after shutdown") -> None:
         """Take no more calls, and end once the last one has."""
         if self._pid != os.getpid():

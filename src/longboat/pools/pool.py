@@ -157,7 +157,7 @@ class Pool:
         self.terminate()
 
     def __del__(self) -> None:
-        if getattr(self, "_running", False):
+        if getattr(self, "_running", False) and not self._jobs.over:
             warnings.warn(
                 f"unclosed running pool {self!r}", ResourceWarning, stacklevel=2
             )  # no source: whoever records it would keep the pool
@@ -166,6 +166,11 @@ class Pool:
         raise NotImplementedError("pool objects cannot be passed between processes or pickled")
 
     # ---
+
+    @property
+    def running(self) -> bool:
+        """Whether it takes calls."""
+        return self._running and not self._jobs.over
 
     def _check_running(self) -> None:
         if not self._running:
