@@ -97,6 +97,11 @@ def serve(dashboard: ASGIApp, listening: socket.socket, root: str) -> None:
         timeout_graceful_shutdown=2,
     )
     logging.getLogger("uvicorn.error").addFilter(lambda record: "Invalid HTTP request" not in record.getMessage())
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: None)  # the server handles them, then restores ours and raises them again
-    uvicorn.Server(config).run(sockets=[listening])
+    server = uvicorn.Server(config)
+
+    def leave(*_: object) -> None:
+        server.should_exit = True
+
+    for number in (signal.SIGTERM, signal.SIGINT):  # until it handles them itself; it raises them again when it has ended
+        signal.signal(number, leave)
+    server.run(sockets=[listening])

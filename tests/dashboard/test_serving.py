@@ -1,0 +1,33 @@
+"""How the server of `longboat dashboard` ends."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+
+import pytest
+
+PROGRAM = """
+import signal, socket, sys
+import uvicorn
+from starlette.applications import Starlette
+from longboat.dashboard.serving import serve
+
+run = uvicorn.Server.run
+
+def told_before(server, sockets):
+    signal.raise_signal(int(sys.argv[1]))
+    run(server, sockets)
+
+uvicorn.Server.run = told_before
+with socket.create_server(("127.0.0.1", 0)) as listening:
+    serve(Starlette(), listening, "")
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_before_it_listens_ends_it(number: int) -> None:
+    """In a process of its own, which is killed where it does not end."""
+    subprocess.run([sys.executable, "-c", PROGRAM, str(int(number))], timeout=20, check=True)
