@@ -1,7 +1,8 @@
 """Every example in the documentation runs as it stands there.
 
 Of each page, in order and in one temporary directory: a ```python block runs in a fresh process (one that begins with a
-file's name in a comment, such as `# tasks.py`, is written to that file first, for what follows; so is a ```toml block); in a
+file's name in a comment, such as `# tasks.py`, is written to that file first, for what follows; so is a ```toml block; after
+`# settings.py` the page is a Django project's); in a
 ```console block the lines after `$ ` are run by the shell, and where the block shows output the real one must match it (`…`
 stands for anything). A command that ends in `&` runs in the background to the page's end, and `pip install` installs for the
 page alone. A Redis server at localhost:6379, or RabbitMQ at localhost:5672, is one of the page's own; where none can be
@@ -113,7 +114,9 @@ class Page:
         if block.kind == "toml" or block.written:
             self._written(block)
         elif block.kind == "python":
-            self._check(f"{sys.executable} {self._written(block)}", "")
+            name = self._written(block)
+            module = name.removesuffix(".py").replace("/", ".")
+            self._check(f"{sys.executable} {f'-m {module}' if 'DJANGO_SETTINGS_MODULE' in self._environment else name}", "")
         else:
             for command in commands(block.body):
                 self._shell(command)
@@ -133,6 +136,8 @@ class Page:
         name = named["name"] if named else f"block_{block.line}.{block.kind}"
         (self._folder / name).parent.mkdir(parents=True, exist_ok=True)
         (self._folder / name).write_text(block.body)
+        if name == "settings.py" and "INSTALLED_APPS" in block.body:
+            self._environment["DJANGO_SETTINGS_MODULE"] = "settings"
         return name
 
     def _shell(self, command: Command) -> None:

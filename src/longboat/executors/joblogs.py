@@ -25,6 +25,10 @@ class Passed(msgspec.Struct, array_like=True):
     """What was added to it, as JSON."""
 
 
+NOT_KEPT: set[str] = set()
+"""Names of loggers whose records are marked with the job but not kept with it, because they say only what its state says."""
+
+
 def listen_to_logs() -> None:
     """From now on keep what is logged with the jobs that log it, and mark it with them. Calling it again changes nothing.
 
@@ -46,6 +50,8 @@ class _Factory:
         if job is None or not record.name or record.name.partition(".")[0] == "longboat":
             return record
         record.__dict__[JOB], record.__dict__[TASK] = job.id, job.task
+        if record.name in NOT_KEPT:
+            return record
         try:
             text = record.getMessage()
             if record.exc_info:

@@ -100,6 +100,7 @@ def test_a_task_runs_and_its_result_tells_all_of_it(task: Any, burst: Burst, hea
     assert result.worker_ids[0]
     assert result.enqueued_at <= result.started_at == result.last_attempted_at <= result.finished_at
     assert heard == [("enqueued", READY), ("started", RUNNING), ("finished", SUCCESSFUL)]
+    assert app.job(result.id).logs() == [], "what Django logs of each task is kept with each job"
 
 
 async def _twin(result: Any) -> Any:

@@ -8,6 +8,8 @@ from typing import Any
 import django
 from django.core.exceptions import ImproperlyConfigured
 
+from longboat.executors.joblogs import NOT_KEPT
+
 PACKAGE = "django.tasks" if django.VERSION[0] >= 6 else "django_tasks"
 
 try:
@@ -36,3 +38,7 @@ TaskResultDoesNotExist: Any = _exceptions.TaskResultDoesNotExist
 task_enqueued: Any = _signals.task_enqueued
 task_started: Any = _signals.task_started
 task_finished: Any = _signals.task_finished
+
+NOT_KEPT.add(PACKAGE)  # the logger that these signals have: that a job runs, or has ended
+LOGS = frozenset(id(_signals.__dict__[f"log_task_{name}"]) for name in ("enqueued", "started", "finished"))
+"""The receivers that these signals have from the start."""
