@@ -21,7 +21,8 @@ TEXT_LIMIT = 32_000
 CANCELLED_ERROR = "asyncio.exceptions.CancelledError"
 """Where nobody asked the call to stop, it awaited something that was cancelled: a failure as any other."""
 
-_OWN = os.path.dirname(__file__)
+_OWN = (os.path.dirname(__file__), os.path.dirname(inspect.getfile(Task)))
+"""The folders whose code stands around a task's function."""
 
 
 def returned(task: Task[..., Any], value: Any) -> Reply:
@@ -136,7 +137,7 @@ def _message(error: BaseException) -> str:
 
 def _trace(error: BaseException) -> str:
     frames = error.__traceback__
-    while frames is not None and os.path.dirname(frames.tb_frame.f_code.co_filename) == _OWN:
+    while frames is not None and os.path.dirname(frames.tb_frame.f_code.co_filename) in _OWN:
         frames = frames.tb_next
     try:
         return "".join(traceback.format_exception(type(error), error, frames, limit=-100))

@@ -22,3 +22,29 @@ def unblocked(request: pytest.FixtureRequest) -> Iterator[None]:
     there = request.config.pluginmanager.has_plugin("django")
     with request.getfixturevalue("django_db_blocker").unblock() if there else nullcontext():
         yield
+
+
+@pytest.fixture
+def job(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """A job that waits, in a project with a database."""
+    from django.core.management import call_command
+
+    from longboat.contrib.django import app
+    from tests.contrib.django.shop.tasks import confirm
+
+    monkeypatch.setenv("LONGBOAT_URL", "memory://")
+    call_command("migrate", run_syncdb=True, verbosity=0)
+    with app:
+        yield confirm.enqueue(1).id
+
+
+@pytest.fixture
+def dead(job: str) -> str:  # noqa: ARG001  # there is one more
+    """A job that has failed."""
+    from longboat.contrib.django import app
+    from tests.contrib.django.shop.tasks import refuse
+
+    failed = refuse.enqueue("secret")
+    with app.worker(burst=True) as worker:
+        worker.finished.wait(30)
+    return failed.id

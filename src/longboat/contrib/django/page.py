@@ -15,6 +15,7 @@ from django.http import HttpResponse, HttpResponseBase
 from django.views.decorators.csrf import csrf_exempt
 
 from longboat.contrib.django.app import app
+from longboat.contrib.django.permissions import role_of
 from longboat.dashboard import longboat_dashboard
 
 if TYPE_CHECKING:
@@ -22,8 +23,6 @@ if TYPE_CHECKING:
 
     from longboat.dashboard.mounted import Dashboard
 
-ROLES = {"longboat.delete": "admin", "longboat.operate": "operator", "longboat.view": "viewer"}
-"""By permission: what the dashboard calls those who have it. The first one counts."""
 SAID = "longboat.authorized"
 """The key of the WSGI environment under which the dashboard finds role and name."""
 _making = threading.Lock()
@@ -62,11 +61,6 @@ def dashboard(request: Any, path: str) -> HttpResponseBase:
 
     answer.content = b"".join(_made().wsgi(environ, start))
     return answer
-
-
-def role_of(user: Any) -> str | None:
-    """The dashboard's role of a user, by permissions."""
-    return next((role for permission, role in ROLES.items() if user.has_perm(permission)), None)
 
 
 def _refused(request: Any, path: str) -> HttpResponseBase:

@@ -70,3 +70,8 @@ def queries() -> int:
     """How many the log holds after one."""
     Order.objects.count()
     return len(connection.queries)
+
+
+@app.task
+def refuse(password: str) -> None:
+    raise ValueError(f"refused: {len(password)} characters")
