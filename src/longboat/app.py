@@ -18,7 +18,7 @@ from longboat.errors import ConfigError
 from longboat.observe.events import Bus
 from longboat.observe.stream import EventStream
 from longboat.operate import scheduler
-from longboat.tasks.define import TaskOptions, check_importable, define, functions_of, is_hidden, name_of, own_options
+from longboat.tasks.define import TaskOptions, check_found, check_importable, define, functions_of, name_of, own_options
 from longboat.tasks.depends import Provider
 from longboat.tasks.flow import Flow
 from longboat.tasks.handle import Handle
@@ -119,11 +119,8 @@ class Longboat:
         """
 
         def make(fn: Callable[..., Any]) -> Task[..., Any]:
-            if not options.get("name") and is_hidden(fn) and not self.url.startswith("memory://"):
-                raise ConfigError(
-                    f"{fn.__qualname__} cannot be a task: other processes that import its module do not find it. Define it "
-                    "at the top of a module; or, if every process that uses this app defines it too, give it a name="
-                )
+            if not options.get("name") and not self.url.startswith("memory://"):
+                check_found(fn)
             made = self._function(fn, options)
             self.registry.add(made)
             return made
@@ -213,6 +210,8 @@ class Longboat:
         if isinstance(fn, Task):
             return fn
         check_importable(fn)
+        if not self.url.startswith("memory://"):
+            check_found(fn)
         name = name_of(fn)
         found = self.registry.tasks.get(name) or self.registry.made.get(name)
         if found is None:

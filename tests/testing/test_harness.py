@@ -63,6 +63,12 @@ def limited(name: str) -> None:
     ran.append(name)
 
 
+@app.schedule("0 7 * * 1", tz="UTC")
+@app.task
+def weekly() -> None:
+    ran.append("Monday")
+
+
 @app.schedule(every("1h"))
 @app.task
 def hourly() -> None:
@@ -144,6 +150,10 @@ def test_each_tick_of_a_schedule_on_the_way_makes_a_job(jobs: Harness) -> None:
     jobs.clock.move("3h")
     jobs.perform_jobs()
     assert ran.count("tick") == 3
+    assert "Monday" not in ran
+    jobs.clock.move("4h")
+    jobs.perform_jobs()
+    assert (ran.count("tick"), ran.count("Monday")) == (7, 1)
 
 
 def test_a_dead_job_raises_what_its_function_raised(jobs: Harness) -> None:

@@ -61,7 +61,10 @@ def value_of(handle: Handle[R]) -> R:
 def check_may_block(what: str, instead: str) -> None:
     """Raises WouldBlock in a thread that runs an event loop: while it waited, nothing there would go on."""
     if _in_event_loop():
-        raise WouldBlock(f"{what} would block this thread, and with it the event loop that runs here: {instead} instead")
+        here = " (any cell of a notebook can)" if "ipykernel" in sys.modules and "`await" in instead else ""
+        raise WouldBlock(
+            f"{what} would block this thread, and with it the event loop that runs here: {instead} instead{here}"
+        )
 
 
 def tell_blocked(took: float, handles: Sequence[Handle[Any]]) -> None:

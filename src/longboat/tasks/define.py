@@ -85,6 +85,21 @@ def is_hidden(fn: Callable[..., Any]) -> bool:
     return "<" in getattr(fn, "__qualname__", "")  # what has none is refused by `define`
 
 
+def check_found(fn: Callable[..., Any]) -> None:
+    """Raises ConfigError for a function that no other process finds: it can be a task of this process only."""
+    if is_hidden(fn):
+        raise ConfigError(
+            f"{fn.__qualname__} cannot be a task: other processes that import its module do not find it. Define it "
+            "at the top of a module; or, if every process that uses this app defines it too, give it a name="
+        )
+    if hasattr(sys, "ps1") and _module(fn) == "__main__":
+        raise ConfigError(
+            f"{fn.__qualname__} cannot be a task: no worker finds what is typed into a notebook or an interactive session. "
+            "Write it to a file: begin the cell with `%%writefile tasks.py`, and `from tasks import …` in the next one. Or, "
+            "if a worker of this session is to run it (`async with app.worker():`), give it a name="
+        )
+
+
 def functions_of(module: ModuleType) -> Iterator[Callable[..., Any]]:
     """Those defined at the top of it, except for private ones."""
     for name, value in list(vars(module).items()):

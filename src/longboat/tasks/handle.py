@@ -176,5 +176,11 @@ class Handle(msgspec.Struct, Generic[R], eq=False, gc=False):
                 raise AttributeError(f"a handle has no {name!r}: use {ELSEWHERE[name]}")
             raise AttributeError(f"'Handle' object has no attribute {name!r}")
 
+    def _repr_html_(self) -> str:
+        """What a notebook shows: state, progress, result or last error, and where there is more."""
+        from longboat.tasks.card import card
+
+        return card(self)
+
     def __repr__(self) -> str:
         return f"<Handle {self.task or 'job'} {self.id}>"

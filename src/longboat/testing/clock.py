@@ -30,12 +30,19 @@ class FakeClock:
             self._monotonic += seconds
 
 
+START = 2051222400.0
+"""Midnight in UTC, on Monday, 1 January 2035: schedules are due at the same moments in every run of a test."""
+
+
 class MovedClock(FakeClock):
-    """Stands still until it is moved, by all that falls due on the way."""
+    """Stands still until it is moved, by all that falls due on the way.
+
+    It begins at midnight in UTC, on Monday, 1 January 2035.
+    """
 
     def __init__(self, passing: Callable[[float], None]) -> None:
         """`passing`: advances the clock to a time, and does what is due."""
-        super().__init__()
+        super().__init__(START)
         self._passing = passing
         self._since: float | None = None
 

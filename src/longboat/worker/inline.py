@@ -269,6 +269,7 @@ class InlineWorker:
         except WorkerKilled:
             self.killed = True
             self._link.consumer().settle((), started=[lease])  # as its heartbeat would have noted by then
+            self._progress.run(SYSTEM.monotonic())  # and this
             ended.append(Performed(job.id, job.task, lease.attempt, "killed"))
         except JobLost:
             self.killed = True
