@@ -17,6 +17,7 @@ from sqlalchemy.orm import scoped_session, sessionmaker
 from longboat import AppNotFound, JobFailed
 from longboat import Longboat as Plain
 from longboat.contrib.flask import Longboat
+from longboat.testing import Harness
 
 longboat = Longboat(url="memory://")  # as in a module of a factory: before there is an app
 EVENTS: list[str] = []
@@ -181,6 +182,17 @@ def test_a_worker_without_an_app_is_refused() -> None:
     made = Longboat(url="memory://")
     with pytest.raises(AppNotFound, match=r"init_app\n.*flask --app"):
         made.worker()
+
+
+def test_a_factory_may_be_called_within_a_harness(tmp_path: Path) -> None:
+    create_app(LONGBOAT_URL=f"sqlite:///{tmp_path}/never.db")
+    with Harness(longboat) as jobs:
+        plain.enqueue()
+        create_app("second", LONGBOAT_URL=f"sqlite:///{tmp_path}/never.db")
+        coroutine.enqueue()
+        assert [done.result for done in jobs.perform_jobs()] == ["second", "secondsecond"]
+    assert longboat.url.endswith("never.db")
+    assert not list(tmp_path.iterdir())
 
 
 def test_it_is_a_longboat() -> None:
