@@ -1,4 +1,4 @@
-"""The tables of what each broker keeps are what the code declares, in the README and in docs/guarantees.md."""
+"""The tables of what each broker keeps are what the code declares, in docs/index.md and docs/guarantees.md."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.rigs.harnesses import ADAPTERS
 from tools import guarantees
 
 ROOT = Path(__file__).parent.parent
-PAGES = ("README.md", "docs/guarantees.md")
+PAGES = ("docs/index.md", "docs/guarantees.md")
 
 
 @pytest.mark.parametrize("page", PAGES)

@@ -18,13 +18,16 @@ from longboat.connect import BUILT_IN
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("site")]
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Built as `make docs` builds it, where no network can be reached."""
-    place = tmp_path_factory.mktemp("site")
+    return built(tmp_path_factory.mktemp("site"))
+
+
+def built(place: Path) -> Path:
+    """The site as `make docs` builds it, where no network can be reached."""
     nowhere = dict.fromkeys(("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"), "http://127.0.0.1:9")
     done = subprocess.run(
         [sys.executable, "-m", "mkdocs", "build", "--quiet", "--strict", "--site-dir", place],
@@ -119,3 +122,21 @@ DESCRIBED = re.compile(
     r'id="(longboat[\w.]+)".*?<div class="doc doc-contents ?(?:first)?">(.*?)(?=<div class="doc doc-(?:obj|child)|</div>)',
     re.S,
 )
+
+
+def test_every_figure_on_the_page_about_speed_was_measured() -> None:
+    measured = "\n".join(path.read_text() for path in (ROOT / "bench/results").glob("*.md"))
+    text = (DOCS / "explanation/speed.md").read_text()
+    figures = set(re.findall(r"(?<![\d/-])\d+,\d{3}\b|\b0\.\d{3}\b|\b\d+\.\d+ ms", text))
+    assert len(figures) > 30
+    assert [figure for figure in figures if figure not in measured and figure.removesuffix(" ms") not in measured] == []
+
+
+def test_programs_that_read_find_every_page(site: Path) -> None:
+    listed = re.findall(r"^- \[[^]]+\]\(([^)]+)\): \S", (site / "llms.txt").read_text(), re.M)
+    assert [url for url in listed if not (site / url / "index.html").is_file()] == []
+    whole = (site / "llms-full.txt").read_text()
+    sources = [path.relative_to(DOCS).as_posix() for path in DOCS.rglob("*.md") if "0000" not in path.name]
+    assert [name for name in sources if f"<!-- {name} -->" not in whole] == []
+    assert len(listed) >= len(sources)
+    assert "::: longboat.Longboat" not in whole

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from html import unescape
 from pathlib import Path
 
 from mkdocs.config.defaults import MkDocsConfig
@@ -20,7 +21,17 @@ def write(config: MkDocsConfig) -> None:
     site = Path(config.site_dir)
     (site / "llms.txt").write_text(listed(_nav[0], config))
     pages = [page for page in _nav[0].pages if page.markdown]
-    (site / "llms-full.txt").write_text("\n\n".join(f"<!-- {page.file.src_uri} -->\n\n{page.markdown}" for page in pages))
+    (site / "llms-full.txt").write_text("\n\n".join(f"<!-- {page.file.src_uri} -->\n\n{text(page)}" for page in pages))
+
+
+def text(page: Page) -> str:
+    """The page as it was written; where docstrings are filled in, its words."""
+    if not re.search("^::: ", page.markdown or "", re.M):
+        return page.markdown or ""
+    html = re.sub(r"<h([1-6])\b", lambda found: "#" * int(found[1]) + " <h", page.content or "")
+    plain = unescape(re.sub(r"<[^>]+>", "", html)).replace("¶", "")
+    headed = re.sub(r"^(#+)\s+", r"\1 ", re.sub(r"^[ \t]+", "", plain, flags=re.M), flags=re.M)
+    return re.sub(r"\n\n+", "\n\n", headed).strip()
 
 
 def listed(nav: Navigation, config: MkDocsConfig) -> str:
