@@ -22,10 +22,12 @@ def on_files(files: Files, *, config: MkDocsConfig) -> Files:
     return files
 
 
-def on_page_markdown(markdown: str, *, page: Page, **_: object) -> str:
+def on_page_markdown(markdown: str, *, page: Page, files: Files, **_: object) -> str:
     page.meta.setdefault(
         "search", {"boost": next((boost for place, boost in BOOST if page.file.src_uri.startswith(place)), 1)}
     )
+    if menu.LIST in markdown:
+        markdown = markdown.replace(menu.LIST, menu.listed(page.file.src_uri, files))
     if commands.MARK in markdown:
         markdown = markdown.replace(commands.MARK, commands.described())
     return outside.linked(markdown, page.file.src_uri)

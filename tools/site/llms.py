@@ -57,7 +57,7 @@ def summary(markdown: str) -> str:
     """The first sentence of a page's first paragraph, without its marks."""
     for paragraph in re.split(r"\n\s*\n", re.sub(r"^```.*?^```$", "", markdown, flags=re.M | re.S)):
         text = " ".join(paragraph.split())
-        if text and text[0] not in "#<|-!:>{":
+        if text and text[0] not in "#<|-!:>{" and not text.startswith(("Status:", "Made by")):
             plain = re.sub(r"\[([^\]]*)\]\([^)]*\)|[*`]", lambda found: found[1] or "", text)
             return re.split(r"(?<=[.:]) ", plain)[0].rstrip(":")
     return ""

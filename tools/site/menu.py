@@ -1,4 +1,7 @@
-"""The navigation's entries `folder/*`: each stands for the pages of its folder that are named nowhere else, by title."""
+"""Pages by their folder: the navigation's entries `folder/*`, and the list that stands for LIST on a folder's first page.
+
+An entry `folder/*` stands for the pages of its folder that are named nowhere else, by title.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,10 @@ from collections.abc import Iterator
 from typing import Any
 
 from mkdocs.structure.files import File, Files, InclusionLevel
+
+from tools.site.llms import summary
+
+LIST = "<!-- the pages of this folder -->"
 
 
 def written_out(nav: list[Any], files: Files) -> list[Any]:
@@ -31,13 +38,27 @@ def _entries(entry: Any, named: set[str], files: Files) -> list[Any]:
         return [{title: inner}]
     if not entry.endswith("/*"):
         return [entry]
-    inside = [file for file in files.documentation_pages() if file.src_uri.rpartition("/")[0] == entry.removesuffix("/*")]
-    free = [file for file in inside if file.src_uri not in named and file.inclusion is not InclusionLevel.NOT_IN_NAV]
-    return [file.src_uri for file in sorted(free, key=_title)]
+    return [file.src_uri for file in _inside(entry.removesuffix("/*"), files) if file.src_uri not in named]
+
+
+def listed(uri: str, files: Files) -> str:
+    """The other pages of its folder, each with its first sentence."""
+    others = [file for file in _inside(uri.rpartition("/")[0], files) if file.src_uri != uri]
+    rows = [f"| [{_heading(file)}]({file.src_uri.rpartition('/')[2]}) | {summary(file.content_string)} |" for file in others]
+    return "\n".join(["| | |\n|---|---|", *rows])
+
+
+def _inside(folder: str, files: Files) -> list[File]:
+    found = [file for file in files.documentation_pages() if file.src_uri.rpartition("/")[0] == folder]
+    return sorted((file for file in found if file.inclusion is not InclusionLevel.NOT_IN_NAV), key=_title)
+
+
+def _heading(file: File) -> str:
+    found = re.search(r"^# (.*)", file.content_string, re.M)
+    return found[1] if found else file.src_uri
 
 
 def _title(file: File) -> tuple[str, str]:
-    """What it is sorted by. Pages that begin with a number stand in that order."""
+    """What it is sorted by. Pages whose names begin with a number stand in that order."""
     number = re.match(r"\d+-", file.src_uri.rpartition("/")[2])
-    heading = re.search(r"^# (.*)", file.content_string, re.M)
-    return (number[0] if number else "", heading[1].lower() if heading else file.src_uri)
+    return (number[0] if number else "", _heading(file).lower())
