@@ -63,10 +63,13 @@ def send():
     "wsgi.py": "from shop import create_app\nfrom shop.extensions import longboat\n\napp = create_app()\n",
     "cli.py": """
 from flask.cli import FlaskGroup
-from shop import create_app
+
+def make():
+    from shop import create_app
+    return create_app()
 
 if __name__ == "__main__":
-    FlaskGroup(create_app=create_app)()
+    FlaskGroup(create_app=make)()
 """,
 }
 

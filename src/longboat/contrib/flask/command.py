@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 
 import click
 from flask.cli import ScriptInfo
@@ -33,4 +34,9 @@ def _place(info: ScriptInfo) -> str | None:
     if info.app_import_path is not None:
         return info.app_import_path
     make = info.create_app
-    return None if make is None else f"{make.__module__}:{make.__qualname__}"
+    if make is None:
+        return None
+    module = make.__module__
+    if module == "__main__":  # another one's is something else
+        module = sys.modules[module].__file__ or module
+    return f"{module}:{make.__qualname__}"
