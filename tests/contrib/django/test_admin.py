@@ -88,6 +88,6 @@ def test_long_lists_go_on() -> None:
     confirm.enqueue_many([(n,) for n in range(150)])
     its = staff("view")
     page = its.get(JOBS)
-    rest = its.get(JOBS + page.context["next"])
-    seen = [row.job.id for each in (page, rest) for row in each.context["rows"]]
+    rest = its.get(JOBS + page.context_data["next"])
+    seen = [row.job.id for each in (page, rest) for row in each.context_data["rows"]]
     assert len(seen) == len(set(seen)) == 151
