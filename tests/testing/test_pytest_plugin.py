@@ -121,15 +121,15 @@ def test_the_fixtures_work_under_xdist(pytester: pytest.Pytester) -> None:
 
 def test_an_app_that_is_not_named_or_not_found_is_told_in_one_line(pytester: pytest.Pytester) -> None:
     pytester.makepyfile("def test(longboat_app): pass")
-    found = pytester.runpytest_inprocess("-p", PLUGIN)
+    found = pytester.runpytest_inprocess("-p", "no:django", "-p", PLUGIN)
     found.stdout.fnmatch_lines(["*write `longboat_app = module:attribute` in pytest's configuration*"])
-    found = pytester.runpytest_inprocess("-p", PLUGIN, "-o", "longboat_app=nowhere:app")
+    found = pytester.runpytest_inprocess("-p", "no:django", "-p", PLUGIN, "-o", "longboat_app=nowhere:app")
     found.stdout.fnmatch_lines(["*longboat_app = nowhere:app: *nowhere*"])
 
 
 def test_a_failure_shows_the_test_and_no_code_of_the_plugin(pytester: pytest.Pytester) -> None:
     shop(pytester)
     pytester.makepyfile("from shop.jobs import send\ndef test(assert_enqueued): assert_enqueued(send, 'a')")
-    found = pytester.runpytest_subprocess("-p", PLUGIN)
+    found = pytester.runpytest_inprocess("-p", "no:django", "-p", PLUGIN)
     found.stdout.fnmatch_lines(["E *shop.jobs.send(to='a') was not enqueued: nothing was enqueued"])
     found.stdout.no_fnmatch_line("*harness.py*")

@@ -104,6 +104,7 @@ def arguments_of(task: Task[..., Any], job: Job) -> dict[str, Any]:
 
 def task_of(app: Longboat, which: Which) -> Task[..., Any]:
     """Raises ConfigError for what is no task."""
+    which = getattr(which, "longboat_task", which)  # what stands in a task's place, such as one of django.tasks
     if isinstance(which, Call) and isinstance(which.task, Task):
         return which.task
     if isinstance(which, Task):
