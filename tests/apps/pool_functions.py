@@ -101,3 +101,15 @@ def pid(number: int) -> int:
 
 def divided(dividend: int, divisor: int) -> float:
     return dividend / divisor
+
+
+def anything(number: object) -> object:
+    return number
+
+
+def defaulted(number: int, more: int = 2) -> int:
+    return number + more
+
+
+def untrue(number: int) -> int:
+    return "one" if number == 1 else number  # type: ignore[return-value]  # that is the point

@@ -283,3 +283,16 @@ def test_jobs_of_an_app_outlive_the_program(app: Longboat) -> None:
     with app.worker(burst=True):
         assert handle.result(60) == 36
     assert future.result(60) == 36
+
+
+@pytest.mark.parametrize("fn", [functions.square, functions.anything, functions.defaulted])
+def test_calls_of_a_chunk_are_as_single_ones(fn: Any, pool: Executor) -> None:
+    """Those of the first travel together, since its annotation says what arrives."""
+    assert list(pool.map(fn, [3, 4], chunksize=2)) == [pool.submit(fn, n).result(60) for n in (3, 4)]
+    with pytest.raises(BadArguments, match=r"argument 'number'|cannot be|object"):
+        pool.map(fn, [3, object()], chunksize=2)
+
+
+def test_a_result_of_a_chunk_that_is_not_what_its_annotation_says(pool: Executor) -> None:
+    with pytest.raises(TypeError, match="does not travel as plain data"):
+        list(pool.map(functions.untrue, [1, 2], chunksize=2))

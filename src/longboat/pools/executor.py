@@ -15,7 +15,7 @@ from longboat.errors import ConfigError, LongboatError
 from longboat.pools.future import JobFuture, cancel
 from longboat.pools.opening import opened
 from longboat.pools.private import Limits
-from longboat.pools.way import Setup
+from longboat.pools.way import NOTHING, Setup
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -65,7 +65,7 @@ class Executor(concurrent.futures.Executor):
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> JobFuture[Any]:
         """Enqueue a call. Returns once it is stored; raises RuntimeError after `shutdown`."""
         if isinstance(fn, _Chunk):
-            return self._jobs.add(fn.fn, [[(some, {}) for some in args[0]]], _reversed)[0]
+            return self._jobs.add(fn.fn, [[(some, NOTHING) for some in args[0]]], _reversed)[0]
         return self._jobs.add(fn, [[(args, kwargs)]], _single)[0]
 
     def map(
@@ -84,7 +84,7 @@ class Executor(concurrent.futures.Executor):
         if more:
             return _flat(super().map(_Chunk(fn), chunks, timeout=timeout, **more))
         end = None if timeout is None else time.monotonic() + timeout
-        futures = self._jobs.add(fn, [[(some, {}) for some in chunk] for chunk in chunks], _reversed)
+        futures = self._jobs.add(fn, [[(some, NOTHING) for some in chunk] for chunk in chunks], _reversed)
         return _flat(_results(futures, end))
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:

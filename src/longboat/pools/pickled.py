@@ -16,7 +16,7 @@ import msgspec
 from longboat.errors import ConfigError, Stopped
 from longboat.pools.frames import BIG, Bundle, bundle, unbundled
 from longboat.pools.raised import Raised, again, told
-from longboat.pools.way import Call, Packed, Setup, SetupFailed, broken, import_main, main, prepare, value_of
+from longboat.pools.way import Call, Packed, Setup, SetupFailed, broken, import_main, main, prepare, values_of
 
 try:
     from cloudpickle import dumps  # type: ignore[import-not-found, import-untyped, unused-ignore]  # it need not be there
@@ -124,7 +124,7 @@ def _prepare(setup: bytes) -> None:
 def _values(main: str, made: Bundle) -> list[Any]:
     import_main(main)
     fn, calls = unbundled(made, pickle.loads)
-    return [value_of(fn, args, kwargs) for args, kwargs in calls]
+    return values_of(fn, calls)
 
 
 def _whole(error: BaseException, folder: str) -> Bundle | None:

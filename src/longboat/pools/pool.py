@@ -16,7 +16,7 @@ from longboat.pools.jobs import Jobs
 from longboat.pools.opening import opened
 from longboat.pools.outcomes import AsyncResult, IMapIterator
 from longboat.pools.private import Limits
-from longboat.pools.way import Call, Setup
+from longboat.pools.way import NOTHING, Call, Setup
 from longboat.worker.options import processors
 
 T = TypeVar("T")
@@ -84,7 +84,7 @@ class Pool:
         error_callback: Callback | None = None,
     ) -> AsyncResult[T]:
         """Returns once the call is stored. One of the callbacks is called when it has ended, from another thread."""
-        futures = self._send(func, [[(tuple(args), kwds or {})]])
+        futures = self._send(func, [[(tuple(args), kwds or NOTHING)]])
         return AsyncResult(self, futures, lambda values: values[0][0], callback, error_callback)
 
     # --- many
@@ -103,7 +103,7 @@ class Pool:
     ) -> AsyncResult[list[T]]:
         """Returns once all calls are stored: `chunksize` of them are one job, by default so many that each process gets
         four. With an app each call is a job, unless `pickle=True`."""
-        return self._map(func, [((item,), {}) for item in iterable], chunksize, callback, error_callback)
+        return self._map(func, [((item,), NOTHING) for item in iterable], chunksize, callback, error_callback)
 
     def starmap(self, func: Callable[..., T], iterable: Iterable[Iterable[Any]], chunksize: int | None = None) -> list[T]:
         """As `map`, of functions that take several arguments: each item holds those of one call."""
@@ -118,7 +118,7 @@ class Pool:
         error_callback: Callback | None = None,
     ) -> AsyncResult[list[T]]:
         """As `map_async`, of functions that take several arguments."""
-        return self._map(func, [(tuple(item), {}) for item in iterable], chunksize, callback, error_callback)
+        return self._map(func, [(tuple(item), NOTHING) for item in iterable], chunksize, callback, error_callback)
 
     def imap(self, func: Callable[[Any], T], iterable: Iterable[Any], chunksize: int = 1) -> IMapIterator[T]:
         """The results in the order of the items, as they come. The items are taken in another thread, as fast as they can be
@@ -241,4 +241,4 @@ def _feed(
 
 def _chunks(items: Iterator[Any], size: int) -> Iterator[list[Call]]:
     while some := list(islice(items, size)):
-        yield [((item,), {}) for item in some]
+        yield [((item,), NOTHING) for item in some]

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import concurrent.futures
+import functools
 import importlib
-import inspect
 import os
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from multiprocessing import spawn
+from types import CoroutineType
 from typing import Any, NamedTuple, Protocol
 
 from longboat.pools.raised import Raised, again
 
 Call = tuple[Sequence[Any], Mapping[str, Any]]
+NOTHING: Mapping[str, Any] = {}
+"""By name, for calls that pass nothing in this way."""
 
 
 class Setup(NamedTuple):
@@ -71,17 +74,22 @@ def prepare(setup: bytes, run: Callable[[], object]) -> None:
         _prepared.add(setup)
 
 
+@functools.lru_cache(8)
 def import_main(path: str) -> None:
     """The program's file as the main module, unless it is that already."""
     if path:
         spawn.import_main_path(os.path.normpath(path))
 
 
-def value_of(fn: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
-    value = fn(*args, **kwargs)
-    if inspect.iscoroutine(value):
-        return importlib.import_module("asyncio").run(value)
-    return value
+def values_of(fn: Callable[..., Any], calls: Iterable[Call]) -> list[Any]:
+    """What the calls return, one after the other. Raises what the first that fails raises."""
+    values = []
+    for args, kwargs in calls:
+        value = fn(*args, **kwargs)
+        if type(value) is CoroutineType:
+            value = importlib.import_module("asyncio").run(value)
+        values.append(value)
+    return values
 
 
 def broken(raised: Raised) -> concurrent.futures.BrokenExecutor:

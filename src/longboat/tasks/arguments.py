@@ -90,6 +90,15 @@ class Arguments:
         named.update(dict.fromkeys(into))  # they keep their places
         return self._encode_checked(named, frozenset(into)), into
 
+    def rows(self, width: int) -> msgspec.msgpack.Decoder[list[tuple[Any, ...]]] | None:
+        """Reads many calls with so many arguments by position that were written together, as rows of their values. None
+        where each call must be encoded by itself: a row that it accepts arrives equal."""
+        self._typed()
+        if not self._simple or not self._sure or not self._required <= width <= len(self._names):
+            return None
+        row = types.GenericAlias(tuple, tuple(self._kind(name).wire for name in self._names[:width]))
+        return codec.decoder(types.GenericAlias(list, (row,)))
+
     @property
     def parameters(self) -> Mapping[str, inspect.Parameter]:
         return self._signature.parameters
