@@ -259,6 +259,11 @@ class Longboat:
 
     @url.setter
     def url(self, url: str) -> None:
+        if not isinstance(url, str):
+            raise ConfigError(
+                f"the broker's URL is a text such as 'redis://localhost:6379', not {url!r}. (For a Flask app: from "
+                "longboat.contrib.flask import Longboat.)"
+            )
         self._url = Url(settled(url))
 
     @property

@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from flask import Flask, current_app, g, has_app_context
@@ -14,7 +15,7 @@ from flask.globals import app_ctx
 from sqlalchemy import create_engine, text
 from sqlalchemy.orm import scoped_session, sessionmaker
 
-from longboat import AppNotFound, JobFailed
+from longboat import AppNotFound, ConfigError, JobFailed
 from longboat import Longboat as Plain
 from longboat.contrib.flask import Longboat
 from longboat.testing import Harness
@@ -193,6 +194,15 @@ def test_a_factory_may_be_called_within_a_harness(tmp_path: Path) -> None:
         assert [done.result for done in jobs.perform_jobs()] == ["second", "secondsecond"]
     assert longboat.url.endswith("never.db")
     assert not list(tmp_path.iterdir())
+
+
+def test_what_stands_in_the_wrong_place_is_refused() -> None:
+    wrong: Any = "redis://localhost:6379"
+    with pytest.raises(ConfigError, match="url="):
+        Longboat(wrong)
+    wrong = Flask("shop")
+    with pytest.raises(ConfigError, match=r"longboat\.contrib\.flask"):
+        Plain(wrong)
 
 
 def test_it_is_a_longboat() -> None:

@@ -11,7 +11,7 @@ from flask import Blueprint, Flask
 
 import longboat
 from longboat.contrib.flask.page import Authorize, blueprint
-from longboat.errors import AppNotFound
+from longboat.errors import AppNotFound, ConfigError
 from longboat.tasks.current import Running
 from longboat.tasks.middleware import Middleware
 
@@ -36,6 +36,8 @@ class Longboat(longboat.Longboat):
         self._default_url = self.url
         self._flask_app: Flask | None = None
         self.add_middleware(InAppContext(self))
+        if isinstance(app, str):  # as longboat.Longboat has it
+            raise ConfigError("the first argument is the Flask app: name the broker by Longboat(url=…) or LONGBOAT_URL")
         if app is not None:
             self.init_app(app)
 
