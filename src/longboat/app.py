@@ -10,6 +10,10 @@ from collections.abc import Callable, Coroutine, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, Self, TypedDict, TypeVar, Unpack, overload
 
 from longboat.client.client import Client
+from longboat.client.kept import Kept
+from longboat.client.outbox_table import Connect, OutboxTable
+from longboat.client.relay import Relay
+from longboat.client.spool import Spool, SpoolOptions
 from longboat.connect import DEFAULT_URL, connect, settled
 from longboat.contract.broker import Broker
 from longboat.core.clock import Duration
@@ -83,11 +87,30 @@ class Longboat:
     `include`: the modules in which more of its tasks are defined, such as ["shop.mail", "shop.reports"]. Workers, their
     child processes and the command line import them; the app's own module need not.
 
+    `spool`: a file that keeps jobs while the broker is away, such as "sqlite:///spool.db?limit=10000&deadline=1h"; whoever
+    opens it delivers them afterwards. `outbox`: a function that opens a connection of a DB-API driver to a database of your
+    own, such as SQLAlchemy's `engine.raw_connection`: `using(session=…)` stores jobs in its table `longboat_outbox`, within
+    your transaction, and the workers of this app bring them to the broker.
+
     `pickle`: its workers run what `Executor(app, pickle=True)` and `Pool` send, if it is signed with the key in the variable
     LONGBOAT_PICKLE_KEY. Whoever has that key can run any code there.
     """
 
-    def __init__(self, url: str | None = None, *, include: Sequence[str] = (), pickle: bool = False) -> None:
+    def __init__(
+        self,
+        url: str | None = None,
+        *,
+        include: Sequence[str] = (),
+        spool: str | None = None,
+        outbox: Connect | None = None,
+        pickle: bool = False,
+    ) -> None:
+        self.spool = None if spool is None else Url(settled(spool))
+        """The URL of the spool, if there is one."""
+        self.outbox = outbox
+        """Opens a connection to the database of the outbox, if there is one."""
+        if self.spool is not None:
+            SpoolOptions.of(self.spool)
         self.url = os.environ.get("LONGBOAT_URL") or url or DEFAULT_URL
         self.registry = Registry(self._function)
         self.registry.modules.extend([include] if isinstance(include, str) else include)
@@ -99,7 +122,7 @@ class Longboat:
         """What happens in workers inside this process: `app.bus.listen(…)`."""
         self._middlewares: list[Middleware] = []
         self._client: Client | None = None
-        self._connected: Callable[[], Client] = lambda: Client(connect(self.url), self._middlewares)
+        self._connected: Callable[[], Client] = self._new_client
         self._pid = 0
         self._lock = threading.RLock()
         os.register_at_fork(after_in_child=self._after_fork)
@@ -246,7 +269,9 @@ class Longboat:
 
         self.load()
         enqueued = self.client.enqueue_events.counts
-        return Worker(self.broker, self.registry, options(**choices), self.bus, address=shown(self.url), enqueued=enqueued)
+        worker = Worker(self.broker, self.registry, options(**choices), self.bus, address=shown(self.url), enqueued=enqueued)
+        worker.relay(self.relay())
+        return worker
 
     def watch(self, changed: Callable[[], object]) -> None:
         """For frameworks: what `--reload` watches beside the code, which is nothing here. `changed` restarts the worker, and
@@ -276,6 +301,15 @@ class Longboat:
             if self._client is None or self._pid != os.getpid():
                 self._client, self._pid = self._connected(), os.getpid()
             return self._client
+
+    def _new_client(self) -> Client:
+        broker = connect(self.url)
+        spool = None if self.spool is None else Spool(self.spool, broker)
+        return Client(broker, self._middlewares, Kept(spool, self.outbox))
+
+    def relay(self) -> Relay | None:
+        """What brings jobs from the outbox to the broker; None without an outbox. Each worker has one."""
+        return None if self.outbox is None else Relay(self.broker, OutboxTable(self.outbox))
 
     def _sender(self) -> Client:
         return self.client

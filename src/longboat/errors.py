@@ -23,6 +23,7 @@
          ├─ JobFailed        the job is dead: remote type, message, traceback
          ├─ JobCancelled     the job was cancelled, or expired before it started
          ├─ JobNotFound      no job with this id, or forgotten since                          (also LookupError)
+         ├─ NotDelivered     the job came out of a spool or an outbox, but never to the broker
          └─ ResultTimeout    the job has not ended yet                                        (also TimeoutError)
 
 Beside the tree, because no `except Exception` in a task may swallow it:
@@ -156,6 +157,11 @@ class JobCancelled(ResultError):
 
 class JobNotFound(ResultError, LookupError):
     """No job with this id is known: never enqueued here, or pruned since it ended."""
+
+
+class NotDelivered(ResultError):
+    """The job never reached the broker: its time in the spool was over before the broker was back, or the broker refused it
+    when it came out of the spool or the outbox. The message says which. It stays there for a week."""
 
 
 class ResultTimeout(ResultError, TimeoutError):

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 LEAST_ROOM = 100_000_000
 """Free bytes on the disk of the jobs below which something must be done."""
 TASKS_SHOWN = 50
+DELIVERED_WITHIN = 60.0
+"""Seconds after which a job is not just on its way from the spool or the outbox any more."""
 DRIVERS = ("uvloop", "rich", "redis", "hiredis", "psycopg", "pika", "starlette", "opentelemetry")
 """What the extras install, by the name that is imported."""
 
@@ -69,6 +71,8 @@ def examine(url: str | None) -> Findings:
     _installation(findings)
     app = _app(findings)
     found = _address(findings, url, app)
+    if app is not None:
+        _kept(findings, app)
     if found.url.startswith("memory://"):
         findings.warn(
             "memory:// lives inside one process: its jobs cannot be seen from here, and are gone when it ends",
@@ -136,6 +140,26 @@ def _address(findings: Findings, url: str | None, app: Longboat | None) -> Addre
             "Start workers with the same --url, or set LONGBOAT_URL for all: it wins over the URL in the code.",
         )
     return found
+
+
+def _kept(findings: Findings, app: Longboat) -> None:
+    from longboat.client.kept import summaries
+
+    for each in summaries(app.spool, app.outbox):
+        if isinstance(each, str):
+            findings.warn(each, "If its tables are missing, the first worker makes them.")
+            continue
+        findings.facts[each.name] = str(each)
+        if each.oldest > DELIVERED_WITHIN:
+            findings.warn(
+                f"{each.jobs:,} jobs wait in the {each.name}, the oldest for {each.oldest:,.0f} s",
+                "They are delivered once the broker answers and a program of this app, or a worker, runs.",
+            )
+        if each.refused:
+            findings.warn(
+                f"{each.refused:,} jobs in the {each.name} were not delivered",
+                f"The column `refused` of the table longboat_outbox says why ({each.where}); they stay for a week.",
+            )
 
 
 def _file(findings: Findings, path: Path, url: str) -> bool:

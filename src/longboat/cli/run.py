@@ -197,7 +197,9 @@ def _worker(app: Longboat, registry: Registry, settings: WorkerOptions) -> Worke
     from longboat.worker.worker import Worker
 
     enqueued = app.client.enqueue_events.counts
-    return Worker(app.broker, registry, settings, app.bus, address=shown(app.url), enqueued=enqueued)
+    worker = Worker(app.broker, registry, settings, app.bus, address=shown(app.url), enqueued=enqueued)
+    worker.relay(app.relay())
+    return worker
 
 
 def _run(made: Worker, end: Channel, watches: Sequence[Callable[[Callable[[], object]], object]]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import AsyncIterator, Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -9,14 +10,15 @@ from functools import partial
 from time import monotonic
 from typing import Any, TypeVar
 
-import msgspec
-
 from longboat.client.enqueue_events import EnqueueEvents
-from longboat.client.flows import Flows, add_members, put_flow
+from longboat.client.flows import Flows
 from longboat.client.inbox import Inbox, not_found
+from longboat.client.kept import Kept
 from longboat.client.outbox import Outbox
+from longboat.client.outbox_table import Extra, add
 from longboat.client.progress_bar import bar
 from longboat.client.records import TaskRecords
+from longboat.client.storing import adopt, store
 from longboat.client.waiting import (
     BLOCKING,
     Looks,
@@ -30,17 +32,23 @@ from longboat.client.waiting import (
 )
 from longboat.client.watch import awatch, watch
 from longboat.contract.broker import Broker
-from longboat.contract.optional import Within, transactional
+from longboat.contract.caller import Caller
+from longboat.contract.optional import transactional
 from longboat.core.bounds import MESSAGE_LIMIT
 from longboat.core.clock import Duration, seconds
 from longboat.core.codec import decoded, too_large
-from longboat.core.constraints import Constraints
 from longboat.core.job import Job, Result, State
 from longboat.core.views import JobView
-from longboat.errors import BrokerError, BrokerUnavailable, ConfigError, JobNotFound, Unsupported
+from longboat.errors import (
+    BrokerError,
+    BrokerMisconfigured,
+    BrokerUnavailable,
+    ConfigError,
+    JobNotFound,
+    NotDelivered,
+    Unsupported,
+)
 from longboat.operate.explain import explain
-from longboat.operate.unique import Claims
-from longboat.tasks.flow import renamed
 from longboat.tasks.handle import LOGS, PROGRESS, Handle, LogLine, Progress, Update
 from longboat.tasks.middleware import Middleware, passing
 from longboat.tasks.outgoing import Outgoing
@@ -56,20 +64,22 @@ _NOTHING: AbstractContextManager[None] = nullcontext()
 class Client:
     """One process's connection: an outbox for jobs, an inbox for results. Safe to use from any thread or event loop."""
 
-    def __init__(self, broker: Broker, middlewares: Sequence[Middleware] = ()) -> None:
+    def __init__(self, broker: Broker, middlewares: Sequence[Middleware] = (), kept: Kept | None = None) -> None:
         """`middlewares` may grow later."""
         self.broker = broker
+        self.kept = kept or Kept()
         self.enqueue_events = EnqueueEvents(broker.kv)
         self.flows = Flows(broker, self)
-        self.records = TaskRecords(broker.kv)
+        self.records = TaskRecords(broker.kv, patient=self.kept.spool is not None)
         self._middlewares = middlewares
-        self._outbox = Outbox(broker, self.enqueue_events.stored)
-        self._inbox = Inbox(broker)
+        self._outbox = Outbox(broker, self.enqueue_events.stored, self.kept.spool)
+        self._inbox = Inbox(broker, patient=self.kept.spool is not None)
 
     def close(self) -> None:
         self._outbox.close()
         self.enqueue_events.close()
         self._inbox.close()
+        self.kept.close()
         self.broker.close()
 
     # --- jobs out
@@ -138,33 +148,33 @@ class Client:
         return ((jobs, self._store(check_sizes(jobs), outgoing)) for jobs in batches)
 
     def _store(self, jobs: list[Job], outgoing: Outgoing) -> set[str]:
-        """Store these jobs of a call, together or not at all; returns the ids that were new.
-
-        A job for whose key another one stands is not stored: it gets the id of that one.
-        """
-        at: Within = self.broker
-        put: Callable[[list[Job]], Collection[str]] = self._outbox.put_many if len(jobs) > 1 else self._put_one
+        """Store these jobs of a call, together or not at all; returns the ids that were new."""
+        if outgoing.connection is not None and self.kept.outbox is not None:
+            self._add_to_outbox(jobs, outgoing)
+            return {job.id for job in jobs}
         if outgoing.connection is not None:
-            at = transactional(self.broker).within(outgoing.connection)
-            put = at.put
-        claims = Claims(at)
+            within = transactional(self.broker).within(outgoing.connection)
+            return store(within, jobs, outgoing, within.put)
+        put: Callable[[list[Job]], Collection[str]] = self._outbox.put_many if len(jobs) > 1 else self._put_one
+        spool = self.kept.spool
+        if spool is None:
+            return store(self.broker, jobs, outgoing, put)
+        extra = Extra(dict(outgoing.keys), outgoing.flow, outgoing.ends)
+        try:
+            return store(self.broker, jobs, outgoing, put)
+        except BrokerMisconfigured:
+            raise
+        except BrokerUnavailable as error:  # before the put, which would have spooled them
+            spool.add(jobs, error, extra=extra)
+            return {job.id for job in jobs}
 
-        def store() -> Collection[str]:
-            return put(claims.jobs) if claims.jobs else ()
-
-        if outgoing.keys:
-            claims.claim(jobs, outgoing.keys)
-        else:
-            claims.jobs = jobs
-        if outgoing.flow:
-            outgoing.ends = renamed(outgoing.ends, claims.ids)
-            new = put_flow(at.kv, outgoing, store)
-        else:
-            for job in claims.jobs if outgoing.parent else ():
-                _adopt(at, job, outgoing.parent)
-            new = store()
-        claims.confirm()
-        return set(new)
+    def _add_to_outbox(self, jobs: list[Job], outgoing: Outgoing) -> None:
+        if outgoing.parent:
+            for job in jobs:
+                adopt(self.broker, job, outgoing.parent)
+        extra = Extra(outgoing.keys, outgoing.flow, outgoing.ends) if outgoing.keys or outgoing.flow else None
+        self.kept.prepare()
+        add(Caller(outgoing.connection), jobs, extra)
 
     def _put_one(self, jobs: list[Job]) -> list[str]:
         return [job.id for job in jobs if self._outbox.put(job)]
@@ -237,13 +247,21 @@ class Client:
 
     def look(self, handles: Sequence[Handle[Any]]) -> list[JobView | None]:
         """Tell those who wait for these that a job is gone, if one is; what the broker knows of each, if it answers."""
-        try:
-            return self._inbox.look([handle.id for handle in handles])
-        except (BrokerUnavailable, Unsupported):
-            return [None] * len(handles)
+        ids = [handle.id for handle in handles]
+        kept = self.kept.views(ids)  # first: a job that leaves for the broker meanwhile is found there
+        for job_id, view in kept.items():
+            if isinstance(view, NotDelivered):
+                self._inbox.tell(job_id, view)
+        found: dict[str, JobView | None] = {}
+        with contextlib.suppress(BrokerUnavailable, Unsupported):
+            asked = [job_id for job_id in ids if job_id not in kept]
+            found = dict(zip(asked, self._inbox.look(asked), strict=True))
+        return [found.get(job_id) for job_id in ids]
 
     def why(self, job_id: str) -> str:
         """Why the job has not ended. Raises JobNotFound."""
+        if job_id in self.kept.views([job_id]):
+            return "the broker does not have it yet: it waits in this app's spool or outbox"
         try:
             found = explain(self.broker, job_id)
         except Unsupported:
@@ -277,7 +295,10 @@ class Client:
     # --- looking
 
     def view(self, job_id: str) -> JobView:
-        view = self.broker.inspector.find([job_id])[0]
+        kept = self.kept.views([job_id]).get(job_id)
+        if isinstance(kept, NotDelivered):
+            raise kept
+        view = kept or self.broker.inspector.find([job_id])[0]
         if view is None:
             raise not_found(job_id)
         return view
@@ -297,15 +318,6 @@ class Client:
 
     def cancel(self, job_id: str) -> bool:
         return bool(self.broker.inspector.cancel([job_id]))
-
-
-def _adopt(at: Within, job: Job, parent: str) -> None:
-    """Name the parent under the header "parent", and make the job a member of the parent's flow, if it has one."""
-    job.headers = {**job.headers, "parent": parent}
-    view = at.inspector.find([parent])[0]
-    if view is not None and view.constraints is not None and view.constraints.flow:
-        job.constraints = msgspec.structs.replace(job.constraints or Constraints(), flow=view.constraints.flow)
-        add_members(at.kv, view.constraints.flow, [job])
 
 
 def _taken(new: set[str], job_id: str) -> bool:

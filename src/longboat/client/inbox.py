@@ -21,8 +21,10 @@ Sink = Callable[[str, Result | Exception], None]
 class Inbox:
     """Hands results to sinks. Its thread starts with the first wait."""
 
-    def __init__(self, broker: Broker) -> None:
+    def __init__(self, broker: Broker, *, patient: bool = False) -> None:
+        """`patient`: one may begin to wait while the broker is away. Otherwise that raises BrokerUnavailable."""
         self._broker = broker
+        self._patient = patient
         self._sinks: dict[str, list[Sink]] = {}
         self._lock = threading.Lock()
         self._listener: Listener | None = None
@@ -35,16 +37,26 @@ class Inbox:
         Raises what the broker does: BrokerUnavailable, or Unsupported for jobs whose results it cannot tell here.
         """
         with self._lock:
-            if self._listener is None:
-                self._listener = self._broker.results.listen()
-            if fresh := [job_id for job_id in ids if job_id not in self._sinks]:
-                self._listener.watch(fresh)  # it may be heard before the sinks are there, but not told: see `_tell`
+            if not self._patient:
+                self._listen()
+            fresh = [job_id for job_id in ids if job_id not in self._sinks]
+            if fresh and self._listener is not None:
+                self._listener.watch(fresh)  # it may be heard before the sinks are there, but not told: see `tell`
             for job_id in ids:
                 self._sinks.setdefault(job_id, []).append(sink)
             if self._thread is None:
                 thread = threading.Thread(target=self._run, name="longboat-inbox", daemon=True)
                 thread.start()  # before `close` can join it, should Ctrl-C strike here
                 self._thread = thread
+
+    def _listen(self) -> Listener:
+        """Called with the lock held."""
+        if self._listener is None:
+            listener = self._broker.results.listen()
+            if self._patient:
+                listener.watch(list(self._sinks))
+            self._listener = listener
+        return self._listener
 
     def forget(self, ids: Sequence[str], sink: Sink) -> None:
         """`sink` waits for these no longer."""
@@ -73,7 +85,7 @@ class Inbox:
             listener.close()
         closed = AppClosed("the app was closed while this call waited; the job goes on")
         for job_id in list(self._sinks):
-            self._tell(job_id, closed)
+            self.tell(job_id, closed)
 
     def look(self, ids: Sequence[str]) -> list[JobView | None]:
         """Tell the sinks of jobs that the broker does not know; returns what it knows. Raises BrokerError."""
@@ -86,22 +98,24 @@ class Inbox:
                 if self._listener is not None and not self._closed:
                     self._listener.forget(missing)
             for job_id, result in zip(missing, self._broker.results.get(missing), strict=True):
-                self._tell(job_id, result or not_found(job_id))
+                self.tell(job_id, result or not_found(job_id))
         return found
 
     def _run(self) -> None:
         pause = 0.05
         while not self._closed:
-            assert self._listener is not None
             try:
-                for result in self._listener.wait(1.0 if self._sinks else 30.0):
-                    self._tell(result.id, result)
+                with self._lock:
+                    listener = self._listen()
+                for result in listener.wait(1.0 if self._sinks else 30.0):
+                    self.tell(result.id, result)
                 pause = 0.05
             except BrokerError:  # down: every caller goes on waiting, within its own time limit
                 pause = min(1.0, pause * 2)
                 threading.Event().wait(pause)
 
-    def _tell(self, job_id: str, what: Result | Exception) -> None:
+    def tell(self, job_id: str, what: Result | Exception) -> None:
+        """Tell those who wait for the job."""
         with self._lock:
             sinks = self._sinks.pop(job_id, [])
         for sink in sinks:

@@ -10,17 +10,18 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from longboat.contract.broker import Broker
+from longboat.client.storing import REFUSALS
+from longboat.contract.broker import Broker, Token
 from longboat.core.job import Job
-from longboat.errors import AppClosed, ConfigError, EnqueueError, Unsupported, again
+from longboat.errors import AppClosed, BrokerMisconfigured, BrokerUnavailable, again
 
 if TYPE_CHECKING:
     import asyncio
 
+    from longboat.client.spool import Spool
+
 BATCH = 1000
 """Jobs in one put, at most."""
-REFUSALS = (ConfigError, EnqueueError, Unsupported)
-"""Nothing of a batch is stored that holds a job which the broker cannot take."""
 
 
 class _Entry(msgspec.Struct, eq=False, gc=False):
@@ -43,8 +44,11 @@ class _Entry(msgspec.Struct, eq=False, gc=False):
 class Outbox:
     """Puts jobs for many callers. While one put is under way, further calls gather for the next."""
 
-    def __init__(self, broker: Broker, stored: Callable[[Sequence[Job]], None] = lambda _: None) -> None:
+    def __init__(
+        self, broker: Broker, stored: Callable[[Sequence[Job]], None] = lambda _: None, spool: Spool | None = None
+    ) -> None:
         self._broker = broker
+        self._spool = spool
         self._stored = stored
         """Called with the new jobs of each put, by one thread at a time."""
         self._client = os.urandom(12).hex()
@@ -127,9 +131,29 @@ class Outbox:
                     self._flush()
 
     def _put(self, jobs: Sequence[Job]) -> set[str]:
-        new = set(self._broker.put(jobs, token=(self._client, next(self._numbers))))
+        token = self._client, next(self._numbers)
+        if self._spool is None:
+            new = set(self._broker.put(jobs, token=token))
+        elif (spooled := self._put_or_spool(self._spool, jobs, token)) is None:
+            return {job.id for job in jobs}
+        else:
+            new = spooled
         self._stored(jobs if len(new) == len(jobs) else [job for job in jobs if job.id in new])
         return new
+
+    def _put_or_spool(self, spool: Spool, jobs: Sequence[Job], token: Token) -> set[str] | None:
+        """None: the broker is away, and the spool has them."""
+        if spool.away:
+            spool.add(jobs)
+            return None
+        try:
+            return set(self._broker.put(jobs, token=token))
+        except BrokerMisconfigured:
+            raise
+        except BrokerUnavailable as error:
+            spool.add(jobs, error, token=token)
+            self._client = os.urandom(12).hex()  # a put of a later number would make the broker take this one for known
+            return None
 
     def _flush(self) -> None:
         with self._lock:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from longboat.contract.kv import KV
 from longboat.core.clock import SYSTEM
-from longboat.errors import Unsupported
+from longboat.errors import BrokerUnavailable, Unsupported
 from longboat.tasks.record import NAMESPACE, Told, told
 
 FRESH = 5.0
@@ -18,8 +18,10 @@ MOST = 1000
 class TaskRecords:
     """Safe to use from several threads."""
 
-    def __init__(self, kv: KV) -> None:
+    def __init__(self, kv: KV, *, patient: bool = False) -> None:
+        """`patient`: while the broker is away, what was known last is used."""
         self._kv = kv
+        self._patient = patient
         self._known: dict[str, tuple[float, Told | None]] = {}
         """Until when it is used."""
 
@@ -33,6 +35,9 @@ class TaskRecords:
             found = told(self._kv.read(NAMESPACE, [task])[0])
         except Unsupported:
             found = None
+        except BrokerUnavailable:
+            if not (self._patient and task in self._known):
+                raise
         if len(self._known) >= MOST:
             self._known.clear()
         self._known[task] = now + (AGAIN if found is None else FRESH), found

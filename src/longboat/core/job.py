@@ -26,7 +26,7 @@ class State(enum.StrEnum):
     SCHEDULED = "scheduled"
     """Its time has not come: it has a delay, or pauses before a retry."""
     WAITING = "waiting"
-    """It waits for something else: a worker that knows its task, the jobs it comes after, or a limit."""
+    """It waits for something else: a worker that knows its task, the jobs it comes after, a limit, or for the broker."""
     READY = "ready"
     """A worker may receive it."""
     RUNNING = "running"

@@ -8,6 +8,7 @@ from collections.abc import Callable, Collection
 from typing import Any, TypeVar
 
 from longboat.app import Longboat
+from longboat.client.kept import Summary, summaries
 from longboat.contract.broker import Broker
 from longboat.contract.capabilities import Capability
 from longboat.core.clock import SYSTEM
@@ -70,6 +71,10 @@ class Site:
                 self._known.clear()
             self._known[name] = now, found
         return found
+
+    def kept_jobs(self) -> list[Summary | str]:
+        """What the app's spool and outbox hold, where this process sees them."""
+        return self.kept("kept", lambda: list(summaries(self._app.spool, self._app.outbox)))
 
     def forget(self) -> None:
         """Something was changed here: look again."""

@@ -13,6 +13,7 @@ from typing import Self
 
 import msgspec
 
+from longboat.client.relay import Relay
 from longboat.client.waiting import from_threads
 from longboat.contract.broker import Broker
 from longboat.contract.capabilities import Capability
@@ -174,6 +175,11 @@ class Worker:
     def report_load(self, tell: Callable[[str], None]) -> None:
         """Tell each second how much there is to do here and how busy this worker is; before it is opened."""
         self._maintenance.tasks["load"] = LoadReport(self.link, self._in_flight, self._executors, tell).run
+
+    def relay(self, relay: Relay | None) -> None:
+        """Bring what stands in the app's outbox to the broker; before it is opened."""
+        if relay is not None:
+            self._maintenance.tasks["outbox"] = relay.run
 
     def report_successes(self) -> None:
         """Log the jobs that succeed: each while they are few, else how many; before it is opened."""

@@ -7,6 +7,7 @@ import platform
 import re
 
 from longboat import __version__
+from longboat.client.kept import Summary
 from longboat.contract.capabilities import lacking
 from longboat.core.memory import resident
 from longboat.dashboard import audit
@@ -23,6 +24,7 @@ def screen(site: Site, ask: Ask) -> Page:
         ("Broker", site.url),
         ("Adapter", type(broker).__name__),
         ("Limitations", "; ".join(each.sentence for each in lacking(broker)) or "none"),
+        *((each.name.capitalize(), str(each)) if isinstance(each, Summary) else ("", each) for each in site.kept_jobs()),
         ("Longboat", __version__),
         ("Python", platform.python_version()),
         ("This process", f"{platform.node()}:{os.getpid()}"),
