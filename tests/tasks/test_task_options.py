@@ -127,6 +127,7 @@ def test_the_words_of_other_queues_are_answered(of: str, word: str, ours: str) -
     thing = {"task": task, "handle": task.job("x"), "call": task.s()}[of]
     with pytest.raises(AttributeError, match=rf"use {ours}\("):
         getattr(thing, word)
+    assert word not in dir(thing)
     with pytest.raises(AttributeError, match="no_such_thing"):
         thing.no_such_thing  # type: ignore[attr-defined]  # noqa: B018  # wrong on purpose
 

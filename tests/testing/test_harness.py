@@ -18,9 +18,13 @@ from longboat import (
     Longboat,
     ResultTimeout,
     State,
+    Unique,
     WouldBlock,
+    as_completed,
     current,
     every,
+    gather,
+    group,
 )
 from longboat.testing import Harness, Performed
 
@@ -48,6 +52,11 @@ async def save(row: Row) -> Row:
     await asyncio.sleep(0)
     ran.append(row)
     return Row(row.number + 1)
+
+
+@app.task
+def total(rows: list[Row]) -> int:
+    return sum(row.number for row in rows)
 
 
 @app.task
@@ -156,6 +165,17 @@ def test_each_tick_of_a_schedule_on_the_way_makes_a_job(jobs: Harness) -> None:
     assert (ran.count("tick"), ran.count("Monday")) == (7, 1)
 
 
+def test_flows_and_unique_calls_work(jobs: Harness) -> None:
+    flow = group(save.s(Row(1)), save.s(Row(2))).then(total).enqueue()
+    first, second = (send.using(unique=Unique()).enqueue("once") for _ in range(2))
+    assert (first.id == second.id, second.new) == (True, False)
+    jobs.perform_jobs()
+    assert flow.result() == 5
+    jobs.assert_enqueued(send, "once", times=1)
+    with jobs.eager():
+        assert group(save.s(Row(1)), save.s(Row(2))).then(total).enqueue().result() == 5
+
+
 def test_a_dead_job_raises_what_its_function_raised(jobs: Harness) -> None:
     handle = send.enqueue("bad")
     with pytest.raises(ValueError, match="no address") as caught:
@@ -184,6 +204,13 @@ def test_a_task_that_enqueues_itself_for_ever_is_stopped(jobs: Harness, monkeypa
 @pytest.mark.usefixtures("jobs")
 def test_nobody_waits_for_a_job_that_nobody_runs() -> None:
     handle = send.using(delay="1h").enqueue("a@b.c")
+    for waiting in (
+        lambda: gather(handle).result(),
+        lambda: [*as_completed([handle])],
+        save.s(Row(1)).then(save).enqueue().result,
+    ):
+        with pytest.raises(ResultTimeout, match="perform_jobs"):
+            waiting()
     with pytest.raises(ResultTimeout, match=r"it is scheduled.*perform_jobs\(\)"):
         handle.result()
 

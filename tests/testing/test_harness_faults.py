@@ -112,6 +112,20 @@ def test_a_job_comes_back_once_the_lease_of_its_killed_worker_is_over(jobs: Harn
     assert other.view().attempts == 1
 
 
+def test_a_coroutine_is_killed_on_the_loop_of_the_test(jobs: Harness) -> None:
+    async def test() -> None:
+        jobs.kill(adds, after="rows.get(name, 0) + 1")
+        handle = await adds.aenqueue("a")
+        assert [each.state for each in await jobs.aperform_jobs()] == ["killed"]
+        assert rows == {"a": 1}
+        jobs.clock.move("15s")
+        assert [each.state for each in await jobs.aperform_jobs()] == ["succeeded"]
+        await handle
+
+    asyncio.run(test())
+    assert rows == {"a": 2}
+
+
 def test_a_duplicate_runs_twice(jobs: Harness) -> None:
     jobs.duplicate(adds)
     adds.enqueue("a")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Generator, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, NoReturn, Protocol, TypeVar
 
 import msgspec
 
@@ -169,12 +169,8 @@ class Handle(msgspec.Struct, Generic[R], eq=False, gc=False):
         """Cancel the job, also while it runs (within about a second). False if it had ended already."""
         return self.client.cancel(self.id)
 
-    if not TYPE_CHECKING:  # for type checkers, a name that is not above is an error as well
-
-        def __getattr__(self, name: str) -> Any:
-            if name in ELSEWHERE:
-                raise AttributeError(f"a handle has no {name!r}: use {ELSEWHERE[name]}")
-            raise AttributeError(f"'Handle' object has no attribute {name!r}")
+    def __dir__(self) -> list[str]:
+        return [name for name in super().__dir__() if name not in ELSEWHERE]
 
     def _repr_html_(self) -> str:
         """What a notebook shows: state, progress, result or last error, and where there is more."""
@@ -184,3 +180,17 @@ class Handle(msgspec.Struct, Generic[R], eq=False, gc=False):
 
     def __repr__(self) -> str:
         return f"<Handle {self.task or 'job'} {self.id}>"
+
+
+class _Elsewhere:
+    """In the place of a name of other queues. No `__getattr__`: with one, Python 3.11 reads all other names slower."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __get__(self, handle: object, kind: object) -> NoReturn:
+        raise AttributeError(f"a handle has no {self._name!r}: use {ELSEWHERE[self._name]}")
+
+
+for _name in ELSEWHERE:
+    setattr(Handle, _name, _Elsewhere(_name))

@@ -340,6 +340,11 @@ class _Client(Client):
         self._look_at(handle)
         return await super().aresult(handle)
 
+    def subscribe(self, handles: Sequence[Handle[Any]], sink: Callable[[str], None]) -> Callable[[], None]:
+        for handle in handles:
+            self._look_at(handle)
+        return super().subscribe(handles, sink)
+
     def _look_at(self, handle: Handle[Any]) -> None:
         if handle.known is not None or handle.keep == 0:
             return
