@@ -213,25 +213,19 @@ def test_what_a_broker_of_messages_alone_cannot_do_is_said(app: Longboat) -> Non
         for path in ("/", "/queues", "/queues/reports", "/failures", "/flows", "/workers", "/schedules", "/tasks", "/bulk"):
             answer = page.get(path)
             assert answer.status_code == 200, (path, answer.text)
-            assert "This broker keeps only jobs" in answer.text, path
-            assert "/do/pause" not in answer.text, path
-            assert "data-chart" not in answer.text, path
+        assert "is not a width" in page.get("/failures").text
         assert "is not a width" in page.get("/jobs?q=state:dead").text
         text = page.get("/jobs").text
         assert "These jobs cannot be listed. RabbitMQ cannot list running jobs." in text
         assert "No jobs" not in text
         assert page.get("/api/v1/queues").status_code == 200
-        for path in ("/jobs/some", "/jobs.csv", "/flows/some"):
+        for path in ("/jobs/some", "/jobs.csv"):
             said(page.get(path), "RabbitMQ cannot ")
-        for path in ("/api/v1/jobs", "/api/v1/schedules", "/api/v1/flows", "/api/v1/jobs/some"):
+        for path in ("/api/v1/jobs", "/api/v1/jobs/some"):
             answer = page.get(path)
             said(answer, "RabbitMQ cannot ")
             assert answer.json()["advice"]
-        for verb, fields in (
-            ("pause", {"kind": "queue", "name": "mail"}),
-            ("worker-stop", {"name": "x"}),
-            ("cancel", {"id": "x"}),
-        ):
+        for verb, fields in (("cancel", {"id": "x"}),):
             said(page.post(f"/do/{verb}", data=fields), "RabbitMQ cannot ")
     dashboard.close()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -12,10 +13,11 @@ import pytest
 from longboat import ConfigError, Limit, Longboat, State, Unique, every
 from longboat.brokers.memory import MemoryBroker
 from longboat.contract.broker import Broker
+from longboat.contract.capabilities import Capability
 from longboat.contract.kv import Entry
 from longboat.core.job import Done
 from longboat.operate import scheduler
-from longboat.operate.scheduler import Scheduler
+from longboat.operate.scheduler import AGAIN, CLAIMS, STATE, Scheduler
 from longboat.tasks.schedule import Missed, Schedule, stamp
 from longboat.testing.conformance.stage import settle, take
 
@@ -46,6 +48,31 @@ def test_each_tick_is_fired_once_by_many(broker: Broker) -> None:
         for each in many:
             each.run(moment)
     assert ids(broker) == ["s@1970-01-01T01:00:00Z", "s@1970-01-01T02:00:00Z"]
+
+
+def test_each_tick_is_fired_once_where_ids_are_not_recognised(broker: Broker, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And by another one, if who claimed it did not live to fire it."""
+    put: list[str] = []
+    monkeypatch.setattr(broker, "capabilities", broker.capabilities - {Capability.IDS})
+    monkeypatch.setattr(broker, "put", lambda jobs, **_: put.extend(job.id for job in jobs))
+    added(broker)
+    for each in (first := Scheduler(broker), second := Scheduler(broker)):
+        each.run(0.0)
+    stale = broker.kv.read(STATE, ["s"])
+    for each in (first, second):
+        with monkeypatch.context() as patch:
+            patch.setattr(broker.kv, "read", lambda *_: stale)  # neither knows yet of the other's
+            wake = each.run(HOUR)
+    assert put == ["s@1970-01-01T01:00:00Z"]
+    assert wake == HOUR + AGAIN
+    with monkeypatch.context() as patch:
+        patch.setattr(broker, "put", lambda *_: pytest.fail("dies"))
+        with contextlib.suppress(BaseException):
+            first._fire(first._schedules[0], broker.kv.read(STATE, ["s"])[0], 2 * HOUR)
+    assert second.run(2 * HOUR) == 2 * HOUR + AGAIN
+    broker.kv.write(CLAIMS, [Entry(key, None) for key, _ in broker.kv.entries(CLAIMS)])  # its time is over
+    second.run(2 * HOUR + 2.0)
+    assert put[1:] == ["s@1970-01-01T02:00:00Z"]
 
 
 def test_its_jobs_heed_the_rules_of_their_task(broker: Broker) -> None:

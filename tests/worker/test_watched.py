@@ -26,7 +26,6 @@ from longboat.cli.main import command
 from longboat.contract.kv import KV, Entry
 from longboat.contract.optional import tidy_of
 from longboat.core.job import new_id
-from longboat.errors import Unsupported
 from longboat.observe.events import (
     Event,
     JobCancelled,
@@ -48,7 +47,9 @@ from tests.rigs.waiting import until
 
 pytestmark = pytest.mark.slow
 
-BROKERS = ("sqlite", "redis", "manager", "postgres", "rabbitmq+store")
+BROKERS = ("sqlite", "redis", "manager", "postgres", "rabbitmq", "rabbitmq+store")
+WITH_LOOKUP = pytest.mark.parametrize("url", [name for name in BROKERS if name != "rabbitmq"], indirect=True)
+"""RabbitMQ alone finds no job by its id, to cancel it or to prune it."""
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -84,6 +85,8 @@ def address(name: str, folder: Path, rabbitmq: Callable[[], str]) -> Iterator[st
             (folder / "key").chmod(0o600)
             with Server(MemoryBroker(), ("127.0.0.1", 0), key) as server:
                 yield f"manager://127.0.0.1:{server.address[1]}?authkey_file={folder}/key"
+        case "rabbitmq":
+            yield f"{rabbitmq()}?prefix={new_id()}"
         case "rabbitmq+store":
             yield f"{rabbitmq()}?prefix={new_id()}&results=sqlite:///{folder}/store.db"
 
@@ -171,6 +174,7 @@ def shown(url: str, *words: str) -> str:
     return done.output
 
 
+@WITH_LOOKUP
 def test_a_worker_is_watched_from_its_start_to_its_end(app: Longboat, url: str) -> None:
     kv = app.broker.kv
     with heard(app) as events, Working(url) as worker:
@@ -228,6 +232,7 @@ def test_a_card_of_one_who_was_killed_goes(app: Longboat, url: str, monkeypatch:
     assert failed.value.status == UNHEALTHY
 
 
+@WITH_LOOKUP
 def test_notes_whose_time_is_over_are_deleted_as_fast_as_they_come(app: Longboat, url: str) -> None:
     broker = app.broker
     entries = [Entry(f"{number}", b"x", 0.05) for number in range(2500)]
@@ -244,24 +249,3 @@ def test_notes_whose_time_is_over_are_deleted_as_fast_as_they_come(app: Longboat
         assert tidy is not None
         until(lambda: tidy.tidy(5.0) > 0.0)
         assert not broker.inspector.prune()
-
-
-def test_rabbitmq_without_a_store_says_that_it_cannot(tmp_path: Path, rabbitmq: Callable[[], str]) -> None:
-    if why := harnesses.unavailable("rabbitmq"):
-        pytest.skip(why)
-    url = f"{rabbitmq()}?prefix={new_id()}"
-    ended = tmp_path / "ended"
-    with Longboat(url) as app:
-
-        @app.task(name="leave")
-        def leave_a_mark() -> None:
-            ended.touch()
-
-        with app.events() as events, app.worker(queues=["default"]):
-            leave_a_mark.enqueue()
-            until(ended.exists)
-            with pytest.raises(Unsupported):
-                next(events)
-    for words in (["events"], ["workers"]):
-        with pytest.raises(Unsupported):
-            shown(url, *words)

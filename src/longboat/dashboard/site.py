@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from typing import Any, TypeVar
 
 from longboat.app import Longboat
@@ -14,7 +14,7 @@ from longboat.contract.capabilities import Capability
 from longboat.core.clock import SYSTEM
 from longboat.core.job import State
 from longboat.core.urls import shown
-from longboat.core.views import ConsumerView
+from longboat.core.views import ConsumerView, JobView
 from longboat.dashboard.plain import masked_text
 from longboat.errors import BrokerError, Unsupported
 from longboat.observe import history
@@ -99,6 +99,11 @@ class Site:
 
     def consumers(self) -> list[ConsumerView]:
         return self.kept("consumers", lambda: self.listed(lambda: list(self.broker.inspector.consumers())))
+
+    def looked_up(self, ids: Sequence[str]) -> list[JobView | None]:
+        """For screens that show more where a job can be looked up: None where the broker cannot."""
+        nothing: list[JobView | None] = [None] * len(ids)
+        return self.if_there(lambda: self.broker.inspector.find(ids), nothing)
 
     @property
     def noted(self) -> bool:

@@ -11,6 +11,7 @@ import msgspec
 from msgspec.structs import replace
 
 from longboat.contract.broker import Broker
+from longboat.contract.capabilities import Capability
 from longboat.contract.kv import KV, Entry
 from longboat.core import codec
 from longboat.core.clock import SYSTEM
@@ -26,6 +27,11 @@ NAMESPACE = "schedule"
 STATE = "schedule.state"
 STATE_KEPT = 90 * 86400.0
 """Seconds after which a schedule that nobody fired is new again."""
+CLAIMS = "schedule.claims"
+CLAIM_KEPT = 5.0
+"""Seconds after which a tick is another's to fire, if who claimed it has not said that it is done."""
+AGAIN = 1.0
+"""Seconds until a scheduler looks again at a tick that another one claimed."""
 FAR = 1e11
 """No time is later than this, in seconds."""
 LOOK = 5.0
@@ -138,6 +144,8 @@ class Scheduler:
         if (fired.rule, fired.tz) == (rule, tz) and (following := _next(schedule, fired.until)) > now:
             return following
         due = stood.due(fired.until, now) if not problem_of(stood) else []
+        if due and not self._claims(name, due[-1]):
+            return now + AGAIN
         if due and not (schedule.overlap == "skip" and self._runs(fired.last)):
             jobs = [schedule.job(tick) for tick in due]
             if schedule.unique is None:
@@ -148,6 +156,12 @@ class Scheduler:
             fired.last = jobs[-1].id
         self._keep(name, Fired(now, fired.last, rule, tz), state)
         return _next(schedule, now)
+
+    def _claims(self, name: str, tick: float) -> bool:
+        """Whether this process may fire it. Where a job's id is recognised anybody may: it is one job all the same."""
+        if Capability.IDS in self._broker.capabilities:
+            return True
+        return self._broker.kv.put_if_absent(CLAIMS, [Entry(f"{name} {tick}", b"", CLAIM_KEPT)])[0]
 
     def _runs(self, job_id: str) -> bool:
         view = self._broker.inspector.find([job_id])[0] if job_id else None

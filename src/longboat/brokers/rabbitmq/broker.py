@@ -7,12 +7,12 @@ from collections.abc import Collection, Sequence
 from longboat.brokers.rabbitmq.capabilities import CAPABILITIES, unsupported
 from longboat.brokers.rabbitmq.carrier import RabbitmqCarrier
 from longboat.brokers.rabbitmq.inspector import RabbitmqInspector
+from longboat.brokers.rabbitmq.stream import StreamKV
 from longboat.contract.broker import Token
 from longboat.contract.capabilities import Capability, absent
 from longboat.contract.carried import CarriedConsumer, message_of
 from longboat.contract.carrier import Envelope
 from longboat.contract.inspector import Inspector
-from longboat.contract.kv import KV
 from longboat.contract.replies import RepliedResults
 from longboat.contract.transfer import Transfer
 from longboat.core.clock import SYSTEM
@@ -34,7 +34,7 @@ class RabbitmqBroker:
     def __init__(self, carrier: RabbitmqCarrier) -> None:
         self.carrier = carrier
         self.results = RepliedResults(carrier, lambda: unsupported(Capability.RESULTS, JOBS_OF_OTHERS))
-        self.kv: KV = absent(unsupported(Capability.KV))
+        self.kv = StreamKV(carrier.session)
         self.inspector: Inspector = RabbitmqInspector(carrier)
         self.transfer: Transfer = absent(unsupported(Capability.TRANSFER))
         self.diagnose = carrier.diagnose
@@ -77,6 +77,7 @@ class RabbitmqBroker:
 
     def close(self) -> None:
         self.results.close()
+        self.kv.close()
         self.carrier.close()
 
 

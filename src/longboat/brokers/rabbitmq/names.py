@@ -36,6 +36,9 @@ class Names:
         """The exchange that leads to what consumers hold in queues of their own."""
         self.ended = f"{prefix}.ended"
         """The exchange that tells listeners the ids of jobs that have ended."""
+        self.stream = f"{prefix}.kv"
+        """The log of all entries, and the queue that says where its newest snapshot begins."""
+        self.snapshot = f"{prefix}.kv.snapshot"
         self.nowhere = f"{prefix}.nowhere"
         """There is no such queue: what is published to it tells whether anything can be published."""
 

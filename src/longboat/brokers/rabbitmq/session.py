@@ -57,8 +57,8 @@ class Session:
         """The one that answered last first."""
         self.names = names
         self.classic = classic
-        self._timeout = login.timeout
-        self._where = login.where
+        self.timeout = login.timeout
+        self.where = login.where
         self._lock = threading.Lock()
         self._pid = os.getpid()
         self._link: Link | None = None
@@ -69,13 +69,13 @@ class Session:
     def link(self, name: str, *, heartbeat: int | None = None) -> Link:
         """A new connection, to the first server that answers."""
         servers = list(self._servers)
-        patience = self._timeout / len(servers)
+        patience = self.timeout / len(servers)
         for at, server in enumerate(servers):
             parameters = copy.copy(server)
             if heartbeat is not None:
                 parameters.heartbeat = heartbeat
             try:
-                link = Link(parameters, self._timeout, self._where, name, patience)
+                link = Link(parameters, self.timeout, self.where, name, patience)
             except BrokerUnavailable:
                 if at == len(servers) - 1:
                     raise

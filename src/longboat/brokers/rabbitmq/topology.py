@@ -16,6 +16,10 @@ MAILBOX_KEPT = 600_000
 """Milliseconds after which the server deletes a mailbox that nobody listens to."""
 
 
+LOG, SEGMENT = 256_000_000, 8_000_000
+"""Bytes that a stream keeps, and of one of its files: the oldest is deleted when there are more."""
+
+
 class Topology:
     """What one link has declared. A queue that exists with other arguments raises BrokerError, each time anew."""
 
@@ -90,6 +94,15 @@ class Topology:
             lambda channel, answer: channel.queue_declare(name, durable=True, arguments=arguments, callback=answer)
         )
         return name
+
+    def stream(self) -> None:
+        with self._lock:
+            if (name := self._names.stream) not in self._known:
+                kept = {"x-queue-type": "stream", "x-max-length-bytes": LOG, "x-stream-max-segment-size-bytes": SEGMENT}
+                newest = {"x-queue-type": "classic", "x-max-length": 1}
+                for queue, arguments in ((name, kept), (self._names.snapshot, newest)):
+                    self._queue(queue, arguments)
+                self._known.add(name)
 
     def steps(self, highest: int) -> None:
         """The delay queues up to this one, and what leads from each to the next."""

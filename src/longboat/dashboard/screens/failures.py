@@ -25,7 +25,7 @@ def one(site: Site, ask: Ask) -> Page:
     if group is None:
         raise Refused(404, "There is no such group of failures.", "Groups are kept for 30 days after their last failure.")
     query = Query((State.DEAD,), task=group.task, failure=name)
-    latest = site.broker.inspector.find([group.job])[0]
+    latest = site.looked_up([group.job])[0]
     trace = next((each.traceback for each in reversed(latest.failures) if each.traceback), "") if latest else ""
     return Page(
         "failure.html",

@@ -16,7 +16,7 @@ NEXT = 5
 def screen(site: Site, ask: Ask) -> Page:
     found = site.listed(lambda: scheduler.listed(site.broker.kv, SYSTEM.now(), NEXT))
     last = [each.last for each in found]
-    views = dict(zip(last, site.broker.inspector.find(last), strict=True)) if found else {}
+    views = dict(zip(last, site.looked_up(last), strict=True)) if found else {}
     rows: list[dict[str, Any]] = []
     for each in found:
         args = one_line(each.schedule.payload) if each.schedule else ""
