@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from django.core.exceptions import ImproperlyConfigured
 from django.test import override_settings
 from django.utils import timezone
 
@@ -271,6 +272,14 @@ def test_results_that_there_are_not(burst: Burst) -> None:
     assert other.task.get_result(other.id) == other
 
 
+def test_a_task_keeps_the_options_of_its_own_backend() -> None:
+    tasks.add.enqueue(1)
+    first = app.registry.tasks[tasks.add.module_path]
+    tasks.add.using(backend="careless").enqueue(1)
+    assert app.registry.tasks[tasks.add.module_path] is first
+    assert first.settings.policy.retries == 0
+
+
 def test_a_receiver_that_raises_harms_nothing(burst: Burst) -> None:
     def broken(**_: Any) -> None:
         raise tasks.Broken("a receiver")
@@ -301,6 +310,10 @@ def test_options_that_make_no_sense_are_refused_where_they_are_written() -> None
             takes_context=False,
             executor="process",
         )
+
+    wrong = {"default": {"BACKEND": "longboat.contrib.django.LongboatBackend", "OPTIONS": {"retrys": 3}}}
+    with override_settings(TASKS=wrong), pytest.raises(ImproperlyConfigured, match=r"TASKS\['default'\]: OPTIONS: unknown"):
+        tasks.add.enqueue(1)
 
 
 @pytest.mark.parametrize(

@@ -52,6 +52,20 @@ def test_child_processes_find_their_tasks(tmp_path: Path, monkeypatch: pytest.Mo
     assert died.errors[-1].exception_class_path == "longboat.errors.JobFailed"
 
 
+def test_manage_py_check_looks_at_tasks_although_nothing_has_imported_them(tmp_path: Path) -> None:
+    backend = {"BACKEND": "longboat.contrib.django.LongboatBackend", "OPTIONS": {"retrys": 3}}
+    env = os.environ | {"DJANGO_SETTINGS_MODULE": SETTINGS, "PROJECT_FOLDER": str(tmp_path)}
+    apps = ["django.contrib.contenttypes", "django.contrib.auth", "longboat.contrib.django"]
+    env["PROJECT_SETTINGS"] = json.dumps(
+        {"TASKS": {"default": backend}, "INSTALLED_APPS": apps, "ROOT_URLCONF": "django.contrib.auth.urls"}
+    )
+    done = subprocess.run(
+        [sys.executable, "-m", "django", "check"], cwd=ROOT, env=env, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert "(longboat.E001) TASKS['default']: OPTIONS: unknown option 'retrys'; there are backoff, " in done.stderr
+    assert done.returncode == 1
+
+
 @pytest.fixture(params=[name for name in URLS if name != "rabbitmq"])
 def broker(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     why = harnesses.unavailable(request.param.partition("+")[0])

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import importlib
 from typing import Any
 
 from django.apps import AppConfig, apps
+from django.conf import settings
 from django.core import checks
 from django.db import connections
 from django.db.models.signals import post_migrate
@@ -28,6 +30,8 @@ class LongboatConfig(AppConfig):  # type: ignore[misc]  # Django has no types
         post_migrate.connect(_migrated, sender=self)
         checks.register(one_writer, checks.Tags.database)
         app.registry.modules = list(dict.fromkeys([SETUP, *app.registry.modules, *found]))
+        if any(str(each.get("BACKEND")).startswith(f"{self.name}.") for each in getattr(settings, "TASKS", {}).values()):
+            importlib.import_module(f"{self.name}.compat")  # Django checks TASKS only once something has imported its tasks
 
 
 def _migrated(*, using: str, **_: Any) -> None:

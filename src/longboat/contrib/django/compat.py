@@ -21,6 +21,7 @@ except ImportError as error:
         f"Django {django.__version__} has no tasks: pip install django-tasks, and add 'django_tasks' to INSTALLED_APPS"
     ) from error
 _exceptions: Any = importlib.import_module(f"{PACKAGE}.exceptions")
+importlib.import_module(f"{PACKAGE}.checks")
 _signals: Any = importlib.import_module(f"{PACKAGE}.signals")
 
 BaseTaskBackend: Any = importlib.import_module(f"{PACKAGE}.backends.base").BaseTaskBackend

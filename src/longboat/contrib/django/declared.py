@@ -7,9 +7,11 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import msgspec
+from django.core.exceptions import ImproperlyConfigured
 
 from longboat.contrib.django import app, attempt
 from longboat.contrib.django.compat import InvalidTask
+from longboat.contrib.django.options import check_names
 from longboat.contrib.django.sent import Encoded, SentArguments
 from longboat.contrib.django.task import options_of
 from longboat.errors import ConfigError
@@ -34,16 +36,27 @@ _declared: dict[str, Declared] = {}
 def declare(task: Any, sender: type, usual: Mapping[str, Any]) -> Declared:
     """The Longboat task that a task of Django is: registered with the app when the decorator runs, or at the first use.
 
-    `sender`: the backend's class. Raises InvalidTask for options that make no sense.
+    `sender`: the backend's class. Raises InvalidTask for options that make no sense, and
+    ImproperlyConfigured for those of OPTIONS that there are not.
     """
     name = task.module_path
     found = _declared.get(name)
-    if found is None or found.task.func is not task.func or found.usual != usual or name not in app.registry.tasks:
+    if found is None or name not in app.registry.tasks or _is_other(found, task, usual):
+        try:
+            check_names(usual)
+        except ConfigError as error:
+            raise ImproperlyConfigured(f"TASKS[{task.backend!r}]: OPTIONS: {error}") from error
         try:
             found = _declared[name] = Declared(task, _make(task, sender, usual), sender, dict(usual))
         except ConfigError as error:
             raise InvalidTask(f"{name}: {error}") from error
     return found
+
+
+def _is_other(found: Declared, task: Any, usual: Mapping[str, Any]) -> bool:
+    """Whether the module was loaded again, or the settings were changed, as tests do. A task that is used with another
+    backend than its own keeps the options of its own."""
+    return found.task.func is not task.func or (found.task.backend == task.backend and found.usual != usual)
 
 
 def declared(name: str) -> Declared | None:

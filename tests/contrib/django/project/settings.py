@@ -60,7 +60,11 @@ TEMPLATES = [
 DATABASES: dict[str, Any] = {"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": FOLDER / "db.sqlite3"}}
 TASKS: dict[str, Any] = {
     "default": {"BACKEND": "longboat.contrib.django.LongboatBackend", "QUEUES": ["default", "mail"]},
-    "careless": {"BACKEND": "longboat.contrib.django.LongboatBackend", "QUEUES": [], "OPTIONS": {"on_commit": False}},
+    "careless": {
+        "BACKEND": "longboat.contrib.django.LongboatBackend",
+        "QUEUES": [],
+        "OPTIONS": {"on_commit": False, "retries": 9},
+    },
 }
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 globals().update(json.loads(os.environ.get("PROJECT_SETTINGS", "{}")))
