@@ -9,7 +9,7 @@ from mkdocs.structure.files import Files
 from mkdocs.structure.nav import Navigation
 from mkdocs.structure.pages import Page
 
-from tools.site import commands, llms, menu, names, outside
+from tools.site import commands, diagram, llms, menu, names, outside
 
 ROOT = Path(__file__).parents[2]
 BOOST = [("reference/", 3), ("tutorial/", 2), ("how-to/", 2), ("project/", 0.2), ("adr/", 0.3), ("guarantees", 0.4)]
@@ -30,7 +30,7 @@ def on_page_markdown(markdown: str, *, page: Page, files: Files, **_: object) ->
         markdown = markdown.replace(menu.LIST, menu.listed(page.file.src_uri, files))
     if commands.MARK in markdown:
         markdown = markdown.replace(commands.MARK, commands.described())
-    return outside.linked(markdown, page.file.src_uri)
+    return outside.linked(diagram.tables(markdown), page.file.src_uri)
 
 
 def on_page_content(html: str, *, page: Page, **_: object) -> str:
