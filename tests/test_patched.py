@@ -75,3 +75,17 @@ def test_a_worker_says_why_it_does_not_run(patched_by: str, yard: Yard) -> None:
     tree = yard.start(app="patched:app")
     assert tree.wait(20) == 3
     assert f"{patched_by} has replaced Python's threads" in tree.said()
+
+
+def test_a_mounted_dashboard_says_where_to_run_it(patched_by: str) -> None:
+    code = f"""{PATCH[patched_by]}
+from longboat import ConfigError
+from longboat.dashboard import longboat_dashboard
+try:
+    longboat_dashboard("memory://", local_role="viewer").wsgi({{}}, print)
+except ConfigError as error:
+    print(error)
+"""
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert f"{patched_by} has replaced Python's threads" in ran.stdout, ran.stderr
+    assert "`longboat dashboard`" in ran.stdout

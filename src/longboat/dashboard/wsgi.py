@@ -9,13 +9,22 @@ from typing import TYPE_CHECKING, Any
 
 from starlette.types import ASGIApp, Message, Scope
 
+from longboat.errors import ConfigError
+from longboat.worker.real_threads import patched_by
+
 if TYPE_CHECKING:
     from wsgiref.types import StartResponse, WSGIEnvironment
 
 
 def answered(app: ASGIApp, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
     """The body of the answer. Each request has an event loop of its own in the calling thread: so nothing is left behind
-    that a fork would lose, and the context variables of the thread are seen."""
+    that a fork would lose, and the context variables of the thread are seen. Raises ConfigError where threads are not real:
+    one of them would find itself in the event loop of another one."""
+    if by := patched_by():
+        raise ConfigError(
+            f"{by} has replaced Python's threads (monkey patching), and the dashboard needs real ones: run it by itself, "
+            "with `longboat dashboard`"
+        )
     answer = _Answer(environ)
     asyncio.run(_run(app, _scope(environ), answer))
     headers = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in answer.headers]
