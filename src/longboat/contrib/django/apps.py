@@ -8,12 +8,14 @@ from typing import Any
 from django.apps import AppConfig, apps
 from django.conf import settings
 from django.core import checks
+from django.core.exceptions import ImproperlyConfigured
 from django.db import connections
 from django.db.models.signals import post_migrate
 from django.utils.module_loading import module_has_submodule
 
 from longboat.contrib.django import app
-from longboat.contrib.django.transaction import make_tables
+from longboat.contrib.django.migrated import migrated
+from longboat.errors import ConfigError
 
 SETUP = "longboat.contrib.django.setup"
 """It is imported before the tasks, in child processes too."""
@@ -27,15 +29,22 @@ class LongboatConfig(AppConfig):  # type: ignore[misc]  # Django has no types
     def ready(self) -> None:
         """Tasks are in each installed app's `tasks` module: what runs or lists tasks imports them, a request need not."""
         found = [f"{each.name}.tasks" for each in apps.get_app_configs() if module_has_submodule(each.module, "tasks")]
-        post_migrate.connect(_migrated, sender=self)
+        post_migrate.connect(migrated, sender=self)
+        checks.register(named_broker)
         checks.register(one_writer, checks.Tags.database)
         app.registry.modules = list(dict.fromkeys([SETUP, *app.registry.modules, *found]))
         if any(str(each.get("BACKEND")).startswith(f"{self.name}.") for each in getattr(settings, "TASKS", {}).values()):
             importlib.import_module(f"{self.name}.compat")  # Django checks TASKS only once something has imported its tasks
 
 
-def _migrated(*, using: str, **_: Any) -> None:
-    make_tables(app, using)
+def named_broker(**_: Any) -> list[checks.CheckMessage]:
+    """Whether the settings say where jobs are kept."""
+    try:
+        app.url.strip()
+    except (ConfigError, ImproperlyConfigured) as error:
+        what, *advice = str(error).split("\n", 1)
+        return [checks.Error(what, hint=" ".join(advice) or None, id="longboat.E001")]
+    return []
 
 
 def one_writer(*, databases: Any = None, **_: Any) -> list[checks.CheckMessage]:

@@ -1,15 +1,12 @@
-"""Jobs of Django's own transaction, where both are kept in one database; and the tables that they need there."""
+"""Jobs of Django's own transaction, where both are kept in one database."""
 
 from __future__ import annotations
 
-import contextlib
 from typing import Any
 
 from django.db import DEFAULT_DB_ALIAS, connections
 
 from longboat.app import Longboat
-from longboat.connect import connect
-from longboat.contract.optional import migrations
 from longboat.contrib.django.database import database_url
 from longboat.tasks.middleware import Middleware
 from longboat.tasks.outgoing import Outgoing
@@ -33,15 +30,3 @@ def keeps_jobs(connection: Any, app: Longboat) -> bool:
         return False
     url = app.url
     return url == database_url() and url != "memory://"
-
-
-def make_tables(app: Longboat, using: str) -> None:
-    """After `manage.py migrate`: the role that runs that may make tables, others may not."""
-    if not keeps_jobs(connections[using], app):
-        return
-    with contextlib.closing(connect(app.url)) as broker:
-        its = migrations(broker)
-        if its is None:
-            broker.inspector.counts()  # a file's are made when it is opened
-        else:
-            its.run()
