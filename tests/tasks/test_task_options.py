@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from datetime import datetime, timedelta
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -130,6 +132,20 @@ def test_the_words_of_other_queues_are_answered(of: str, word: str, ours: str) -
     assert word not in dir(thing)
     with pytest.raises(AttributeError, match="no_such_thing"):
         thing.no_such_thing  # type: ignore[attr-defined]  # noqa: B018  # wrong on purpose
+
+
+def test_what_is_typed_into_a_session_is_no_task_of_other_processes(monkeypatch: pytest.MonkeyPatch) -> None:
+    def typed() -> None: ...
+
+    typed.__module__, typed.__qualname__ = "__main__", "typed"
+    monkeypatch.setattr("sys.ps1", ">>> ", raising=False)
+    monkeypatch.setitem(sys.modules, "__main__", ModuleType("__main__"))
+    with pytest.raises(ConfigError, match="%%writefile"):
+        elsewhere.task(typed)
+    assert elsewhere.task(name="typed")(typed).name == "typed"
+    assert app.task(typed).name == "__main__.typed"
+    monkeypatch.delattr("sys.ps1")
+    assert Longboat("sqlite:////nowhere/queue.db").task(typed).name == "__main__.typed"
 
 
 def test_a_row_of_a_database_is_refused() -> None:
