@@ -48,3 +48,8 @@ def dead(job: str) -> str:  # noqa: ARG001  # there is one more
     with app.worker(burst=True) as worker:
         worker.finished.wait(30)
     return failed.id
+
+
+@pytest.fixture(scope="session")
+def django_db_setup() -> None:
+    """Instead of pytest-django's, which puts a database in memory in the place of the project's, for all tests to come."""
