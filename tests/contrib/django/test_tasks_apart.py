@@ -9,6 +9,7 @@ import random
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,8 +18,8 @@ from typing import Any
 import pytest
 
 from longboat.contrib.django import app
-from longboat.contrib.django.compat import TaskResultStatus
-from longboat.errors import JobFailed, ResultError
+from longboat.contrib.django.compat import TaskResultStatus, task_finished
+from longboat.errors import JobFailed, ResultError, Unsupported
 from tests.contrib.django.chores import tasks
 from tests.contrib.django.conftest import SETTINGS
 from tests.rigs import harnesses
@@ -101,6 +102,29 @@ def test_results_are_the_same_on_every_broker() -> None:
     assert flaky.enqueued_at <= flaky.started_at < flaky.last_attempted_at <= flaky.finished_at
     assert (bad.status, bad.task.priority, bad.errors[0].exception_class) == (TaskResultStatus.FAILED, -7, SystemExit)
     assert bad.enqueued_at <= bad.started_at == bad.last_attempted_at <= bad.finished_at
+
+
+@pytest.mark.parametrize("broker", ["rabbitmq"], indirect=True)
+@pytest.mark.usefixtures("broker")
+def test_tasks_run_where_no_job_can_be_looked_up() -> None:
+    told: list[Any] = []
+    ended = threading.Event()
+
+    def hear(task_result: Any, **_: Any) -> None:
+        told.append(task_result)
+        ended.set()
+
+    task_finished.connect(hear)
+    try:
+        result = tasks.flaky.enqueue(2)
+        with pytest.raises(Unsupported):
+            result.refresh()
+        with app.worker() as worker:
+            assert ended.wait(30)
+    finally:
+        task_finished.disconnect(hear)
+    assert (told[0].id, told[0].status) == (result.id, TaskResultStatus.SUCCESSFUL)
+    assert (told[0].attempts, told[0].worker_ids[-1]) == (2, worker.name)
 
 
 ENDLESS = """
