@@ -1,1 +1,1 @@
-"""The executor, beside the standard library's: `python -m bench.pools`."""
+"""The executor and the pool, beside the standard library's, loky and dask: `python -m bench.pools`."""

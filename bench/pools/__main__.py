@@ -11,7 +11,7 @@ from bench.report import Edition
 
 def main() -> int:
     store = ("SQLite", sqlite3.sqlite_version)
-    return measure("bench.pools", ("beside",), Edition("pools", "The executor", "bench/pools/beside.py", store))
+    return measure("bench.pools", ("beside",), Edition("pools", "Executor and Pool", "bench/pools/beside.py", store))
 
 
 if __name__ == "__main__":

@@ -112,10 +112,13 @@ def _together(task: Task[..., Any], calls: Sequence[Call]) -> bytes:
     """The arguments as rows; empty where that cannot be, or one is refused, which `encode` then says."""
     width = len(calls[0][0])
     decoder = _rows(task, width)
-    if len(calls) < 2 or decoder is None or any(kwargs or len(args) != width for args, kwargs in calls):
+    if len(calls) < 2 or decoder is None:
+        return b""
+    made = [args for args, kwargs in calls if not kwargs and len(args) == width]
+    if len(made) < len(calls):
         return b""
     try:
-        rows = codec.encode([args for args, _ in calls])
+        rows = codec.encode(made)
         decoder.decode(rows)
     except (*codec.ENCODE_ERRORS, *codec.DECODE_ERRORS):
         return b""

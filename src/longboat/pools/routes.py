@@ -155,8 +155,9 @@ def put(task: Task[..., Any], calls: Sequence[Call], ids: Sequence[str] | None) 
             keys[job.id] = key
         return job
 
-    if len(calls) == 1:
-        return task.sender().send(Outgoing([made(0)], task.kind, keys=keys, connection=task.template.connection))
+    if len(calls) <= PUT:
+        jobs = [made(place) for place in range(len(calls))]
+        return task.sender().send(Outgoing(jobs, task.kind, keys=keys, connection=task.template.connection))
 
     def batches() -> Iterator[list[Job]]:
         places = iter(range(len(calls)))

@@ -18,7 +18,7 @@ class Outgoing(msgspec.Struct, eq=False):
     """What one call enqueues: one job, or, with `enqueue_many` or a flow, any number of jobs."""
 
     jobs: list[Job]
-    """The one job, or all jobs of a flow. Of `enqueue_many`, the first batch, for middlewares to look at."""
+    """The one job, or several that are stored together. Of `enqueue_many`, the first batch, for middlewares to look at."""
     kind: Any = Any
     """What the results are converted to."""
     batches: Iterator[list[Job]] | None = None
@@ -47,7 +47,7 @@ class Outgoing(msgspec.Struct, eq=False):
     @property
     def batch(self) -> bool:
         """Whether the call may enqueue more than one job."""
-        return self.batches is not None or bool(self.flow)
+        return self.batches is not None or len(self.jobs) > 1 or bool(self.flow)
 
     @property
     def queue(self) -> str:
@@ -62,7 +62,8 @@ class Outgoing(msgspec.Struct, eq=False):
     @property
     def plain(self) -> bool:
         """Whether it is one job that only needs to be stored: the common case, and the fast one."""
-        return not (self.batches or self.keys or self.flow or self.parent) and self.connection is None
+        several = self.batches or len(self.jobs) != 1
+        return not (several or self.keys or self.flow or self.parent) and self.connection is None
 
     def _common(self, field: str) -> str:
         value: str = getattr(self.first, field)
