@@ -153,7 +153,8 @@ class Handle(msgspec.Struct, Generic[R], eq=False, gc=False):
         """What the job's state and progress are now, and again whenever they change, until it has ended: `for update in
         job.watch():`. Changes are half a second late at most; while the broker is down it waits.
 
-        Raises JobNotFound, and WouldBlock where an event loop runs this thread: use `awatch` there.
+        Raises JobNotFound, Unsupported on a broker that looks up no jobs (RabbitMQ alone), and WouldBlock where an event
+        loop runs this thread: use `awatch` there.
         """
         return self.client.watch(self)
 
