@@ -15,11 +15,15 @@ from operator import attrgetter
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from longboat.contract.capabilities import Capability
+from longboat.contract.capabilities import EXTRAS, Capability
 from longboat.testing.conformance import CLAUSES, SUBJECTS, Clause
 from longboat.testing.conformance.clause import missing as not_held
 
 HOME = "longboat.brokers"
+
+
+CONTRACT = [clause for clause in CLAUSES if not clause.needs & EXTRAS]
+"""The clauses that make a broker whole. The others hold those that offer more."""
 
 
 class Source(NamedTuple):
@@ -66,7 +70,8 @@ def abouts() -> dict[str, str]:
 def missing() -> dict[str, frozenset[str]]:
     """Names of the clauses that a broker is not held to, by its title."""
     return {
-        broker: frozenset(clause.name for clause in not_held(_capabilities(source))) for broker, source in BROKERS.items()
+        broker: frozenset(clause.name for clause in not_held(_capabilities(source)) if clause in CONTRACT)
+        for broker, source in BROKERS.items()
     }
 
 
@@ -77,9 +82,16 @@ def reasons(source: Source) -> dict[str, list[str]]:
     if source.carrier:
         why = {**_found(source.carrier, "capabilities.LACKING_AS_CARRIER"), **why}
     for clause in sorted(not_held(_capabilities(source)), key=lambda clause: clause.name):
+        if clause not in CONTRACT:
+            continue
         if reason := next((text for lacking, text in why.items() if lacking in clause.needs), ""):
             found.setdefault(reason, []).append(clause.name)
     return {reason: found[reason] for reason in dict.fromkeys(why.values()) if reason in found}
+
+
+def _lost(source: Source) -> set[str]:
+    """All clauses that a broker is not held to, those beyond the contract too."""
+    return {clause.name for clause in not_held(_capabilities(source))}
 
 
 def _capabilities(source: Source) -> frozenset[Capability]:
@@ -119,8 +131,12 @@ def short() -> str:
     lines = [
         row("clauses about", "", *(", ".join(brokers) for brokers in alike.values())),
         ruler(2 + len(alike)),
-        *(row(f"**{name}**", about[name], *(cell(clauses, gone) for gone in alike)) for name, clauses in groups().items()),
-        row("**together**", "", *(cell(CLAUSES, gone) for gone in alike)),
+        *(
+            row(f"**{name}**", about[name], *(cell(clauses, gone) for gone in alike))
+            for name, clauses in groups().items()
+            if set(clauses) & set(CONTRACT)
+        ),
+        row("**together**", "", *(cell(CONTRACT, gone) for gone in alike)),
     ]
     return "\n".join(lines) + "\n"
 
@@ -130,8 +146,17 @@ def whole() -> str:
     lines = [
         row("clauses about", *gone),
         ruler(1 + len(gone)),
-        *(row(f"**{name}**", *(cell(clauses, each) for each in gone.values())) for name, clauses in groups().items()),
-        row("**together**", *(cell(CLAUSES, each) for each in gone.values())),
+        *(
+            row(f"**{name}**", *(cell(clauses, each) for each in gone.values()))
+            for name, clauses in groups().items()
+            if set(clauses) & set(CONTRACT)
+        ),
+        row("**together**", *(cell(CONTRACT, each) for each in gone.values())),
+        *(
+            row(f"**{name}**, beyond the contract", *(cell(clauses, _lost(source)) for source in BROKERS.values()))
+            for name, clauses in groups().items()
+            if not set(clauses) & set(CONTRACT)
+        ),
         "",
         *(line for broker, each in gone.items() if each for line in absent(broker, each)),
         "## Every clause",

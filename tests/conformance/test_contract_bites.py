@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
 from longboat.brokers.memory import MemoryBroker
 from longboat.contract.broker import Broker
 from longboat.contract.capabilities import Capability
+from longboat.core.clock import SYSTEM
 from longboat.testing.conformance import CLAUSES, Clause, run
 from longboat.testing.conformance.stage import limits
 from tests.conformance import (
@@ -16,10 +18,12 @@ from tests.conformance import (
     sabotaged_jobs,
     sabotaged_kv,
     sabotaged_leases,
+    sabotaged_transactional,
     sabotaged_transfer,
     sabotaged_views,
 )
 from tests.conformance.sabotage import SABOTAGES, Sabotage
+from tests.rigs.harnesses import NewSqlite
 
 # importing them fills SABOTAGES
 __all__ = [
@@ -27,6 +31,7 @@ __all__ = [
     "sabotaged_jobs",
     "sabotaged_kv",
     "sabotaged_leases",
+    "sabotaged_transactional",
     "sabotaged_transfer",
     "sabotaged_views",
 ]
@@ -50,6 +55,19 @@ class Sabotaged:
             self.broker._store.add(Job(MESSAGE_VERSION, new_id(), "", b"", queue), raw, now)
 
 
+class SabotagedSqlite(NewSqlite):
+    """A store in a file, for what memory has not: transactions of others."""
+
+    def __init__(self, folder: Path, sabotage: Sabotage) -> None:
+        super().__init__(folder, SYSTEM)
+        self._sabotage = sabotage
+
+    def open(self) -> Broker:
+        broker = super().open()
+        self._sabotage(broker)
+        return broker
+
+
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """What never comes need not be waited for so long: there is nobody here whom a busy machine could wrong."""
@@ -60,9 +78,11 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.slow
 @pytest.mark.usefixtures("impatient")
 @pytest.mark.parametrize("clause", CLAUSES, ids=lambda clause: clause.name)
-def test_the_clause_finds_its_sabotage(clause: Clause) -> None:
+def test_the_clause_finds_its_sabotage(clause: Clause, tmp_path: Path) -> None:
+    sabotage = SABOTAGES[clause.name]
+    transactional = Capability.TRANSACTIONAL in clause.needs
     with pytest.raises(AssertionError):
-        clause.check(Sabotaged(SABOTAGES[clause.name]))
+        clause.check(SabotagedSqlite(tmp_path, sabotage) if transactional else Sabotaged(sabotage))
 
 
 def test_every_clause_has_a_sabotage_and_every_sabotage_a_clause() -> None:

@@ -58,6 +58,9 @@ class NewSqlite:
 
         return SqliteBroker(str(self.path), clock=self.clock)
 
+    def connect(self) -> sqlite3.Connection:
+        return sqlite3.connect(self.path)
+
     def inject(self, raw: bytes, queue: str) -> None:
         job_id = new_id()
         seq = order_of(job_id)
@@ -110,6 +113,11 @@ class NewPostgres:
         from longboat.brokers.postgres import PostgresBroker
 
         return PostgresBroker(self.server.url, schema=self.schema, clock=self.clock)
+
+    def connect(self) -> object:
+        import psycopg
+
+        return psycopg.connect(self.server.url)
 
     def inject(self, raw: bytes, queue: str) -> None:
         with closing(self.open()) as broker:

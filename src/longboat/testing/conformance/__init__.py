@@ -27,6 +27,7 @@ from longboat.testing.conformance import (
     receive,
     results,
     settle,
+    transactional,
     transfer,
 )
 from longboat.testing.conformance.clause import CLAUSES, Clause, NewBroker, Report, run
@@ -51,4 +52,5 @@ SUBJECTS = (
     limits,
     kv,
     transfer,
+    transactional,
 )

@@ -25,6 +25,8 @@ class NewBroker(Protocol):
         """Store these bytes as a message that is ready in the queue, as a faulty or newer program would."""
         ...
 
+    # Of a broker with Capability.TRANSACTIONAL also `connect() -> Any`: a connection of a program's to the store's database.
+
 
 class Clause(msgspec.Struct, frozen=True):
     """One promise of the contract."""
@@ -71,7 +73,7 @@ def clause(play: Play | None = None, *, needs: Collection[Capability] = ()) -> C
     def register(play: Play) -> Check:
         @functools.wraps(play)
         def check(new: NewBroker) -> None:
-            with Stage(new.open, new.inject) as stage:
+            with Stage(new.open, new.inject, getattr(new, "connect", None)) as stage:
                 play(stage)
 
         promise = " ".join((play.__doc__ or "").split())

@@ -57,8 +57,14 @@ class Stage:
     A broker that is to be tidied is tidied all the time, as the maintenance loop of a worker would.
     """
 
-    def __init__(self, open: Callable[[], Broker], inject: Callable[[bytes, str], None]) -> None:
+    def __init__(
+        self,
+        open: Callable[[], Broker],
+        inject: Callable[[bytes, str], None],
+        connect: Callable[[], Any] | None = None,
+    ) -> None:
         self._new = open
+        self._connect = connect
         self._opened: list[_Closes] = []
         self.inject = inject
         self.broker = self.another()
@@ -87,6 +93,15 @@ class Stage:
         broker = self._new()
         self._opened.append(broker)
         return broker
+
+    def connection(self) -> Any:
+        """A connection of a program's own to the database of the store."""
+        if self._connect is None:
+            raise AssertionError("the harness of a broker that declares TRANSACTIONAL needs a method `connect`")
+        self.broker.inspector.counts()  # makes the tables
+        connection = self._connect()
+        self._opened.append(connection)
+        return connection
 
     def consumer(
         self,
