@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections.abc import Sequence
 
 import pytest
@@ -47,6 +48,55 @@ def test_coroutines_calls_leave_in_one_put() -> None:
     assert broker.sizes == [500]
     assert asyncio.run(many(BATCH + 1)) == [True] * (BATCH + 1)
     assert broker.sizes == [500, BATCH, 1]
+    outbox.close()
+
+
+class Gated(Counting):
+    """Each put waits until it is let through."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gate = threading.Semaphore(0)
+
+    def put(self, jobs: Sequence[Job], *, token: Token | None = None) -> list[str]:
+        self.sizes.append(len(jobs))
+        assert self.gate.acquire(timeout=30.0)
+        return MemoryBroker.put(self, jobs, token=token)
+
+
+def test_whose_job_is_stored_does_not_wait_for_the_next_put() -> None:
+    broker = Gated()
+    outbox = Outbox(broker)
+
+    def started(count: int) -> list[threading.Thread]:
+        threads = [threading.Thread(target=lambda: outbox.put(job())) for _ in range(count)]
+        for thread in threads:
+            thread.start()
+        return threads
+
+    def until(pending: int, puts: int) -> None:
+        end = time.monotonic() + 10.0
+        while (len(outbox._pending), len(broker.sizes)) != (pending, puts):
+            assert time.monotonic() < end
+            time.sleep(0.001)
+
+    first = started(1)
+    until(0, 1)
+    second = started(8)
+    until(8, 1)
+    broker.gate.release()
+    until(0, 2)
+    third = started(8)
+    until(8, 2)
+    broker.gate.release()
+    until(0, 3)  # the third put is under way
+    for thread in [*first, *second]:
+        thread.join(10.0)
+        assert not thread.is_alive()
+    assert broker.sizes == [1, 8, 8]
+    broker.gate.release()
+    for thread in third:
+        thread.join(10.0)
     outbox.close()
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import itertools
 import os
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -55,7 +56,9 @@ class Outbox:
         self._numbers = itertools.count(1)
         self._pending: list[_Entry] = []
         self._lock = threading.Lock()
-        self._turn = threading.Lock()
+        self._changed = threading.Condition(self._lock)
+        self._taken = False
+        """Whether somebody has the turn: a put is under way."""
         self._kick = threading.Event()
         self._running_loop: Callable[[], asyncio.AbstractEventLoop] | None = None
         """asyncio's, imported when it is needed: the import takes long, and most callers have no coroutines."""
@@ -69,17 +72,24 @@ class Outbox:
         with self._lock:
             self._check_open()
             self._pending.append(entry)
-        while not entry.done:
-            with self._turn:
-                if not entry.done:
+            # Whose job is stored must not wait for the next put, as he would for a lock: then few would gather for it.
+            while self._taken and not entry.done:
+                self._changed.wait()
+            mine = not entry.done
+            self._taken = self._taken or mine
+        if mine:
+            try:
+                while not entry.done:
                     self._flush()
+            finally:
+                self._end_turn()
         if error := entry.raised():
             raise error
         return entry.new
 
     def put_many(self, jobs: Sequence[Job]) -> set[str]:
         """Store a batch, all or nothing; returns the ids that were new."""
-        with self._turn:
+        with self._turn():
             self._check_open()
             return self._put(jobs)
 
@@ -126,9 +136,25 @@ class Outbox:
             self._kick.wait()
             if not self._closed:
                 self._kick.clear()
-            with self._turn:
+            with self._turn():
                 while self._pending:
                     self._flush()
+
+    @contextmanager
+    def _turn(self) -> Iterator[None]:
+        with self._lock:
+            while self._taken:
+                self._changed.wait()
+            self._taken = True
+        try:
+            yield
+        finally:
+            self._end_turn()
+
+    def _end_turn(self) -> None:
+        with self._lock:
+            self._taken = False
+            self._changed.notify_all()
 
     def _put(self, jobs: Sequence[Job]) -> set[str]:
         token = self._client, next(self._numbers)
