@@ -18,6 +18,7 @@ from django.test import override_settings
 from longboat import Longboat
 from longboat.contrib.django import app
 from longboat.contrib.django.connections import AsInRequest
+from longboat.errors import BadArguments, ConfigError, JobFailed
 from tests.contrib.django.conftest import SETTINGS
 from tests.contrib.django.shop import tasks
 from tests.contrib.django.shop.models import Order
@@ -115,3 +116,30 @@ def test_a_transaction_around_a_job_that_runs_in_its_thread_is_left_alone() -> N
         assert connection.in_atomic_block
         transaction.set_rollback(True)
     assert not Order.objects.filter(pk=made.pk).exists()
+
+
+@pytest.mark.usefixtures("here")
+def test_coroutines_do_not_wait_for_each_others_queries() -> None:
+    tasks.go_on.clear()
+    stuck = tasks.stuck.enqueue()
+    try:
+        with pytest.raises(JobFailed, match="timeout"):
+            stuck.result("10s")  # its thread is still busy
+        for each in [tasks.meet.enqueue() for _ in range(2)]:
+            each.result("10s")
+    finally:
+        tasks.go_on.set()
+
+
+@pytest.mark.parametrize("wrap", [lambda order: order, lambda order: {"of": [order]}])
+def test_a_row_is_refused_with_the_advice_to_pass_its_key(wrap: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LONGBOAT_URL", "memory://")
+    with app, pytest.raises(BadArguments, match="pass its"):
+        tasks.about.enqueue(wrap(Order(buyer="Ann", pk=1)))
+
+
+def test_a_parameter_that_is_a_row_is_refused_where_the_task_is_defined() -> None:
+    def confirm(order: Order) -> None: ...
+
+    with pytest.raises(ConfigError, match="such as its id"):
+        app.task(name="rows.confirm")(confirm)

@@ -53,7 +53,8 @@ def _fresh() -> None:
     """No language, time zone or prefix of another job."""
     translation.deactivate()
     timezone.deactivate()
-    set_script_prefix(settings.FORCE_SCRIPT_NAME or "/")
+    if settings.FORCE_SCRIPT_NAME:  # else it is "/", as a job begins in a context of its own
+        set_script_prefix(settings.FORCE_SCRIPT_NAME)
 
 
 _new_context: Any = ThreadSensitiveContext

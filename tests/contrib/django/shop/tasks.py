@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import threading
+from typing import Any
+
 from asgiref.sync import sync_to_async
 from django.db import connection
 from django.utils import timezone, translation
@@ -75,3 +78,24 @@ def queries() -> int:
 @app.task
 def refuse(password: str) -> None:
     raise ValueError(f"refused: {len(password)} characters")
+
+
+_both = threading.Barrier(2)
+go_on = threading.Event()
+"""Set by a test: until then, `stuck` blocks its thread."""
+
+
+@app.task
+async def meet() -> None:
+    """Ends if two jobs may use the ORM at the same time."""
+    await sync_to_async(_both.wait)(30)
+
+
+@app.task(timeout=0.2)
+async def stuck() -> None:
+    await sync_to_async(go_on.wait)(30)
+
+
+@app.task
+def about(what: Any) -> str:
+    return str(what)
