@@ -59,5 +59,5 @@ def summary(markdown: str) -> str:
         text = " ".join(paragraph.split())
         if text and text[0] not in "#<|-!:>{" and not text.startswith(("Status:", "Made by")):
             plain = re.sub(r"\[([^\]]*)\]\([^)]*\)|[*`]", lambda found: found[1] or "", text)
-            return re.split(r"(?<=[.:]) ", plain)[0].rstrip(":")
+            return re.split(r"(?<=\.) ", plain)[0].rstrip(":")
     return ""
