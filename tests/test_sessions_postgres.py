@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import psycopg
 import pytest
 
+from tests.client.test_relay import drained, shop
 from tests.rigs.servers.postgres import PostgresServer, available
 from tests.rigs.sessions import ORDERS, POSTGRES
 from tests.test_sessions import in_the_transaction, killed_again_and_again, tasks
@@ -33,3 +35,17 @@ def test_a_killed_program_leaves_a_job_for_each_row_on_postgresql(server: Postgr
     with tasks(f"{server.url}?schema=killed") as app:
         app.broker.inspector.counts()
         killed_again_and_again(app, server.url, "Session")
+
+
+@pytest.mark.parametrize("kind", POSTGRES)
+def test_an_outbox_is_in_the_transaction_too(server: PostgresServer, kind: str) -> None:
+    """The broker is elsewhere, and has the job after the commit."""
+    with shop(lambda: psycopg.connect(server.url)) as app, POSTGRES[kind](server.url) as program:
+        lost = program.enqueue(app.named("send"), 1)
+        program.rollback()
+        handle = program.enqueue(app.named("send"), 2)
+        drained(app)
+        assert app.broker.inspector.counts() == {}, "delivered before the commit"
+        program.commit()
+        drained(app)
+        assert [view and view.id for view in app.broker.inspector.find([handle.id, lost.id])] == [handle.id, None]

@@ -54,6 +54,7 @@ def drained(app: Longboat) -> None:
     assert relay is not None
     while relay.run(SYSTEM.now()) <= SYSTEM.now():
         pass
+    relay.close()
 
 
 @pytest.mark.parametrize("kind", SQLITE)

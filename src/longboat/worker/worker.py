@@ -88,6 +88,7 @@ class Worker:
         check_threads()
         if not options.queues and Capability.EVERY_QUEUE not in broker.capabilities:
             options = msgspec.structs.replace(options, queues=registry.queues())
+        self._relay: Relay | None = None
         self.name = name = names.take(self)
         self.status = status = Status(name, options.lease)
         self.finished = status.finished
@@ -178,6 +179,7 @@ class Worker:
 
     def relay(self, relay: Relay | None) -> None:
         """Bring what stands in the app's outbox to the broker; before it is opened."""
+        self._relay = relay
         if relay is not None:
             self._maintenance.tasks["outbox"] = relay.run
 
@@ -293,6 +295,8 @@ class Worker:
 
     def _leave(self) -> None:
         self._maintenance.last_round()
+        if self._relay is not None:
+            self._relay.close()
         if self._maintenance.answered:
             with contextlib.suppress(BrokerError):  # then the record is believed for some seconds more
                 self._record_writer.leave()
