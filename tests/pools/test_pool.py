@@ -19,7 +19,7 @@ from typing import Any
 import psutil
 import pytest
 
-from longboat import ConfigError, JobCancelled, JobFailed, Longboat, Pool, State
+from longboat import ConfigError, Executor, JobCancelled, JobFailed, Longboat, Pool, State
 from longboat.pools.jobs import _open
 from tests.apps import pool_functions as functions
 from tests.pools.test_executor import folder_of
@@ -56,6 +56,16 @@ def works(pool: Pool) -> None:
 
 def test_it_works_at_once(pool: Pool) -> None:
     works(pool)
+
+
+def test_the_number_may_come_first() -> None:
+    for kind in (Pool, Executor):
+        with kind(1) as one:
+            assert len(set(one.map(functions.pid, range(4)))) == 1
+        with pytest.raises(ConfigError, match="given twice"):
+            kind(1, 2)
+        with pytest.raises(ConfigError, match="no app"):
+            kind("4")  # type: ignore[arg-type]  # what is wrong on purpose
 
 
 def test_with_an_app_its_workers_run_the_calls(app: Longboat) -> None:

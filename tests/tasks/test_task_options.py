@@ -170,7 +170,7 @@ def test_a_row_of_a_database_is_refused() -> None:
 
     class Order(models.Model):  # type: ignore[misc]  # Django has no types
         class Meta:
-            app_label = "shop"
+            app_label = "no_app_of_the_other_tests"
 
     task = app.task(name="any")(anything)
     for row in (User(id=1), Order(id=1), [User(id=1)]):

@@ -13,7 +13,7 @@ from typing import Any, ParamSpec, TypeVar, overload
 from longboat.app import Longboat
 from longboat.errors import ConfigError, LongboatError
 from longboat.pools.future import JobFuture, cancel
-from longboat.pools.opening import opened
+from longboat.pools.opening import app_and_number, opened
 from longboat.pools.private import Limits
 from longboat.pools.way import NOTHING, Setup
 
@@ -26,7 +26,8 @@ class Executor(concurrent.futures.Executor):
 
     Without an app it works at once, in child processes of its own: as many as there are processors, or `workers`. Its jobs
     are in a private file, which is removed at the end. A process that dies is replaced, and what it ran runs again: up to
-    five times. With an app, its jobs are in the app's broker, and the app's workers run them, wherever they are.
+    five times. With an app, its jobs are in the app's broker, and the app's workers run them, wherever they are. The number
+    may come first, as with `ProcessPoolExecutor`: `Executor(4)`.
 
     A function must be one that workers find by its name, at the top of a module; with an app, a task or a function of a
     module that its workers import. Arguments and results are plain data, or what the function's annotations say, as those
@@ -42,7 +43,7 @@ class Executor(concurrent.futures.Executor):
 
     def __init__(
         self,
-        app: Longboat | None = None,
+        app: Longboat | int | None = None,
         workers: int | None = None,
         *,
         pickle: bool = False,
@@ -50,6 +51,7 @@ class Executor(concurrent.futures.Executor):
         initializer: Callable[..., object] | None = None,
         initargs: tuple[Any, ...] = (),
     ) -> None:
+        app, workers = app_and_number(app, workers, "workers")
         if app is not None and workers is not None:
             raise ConfigError("workers: with an app, its own workers run the jobs: start them by `longboat worker`")
         setup = None if initializer is None else Setup(initializer, initargs)

@@ -17,6 +17,17 @@ SOON: Duration = "10m"
 """How long results stay in the file: this program takes them at once."""
 
 
+def app_and_number(app: Longboat | int | None, number: int | None, name: str) -> tuple[Longboat | None, int | None]:
+    """The app, and how many processes: the number may stand in the place of the app. Raises ConfigError."""
+    if isinstance(app, int):
+        if number is not None:
+            raise ConfigError(f"{name} is given twice: {app} and {number}")
+        return None, app
+    if app is not None and not isinstance(app, Longboat):
+        raise ConfigError(f"{app!r} is no app: the first argument is a Longboat, or how many processes")
+    return app, number
+
+
 def opened(
     app: Longboat | None, limits: Limits, pickle: bool, batch: str | None, setup: Setup | None, *, patient: bool
 ) -> Jobs:

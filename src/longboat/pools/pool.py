@@ -13,7 +13,7 @@ from longboat.app import Longboat
 from longboat.errors import ConfigError
 from longboat.pools.future import JobFuture
 from longboat.pools.jobs import Jobs
-from longboat.pools.opening import opened
+from longboat.pools.opening import app_and_number, opened
 from longboat.pools.outcomes import AsyncResult, IMapIterator
 from longboat.pools.private import Limits
 from longboat.pools.way import NOTHING, Call, Setup
@@ -35,7 +35,8 @@ class Pool:
     Without an app it works at once, in `processes` child processes of its own: as many as there are processors unless
     given. Its jobs are in a private file, which is removed at the end. A process that dies is replaced, and what it ran
     runs again: up to five times. With an app, its jobs are in the app's broker, and the app's workers run them, wherever
-    they are; `processes` then only says how many they are thought to have, when a map is cut into chunks.
+    they are; `processes` then only says how many they are thought to have, when a map is cut into chunks. The number may
+    come first, as with `multiprocessing.Pool`: `Pool(4)`.
 
     What travels is that of `longboat.Executor`: functions by their names, plain data, with `pickle=True` anything. The
     `initializer` runs once in each process before its first call (with an app: with `pickle=True` only).
@@ -46,7 +47,7 @@ class Pool:
 
     def __init__(
         self,
-        app: Longboat | None = None,
+        app: Longboat | int | None = None,
         processes: int | None = None,
         initializer: Callable[..., object] | None = None,
         initargs: Sequence[Any] = (),
@@ -55,6 +56,7 @@ class Pool:
         pickle: bool = False,
     ) -> None:
         self._running = False
+        app, processes = app_and_number(app, processes, "processes")
         if app is not None and maxtasksperchild is not None:
             raise ConfigError("maxtasksperchild: with an app, its own workers run the jobs, and end their processes")
         self._processes = processors() if processes is None else processes
