@@ -4,7 +4,6 @@ import os
 import signal
 import subprocess
 import sys
-from collections import Counter
 
 from longboat import as_completed, gather
 from primes import app, primes
@@ -23,10 +22,9 @@ def main() -> None:
         if done == JOBS // 4:
             os.kill(workers[0].pid, signal.SIGKILL)
             print(f"{done} of {JOBS} jobs have ended: worker {workers[0].pid} was killed")
-    counts = gather(*jobs).result("10s")
-    attempts = Counter(job.view().attempts for job in jobs)
-    print(f"{JOBS} of {JOBS} jobs have a result; there are {counts[0]:,} primes below {numbers[0]:,}")
-    print(f"{sum(n for tries, n in attempts.items() if tries > 1)} jobs took more than one attempt")
+    results = gather(*jobs).result("10s")
+    print(f"{JOBS} of {JOBS} jobs have a result; there are {results[0][0]:,} primes below {numbers[0]:,}")
+    print(f"{sum(attempt > 1 for _, attempt in results)} jobs took more than one attempt")
     for worker in workers:
         worker.terminate()
         worker.wait()

@@ -12,7 +12,7 @@ from longboat.contrib.flask import Longboat
 
 longboat = Longboat()
 
-TABLE = "create table if not exists orders (id integer primary key, item text, state text default 'new', job text)"
+TABLE = "create table if not exists orders (id integer primary key, item text, state text default 'new', parcel text)"
 
 
 def database() -> sqlite3.Connection:
@@ -28,9 +28,10 @@ def database() -> sqlite3.Connection:
 def ship(order: int) -> str:
     item = database().execute("select item from orders where id = ?", [order]).fetchone()["item"]
     current().log(f"packing {item}")
+    parcel = f"parcel {order:04d}: {item}"
     with database() as transaction:
-        transaction.execute("update orders set state = 'shipped' where id = ?", [order])
-    return f"parcel {order:04d}: {item}"
+        transaction.execute("update orders set state = 'shipped', parcel = ? where id = ?", [parcel, order])
+    return parcel
 
 
 def index() -> str:
@@ -42,15 +43,8 @@ def order() -> Response:
     with database() as transaction:
         new = transaction.execute("insert into orders (item) values (?)", [request.form["item"]]).lastrowid
     assert new is not None
-    job = ship.enqueue(new)  # after the commit: the job must find the row
-    with database() as transaction:
-        transaction.execute("update orders set job = ? where id = ?", [job.id, new])
+    ship.enqueue(new)  # after the commit: the job must find the row
     return redirect("/")
-
-
-def parcel(id: str) -> str:
-    job = longboat.job(id)
-    return job.result("10s") if job.status().ended else job.status()
 
 
 def create_app() -> Flask:
@@ -60,7 +54,6 @@ def create_app() -> Flask:
     longboat.init_app(app)
     app.add_url_rule("/", view_func=index)
     app.add_url_rule("/orders", view_func=order, methods=["POST"])
-    app.add_url_rule("/parcels/<id>", view_func=parcel)
 
     @app.teardown_appcontext
     def close(_: BaseException | None) -> None:
