@@ -17,7 +17,6 @@ from longboat.errors import JobFailed, LongboatError, Stopped, again
 ELSEWHERE: set[str] = set()
 """Those that do not survive yet: take them off once they do."""
 
-
 PROJECTS = ("longboat.contrib.django.", "longboat.contrib.flask.app")
 """Modules that look for the project of a framework when they are imported."""
 
@@ -33,9 +32,7 @@ def whole_tree() -> list[type[BaseException]]:
     """Every error of the package, those that adapters define too."""
     importlib.import_module("longboat.dashboard.screens")  # its modules cannot be imported in any order
     for module in pkgutil.walk_packages(longboat.__path__, "longboat."):
-        if not module.name.endswith("__main__") and not module.name.startswith(
-            "longboat.contrib.django."
-        ):  # needs a project
+        if not module.name.endswith("__main__") and not module.name.startswith(PROJECTS):
             importlib.import_module(module.name)
     found = {each for root in (LongboatError, Stopped) for each in tree(root) if each.__module__.startswith("longboat.")}
     return sorted(found, key=lambda each: each.__qualname__)
