@@ -9,7 +9,7 @@ AFTER := -n 3 --dist loadfile
 # Per cent of lines and branches that the quick tests run, at least. Only ever raised.
 FLOOR := 77
 
-.PHONY: help demo test check quick coverage bench docs format clean environment lint pyright pytest others
+.PHONY: help demo test check quick coverage bench docs format clean environment lint pyright pytest newest others
 
 help: ## list these commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
@@ -18,7 +18,7 @@ demo: ## run real work on the embedded default: measure Python's standard librar
 	@tools/environment demo
 	@$(BIN)/longboat demo
 
-test: lint pyright pytest others ## everything: check, all tests, types; the quick tests on every other Python
+test: lint pyright pytest newest ## everything: check, all tests, types; the quick tests on the newest Python beside this one
 
 check: lint quick ## a minute: format, lint, types, the import order and the quick tests
 
@@ -76,9 +76,9 @@ coverage: environment ## what all tests together run of each room, with servers:
 	@$(BIN)/coverage combine --quiet
 	@$(BIN)/python tools/covered.py
 
-others: environment
-	@found=$$(tools/environment others); \
-	echo "other Pythons >= 3.11 found:" $${found:-none}; \
+newest others: environment
+	@found=$$(tools/environment others $(if $(filter newest,$@),| head -n 1)); \
+	echo "other Pythons >= 3.11: $$found" | tr '\n' ' '; echo; \
 	for version in $$(echo "$$found" | cut -d ' ' -f 1); do \
 		python=$$(echo "$$found" | sed -n "s/^$$version //p"); \
 		PYTHON=$$python tools/environment quick .venv-$$version || exit 1; \
