@@ -58,6 +58,9 @@ ELSEWHERE = {
 told by that.
 """
 
+_PORTS = {"6379": "redis", "5432": "postgresql", "5672": "amqp", "5671": "amqps"}
+"""The usual ports of servers."""
+
 CARRIERS = ("amqp", "amqps")
 """What carries messages only: `?results=URL` names a store to keep the rest, and the companion makes one broker of both."""
 
@@ -86,8 +89,9 @@ def connect(url: str) -> Broker:
         check(url)
     factory = _factory(scheme, url) if separator else None
     if factory is None:
+        meant = _meant(scheme) if separator else _without_scheme(url)
         raise ConfigError(
-            f"{shown(url)!r} names no broker known here.{_meant(scheme)} URLs begin with one of {_known()}\n"
+            f"{shown(url)!r} names no broker known here.{meant} URLs begin with one of {_known()}\n"
             f"Another package can add one: by an entry point of the group {GROUP!r} (docs/brokers.md)."
         )
     first, beside = split(url) if scheme in CARRIERS else (whole(url), None)
@@ -158,7 +162,19 @@ def _factory(scheme: str, url: str) -> Factory | None:
 def _meant(scheme: str) -> str:
     """What to write instead of a scheme that another library has for the same server."""
     first = ELSEWHERE.get(scheme) or (plain if (plain := scheme.partition("+")[0]) in BUILT_IN and plain != scheme else "")
-    return f" Write {first}:// here." if first else ""
+    if first:
+        return f" Write {first}:// here."
+    from difflib import get_close_matches
+
+    near = get_close_matches(scheme, BUILT_IN, 1)
+    return f" Did you mean {near[0]}://?" if near else ""
+
+
+def _without_scheme(url: str) -> str:
+    """What a host and a port are meant for."""
+    address = shown(url)
+    port = address.partition("/")[0].rpartition(":")[2]
+    return f" Did you mean {_PORTS[port]}://{address}?" if port in _PORTS else ""
 
 
 def _known() -> str:

@@ -19,6 +19,13 @@ SOON: Duration = "10m"
 
 def app_and_number(app: Longboat | int | None, number: int | None, name: str) -> tuple[Longboat | None, int | None]:
     """The app, and how many processes: the number may stand in the place of the app. Raises ConfigError."""
+    if callable(number):
+        where = "Pool" if name == "processes" else "Executor"
+        count = app if isinstance(app, int) else "app"
+        raise ConfigError(
+            f"{name}: {number!r} is no number. Name what comes after the first argument: "
+            f"`{where}({count}, initializer={getattr(number, '__name__', 'init')}, initargs=(…,))`"
+        )
     if isinstance(app, int):
         if number is not None:
             raise ConfigError(f"{name} is given twice: {app} and {number}")

@@ -163,4 +163,7 @@ def current() -> Running:
     try:
         return running.get()
     except LookupError:
-        raise LookupError("no job is running here: longboat.current() works inside a task that a worker runs") from None
+        raise LookupError(
+            "no job is running here: longboat.current() works inside a task that a worker runs. In a test, "
+            "longboat.testing.Harness runs tasks as jobs: `with Harness(app) as jobs, jobs.eager():`"
+        ) from None

@@ -7,7 +7,7 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from types import ModuleType
-from typing import Any, TypeVar, Unpack, get_args
+from typing import Any, TypeVar, Unpack, cast, get_args
 
 from longboat.core.clock import Duration
 from longboat.core.retry import Backoff, policy
@@ -164,7 +164,7 @@ def _executor(fn: Callable[..., Any], chosen: ExecutorName | None) -> ExecutorNa
 def _template(task: str, fn: Callable[..., Any], options: TaskOptions) -> Template:
     parameters = signature_of(fn).parameters
     limit, unique = options.get("limit", ()), options.get("unique")
-    limits = (limit,) if isinstance(limit, Limit) else tuple(limit)
+    limits = tuple(limit) if isinstance(limit, list | tuple) else (cast(Limit, limit),)
     for each in limits:
         check_limit(each, task, parameters)
     if unique is not None:

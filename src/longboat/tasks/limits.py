@@ -93,7 +93,8 @@ def names_of(task: str, limits: tuple[Limit, ...]) -> list[str]:
 def check_limit(limit: Limit, task: str, parameters: Mapping[str, Parameter]) -> Limit:
     """Raises ConfigError for one that makes no sense."""
     if not isinstance(limit, Limit):
-        raise ConfigError(f"limit: {limit!r} must be a longboat.Limit, such as Limit(key='{{customer}}', running=3)")
+        meant = f"Limit(rate='{limit}')" if isinstance(limit, str) and _rate(limit) else "Limit(key='{customer}', running=3)"
+        raise ConfigError(f"limit: {limit!r} must be a longboat.Limit, such as {meant}")
     if limit.running is None and limit.rate is None:
         raise ConfigError("limit: give running= or rate=, or both")
     if limit.running is not None and limit.running < 1:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from itertools import islice, takewhile
 from typing import Any, Literal, TypedDict, get_args
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -128,7 +128,7 @@ class Schedule(msgspec.Struct, kw_only=True):
 
 def every(period: Duration) -> str:
     """A rule for `app.schedule`: once in a period, such as "30s", counted from midnight UTC, 1970-01-01."""
-    return f"every {period}"
+    return f"every {period.total_seconds():.15g}s" if isinstance(period, timedelta) else f"every {period}"
 
 
 def period_of(rule: str) -> float | None:
@@ -144,6 +144,8 @@ def period_of(rule: str) -> float | None:
 def checked(schedule: Schedule) -> Schedule:
     """Raises ConfigError, naming what is wrong."""
     checked_name(schedule.name, "schedule")
+    if not isinstance(schedule.rule, str):
+        raise ConfigError(f"schedule {schedule.name!r}: {_no_rule(schedule.rule)}")
     try:
         ZoneInfo(schedule.tz)
     except (ZoneInfoNotFoundError, ValueError, OSError):
@@ -157,9 +159,16 @@ def checked(schedule: Schedule) -> Schedule:
     except CronSimError as error:
         raise ConfigError(
             f"schedule {schedule.name!r}: {schedule.rule!r} is no cron expression ({error}); "
-            'write "minute hour day month weekday", such as "*/5 * * * *", or "every 30s"'
+            'write "minute hour day month weekday", such as "*/5 * * * *" (a sixth field in front of them is the second), '
+            'or every("30s")'
         ) from None
     return schedule
+
+
+def _no_rule(value: object) -> str:
+    period = value.total_seconds() if isinstance(value, timedelta) else value
+    meant = f"{period:.15g}s" if isinstance(period, int | float) else "30s"
+    return f'{value!r} is no rule: write every("{meant}"), or a cron expression such as "*/5 * * * *"'
 
 
 def stamp(tick: float) -> str:
