@@ -254,8 +254,8 @@ def test_a_move_that_was_overtaken_harms_no_job_that_came_back(
     jobs = [Job(MESSAGE_VERSION, name, "work", b"\x80", "q") for name in ("a", "b")]
     began, overtaken, real = threading.Event(), threading.Event(), Looking.read
 
-    def stopped(looking: Looking, place: Place, name: str, left: set[str] | None) -> None:
-        real(looking, place, name, left)
+    def stopped(looking: Looking, place: Place, name: str, left: set[str] | None, limit: int) -> None:
+        real(looking, place, name, left, limit)
         if threading.current_thread() is slow:
             began.set()
             assert overtaken.wait(20)

@@ -81,7 +81,7 @@ def examine(url: str | None) -> Findings:
         return findings
     path = sqlite_path(found.url)
     if path is None or _file(findings, path, found.url):
-        _broker(findings, found.url)
+        _broker(findings, found.url, app)
     return findings
 
 
@@ -203,13 +203,13 @@ def _schema(path: Path) -> str:
         return f"cannot be read: {error}"
 
 
-def _broker(findings: Findings, url: str) -> None:
+def _broker(findings: Findings, url: str, app: Longboat | None) -> None:
     from longboat.cli.fail import told
 
     try:
         broker = connect(url)
         try:
-            if not _examined(findings, broker):
+            if not _examined(findings, broker, app):
                 findings.facts["broker"] = "cannot be worked with, see below"
                 return
             if lacks := lacking(broker):
@@ -229,14 +229,30 @@ def _broker(findings: Findings, url: str) -> None:
         findings.alarm(what, advice)
 
 
-def _examined(findings: Findings, broker: Broker) -> bool:
+def _examined(findings: Findings, broker: Broker, app: Longboat | None) -> bool:
     """Whether the broker's store can be worked with, as far as the broker can tell."""
     report = diagnosis(broker)
     if report is None:
         return True
     findings.facts.update(report.facts)
     findings.problems += [Problem(*finding) for finding in report.findings]
+    if app is not None and report.priorities is not None:
+        _priorities(findings, app, *report.priorities)
     return not report.serious
+
+
+def _priorities(findings: Findings, app: Longboat, lowest: int, highest: int) -> None:
+    """Those of tasks that the broker does not tell apart."""
+    beyond = [
+        f"{name} ({task.template.priority})"
+        for name, task in sorted(app.registry.tasks.items())
+        if not lowest <= task.template.priority <= highest
+    ]
+    if beyond:
+        findings.warn(
+            f"the broker has levels of priority from {lowest} to {highest}; tasks with one beyond: {', '.join(beyond)}",
+            f"Their jobs count as {lowest} or {highest}. Choose numbers within, or give urgent jobs a queue of their own.",
+        )
 
 
 def _contents(findings: Findings, broker: Broker) -> None:

@@ -55,7 +55,7 @@ def delete(states: Collection[State], queue: str | None, *, yes: bool, dry_run: 
             with many.ctrl_c() as stop, bar("Deleted", total) as advance:
                 while done.done < total:  # no further: jobs may arrive as fast as they are deleted
                     limit, done.stopped = min(BATCH, total - done.done), stop()
-                    batch = 0 if done.stopped else broker.inspector.purge(states, queue=queue, limit=limit)
+                    batch = 0 if done.stopped else broker.inspector.purge(found, queue=queue, limit=limit)
                     if not batch:
                         break
                     done.done = done.tried = done.done + batch

@@ -52,6 +52,8 @@ class Report:
     def __init__(self) -> None:
         self.facts: dict[str, str] = {}
         self.findings: list[Finding] = []
+        self.priorities: tuple[int, int] | None = None
+        """The lowest and the highest priority that the broker tells from others; None: it tells all apart."""
 
     @property
     def serious(self) -> bool:

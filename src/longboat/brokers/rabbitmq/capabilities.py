@@ -42,7 +42,7 @@ LACKING = {
         "tests/faults/test_rabbitmq_holding.py checks without looking anything up."
     ),
     Capability.CANCEL: _BY_ID,
-    Capability.PURGE: "Only dead jobs of known queues can be purged.",
+    Capability.PURGE: "Only ready and dead jobs of known queues can be purged.",
     Capability.COUNTS: _COUNTS,
     Capability.EXACT_COUNTS: _COUNTS,
     Capability.LISTS: _LISTS,

@@ -163,6 +163,14 @@ class RabbitmqCarrier:
         self.session.queues.update(queue for queue, _ in wanted)
         return look(self.session, wanted)
 
+    def drop(self, queue: str, limit: int) -> int:
+        """Up to `limit` ready jobs of a queue are gone, the highest level first. Returns how many."""
+        self.check([queue])
+        self.session.queues.add(queue)
+        with look(self.session, {(queue, level): None for level in LEVELS}, limit) as found:
+            found.acknowledge(found.found)
+            return len(found.found)
+
     def depths(self) -> dict[tuple[str, State], int]:
         """Ready and dead jobs of the queues that this client has used.
 
@@ -185,6 +193,11 @@ class RabbitmqCarrier:
         finally:
             link.close()
         return found
+
+    def ready_queues(self) -> list[str]:
+        """Those that this client has used; all where the management plugin tells what queues there are."""
+        seen = self._depths()
+        return sorted(self.session.queues | (seen.queues if seen else set()))
 
     def dead_queues(self) -> list[str]:
         """Those that this client has used; all where the management plugin tells what queues there are."""

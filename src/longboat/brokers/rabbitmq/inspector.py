@@ -62,17 +62,26 @@ class RabbitmqInspector:
         return retried
 
     def purge(self, states: Collection[State], *, queue: str | None = None, limit: int = 1000) -> int:
-        """Dead jobs only."""
-        if set(states) != {State.DEAD}:
-            raise unsupported(Capability.PURGE, "purge jobs that are not dead")
+        """Ready and dead jobs, of known queues. Ready are those that were not pushed to a worker yet."""
+        if others := set(states) - {State.READY, State.DEAD}:
+            names = ", ".join(sorted(others))
+            raise unsupported(Capability.PURGE, f"purge jobs that are {names}, only those that are ready or dead")
         purged = 0
-        for name in self._queues(queue):
-            if purged < limit:
-                with self._carrier.look({(name, None): None}) as look:
-                    doomed = look.found[: limit - purged]
-                    look.acknowledge(doomed)
-                    purged += len(doomed)
+        if State.DEAD in states:
+            for name in self._queues(queue):
+                purged += self._purge_dead(name, limit - purged)
+        if State.READY in states:
+            for name in self._carrier.ready_queues() if queue is None else [queue]:
+                purged += self._carrier.drop(name, limit - purged) if purged < limit else 0
         return purged
+
+    def _purge_dead(self, queue: str, limit: int) -> int:
+        if limit <= 0:
+            return 0
+        with self._carrier.look({(queue, None): None}) as look:
+            doomed = look.found[:limit]
+            look.acknowledge(doomed)
+            return len(doomed)
 
     def limits(self, keys: Sequence[str]) -> list[LimitView | None]:
         raise unsupported(Capability.LIMITS)

@@ -63,9 +63,9 @@ class Looking:
             with suppress(Unroutable):
                 self._link.publish([Publish("", nowhere, b"", {})])
 
-    def read(self, place: Place, name: str, left: set[str] | None) -> None:
-        """Until all that is `left` was found, or nothing more comes."""
-        most = MOST if left is None or place[1] is None else min(MOST, 2 * len(left) + 100)
+    def read(self, place: Place, name: str, left: set[str] | None, limit: int) -> None:
+        """Until all that is `left` was found, or nothing more comes, or `limit` messages came."""
+        most = limit if left is None or place[1] is None else min(limit, 2 * len(left) + 100)
         while most > 0 and self._room > 0 and (left is None or left) and time.monotonic() < self._end:
             window = min(WINDOW, most)
             self._ask(window, name, functools.partial(self._see, place, name, left))
@@ -135,8 +135,8 @@ def _acknowledge(tags: Sequence[int], channel: Any, answer: Any) -> None:
 
 
 @contextmanager
-def look(session: Session, wanted: Mapping[Place, Collection[str] | None]) -> Iterator[Looking]:
-    """Ids are cut as those of messages are."""
+def look(session: Session, wanted: Mapping[Place, Collection[str] | None], most: int | None = None) -> Iterator[Looking]:
+    """Ids are cut as those of messages are. `most`: so many are found at most, and no more are looked at."""
     whole = {cut(name): name for names in wanted.values() for name in names or ()}
     left: dict[Place, set[str] | None] = {}
     for (queue, priority), names in wanted.items():
@@ -150,7 +150,8 @@ def look(session: Session, wanted: Mapping[Place, Collection[str] | None]) -> It
         try:
             for (queue, level), names in left.items():
                 topology.dead(queue) if level is None else topology.ready(queue)
-                looking.read((queue, level), ours.dead(queue) if level is None else ours.ready(queue, level), names)
+                name = ours.dead(queue) if level is None else ours.ready(queue, level)
+                looking.read((queue, level), name, names, MOST if most is None else most - len(looking.found))
             for each in looking.found:
                 each.id = whole.get(each.id, each.id)
             yield looking

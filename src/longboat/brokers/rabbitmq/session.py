@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import logging
 import os
 import ssl
 import threading
@@ -15,12 +16,14 @@ import pika
 from longboat.brokers.rabbitmq.capabilities import unsupported
 from longboat.brokers.rabbitmq.envelope import publish_of
 from longboat.brokers.rabbitmq.link import Link, Publish, Unroutable
-from longboat.brokers.rabbitmq.names import LONGEST, Names, units_of
+from longboat.brokers.rabbitmq.names import LEVELS, LONGEST, Names, level_of, units_of
 from longboat.brokers.rabbitmq.topology import Topology
 from longboat.contract.capabilities import Capability
 from longboat.contract.carrier import Message
 from longboat.core.job import DEFAULT_QUEUE
 from longboat.errors import BrokerError, BrokerUnavailable
+
+log = logging.getLogger("longboat.rabbitmq")
 
 
 class Login(NamedTuple):
@@ -63,6 +66,8 @@ class Session:
         self._pid = os.getpid()
         self._link: Link | None = None
         self._topology: Topology | None = None
+        self._rounded = False
+        """Somebody was told that a priority has no level of its own."""
         self.queues = {DEFAULT_QUEUE}
         """Those that this client has used, and the usual one: a server tells nobody but its managers what queues it has."""
 
@@ -127,8 +132,22 @@ class Session:
         if longest > LONGEST:
             raise unsupported(Capability.LONG_DELAYS, f"delay a job for more than {LONGEST:.0f} s")
         self.queues.update(ready, dead)
+        if not self._rounded:
+            self._say_rounded(messages)
         publishes = [publish_of(self.names, each) for each in messages]
         self.publish(publishes, lambda topology: _declare(topology, ready, longest, dead))
+
+    def _say_rounded(self, messages: Sequence[Message]) -> None:
+        """Once: a program that computes its priorities would fill the log."""
+        for each in messages:
+            if each.priority != (level := level_of(each.priority)):
+                self._rounded = True
+                log.warning(
+                    "a job of queue %s has priority %d, but RabbitMQ has levels from %d to %d: it counts as %d. "
+                    "This is told once, for all priorities beyond",
+                    *(each.queue, each.priority, LEVELS[-1], LEVELS[0], level),
+                )
+                return
 
     def declare(self, queue: str, longest_delay: float) -> None:
         _declare(self._shared()[1], [queue], longest_delay, ())
