@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 import longboat
-from longboat import ConfigError, Executor, Longboat, Pool, connect, every
+from longboat import BadArguments, ConfigError, Executor, Longboat, Pool, chain, connect, every
 from longboat.tasks.schedule import Schedule, checked
 
 ours = Longboat("memory://")
@@ -25,6 +25,10 @@ executor: Any = Executor
 @ours.task
 def parse(text: str = "") -> str:
     return text
+
+
+whole: Any = longboat
+other: Any = parse
 
 
 def init(number: int) -> None: ...
@@ -58,6 +62,13 @@ REFUSED: dict[str, tuple[Callable[[], object], str]] = {
     "limits": (lambda: app.task(limit=3)(parse.fn), "longboat.Limit"),
     "scheme": (lambda: connect("redi://localhost"), "Did you mean redis://?"),
     "port": (lambda: connect("localhost:6379"), "Did you mean redis://localhost:6379?"),
+    "broker": (lambda: whole.Longboat(broker="redis://"), "takes no 'broker': use the first argument"),
+    "bind": (lambda: app.task(bind=True)(parse.fn), "longboat.current()"),
+    "delay": (lambda: other.enqueue("a", countdown=3), "using(delay=…).enqueue(…)"),
+    "name": (lambda: app.enqueue("main.hello", 1), "app.send('main.hello', …)"),
+    "handle": (lambda: app.job(parse.job("x")), "give its .id"),
+    "chain": (lambda: chain(parse.s("a"), other.s()), "write the task alone, parse and not parse.s(…)"),
+    "or": (lambda: other.s("a") | other.s(), ".then"),
     "password": (lambda: connect("me:secret@localhost:6379/0"), "Did you mean redis://***@localhost:6379/0?"),
 }
 
@@ -65,7 +76,7 @@ REFUSED: dict[str, tuple[Callable[[], object], str]] = {
 @pytest.mark.parametrize("what", REFUSED)
 def test_what_is_refused_says_what_to_write(what: str) -> None:
     call, words = REFUSED[what]
-    with pytest.raises(ConfigError) as caught:
+    with pytest.raises((ConfigError, BadArguments)) as caught:
         call()
     assert words in str(caught.value)
     assert "secret" not in str(caught.value)
@@ -84,3 +95,19 @@ def test_a_period_may_be_a_timedelta() -> None:
 def test_outside_a_job_a_test_is_told_how_to_be_in_one() -> None:
     with pytest.raises(LookupError, match=r"longboat\.testing\.Harness .* jobs\.eager\(\)"):
         longboat.current()
+
+
+def test_the_names_of_other_queues_are_answered() -> None:
+    for thing, name, ours in (
+        (app, "send_task", "send("),
+        (app, "conf", "@app.task("),
+        (app, "AsyncResult", "job("),
+        (parse, "apply", "call the task"),
+        (parse, "retry", "retries="),
+        (parse, "AsyncResult", "job("),
+        (longboat, "shared_task", "@app.task"),
+    ):
+        with pytest.raises(AttributeError) as caught:
+            getattr(thing, name)
+        assert ours in str(caught.value)
+        assert name not in dir(thing)

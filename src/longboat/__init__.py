@@ -127,4 +127,8 @@ if not TYPE_CHECKING:  # what not every program needs is imported when it is ask
             from longboat.pools.pool import Pool
 
             return Pool
+        from longboat.tasks.elsewhere import MODULE
+
+        if name in MODULE:
+            raise AttributeError(f"module {__name__!r} has no {name!r}: use {MODULE[name]}")
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

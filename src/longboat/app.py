@@ -24,8 +24,9 @@ from longboat.observe.stream import EventStream
 from longboat.operate import scheduler
 from longboat.tasks.define import TaskOptions, check_found, check_importable, define, functions_of, name_of, own_options
 from longboat.tasks.depends import Provider
+from longboat.tasks.elsewhere import APP, APP_OPTIONS, instead, refuses
 from longboat.tasks.flow import Flow
-from longboat.tasks.handle import Handle
+from longboat.tasks.handle import Handle, checked_id
 from longboat.tasks.middleware import Middleware, wrapped
 from longboat.tasks.named import Named
 from longboat.tasks.registry import Registry
@@ -96,6 +97,7 @@ class Longboat:
     LONGBOAT_PICKLE_KEY. Whoever has that key can run any code there.
     """
 
+    @refuses(APP_OPTIONS)
     def __init__(
         self,
         url: str | None = None,
@@ -252,7 +254,7 @@ class Longboat:
 
     def job(self, id: str) -> Handle[Any]:
         """A handle on a job by its id, whoever enqueued it. It looks nothing up before you ask it."""
-        return Handle(self.client, id, "")
+        return Handle(self.client, checked_id(id), "")
 
     def flow(self, id: str) -> Flow[Any]:
         """A flow by its id, whoever enqueued it. Raises JobNotFound."""
@@ -374,6 +376,9 @@ class Longboat:
     def _after_fork(self) -> None:
         self.bus.after_fork()
         self._lock = threading.RLock()  # the parent's may be held by a thread that is not here
+
+
+instead(Longboat, APP)
 
 
 def scheduled(task: object, rule: str, options: ScheduleOptions, *, declared: bool) -> Schedule:

@@ -23,6 +23,7 @@ from longboat.core import codec
 from longboat.core.constraints import Slots
 from longboat.errors import BadArguments, ConfigError, Undecodable
 from longboat.tasks.kinds import Kind, Missing, changed, hints, kind_of, same, signature_of, tell_unchecked
+from longboat.tasks.template import meant_for_using
 
 _POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 
@@ -107,7 +108,8 @@ class Arguments:
         try:
             bound = self._signature.bind(*args, **kwargs).arguments
         except TypeError as error:
-            raise BadArguments(f"task {self._task!r}: {error}; its parameters are {self._signature}") from None
+            meant = meant_for_using(kwargs.keys() - self.parameters.keys())
+            raise BadArguments(f"task {self._task!r}: {error}; its parameters are {self._signature}{meant}") from None
         rest = bound.pop(self._var_positional, ()) if self._var_positional is not None else ()
         extra = bound.pop(self._var_keyword, {}) if self._var_keyword is not None else {}
         items = [(self._stored[name], value) for name, value in bound.items()]

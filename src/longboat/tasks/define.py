@@ -114,6 +114,8 @@ def functions_of(module: ModuleType) -> Iterator[Callable[..., Any]]:
 
 def check_importable(fn: Any) -> None:
     """Raises ConfigError unless it is a function that every process which imports its module finds."""
+    if isinstance(fn, str):
+        raise ConfigError(f"{fn!r} is a name: app.send({fn!r}, …) enqueues a task by its name")
     what = getattr(fn, "__qualname__", repr(fn))
     if not inspect.isfunction(fn) or is_hidden(fn):
         raise ConfigError(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Generator, Iterator, Sequence
-from typing import Any, Generic, NoReturn, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 import msgspec
 
@@ -11,6 +11,8 @@ from longboat.core.bounds import Amount, Seconds
 from longboat.core.clock import Duration
 from longboat.core.job import Result, State
 from longboat.core.views import JobView
+from longboat.errors import ConfigError
+from longboat.tasks.elsewhere import instead
 
 R = TypeVar("R")
 
@@ -170,9 +172,6 @@ class Handle(msgspec.Struct, Generic[R], eq=False, gc=False):
         """Cancel the job, also while it runs (within about a second). False if it had ended already."""
         return self.client.cancel(self.id)
 
-    def __dir__(self) -> list[str]:
-        return [name for name in super().__dir__() if name not in ELSEWHERE]
-
     def _repr_html_(self) -> str:
         """What a notebook shows: state, progress, result or last error, and where there is more."""
         from longboat.tasks.card import card
@@ -183,15 +182,11 @@ class Handle(msgspec.Struct, Generic[R], eq=False, gc=False):
         return f"<Handle {self.task or 'job'} {self.id}>"
 
 
-class _Elsewhere:
-    """In the place of a name of other queues. No `__getattr__`: with one, Python 3.11 reads all other names slower."""
-
-    def __init__(self, name: str) -> None:
-        self._name = name
-
-    def __get__(self, handle: object, kind: object) -> NoReturn:
-        raise AttributeError(f"a handle has no {self._name!r}: use {ELSEWHERE[self._name]}")
+def checked_id(id: str) -> str:
+    """A job's id, for a handle on it. Raises ConfigError for what is no text."""
+    if not isinstance(id, str):
+        raise ConfigError(f"{id!r} is no job's id, which is a text" + (": give its .id" if isinstance(id, Handle) else ""))
+    return id
 
 
-for _name in ELSEWHERE:
-    setattr(Handle, _name, _Elsewhere(_name))
+instead(Handle, ELSEWHERE)

@@ -9,6 +9,7 @@ from longboat.core.constraints import Slots
 from longboat.core.job import Job, new_id
 from longboat.errors import ConfigError
 from longboat.tasks.arguments import Hole
+from longboat.tasks.elsewhere import instead
 from longboat.tasks.flow import Ends, Flow, NoJobs, end_ids
 from longboat.tasks.limits import UniqueKey
 from longboat.tasks.outgoing import Outgoing, Sender
@@ -93,14 +94,15 @@ class Signature(Generic[R]):
         """The signatures whose results it takes."""
         raise NotImplementedError
 
-    if not TYPE_CHECKING:  # for type checkers, a name that is not above is an error as well
+    if not TYPE_CHECKING:  # for type checkers it is an error as well
 
-        def __getattr__(self, name: str) -> Any:
-            if name in ELSEWHERE:
-                raise AttributeError(
-                    f"{self!r} is a call that is not enqueued yet, and has no {name!r}: use {ELSEWHERE[name]}"
-                )
-            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+        def __or__(self, other: object) -> None:
+            raise ConfigError(
+                f"{self!r} | {other!r}: calls are chained by .then, as in a.s(1).then(b), and side by side in group(…)"
+            )
+
+
+instead(Signature, ELSEWHERE, " is a call that is not enqueued yet, and")
 
 
 class Call(Signature[R]):
@@ -173,6 +175,12 @@ def chain(first: Signature[Any], /, *tasks: Callable[..., Any]) -> Signature[Any
 
 
 def _callee(task: object) -> Callee:
+    if isinstance(task, Call):
+        name = task.task.name.rpartition(".")[2]
+        raise ConfigError(
+            f"then: write the task alone, {name} and not {name}.s(…): it takes the result of the call before, and its other "
+            f"arguments follow, as in .then({name}, …)"
+        )
     if not hasattr(task, "flow_job"):
         raise ConfigError(f"then: {task!r} is no task: pass what @app.task made, then its other arguments")
     return cast(Callee, task)

@@ -7,7 +7,6 @@ from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Se
 from functools import cached_property
 from itertools import islice
 from typing import (
-    TYPE_CHECKING,
     Any,
     Generic,
     Literal,
@@ -29,7 +28,8 @@ from longboat.core.retry import RetryPolicy, policy
 from longboat.errors import BadArguments, ConfigError
 from longboat.tasks.arguments import Arguments
 from longboat.tasks.depends import needs_of
-from longboat.tasks.handle import Handle
+from longboat.tasks.elsewhere import instead
+from longboat.tasks.handle import Handle, checked_id
 from longboat.tasks.keys import ordered
 from longboat.tasks.kinds import Kind, kind_of_result, tell_unchecked
 from longboat.tasks.limits import UniqueKey
@@ -60,6 +60,10 @@ ELSEWHERE = {
     "defer": "enqueue(…)",
     "signature": "s(…)",
     "si": "s(…)",
+    "then": "s(…).then(…)",
+    "apply": "enqueue(…), or call the task: it runs here",
+    "retry": "retries= of @app.task(…), and raise an exception in the function",
+    "AsyncResult": "job(…)",
 }
 """What other queues call a method -> ours."""
 
@@ -193,7 +197,7 @@ class Task(Generic[P, R]):
 
     def job(self, id: str) -> Handle[R]:
         """A handle on a job of this task by its id, whoever enqueued it. It looks nothing up before you ask it."""
-        return Handle(self.sender(), id, self.name, self.kind)
+        return Handle(self.sender(), checked_id(id), self.name, self.kind)
 
     def enqueue_child(self, parent: str, *args: P.args, **kwargs: P.kwargs) -> Handle[R]:
         """As `enqueue`, for a job that the job `parent` asks for: it is recorded with that one, and joins its flow."""
@@ -326,12 +330,8 @@ class Task(Generic[P, R]):
     def __repr__(self) -> str:
         return f"<Task {self.name}>"
 
-    if not TYPE_CHECKING:  # for type checkers, a name that is not above is an error as well
 
-        def __getattr__(self, name: str) -> Any:
-            if name in ELSEWHERE:
-                raise AttributeError(f"task {self.name!r} has no {name!r}: use {ELSEWHERE[name]}")
-            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+instead(Task, ELSEWHERE)
 
 
 class SyncTask(Task[P, R]):

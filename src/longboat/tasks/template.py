@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, TypedDict
 
@@ -57,6 +57,8 @@ ELSEWHERE = {
     "unique_for": "unique",
 }
 """What other queues call an option -> ours."""
+_WITHIN = {"bind", "context", "pass_context"}
+"""Options of other queues that hand the job to its function."""
 
 
 class JobOptions(TypedDict, total=False):
@@ -191,10 +193,18 @@ def unknown_option(name: str, known: Collection[str]) -> ConfigError:
     """The error for an option that is none of those known here: it names the one that is probably meant."""
     from difflib import get_close_matches
 
+    if name in _WITHIN:
+        return ConfigError(f"unknown option {name!r}: within the function, longboat.current() is its job")
     near = ELSEWHERE.get(name) or next(iter(get_close_matches(name, known, 1, 0.7)), "")
     where = "" if near in known else " of task.using(…)" if near in _FIELDS else " of @app.task(…)"
     meant = f": did you mean {near!r}{where}?" if near else "."
     return ConfigError(f"unknown option {name!r}{meant} There are {', '.join(sorted(known))}")
+
+
+def meant_for_using(names: Iterable[str]) -> str:
+    """How to give those of these names that are options of a job, or such of other queues, as the end of an error."""
+    ours = sorted({ELSEWHERE.get(name, name) for name in names} & Options.__annotations__.keys())
+    return f". Options of the job go by using({', '.join(f'{each}=…' for each in ours)}).enqueue(…)" if ours else ""
 
 
 def checked_name(name: str, what: str) -> str:
