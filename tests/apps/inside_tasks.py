@@ -92,3 +92,12 @@ async def parent(folder: str) -> str:
 def speaks_for_ever() -> None:
     while True:
         longboat.current().progress(1)
+
+
+def report(n: int) -> None:
+    for i in range(n):
+        longboat.current().progress(i + 1, n)
+
+
+async def areport(n: int) -> None:
+    report(n)

@@ -7,12 +7,14 @@ import itertools
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 
 from longboat import JobNotFound, Longboat, WouldBlock, current
 from longboat.core.job import State
-from longboat.tasks.handle import Handle, Update
+from longboat.tasks.handle import Handle, Progress, Update
+from tests.apps import inside_tasks
 
 GO = threading.Event()
 
@@ -89,3 +91,24 @@ def test_an_app_is_closed_at_the_end_of_async_with(app: Longboat) -> None:
     first: list[object] = []
     asyncio.run(main())
     assert app.client is not first[0]
+
+
+@pytest.mark.parametrize("executor", ["async", "thread", "process"])
+def test_the_last_progress_is_there_as_soon_as_the_result(app: Longboat, executor: str) -> None:
+    task: Any = (
+        app.task(inside_tasks.areport)
+        if executor == "async"
+        else app.task(executor=cast("Any", executor))(inside_tasks.report)
+    )
+
+    def done(job: Handle[Any]) -> Progress:
+        progress = job.progress()
+        assert progress is not None
+        return progress
+
+    with app.worker(processes=1):
+        for _ in range(5):
+            jobs = [task.enqueue(20) for _ in range(20)]
+            assert [job.result(20) or (done(job).done, done(job).total) for job in jobs] == [(20.0, 20.0)] * 20
+        last = list(task.enqueue(3).watch())[-1]
+        assert (last.state, last.done, last.total) == (State.SUCCEEDED, 3.0, 3.0)

@@ -93,6 +93,8 @@ class Child:
                 reply = Context().run(self._run, child_call)
                 if os.getpid() != self._pid:
                     os._exit(0)  # the task forked, and its child came back here
+                if self._job_channel is not None:
+                    self._job_channel.passed_on()
                 leaving = self._leaving()
                 # Sent before the next one begins: if that one kills this process, this answer must not die with it.
                 self._send(Answer(child_call.seq, reply.ending, reply.result, reply.failure, reply.again, leaving))

@@ -21,7 +21,7 @@ from longboat.tasks.handle import LogLine, Progress
 
 
 class Said(msgspec.Struct, array_like=True):
-    """From the child. A step and a question for steps are answered by a Told; the rest is not."""
+    """From the child. A step and the questions are answered by a Told; the rest is not."""
 
     id: str
     progress: Progress | None = None
@@ -32,6 +32,8 @@ class Said(msgspec.Struct, array_like=True):
     """Which have finished?"""
     record: Passed | None = None
     """Of `logging`, for the worker's own log."""
+    heard: bool = False
+    """Has all that was said before this been passed on?"""
 
 
 class Told(msgspec.Struct, array_like=True):
@@ -54,8 +56,10 @@ class SocketJobChannel:
         self._sock = sock
         self._undisturbed = undisturbed
         self._lock = threading.RLock()
+        self._progressed = False
 
     def progress(self, job_id: str, progress: Progress) -> None:
+        self._progressed = True
         self._say(Said(job_id, progress))
 
     def log(self, job_id: str, line: LogLine) -> None:
@@ -69,6 +73,13 @@ class SocketJobChannel:
 
     def finish(self, job_id: str, step: str, result: bytes) -> None:
         self._ask(Said(job_id, step=(step, result)))
+
+    def passed_on(self) -> None:
+        """Return once the worker has the progress that was reported; at once if there is none. Before a call's answer."""
+        if self._progressed:
+            self._progressed = False
+            with contextlib.suppress(BrokerError):
+                self._ask(Said("", heard=True))
 
     def _say(self, said: Said) -> None:
         with contextlib.suppress(OSError), self._undisturbed(), self._lock:
@@ -153,6 +164,8 @@ class JobChannels:
         try:
             if said.step is not None:
                 self._job_channel.finish(said.id, *said.step)
+                return Told()
+            if said.heard:
                 return Told()
             return Told(self._job_channel.steps(said.id))
         except Exception as error:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from itertools import islice
 
 import msgspec
 
@@ -38,6 +40,8 @@ class ProgressWriter:
         self._kv = kv
         self._progressed = progressed
         self._lock = threading.Lock()
+        self._turn = threading.Lock()
+        """Of whoever writes: what is newer is written later."""
         self._progress: dict[str, Progress] = {}
         self._lines: dict[str, list[tuple[int, LogLine]]] = {}
         """By job, each with its number in its attempt."""
@@ -74,50 +78,79 @@ class ProgressWriter:
     def finish(self, job_id: str, step: str, result: bytes) -> None:
         self._kv.write(STEPS + job_id, [Entry(step, result, STEPS_KEPT)])
 
+    @property
+    def unwritten(self) -> bool:
+        """Whether there may be progress that is not stored yet."""
+        return bool(self._progress) or self._turn.locked()
+
+    def write(self, job_ids: Iterable[str]) -> None:
+        """Store the newest progress of these jobs now, as they end. What the broker does not take, `run` stores later."""
+        with contextlib.suppress(BrokerError):
+            self._write_progress(job_ids)
+
     def run(self, now: float) -> float:
+        self._write_progress(None)
+        self._write_lines()
+        return now + WRITE_EVERY
+
+    def _write_progress(self, job_ids: Iterable[str] | None) -> None:
+        """None: of all jobs."""
+        with self._turn:
+            with self._lock:
+                if job_ids is None:
+                    taken, self._progress = self._progress, {}
+                else:
+                    taken = {job_id: self._progress.pop(job_id) for job_id in job_ids if job_id in self._progress}
+            try:
+                if taken:
+                    self._show(taken)
+            except Unsupported:
+                self._deaf = True
+                raise
+            except BrokerError:
+                with self._lock:
+                    self._progress = {**taken, **self._progress}
+                raise
+
+    def _show(self, progress: dict[str, Progress]) -> None:
+        self._progressed(progress)
+        encode = msgspec.msgpack.encode
+        self._kv.write(PROGRESS, [Entry(job_id, encode(said), KEPT) for job_id, said in progress.items()])
+        for job_id in progress:
+            self._shown.pop(job_id, None)
+            self._shown[job_id] = None
+        if (more := len(self._shown) - MOST_PROGRESS) > 0:
+            gone = list(islice(self._shown, more))
+            self._kv.write(PROGRESS, [Entry(job_id, None) for job_id in gone])
+            for job_id in gone:
+                del self._shown[job_id]
+
+    def _write_lines(self) -> None:
         with self._lock:
-            progress, self._progress = self._progress, {}
             lines, self._lines = self._lines, {}
             if len(self._counts) > BACKLOG:
                 self._counts.clear()
         try:
-            self._write(progress, lines)
+            for job_id, said in list(lines.items()):
+                entries = [_entry(number, line) for number, line in said]
+                self._kv.write(LOGS + job_id, entries)
+                self._written.extend((job_id, entry.key) for entry in entries)
+                del lines[job_id]
+                with self._lock:
+                    self._waiting -= len(said)
+            self._prune()
         except Unsupported:
             self._deaf = True
             raise
         except BrokerError:
             with self._lock:
-                self._progress = {**progress, **self._progress}
                 for job_id, said in lines.items():
                     self._lines[job_id] = [*said, *self._lines.get(job_id, ())]
             raise
-        return now + WRITE_EVERY
-
-    def _write(self, progress: dict[str, Progress], lines: dict[str, list[tuple[int, LogLine]]]) -> None:
-        """Takes out of both what is written."""
-        if progress:
-            self._progressed(progress)
-            encode = msgspec.msgpack.encode
-            self._kv.write(PROGRESS, [Entry(job_id, encode(said), KEPT) for job_id, said in progress.items()])
-            for job_id in progress:
-                self._shown.pop(job_id, None)
-                self._shown[job_id] = None
-            progress.clear()
-        for job_id, said in list(lines.items()):
-            entries = [_entry(number, line) for number, line in said]
-            self._kv.write(LOGS + job_id, entries)
-            self._written.extend((job_id, entry.key) for entry in entries)
-            del lines[job_id]
-            with self._lock:
-                self._waiting -= len(said)
-        self._prune()
 
     def _prune(self) -> None:
-        """Delete what is too much. What an earlier process wrote is deleted by its age."""
+        """Delete the lines that are too many. What an earlier process wrote is deleted by its age."""
         gone: dict[str, list[Entry]] = {}
-        for _ in range(len(self._shown) - MOST_PROGRESS):
-            gone.setdefault(PROGRESS, []).append(Entry(next(iter(self._shown)), None))
-            del self._shown[gone[PROGRESS][-1].key]
         for _ in range(len(self._written) - MOST_LINES):
             job_id, key = self._written.popleft()
             gone.setdefault(LOGS + job_id, []).append(Entry(key, None))

@@ -10,6 +10,7 @@ from longboat.contract.broker import Settlement
 from longboat.worker.apart import settle_apart
 from longboat.worker.broker_link import BrokerLink
 from longboat.worker.in_flight import InFlight
+from longboat.worker.progress_writer import ProgressWriter
 from longboat.worker.recorder import Recorder
 from longboat.worker.service import Service
 from longboat.worker.status import Status
@@ -26,11 +27,14 @@ BATCH = 2000
 class Settler(Service):
     """What is not settled is kept until it is, or until `close`."""
 
-    def __init__(self, status: Status, link: BrokerLink, in_flight: InFlight, recorder: Recorder) -> None:
+    def __init__(
+        self, status: Status, link: BrokerLink, in_flight: InFlight, recorder: Recorder, progress: ProgressWriter
+    ) -> None:
         super().__init__("settler", status, in_flight.due)
         self._link = link
         self._in_flight = in_flight
         self._recorder = recorder
+        self._progress = progress
         self._turn = threading.Lock()
 
     def settle_in_turn(self) -> None:
@@ -75,6 +79,8 @@ class Settler(Service):
             return 0
         batch = [outcomes.popleft() for _ in range(number)]
         try:
+            if self._progress.unwritten:  # whoever waits for a job's end then finds the last that it reported
+                self._progress.write([settlement.lease.job.id for settlement in batch])
             settled = settle(batch)
         except BaseException:
             outcomes.extendleft(reversed(batch))
