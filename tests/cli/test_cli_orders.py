@@ -111,3 +111,47 @@ def test_what_does_not_end_within_the_grace_is_cut_off(shell: Shell, broker: Sql
         assert process.wait(12) == 0
         (view,) = until(lambda: found if (found := broker.inspector.find([job_id]))[0].state is State.READY else None)  # type: ignore[union-attr]  # it is there
         assert view.attempts == 0
+
+
+WEARING = """
+import os
+import time
+from longboat import Longboat
+
+app = Longboat()
+
+@app.task(timeout="0.5s")
+def deaf() -> None:
+    time.sleep(60)
+
+@app.task
+def healthy(seconds: float) -> int:
+    time.sleep(seconds)
+    return os.getpid()
+"""
+
+
+def test_a_thread_that_cannot_be_ended_holds_up_no_other_job(shell: Shell, broker: SqliteBroker) -> None:
+    (shell.folder / "tasks.py").write_text(WEARING)
+    with started(shell, "--grace", "1s") as process:
+        (first,) = records(broker, 1)
+        beside = shell.run("enqueue", "tasks.healthy", "16").out.strip()
+        until(lambda: workers(broker.kv)[0].running)
+        shell.run("enqueue", "tasks.deaf")
+        until(lambda: any(record.name != first.name for record in workers(broker.kv)))
+        after = shell.run("enqueue", "tasks.healthy", "0").out.strip()
+        new = shell.run("result", after, "--wait").out
+        (view,) = broker.inspector.find([beside])
+        assert view is not None
+        assert view.state is State.RUNNING, "the other process runs jobs meanwhile"
+        assert shell.run("result", beside, "--wait").out != new
+        (view,) = broker.inspector.find([beside])
+        assert view is not None
+        assert (view.state, view.attempts) == (State.SUCCEEDED, 1), "what ran beside it was finished, whatever the grace"
+        (left,) = records(broker, 1)
+        assert left.name != first.name, "then its process has gone"
+        process.terminate()
+        said = process.communicate(timeout=20)[0]
+        assert process.returncode == 0
+    assert "a call of task tasks.deaf did not end when its time was up" in said
+    assert "running jobs have as long as they take: 1" in said

@@ -273,7 +273,7 @@ def test_a_call_that_does_not_stop_is_killed_and_its_slot_is_of_use_again(single
     assert reply.failure.type == TIMEOUT
     assert "asked to" in reply.failure.message or "cancelled" in reply.failure.message
     assert single.result(after) == 3
-    assert single.executor.worn == (single.kind != "process")
+    assert bool(single.executor.worn) == (single.kind != "process")
     release.touch()
     assert single.result(single.submit(tasks.add, 3, 4)) == 7
     assert len([one for one, _ in single.replies if one is call]) == 1

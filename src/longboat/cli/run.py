@@ -43,6 +43,8 @@ if TYPE_CHECKING:
 RECYCLED = frozenset({"max-jobs", "max-memory", "worn", "reload"})
 """Reasons to finish that ask for a new process."""
 EVICT_TRIES = 20
+UNHURRIED = frozenset({"retire", "worn"})
+"""Reasons to finish what runs however long it takes: nobody waits for the process to end."""
 RETIREMENT = 30 * 86400.0
 """Seconds that running jobs have to end when their process is merely surplus."""
 
@@ -212,7 +214,7 @@ def _run(made: Worker, end: Channel, watches: Sequence[Callable[[Callable[[], ob
             made.finish("retire" if word == channel.RETIRE else "stop")
             if word == channel.NOW:
                 made.close(0.0)
-            elif word == channel.STOP and made.reason == "retire":
+            elif word == channel.STOP and made.reason in UNHURRIED:
                 threading.Thread(target=made.close, name="longboat-stop").start()  # the grace of running jobs begins now
         made.finish("orphaned")  # the supervisor is gone
 
@@ -228,7 +230,11 @@ def _run(made: Worker, end: Channel, watches: Sequence[Callable[[Callable[[], ob
         made.finished.wait()
         if made.reason == COMMANDED:
             end.send(channel.LEAVING)
-        made.close(RETIREMENT if made.reason == "retire" else None)
+        elif made.reason == "worn":
+            if made.health is not None:
+                made.health.close()  # the port is for the process that follows
+            end.send(channel.WORN)
+        made.close(RETIREMENT if made.reason in UNHURRIED else None)
 
 
 def _wait_for_change(end: Channel, watcher: Any) -> bool:

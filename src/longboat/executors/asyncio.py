@@ -145,7 +145,7 @@ class AsyncioExecutor(Executor):
 
     def _let_go(self, call: Call) -> None:
         if self._claim(call):
-            self.worn = True
+            self.worn = call.task.name
             if call is self.blocker and call.stopping is CallEnd.TIMEOUT:
                 self.reply(call, invoke.blocked(self.stuck))
             else:
@@ -170,7 +170,7 @@ class AsyncioExecutor(Executor):
 
     def give_up(self) -> None:
         """The one that blocks the loop has timed out, and all others run elsewhere."""
-        self.worn = True
+        self.worn = self.blocker.task.name if self.blocker else "unknown"
         for call in tuple(self._running):
             if call.stopping is not CallEnd.CANCELLED:
                 call.stopping = CallEnd.TIMEOUT if call is self.blocker else CallEnd.UNSTARTED

@@ -40,8 +40,9 @@ class Executor(ABC):
     def __init__(self, slots: int, owner: Owner) -> None:
         self.slots = slots
         """How many calls run at the same time."""
-        self.worn = False
-        """A call could not be stopped and holds a slot for good: the worker's process should be replaced."""
+        self.worn = ""
+        """The task of a call that could not be stopped, and holds a thread for good: the worker's process should be
+        replaced."""
         self.lock = threading.Condition()
         self.closed = False
         self.copied = False

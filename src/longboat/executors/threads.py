@@ -61,7 +61,7 @@ class ThreadExecutor(Executor):
     def _cut_off(self, call: Call) -> None:
         if (thread := self._running.pop(call, None)) is None:
             return
-        self.worn = True
+        self.worn = call.task.name
         with self.lock:
             self._threads.discard(thread)
             if not self.closed:

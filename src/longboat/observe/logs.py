@@ -169,7 +169,11 @@ _WORDS: dict[type[Event], tuple[int, Callable[[Any], str]]] = {
     ),
     events.WorkerStopping: (
         logging.INFO,
-        lambda of: f"stopping; running jobs have {of.grace:g} s to finish: {of.running}",
+        lambda of: (
+            f"stopping; running jobs have {of.grace:g} s to finish: {of.running}"
+            if of.grace < 86400.0
+            else f"stopping; running jobs have as long as they take: {of.running}"
+        ),
     ),
     events.WorkerStopped: (logging.INFO, lambda of: f"worker {of.worker} stopped after {counted(of.jobs, 'job')}"),
     events.BrokerDown: (logging.ERROR, lambda of: f"the broker fails: {of.error} -- trying again until it answers"),

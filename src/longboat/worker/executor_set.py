@@ -69,8 +69,9 @@ class ExecutorSet:
             thread.join()
 
     @property
-    def worn(self) -> bool:
-        return any(each.worn for each in self.by_name.values())
+    def worn(self) -> str:
+        """The task of a call that could not be stopped, if there is one."""
+        return next((each.worn for each in self.by_name.values() if each.worn), "")
 
     def slots(self) -> dict[str, int]:
         return {name: each.slots for name, each in self.by_name.items()}

@@ -227,6 +227,9 @@ class Supervisor:
             self._expect_end(process, self._grace)
             if self._scaler is not None:
                 self._scaler.one_less(len(self._working()) + len(self._starts))
+        elif word == channel.WORN and not (process.retiring or self._stopping):
+            process.retiring = True
+            self._starts.append(0.0)
         elif word == channel.FAILED:
             process.failure = text
             self._expect_end(process, self._grace)

@@ -149,7 +149,13 @@ class Worker:
 
     def _recycle(self, now: float) -> float:
         """Finish, if an executor is worn and the process can be replaced, or if it has grown too large."""
-        if self.status.replaced and self._executors.worn:
+        if self.status.replaced and not self.finished.is_set() and (task := self._executors.worn):
+            log.warning(
+                "a call of task %s did not end when its time was up, and cannot be ended: this process takes no more jobs, "
+                "and another takes its place; what runs here is finished. What may run for long belongs in a child "
+                'process: @app.task(executor="process")',
+                task,
+            )
             self.finish("worn")
         limit = self._options.max_memory
         if limit is not None and resident() > limit:
@@ -260,7 +266,7 @@ class Worker:
             "executors": partial(self._executors.close, grace),
             "misfits": self._misfits.hand_back,
             "settler": self._settler.close,
-            "resources": partial(self._close_resources, grace),
+            "resources": partial(self._close_resources, min(grace, self._options.grace)),
             "maintenance": self._leave,
             "heartbeat": self._leases.close,
             "consumer": self.link.close,
