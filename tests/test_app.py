@@ -248,3 +248,10 @@ def test_ids_grow_and_never_meet() -> None:
 @pytest.mark.parametrize("chosen", ["", "x", "A" * 33, "8" * 16 + "-" + "0" * 15 + "g", "f" * 16 + "-" + "0" * 16])
 def test_other_ids_have_no_place_in_time(chosen: str) -> None:
     assert order_of(chosen) is None
+
+
+def test_a_wait_that_ends_too_soon_names_the_broker_that_has_no_worker(tmp_path: Path) -> None:
+    with Longboat(f"sqlite:///{tmp_path}/here.db?timeout=5s") as here:
+        job = here.named("mail.send").using(queue="mail").enqueue()
+        with pytest.raises(ResultTimeout, match=f"no living worker serves queue mail at sqlite:///{tmp_path}/here.db$"):
+            job.result(timeout=0.6)

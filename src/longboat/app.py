@@ -17,7 +17,7 @@ from longboat.client.spool import Spool, SpoolOptions
 from longboat.connect import DEFAULT_URL, connect, settled
 from longboat.contract.broker import Broker
 from longboat.core.clock import Duration
-from longboat.core.urls import Url, shown
+from longboat.core.urls import Url, shown, where
 from longboat.errors import ConfigError
 from longboat.observe.events import Bus
 from longboat.observe.stream import EventStream
@@ -307,7 +307,7 @@ class Longboat:
     def _new_client(self) -> Client:
         broker = connect(self.url)
         spool = None if self.spool is None else Spool(self.spool, broker)
-        return Client(broker, self._middlewares, Kept(spool, self.outbox))
+        return Client(broker, self._middlewares, Kept(spool, self.outbox), where(self.url))
 
     def relay(self) -> Relay | None:
         """What brings jobs from the outbox to the broker; None without an outbox. Each worker has one."""

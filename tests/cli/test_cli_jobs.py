@@ -61,8 +61,9 @@ def test_wait(shell: Shell) -> None:
     assert worker.returncode == 0
     shell.fails("enqueue", "tasks.add", "2", "3", "--wait", "--timeout", "0.1", status=6)
     late = shell.run("enqueue", "tasks.sleep", "1", "--wait", "--timeout", "2.2", status=6).err.splitlines()
-    assert late[0] == "Waiting: no living worker serves queue slow."
-    assert late[1].endswith("has not ended within 2.2 s: no living worker serves queue slow")
+    why = f"no living worker serves queue slow at {shell.url}"
+    assert late[0] == f"Waiting: {why}."
+    assert late[1].endswith(f"has not ended within 2.2 s: {why}")
     shell.fails("result", "nobody", status=1)
 
 

@@ -64,14 +64,17 @@ _NOTHING: AbstractContextManager[None] = nullcontext()
 class Client:
     """One process's connection: an outbox for jobs, an inbox for results. Safe to use from any thread or event loop."""
 
-    def __init__(self, broker: Broker, middlewares: Sequence[Middleware] = (), kept: Kept | None = None) -> None:
-        """`middlewares` may grow later."""
+    def __init__(
+        self, broker: Broker, middlewares: Sequence[Middleware] = (), kept: Kept | None = None, address: str = ""
+    ) -> None:
+        """`middlewares` may grow later. `address`: the broker's, without its secrets, for messages."""
         self.broker = broker
         self.kept = kept or Kept()
         self.enqueue_events = EnqueueEvents(broker.kv)
         self.flows = Flows(broker, self)
         self.records = TaskRecords(broker.kv, patient=self.kept.spool is not None)
         self._middlewares = middlewares
+        self._address = address
         self._outbox = Outbox(broker, self.enqueue_events.stored, self.kept.spool)
         self._inbox = Inbox(broker, patient=self.kept.spool is not None)
 
@@ -263,7 +266,7 @@ class Client:
         if job_id in self.kept.views([job_id]):
             return "the broker does not have it yet: it waits in this app's spool or outbox"
         try:
-            found = explain(self.broker, job_id)
+            found = explain(self.broker, job_id, self._address)
         except Unsupported:
             return "it goes on"
         except BrokerError as error:

@@ -18,13 +18,16 @@ COUNTED = 1000
 """Jobs ahead of this one that are counted, at most."""
 
 
-def explain(broker: Broker, job_id: str) -> str | None:
-    """Why the job is in its state; None for an unknown job."""
+def explain(broker: Broker, job_id: str, address: str = "") -> str | None:
+    """Why the job is in its state; None for an unknown job.
+
+    `address`: the broker's, without its secrets, for whoever may have meant another one.
+    """
     view = broker.inspector.find([job_id])[0]
-    return None if view is None else "; ".join(_reasons(broker, view))
+    return None if view is None else "; ".join(_reasons(broker, view, f" at {address}" if address else ""))
 
 
-def _reasons(broker: Broker, view: JobView) -> Iterator[str]:
+def _reasons(broker: Broker, view: JobView, there: str) -> Iterator[str]:
     last = view.failures[-1] if view.failures else None
     match view.state:
         case State.RUNNING:
@@ -35,7 +38,7 @@ def _reasons(broker: Broker, view: JobView) -> Iterator[str]:
         case State.WAITING:
             yield from _waiting(broker, view)
         case State.READY:
-            yield from _ready(broker, view)
+            yield from _ready(broker, view, there)
         case State.SUCCEEDED:
             yield f"it succeeded{_since(view.ended)}"
         case State.DEAD | State.CANCELLED:
@@ -67,7 +70,7 @@ def _waiting(broker: Broker, view: JobView) -> Iterator[str]:
         yield f"no living worker of queue {view.queue} knows task {view.task}"
 
 
-def _ready(broker: Broker, view: JobView) -> Iterator[str]:
+def _ready(broker: Broker, view: JobView, there: str) -> Iterator[str]:
     stopped = _paused(broker)
     if view.queue in stopped["queue"]:
         yield f"queue {view.queue} is paused"
@@ -75,7 +78,7 @@ def _ready(broker: Broker, view: JobView) -> Iterator[str]:
         yield f"task {view.task} is paused"
     serving = [each for each in broker.inspector.consumers() if not each.queues or view.queue in each.queues]
     if not serving:
-        yield f"no living worker serves queue {view.queue}"
+        yield f"no living worker serves queue {view.queue}{there}"
     page = broker.inspector.jobs(State.READY, queue=view.queue, limit=COUNTED)
     ahead = next((n for n, job in enumerate(page.jobs) if job.id == view.id), None)
     if ahead is None:
