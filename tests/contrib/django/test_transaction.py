@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from django.core.management import call_command
+from django.db import connections
 
 from longboat import Longboat
 from longboat.contrib.django.apps import named_broker, one_writer
@@ -112,6 +113,14 @@ def test_a_sqlite_database_whose_transactions_may_fail_is_told_of(monkeypatch: p
     assert [each.id for each in one_writer(databases=["default"])] == ["longboat.W001"]
     assert one_writer() == []
     monkeypatch.setenv("LONGBOAT_URL", "redis://localhost")
+    assert one_writer(databases=["default"]) == []
+
+
+def test_transactions_that_begin_as_writers_are_known_before_django_connects(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("LONGBOAT_URL", raising=False)
+    connection = connections["default"]
+    monkeypatch.setitem(connection.settings_dict, "OPTIONS", {"transaction_mode": "IMMEDIATE"})
+    monkeypatch.delattr(connection, "transaction_mode", raising=False)  # set by its first connect
     assert one_writer(databases=["default"]) == []
 
 

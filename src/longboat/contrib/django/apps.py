@@ -50,7 +50,7 @@ def named_broker(**_: Any) -> list[checks.CheckMessage]:
 def one_writer(*, databases: Any = None, **_: Any) -> list[checks.CheckMessage]:
     """A transaction that reads before it writes fails if a worker wrote meanwhile, unless it began as one that writes."""
     found = [connections[alias] for alias in databases or () if connections[alias].vendor == "sqlite"]
-    wrong = [each for each in found if app.same_database(each) and getattr(each, "transaction_mode", None) is None]
+    wrong = [each for each in found if app.same_database(each) and not each.settings_dict["OPTIONS"].get("transaction_mode")]
     advice = 'Set "OPTIONS": {"transaction_mode": "IMMEDIATE"} (Django 5.1), or LONGBOAT = {"URL": "sqlite:///jobs.db"}.'
     text = "Workers write to the SQLite database of the site: its transactions may fail with 'database is locked'."
     return [checks.Warning(text, hint=advice, id="longboat.W001") for _ in wrong]
