@@ -14,6 +14,8 @@ import pytest
 
 import longboat
 from longboat import BadArguments, ConfigError, Executor, Longboat, Pool, chain, connect, every
+from longboat.cli.locate import find
+from longboat.errors import AppNotFound
 from longboat.tasks.schedule import Schedule, checked
 
 ours = Longboat("memory://")
@@ -111,3 +113,25 @@ def test_the_names_of_other_queues_are_answered() -> None:
             getattr(thing, name)
         assert ours in str(caught.value)
         assert name not in dir(thing)
+
+
+def test_a_django_project_is_named_as_its_user_knows_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.path", [*sys.path])
+    for name in ("LONGBOAT_APP", "DJANGO_SETTINGS_MODULE"):
+        monkeypatch.delenv(name, raising=False)
+    (tmp_path / "manage.py").touch()
+    with pytest.raises(
+        AppNotFound, match=r"Django project\? Run `python manage.py longboat worker`, or set DJANGO_SETTINGS_MODULE"
+    ):
+        find(None)
+
+    def missing(_: str) -> None:
+        raise ModuleNotFoundError("No module named 'mysite'", name="mysite")
+
+    monkeypatch.setattr("longboat.cli.locate.importlib.import_module", missing)
+    monkeypatch.setenv("DJANGO_SETTINGS_MODULE", "mysite.settings")
+    with pytest.raises(AppNotFound, match="in the folder that has manage") as raised:
+        find(None)
+    named = f"the Django project of DJANGO_SETTINGS_MODULE=mysite.settings in {tmp_path} cannot be imported: "
+    assert str(raised.value).startswith(f"{named}ModuleNotFoundError: No module named 'mysite'")

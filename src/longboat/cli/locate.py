@@ -25,6 +25,7 @@ HOW = (
 )
 DJANGO = "longboat.contrib.django.setup:app"
 """The app of a Django project, which DJANGO_SETTINGS_MODULE names."""
+DJANGO_HOW = " A Django project? Run `python manage.py longboat worker`, or set DJANGO_SETTINGS_MODULE."
 _OURS = str(Path(__file__).parent.parent)
 
 
@@ -38,7 +39,7 @@ def find(spec: str | None) -> tuple[Longboat, str]:
     found = look() if spec is None else _by(spec)
     if found is None:
         files = f"{', '.join(USUAL[:-1])} or {USUAL[-1]}"
-        _refuse(f"no app is named, and no {files} in {os.getcwd()} has one", HOW)
+        _refuse(f"no app is named, and no {files} in {os.getcwd()} has one", HOW + DJANGO_HOW * os.path.isfile("manage.py"))
     return found
 
 
@@ -199,9 +200,13 @@ def _imported(name: str, spec: str) -> ModuleType:
 
 def _refuse_import(spec: str, error: BaseException) -> NoReturn:
     reason = traceback.format_exception_only(error)[-1].strip()
-    raise AppNotFound(
-        f"the app {spec!r} cannot be imported: {reason}{_where(error)}\nCorrect that, then start again."
-    ) from error
+    what, advice = f"the app {spec!r}", "Correct that, then start again."
+    if spec == DJANGO:  # a name that nobody has written
+        settings = os.environ.get("DJANGO_SETTINGS_MODULE", "")
+        what = f"the Django project of DJANGO_SETTINGS_MODULE={settings} in {os.getcwd()}"
+        if isinstance(error, ModuleNotFoundError) and error.name and f"{settings}.".startswith(f"{error.name}."):
+            advice = "Correct DJANGO_SETTINGS_MODULE, or start in the folder that has manage.py."
+    raise AppNotFound(f"{what} cannot be imported: {reason}{_where(error)}\n{advice}") from error
 
 
 def _where(error: BaseException) -> str:
