@@ -6,7 +6,9 @@ from typing import Any
 
 import pytest
 from django.contrib.admin.models import LogEntry
+from django.template import Template
 from django.test import Client
+from django.test.utils import instrumented_test_render
 
 from longboat.contrib.django import app
 from longboat.core.job import State
@@ -51,6 +53,17 @@ def test_the_list_has_filters_and_a_search(dead: str) -> None:
     for wrong in ({"q": "state:nothing"}, {"state": "nothing"}, {"q": "state:dead", "state": "dead"}):
         assert "errornote" in text(its.get(JOBS, wrong))
     assert 'name="action"' not in everything
+
+
+def test_the_pages_are_made_of_the_admins_own_templates(dead: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Template, "_render", instrumented_test_render)  # answers tell their templates
+    its, more = staff("view", "operate", "delete"), {"action": "delete", "_selected_action": [dead]}
+    for answer, parts in (
+        (its.get(JOBS), {"change_list", "search_form", "filter", "actions"}),
+        (its.get(f"{JOBS}{dead}/change/"), {"change_form"}),
+        (its.post(JOBS, more), {"delete_selected_confirmation"}),
+    ):
+        assert {f"admin/{part}.html" for part in parts} <= {each.name for each in answer.templates}
 
 
 def test_a_job_has_a_page(dead: str) -> None:

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 from socketserver import ThreadingMixIn
+from typing import Any
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
 import pytest
@@ -61,6 +62,10 @@ def _use(visit: Visit, name: str, dead: str) -> None:
     visit.go("/admin/")
     page.click("text=Jobs")
     page.wait_for_selector("#result_list tbody tr:nth-child(2)")
+    search, table, filters = (_box(page, each) for each in ("#searchbar", ".results", "#changelist-filter"))
+    assert search["y"] < table["y"]
+    assert table["x"] + table["width"] <= filters["x"]
+    assert filters["x"] + filters["width"] <= 1280
     page.click("#changelist-filter a:has-text('dead (2)')")
     page.click("#changelist-filter a:has-text('refuse')")
     _picture(page, "list")
@@ -84,6 +89,11 @@ def _use(visit: Visit, name: str, dead: str) -> None:
     assert name in page.content()
     _picture(page, "dashboard")
     visit.close()
+
+
+def _box(page: Any, selector: str) -> dict[str, float]:
+    """Where it is, in pixels: x, y, width and height."""
+    return dict(page.locator(selector).bounding_box())
 
 
 def _picture(page: object, name: str) -> None:

@@ -9,6 +9,7 @@ from django.core.exceptions import PermissionDenied
 from django.http import Http404, HttpResponseBase, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import path, reverse
+from django.utils.translation import gettext
 
 from longboat.contrib.django import listed
 from longboat.contrib.django.actions import ACTIONS, act
@@ -48,7 +49,8 @@ class JobAdmin(admin.ModelAdmin):  # type: ignore[misc]  # Django has no types
         """The list, or what an action of it answers."""
         if (answer := self._acted(request)) is not None:
             return answer
-        context = listed.listed(app, request.GET) | (extra_context or {})
+        context = {**listed.listed(app, request.GET, self.opts), **self._menu(request), **(extra_context or {})}
+        context["selection_note"] = gettext("0 of %(cnt)s selected") % {"cnt": len(context["rows"])}
         return self._page(request, "jobs", "Select job to view", context)
 
     def change_view(self, request: Any, object_id: str, form_url: str = "", extra_context: Any = None) -> Any:  # noqa: ARG002
@@ -104,8 +106,21 @@ class JobAdmin(admin.ModelAdmin):  # type: ignore[misc]  # Django has no types
         """The actions that this user may take, with what a menu says."""
         return {name: each.label for name, each in ACTIONS.items() if request.user.has_perm(each.permission)}
 
+    def _menu(self, request: Any) -> dict[str, Any]:
+        """What the admin's template of actions needs. The choice of none is worded as this version of Django has it."""
+        if not (allowed := self._allowed(request)):
+            return {}
+        form = self.action_form(auto_id="")
+        form.fields["action"].choices = [*self.get_action_choices(request)[:1], *allowed.items()]
+        return {"action_form": form, "actions_on_top": True, "actions_selection_counter": True}
+
     def _page(self, request: Any, template: str, title: str, context: dict[str, Any]) -> TemplateResponse:
         request.current_app = self.admin_site.name
         usual = {**self.admin_site.each_context(request), "opts": self.opts, "title": title}
-        more = {"actions": self._allowed(request), "media": self.media, "here": request.get_full_path()}
+        more = {
+            "actions": self._allowed(request),
+            "has_view_permission": True,
+            "media": self.media,
+            "here": request.get_full_path(),
+        }
         return TemplateResponse(request, f"longboat/admin/{template}.html", {**usual, **more, **context})

@@ -5,8 +5,9 @@ from __future__ import annotations
 import contextlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 from urllib.parse import urlencode
 
 import msgspec
@@ -30,6 +31,47 @@ COLUMNS = ("Job", "State", "Call", "Queue", "Attempts", "Enqueued", "Last error"
 FILTERS = ("state", "queue", "task")
 
 
+HELP = "Part of an id, a task or an error; or words such as error:timeout, args.order_id:42, worker:host*"
+
+
+class Filter(NamedTuple):
+    """One filter, as the admin's templates want it."""
+
+    title: str
+    its: list[dict[str, Any]]
+    """What can be chosen: its words, its address, and whether it is chosen."""
+    template: str = "admin/filter.html"
+
+    def choices(self, _: Any) -> list[dict[str, Any]]:
+        return self.its
+
+
+@dataclass(frozen=True)
+class ChangeList:
+    """What the admin's own templates of lists ask of a `ChangeList` of rows, which jobs are not."""
+
+    query: str
+    params: dict[str, str]
+    filter_specs: list[Filter]
+    result_list: list[Any]
+    opts: Any
+    search_fields: ClassVar = ("id",)
+    search_help_text: ClassVar = HELP
+    has_filters: ClassVar = True
+    clear_all_filters_qs: ClassVar = "?"
+
+    @property
+    def has_active_filters(self) -> bool:
+        return bool(self.params)
+
+    @property
+    def result_count(self) -> int:
+        """Of this page. There is no count of all pages, so the search form shows none."""
+        return len(self.result_list)
+
+    full_result_count = result_count
+
+
 class Row(NamedTuple):
     """A job as a line of the list."""
 
@@ -40,7 +82,7 @@ class Row(NamedTuple):
     ended: datetime | None
 
 
-def listed(app: Longboat, given: Mapping[str, str]) -> dict[str, Any]:
+def listed(app: Longboat, given: Mapping[str, str], opts: Any) -> dict[str, Any]:
     """A page of jobs, for what the address asks: `q`, a search as the dashboard has it; FILTERS; and `after`."""
     chosen = {name: given.get(name, "") for name in FILTERS}
     text, found, wrong, counts = given.get("q", ""), Found([], None, 0), "", Counter[tuple[str, State]]()
@@ -54,13 +96,13 @@ def listed(app: Longboat, given: Mapping[str, str]) -> dict[str, Any]:
     def link(**changed: str) -> str:
         return f"?{urlencode({name: value for name, value in {**kept, **changed}.items() if value})}"
 
+    rows = [_row(job) for job in found.jobs]
+    params = {name: value for name, value in chosen.items() if value}
     return {
-        "rows": [_row(job) for job in found.jobs],
+        "cl": ChangeList(text, params, _filters(app, chosen, counts, link), rows, opts),
+        "rows": rows,
         "columns": COLUMNS,
-        "q": text,
-        "chosen": {name: value for name, value in chosen.items() if value},
         "wrong": wrong,
-        "filters": _filters(app, chosen, counts, link),
         "next": link(after=found.after) if found.after else "",
         "first": link() if given.get("after") else "",
         "dashboard": _dashboard(""),
@@ -76,6 +118,7 @@ def one(app: Longboat, id: str) -> dict[str, Any] | None:
     row = _row(job)
     return {
         "job": job,
+        "original": id,
         "why": explain(app.broker, id) or "",
         "args": pretty(shown(args)),
         "result": pretty(decoded(job.result)[0]) if job.result is not None else "",
@@ -100,8 +143,7 @@ def _query(text: str, chosen: Mapping[str, str]) -> Query:
 
 def _filters(
     app: Longboat, chosen: Mapping[str, str], counts: Counter[tuple[str, State]], link: Callable[..., str]
-) -> list[tuple[str, list[tuple[str, str, bool]]]]:
-    """For each filter, what can be chosen: its words, its address, and whether it is chosen."""
+) -> list[Filter]:
     by_state, queues = Counter[State](), dict.fromkeys(queue for queue, _ in counts)
     for (queue, state), count in counts.items():
         if chosen["queue"] in ("", queue):
@@ -114,10 +156,12 @@ def _filters(
         "task": [(name, name) for name in sorted(app.registry.tasks)[:MOST]],
     }
     return [
-        (
+        Filter(
             name,
-            [(gettext("All"), link(**{name: ""}), not chosen[name])]
-            + [(t, link(**{name: v}), chosen[name] == v) for v, t in some],
+            [
+                {"display": display, "query_string": link(**{name: value}), "selected": chosen[name] == value}
+                for value, display in (("", gettext("All")), *some)
+            ],
         )
         for name, some in choices.items()
     ]
