@@ -135,3 +135,13 @@ def test_a_django_project_is_named_as_its_user_knows_it(tmp_path: Path, monkeypa
         find(None)
     named = f"the Django project of DJANGO_SETTINGS_MODULE=mysite.settings in {tmp_path} cannot be imported: "
     assert str(raised.value).startswith(f"{named}ModuleNotFoundError: No module named 'mysite'")
+
+
+def test_a_worker_without_a_task_warns(caplog: pytest.LogCaptureFixture) -> None:
+    with Longboat("memory://", include=["tests.apps"]).worker(burst=True):
+        pass
+    assert "no task found; modules imported: tests.apps. Define one" in caplog.text
+    caplog.clear()
+    with ours.worker(burst=True):
+        pass
+    assert "no task found" not in caplog.text

@@ -96,7 +96,8 @@ class Migrate(Protocol):
 def transactional(broker: Broker) -> Transactional:
     """Raises Unsupported for a broker that is not."""
     if Capability.TRANSACTIONAL not in broker.capabilities:
-        raise unsupported(Capability.TRANSACTIONAL, type(broker).__name__)
+        instead = "Give the app an outbox=, or enqueue after the commit"
+        raise unsupported(Capability.TRANSACTIONAL, type(broker).__name__, instead=instead)
     return cast(Transactional, broker)
 
 

@@ -14,6 +14,8 @@ from typing import Any
 
 _ALSO = (collections.deque, re.Pattern)
 """Types that pydantic writes and reads beside its own and those of `ipaddress`."""
+_LAZY = "django.utils.functional.Promise"
+"""The base of Django's lazy values, such as those of `gettext_lazy`."""
 
 
 class Adapted(type):
@@ -63,6 +65,8 @@ def plain(value: Any) -> Any:
     """What pydantic makes of one of its values. Raises TypeError for a value of another kind."""
     if not is_own(value) and type(value).__module__ != "ipaddress" and not isinstance(value, _ALSO):
         hint = ": pass its id, and load it in the task" if is_row(type(value)) else ""
+        if any(f"{each.__module__}.{each.__name__}" == _LAZY for each in type(value).__mro__):
+            raise TypeError("a lazy translation cannot be serialised: pass str(…) of it")
         raise TypeError(f"a value of type {type(value).__qualname__} cannot be serialised{hint}")
     dump = getattr(value, "model_dump", None)
     if dump is not None:

@@ -61,6 +61,10 @@ from longboat.worker.worker_events import WorkerEvents
 
 log = logging.getLogger("longboat.worker")
 
+NO_TASK = (
+    "no task found; modules imported: %s. Define one there with @app.task, or name the module that does with --include; "
+    "of a Django project it is `tasks` of an app in INSTALLED_APPS"
+)
 LAST_SECONDS = 1.0
 """Seconds that what was opened gets to close, at least."""
 
@@ -220,6 +224,10 @@ class Worker:
         watched("stop", self._stop_on_alarm, self.status.failed).start()
         queues = list(self._options.queues)
         self.events.emit(WorkerStarted(self.name, self._address, queues, len(self._registry.tasks)))
+        if not self._registry.names():
+            log.warning(
+                NO_TASK, ", ".join(name for name in self._registry.modules if not name.startswith("longboat.")) or "none"
+            )
 
     def close(self, grace: float | None = None) -> None:
         """Stop: finish what runs within `grace` seconds (the options' unless given), hand back the rest. Blocks.

@@ -10,11 +10,14 @@ import pytest
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 from django.test import override_settings
+from django.utils.translation import gettext_lazy
 
 from longboat.connect import connect
 from longboat.contrib.django import app
 from longboat.contrib.django.database import database_url
 from longboat.core.urls import whole
+from longboat.errors import BadArguments
+from tests.contrib.django.shop.tasks import confirm
 
 
 @pytest.fixture(autouse=True)
@@ -62,3 +65,8 @@ def test_a_postgresql_database_has_a_url(given: dict[str, Any], url: str, monkey
     postgres = SimpleNamespace(vendor="postgresql", settings_dict=settings)
     monkeypatch.setattr("longboat.contrib.django.database.connections", {"default": postgres})
     assert whole(database_url()) == url
+
+
+def test_a_lazy_translation_says_what_to_pass() -> None:
+    with pytest.raises(BadArguments, match=r"a lazy translation cannot be serialised: pass str\(…\)"):
+        confirm.enqueue(gettext_lazy("yes"))
