@@ -116,7 +116,8 @@ def test_times_count_from_the_call(connect: Callable[[], Any]) -> None:
 
 
 def stored(connect: Callable[[], Any], jobs: list[Job], age: float = 0.0, **how: Any) -> None:
-    OutboxTable(connect).create()
+    with closing(OutboxTable(connect)) as table:
+        table.create()
     with closing(connect()) as connection:
         add(Caller(connection), jobs, **how)
         connection.execute("UPDATE longboat_outbox SET at = at - ?", (age,))
@@ -207,5 +208,7 @@ def test_several_relays_share_the_work(connect: Callable[[], Any]) -> None:
         for _ in range(4):
             for each in some:
                 each._deliver_next()
+        for each in some:
+            each.close()
         assert app.broker.inspector.counts() == {("default", State.READY): 450}
         assert OutboxTable(connect).summary() == (0, None, 0)

@@ -26,7 +26,8 @@ def test_the_table_is_the_one_that_longboat_makes(tmp_path: Path) -> None:
     metadata = MetaData()
     outbox_table(metadata)
     metadata.create_all(engine)
-    OutboxTable(lambda: sqlite3.connect(tmp_path / "ours.db")).create()
+    with closing(OutboxTable(lambda: sqlite3.connect(tmp_path / "ours.db"))) as table:
+        table.create()
     assert [each for each in columns(tmp_path / "theirs.db") if each[0] != "place"] == [
         each for each in columns(tmp_path / "ours.db") if each[0] != "place"
     ]
