@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -57,6 +58,7 @@ def test_entries_outlive_an_outage(server: RabbitmqServer, url: str, broker: Bro
         if kind == "closed":
             server.ctl("close_all_connections", "a test")
         else:
+            time.sleep(2.0)  # a server killed within a second of a stream's first line does not bring the stream back
             server.kill()
             server.start()
 

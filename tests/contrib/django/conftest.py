@@ -18,10 +18,13 @@ with pytest.MonkeyPatch.context() as patch:
 
 @pytest.fixture(autouse=True)
 def unblocked(request: pytest.FixtureRequest) -> Iterator[None]:
-    """The plugin pytest-django, where it is installed, keeps tests from the database."""
+    """pytest-django, where it is installed, keeps tests from the database. The app is closed for the next test."""
+    from longboat.contrib.django import app
+
     there = request.config.pluginmanager.has_plugin("django")
     with request.getfixturevalue("django_db_blocker").unblock() if there else nullcontext():
         yield
+    app.close()
 
 
 @pytest.fixture
