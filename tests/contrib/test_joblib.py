@@ -24,7 +24,7 @@ np = pytest.importorskip("numpy")
 
 from joblib import Parallel, delayed, parallel_config  # noqa: E402  # it need not be there
 
-import longboat.contrib.joblib as door  # noqa: E402
+import longboat.contrib.joblib as door  # noqa: E402  # after the check that joblib is there
 
 
 @pytest.fixture

@@ -113,7 +113,7 @@ def test_values_travel_as_with_a_worker(jobs: Harness) -> None:
     assert [each.result for each in jobs.perform_jobs()] == [Row(2)]
     assert handle.result(0) == Row(2)
     with pytest.raises(BadArguments):
-        save.enqueue(1)  # type: ignore[arg-type]
+        save.enqueue(1)  # type: ignore[arg-type]  # what is wrong on purpose
 
 
 def test_time_is_moved_by_hand(jobs: Harness) -> None:

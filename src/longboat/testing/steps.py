@@ -78,7 +78,7 @@ class Steps:
             own = self._own[code] = _is_own(code.co_filename)
         return self._stepped if own else None
 
-    def _stepped(self, frame: FrameType, event: str, arg: Any) -> Any:  # noqa: ARG002
+    def _stepped(self, frame: FrameType, event: str, arg: Any) -> Any:  # noqa: ARG002  # as sys.settrace calls it
         if event == "line":
             before = self._last.get(frame)
             self._last[frame] = frame.f_lineno
@@ -108,7 +108,7 @@ def deadly(number: int) -> Steps:
     """The worker dies after the step of this number, counted from 0."""
     left = [number]
 
-    def at(step: Step) -> None:  # noqa: ARG001
+    def at(step: Step) -> None:  # noqa: ARG001  # whatever the step
         left[0] -= 1
         if left[0] == -1:
             raise WorkerKilled

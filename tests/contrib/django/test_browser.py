@@ -98,4 +98,4 @@ def _box(page: Any, selector: str) -> dict[str, float]:
 
 def _picture(page: object, name: str) -> None:
     if SHOTS:
-        page.screenshot(path=Path(SHOTS) / f"{name}.png")  # type: ignore[attr-defined]
+        page.screenshot(path=Path(SHOTS) / f"{name}.png")  # type: ignore[attr-defined]  # a page of playwright

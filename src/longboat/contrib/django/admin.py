@@ -29,13 +29,13 @@ class JobAdmin(admin.ModelAdmin):  # type: ignore[misc]  # Django has no types
     def has_view_permission(self, request: Any, obj: Any = None) -> bool:  # noqa: ARG002  # as its base class has it
         return role_of(request.user) is not None
 
-    def has_add_permission(self, request: Any) -> bool:  # noqa: ARG002
+    def has_add_permission(self, request: Any) -> bool:  # noqa: ARG002  # as Django calls it
         return False
 
-    def has_change_permission(self, request: Any, obj: Any = None) -> bool:  # noqa: ARG002
+    def has_change_permission(self, request: Any, obj: Any = None) -> bool:  # noqa: ARG002  # as Django calls it
         return False
 
-    def has_delete_permission(self, request: Any, obj: Any = None) -> bool:  # noqa: ARG002
+    def has_delete_permission(self, request: Any, obj: Any = None) -> bool:  # noqa: ARG002  # as Django calls it
         return False
 
     def get_urls(self) -> list[Any]:
@@ -53,7 +53,7 @@ class JobAdmin(admin.ModelAdmin):  # type: ignore[misc]  # Django has no types
         context["selection_note"] = gettext("0 of %(cnt)s selected") % {"cnt": len(context["rows"])}
         return self._page(request, "jobs", "Select job to view", context)
 
-    def change_view(self, request: Any, object_id: str, form_url: str = "", extra_context: Any = None) -> Any:  # noqa: ARG002
+    def change_view(self, request: Any, object_id: str, form_url: str = "", extra_context: Any = None) -> Any:  # noqa: ARG002  # as Django calls it
         """One job, or what an action on it answers. Raises Http404."""
         if (answer := self._acted(request)) is not None:
             return answer
