@@ -154,6 +154,24 @@ def test_what_was_newly_watched_is_looked_at_again_after_an_error() -> None:
     assert [each.id for each in listener.wait(0)] == ["a"]
 
 
+def test_what_is_watched_during_a_look_is_looked_at_before_any_wait() -> None:
+    """The look may have taken its ring for one from before."""
+
+    class Interrupted(Listener):
+        def _look(self, fresh: Collection[str]) -> Iterable[Result]:
+            if not fresh:
+                self.watch(["1"])
+                self.rung.clear()
+            return super()._look(fresh)
+
+        def _wait(self, until: float) -> None:
+            raise AssertionError(f"waited until {until} with a result there")
+
+    listener = Interrupted()
+    listener.ended["1"] = result("1")
+    assert listener.wait(30) == [result("1")]
+
+
 def test_a_closed_listener_waits_no_longer() -> None:
     listener = Listener()
     thread = threading.Thread(target=listener.wait, args=(30,))

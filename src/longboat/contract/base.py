@@ -157,7 +157,8 @@ class BaseListener(ABC):
             results = self._news()
             if results or self._woken or SYSTEM.monotonic() >= until:
                 return results
-            self._wait(until)
+            if not self._fresh:  # else an id was watched during the look, which may have heard its ring
+                self._wait(until)
         return []
 
     def _news(self) -> list[Result]:
