@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -281,8 +282,9 @@ def test_parked_jobs_are_told_once_with_what_to_do(tmp_path: Path) -> None:
     with Longboat(shell.url) as app:
         app.named("shop.more.twice").enqueue_many([(n,) for n in range(100)])
     lines = [line for line in shell.run("worker", "--burst").err.splitlines() if "WARNING" in line]
-    assert len(lines) == 1, lines
-    assert "100 jobs of shop.more.twice cannot run here" in lines[0]
+    found = [re.search(r"WARNING longboat.worker: (\d+) jobs? of shop.more.twice cannot run here", line) for line in lines]
+    assert sum(int(each[1]) for each in found if each) == 100, lines
+    assert len(lines) <= 2, "those of the first second, and at the end those that came later"
     assert "knows tasks.add, tasks.boom" in lines[0]
     assert "--include shop.more" in lines[0]
     (tmp_path / "shop").mkdir()

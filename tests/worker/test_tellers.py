@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from typing import Any
 
 import msgspec
 import pytest
 
-from longboat import Longboat
+from longboat import Longboat, State
 from longboat.brokers.memory import MemoryBroker
 from longboat.client.enqueue_events import EnqueueEvents
 from longboat.contract.broker import Lease
@@ -23,10 +24,13 @@ from longboat.observe.events import (
     JobDied,
     JobEnqueued,
     JobsLost,
+    JobsParked,
+    WorkerStopped,
 )
 from longboat.observe.stream import AT_ONCE, EVENTS, LISTENING, MOST, EventPublisher, EventStream
 from longboat.testing.conformance.stage import job
 from longboat.worker.in_flight import InFlight
+from longboat.worker.parked import ParkedJobs
 from longboat.worker.worker_events import WorkerEvents
 from tests.apps import worker_tasks
 from tests.rigs.waiting import until
@@ -227,6 +231,51 @@ def test_a_worker_whose_clock_is_set_back_finds_out_that_nobody_listens_any_more
     time.sleep(1.1)
     assert worker_events.run(1e9 - 3600) <= 1e9 - 3600 + 1
     assert not worker_events.every_job
+
+
+@pytest.mark.parametrize("answers", [True, False], ids=["up", "down"])
+def test_what_a_worker_did_last_is_told_before_it_ends(
+    answers: bool, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Although it has told of parked jobs a moment ago, and whether or not its broker answers at the end."""
+    monkeypatch.setattr("longboat.worker.parked.GATHERED", 0.0)
+    caplog.set_level(logging.INFO, "longboat.worker")
+    said: list[Event] = []
+    with Longboat("memory://") as app:
+        tasks = worker_tasks.declare(app)
+        app.bus.listen(said.append)
+        worker = app.worker()
+        worker.report_successes()
+        with worker:
+            app.send("a.first")
+            until(lambda: any(isinstance(event, JobsParked) for event in said))
+            if not answers:
+                worker._maintenance.tasks = {"": fails_always, **worker._maintenance.tasks}
+            tasks.add.enqueue(1, 1).result(10)
+            waiting = [app.send("a.first"), *(app.send("a.second") for _ in range(3))]
+            until(lambda: {job.status() for job in waiting} == {State.WAITING})
+    parked = [(event.task, event.jobs) for event in said if isinstance(event, JobsParked)]
+    assert parked == [("a.first", 1), ("a.second", 3), ("a.first", 1)]
+    assert isinstance(said[-1], WorkerStopped)
+    assert "add [" in caplog.text
+
+
+def fails_always(_: float) -> float:
+    raise BrokerUnavailable("down")
+
+
+def test_many_unknown_tasks_are_told_of_a_few_at_a_time() -> None:
+    parked = ParkedJobs()
+    for number in range(30):
+        for _ in range(number + 1):
+            parked.add(f"t{number}", "", 100.0)
+    assert parked.due(100.5) == [], "more of them may come"
+    assert [each.task for each in parked.due(101.0)] == [f"t{number}" for number in range(29, 19, -1)]
+    parked.add("t29", "", 102.0)
+    assert parked.due(110.0) == []
+    assert [each.jobs for each in parked.due(161.0)] == list(range(20, 10, -1))
+    assert [each.jobs for each in parked.due(300.0)] == list(range(10, 0, -1))
+    assert [(each.task, each.jobs) for each in parked.due(400.0)] == [("t29", 1)], "it was not forgotten"
 
 
 def test_what_runs_is_not_held_on_to_once_nobody_listens() -> None:

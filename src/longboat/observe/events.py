@@ -116,7 +116,7 @@ class JobParked(JobEvent, frozen=True, tag="job.parked"):
 
 
 class JobsParked(Event, frozen=True, tag="jobs.parked"):
-    """So many jobs of one task, which cannot run here, were parked by this worker since it told last: once a minute."""
+    """This worker has parked so many jobs of one task, which cannot run here. Told once a minute, and before it ends."""
 
     task: str
     """The name of the task."""

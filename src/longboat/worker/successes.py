@@ -46,8 +46,7 @@ class Successes:
         self._noted.append(JobSucceeded(self._worker, job.id, job.task, job.queue, call.lease.attempt, seconds))
 
     def run(self, now: float) -> float:
-        while self._noted:
-            self._bus.emit(self._noted.popleft())
+        self._tell_noted()
         ended, self._seen = self._recorder.seen - self._seen, self._recorder.seen
         self._many = self._many or ended > FEW
         self.room = FEW if ended <= FEW else 0
@@ -58,8 +57,13 @@ class Successes:
 
     def leave(self, seconds: float) -> None:
         """Have the last lines written, within so many seconds."""
+        self._tell_noted()
         self._sum_up()
         self._bus.flush(seconds)
+
+    def _tell_noted(self) -> None:
+        while self._noted:
+            self._bus.emit(self._noted.popleft())
 
     def _sum_up(self) -> None:
         before, many = self._counted, self._many

@@ -67,6 +67,8 @@ NO_TASK = (
 )
 LAST_SECONDS = 1.0
 """Seconds that what was opened gets to close, at least."""
+LAST_WORDS = 3.0
+"""Seconds for the last log lines and events to reach their listeners: within what a supervisor grants beyond the grace."""
 
 
 class Worker:
@@ -286,9 +288,10 @@ class Worker:
                 self.status.failed(part, error)
         deadline.cancel()
         ended = sum(tally.succeeded + tally.dead + tally.cancelled for tally in self.recorder.totals().values())
-        self._finisher.successes.leave(LAST_SECONDS)
-        self.events.emit(WorkerStopped(self.name, ended))
-        self.events.leave(LAST_SECONDS, answers=self._maintenance.answered)
+        told = SYSTEM.monotonic() + LAST_WORDS
+        self._finisher.successes.leave(LAST_WORDS)
+        seconds = max(0.0, told - SYSTEM.monotonic())
+        self.events.leave(WorkerStopped(self.name, ended), seconds, answers=self._maintenance.answered)
 
     def _hand_back_suspects(self) -> None:
         self._quarantine.stop()

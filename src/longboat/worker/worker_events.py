@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import threading
-from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 
 import msgspec
@@ -17,14 +17,11 @@ from longboat.observe.stream import EventPublisher
 from longboat.tasks.handle import Progress
 from longboat.tasks.record import NAMESPACE, decoded
 from longboat.worker.in_flight import InFlight
+from longboat.worker.parked import ParkedJobs
 from longboat.worker.task_records import BELIEVED
 
 LONGEST = 300
 """Characters of a text in the stream."""
-REPORTED = 10
-"""Tasks in one report, at most: those with the most jobs."""
-REMINDED = 60.0
-"""Seconds between reports of parked jobs."""
 
 
 class WorkerEvents(Bus):
@@ -34,10 +31,7 @@ class WorkerEvents(Bus):
         """`tasks`: the names of those that the worker knows."""
         super().__init__()
         self._tasks = tasks
-        self._parked: Counter[tuple[str, bool]] = Counter()
-        """Jobs by task and whether the worker knows it, since the last report."""
-        self._why: dict[str, str] = {}
-        self._remind_at = 0.0
+        self._parked = ParkedJobs()
         self.publisher = publisher
         self._in_flight = in_flight
         self._bus = bus
@@ -54,14 +48,15 @@ class WorkerEvents(Bus):
             # A copy: a listener that changes it must not change the job's own, which is not stored yet.
             event = msgspec.structs.replace(event, failure=msgspec.structs.replace(event.failure))
         elif isinstance(event, JobParked):
-            self._parked[event.task, event.reason != ""] += 1
-            self._why[event.task] = event.reason
+            self._parked.add(event.task, event.reason, SYSTEM.monotonic())
         self._bus.emit(event)
         if self.publisher.open:
             self._stream(event)
 
-    def leave(self, seconds: float, *, answers: bool) -> None:
-        """Get the last events to their listeners, within so many seconds. `answers`: whether the broker does."""
+    def leave(self, last: Event, seconds: float, *, answers: bool) -> None:
+        """Get what was not told yet, and this event, to the listeners, within so many seconds. `answers`: the broker."""
+        self._tell_parked(math.inf, answers=answers)
+        self.emit(last)
         if answers and self.publisher.open:
             with contextlib.suppress(BrokerError):
                 self.publisher.run(SYSTEM.monotonic())
@@ -100,17 +95,18 @@ class WorkerEvents(Bus):
             with self._lock:
                 self._started.clear()
         steady = SYSTEM.monotonic()
-        if self._parked and steady >= self._remind_at:
-            parked, self._parked, self._remind_at = self._parked, Counter(), steady + REMINDED
-            most = parked.most_common(REPORTED)
-            elsewhere = self._known_elsewhere([task for (task, _), _ in most])
-            for (task, _), jobs in most:
-                known = sorted(self._tasks)
-                self.emit(JobsParked(self._name, task, jobs, known, self._why[task], task in elsewhere))
+        self._tell_parked(steady)
         try:
             return now + self.publisher.run(steady) - steady
         finally:
             self.every_job = self._bus.every_job or self.publisher.open
+
+    def _tell_parked(self, now: float, *, answers: bool = True) -> None:
+        parked = self._parked.due(now)
+        elsewhere = self._known_elsewhere([each.task for each in parked]) if parked and answers else set()
+        known = sorted(self._tasks) if parked else []
+        for task, jobs, reason, _ in parked:
+            self.emit(JobsParked(self._name, task, jobs, known, reason, task in elsewhere))
 
     def _known_elsewhere(self, tasks: Sequence[str]) -> set[str]:
         """Those that a worker has told of lately."""
