@@ -13,7 +13,7 @@ from longboat.client.client import Client
 from longboat.client.kept import Kept
 from longboat.client.outbox_table import Connect, OutboxTable
 from longboat.client.relay import Relay
-from longboat.client.spool import Spool, SpoolOptions
+from longboat.client.spool import Spool, spool_url
 from longboat.connect import DEFAULT_URL, connect, settled
 from longboat.contract.broker import Broker
 from longboat.core.clock import Duration
@@ -89,9 +89,9 @@ class Longboat:
     child processes and the command line import them; the app's own module need not.
 
     `spool`: a file that keeps jobs while the broker is away, such as "sqlite:///spool.db?limit=10000&deadline=1h"; whoever
-    opens it delivers them afterwards. `outbox`: a function that opens a connection of a DB-API driver to a database of your
-    own, such as SQLAlchemy's `engine.raw_connection`: `using(session=…)` stores jobs in its table `longboat_outbox`, within
-    your transaction, and the workers of this app bring them to the broker.
+    opens it delivers them afterwards. `outbox`: a function that opens a DB-API connection to a database of your own, such as
+    SQLAlchemy's `engine.raw_connection`: `using(session=…)` stores jobs in its table `longboat_outbox`, within your
+    transaction, and the workers of this app bring them to the broker.
 
     `pickle`: its workers run what `Executor(app, pickle=True)` and `Pool` send, if it is signed with the key in the variable
     LONGBOAT_PICKLE_KEY. Whoever has that key can run any code there.
@@ -107,19 +107,14 @@ class Longboat:
         outbox: Connect | None = None,
         pickle: bool = False,
     ) -> None:
-        self.spool = None if spool is None else Url(settled(spool))
-        """The URL of the spool, if there is one."""
-        self.outbox = outbox
-        """Opens a connection to the database of the outbox, if there is one."""
-        if self.spool is not None:
-            SpoolOptions.of(self.spool)
+        self._spool = spool_url(spool)
+        self._outbox = outbox
         self.url = os.environ.get("LONGBOAT_URL") or url or DEFAULT_URL
         self.registry = Registry(self._function)
         self.registry.modules.extend([include] if isinstance(include, str) else include)
         self.pickle = pickle
         """Whether its workers run signed pickles."""
-        if pickle:
-            self.registry.modules.append(PICKLES)
+        self.registry.modules.extend([PICKLES] if pickle else [])
         self.bus = Bus()
         """What happens in workers inside this process: `app.bus.listen(…)`."""
         self._middlewares: list[Middleware] = []
@@ -292,6 +287,16 @@ class Longboat:
                 "longboat.contrib.flask import Longboat.)"
             )
         self._url = Url(settled(url))
+
+    @property
+    def spool(self) -> Url | None:
+        """The URL of the spool, if there is one."""
+        return self._spool
+
+    @property
+    def outbox(self) -> Connect | None:
+        """Opens a connection to the database of the outbox, if there is one."""
+        return self._outbox
 
     @property
     def client(self) -> Client:

@@ -107,4 +107,5 @@ def _view(row: Row) -> JobView | NotDelivered:
         job.payload,
         enqueued=row.at,
         constraints=job.constraints,
+        headers=job.headers,
     )

@@ -17,11 +17,12 @@ import msgspec
 
 from longboat.client.outbox_table import Extra, OutboxTable, add
 from longboat.client.relay import Relay
+from longboat.connect import settled
 from longboat.contract.broker import Broker, Token
 from longboat.contract.caller import Caller
 from longboat.core.clock import SYSTEM
 from longboat.core.job import Job
-from longboat.core.urls import duration, refuse_others, shown
+from longboat.core.urls import Url, duration, refuse_others, shown
 from longboat.errors import BrokerError, BrokerUnavailable, ConfigError
 
 log = logging.getLogger("longboat.spool")
@@ -70,6 +71,15 @@ class SpoolOptions(msgspec.Struct, frozen=True):
 
     def table(self) -> OutboxTable:
         return OutboxTable(self.connect)
+
+
+def spool_url(spool: str | None) -> Url | None:
+    """The URL with its full path; None for none. Raises ConfigError for one that makes no sense."""
+    if spool is None:
+        return None
+    url = Url(settled(spool))
+    SpoolOptions.of(url)
+    return url
 
 
 class Spool:

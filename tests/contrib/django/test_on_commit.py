@@ -11,9 +11,12 @@ from typing import Any
 
 import pytest
 from asgiref.sync import async_to_sync, sync_to_async
+from django.core.management import call_command
 from django.db import connection, connections, transaction
-from django.test import RequestFactory, TestCase
+from django.test import RequestFactory, TestCase, override_settings
 
+from longboat.client.kept import summaries
+from longboat.client.outbox_table import TABLE
 from longboat.contrib.django import app
 from longboat.contrib.django.compat import TaskResultDoesNotExist, TaskResultStatus, task_enqueued
 from longboat.core.job import State
@@ -25,16 +28,20 @@ class Undone(Exception):
     pass
 
 
-@pytest.fixture(params=["memory", "own"], autouse=True)
+@pytest.fixture(params=["memory", "own", "outbox"], autouse=True)
 def broker(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """Jobs in memory, or in the database whose transaction it is."""
+    """Jobs in memory; in the database whose transaction it is; or in memory by way of that database's outbox."""
     monkeypatch.delenv("LONGBOAT_URL", raising=False)
-    if request.param == "memory":
+    if request.param != "own":
         monkeypatch.setenv("LONGBOAT_URL", "memory://")
-    app.close()
-    app.broker.inspector.purge([State.READY])
-    yield request.param
-    app.close()
+    with override_settings(LONGBOAT={"OUTBOX": "default"} if request.param == "outbox" else {}):
+        app.close()
+        if app.outbox is not None:
+            call_command("migrate", run_syncdb=True, verbosity=0)
+            connection.cursor().execute(f"DELETE FROM {TABLE}")
+        app.broker.inspector.purge([State.READY])
+        yield request.param
+        app.close()
     connections.close_all()
 
 
@@ -43,7 +50,8 @@ elsewhere = pytest.mark.parametrize("broker", ["memory"], indirect=True)
 
 
 def stored() -> int:
-    return sum(app.broker.inspector.counts().values())
+    waiting = sum(each.jobs for each in summaries(None, app.outbox) if not isinstance(each, str))
+    return waiting + sum(app.broker.inspector.counts().values())
 
 
 @pytest.fixture

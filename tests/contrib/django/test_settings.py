@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 from django.conf import settings
-from django.core.exceptions import ImproperlyConfigured
 from django.test import override_settings
 from django.utils.translation import gettext_lazy
 
 from longboat.connect import connect
 from longboat.contrib.django import app
+from longboat.contrib.django.apps import named_broker
 from longboat.contrib.django.database import database_url
 from longboat.core.urls import whole
 from longboat.errors import BadArguments
@@ -33,10 +33,25 @@ def test_the_variable_beats_the_settings_which_beat_the_database(monkeypatch: py
         assert app.url == "redis://variable"
 
 
-@pytest.mark.parametrize("wrong", [{"BROKER": "redis://"}, "redis://", {"URL": 3}])
-def test_settings_that_make_no_sense_are_refused(wrong: Any) -> None:
-    with override_settings(LONGBOAT=wrong), pytest.raises(ImproperlyConfigured, match="LONGBOAT"):
-        assert app.url
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"BROKER": "redis://"}, "'URL', 'SPOOL', 'OUTBOX'"),
+        ("redis://", "must be a dict"),
+        ({"URL": 3}, "is int"),
+        ({"URL": "redis://", "SPOOL": "spool.db"}, "write sqlite:///spool.db"),
+        ({"URL": "redis://", "OUTBOX": "orders"}, "'orders'; it must be an alias of DATABASES"),
+    ],
+)
+def test_settings_that_make_no_sense_are_told_of(wrong: Any, said: str) -> None:
+    with override_settings(LONGBOAT=wrong):
+        (found,) = named_broker()
+    assert said in f"{found.msg} {found.hint}"
+
+
+def test_a_database_that_keeps_the_jobs_needs_no_outbox() -> None:
+    with override_settings(LONGBOAT={"OUTBOX": "default"}):
+        assert app.outbox is None
 
 
 def test_jobs_are_kept_in_a_sqlite_database() -> None:

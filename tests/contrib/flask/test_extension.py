@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import sqlite3
 import threading
 import time
 from collections.abc import Iterator
@@ -19,6 +21,7 @@ from longboat import AppNotFound, ConfigError, JobFailed
 from longboat import Longboat as Plain
 from longboat.contrib.flask import Longboat
 from longboat.testing import Harness
+from tests.rigs.servers.process import free_ports
 
 longboat = Longboat(url="memory://")  # as in a module of a factory: before there is an app
 EVENTS: list[str] = []
@@ -177,6 +180,37 @@ def test_the_variable_beats_the_config_beats_the_argument(monkeypatch: pytest.Mo
     assert Longboat(app, url="redis://code").url == "redis://config"
     monkeypatch.setenv("LONGBOAT_URL", "redis://variable")
     assert Longboat(app, url="redis://code").url == "redis://variable"
+
+
+def test_the_config_names_a_spool(tmp_path: Path) -> None:
+    usual = f"sqlite:///{tmp_path}/usual.db"
+    longboat = Longboat(Flask("shop"), url=f"redis://127.0.0.1:{free_ports(1)[0]}", spool=usual)
+    assert longboat.spool == usual
+    app = Flask("shop")
+    app.config["LONGBOAT_SPOOL"] = f"sqlite:///{tmp_path}/spool.db"
+    longboat.init_app(app)
+    with longboat:
+        assert longboat.task(name="send")(plain.fn).enqueue().status() == "waiting"
+    assert [each.name for each in tmp_path.iterdir() if each.suffix == ".db"] == ["spool.db"]
+    app.config["LONGBOAT_SPOOL"] = "spool.db"
+    with pytest.raises(ConfigError, match=r"write sqlite:///spool\.db"):
+        longboat.init_app(app)
+
+
+def test_an_outbox_is_opened_in_the_context_of_the_app(tmp_path: Path) -> None:
+    def connect() -> sqlite3.Connection:
+        assert current_app.name == "shop"
+        return sqlite3.connect(tmp_path / "shop.db", check_same_thread=False)
+
+    with (
+        Longboat(url="memory://", outbox=connect) as longboat,
+        contextlib.closing(sqlite3.connect(tmp_path / "shop.db")) as db,
+    ):
+        longboat.init_app(Flask("shop"))
+        job = longboat.task(name="plain")(plain.fn).using(session=db).enqueue()
+        db.commit()
+        with longboat.worker():
+            assert job.result(10) == "shop"
 
 
 def test_a_worker_without_an_app_is_refused() -> None:

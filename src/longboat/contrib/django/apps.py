@@ -38,9 +38,9 @@ class LongboatConfig(AppConfig):  # type: ignore[misc]  # Django has no types
 
 
 def named_broker(**_: Any) -> list[checks.CheckMessage]:
-    """Whether the settings say where jobs are kept."""
+    """Whether the settings say where jobs are kept, and by what way they get there."""
     try:
-        app.url.strip()
+        repr((app.url, app.spool, app.outbox))  # who reads them is told
     except (ConfigError, ImproperlyConfigured) as error:
         what, *advice = str(error).split("\n", 1)
         return [checks.Error(what, hint=" ".join(advice) or None, id="longboat.E001")]
@@ -50,7 +50,8 @@ def named_broker(**_: Any) -> list[checks.CheckMessage]:
 def one_writer(*, databases: Any = None, **_: Any) -> list[checks.CheckMessage]:
     """A transaction that reads before it writes fails if a worker wrote meanwhile, unless it began as one that writes."""
     found = [connections[alias] for alias in databases or () if connections[alias].vendor == "sqlite"]
-    wrong = [each for each in found if app.same_database(each) and not each.settings_dict["OPTIONS"].get("transaction_mode")]
+    shared = [each for each in found if app.same_database(each) or each.alias == app.outbox_alias]
+    wrong = [each for each in shared if not each.settings_dict["OPTIONS"].get("transaction_mode")]
     advice = 'Set "OPTIONS": {"transaction_mode": "IMMEDIATE"} (Django 5.1), or LONGBOAT = {"URL": "sqlite:///jobs.db"}.'
     text = "Workers write to the SQLite database of the site: its transactions may fail with 'database is locked'."
     return [checks.Warning(text, hint=advice, id="longboat.W001") for _ in wrong]

@@ -8,7 +8,6 @@ from weakref import WeakValueDictionary
 
 from django.db import connections
 
-from longboat.contract.capabilities import Capability
 from longboat.contrib.django import app
 
 
@@ -44,11 +43,8 @@ def transactions() -> list[Any]:
 
 
 def own(held: Sequence[Any]) -> Any:
-    """The one of these whose transaction can store jobs, because they are kept in its database; None if there is none."""
-    for connection in held:
-        if app.same_database(connection) and Capability.TRANSACTIONAL in app.broker.capabilities:
-            return connection
-    return None
+    """The one of these whose transaction can store jobs; None if there is none."""
+    return next((each for each in held if app.stores_with(each)), None)
 
 
 def after(held: Sequence[Any], result: Any, store: Callable[[], None]) -> None:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import contextlib
 from typing import Any
 
+from django.core.exceptions import ImproperlyConfigured
 from django.db import DEFAULT_DB_ALIAS, connections
 
+from longboat.client.outbox_table import OutboxTable
 from longboat.connect import connect
 from longboat.contract.optional import migrations
 from longboat.contrib.django.app import app
@@ -25,8 +27,12 @@ def migrated(*, using: str, **_: Any) -> None:
     """
     try:
         url = whole(app.url)
-    except ConfigError:  # `check` says so
+        outbox = app.outbox if app.outbox_alias == using else None
+    except (ConfigError, ImproperlyConfigured):  # `check` says so
         return
+    if outbox is not None:
+        with contextlib.closing(OutboxTable(outbox)) as table:
+            table.create()
     if using != DEFAULT_DB_ALIAS or url in _made:
         return
     _made.add(url)

@@ -1,7 +1,8 @@
-"""Jobs of Django's own transaction, where both are kept in one database."""
+"""Jobs of Django's own transaction, where both are kept in one database, or where that has the outbox."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from django.db import DEFAULT_DB_ALIAS, connections
@@ -15,13 +16,14 @@ from longboat.tasks.outgoing import Outgoing
 class WithCommit(Middleware):
     """What is enqueued in `transaction.atomic()` is stored by its commit, and never was after a rollback."""
 
-    def __init__(self, app: Longboat) -> None:
-        self._app = app
+    def __init__(self, stores_with: Callable[[Any], bool]) -> None:
+        """`stores_with`: whether the transaction of a connection of Django's can store jobs."""
+        self._stores_with = stores_with
 
     def around_enqueue(self, outgoing: Outgoing) -> None:
-        connection = connections[DEFAULT_DB_ALIAS]
-        if outgoing.connection is None and connection.in_atomic_block and keeps_jobs(connection, self._app):
-            outgoing.connection = connection
+        if outgoing.connection is None:
+            held = (each for each in connections.all(initialized_only=True) if each.in_atomic_block)
+            outgoing.connection = next((each for each in held if self._stores_with(each)), None)
 
 
 def keeps_jobs(connection: Any, app: Longboat) -> bool:

@@ -10,6 +10,8 @@ from typing import Any
 from flask import Blueprint, Flask
 
 import longboat
+from longboat.client.outbox_table import Connect
+from longboat.client.spool import spool_url
 from longboat.contrib.flask.page import Authorize, blueprint
 from longboat.errors import AppNotFound, ConfigError
 from longboat.tasks.current import Running
@@ -25,15 +27,24 @@ class Longboat(longboat.Longboat):
     """A Longboat whose jobs run in the application context of a Flask app.
 
     `Longboat(app)`, or `Longboat()` and later `init_app(app)`: tasks may be defined before there is an app. The config value
-    LONGBOAT_URL names the broker; the variable LONGBOAT_URL beats it, and `url` is taken where neither is set. A Longboat
-    serves one Flask app, the last that it was given; several apps in one process have one each.
+    LONGBOAT_URL names the broker; the variable LONGBOAT_URL beats it, and `url` is taken where neither is set.
+    LONGBOAT_SPOOL names the spool, else `spool` does. A Longboat serves one Flask app, the last that it was given;
+    several apps in one process have one each.
 
-    `include`: as longboat.Longboat has it.
+    `include`, `spool` and `outbox`: as longboat.Longboat has them. `outbox` is called in the application context.
     """
 
-    def __init__(self, app: Flask | None = None, *, url: str | None = None, include: Sequence[str] = ()) -> None:
-        super().__init__(url, include=include)
-        self._default_url = self.url
+    def __init__(
+        self,
+        app: Flask | None = None,
+        *,
+        url: str | None = None,
+        include: Sequence[str] = (),
+        spool: str | None = None,
+        outbox: Connect | None = None,
+    ) -> None:
+        super().__init__(url, include=include, spool=spool, outbox=outbox)
+        self._default_url, self._default_spool = self.url, self.spool
         self._flask_app: Flask | None = None
         self.add_middleware(InAppContext(self))
         if isinstance(app, str):  # as longboat.Longboat has it
@@ -45,8 +56,18 @@ class Longboat(longboat.Longboat):
         """Serve this Flask app, and no other one any more. `app.extensions["longboat"]` is this Longboat then."""
         self.close()
         self.url = os.environ.get("LONGBOAT_URL") or app.config.get("LONGBOAT_URL") or self._default_url
+        self._spool = spool_url(app.config.get("LONGBOAT_SPOOL") or self._default_spool)
         self._flask_app = app
         app.extensions["longboat"] = self
+
+    @property
+    def outbox(self) -> Connect | None:
+        return None if self._outbox is None else self._in_context
+
+    def _in_context(self) -> Any:
+        assert self._outbox is not None
+        with self.flask_app.app_context():  # Flask-SQLAlchemy knows its engines only there
+            return self._outbox()
 
     @property
     def flask_app(self) -> Flask:
