@@ -75,7 +75,11 @@ class JobAdmin(admin.ModelAdmin):  # type: ignore[misc]  # Django has no types
             raise PermissionDenied
         if request.method != "POST":
             return None
-        action, ids = request.POST.get("action", ""), list(dict.fromkeys(request.POST.getlist("_selected_action")))
+        pressed = next((name for name in ACTIONS if f"_{name}" in request.POST), "")  # on a job's page, as Django's _save
+        action, ids = (
+            pressed or request.POST.get("action", ""),
+            list(dict.fromkeys(request.POST.getlist("_selected_action"))),
+        )
         if action not in self._allowed(request):
             if action in ACTIONS:
                 raise PermissionDenied
