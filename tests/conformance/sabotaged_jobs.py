@@ -157,6 +157,11 @@ def delays_are_overdrawn(broker: Any) -> None:
     around(broker._store, "place", lambda place, record, delay, now: place(record, delay and delay + 0.2, now))
 
 
+@breaks("a_delay_may_be_of_any_length")
+def delays_are_counted_in_32_bits_of_milliseconds(broker: Any) -> None:
+    around(broker._store, "place", lambda place, record, delay, now: place(record, delay % (2**32 / 1000), now))
+
+
 def _receive(broker: Any, instead: Any) -> None:
     consumers(broker, lambda consumer: around(consumer, "receive", instead))
 

@@ -121,4 +121,4 @@ def test_what_is_not_declared_is_noticed(tmp_path: Path) -> None:
 
 def test_every_capability_has_a_clause_but_those_beyond_the_contract() -> None:
     used = {each for clause in CLAUSES for each in clause.needs}
-    assert set(Capability) - used == EXTRAS - {Capability.TRANSACTIONAL} | {Capability.LONG_DELAYS}
+    assert set(Capability) - used == EXTRAS - {Capability.TRANSACTIONAL}

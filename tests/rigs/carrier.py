@@ -12,6 +12,7 @@ from msgspec import structs
 
 from longboat.contract.capabilities import WHOLE_CONTRACT
 from longboat.contract.carrier import Delivery, Message, Place
+from longboat.core.bounds import LONGEST
 from longboat.core.clock import SYSTEM, Clock
 from longboat.core.job import Failure, State, new_id, order_of
 
@@ -29,7 +30,7 @@ class MemoryCarrier:
 
     name = "The carrier in memory"
     namespace = "memory"
-    longest_delay = 1e9
+    longest_delay = LONGEST
     capabilities = WHOLE_CONTRACT
 
     def __init__(self, clock: Clock = SYSTEM) -> None:

@@ -16,7 +16,7 @@ import msgspec
 
 from longboat.contract.broker import Lease
 from longboat.contract.capabilities import Capability
-from longboat.core.bounds import LONGEST_NAME, Count, Seconds
+from longboat.core.bounds import LONGEST_NAME, Amount, Count, Seconds
 from longboat.core.codec import decode_failures, encode_failures
 from longboat.core.job import FAILURES_KEPT, Failure, State
 
@@ -41,7 +41,7 @@ class Envelope(msgspec.Struct):
     """Encoded, at most FAILURES_KEPT, shortened."""
     put: Seconds = 0.0
     """Wall-clock time of the put by the caller's clock, if the job expires."""
-    parked: Seconds = 0.0
+    parked: Amount = 0.0
     """Wall-clock time until which it waits for a worker that knows its task; 0: it is not parked."""
     why: bytes = b""
     """The encoded failure it was parked with."""

@@ -21,7 +21,7 @@ import math
 
 import msgspec
 
-from longboat.core.bounds import Count, Seconds
+from longboat.core.bounds import Amount, Count, Seconds
 from longboat.core.constraints import Constraints
 from longboat.core.job import Failure, State
 
@@ -37,7 +37,7 @@ class PutRecord(msgspec.Struct, array_like=True):
     """Of the message, where it is too large to stand here."""
     put: Seconds = 0.0
     """Wall-clock time, by the caller's clock."""
-    due: Seconds = 0.0
+    due: Amount = 0.0
     waits: bool = False
     """For its parents."""
     sure: bool = False
@@ -57,8 +57,8 @@ class Claim(msgspec.Struct, array_like=True):
     failures: bytes = b""
     at: Seconds = 0.0
     """When it was leased, or retried by an operator."""
-    due: Seconds = 0.0
-    parked: Seconds = 0.0
+    due: Amount = 0.0
+    parked: Amount = 0.0
     why: bytes = b""
     """The failure it was parked with."""
 

@@ -6,7 +6,8 @@ import time
 
 from longboat.contract.broker import Consumer, Settlement
 from longboat.contract.capabilities import Capability
-from longboat.core.job import Done, Retry, State
+from longboat.core.bounds import LONGEST
+from longboat.core.job import Done, Release, Retry, State
 from longboat.core.reasons import EXPIRED
 from longboat.testing.conformance.clause import clause
 from longboat.testing.conformance.stage import (
@@ -27,6 +28,9 @@ from longboat.testing.conformance.stage import (
     take_all,
     timed,
 )
+
+MONTH = 32 * 24 * 3600.0
+"""Seconds."""
 
 
 @clause
@@ -51,6 +55,26 @@ def within_100_ms_of_its_time(on: Stage) -> None:
         return time.monotonic() - due
 
     best(4, lateness, 0.1, "from a delay's end to its receive")
+
+
+@clause(needs={Capability.LONG_DELAYS})
+def a_delay_may_be_of_any_length(on: Stage) -> None:
+    """A job may be put, tried again or handed back with any delay a job can hold. It is due then, and holds up no other."""
+    consumer, tried, handed_back = on.consumer(), job(), job()
+    for sent, outcome in ((tried, Retry(LONGEST, BOOM)), (handed_back, Release(LONGEST))):
+        on.put(sent)
+        settle(consumer, take(consumer), outcome)
+    far = [job(delay=delay) for delay in (MONTH, 2**31 / 1000, 2**32 / 1000, 2.0**31, 2.0**32, LONGEST)]
+    now = time.time()
+    on.put(*far)
+    told = [(tried, LONGEST), (handed_back, LONGEST), *((sent, sent.delay) for sent in far)]
+    for sent, delay in told if Capability.LOOKUP in on.broker.capabilities else ():
+        due = on.view(sent.id).due or now
+        check(abs(due - now - delay) < limits.churn, f"a job delayed by {delay:.0f} s is due in {due - now:.0f} s")
+    soon = job(delay=0.05)
+    on.put(soon)
+    same(take(consumer).job.id, soon.id, "the job received, of one due in 0.05 s and others due in a month or later")
+    nothing(consumer)
 
 
 @clause(needs={Capability.WAKE})
