@@ -59,12 +59,14 @@ def test_a_worker_that_names_no_queues_takes_those_of_its_tasks_where_the_broker
 
 
 def test_what_neither_can_keep_is_refused_before_anything_is_stored() -> None:
-    broker = companion()
+    carrier = MemoryCarrier()
+    carrier.longest_delay = 31 * 24 * 3600.0
+    broker = companion(carrier)
     for constraints in (Constraints(limits=[JobLimit("one", running=1)]), Constraints(fairness_key="a")):
         with pytest.raises(Unsupported, match="carrier in memory"):
             broker.put([job(), job(constraints=constraints)])
     with pytest.raises(Unsupported, match="delay"):
-        broker.put([job(delay=2e9)])
+        broker.put([job(), job(delay=carrier.longest_delay + 1)])
     assert broker.inspector.counts() == {}
 
 
