@@ -25,7 +25,7 @@ LADDER: list[str | set[str]] = [
     "__init__",  # the surface, `from longboat import Longboat`: for the edges below only
     {"otel", "dashboard"},
     "cli",
-    "contrib",  # doors to other frameworks: nothing imports them before they are used
+    "contrib",  # integrations with other frameworks: nothing imports them before they are used
     "__main__",
 ]
 
@@ -35,7 +35,7 @@ STRANGERS_WITHIN = {"brokers", "contrib"}
 """Rooms whose members are strangers to each other."""
 
 NEVER = {(name, "testing") for name in RANK if name != "contrib"}
-"""What may not be imported although it stands above: `testing` is for tests. Doors to test frameworks are made of it."""
+"""What may not be imported although it stands above: `testing` is for tests, and for integrations with test frameworks."""
 
 NARROW: dict[Name, set[str]] = {("testing", "conformance"): {"errors", "core", "contract"}}
 """Parts of a room that may import less than the room: the suite for brokers needs the contract only."""

@@ -328,7 +328,7 @@ class Longboat:
         Its own is left as it is, and used again afterwards.
         """
         with self._lock:
-            before = vars(self).copy()  # of a door's app too, which may keep its address elsewhere
+            before = vars(self).copy()  # of a framework's app too, which may keep its address elsewhere
             self.url = "memory://"
             self._client, self._connected = None, lambda: connected(self._middlewares)
         try:

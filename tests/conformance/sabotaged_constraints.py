@@ -148,7 +148,7 @@ def _limits(broker: Any, change: Callable[[list[JobLimit]], list[JobLimit]]) -> 
 
 
 def _doorways(broker: Any, kind: type[LimitUsage]) -> None:
-    """Every limit has a doorway of this kind."""
+    """Every limit is of this kind."""
 
     def keep_out(original: Any, record: Any, now: float) -> Any:
         for limit in record.constraints.limits:

@@ -1,4 +1,4 @@
-"""Sabotages of what is read of a broker and of an operator's changes: results, looks, cancel, revive, purge, prune."""
+"""Sabotages of what is read of a broker and of an operator's changes: results, looks, cancel, retry, purge, prune."""
 
 from __future__ import annotations
 
@@ -266,7 +266,7 @@ def cancel_claims_an_effect_on_all(broker: Any) -> None:
 
 
 def _retry(broker: Any, keep: Any) -> None:
-    """Revive, and then put back what `keep` remembers of each record."""
+    """Retry, and then put back what `keep` remembers of each record."""
 
     def retry(original: Any, ids: Any) -> Any:
         with broker._store.changed:

@@ -123,16 +123,16 @@ class ConstrainedMachine(BrokerMachine):
             assert lease.job == known.job
             if known in line:
                 at = line.index(known)
-                self._are_shut(line[:at], "passed over")
+                self._are_blocked(line[:at], "passed over")
                 line = line[at + 1 :]
             else:
                 assert known.blocked, f"{known} was received"
                 assert not worker.paused
                 assert known.job.queue == worker.queue
-            assert self._is_open(known), f"{known} was received though it is shut out"
+            assert self._is_open(known), f"{known} was received though it is blocked"
             self._hold(worker, lease, known)
         if len(leases) < n:
-            self._are_shut(line, "left")
+            self._are_blocked(line, "left")
         self._follow()
 
     def _received(self, worker: Worker, n: int, limited: bool) -> list[Lease]:
@@ -177,9 +177,9 @@ class ConstrainedMachine(BrokerMachine):
     def _is_open(self, known: Known) -> bool:
         return all(self._room(limit) for limit in known.limits)
 
-    def _are_shut(self, these: Iterable[Known], what: str) -> None:
+    def _are_blocked(self, these: Iterable[Known], what: str) -> None:
         for known in these:
-            assert not self._is_open(known), f"{known} was {what} though nothing shuts it out"
+            assert not self._is_open(known), f"{known} was {what} though nothing blocks it"
 
     def _stuck(self) -> set[str]:
         """Jobs that wait for a limit although there is room for them, and nobody in their queue stands for it."""
@@ -212,7 +212,7 @@ class ConstrainedMachine(BrokerMachine):
         for known, view in zip(queued, self.broker.inspector.find([known.job.id for known in queued]), strict=True):
             assert view is not None, f"{known} is lost"
             if view.state is State.WAITING:
-                assert known.blocked or not self._is_open(known), f"{known} waits though nothing shuts it out"
+                assert known.blocked or not self._is_open(known), f"{known} waits though nothing blocks it"
                 known.state, known.blocked = State.WAITING, True
             elif view.state is State.READY:
                 known.state, known.blocked = State.READY, False

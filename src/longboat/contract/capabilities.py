@@ -31,7 +31,7 @@ class Capability(StrEnum):
     LONG_DELAYS = "long_delays", "delay a job for any length of time"
     PARKING = "parking", "keep a job whose task no worker here knows for a worker that knows it"
     EVICT = "evict", "take the jobs of a dead worker back at once, and say how many they are"
-    STARTS = "starts", "charge a worker's death to the jobs that it had started, and to no others"
+    STARTS = "starts", "count a worker's death as an attempt of the jobs that it had started, and of no others"
     DEATHS = "deaths", "count how often a worker died while it held a job"
     DEAD_JOBS = "dead_jobs", "keep dead jobs with their failures, list them and retry them"
     REPLIES = "replies", "tell the process that enqueued a job how it ended, while that process lives"

@@ -37,7 +37,7 @@ class CarriedConsumer:
         clock: Clock,
         tell: Callable[[Sequence[tuple[str, bytes]]], None] | None = None,
     ) -> None:
-        """`tell` puts letters into mailboxes, where results are told to who put a job."""
+        """`tell` puts messages into mailboxes: results for whoever put a job."""
         self.id = receiver.id
         self._receiver = receiver
         self._send = send

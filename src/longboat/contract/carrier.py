@@ -245,7 +245,7 @@ class Carrier(Protocol):
         """
         ...
 
-    def tell(self, letters: Sequence[tuple[str, bytes]]) -> None:
+    def tell(self, messages: Sequence[tuple[str, bytes]]) -> None:
         """Put each body into the mailbox with its address, stored on return; lost where it is closed. For want of a KV."""
         ...
 
@@ -254,7 +254,7 @@ class Carrier(Protocol):
         ...
 
     def evict(self, receiver: str, failure: Failure) -> int:
-        """End this receiver, dead or alive: what it held comes back now, started ones charged with `failure`.
+        """End this receiver, dead or alive: what it held comes back now, with `failure` as an attempt of started ones.
 
         Returns how many messages the carrier knows to have come back.
         """

@@ -26,8 +26,8 @@ KEPT, BYTES_KEPT = 100_000, 64_000_000
 """Results that a process keeps until somebody there asks, and the bytes of their values: the newest."""
 UNTOLD = 10_000
 """Results that wait in a worker while the server takes nothing: the newest."""
-LETTER = 1_000_000
-"""Bytes of results in one letter, unless a single one is longer."""
+MESSAGE_SIZE = 1_000_000
+"""Bytes of results in one message, unless a single one is longer."""
 ASK_AGAIN = 60.0
 """Seconds until a server that refused a mailbox is asked again."""
 REOPEN = 0.5
@@ -35,7 +35,7 @@ REOPEN = 0.5
 
 
 class Reply(msgspec.Struct, array_like=True):
-    """One job that has ended. A letter is a list of these."""
+    """One job that has ended. A message is a list of these."""
 
     result: Result
     keep: Seconds
@@ -62,13 +62,13 @@ class Replies:
         if not untold:
             return
         try:
-            self._tell(list(_letters(untold)))
+            self._tell(list(_messages(untold)))
         except BrokerUnavailable:
             with self._lock:
                 self._untold = [*untold, *self._untold][-UNTOLD:]
 
 
-def _letters(untold: Sequence[tuple[str, Reply]]) -> Iterator[tuple[str, bytes]]:
+def _messages(untold: Sequence[tuple[str, Reply]]) -> Iterator[tuple[str, bytes]]:
     by_address: dict[str, list[Reply]] = {}
     for address, reply in untold:
         by_address.setdefault(address, []).append(reply)
@@ -77,7 +77,7 @@ def _letters(untold: Sequence[tuple[str, Reply]]) -> Iterator[tuple[str, bytes]]
         size = 0
         for reply in replies:
             length = len(reply.result.value or b"")
-            if some and size + length > LETTER:
+            if some and size + length > MESSAGE_SIZE:
                 yield address, msgspec.msgpack.encode(some)
                 some, size = [], 0
             some.append(reply)
@@ -176,8 +176,8 @@ class RepliedResults:
 
     # --- in the carrier's thread
 
-    def _heard(self, letter: bytes) -> None:
-        replies = decoded(letter, list[Reply]) or ()
+    def _heard(self, message: bytes) -> None:
+        replies = decoded(message, list[Reply]) or ()
         now = time.monotonic()
         with self._lock:
             for reply in replies:

@@ -1,4 +1,4 @@
-"""SQLAlchemy's door: the outbox as a table of your MetaData, so that Alembic makes it with the others."""
+"""For SQLAlchemy: the outbox as a table of your MetaData, so that Alembic makes it with the others."""
 
 from __future__ import annotations
 

@@ -102,7 +102,7 @@ class Executor(ABC):
     def close(self, grace: float) -> None:
         """Take no more; what has not started replies UNSTARTED at once. Running calls get `grace` seconds to end.
 
-        What still runs after that is killed and replies UNSTARTED too (it is handed back, not charged).
+        What still runs after that is killed and replies UNSTARTED too (it is handed back, and counts as no attempt).
         Returns when every call has replied and all processes and threads are gone (abandoned threads excepted).
         Calling it again from another thread with a shorter grace shortens the wait.
         """

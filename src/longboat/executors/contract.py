@@ -35,7 +35,7 @@ class CallEnd(enum.Enum):
     KILLED = "killed"
     """The process that ran it died."""
     UNSTARTED = "unstarted"
-    """Never run: the executor was closed, or has no room; not charged."""
+    """Never run: the executor was closed, or has no room; it counts as no attempt."""
 
 
 class Reply(msgspec.Struct, eq=False, gc=False):

@@ -1,6 +1,6 @@
 """For tests: of programs that use Longboat (Harness), and of broker adapters (conformance, clock). Public.
 
-No other room imports it but the doors to test frameworks. The conformance suite needs errors, core and contract only.
+Only integrations with test frameworks import it. The conformance suite needs errors, core and contract only.
 """
 
 from typing import TYPE_CHECKING

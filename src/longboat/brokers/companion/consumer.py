@@ -10,7 +10,7 @@ import msgspec
 
 from longboat.brokers.companion.claims import Claims
 from longboat.brokers.companion.endings import Ending, Endings
-from longboat.brokers.companion.entries import BACK, Claim, End, PutRecord, WorkerPresence, key, pair, timed
+from longboat.brokers.companion.entries import BACK, Claim, ConsumerRecord, End, PutRecord, key, pair, timed
 from longboat.brokers.companion.ledger import Seen, encode
 from longboat.brokers.companion.marks import left_alone
 from longboat.contract.broker import DEAD_KEPT, Lease, Pulse, Settlement
@@ -66,8 +66,8 @@ class CompanionConsumer(CarriedConsumer):
     def _show(self) -> None:
         self._shown = self._clock.monotonic()
         worker = self._worker
-        presence = WorkerPresence(worker.name, worker.queues, self._clock.now() + worker.lease)
-        self._ledger.write([Entry(key("p", self.id), encode(presence), worker.lease)])
+        record = ConsumerRecord(worker.name, worker.queues, self._clock.now() + worker.lease)
+        self._ledger.write([Entry(key("p", self.id), encode(record), worker.lease)])
 
     # --- receiving
 

@@ -121,7 +121,7 @@ class Endings:
         return Ending(job, message, self.ledger.ended(job, state, by, attempts=attempts, failures=[*failures, *last]))
 
     def evict(self, consumer: str, failure: Failure) -> int:
-        """What this consumer has claimed comes back, its started jobs charged with `failure`; returns how many."""
+        """What this consumer has claimed comes back; `failure` is an attempt of what had started. Returns how many."""
         came = 0
         for seen in self.ledger.holdings(consumer):
             if seen.asked:

@@ -6,7 +6,7 @@ e/{id}              End: how it ended. Put if absent, so that one end holds
 f/{id}              it has dependents, or it has ended without any
 d/{parent}/{job}    an edge, looked up by the parent        w/{job}/{parent}   what the job still waits for
 i/{job}/{parent}    the parent's result                     g/{job}/{n}, q/{job}/{n}   what is too large for one entry
-h/{consumer}/{n}    ids claimed together                    p/{consumer}   WorkerPresence, while its heartbeat lasts
+h/{consumer}/{n}    ids claimed together                    p/{consumer}   ConsumerRecord, while its heartbeat lasts
 a/{consumer}/{job}  the cancellation of a job it holds was requested     s/{consumer}/{job}   this job has started there
 x/{time}/{job}      then the job expires, or has been parked for too long
 t/{client}/{n}      the token of a put
@@ -82,7 +82,7 @@ class End(msgspec.Struct, array_like=True):
     task: str = ""
 
 
-class WorkerPresence(msgspec.Struct, array_like=True):
+class ConsumerRecord(msgspec.Struct, array_like=True):
     name: str
     queues: list[str]
     deadline: Seconds

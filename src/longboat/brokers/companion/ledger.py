@@ -12,9 +12,9 @@ from longboat.brokers.companion.entries import (
     HELD,
     OVER,
     Claim,
+    ConsumerRecord,
     End,
     PutRecord,
-    WorkerPresence,
     children,
     hashed,
     key,
@@ -194,10 +194,10 @@ class Ledger:
 
     # --- consumers
 
-    def consumers(self) -> Iterator[tuple[str, WorkerPresence]]:
+    def consumers(self) -> Iterator[tuple[str, ConsumerRecord]]:
         for name, raw in self.between("p/", "p0"):
-            if (presence := decoded(raw, WorkerPresence)) and presence.deadline > self.now():
-                yield name[2:], presence
+            if (record := decoded(raw, ConsumerRecord)) and record.deadline > self.now():
+                yield name[2:], record
 
     def holdings(self, consumer: str) -> list[Seen]:
         """The jobs that this consumer has claimed and not given up."""

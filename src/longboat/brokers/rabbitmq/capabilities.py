@@ -38,7 +38,7 @@ LACKING = {
     Capability.PLACE: _ORDER,
     Capability.EVERY_QUEUE: _NOT_TOLD,
     Capability.LOOKUP: (
-        f"{_BY_ID} What these clauses check otherwise, such as charges and refused settlements, "
+        f"{_BY_ID} What these clauses check otherwise, such as attempts and refused settlements, "
         "tests/faults/test_rabbitmq_holding.py checks without looking anything up."
     ),
     Capability.CANCEL: _BY_ID,

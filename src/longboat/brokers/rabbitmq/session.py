@@ -156,9 +156,9 @@ class Session:
         """Declares it not over the receiver's own link: if the server refuses, that one and what it holds stay."""
         return self._shared()[1].held(receiver, lease)
 
-    def write(self, letters: Sequence[tuple[str, bytes]]) -> None:
+    def write(self, messages: Sequence[tuple[str, bytes]]) -> None:
         """Into mailboxes by their address; confirmed on return."""
-        self.publish([Publish("", self.names.mailbox(address), body, {}, mandatory=False) for address, body in letters])
+        self.publish([Publish("", self.names.mailbox(address), body, {}, mandatory=False) for address, body in messages])
 
     def tell(self, exchange: str, key: str, body: bytes) -> None:
         """Whoever listens just now; a message that does not arrive is not missed for long."""

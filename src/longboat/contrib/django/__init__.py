@@ -1,4 +1,4 @@
-"""Django's door: `INSTALLED_APPS += ["longboat.contrib.django"]`, and in an app's tasks.py
+"""For Django: `INSTALLED_APPS += ["longboat.contrib.django"]`, and in an app's tasks.py
 
 from longboat.contrib.django import app
 

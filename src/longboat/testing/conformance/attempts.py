@@ -96,7 +96,7 @@ def a_settled_lease_counts_once(on: Stage) -> None:
     one, two = take_all(consumer, 2)
     consumer.settle([Settlement(one, Retry(60.0, BOOM)), Settlement(two, Release(60.0))], started=[one, two])
     same(on.broker.evict(consumer.id, KILLED), 0, "jobs that came back")
-    same([on.view(lease.job.id).attempts for lease in (one, two)], [1, 0], "attempts charged")
+    same([on.view(lease.job.id).attempts for lease in (one, two)], [1, 0], "attempts that count")
 
 
 @clause(needs={Capability.EVICT, Capability.STARTS, Capability.DEATHS})

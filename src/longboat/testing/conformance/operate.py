@@ -118,7 +118,7 @@ def a_cancelled_jobs_worker_may_die(on: Stage) -> None:
     same([on.state(each) for each in ids(leases)], [State.CANCELLED] * 3, "states")
     failures = [[failure.type for failure in on.view(each).failures] for each in ids(leases)]
     same(failures, [[BOOM.type, CANCELLED], [CANCELLED], [CANCELLED]], "failures kept")
-    same([on.view(each).attempts for each in ids(leases)], [1, 0, 0], "attempts charged")
+    same([on.view(each).attempts for each in ids(leases)], [1, 0, 0], "attempts that count")
 
 
 @clause(needs={Capability.CANCEL, Capability.LOOKUP, Capability.DEAD_JOBS})
