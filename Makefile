@@ -1,15 +1,16 @@
 # Everything a checkout is worked with. `make demo` and `make test` need nothing but a Python >= 3.11.
 
 BIN := .venv/bin
-# Processes that tests run in, which wait more than they work. Faults and commands come after the others, and file by file,
-# since those of a file share their server.
+# Processes that tests run in. Slow ones wait more than they work; each process runs neighbours, which share their server.
 QUICK := -n 4
-TOGETHER := -n 3
-AFTER := -n 3 --dist loadfile
+SLOW := -n 4 --dist worksteal
 # Per cent of lines and branches that the quick tests run, at least. Only ever raised.
 FLOOR := 77
 
-.PHONY: help demo test check quick coverage bench docs format clean environment lint pyright pytest newest others
+# Images of containers like to set it: every process that a test starts would compile all that it imports.
+unexport PYTHONDONTWRITEBYTECODE
+
+.PHONY: help demo test check quick coverage bench docs format clean environment statics lint pyright pytest newest others
 
 help: ## list these commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
@@ -18,9 +19,9 @@ demo: ## run real work on the embedded default: measure Python's standard librar
 	@tools/environment demo
 	@$(BIN)/longboat demo
 
-test: lint pyright pytest newest ## everything: check, all tests, types; the quick tests on the newest Python beside this one
+test: statics pytest newest ## everything: check, all tests, types; the quick tests on the newest Python beside this one
 
-check: lint quick ## a minute: format, lint, types, the import order and the quick tests
+check: lint quick ## two minutes: format, lint, types, the import order and the quick tests
 
 quick: environment ## while you work: the quick tests, on the memory and SQLite brokers, with no server
 	$(BIN)/python -m pytest -m "not slow" -q $(QUICK)
@@ -49,6 +50,9 @@ clean: ## delete environments, caches and build results
 environment:
 	@tools/environment dev
 
+statics: environment  # side by side
+	@$(MAKE) --no-print-directory --jobs 2 --output-sync lint pyright
+
 lint: environment
 	$(BIN)/ruff format --check
 	$(BIN)/ruff check
@@ -66,13 +70,11 @@ pytest: environment
 	$(BIN)/coverage run -m pytest -m "not slow" $(QUICK)
 	@$(BIN)/coverage combine --quiet
 	@$(BIN)/python tools/covered.py --floor $(FLOOR)
-	$(BIN)/python -m pytest -m slow $(TOGETHER) --ignore tests/faults --ignore tests/cli
-	$(BIN)/python -m pytest -m slow $(AFTER) tests/faults tests/cli
+	$(BIN)/python -m pytest -m slow $(SLOW)
 
 coverage: environment ## what all tests together run of each room, with servers: some twenty minutes
 	@rm -f .coverage .coverage.*
-	-$(BIN)/coverage run -m pytest $(TOGETHER) --ignore tests/faults --ignore tests/cli
-	-$(BIN)/coverage run -m pytest $(AFTER) tests/faults tests/cli
+	-$(BIN)/coverage run -m pytest $(SLOW)
 	@$(BIN)/coverage combine --quiet
 	@$(BIN)/python tools/covered.py
 

@@ -34,6 +34,7 @@ def crowded() -> MemoryBroker:
     return broker
 
 
+@pytest.mark.slow
 def test_pages_grow_with_the_number_of_names(crowded: MemoryBroker) -> None:
     app = Longboat("memory://")
     app.client.broker = crowded
@@ -58,6 +59,7 @@ def test_pages_grow_with_the_number_of_names(crowded: MemoryBroker) -> None:
     dashboard.close()
 
 
+@pytest.mark.slow
 def test_a_scrape_grows_with_the_number_of_names(crowded: MemoryBroker, monkeypatch: pytest.MonkeyPatch) -> None:
     pairs = {(named(n), named(n)): Tally(succeeded=1 + (n == MANY - 1)) for n in range(1000)}
     pairs[named(MANY), "busy"] = Tally(succeeded=5)

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from longboat import Job, Longboat, NotDelivered, State, Unique
+from longboat import Job, Longboat, NotDelivered, State
 from longboat.client import relay as relays
 from longboat.client.outbox_table import OutboxTable, Row, add
 from longboat.client.relay import Relay
@@ -22,6 +22,7 @@ from longboat.contract.caller import Caller
 from longboat.core.clock import SYSTEM
 from longboat.core.constraints import Constraints
 from longboat.core.job import new_id
+from tests.client.shop import with_tasks
 from tests.rigs.sessions import SQLITE
 
 
@@ -36,17 +37,7 @@ def connect(path: str) -> Callable[[], sqlite3.Connection]:
 
 
 def shop(connect: Callable[[], Any], url: str = "memory://") -> Longboat:
-    app = Longboat(url, outbox=connect)
-
-    @app.task(name="send")
-    def send(order: int) -> int:
-        return order
-
-    @app.task(name="once", unique=Unique(by="{order}"))
-    def once(order: int) -> int:
-        return order
-
-    return app
+    return with_tasks(Longboat(url, outbox=connect))
 
 
 def drained(app: Longboat) -> None:

@@ -19,12 +19,12 @@ from longboat import (
     NotDelivered,
     ResultTimeout,
     State,
-    Unique,
 )
 from longboat.cli.diagnosis import Findings, _kept
 from longboat.client import spool as spools
 from longboat.client.kept import summaries
 from longboat.tasks.handle import Handle
+from tests.client.shop import with_tasks
 from tests.rigs.fault import until
 from tests.rigs.servers.process import free_ports
 
@@ -36,17 +36,7 @@ def away() -> str:
 
 
 def shop(url: str, spool: str) -> Longboat:
-    app = Longboat(url, spool=spool)
-
-    @app.task(name="send")
-    def send(order: int) -> int:
-        return order
-
-    @app.task(name="once", unique=Unique(by="{order}"))
-    def once(order: int) -> int:
-        return order
-
-    return app
+    return with_tasks(Longboat(url, spool=spool))
 
 
 @pytest.fixture

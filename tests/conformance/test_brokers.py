@@ -15,8 +15,13 @@ SLOW = {"manager", "redis", "postgres", "rabbitmq", "rabbitmq+store"}
 
 BROKERS = [pytest.param(name, marks=pytest.mark.slow if name in SLOW else ()) for name in ADAPTERS]
 
+LONG = {"the_newest_of_very_many_ended_jobs_are_kept", "one_job_after_very_many"}
+"""Clauses that take seconds on every broker."""
 
-@pytest.mark.parametrize("clause", CLAUSES, ids=lambda clause: clause.name)
+ALL = [pytest.param(each, marks=pytest.mark.slow if each.name in LONG else (), id=each.name) for each in CLAUSES]
+
+
+@pytest.mark.parametrize("clause", ALL)
 @pytest.mark.parametrize("adapter", BROKERS)
 def test_clause(adapter: str, clause: Clause, tmp_path: Path) -> None:
     if reason := unavailable(adapter):

@@ -53,15 +53,18 @@ def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[postgr
 
 
 @pytest.fixture(scope="module")
-def rabbitmq_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[rabbitmq.RabbitmqServer]:
+def rabbitmq_server(one_rabbitmq: rabbitmq.RabbitmqServer) -> Iterator[rabbitmq.RabbitmqServer]:
     if why := rabbitmq.available():
         pytest.skip(why)
-    with rabbitmq.RabbitmqServer(tmp_path_factory.mktemp("rabbitmq")) as made:
-        for line in lines("RabbitMQ"):
-            verb, user, *rights = line.split()
-            made.ctl("add_user", user, "secret")
-            made.ctl(verb, user, *rights)
-        yield made
+    made, users = one_rabbitmq.start(), []
+    for line in lines("RabbitMQ"):
+        verb, user, *rights = line.split()
+        made.ctl("add_user", user, "secret")
+        users.append(user)
+        made.ctl(verb, user, *rights)
+    yield made
+    for user in users:
+        made.ctl("delete_user", user)
 
 
 @pytest.fixture(params=["redis", "postgres", "rabbitmq"])

@@ -105,12 +105,6 @@ broker.transfer.import_jobs("one", jobs)
 """
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RabbitmqServer]:
-    with RabbitmqServer(tmp_path_factory.mktemp("rabbitmq")) as made:
-        yield made
-
-
 @contextmanager
 def script(text: str, *arguments: str) -> Iterator[subprocess.Popen[bytes]]:
     process = subprocess.Popen([sys.executable, "-c", text, *arguments], stdout=subprocess.DEVNULL)
@@ -159,10 +153,10 @@ def moved(source: Broker, urls: tuple[str, str], steps: list[str], dice: random.
             assert process.wait(60) == 0
 
 
-def test_moves_killed_at_every_step_lose_and_double_nothing(server: RabbitmqServer, tmp_path: Path) -> None:
+def test_moves_killed_at_every_step_lose_and_double_nothing(rabbitmq_server: RabbitmqServer, tmp_path: Path) -> None:
     seed = random.randrange(1 << 32)
     dice = random.Random(seed)
-    rabbit = f"{server.url}?timeout=10s&results=sqlite:///{tmp_path}/store.db?synchronous=normal&timeout=10s"
+    rabbit = f"{rabbitmq_server.url}?timeout=10s&results=sqlite:///{tmp_path}/store.db?synchronous=normal&timeout=10s"
     file = f"sqlite:///{tmp_path}/jobs.db?synchronous=normal&timeout=10s"
     logs = {rabbit: tmp_path / "rabbit.log", file: tmp_path / "file.log"}
     with ExitStack() as stack:
@@ -200,9 +194,9 @@ def test_moves_killed_at_every_step_lose_and_double_nothing(server: RabbitmqServ
         print(f"ran in RabbitMQ and in the file: {[ran(log).total() for log in logs.values()]}")
 
 
-def test_what_was_published_twice_is_received_once(server: RabbitmqServer, tmp_path: Path) -> None:
+def test_what_was_published_twice_is_received_once(rabbitmq_server: RabbitmqServer, tmp_path: Path) -> None:
     """Though the second message comes while another holds the first."""
-    url = f"{server.url}?prefix={tmp_path.name}&timeout=10s&results=sqlite:///{tmp_path}/store.db"
+    url = f"{rabbitmq_server.url}?prefix={tmp_path.name}&timeout=10s&results=sqlite:///{tmp_path}/store.db"
     for _ in range(2):
         with script(UNPACKER, url) as process:
             assert process.wait(30) == -signal.SIGKILL
@@ -213,8 +207,10 @@ def test_what_was_published_twice_is_received_once(server: RabbitmqServer, tmp_p
         assert sorted((lease.job.id, lease.attempt, lease.worker_deaths) for lease in leases) == [("a", 1, 0), ("b", 2, 0)]
 
 
-def test_what_a_killed_worker_held_moves_once_its_connection_is_gone(server: RabbitmqServer, tmp_path: Path) -> None:
-    url = f"{server.url}?prefix={tmp_path.name}&timeout=10s&results=sqlite:///{tmp_path}/store.db"
+def test_what_a_killed_worker_held_moves_once_its_connection_is_gone(
+    rabbitmq_server: RabbitmqServer, tmp_path: Path
+) -> None:
+    url = f"{rabbitmq_server.url}?prefix={tmp_path.name}&timeout=10s&results=sqlite:///{tmp_path}/store.db"
     log = tmp_path / "log"
     with closing(connect(url)) as broker:
         broker.put([Job(MESSAGE_VERSION, "mine", "work", b"\x80", "q")])
@@ -230,8 +226,8 @@ def test_what_a_killed_worker_held_moves_once_its_connection_is_gone(server: Rab
             assert [lease.worker_deaths for lease in consumer.receive(2, wait=5)] == [1]
 
 
-def test_what_a_killed_move_had_packed_by_half_goes_on_where_it_is(server: RabbitmqServer, tmp_path: Path) -> None:
-    url = f"{server.url}?prefix={tmp_path.name}&timeout=10s&results=sqlite:///{tmp_path}/store.db"
+def test_what_a_killed_move_had_packed_by_half_goes_on_where_it_is(rabbitmq_server: RabbitmqServer, tmp_path: Path) -> None:
+    url = f"{rabbitmq_server.url}?prefix={tmp_path.name}&timeout=10s&results=sqlite:///{tmp_path}/store.db"
     jobs = [Job(MESSAGE_VERSION, name, "work", b"\x80", "q") for name in ("a", "b", "c")]
     with closing(connect(url)) as broker:
         broker.put(jobs)
@@ -247,10 +243,10 @@ def test_what_a_killed_move_had_packed_by_half_goes_on_where_it_is(server: Rabbi
 
 
 def test_a_move_that_was_overtaken_harms_no_job_that_came_back(
-    server: RabbitmqServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    rabbitmq_server: RabbitmqServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It stops among its messages; another finishes its batch, and the jobs come back before it goes on."""
-    url = f"{server.url}?prefix={tmp_path.name}&timeout=10s&results=sqlite:///{tmp_path}/store.db"
+    url = f"{rabbitmq_server.url}?prefix={tmp_path.name}&timeout=10s&results=sqlite:///{tmp_path}/store.db"
     jobs = [Job(MESSAGE_VERSION, name, "work", b"\x80", "q") for name in ("a", "b")]
     began, overtaken, real = threading.Event(), threading.Event(), Looking.read
 
@@ -275,8 +271,8 @@ def test_a_move_that_was_overtaken_harms_no_job_that_came_back(
             assert [lease.job.id for _ in range(3) for lease in consumer.receive(1, wait=2)] == ["a", "b"]
 
 
-def test_jobs_with_limits_stay_where_they_are(server: RabbitmqServer, tmp_path: Path) -> None:
-    url = f"{server.url}?prefix={tmp_path.name}&timeout=10s&results=sqlite:///{tmp_path}/store.db"
+def test_jobs_with_limits_stay_where_they_are(rabbitmq_server: RabbitmqServer, tmp_path: Path) -> None:
+    url = f"{rabbitmq_server.url}?prefix={tmp_path.name}&timeout=10s&results=sqlite:///{tmp_path}/store.db"
     with closing(connect(f"sqlite:///{tmp_path}/jobs.db")) as source, closing(connect(url)) as destination:
         jobs = [Job(MESSAGE_VERSION, name, "work", b"\x80", "q") for name in new_ids(3)]
         jobs[1].constraints, jobs[2].constraints = (
@@ -294,8 +290,8 @@ def test_jobs_with_limits_stay_where_they_are(server: RabbitmqServer, tmp_path: 
         assert movable(destination) == {State.READY: 1, State.DEAD: 2}
 
 
-def test_without_a_store_it_says_what_is_wanting(server: RabbitmqServer) -> None:
-    with closing(connect(server.url)) as broker, pytest.raises(Unsupported, match=r"\?results="):
+def test_without_a_store_it_says_what_is_wanting(rabbitmq_server: RabbitmqServer) -> None:
+    with closing(connect(rabbitmq_server.url)) as broker, pytest.raises(Unsupported, match=r"\?results="):
         broker.transfer.unconfirmed()
 
 

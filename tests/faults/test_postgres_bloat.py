@@ -16,7 +16,7 @@ from tests.rigs.servers.postgres import PostgresServer, available
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(available() is not None, reason=str(available()))]
 
 BATCH = 5_000
-ROUNDS = 60
+ROUNDS = 40
 SMALL = 32_000_000
 """Bytes that are no bloat, however late autovacuum comes on a busy machine: the jobs' rows take several times as much."""
 SIZE = (

@@ -49,12 +49,6 @@ def url(server: RabbitmqServer, tmp_path: Path) -> str:
     return f"{server.url}?prefix={tmp_path.name}&hold={HOLD}s"
 
 
-@pytest.fixture
-def broker(url: str) -> Iterator[Broker]:
-    with closing(connect(url)) as made:
-        yield made
-
-
 @pytest.mark.parametrize("guarded", [True, False])
 def test_a_job_may_run_longer_than_the_consumer_timeout(url: str, guarded: bool) -> None:
     with closing(connect(url if guarded else url.replace(f"hold={HOLD}s", "hold=1h"))) as broker:

@@ -23,21 +23,15 @@ pytestmark = [pytest.mark.slow, pytest.mark.skipif(available() is not None, reas
 DEAD = 30
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RabbitmqServer]:
-    with RabbitmqServer(tmp_path_factory.mktemp("rabbitmq")) as made:
-        yield made
-
-
 def ids(broker: RabbitmqBroker) -> list[str]:
     return [each.id for each in broker.inspector.jobs(State.DEAD, queue="q", limit=DEAD + 1).jobs]
 
 
 @pytest.fixture
-def broker(server: RabbitmqServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[RabbitmqBroker]:
+def broker(rabbitmq_server: RabbitmqServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[RabbitmqBroker]:
     """With dead jobs, more than are looked at together."""
     monkeypatch.setattr(looking, "WINDOW", 20)
-    with closing(connect(f"{server.url}?prefix={tmp_path.name}")) as made:
+    with closing(connect(f"{rabbitmq_server.url}?prefix={tmp_path.name}")) as made:
         assert isinstance(made, RabbitmqBroker)
         made.put([job() for _ in range(DEAD)])
         with closing(made.consumer(["q"], lease=30.0)) as consumer:
@@ -49,9 +43,17 @@ def broker(server: RabbitmqServer, tmp_path: Path, monkeypatch: pytest.MonkeyPat
         yield made
 
 
+def limited(server: RabbitmqServer, broker: RabbitmqBroker, limit: int) -> None:
+    """By a policy for this broker's queues."""
+    ours, policy = f"^{broker.carrier.names.prefix}", f'{{"delivery-limit": {limit}}}'
+    server.ctl("set_policy", "limit", ours, policy, "--apply-to", "queues")
+
+
 @pytest.mark.parametrize("limit", [0, 2])
-def test_looking_at_dead_jobs_takes_none_away(server: RabbitmqServer, broker: RabbitmqBroker, limit: int) -> None:
-    server.ctl("set_policy", "limit", ".*", f'{{"delivery-limit": {limit}}}', "--apply-to", "queues")
+def test_looking_at_dead_jobs_takes_none_away(rabbitmq_server: RabbitmqServer, broker: RabbitmqBroker, limit: int) -> None:
+    rabbitmq_server.ctl(
+        "set_policy", "limit", f"^{broker.carrier.names.prefix}", f'{{"delivery-limit": {limit}}}', "--apply-to", "queues"
+    )
     try:
         there = ids(broker)
         assert len(set(there)) == DEAD
@@ -64,21 +66,23 @@ def test_looking_at_dead_jobs_takes_none_away(server: RabbitmqServer, broker: Ra
         assert len(ids(broker)) == DEAD - 4
         assert broker.carrier.depths()["q", State.DEAD] == DEAD - 4, "nothing is left twice"
     finally:
-        server.ctl("clear_policy", "limit")
+        rabbitmq_server.ctl("clear_policy", "limit")
 
 
-def test_who_could_not_put_them_back_does_not_look(server: RabbitmqServer, broker: RabbitmqBroker) -> None:
+def test_who_could_not_put_them_back_does_not_look(rabbitmq_server: RabbitmqServer, broker: RabbitmqBroker) -> None:
     there = ids(broker)
-    server.ctl("add_user", "reader", "reader")
-    server.ctl("set_permissions", "reader", ".*", "^$", ".*")
-    server.ctl("set_policy", "limit", ".*", '{"delivery-limit": 0}', "--apply-to", "queues")
-    url = f"{server.url.replace('guest:guest', 'reader:reader')}?prefix={broker.carrier.names.prefix}"
+    rabbitmq_server.ctl("add_user", "reader", "reader")
+    rabbitmq_server.ctl("set_permissions", "reader", ".*", "^$", ".*")
+    rabbitmq_server.ctl(
+        "set_policy", "limit", f"^{broker.carrier.names.prefix}", '{"delivery-limit": 0}', "--apply-to", "queues"
+    )
+    url = f"{rabbitmq_server.url.replace('guest:guest', 'reader:reader')}?prefix={broker.carrier.names.prefix}"
     try:
         with closing(connect(url)) as reader, pytest.raises(BrokerMisconfigured, match=r"amq\.default"):
             reader.inspector.jobs(State.DEAD, queue="q")
         until(lambda: sorted(ids(broker)) == sorted(there), "all are there", 5.0)
     finally:
-        server.ctl("clear_policy", "limit")
+        rabbitmq_server.ctl("clear_policy", "limit")
 
 
 def test_a_look_at_ready_jobs_leaves_their_order(broker: RabbitmqBroker) -> None:

@@ -27,7 +27,8 @@ pytestmark = [pytest.mark.slow, pytest.mark.skipif(available() is not None, reas
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RabbitmqServer]:
-    made = RabbitmqServer(tmp_path_factory.mktemp("rabbitmq"), management=True).start()
+    often = ["collect_statistics_interval = 1000"]  # milliseconds; 5 s else
+    made = RabbitmqServer(tmp_path_factory.mktemp("rabbitmq"), options=often, management=True).start()
     yield made
     made.kill()  # it takes seconds to leave by itself
 

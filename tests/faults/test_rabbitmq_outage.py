@@ -9,7 +9,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -40,23 +39,6 @@ def mark(n: int) -> None:
     with open("out", "a") as file:
         file.write(f"{n}\\n")
 """
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RabbitmqServer]:
-    with RabbitmqServer(tmp_path_factory.mktemp("rabbitmq")) as made:
-        yield made
-
-
-@pytest.fixture
-def url(server: RabbitmqServer, tmp_path: Path) -> str:
-    return f"{server.url}?prefix={tmp_path.name}"
-
-
-@pytest.fixture
-def broker(url: str) -> Iterator[Broker]:
-    with closing(connect(url)) as made:
-        yield made
 
 
 def put_at_last(broker: Broker, patience: float = 30.0) -> str:
@@ -93,24 +75,24 @@ def received(consumer: Consumer, n: int = 1) -> list[Lease]:
     return leases
 
 
-def outage(server: RabbitmqServer, kind: str) -> None:
+def outage(rabbitmq_server: RabbitmqServer, kind: str) -> None:
     if kind == "closed":
-        server.ctl("close_all_connections", "a test")
+        rabbitmq_server.ctl("close_all_connections", "a test")
     elif kind == "stopped":
-        server.ctl("stop_app")
-        server.ctl("start_app")
+        rabbitmq_server.ctl("stop_app")
+        rabbitmq_server.ctl("start_app")
     else:
-        server.kill()
-        server.start()
+        rabbitmq_server.kill()
+        rabbitmq_server.start()
 
 
 @pytest.mark.parametrize("kind", ["closed", "stopped", "killed"])
-def test_what_is_held_comes_back(server: RabbitmqServer, broker: Broker, kind: str) -> None:
+def test_what_is_held_comes_back(rabbitmq_server: RabbitmqServer, broker: Broker, kind: str) -> None:
     held = job()
     broker.put([held])
     consumer = broker.consumer(["q"], lease=10.0)
     lease = received(consumer)[0]
-    outage(server, kind)
+    outage(rabbitmq_server, kind)
     lost(consumer)
     assert consumer.settle([Settlement(lease, Done(b""))]) == [lease]
     consumer.close()
@@ -121,7 +103,7 @@ def test_what_is_held_comes_back(server: RabbitmqServer, broker: Broker, kind: s
         assert leases[0].worker_deaths > 0
 
 
-def test_what_was_put_into_new_queues_outlives_a_kill(server: RabbitmqServer, broker: Broker) -> None:
+def test_what_was_put_into_new_queues_outlives_a_kill(rabbitmq_server: RabbitmqServer, broker: Broker) -> None:
     consumer = broker.consumer(["q"], lease=1.0)
     ready, held, delayed = job(), job(), job(delay=0.5)
     broker.put([held])
@@ -129,8 +111,8 @@ def test_what_was_put_into_new_queues_outlives_a_kill(server: RabbitmqServer, br
     lease.worker_deaths = 1
     consumer.settle([], started=[lease])
     broker.put([ready, delayed])
-    server.kill()
-    server.start()
+    rabbitmq_server.kill()
+    rabbitmq_server.start()
     lost(consumer)
     consumer.close()
     with closing(broker.consumer(["q"], lease=60.0)) as another:
@@ -139,7 +121,7 @@ def test_what_was_put_into_new_queues_outlives_a_kill(server: RabbitmqServer, br
 
 
 @pytest.mark.parametrize("kind", ["closed", "killed"])
-def test_a_worker_drains_across_an_outage(server: RabbitmqServer, url: str, tmp_path: Path, kind: str) -> None:
+def test_a_worker_drains_across_an_outage(rabbitmq_server: RabbitmqServer, url: str, tmp_path: Path, kind: str) -> None:
     (tmp_path / "app.py").write_text(APP)
     app = Longboat(url)
 
@@ -158,7 +140,7 @@ def test_a_worker_drains_across_an_outage(server: RabbitmqServer, url: str, tmp_
     try:
         until(lambda: len(done()) > 50, "the worker works", 20.0)
         assert len(done()) < JOBS
-        outage(server, kind)
+        outage(rabbitmq_server, kind)
         until(lambda: len(done()) == JOBS, "every job has run", 60.0)
     finally:
         worker.send_signal(signal.SIGTERM)
@@ -166,9 +148,9 @@ def test_a_worker_drains_across_an_outage(server: RabbitmqServer, url: str, tmp_
         app.close()
 
 
-def test_an_alarm_refuses_puts_in_time_and_passes(server: RabbitmqServer, broker: Broker) -> None:
+def test_an_alarm_refuses_puts_in_time_and_passes(rabbitmq_server: RabbitmqServer, broker: Broker) -> None:
     broker.put([job()])
-    server.ctl("set_vm_memory_high_watermark", "0")
+    rabbitmq_server.ctl("set_vm_memory_high_watermark", "0")
     try:
         for _ in range(2):
             began = time.monotonic()
@@ -176,13 +158,13 @@ def test_an_alarm_refuses_puts_in_time_and_passes(server: RabbitmqServer, broker
                 broker.put([job()])
             assert time.monotonic() - began < IN_TIME
     finally:
-        server.ctl("set_vm_memory_high_watermark", "0.4")
+        rabbitmq_server.ctl("set_vm_memory_high_watermark", "0.4")
     put_at_last(broker)
 
 
-def test_a_frozen_server_refuses_in_time(server: RabbitmqServer, broker: Broker) -> None:
+def test_a_frozen_server_refuses_in_time(rabbitmq_server: RabbitmqServer, broker: Broker) -> None:
     broker.put([job()])
-    server.freeze()
+    rabbitmq_server.freeze()
     try:
         for _ in range(2):
             began = time.monotonic()
@@ -190,15 +172,15 @@ def test_a_frozen_server_refuses_in_time(server: RabbitmqServer, broker: Broker)
                 broker.put([job()])
             assert time.monotonic() - began < IN_TIME
     finally:
-        server.thaw()
+        rabbitmq_server.thaw()
     put_at_last(broker)
 
 
-def test_a_deleted_queue_is_made_again(server: RabbitmqServer, broker: Broker, tmp_path: Path) -> None:
+def test_a_deleted_queue_is_made_again(rabbitmq_server: RabbitmqServer, broker: Broker, tmp_path: Path) -> None:
     broker.put([job()])
     consumer = broker.consumer(["q"], lease=10.0)
     received(consumer)
-    server.ctl("delete_queue", f"{tmp_path.name}.q.0")
+    rabbitmq_server.ctl("delete_queue", f"{tmp_path.name}.q.0")
     lost(consumer)
     consumer.close()
     sent = job()

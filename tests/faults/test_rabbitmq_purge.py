@@ -6,7 +6,6 @@ import json
 import logging
 import subprocess
 import sys
-from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -21,12 +20,6 @@ from tests.rigs.waiting import until
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(available() is not None, reason=str(available()))]
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RabbitmqServer]:
-    with RabbitmqServer(tmp_path_factory.mktemp("rabbitmq")) as made:
-        yield made
-
-
 def longboat(folder: Path, *arguments: str) -> str:
     command = [sys.executable, "-m", "longboat", *arguments]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False, timeout=60)
@@ -34,8 +27,8 @@ def longboat(folder: Path, *arguments: str) -> str:
     return done.stdout
 
 
-def test_ready_jobs_are_purged_and_others_stay(server: RabbitmqServer, tmp_path: Path) -> None:
-    with Longboat(f"{server.url}?prefix={tmp_path.name}") as app:
+def test_ready_jobs_are_purged_and_others_stay(rabbitmq_server: RabbitmqServer, tmp_path: Path) -> None:
+    with Longboat(f"{rabbitmq_server.url}?prefix={tmp_path.name}") as app:
 
         @app.task(name="job", queue="q")
         def job() -> None:
@@ -58,8 +51,8 @@ def test_ready_jobs_are_purged_and_others_stay(server: RabbitmqServer, tmp_path:
         until(lambda: inspector.counts() == {("other", State.READY): 1}, 10)  # and comes back
 
 
-def test_the_command_purges_what_it_counted(server: RabbitmqServer, tmp_path: Path) -> None:
-    with Longboat(url := f"{server.url}?prefix={tmp_path.name}") as app:
+def test_the_command_purges_what_it_counted(rabbitmq_server: RabbitmqServer, tmp_path: Path) -> None:
+    with Longboat(url := f"{rabbitmq_server.url}?prefix={tmp_path.name}") as app:
 
         @app.task(name="job")
         def job() -> None:
@@ -73,17 +66,20 @@ def test_the_command_purges_what_it_counted(server: RabbitmqServer, tmp_path: Pa
 
 
 def test_a_priority_without_a_level_is_told(
-    server: RabbitmqServer, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    rabbitmq_server: RabbitmqServer, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     (tmp_path / "tasks.py").write_text(
         "from longboat import Longboat\napp = Longboat()\n"
         "@app.task(priority=10)\ndef urgent() -> None: ...\n@app.task(priority=-2)\ndef idle() -> None: ...\n"
     )
-    said = json.loads(longboat(tmp_path, "doctor", "--json", "--url", server.url))
+    said = json.loads(longboat(tmp_path, "doctor", "--json", "--url", rabbitmq_server.url))
     (warned,) = [each["what"] for each in said["problems"] if "levels of priority" in each["what"]]
     assert "from -2 to 2" in warned
     assert warned.endswith("beyond: tasks.urgent (10)")
-    with Longboat(f"{server.url}?prefix={tmp_path.name}") as app, caplog.at_level(logging.WARNING, "longboat.rabbitmq"):
+    with (
+        Longboat(f"{rabbitmq_server.url}?prefix={tmp_path.name}") as app,
+        caplog.at_level(logging.WARNING, "longboat.rabbitmq"),
+    ):
 
         @app.task(name="job")
         def job() -> None:

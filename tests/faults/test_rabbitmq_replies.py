@@ -39,15 +39,9 @@ def poison() -> None:
 """
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RabbitmqServer]:
-    with RabbitmqServer(tmp_path_factory.mktemp("rabbitmq")) as made:
-        yield made
-
-
 @pytest.fixture
-def app(server: RabbitmqServer, tmp_path: Path) -> Iterator[Longboat]:
-    with Longboat(f"{server.url}?prefix={tmp_path.name}") as made:
+def app(rabbitmq_server: RabbitmqServer, tmp_path: Path) -> Iterator[Longboat]:
+    with Longboat(f"{rabbitmq_server.url}?prefix={tmp_path.name}") as made:
 
         @made.task(name="double")
         def double(n: int) -> int:
@@ -68,15 +62,17 @@ def worker(app: Longboat, folder: Path) -> Iterator[subprocess.Popen[bytes]]:
 
 
 @pytest.mark.parametrize("kind", ["closed", "killed"])
-def test_every_result_arrives_after_an_outage(server: RabbitmqServer, app: Longboat, tmp_path: Path, kind: str) -> None:
+def test_every_result_arrives_after_an_outage(
+    rabbitmq_server: RabbitmqServer, app: Longboat, tmp_path: Path, kind: str
+) -> None:
     jobs = app.named("double").enqueue_many((n,) for n in range(JOBS))
     with worker(app, tmp_path):
         assert jobs[JOBS // 6].result("30s") == JOBS // 3  # in the middle
         if kind == "closed":
-            server.ctl("close_all_connections", "a test")
+            rabbitmq_server.ctl("close_all_connections", "a test")
         else:
-            server.kill()
-            server.start()
+            rabbitmq_server.kill()
+            rabbitmq_server.start()
         assert gather(*jobs).result("60s") == [2 * n for n in range(JOBS)]
 
 
@@ -96,19 +92,19 @@ def test_what_kills_its_worker_is_told_as_dead(app: Longboat, tmp_path: Path) ->
 
 
 def test_a_server_that_blocks_publishers_delays_results_but_no_job(
-    server: RabbitmqServer, app: Longboat, tmp_path: Path
+    rabbitmq_server: RabbitmqServer, app: Longboat, tmp_path: Path
 ) -> None:
     jobs = app.named("double").enqueue_many((n,) for n in range(20))
-    server.ctl("set_vm_memory_high_watermark", "absolute", "1")
+    rabbitmq_server.ctl("set_vm_memory_high_watermark", "absolute", "1")
     try:
         with worker(app, tmp_path):
             until(lambda: not app.broker.inspector.counts(), "no job is ready", 30.0)
             with pytest.raises(BrokerUnavailable):
                 app.send("double", 1)
-            server.ctl("set_vm_memory_high_watermark", "0.4")
+            rabbitmq_server.ctl("set_vm_memory_high_watermark", "0.4")
             assert gather(*jobs).result("30s") == [2 * n for n in range(20)]
     finally:
-        server.ctl("set_vm_memory_high_watermark", "0.4")
+        rabbitmq_server.ctl("set_vm_memory_high_watermark", "0.4")
 
 
 def test_who_did_not_put_a_job_is_told_what_would_tell_its_result(app: Longboat) -> None:
@@ -130,22 +126,22 @@ def test_an_id_of_ones_own_is_known(app: Longboat, tmp_path: Path) -> None:
         assert app.job("order-17").result("1s") == 34
 
 
-def test_a_mailbox_is_deleted_with_its_client(server: RabbitmqServer, app: Longboat, tmp_path: Path) -> None:
+def test_a_mailbox_is_deleted_with_its_client(rabbitmq_server: RabbitmqServer, app: Longboat, tmp_path: Path) -> None:
     app.send("double", 1)
-    assert mailboxes(server, tmp_path.name)
+    assert mailboxes(rabbitmq_server, tmp_path.name)
     app.close()
-    until(lambda: not mailboxes(server, tmp_path.name), "the mailbox is deleted", 10.0)
+    until(lambda: not mailboxes(rabbitmq_server, tmp_path.name), "the mailbox is deleted", 10.0)
 
 
-def test_who_may_have_no_mailbox_may_enqueue(server: RabbitmqServer, tmp_path: Path) -> None:
-    server.ctl("add_user", "deaf", "secret")
-    server.ctl("set_permissions", "deaf", ".*", ".*", r"\.arrivals$")
-    with Longboat(f"{server.url}?prefix={tmp_path.name}".replace("guest:guest", "deaf:secret")) as app:
+def test_who_may_have_no_mailbox_may_enqueue(rabbitmq_server: RabbitmqServer, tmp_path: Path) -> None:
+    rabbitmq_server.ctl("add_user", "deaf", "secret")
+    rabbitmq_server.ctl("set_permissions", "deaf", ".*", ".*", r"\.arrivals$")
+    with Longboat(f"{rabbitmq_server.url}?prefix={tmp_path.name}".replace("guest:guest", "deaf:secret")) as app:
         job = app.send("double", 1)
         with pytest.raises(BrokerMisconfigured, match="mailbox"):
             job.result("5s")
 
 
-def mailboxes(server: RabbitmqServer, prefix: str) -> list[str]:
-    names = server.ctl("-q", "list_queues", "name", "--no-table-headers").split()
+def mailboxes(rabbitmq_server: RabbitmqServer, prefix: str) -> list[str]:
+    names = rabbitmq_server.ctl("-q", "list_queues", "name", "--no-table-headers").split()
     return [name for name in names if name.startswith(prefix) and name.endswith(".mailbox")]

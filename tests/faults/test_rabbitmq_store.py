@@ -15,7 +15,6 @@ from pathlib import Path
 import pytest
 
 from longboat import Longboat
-from longboat.connect import connect
 from longboat.contract.broker import Broker, Settlement
 from longboat.contract.kv import Entry
 from longboat.core.constraints import Constraints
@@ -56,26 +55,14 @@ consumer.settle([Settlement(lease, Done(b"first"))])
 """
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RabbitmqServer]:
-    with RabbitmqServer(tmp_path_factory.mktemp("rabbitmq")) as made:
-        yield made
-
-
 @pytest.fixture
 def store(tmp_path: Path) -> Path:
     return tmp_path / "store.db"
 
 
 @pytest.fixture
-def url(server: RabbitmqServer, tmp_path: Path, store: Path) -> str:
-    return f"{server.url}?prefix={tmp_path.name}&results=sqlite:///{store}?timeout=500ms"
-
-
-@pytest.fixture
-def broker(url: str) -> Iterator[Broker]:
-    with closing(connect(url)) as made:
-        yield made
+def url(rabbitmq_server: RabbitmqServer, tmp_path: Path, store: Path) -> str:
+    return f"{rabbitmq_server.url}?prefix={tmp_path.name}&results=sqlite:///{store}?timeout=500ms"
 
 
 def killed(script: str, *arguments: str) -> None:

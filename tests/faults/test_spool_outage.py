@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -27,11 +28,11 @@ from tests.rigs.servers.process import ServerProcess
 
 pytestmark = pytest.mark.slow
 
-SERVERS: dict[str, tuple[Callable[[Path], ServerProcess], Callable[[], str | None]]] = {
+SERVERS: dict[str, tuple[Callable[[Path], ServerProcess] | None, Callable[[], str | None]]] = {
     "redis": (lambda folder: redis.RedisServer(folder, appendonly=True), redis.available),
     "postgres": (lambda folder: postgres.PostgresServer(folder), postgres.available),
-    "rabbitmq": (lambda folder: rabbitmq.RabbitmqServer(folder), rabbitmq.available),
-    "rabbitmq with a store": (lambda folder: rabbitmq.RabbitmqServer(folder), rabbitmq.available),
+    "rabbitmq": (None, rabbitmq.available),
+    "rabbitmq with a store": (None, rabbitmq.available),
 }
 
 PROGRAM = """
@@ -62,7 +63,11 @@ def ended(process: subprocess.Popen[str]) -> list[int]:
 
 @pytest.mark.parametrize("kind", SERVERS)
 def test_every_acknowledged_job_is_there_once(
-    kind: str, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+    kind: str,
+    tmp_path: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+    monkeypatch: pytest.MonkeyPatch,
+    request: pytest.FixtureRequest,
 ) -> None:
     monkeypatch.setattr(relays, "LEASE", 2.0)
     monkeypatch.setattr(spools, "LOOK", 0.5)
@@ -70,16 +75,21 @@ def test_every_acknowledged_job_is_there_once(
     if reason := available():
         pytest.skip(reason)
     spool = f"sqlite:///{tmp_path}/spool.db"
-    with make(tmp_path_factory.mktemp("server")) as server, ExitStack() as programs:
+    with ExitStack() as programs:
+        server: Any = (
+            programs.enter_context(make(tmp_path_factory.mktemp("server")))
+            if make
+            else request.getfixturevalue("rabbitmq_server")
+        )
 
         def started(first: int) -> subprocess.Popen[str]:
             made = programs.enter_context(program(url, spool, first))
             programs.callback(made.kill)
             return made
 
-        url = server.url  # type: ignore[attr-defined]  # each of these has one
+        url = server.url if make else f"{server.url}?prefix={tmp_path.name}"
         if kind == "rabbitmq with a store":
-            url += f"?results=sqlite:///{tmp_path}/store.db"
+            url += f"&results=sqlite:///{tmp_path}/store.db"
         with Longboat(url, spool=spool) as app:
             app.send("send", order=-1)  # makes its tables and queues
             two = [started(0), started(1_000_000)]

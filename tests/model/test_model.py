@@ -25,7 +25,7 @@ MACHINES = {"companion": CompanionMachine}
 @pytest.mark.parametrize(
     "adapter",
     [
-        pytest.param(name, marks=() if name in ("memory", "companion") else pytest.mark.slow)
+        pytest.param(name, marks=() if name == "memory" else pytest.mark.slow)
         for name in ADAPTERS
         if name not in NOT_AS_MODELLED
     ],

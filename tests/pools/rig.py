@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +20,17 @@ from longboat import Longboat
 
 app = Longboat(os.environ["URL"], include=[{functions.__name__!r}], pickle=True)
 """
+
+
+def kill(number: int, marks: Path) -> None:
+    """Kill so many processes that run `marked`, one after the other."""
+    killed: set[int] = set()
+    while len(killed) < number:
+        texts = [text for file in sorted(marks.iterdir()) if (text := file.read_text()) and int(text) not in killed]
+        if texts:
+            os.kill(int(texts[0]), signal.SIGKILL)
+            killed.add(int(texts[0]))
+        time.sleep(0.05)
 
 
 @contextmanager

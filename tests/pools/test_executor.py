@@ -5,13 +5,11 @@ from __future__ import annotations
 import concurrent.futures
 import math
 import os
-import signal
 import stat
 import subprocess
 import sys
 import tempfile
 import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -22,6 +20,7 @@ import pytest
 from longboat import BadArguments, ConfigError, Executor, JobFailed, Longboat, Pool
 from longboat.pools.jobs import _open
 from tests.apps import pool_functions as functions
+from tests.pools.rig import kill
 from tests.rigs.waiting import until
 
 pytestmark = pytest.mark.slow
@@ -36,12 +35,6 @@ def pool() -> Iterator[Executor]:
 @pytest.fixture(scope="module")
 def any_pool() -> Iterator[Executor]:
     with Executor(workers=2, pickle=True) as made:
-        yield made
-
-
-@pytest.fixture
-def app(tmp_path: Path) -> Iterator[Longboat]:
-    with Longboat(f"sqlite:///{tmp_path / 'jobs.db'}", include=[functions.__name__]) as made:
         yield made
 
 
@@ -170,17 +163,9 @@ def test_one_that_always_kills_it_fails_alone(pool: Executor, tmp_path: Path) ->
 
 @pytest.mark.parametrize("size", [1, 4])
 def test_every_future_has_its_value_although_children_are_killed(size: int, tmp_path: Path) -> None:
-    killed: set[int] = set()
     with Executor(workers=2) as pool:
         results = pool.map(functions.marked, [str(tmp_path)] * 40, range(40), chunksize=size)
-        while len(killed) < 4:  # fewer than a job has attempts
-            for file in sorted(tmp_path.iterdir()):
-                text = file.read_text()
-                if text and int(text) not in killed:
-                    os.kill(int(text), signal.SIGKILL)
-                    killed.add(int(text))
-                    break
-            time.sleep(0.05)
+        kill(4, tmp_path)  # fewer than a job has attempts
         assert list(results) == list(range(40))
     assert len(list(tmp_path.iterdir())) > 40, "nothing ran again"
 

@@ -6,11 +6,9 @@ import gc
 import multiprocessing
 import os
 import pickle
-import signal
 import subprocess
 import sys
 import threading
-import time
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,6 +20,7 @@ import pytest
 from longboat import ConfigError, Executor, JobCancelled, JobFailed, Longboat, Pool, State
 from longboat.pools.jobs import _open
 from tests.apps import pool_functions as functions
+from tests.pools.rig import kill
 from tests.pools.test_executor import folder_of
 from tests.rigs.waiting import until
 
@@ -31,12 +30,6 @@ pytestmark = pytest.mark.slow
 @pytest.fixture(scope="module")
 def pool() -> Iterator[Pool]:
     with Pool(processes=2) as made:
-        yield made
-
-
-@pytest.fixture
-def app(tmp_path: Path) -> Iterator[Longboat]:
-    with Longboat(f"sqlite:///{tmp_path / 'jobs.db'}", include=[functions.__name__]) as made:
         yield made
 
 
@@ -232,17 +225,9 @@ def test_an_initializer_that_raises_ends_all_calls() -> None:
 
 
 def test_every_value_comes_although_children_are_killed(tmp_path: Path) -> None:
-    killed: set[int] = set()
     with Pool(processes=2) as pool:
         result = pool.starmap_async(functions.marked, [(str(tmp_path), number) for number in range(30)], chunksize=2)
-        while len(killed) < 3:  # fewer than a job has attempts
-            for file in sorted(tmp_path.iterdir()):
-                text = file.read_text()
-                if text and int(text) not in killed:
-                    os.kill(int(text), signal.SIGKILL)
-                    killed.add(int(text))
-                    break
-            time.sleep(0.05)
+        kill(3, tmp_path)  # fewer than a job has attempts
         assert result.get(60) == list(range(30))
     assert len(list(tmp_path.iterdir())) > 30, "nothing ran again"
 

@@ -12,6 +12,7 @@ import pytest
 from longboat import Longboat, State, gather
 from longboat.core.job import Done, Failure
 from longboat.errors import BrokerError, BrokerMisconfigured, JobFailed, WorkerFailed
+from longboat.worker import broker_link
 from longboat.worker.maintenance import MaintenanceLoop
 from longboat.worker.quarantine import Quarantine
 from tests.apps.worker_tasks import calls, limit
@@ -197,6 +198,7 @@ def test_a_broker_that_refuses_all_for_a_while_changes_no_outcome(
     most: int, app: Longboat, tasks: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """As a file that has become read-only does: what ended meanwhile is settled as it ended."""
+    monkeypatch.setattr(broker_link, "PAUSES", (0.02,))
     jobs = tasks.add.enqueue_many([(n, 1) for n in range(most)])
     refused: list[int] = []
     make = app.broker.consumer

@@ -21,6 +21,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:Deprecati
 """Python 3.12 warns of what is tried here: users do it, and their servers do."""
 
 
+@pytest.mark.slow
 def test_children_of_a_busy_process_can_use_the_file(tmp_path: Path) -> None:
     path, over = str(tmp_path / "jobs.db"), threading.Event()
 

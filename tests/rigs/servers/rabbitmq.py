@@ -91,4 +91,5 @@ class RabbitmqServer(ServerProcess):
             "RABBITMQ_LOG_BASE": str(self.folder / "logs"),
             "RABBITMQ_CONFIG_FILE": str(self.folder / "rabbitmq.conf"),
             "RABBITMQ_ENABLED_PLUGINS_FILE": str(self.folder / "plugins"),
+            "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": "+sbwt none +sbwtdcpu none +sbwtdio none",  # idle threads do not spin
         }

@@ -5,7 +5,6 @@ from __future__ import annotations
 import random
 import threading
 import time
-from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -22,23 +21,6 @@ from tests.rigs.servers.rabbitmq import RabbitmqServer, available
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(available() is not None, reason=str(available()))]
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RabbitmqServer]:
-    with RabbitmqServer(tmp_path_factory.mktemp("rabbitmq")) as made:
-        yield made
-
-
-@pytest.fixture
-def url(server: RabbitmqServer, tmp_path: Path) -> str:
-    return f"{server.url}?prefix={tmp_path.name}"
-
-
-@pytest.fixture
-def broker(url: str) -> Iterator[Broker]:
-    with closing(connect(url)) as made:
-        yield made
-
-
 def count(kv: KV, times: int) -> None:
     """As who may not know whether his own write was stored: a unique value tells."""
     done = 0
@@ -51,16 +33,16 @@ def count(kv: KV, times: int) -> None:
 
 
 @pytest.mark.parametrize("kind", ["closed", "killed"])
-def test_entries_outlive_an_outage(server: RabbitmqServer, url: str, broker: Broker, kind: str) -> None:
+def test_entries_outlive_an_outage(rabbitmq_server: RabbitmqServer, url: str, broker: Broker, kind: str) -> None:
     broker.kv.write("s", [Entry("a", b"1"), Entry("b", b"1")])
     with closing(connect(url)) as other:
         assert other.kv.read("s", ["a"]) == [b"1"]
         if kind == "closed":
-            server.ctl("close_all_connections", "a test")
+            rabbitmq_server.ctl("close_all_connections", "a test")
         else:
             time.sleep(2.0)  # a server killed within a second of a stream's first line does not bring the stream back
-            server.kill()
-            server.start()
+            rabbitmq_server.kill()
+            rabbitmq_server.start()
 
         def written() -> bool:
             try:
@@ -107,10 +89,10 @@ def test_the_log_loses_its_beginning_and_no_entry(url: str, broker: Broker, monk
                 assert each.kv._replica._first != 0  # type: ignore[attr-defined]  # it has not read all there ever was
 
 
-def test_a_stream_that_was_deleted_is_begun_anew(server: RabbitmqServer, broker: Broker, tmp_path: Path) -> None:
+def test_a_stream_that_was_deleted_is_begun_anew(rabbitmq_server: RabbitmqServer, broker: Broker, tmp_path: Path) -> None:
     for _ in range(10):
         broker.kv.write("s", [Entry("a", b"1")])
-    server.ctl("delete_queue", f"{tmp_path.name}.kv")
+    rabbitmq_server.ctl("delete_queue", f"{tmp_path.name}.kv")
 
     def written() -> bool:
         try:
