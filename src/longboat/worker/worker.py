@@ -46,6 +46,7 @@ from longboat.worker.options import WorkerOptions
 from longboat.worker.pause_filter import PauseFilter
 from longboat.worker.progress_writer import ProgressWriter
 from longboat.worker.quarantine import Quarantine
+from longboat.worker.queue_names import unused
 from longboat.worker.real_threads import check_threads
 from longboat.worker.record_writer import WorkerRecordWriter
 from longboat.worker.recorder import Recorder
@@ -226,6 +227,8 @@ class Worker:
         watched("stop", self._stop_on_alarm, self.status.failed).start()
         queues = list(self._options.queues)
         self.events.emit(WorkerStarted(self.name, self._address, queues, len(self._registry.tasks)))
+        for sentence in unused(self.link.broker, queues, self._registry.queues()):
+            log.warning("%s", sentence)
         if not self._registry.names():
             log.warning(
                 NO_TASK, ", ".join(name for name in self._registry.modules if not name.startswith("longboat.")) or "none"
