@@ -84,7 +84,9 @@ def test_pause_and_explain(shell: Shell) -> None:
     assert "paused" in json.loads(shell.run("explain", "mine", "--json").out)["why"]
     assert "resumed" in shell.run("resume", "--queue", "slow").out
     assert "was not paused" in shell.run("resume", "--queue", "slow").out
-    assert "no job" in shell.run("explain", "nobody", status=1).err
+    err = shell.run("explain", "nobody", status=1).err
+    assert "no job" in err
+    assert f"this was {shell.url} (app tasks:app)" in err
     assert "Say which" in shell.run("resume", status=2).err
 
 

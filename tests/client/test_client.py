@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from longboat import Job, Longboat, Middleware, State, TooLarge, Unsupported, group
+from longboat import Job, JobNotFound, Longboat, Middleware, State, TooLarge, Unsupported, gather, group
 from longboat.brokers.memory import MemoryBroker
+from longboat.client import waiting
 from longboat.client.client import Client
 from longboat.client.waiting import BLOCKING
 from longboat.contract.capabilities import Capability
+from longboat.core.seldom import Seldom
 from longboat.tasks.define import define
+from tests.rigs.waiting import until
 
 
 class Within(MemoryBroker):
@@ -115,3 +120,42 @@ def test_an_event_loop_that_enqueueing_blocks_is_told_of(caplog: pytest.LogCaptu
             asyncio.run(main())
     (said,) = caplog.messages
     assert "enqueueing slow blocked this thread's event loop for 0.1 s: `await` aenqueue() instead" in said
+
+
+@pytest.mark.parametrize("way", ["result", "await", "gather", "flow"])
+def test_whoever_waits_for_what_no_worker_takes_is_told_once(
+    way: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(waiting, "SILENT", 0.0)
+    monkeypatch.setattr(waiting, "_told_unserved", Seldom(60.0))
+    with Longboat(f"sqlite:///{tmp_path}/jobs.db") as app:
+        task = app.task(name="noted", queue="night")(noted)
+        flow = group(task.s("a"), task.s("b")).enqueue()
+        jobs = [task.enqueue("a"), task.enqueue("b")]
+
+        async def wait() -> None:
+            await asyncio.gather(*jobs)
+
+        wait_for: dict[str, Callable[[], object]] = {
+            "result": jobs[0].result,
+            "await": lambda: asyncio.run(wait()),
+            "gather": gather(*jobs).result,
+            "flow": flow.result,
+        }
+        waiter = threading.Thread(target=wait_for[way])
+        waiter.start()
+        until(lambda: caplog.records)
+        with app.worker():
+            waiter.join(20)
+        assert not waiter.is_alive()
+    assert [record.levelname for record in caplog.records if record.name == "longboat"] == ["WARNING"]
+    assert f"no living worker serves queue night at sqlite:///{tmp_path}/jobs.db; start one" in caplog.text
+
+
+def test_a_job_that_is_not_there_names_the_broker(tmp_path: Path) -> None:
+    """Without its password: perhaps another one was meant."""
+    with (
+        Longboat(f"sqlite:///{tmp_path}/jobs.db") as app,
+        pytest.raises(JobNotFound, match=r"no job 'x' at sqlite:///.*: it"),
+    ):
+        app.job("x").result(10)

@@ -9,15 +9,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import unquote, urlsplit
 
-from longboat.cli.fail import BROKER, USAGE, CommandFailed
+import click
+
+from longboat.cli.fail import BROKER, FAILED, USAGE, CommandFailed
 from longboat.client.inbox import not_found
 from longboat.connect import DEFAULT_URL, connect
 from longboat.core.urls import shown
-from longboat.errors import AppNotFound
+from longboat.errors import AppNotFound, JobNotFound
 
 if TYPE_CHECKING:
     from longboat.contract.broker import Broker
     from longboat.core.views import JobView
+
+
+LOOKED_AT = "longboat.looked_at"
+"""Where a command's context keeps the address that it has opened."""
 
 
 class Address(NamedTuple):
@@ -46,8 +52,13 @@ def address(url: str | None) -> Address:
 
 @contextmanager
 def opened(url: str | None) -> Iterator[Broker]:
-    """The broker, for looking and for an operator's changes. Raises CommandFailed if there is nothing to look at."""
+    """The broker, for looking and for an operator's changes. Raises CommandFailed if there is nothing to look at.
+
+    Whoever finds nothing is told which broker it was: perhaps another one was meant.
+    """
     found = address(url)
+    if (context := click.get_current_context(silent=True)) is not None:
+        context.meta[LOOKED_AT] = found
     refuse_memory(found.url)
     broker = connect(found.url)
     path = sqlite_path(found.url)
@@ -56,8 +67,25 @@ def opened(url: str | None) -> Iterator[Broker]:
         raise CommandFailed(f"there is no file {path} yet ({shown(found.url)}, from {found.origin})", advice, BROKER)
     try:
         yield broker
+    except JobNotFound as error:
+        advice = f"Check the id, and the broker's URL: this was {shown(found.url)} ({found.origin})."
+        raise CommandFailed(str(error), advice, FAILED) from error
     finally:
         broker.close()
+
+
+def looked_at() -> str:
+    """The URL that this command has opened, as it may be shown; empty if it has opened none."""
+    context = click.get_current_context(silent=True)
+    found: Address | None = context.meta.get(LOOKED_AT) if context is not None else None
+    return "" if found is None else shown(found.url)
+
+
+def nothing(text: str) -> None:
+    """Say that nothing was found; on standard error, where: perhaps another broker was meant."""
+    click.echo(text)
+    if where := looked_at():
+        click.echo(f"Looked at {where}", err=True)
 
 
 def find_job(broker: Broker, job_id: str) -> JobView:

@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from longboat.cli import many
-from longboat.cli.address import opened
+from longboat.cli.address import looked_at, opened
 from longboat.cli.fail import DONE, FAILED
 from longboat.cli.params import changes, queue_option, task_option, url_option
 from longboat.core.job import State
@@ -52,4 +52,6 @@ def _by_ids(ids: tuple[str, ...], url: str | None) -> int:
         else:
             became, status = f"had ended: {view.state.value}", FAILED
         click.echo(f"{job_id}  {became}")
+    if None in views:
+        click.echo(f"Looked at {looked_at()}", err=True)
     return status

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from longboat.cli import show
-from longboat.cli.address import opened
+from longboat.cli.address import looked_at, opened
 from longboat.cli.params import outputs
 from longboat.client.inbox import not_found
 from longboat.core.text import each_line_escaped
@@ -21,7 +21,7 @@ def command(id: str, as_json: bool, url: str | None) -> None:
     Exit status: 0 explained, 1 there is no such job.
     """
     with opened(url) as broker:
-        why = explain(broker, id)
-    if why is None:
-        raise not_found(id)
+        why = explain(broker, id, looked_at())
+        if why is None:
+            raise not_found(id)
     click.echo(show.to_json({"id": id, "why": why}) if as_json else each_line_escaped(why))

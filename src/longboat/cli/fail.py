@@ -51,7 +51,7 @@ _ADVICE: list[tuple[type[LongboatError], int, str]] = [
         "Name one of the app's tasks; with --url a task goes by its name alone, without the app's code.",
     ),
     (errors.TooLarge, USAGE, "Put large data in a file and pass its path."),
-    (errors.JobNotFound, FAILED, "Check the id, and the broker's URL (--url, LONGBOAT_URL)."),
+    (errors.JobNotFound, FAILED, "Check the id, and the broker's URL (--url, LONGBOAT_URL); `longboat doctor` shows it."),
     (errors.JobCancelled, FAILED, "Enqueue it again if it should run."),
     (errors.ResultTimeout, WAITED, "Wait longer, or check again later: `longboat result ID --wait`."),
 ]

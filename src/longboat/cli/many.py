@@ -13,7 +13,7 @@ import click
 import msgspec
 
 from longboat.cli import show
-from longboat.cli.address import opened
+from longboat.cli.address import nothing, opened
 from longboat.cli.asking import agreed, jobs
 from longboat.cli.fail import DONE, FAILED, INTERRUPTED
 from longboat.cli.query import usage
@@ -116,7 +116,7 @@ def change(
     if as_json:
         document(action, by, done, dry_run)
     elif not total:
-        click.echo("no such jobs")
+        nothing("no such jobs")
     elif dry_run:
         show.table(("state", "task", "jobs"), [[*map(str, each.values())] for each in by], right=("jobs",))
     return INTERRUPTED if done.stopped else DONE

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from longboat.cli import many
-from longboat.cli.address import opened
+from longboat.cli.address import nothing, opened
 from longboat.cli.asking import agreed, jobs
 from longboat.cli.fail import DONE, INTERRUPTED
 from longboat.cli.params import changes, outputs, queue_option
@@ -64,5 +64,5 @@ def delete(states: Collection[State], queue: str | None, *, yes: bool, dry_run: 
     if as_json:
         many.document("purge", [{"state": state.value, "jobs": n} for state, n in found.items()], done, dry_run)
     elif not total:
-        click.echo("no such jobs")
+        nothing("no such jobs")
     return INTERRUPTED if done.stopped else DONE

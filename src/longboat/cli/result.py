@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from longboat.cli import show
-from longboat.cli.address import find_job, opened
+from longboat.cli.address import find_job, looked_at, opened
 from longboat.cli.fail import DONE, FAILED, WAITED, CommandFailed
 from longboat.cli.params import duration, outputs
 from longboat.cli.waiting import result_of
@@ -37,7 +37,7 @@ def command(id: str, wait: bool, timeout: float | None, as_json: bool, url: str 
         if not view.state.ended and not wait:
             advice = f"Wait for it: `longboat result {id} --wait`."
             raise CommandFailed(f"job {id} has not ended: it is {view.state.value}", advice, WAITED)
-        client = Client(broker)
+        client = Client(broker, address=looked_at())
         try:
             handle = Handle[object](client, id, view.task)
             value = result_of(handle, timeout)

@@ -10,6 +10,7 @@ from typing import Any
 import click
 import msgspec
 
+from longboat.cli.address import nothing
 from longboat.cli.fail import line
 from longboat.core import codec
 from longboat.core.job import State
@@ -52,7 +53,7 @@ def rows(columns: Sequence[str], cells: Sequence[Sequence[str]], none: str, *, r
     if cells:
         table(columns, cells, right=right)
     else:
-        click.echo(none)
+        nothing(none)
 
 
 def table(headers: Sequence[str], rows: Iterable[Sequence[str]], *, right: Collection[str] = ()) -> None:

@@ -48,7 +48,7 @@ from longboat.errors import (
     NotDelivered,
     Unsupported,
 )
-from longboat.operate.explain import explain
+from longboat.operate.explain import explain, served
 from longboat.tasks.handle import LOGS, PROGRESS, Handle, LogLine, Progress, Update
 from longboat.tasks.middleware import Middleware, passing
 from longboat.tasks.outgoing import Outgoing
@@ -76,7 +76,7 @@ class Client:
         self._middlewares = middlewares
         self._address = address
         self._outbox = Outbox(broker, self.enqueue_events.stored, self.kept.spool)
-        self._inbox = Inbox(broker, patient=self.kept.spool is not None)
+        self._inbox = Inbox(broker, patient=self.kept.spool is not None, address=address)
 
     def close(self) -> None:
         self._outbox.close()
@@ -272,8 +272,16 @@ class Client:
         except BrokerError as error:
             return f"the broker cannot say why ({error})"
         if found is None:
-            raise not_found(job_id)
+            raise not_found(job_id, self._address)
         return found
+
+    def unserved(self, job_id: str) -> str:
+        """That no living worker serves the queue in which the job is ready; empty if one does, or if nobody can tell."""
+        with contextlib.suppress(BrokerError, Unsupported):
+            view = self.broker.inspector.find([job_id])[0]
+            if view is not None and view.state is State.READY and not served(self.broker, view.queue):
+                return f"no living worker serves queue {view.queue}" + (f" at {self._address}" if self._address else "")
+        return ""
 
     def subscribe(self, handles: Sequence[Handle[Any]], sink: Callable[[str], None]) -> Callable[[], None]:
         """Set `known` of these handles when their jobs have ended, then call `sink` with each id, from another thread.
@@ -303,7 +311,7 @@ class Client:
             raise kept
         view = kept or self.broker.inspector.find([job_id])[0]
         if view is None:
-            raise not_found(job_id)
+            raise not_found(job_id, self._address)
         return view
 
     def watch(self, handle: Handle[Any]) -> Iterator[Update]:

@@ -21,10 +21,14 @@ Sink = Callable[[str, Result | Exception], None]
 class Inbox:
     """Hands results to sinks. Its thread starts with the first wait."""
 
-    def __init__(self, broker: Broker, *, patient: bool = False) -> None:
-        """`patient`: one may begin to wait while the broker is away. Otherwise that raises BrokerUnavailable."""
+    def __init__(self, broker: Broker, *, patient: bool = False, address: str = "") -> None:
+        """`patient`: one may begin to wait while the broker is away. Otherwise that raises BrokerUnavailable.
+
+        `address`: the broker's, for messages.
+        """
         self._broker = broker
         self._patient = patient
+        self._address = address
         self._sinks: dict[str, list[Sink]] = {}
         self._lock = threading.Lock()
         self._listener: Listener | None = None
@@ -98,7 +102,7 @@ class Inbox:
                 if self._listener is not None and not self._closed:
                     self._listener.forget(missing)
             for job_id, result in zip(missing, self._broker.results.get(missing), strict=True):
-                self.tell(job_id, result or not_found(job_id))
+                self.tell(job_id, result or not_found(job_id, self._address))
         return found
 
     def _run(self) -> None:
@@ -122,5 +126,7 @@ class Inbox:
             sink(job_id, what)
 
 
-def not_found(job_id: str) -> JobNotFound:
-    return JobNotFound(f"no job {job_id!r}: it was never enqueued here, or it ended and was pruned since")
+def not_found(job_id: str, address: str = "") -> JobNotFound:
+    """`address`: the broker's, without its secrets."""
+    there = f" at {address}" if address else ""
+    return JobNotFound(f"no job {job_id!r}{there}: it was never enqueued here, or it ended and was pruned since")

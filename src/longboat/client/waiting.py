@@ -30,8 +30,12 @@ TOGETHER = 1000
 BLOCKING = 0.1
 """Seconds of enqueueing after which an event loop counts as blocked."""
 
+SILENT = 3.0
+"""Seconds of waiting, at least, until the log tells that no worker serves the job's queue, if that is so."""
+
 log = logging.getLogger("longboat")
 _told = Seldom(60.0)
+_told_unserved = Seldom(60.0)
 
 
 def value_of(handle: Handle[R]) -> R:
@@ -77,6 +81,13 @@ def tell_blocked(took: float, handles: Sequence[Handle[Any]]) -> None:
         )
 
 
+def tell_unserved(job: Handle[Any]) -> None:
+    """Log, once a minute, that nobody will run the job, if no living worker serves its queue."""
+    if (why := job.client.unserved(job.id)) and _told_unserved.count():
+        start = "start one: `longboat worker`, or app.worker() in this program"
+        log.warning("still waiting for %s %s: %s; %s", job.task or "job", job.id, why, start)
+
+
 def _in_event_loop() -> bool:
     asyncio = sys.modules.get("asyncio")  # imported nowhere, it runs no loop
     return asyncio is not None and asyncio._get_running_loop() is not None
@@ -96,6 +107,7 @@ class Looks:
         self._limit = math.inf if limit is None else limit
         self._end = now + self._limit
         self._pause = STALLED
+        self._tell_at = now + SILENT
         self._look_at = now if at_once else now + STALLED
         self._look, self._late = look, late
 
@@ -109,6 +121,9 @@ class Looks:
             self._look()
             self._look_at = now + self._pause
             self._pause *= 2
+            if now >= self._tell_at:
+                self._tell_at = math.inf
+                tell_unserved(self._late()[1])
         elif now >= self._end:
             what, job = self._late()
             why = "it goes on" if self._limit < STALLED else job.client.why(job.id)  # asking takes a moment

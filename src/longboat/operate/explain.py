@@ -36,7 +36,7 @@ def _reasons(broker: Broker, view: JobView, there: str) -> Iterator[str]:
             after = f", after attempt {view.attempts} failed ({last.type})" if last else ""
             yield f"it is scheduled{_until(view.due, ' to run')}{after}"
         case State.WAITING:
-            yield from _waiting(broker, view)
+            yield from _waiting(broker, view, there)
         case State.READY:
             yield from _ready(broker, view, there)
         case State.SUCCEEDED:
@@ -47,7 +47,7 @@ def _reasons(broker: Broker, view: JobView, there: str) -> Iterator[str]:
             yield f"it {became}{_since(view.ended)}, after {attempts}{f': {last.type}: {last.message}' if last else ''}"
 
 
-def _waiting(broker: Broker, view: JobView) -> Iterator[str]:
+def _waiting(broker: Broker, view: JobView, there: str) -> Iterator[str]:
     parents = list(_unfinished(broker, view))
     if parents:
         first = next((parent for parent in parents if parent.state in (State.DEAD, State.CANCELLED)), parents[0])
@@ -67,7 +67,7 @@ def _waiting(broker: Broker, view: JobView) -> Iterator[str]:
     elif why := misfits.reason(broker.kv, view.id):
         yield f"it waits for a worker whose version of the task it fits: {why}"
     else:
-        yield f"no living worker of queue {view.queue} knows task {view.task}"
+        yield f"no living worker of queue {view.queue} knows task {view.task}{there}"
 
 
 def _ready(broker: Broker, view: JobView, there: str) -> Iterator[str]:
@@ -76,7 +76,7 @@ def _ready(broker: Broker, view: JobView, there: str) -> Iterator[str]:
         yield f"queue {view.queue} is paused"
     if view.task in stopped["task"]:
         yield f"task {view.task} is paused"
-    serving = [each for each in broker.inspector.consumers() if not each.queues or view.queue in each.queues]
+    serving = served(broker, view.queue)
     if not serving:
         yield f"no living worker serves queue {view.queue}{there}"
     page = broker.inspector.jobs(State.READY, queue=view.queue, limit=COUNTED)
@@ -88,6 +88,11 @@ def _ready(broker: Broker, view: JobView, there: str) -> Iterator[str]:
     elif serving and view.queue not in stopped["queue"]:
         yield "it is ready, and next in its queue"
     yield from _reached(broker, view)
+
+
+def served(broker: Broker, queue: str) -> bool:
+    """Whether a living worker serves the queue. Raises Unsupported where the broker does not know its workers."""
+    return any(not each.queues or queue in each.queues for each in broker.inspector.consumers())
 
 
 def _unfinished(broker: Broker, view: JobView) -> Iterator[JobView]:
