@@ -67,6 +67,25 @@ def test_wait(shell: Shell) -> None:
     shell.fails("result", "nobody", status=1)
 
 
+EXPECTED = "argument 'name': Expected `str`, got `int`"
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (["tasks.greet", "5"], [EXPECTED, "5 was read as JSON, so it is a number", """'"5"'"""]),
+        (["tasks.greet", "--kwargs", '{"name": 5}'], [EXPECTED, "quote it twice"]),
+        (["tasks.greet", "name=5"], ["'name=5' would be passed by position", """ '{"name":"5"}'""", """ '["name=5"]'"""]),
+        (["tasks.add", "a=1", "2"], ["'a=1' would be passed by position", """--kwargs '{"a":1}'"""]),
+        (["tasks.add", "1", "x"], ["argument 'b': Expected `int`, got `str`", "x was read as text, because it is no JSON"]),
+    ],
+)
+def test_an_argument_that_does_not_fit_is_told_with_how_to_write_it(given: list[str], said: list[str], shell: Shell) -> None:
+    err = shell.fails("enqueue", *given, status=2).err
+    assert len(err.splitlines()) == 2
+    assert not [each for each in said if each not in err], err
+
+
 def test_the_options_of_enqueue(shell: Shell) -> None:
     options = ["--queue", "mail", "--priority", "7", "--delay", "1h", "--id", "mine", "--expires", "2h"]
     assert shell.run("enqueue", "tasks.add", "1", "2", *options).out == "mine\n"

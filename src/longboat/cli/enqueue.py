@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
+import re
+import shlex
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -9,10 +13,12 @@ import msgspec
 
 from longboat.cli import show
 from longboat.cli.address import refuse_memory
+from longboat.cli.fail import USAGE, CommandFailed
 from longboat.cli.params import duration, json_list, json_map, use
 from longboat.cli.query import usage
 from longboat.cli.waiting import result_of
-from longboat.errors import UnknownTask
+from longboat.core import codec
+from longboat.errors import BadArguments, UnknownTask
 
 if TYPE_CHECKING:
     from longboat.app import Longboat
@@ -65,13 +71,67 @@ def command(
     values = [_value(text) for text in args] if list_ is None else list_
     with app_for(url) as app:
         refuse_memory(app.url)
-        job = _chosen(app, task, options).enqueue(*values, **kwargs)
+        chosen = _chosen(app, task, options)
+        if list_ is None:
+            _check_names(chosen, args)
+        try:
+            job = chosen.enqueue(*values, **kwargs)
+        except BadArguments as error:
+            raise _refused(chosen, error, args) from error
         if not job.new:
             click.echo(f"A job {job.id} exists already; no second one was made.", err=True)
         if not wait:
             click.echo(job.id)
             return
         show.result(result_of(app.job(job.id), timeout))
+
+
+def _check_names(task: Task[..., Any], args: Sequence[str]) -> None:
+    """Raises CommandFailed for name=value, which would be a text by position."""
+    for text in args:
+        name, equals, value = text.partition("=")
+        if not equals or not name.isidentifier() or name not in _parameters(task):
+            continue
+        named, there = {name: _value(value)}, [*map(_value, args)]
+        try:
+            task.arguments.known(codec.encode(named), holes=_parameters(task).keys() - named.keys())
+        except BadArguments:
+            named = {name: value}
+        what = f"task {task.name!r}: {text!r} would be passed by position, as a text: arguments by name go into --kwargs"
+        raise CommandFailed(
+            what,
+            f"Write --kwargs {_quoted(named)}. If you mean the text {text!r}: --args {_quoted(there)}.",
+            USAGE,
+        )
+
+
+def _refused(task: Task[..., Any], error: BadArguments, args: Sequence[str]) -> BadArguments | CommandFailed:
+    """The error, with how the argument is written that does not fit, if it was given by position."""
+    found = re.search(r": argument '(\w+)", str(error))
+    places = list(_parameters(task))
+    if found is None or found[1] not in places or (place := places.index(found[1])) >= len(args):
+        return error
+    text, value = args[place], _value(args[place])
+    if isinstance(value, str):
+        how = f"{text} was read as text, because it is no JSON; in JSON, a list is written '[1, 2]', a map '{{\"a\": 1}}'."
+    else:
+        how = f"{text} was read as JSON, so it is {_KINDS[type(value)]}; for a text, quote it twice: {_quoted(text)}"
+    return CommandFailed(str(error), how, USAGE)
+
+
+def _parameters(task: Task[..., Any]) -> Mapping[str, inspect.Parameter]:
+    """Those of the task, as far as they are known here."""
+    from longboat.tasks.named import Named
+
+    known = task.present() if isinstance(task, Named) else task
+    return {} if isinstance(known, Named) and known is task else known.arguments.parameters
+
+
+def _quoted(value: Any) -> str:
+    return shlex.quote(msgspec.json.encode(value).decode())
+
+
+_KINDS = {int: "a number", float: "a number", bool: "a truth value", type(None): "null", list: "a list", dict: "a map"}
 
 
 def _value(text: str) -> Any:
