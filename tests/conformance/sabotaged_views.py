@@ -227,7 +227,16 @@ def parked_jobs_cannot_be_cancelled(broker: Any) -> None:
     around(broker.inspector, "cancel", cancel)
 
 
-@breaks("a_running_jobs_cancellation_is_told")
+@breaks("a_cancelled_job_is_received_by_nobody")
+def cancelling_what_is_delayed_is_dropped(broker: Any) -> None:
+    def cancel(original: Any, ids: Any) -> Any:
+        original([each for each in ids if broker._store.jobs[each].state is State.READY])
+        return ids
+
+    around(broker.inspector, "cancel", cancel)
+
+
+@breaks("a_running_jobs_cancellation_is_told", "a_cancellation_reaches_the_lease")
 def cancelling_the_running_is_dropped(broker: Any) -> None:
     def cancel(original: Any, ids: Any) -> Any:
         cancelled = original(ids)

@@ -17,12 +17,12 @@ from longboat.testing.conformance import CLAUSES, Clause
 from tests.rigs.harnesses import NewMemory
 
 PARTS = {"results": Capability.REPLIES, "kv": Capability.KV, "transfer": Capability.TRANSFER}
-CALLS = {
+CALLS: dict[str, Capability | tuple[Capability, ...]] = {
     "evict": Capability.EVICT,
     "pause": Capability.PAUSE,
     "find": Capability.LOOKUP,
     "consumers": Capability.CONSUMERS,
-    "cancel": Capability.CANCEL,
+    "cancel": (Capability.CANCEL, Capability.REVOKE),
     "retry": Capability.DEAD_JOBS,
     "purge": Capability.PURGE,
     "limits": Capability.LIMITS,
@@ -55,7 +55,7 @@ class Narrow:
 
     def __getattr__(self, name: str) -> Any:
         if capability := PARTS.get(name) or CALLS.get(name):
-            self._need(capability)
+            self._need(*(capability if isinstance(capability, tuple) else (capability,)))
         return getattr(self._thing, name)
 
     def _need(self, *any_of: Capability) -> None:

@@ -225,8 +225,6 @@ def test_what_a_broker_of_messages_alone_cannot_do_is_said(app: Longboat) -> Non
             answer = page.get(path)
             said(answer, "RabbitMQ cannot ")
             assert answer.json()["advice"]
-        for verb, fields in (("cancel", {"id": "x"}),):
-            said(page.post(f"/do/{verb}", data=fields), "RabbitMQ cannot ")
     dashboard.close()
 
 

@@ -17,7 +17,6 @@ import pytest
 
 from longboat.brokers.companion import CompanionBroker
 from longboat.brokers.rabbitmq import RabbitmqCarrier
-from longboat.brokers.rabbitmq.inspector import RabbitmqInspector
 from longboat.brokers.rabbitmq.looking import Looking
 from longboat.connect import connect
 from longboat.contract.broker import Broker, Settlement
@@ -188,7 +187,7 @@ def test_moves_killed_at_every_step_lose_and_double_nothing(rabbitmq_server: Rab
         )
         assert isinstance(here, CompanionBroker)
         assert isinstance(here.carrier, RabbitmqCarrier)
-        in_server = RabbitmqInspector(here.carrier).counts
+        in_server = here.carrier.depths
         left = {("graves", State.DEAD): len(dead)}
         until(lambda: dict(in_server()) == left, 10, lambda: str(in_server()))
         print(f"ran in RabbitMQ and in the file: {[ran(log).total() for log in logs.values()]}")

@@ -10,6 +10,7 @@ from longboat.cli import many
 from longboat.cli.address import looked_at, opened
 from longboat.cli.fail import DONE, FAILED
 from longboat.cli.params import changes, queue_option, task_option, url_option
+from longboat.contract.capabilities import Capability
 from longboat.core.job import State
 from longboat.operate.bulk import ACTIONS
 from longboat.operate.search import Query
@@ -27,6 +28,9 @@ def command(ids: tuple[str, ...], queue: str | None, task: str | None, flow: str
 
     Name jobs by their ids, which prints a line for each; or by --queue, --task (or both) or --flow, which asks first.
 
+    RabbitMQ without a store cannot find a job by its id: the cancellation is kept for 32 days, and the first worker to come
+    to the job ends it. Whether it had ended, or ever was, is not told.
+
     Exit status: 0 all were cancelled or told to stop, 1 some ids were unknown or had ended.
     """
     if sum((bool(ids), bool(queue or task), bool(flow))) != 1:
@@ -41,6 +45,10 @@ def _by_ids(ids: tuple[str, ...], url: str | None) -> int:
     status = DONE
     with opened(url) as broker:
         affected = set(broker.inspector.cancel(ids))
+        if Capability.CANCEL not in broker.capabilities:
+            for job_id in ids:
+                click.echo(f"{job_id}  cancelled, unless it has ended: the first worker to come to it ends it")
+            return DONE
         views = broker.inspector.find(ids)
     for job_id, view in zip(ids, views, strict=True):
         if view is None:

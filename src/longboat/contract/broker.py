@@ -97,6 +97,8 @@ class Pulse(msgspec.Struct):
     """False: this consumer has lost all its leases and is over. Make another."""
     cancelled: Sequence[str] = ()
     """Ids of leased jobs that are to be cancelled. They are told at every heartbeat until they are settled."""
+    ended: Sequence[tuple[Job, Failure]] = ()
+    """Jobs that this consumer found cancelled or expired since the last heartbeat, and ended before anybody leased them."""
 
 
 class Consumer(Protocol):

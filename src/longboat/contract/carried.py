@@ -9,6 +9,7 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from longboat.contract.broker import Lease, Pulse, Settlement
 from longboat.contract.carrier import Delivery, Envelope, Message, Receiver
 from longboat.contract.replies import Replies
+from longboat.contract.revoked import Revoked
 from longboat.core import reasons
 from longboat.core.clock import Clock
 from longboat.core.codec import decode_failures, decode_job
@@ -36,14 +37,18 @@ class CarriedConsumer:
         tasks: frozenset[str],
         clock: Clock,
         tell: Callable[[Sequence[tuple[str, bytes]]], None] | None = None,
+        revoked: Revoked | None = None,
     ) -> None:
-        """`tell` puts messages into mailboxes: results for whoever put a job."""
+        """`tell` puts messages into mailboxes: results for whoever put a job. `revoked`: jobs that are not to run."""
         self.id = receiver.id
         self._receiver = receiver
         self._send = send
         self._known = self._tasks = tasks
         self._clock = clock
         self._replies = Replies(tell) if tell else None
+        self._revoked = revoked
+        self._ended: list[tuple[Job, Failure]] = []
+        """To be told at the next heartbeat."""
         self._lock = threading.Lock()
         self._leased: dict[int, Delivery] = {}
         """By the lease's token."""
@@ -88,7 +93,24 @@ class CarriedConsumer:
 
     def _admit(self, deliveries: list[Delivery]) -> list[Delivery]:
         """Those that may be leased; the others have been dealt with."""
-        return deliveries
+        if self._revoked is None or not self._revoked.any:
+            return deliveries
+        jobs = {each: each.lease.job.id for each in deliveries if each.lease}
+        found = self._revoked.among(jobs.values())
+        unwanted = [each for each, job_id in jobs.items() if job_id in found]
+        for each in unwanted:
+            self._end(each, reasons.cancelled(self._clock.now(), each.envelope.attempts))
+        self._reply()
+        self._receiver.acknowledge(unwanted)
+        self._revoked.end(found)
+        return [each for each, job_id in jobs.items() if job_id not in found]
+
+    def _end(self, delivery: Delivery, failure: Failure) -> None:
+        """It is cancelled before anybody leased it."""
+        self._add_reply(delivery, State.CANCELLED, failure)
+        if delivery.lease is not None:
+            with self._lock:
+                self._ended.append((delivery.lease.job, failure))
 
     def _set_aside(self, delivery: Delivery) -> None:
         """What cannot be decoded becomes dead, what is parked waits on, what has expired is over."""
@@ -108,7 +130,7 @@ class CarriedConsumer:
             delay = 0.0 if over else min(PARK_PAUSE, envelope.parked - now)
             self._send([message_of(delivery.lease.job, delivery.body, envelope, delay, dead=over)])
         else:
-            self._add_reply(delivery, State.CANCELLED, reasons.expired(now))
+            self._end(delivery, reasons.expired(now))
         self._reply()
         self._receiver.acknowledge([delivery])
 
@@ -143,6 +165,9 @@ class CarriedConsumer:
                     self._leased[settlement.lease.token] = delivery
             raise
         self._receiver.acknowledge([delivery for delivery, _ in applied])
+        if self._revoked is not None and self._revoked.any:
+            over = [each for _, each in applied if isinstance(each.outcome, Done | Dead | Cancelled)]
+            self._revoked.end([each.lease.job.id for each in over])
         return refused
 
     def _record(self, applied: Sequence[tuple[Delivery, Settlement]], started: Iterable[Delivery]) -> list[Lease]:
@@ -196,7 +221,14 @@ class CarriedConsumer:
 
     def extend(self) -> Pulse:
         self._reply()
-        return Pulse(self._receiver.extend())
+        alive = self._receiver.extend()
+        with self._lock:
+            ended, self._ended = self._ended, []
+        cancelled: list[str] = []
+        if self._revoked is not None and self._revoked.any:
+            leased = [each.lease.job.id for each in self.leases() if each.lease]
+            cancelled = list(self._revoked.among(leased))
+        return Pulse(alive, cancelled, ended)
 
     def pause(self, queues: Collection[str], tasks: Collection[str]) -> None:
         self._tasks = self._known - set(tasks)

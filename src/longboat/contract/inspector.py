@@ -41,6 +41,9 @@ class Inspector(Protocol):
         A job that is not leased is cancelled at once, with a Failure of type "longboat.Cancelled". For a leased job the
         cancellation is requested: its consumer's `receive` returns, and `extend` tells it. The job may still succeed or die.
         If its worker dies, the job is cancelled when its lease comes back.
+
+        A broker with REVOKE and without CANCEL cannot find the job. It keeps the cancellation until a worker comes to the
+        job and ends it, and returns all ids but those that this process knows to have ended.
         """
         ...
 

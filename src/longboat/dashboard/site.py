@@ -108,14 +108,15 @@ class Site:
     @property
     def noted(self) -> bool:
         """Whether the broker keeps entries: if not, there are no workers, failures, flows, schedules and pauses to show."""
-        return self._can(Capability.KV)
+        return self.can(Capability.KV)
 
     @property
     def counted(self) -> bool:
         """Whether the broker can tell how many jobs it has."""
-        return self._can(Capability.COUNTS) or self._can(Capability.QUEUE_LENGTHS)
+        return self.can(Capability.COUNTS) or self.can(Capability.QUEUE_LENGTHS)
 
-    def _can(self, capability: Capability) -> bool:
+    def can(self, capability: Capability) -> bool:
+        """Whether the broker can do it, as far as is known."""
         try:
             return capability in self.broker.capabilities
         except BrokerError:  # a manager is down, which says nothing about what its store supports

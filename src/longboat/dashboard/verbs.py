@@ -7,6 +7,7 @@ from collections.abc import Callable
 import msgspec
 
 from longboat.client import flows
+from longboat.contract.capabilities import Capability
 from longboat.core.clock import SYSTEM
 from longboat.core.job import State
 from longboat.core.text import counted
@@ -59,6 +60,13 @@ def _changing(change: Callable[[Site, list[str]], int], became: str) -> Act:
         return Outcome(f"{_jobs(done)} {became}{rest}", done, path="/jobs" if gone else "")
 
     return act
+
+
+def _cancel(site: Site, ask: Ask) -> Outcome:
+    outcome = _cancelled(site, ask)
+    if not site.can(Capability.CANCEL):
+        outcome.message += ", unless it has ended: the first worker to come to it ends it"
+    return outcome
 
 
 def _pausing(paused: bool) -> Act:
@@ -205,7 +213,7 @@ _CALL = {
 _BULK = {"verb": ", ".join(bulk.VERBS), "q": "a search, as on the page of jobs", "to": "the queue that a move goes to"}
 
 _retry = _changing(lambda site, ids: len(site.broker.inspector.retry(ids)), "retried")
-_cancel = _changing(lambda site, ids: len(site.broker.inspector.cancel(ids)), "cancelled")
+_cancelled = _changing(lambda site, ids: len(site.broker.inspector.cancel(ids)), "cancelled")
 _discard = _changing(lambda site, ids: requeue.discard(site.broker, ids), "deleted")
 _pause = _schedule(lambda site, name: scheduler.pause(site.broker.kv, name, True, SYSTEM.now()), "paused")
 _resume = _schedule(lambda site, name: scheduler.pause(site.broker.kv, name, False, SYSTEM.now()), "resumed")

@@ -156,7 +156,8 @@ class Handle(msgspec.Struct, Generic[R], eq=False, gc=False):
         """What the job's state and progress are now, and again whenever they change, until it has ended: `for update in
         job.watch():`. Changes are half a second late at most; while the broker is down it waits.
 
-        Raises JobNotFound, Unsupported on a broker that looks up no jobs (RabbitMQ alone), and WouldBlock where an event
+        RabbitMQ without a store tells the process that enqueued the job how it ended, raises Unsupported elsewhere, and says
+        "ready" until the job reports progress or has run for two seconds. Raises JobNotFound, and WouldBlock where an event
         loop runs this thread: use `awatch` there.
         """
         return self.client.watch(self)
@@ -170,7 +171,11 @@ class Handle(msgspec.Struct, Generic[R], eq=False, gc=False):
         return self.client.logs(self.id)
 
     def cancel(self) -> bool:
-        """Cancel the job, also while it runs (within about a second). False if it had ended already."""
+        """Cancel the job, also while it runs (within about a second). False if it had ended already.
+
+        RabbitMQ without a store cannot find the job: the first worker to come to it within 32 days ends it, and False is
+        returned only where this process was told of its end.
+        """
         return self.client.cancel(self.id)
 
     def _repr_html_(self) -> str:

@@ -8,7 +8,7 @@ from time import monotonic
 from longboat.contract.broker import Lease, Settlement
 from longboat.core import reasons
 from longboat.core.clock import SYSTEM
-from longboat.core.job import Cancelled, Dead, Done, Failure, Outcome, Park, Retry
+from longboat.core.job import Cancelled, Dead, Done, Failure, Job, Outcome, Park, Retry
 from longboat.executors.contract import BAD_PAYLOAD, Call, CallEnd, Reply
 from longboat.observe.events import JobCancelled, JobDied, JobEvent, JobParked, JobRetried, JobSucceeded
 from longboat.worker.in_flight import InFlight
@@ -84,6 +84,11 @@ class Finisher:
         self._in_flight.settle(Settlement(lease, outcome))
         if told is not None:
             self._events.emit(told)
+
+    def ended(self, job: Job, failure: Failure) -> None:
+        """Count and tell of a job that the consumer itself has cancelled."""
+        self._recorder.cancelled(job)
+        self._events.emit(JobCancelled(self.name, job.id, job.task, job.queue, failure.message))
 
     def _sign(self, failure: Failure, attempt: int) -> None:
         failure.attempt, failure.at, failure.worker = attempt, SYSTEM.now(), self.name

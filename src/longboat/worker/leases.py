@@ -113,6 +113,8 @@ class Leases(Service):
 
     def _obey(self, consumer: Consumer, pulse: Pulse) -> None:
         now = monotonic()
+        for job, failure in pulse.ended:
+            self._runner.ended(job, failure)
         if not pulse.alive:
             lost = self._runner.let_go()
             for call in lost:

@@ -94,6 +94,11 @@ class Recorder:
         for each in failed:
             self._failures.add(*each)
 
+    def cancelled(self, job: Job) -> None:
+        """Count one that was cancelled and never leased."""
+        with self._lock:
+            self._count(job.queue, job.task, Cancelled, 1)
+
     def _count(self, queue: str, task: str, kind: object, count: int) -> None:
         tally = self._tally(queue, task)
         if kind is Done:

@@ -9,7 +9,7 @@ from longboat.contract.broker import Lease
 from longboat.core import reasons
 from longboat.core.clock import SYSTEM
 from longboat.core.constraints import LATER
-from longboat.core.job import Dead, Failure, Outcome, Park, Release
+from longboat.core.job import Dead, Failure, Job, Outcome, Park, Release
 from longboat.errors import ConfigError
 from longboat.executors.contract import BAD_PAYLOAD, Call, CallEnd, Reply
 from longboat.executors.invoke import clip
@@ -99,6 +99,10 @@ class Runner:
         """The name of the executor that the job needs; None if its task is not known here."""
         task = self._registry.get(lease.job.task)
         return None if task is None else task.settings.executor
+
+    def ended(self, job: Job, failure: Failure) -> None:
+        """It was cancelled before it was leased."""
+        self._finisher.ended(job, failure)
 
     def let_go(self) -> list[Call]:
         """The leases are lost: what runs is stopped, and its outcome dropped."""

@@ -14,6 +14,7 @@ from longboat.contract.carried import CarriedConsumer, message_of
 from longboat.contract.carrier import Envelope
 from longboat.contract.inspector import Inspector
 from longboat.contract.replies import RepliedResults
+from longboat.contract.revoked import Revoked
 from longboat.contract.transfer import Transfer
 from longboat.core.clock import SYSTEM
 from longboat.core.codec import encode_job
@@ -35,7 +36,8 @@ class RabbitmqBroker:
         self.carrier = carrier
         self.results = RepliedResults(carrier, lambda: unsupported(Capability.RESULTS, JOBS_OF_OTHERS))
         self.kv = StreamKV(carrier.session)
-        self.inspector: Inspector = RabbitmqInspector(carrier)
+        self._revoked = Revoked(self.kv)
+        self.inspector: Inspector = RabbitmqInspector(carrier, self.results, self._revoked)
         self.transfer: Transfer = absent(unsupported(Capability.TRANSFER))
         self.diagnose = carrier.diagnose
 
@@ -69,8 +71,9 @@ class RabbitmqBroker:
     def consumer(
         self, queues: Sequence[str], *, lease: float, tasks: Collection[str] = (), name: str = ""
     ) -> CarriedConsumer:
+        self._revoked.open()
         receiver = self.carrier.receiver(queues, lease=lease, name=name)
-        return CarriedConsumer(receiver, self.carrier.send, frozenset(tasks), SYSTEM, self.carrier.tell)
+        return CarriedConsumer(receiver, self.carrier.send, frozenset(tasks), SYSTEM, self.carrier.tell, self._revoked)
 
     def evict(self, consumer: str, failure: Failure) -> int:
         return self.carrier.evict(consumer, failure)

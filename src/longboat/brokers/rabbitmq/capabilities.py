@@ -41,7 +41,7 @@ LACKING = {
         f"{_BY_ID} What these clauses check otherwise, such as attempts and refused settlements, "
         "tests/faults/test_rabbitmq_holding.py checks without looking anything up."
     ),
-    Capability.CANCEL: _BY_ID,
+    Capability.CANCEL: f"{_BY_ID} A cancelled one is ended by the worker that it comes to.",
     Capability.PURGE: "Only ready and dead jobs of known queues can be purged.",
     Capability.COUNTS: _COUNTS,
     Capability.EXACT_COUNTS: _COUNTS,

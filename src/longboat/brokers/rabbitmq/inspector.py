@@ -13,14 +13,18 @@ from longboat.brokers.rabbitmq.capabilities import unsupported
 from longboat.brokers.rabbitmq.carrier import RabbitmqCarrier
 from longboat.contract.capabilities import Capability
 from longboat.contract.carrier import NEVER, Delivery, Envelope, Message
+from longboat.contract.replies import RepliedResults
+from longboat.contract.revoked import Revoked
 from longboat.core.codec import decode_failures
 from longboat.core.job import State
 from longboat.core.views import ConsumerView, JobView, LimitView, Page, job_or_none, job_view
 
 
 class RabbitmqInspector:
-    def __init__(self, carrier: RabbitmqCarrier) -> None:
+    def __init__(self, carrier: RabbitmqCarrier, results: RepliedResults, revoked: Revoked) -> None:
         self._carrier = carrier
+        self._results = results
+        self._revoked = revoked
 
     def counts(self) -> Mapping[tuple[str, State], int]:
         return self._carrier.depths()
@@ -45,7 +49,12 @@ class RabbitmqInspector:
         raise unsupported(Capability.CONSUMERS)
 
     def cancel(self, ids: Sequence[str]) -> list[str]:
-        raise unsupported(Capability.CANCEL)
+        """The first worker to come to one of these ends it; who runs one is told. Raises BrokerFull for very many."""
+        ended = {result.id for result in self._results.known(ids) if result is not None}
+        wanted = [each for each in dict.fromkeys(ids) if each not in ended]
+        if wanted:
+            self._revoked.revoke(wanted)
+        return wanted
 
     def retry(self, ids: Sequence[str]) -> list[str]:
         """Of the dead jobs in queues that this client has used; of all queues with the management plugin."""
@@ -55,6 +64,7 @@ class RabbitmqInspector:
                 for each in look.found:
                     if (job := job_or_none(each.body)) is None:
                         continue
+                    self._revoked.forget([job.id])
                     again = Envelope(failures=each.envelope.failures, put=NEVER)
                     self._carrier.send([Message(job.id, queue, job.priority, each.body, again)])
                     look.acknowledge([each])

@@ -205,6 +205,10 @@ class Replica:
         value, until = self._kept.get(namespace, {}).get(key, (None, math.inf))
         return value if now < until else None
 
+    def count(self, namespace: str) -> int:
+        """About: some of them may be over."""
+        return len(self._kept.get(namespace, ()))
+
     def read(self, namespace: str, keys: Sequence[str]) -> list[bytes | None]:
         now = time.time()
         return [self._value(namespace, key, now) for key in keys]

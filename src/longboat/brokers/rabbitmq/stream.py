@@ -47,6 +47,8 @@ class StreamKV:
     def after_fork(self) -> None:
         self._me = new_id()
         self._replica = Replica(self._me)
+        self._reading = self._replica
+        """What is read just now: as good as `_replica` once it has read all that was there before."""
         self._number = 0
         self._link: Link | None = None
         self._lock = threading.Lock()
@@ -60,10 +62,20 @@ class StreamKV:
 
     # --- the KV
 
-    def read(self, namespace: str, keys: Sequence[str]) -> list[bytes | None]:
+    def open(self) -> None:
         self._open()
+
+    def count(self, namespace: str) -> int:
+        """About, as far as is known without asking."""
+        return self._replica.count(namespace)
+
+    def peek(self, namespace: str, keys: Sequence[str]) -> list[bytes | None]:
         with self._lock:
             return self._replica.read(namespace, keys)
+
+    def read(self, namespace: str, keys: Sequence[str]) -> list[bytes | None]:
+        self._open()
+        return self.peek(namespace, keys)
 
     def entries(
         self, namespace: str, *, after: str = "", before: str | None = None, limit: int = 1000
@@ -126,18 +138,22 @@ class StreamKV:
     def _deaf(self) -> bool:
         return self._link is None or self._link.lost is not None
 
+    def _behind(self) -> bool:
+        """There may be entries that this copy lacks."""
+        return self._deaf() or self._reading is not self._replica
+
     def _open(self) -> None:
         """See to it that the log is read, up to now at least if it was not.
 
         Raises BrokerUnavailable, or Unsupported where the server has no streams, or none for this user.
         """
-        if not self._deaf():
+        if not self._behind():
             return
         with self._opening:
             if self._refused and time.monotonic() < self._refused[1]:
                 raise again(self._refused[0])
             try:
-                if self._deaf():
+                if self._behind():
                     self._begin()
             except BrokerError as error:
                 if self._was_open or (isinstance(error, BrokerUnavailable) and not isinstance(error, BrokerMisconfigured)):
@@ -161,6 +177,7 @@ class StreamKV:
             link.close()  # a stream that was deleted since has no such place
             self._listen(self._session.link("longboat-rabbitmq-kv"), "first")
             self._say(Command("mark", self._me, 0, time.time()), PATIENCE * self._session.timeout)
+        self._replica = self._reading
         self._was_open = True
 
     def _listen(self, link: Link, offset: int | str) -> None:
@@ -183,7 +200,7 @@ class StreamKV:
         except BaseException:
             link.close()
             raise
-        self._link, self._replica = link, replica
+        self._link, self._reading = link, replica
 
     def _newest_snapshot(self, link: Link) -> int | None:
         """Where it was begun."""

@@ -6,6 +6,7 @@ import time
 
 from longboat.contract.broker import ENDED_KEPT, Lease, Settlement
 from longboat.contract.capabilities import Capability
+from longboat.contract.results import Listener
 from longboat.core.job import Cancelled, Dead, Done, Outcome, Park, Release, Retry, State
 from longboat.core.reasons import CANCELLED
 from longboat.testing.conformance.clause import clause
@@ -13,6 +14,7 @@ from longboat.testing.conformance.stage import (
     BOOM,
     Stage,
     check,
+    eventually,
     ids,
     job,
     limits,
@@ -261,3 +263,40 @@ def the_newest_of_very_many_ended_jobs_are_kept(on: Stage) -> None:
         inspector.prune()
     same(dict(inspector.counts()), {("q", State.CANCELLED): ENDED_KEPT}, "jobs left")
     same([view is None for view in inspector.find([old[0].id, old[-1].id, jobs[-1].id])], [True, True, False], "gone")
+
+
+@clause(needs={Capability.REVOKE, Capability.REPLIES})
+def a_cancelled_job_is_received_by_nobody(on: Stage) -> None:
+    """A job that was cancelled while it was queued or delayed is leased to nobody, and who put it is told so."""
+    unwanted, later, wanted = job(), job(delay=0.3), job()
+    on.put(unwanted, later, wanted)
+    listener = on.listener(unwanted.id, later.id)
+    cancelled = ids([unwanted, later])
+    same(sorted(on.another().inspector.cancel(cancelled)), sorted(cancelled), "ids cancelled")
+    consumer = on.consumer()
+    same(take(consumer).job.id, wanted.id, "the job received")
+    nothing(consumer, wait=0.6)
+    told: dict[str, str] = {}
+    eventually(lambda: told.update(_ends(listener)) or len(told) == 2, "both cancellations are told")
+    same(told, dict.fromkeys(cancelled, CANCELLED), "what is told")
+
+
+@clause(needs={Capability.REVOKE})
+def a_cancellation_reaches_the_lease(on: Stage) -> None:
+    """Cancelling a leased job has `extend` tell its consumer until it is settled. If it comes back, nobody receives it."""
+    on.put(*some(3))
+    consumer, other = on.consumer(), on.consumer("other")
+    leases = take_all(consumer, 3)
+    on.another().inspector.cancel(ids(leases[:2]))
+    eventually(lambda: sorted(consumer.extend().cancelled) == ids(leases[:2]), "both cancellations are told")
+    same(list(other.extend().cancelled), [], "cancellations told to another")
+    settle(consumer, leases[0], Retry(0.0, BOOM))
+    eventually(lambda: list(consumer.extend().cancelled) == [leases[1].job.id], "one is left to be told")
+    consumer.close()
+    same(take(last := on.consumer()).job.id, leases[2].job.id, "the job received")
+    nothing(last, wait=0.3)
+
+
+def _ends(listener: Listener) -> dict[str, str]:
+    """By id: the type of the failure of what ended."""
+    return {result.id: result.failure.type if result.failure else "" for result in listener.wait(0.1)}
