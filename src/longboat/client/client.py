@@ -315,10 +315,10 @@ class Client:
         return view
 
     def watch(self, handle: Handle[Any]) -> Iterator[Update]:
-        return watch(handle)
+        return watch(self.broker, handle)
 
     def awatch(self, handle: Handle[Any]) -> AsyncIterator[Update]:
-        return awatch(handle)
+        return awatch(self.broker, handle)
 
     def progress(self, job_id: str) -> Progress | None:
         return decoded(self.broker.kv.read(PROGRESS, [job_id])[0], Progress)

@@ -8,14 +8,17 @@ from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 from longboat.client.waiting import check_may_block, from_threads
-from longboat.errors import BrokerUnavailable
+from longboat.contract.broker import Broker
+from longboat.core.job import Result, State
+from longboat.errors import BrokerUnavailable, Unsupported
+from longboat.operate.traces import trace
 from longboat.tasks.handle import Handle, Progress, Update
 
 EVERY = 0.4
 """Seconds between looks. The end of the job is heard of at once."""
 
 
-def watch(handle: Handle[Any]) -> Iterator[Update]:
+def watch(broker: Broker, handle: Handle[Any]) -> Iterator[Update]:
     """See Handle.watch."""
     check_may_block("watch()", "use `async for` with `awatch()`")
     heard = threading.Event()
@@ -23,7 +26,7 @@ def watch(handle: Handle[Any]) -> Iterator[Update]:
     last: Update | None = None
     try:
         while last is None or not last.state.ended:
-            update = _look(handle)
+            update = _look(broker, handle)
             if update is None or update == last:
                 heard.wait(EVERY)
                 heard.clear()
@@ -34,7 +37,7 @@ def watch(handle: Handle[Any]) -> Iterator[Update]:
         end()
 
 
-async def awatch(handle: Handle[Any]) -> AsyncIterator[Update]:
+async def awatch(broker: Broker, handle: Handle[Any]) -> AsyncIterator[Update]:
     """See Handle.awatch."""
     import asyncio
 
@@ -44,7 +47,7 @@ async def awatch(handle: Handle[Any]) -> AsyncIterator[Update]:
     last: Update | None = None
     try:
         while last is None or not last.state.ended:
-            update = await asyncio.to_thread(_look, handle)
+            update = await asyncio.to_thread(_look, broker, handle)
             if update is None or update == last:
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(heard.wait(), EVERY)
@@ -56,12 +59,32 @@ async def awatch(handle: Handle[Any]) -> AsyncIterator[Update]:
         end()
 
 
-def _look(handle: Handle[Any]) -> Update | None:
+def _look(broker: Broker, handle: Handle[Any]) -> Update | None:
     """None while the broker cannot be reached. Raises JobNotFound."""
     try:
         view = handle.view()
         progress = handle.progress() or Progress(0.0)
     except BrokerUnavailable:
         return None
+    except Unsupported:
+        return _traced(broker, handle)
     error = view.failures[-1].message if view.failures else ""
     return Update(view.state, progress.done, progress.total, progress.text, error)
+
+
+def _traced(broker: Broker, handle: Handle[Any]) -> Update | None:
+    """Of a job that cannot be looked up: its end is told to this process, and workers tell that they run it."""
+    try:
+        found = trace(broker, handle.id)
+    except BrokerUnavailable:
+        return None
+    progress = found.progress or Progress(0.0)
+    state, error = State.RUNNING if found.worker or found.progress else State.READY, ""
+    match handle.known:
+        case Result() as ended:
+            state, error = ended.state, ended.failure.message if ended.failure else ""
+        case None:
+            error = found.failure.message if found.failure else ""
+        case wrong:
+            raise wrong
+    return Update(state, progress.done, progress.total, progress.text, error)

@@ -10,21 +10,72 @@ from longboat.core.job import State
 from longboat.core.text import counted
 from longboat.core.views import JobView, LimitView
 from longboat.errors import Unsupported
+from longboat.observe.history import workers
 from longboat.observe.words import span
-from longboat.operate import misfits
+from longboat.operate import misfits, traces
 from longboat.operate.pauses import Kind, paused
+from longboat.operate.traces import Trace
 
 COUNTED = 1000
 """Jobs ahead of this one that are counted, at most."""
+QUEUES = 20
+"""Queues that are told of where nobody knows which one the job is in."""
 
 
-def explain(broker: Broker, job_id: str, address: str = "") -> str | None:
+def explain(broker: Broker, job_id: str, address: str = "", *, thorough: bool = False) -> str | None:
     """Why the job is in its state; None for an unknown job.
 
-    `address`: the broker's, without its secrets, for whoever may have meant another one.
+    `address`: the broker's, without its secrets, for whoever may have meant another one. `thorough`: where jobs cannot be
+    looked up, look for this one among the dead ones, which may take a second or two.
     """
-    view = broker.inspector.find([job_id])[0]
-    return None if view is None else "; ".join(_reasons(broker, view, f" at {address}" if address else ""))
+    there = f" at {address}" if address else ""
+    try:
+        view = broker.inspector.find([job_id])[0]
+    except Unsupported as error:
+        found = traces.trace(broker, job_id)
+        if found.worker or found.revoked:
+            return "; ".join(_traced(found, ""))
+        view = traces.dead(broker, job_id) if thorough else None
+        if view is None:
+            return "; ".join([*_traced(found, str(error)), *_queues(broker, there)])
+    return None if view is None else "; ".join(_reasons(broker, view, there))
+
+
+def _traced(found: Trace, cannot: str) -> Iterator[str]:
+    """Of a job that cannot be looked up."""
+    revoked = found.revoked
+    if found.worker:
+        yield f"it is running on {found.worker}{_since(found.started, ' for {}')}"
+        if revoked:
+            yield f"it was cancelled{_since(revoked.at)}, and its worker is told to stop it"
+        return
+    if revoked:
+        became = "and has ended" if revoked.ended else "and the first worker to come to it ends it, unless it has ended"
+        yield f"it was cancelled{_since(revoked.at)}, {became}"
+        return
+    if found.misfit:
+        yield f"it waits for a worker whose version of the task it fits: {found.misfit}"
+    if failure := found.failure:
+        yield f"an attempt of it failed{_since(failure.last)}: {failure.type}: {failure.message}"
+    yield f"whether it is queued, is delayed or has ended is not known: {cannot}"
+
+
+def _queues(broker: Broker, there: str) -> Iterator[str]:
+    """What keeps the jobs of each queue, since nobody knows which one it is in."""
+    counts, stopped = broker.inspector.counts(), _paused(broker)
+    try:
+        records = workers(broker.kv)
+    except Unsupported:
+        return
+    queues = sorted({queue for queue, _ in counts} | {queue for record in records for queue in record.queues})
+    for queue in queues[:QUEUES]:
+        serving = sum(queue in record.queues for record in records)
+        told = [f"{counts[queue, state]:,} {state}" for state in (State.READY, State.RUNNING) if counts.get((queue, state))]
+        told += ["paused"] if queue in stopped["queue"] else []
+        told.append(counted(serving, "worker") if serving else f"no living worker{there}")
+        yield f"queue {queue}: {', '.join(told)}"
+    if tasks := stopped["task"]:
+        yield f"paused tasks: {', '.join(sorted(tasks))}"
 
 
 def _reasons(broker: Broker, view: JobView, there: str) -> Iterator[str]:

@@ -1,0 +1,64 @@
+"""Traces: what is known of a job that the broker cannot look up by its id, from what workers and the job itself told."""
+
+from __future__ import annotations
+
+import msgspec
+
+from longboat.contract import revoked
+from longboat.contract.broker import Broker
+from longboat.contract.revoked import Revocation
+from longboat.core.codec import decoded
+from longboat.core.job import State
+from longboat.core.views import JobView
+from longboat.errors import Unsupported
+from longboat.observe import history
+from longboat.observe.history import FailureGroup
+from longboat.operate import misfits
+from longboat.tasks.handle import PROGRESS, Progress
+
+LOOKED_AT = 10_000
+"""Dead jobs among which one is looked for."""
+
+
+class Trace(msgspec.Struct):
+    """Empty where nothing was told: the job is queued, delayed or has ended, or never was."""
+
+    id: str
+    task: str = ""
+    worker: str = ""
+    """Who runs it, by a record up to two seconds old."""
+    started: float | None = None
+    """When that worker began it, in seconds since the epoch."""
+    progress: Progress | None = None
+    revoked: Revocation | None = None
+    misfit: str = ""
+    """Why no worker can run it yet."""
+    failure: FailureGroup | None = None
+    """Of a failed attempt of its own, if no other job has failed alike since."""
+
+
+def trace(broker: Broker, job_id: str) -> Trace:
+    """Costs a few reads of entries, and raises what they raise but Unsupported."""
+    found = Trace(job_id, misfit=misfits.reason(broker.kv, job_id))
+    try:
+        found.progress = decoded(broker.kv.read(PROGRESS, [job_id])[0], Progress)
+        found.revoked = decoded(broker.kv.read(revoked.NAMESPACE, [job_id])[0], Revocation)
+        for record in history.workers(broker.kv):
+            for running, task, started in record.running:
+                if running == job_id:
+                    found.task, found.worker, found.started = task, record.name, started
+        found.failure = next((group for group in history.failure_groups(broker.kv) if group.job == job_id), None)
+    except Unsupported:
+        return found  # nothing is kept but jobs
+    if found.failure is not None:
+        found.task = found.failure.task
+    return found
+
+
+def dead(broker: Broker, job_id: str) -> JobView | None:
+    """The job, if it is among the dead ones that can be listed. It may take a second or two."""
+    try:
+        page = broker.inspector.jobs(State.DEAD, limit=LOOKED_AT)
+    except Unsupported:
+        return None
+    return next((view for view in page.jobs if view.id == job_id), None)

@@ -1,0 +1,85 @@
+"""RabbitMQ alone: a job is watched by who enqueued it, and what is known of any job is told."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from longboat import Longboat, current
+from longboat.core import urls
+from longboat.core.job import State
+from longboat.errors import Unsupported
+from longboat.observe.history import workers
+from longboat.operate import pauses
+from longboat.operate.explain import explain
+from longboat.tasks.handle import Update
+from tests.rigs.broker import URLS
+from tests.rigs.cli import Shell
+from tests.rigs.harnesses import unavailable
+from tests.rigs.waiting import until
+
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(unavailable("rabbitmq") is not None, reason=str(unavailable("rabbitmq")))]
+
+GO = threading.Event()
+
+
+@pytest.fixture
+def app(tmp_path: Path) -> Iterator[Longboat]:
+    GO.clear()
+    with URLS["rabbitmq"](tmp_path) as url, Longboat(url) as made:
+
+        @made.task(name="count", retries=0)
+        def count(fails: bool, tells: bool = True) -> None:
+            if tells:
+                current().progress(1, 2, "half")
+            assert GO.wait(30)
+            if fails:
+                raise ValueError("no more")
+
+        yield made
+
+
+def test_a_job_is_watched_until_it_ends(app: Longboat) -> None:
+    job = app.registry.tasks["count"].enqueue(True)
+    updates: list[Update] = []
+    watching = job.watch()
+    updates.append(next(watching))
+    with app.worker():
+        for update in watching:
+            updates.append(update)
+            if update.text:
+                GO.set()
+    assert updates[0] == Update(State.READY)
+    assert Update(State.RUNNING, 1.0, 2.0, "half") in updates
+    assert updates[-1] == Update(State.DEAD, 1.0, 2.0, "half", "no more")
+    assert list(job.watch()) == updates[-1:]
+    with closing(Longboat(urls.whole(app.url))) as other, pytest.raises(Unsupported, match="results="):
+        next(other.job("elsewhere").watch())
+
+
+def test_it_is_explained_as_far_as_it_is_known(app: Longboat, tmp_path: Path) -> None:
+    task, broker = app.registry.tasks["count"], app.broker
+    waiting = task.enqueue(True, False)
+    why = waiting.client.why(waiting.id)  # what a ResultTimeout says
+    assert "queue default: 1 ready, no living worker" in why
+    assert "results=" in why
+    pauses.pause(broker.kv, "queue", "default", True)
+    assert "queue default: 1 ready, paused" in str(explain(broker, waiting.id))
+    pauses.pause(broker.kv, "queue", "default", False)
+    with app.worker(threads=1):
+        until(lambda: any(record.running for record in workers(broker.kv)), 20)
+        assert str(explain(broker, waiting.id)).startswith("it is running on ")
+        queued = task.enqueue(False, False)
+        queued.cancel()
+        assert "the first worker to come to it ends it, unless it has ended" in str(explain(broker, queued.id))
+        GO.set()
+        until(lambda: "and has ended" in str(explain(broker, queued.id)))
+        until(lambda: "failed" in str(explain(broker, waiting.id)), 20)
+        assert "ValueError: no more; whether it is queued" in str(explain(broker, waiting.id))
+    said = Shell(tmp_path).run("explain", waiting.id, "--url", urls.whole(app.url)).out
+    assert said.startswith("it died ")
+    assert "ValueError: no more" in said
