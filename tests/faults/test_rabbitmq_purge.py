@@ -12,8 +12,10 @@ from pathlib import Path
 import pytest
 
 from longboat import Longboat
+from longboat.connect import connect
 from longboat.core.job import State
-from longboat.errors import Unsupported
+from longboat.errors import BrokerMisconfigured, Unsupported
+from longboat.testing.conformance.stage import job, take_all
 from tests.rigs.servers.rabbitmq import RabbitmqServer, available
 from tests.rigs.waiting import until
 
@@ -90,3 +92,17 @@ def test_a_priority_without_a_level_is_told(
     (told,) = [record.getMessage() for record in caplog.records if record.name == "longboat.rabbitmq"]
     assert "priority 3" in told
     assert "counts as 2" in told
+
+
+def test_the_url_chooses_levels_and_all_programs_the_same(server: RabbitmqServer, tmp_path: Path) -> None:
+    url = f"{server.url}?prefix={tmp_path.name}"
+    with closing(connect(f"{url}&levels=12")) as broker:
+        broker.put([job(priority=priority) for priority in (0, 9, 8, 100, -5)])
+        with closing(broker.consumer(["q"], lease=10.0)) as consumer:
+            assert [lease.job.priority for lease in take_all(consumer, 5)] == [9, 100, 8, 0, -5]
+    with closing(connect(url)) as broker:
+        for use in (lambda: broker.put([job()]), lambda: broker.consumer(["q"], lease=10.0)):
+            with pytest.raises(BrokerMisconfigured, match=r"says levels=5, .* `rabbitmqctl delete_queue .*\.levels`"):
+                use()
+        server.ctl("delete_queue", f"{tmp_path.name}.levels")
+        broker.put([job()])

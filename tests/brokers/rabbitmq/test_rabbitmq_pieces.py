@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from longboat.brokers.rabbitmq import envelope as envelopes
 from longboat.brokers.rabbitmq.hands import Hands, Held
 from longboat.brokers.rabbitmq.link import Publish, Unroutable
-from longboat.brokers.rabbitmq.names import LEVELS, STEPS, Names, address, cut, key_of, level_of, units_of
+from longboat.brokers.rabbitmq.names import MOST_LEVELS, STEPS, Names, address, cut, key_of, levels, units_of
+from longboat.connect import connect
 from longboat.contract.carrier import FAILURES_ROOM, Envelope
 from longboat.core.codec import decode_failures
 from longboat.core.job import Failure
@@ -72,8 +73,21 @@ def test_a_key_names_the_delay_queues_whose_times_add_up(units: int) -> None:
     assert last == "a%2Eb.-1"
 
 
-def test_levels_end_at_two() -> None:
-    assert [level_of(each) for each in (2**31 - 1, 3, 1, 0, -1, -3)] == [2, 2, 1, 0, -1, -2]
+def test_priorities_beyond_the_levels_count_as_the_nearest() -> None:
+    assert [Names("p").level_of(each) for each in (2**31 - 1, 3, 1, 0, -1, -3)] == [2, 2, 1, 0, -1, -2]
+    assert [levels(number) for number in (1, 2, 3, 5, 7)] == [
+        (0,),
+        (1, 0),
+        (1, 0, -1),
+        (2, 1, 0, -1, -2),
+        (4, 3, 2, 1, 0, -1, -2),
+    ]
+
+
+@pytest.mark.parametrize("told", ["0", "31", "-1", "ten", ""])
+def test_a_number_of_levels_that_cannot_be_is_refused(told: str) -> None:
+    with pytest.raises(ConfigError, match="levels must be a number from 1 to 30"):
+        connect(f"amqp://localhost/?levels={told}")
 
 
 def test_a_dead_worker_is_charged_for_what_it_noted() -> None:
@@ -151,7 +165,7 @@ def test_a_name_has_room_in_amqp_or_is_refused(letter: str) -> None:
 @given(queue=st.text("adehlvy.0-", min_size=1), other=st.text("adehlvy.0-", min_size=1))
 def test_no_two_kinds_of_names_are_the_same(queue: str, other: str) -> None:
     names = Names("p")
-    ready = {names.ready(queue, level) for level in LEVELS}
+    ready = {names.ready(queue, level) for level in levels(MOST_LEVELS)} | {names.agreed}
     kinds = [ready, {names.dead(other)}, {names.held(other)}, {names.ear(other)}, {names.step(n) for n in range(STEPS)}]
     for one, two in itertools.combinations(kinds, 2):
         assert not one & two

@@ -7,8 +7,8 @@ from longboat.contract.capabilities import WHOLE_CONTRACT, Capability
 from longboat.errors import Unsupported
 
 _ORDER = (
-    "The server keeps the order. Priorities have five levels, and a job that was delayed, tried again, parked or released "
-    "stands behind the others of its level."
+    "The server keeps the order. Priorities have a fixed number of levels, and a job that was delayed, tried again, parked "
+    "or released stands behind the others of its level."
 )
 _PUSHED = "The server pushes what is next, so it would have to judge limits and fairness keys itself."
 _NOT_TOLD = "The server tells its clients of no queues, so a worker names those it wants."

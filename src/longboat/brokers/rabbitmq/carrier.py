@@ -37,6 +37,8 @@ class Options(msgspec.Struct):
 
     prefix: str = "longboat"
     """What all names of queues and exchanges begin with."""
+    levels: int = LEVELS
+    """Of priority."""
     classic: bool = False
     """Classic queues instead of quorum queues."""
     timeout: float = 2.0
@@ -63,7 +65,7 @@ class RabbitmqCarrier:
 
     def __init__(self, url: str, options: Options | None = None) -> None:
         options = options or Options()
-        self.names = Names(options.prefix)
+        self.names = Names(options.prefix, options.levels)
         self.namespace = f"rabbitmq {options.prefix}"
         self._hold = options.hold
         login = Login(url, options.timeout, options.where or url, options.tls)
@@ -167,7 +169,7 @@ class RabbitmqCarrier:
         """Up to `limit` ready jobs of a queue are gone, the highest level first. Returns how many."""
         self.check([queue])
         self.session.queues.add(queue)
-        with look(self.session, {(queue, level): None for level in LEVELS}, limit) as found:
+        with look(self.session, {(queue, level): None for level in self.names.levels}, limit) as found:
             found.acknowledge(found.found)
             return len(found.found)
 
@@ -185,7 +187,7 @@ class RabbitmqCarrier:
                 if queue in used:
                     topology.ready(queue)
                     topology.dead(queue)
-                ready = [names.ready(queue, level) for level in LEVELS]
+                ready = [names.ready(queue, level) for level in names.levels]
                 for state, places in ((State.READY, ready), (State.DEAD, [names.dead(queue)])):
                     there = [name for name in places if queue in used or (seen and name in seen.depths)]
                     if number := sum(_depth(link, name) for name in there):

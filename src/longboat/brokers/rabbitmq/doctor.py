@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from longboat.brokers.rabbitmq.management import Governed, Management
-from longboat.brokers.rabbitmq.names import LEVELS, Names
+from longboat.brokers.rabbitmq.names import Names
 from longboat.brokers.rabbitmq.receiver import WORN
 from longboat.brokers.rabbitmq.session import Session
 from longboat.contract.optional import Report
@@ -23,7 +23,7 @@ _DROPS = ("message-ttl", "max-length", "max-length-bytes", "expires")
 def look(session: Session, management: Management | None) -> Report:
     """Only looks. A server that gives no answer is a finding as well."""
     report = Report()
-    report.priorities = (LEVELS[-1], LEVELS[0])
+    report.priorities = (session.names.levels[-1], session.names.levels[0])
     try:
         link = session.link("longboat-rabbitmq-doctor")
         report.facts["server"] = link.server

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from longboat.brokers.rabbitmq.link import Publish
-from longboat.brokers.rabbitmq.names import Names, address, key_of, level_of, units_of
+from longboat.brokers.rabbitmq.names import Names, address, key_of, units_of
 from longboat.contract.carrier import Envelope, Message
 from longboat.core import reasons
 from longboat.core.job import Failure
@@ -62,7 +62,7 @@ def publish_of(names: Names, message: Message) -> Publish:
     if message.dead:
         headers = headers_of(msgspec.structs.replace(envelope, ended=time.time()))
         return Publish("", names.dead(message.queue), message.body, headers, message.id, envelope.reply)
-    level, units = level_of(message.priority), units_of(message.delay)
+    level, units = names.level_of(message.priority), units_of(message.delay)
     if units == 0:
         return Publish("", names.ready(message.queue, level), message.body, headers_of(envelope), message.id, envelope.reply)
     first = names.step(units.bit_length() - 1)
@@ -72,5 +72,5 @@ def publish_of(names: Names, message: Message) -> Publish:
 
 def kept_by(names: Names, receiver: str, message: Message) -> Publish:
     """To the queue of a receiver's own; from there it comes back to its ready queue."""
-    key = f"{receiver}.{address(message.queue, level_of(message.priority))}"
+    key = f"{receiver}.{address(message.queue, names.level_of(message.priority))}"
     return Publish(names.holding, key, message.body, headers_of(message.envelope), message.id, message.envelope.reply)

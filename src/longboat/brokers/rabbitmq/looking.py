@@ -16,7 +16,7 @@ from typing import Any
 
 from longboat.brokers.rabbitmq.envelope import opened
 from longboat.brokers.rabbitmq.link import Link, Publish, Unroutable
-from longboat.brokers.rabbitmq.names import cut, level_of
+from longboat.brokers.rabbitmq.names import cut
 from longboat.brokers.rabbitmq.receiver import WORN
 from longboat.brokers.rabbitmq.session import Session
 from longboat.contract.carrier import Delivery, Place
@@ -140,7 +140,7 @@ def look(session: Session, wanted: Mapping[Place, Collection[str] | None], most:
     whole = {cut(name): name for names in wanted.values() for name in names or ()}
     left: dict[Place, set[str] | None] = {}
     for (queue, priority), names in wanted.items():
-        place = (queue, None if priority is None else level_of(priority))
+        place = (queue, None if priority is None else session.names.level_of(priority))
         left[place] = None if names is None else (left.get(place) or set()) | {cut(name) for name in names}
     link, ours = session.link("longboat-rabbitmq-look"), session.names
     try:

@@ -15,7 +15,7 @@ from urllib.parse import quote, unquote, urlsplit
 
 import msgspec
 
-from longboat.brokers.rabbitmq.names import LEVELS, STEPS, Names
+from longboat.brokers.rabbitmq.names import STEPS, Names
 from longboat.core.job import State
 
 PAUSE = 10.0
@@ -61,7 +61,7 @@ class Depths(msgspec.Struct):
 
     def counts(self, names: Names) -> dict[tuple[str, State], int]:
         """Running jobs by queue, those counted as of MANY that lie in queues of their consumers' own, and scheduled ones."""
-        running = {queue: [names.ready(queue, level) for level in LEVELS] for queue in self.queues}
+        running = {queue: [names.ready(queue, level) for level in names.levels] for queue in self.queues}
         held = [name for name in self.depths if names.is_held(name)]
         found = {(queue, State.RUNNING): self._sum(each, ready=False) for queue, each in running.items()}
         found[MANY, State.RUNNING] = self._sum(held)

@@ -8,8 +8,8 @@ from collections.abc import Iterable
 
 from longboat.errors import ConfigError
 
-LEVELS = (2, 1, 0, -1, -2)
-"""The highest first. Priorities above 2 and below -2 count as these."""
+LEVELS, MOST_LEVELS = 5, 30
+"""Levels of priority that each queue has unless the URL says otherwise, and may have: each is a queue of the server's."""
 
 UNIT = 0.02
 """Seconds of the shortest delay queue; each further one holds twice as long."""
@@ -21,15 +21,24 @@ STEPS = 27
 LONGEST = UNIT * (2**STEPS - 1)
 
 
-def level_of(priority: int) -> int:
-    return max(-2, min(2, priority))
+def levels(number: int) -> tuple[int, ...]:
+    """So many levels, the highest first: two below 0, or fewer where there are few, and the others from 0 up.
+
+    So more levels take none away. Priorities beyond count as the nearest of these.
+    """
+    below = min(2, (number - 1) // 2)
+    return tuple(range(number - 1 - below, -below - 1, -1))
 
 
 class Names:
     """All begin with `prefix`. The last word says what kind it is, whatever a queue is called."""
 
-    def __init__(self, prefix: str) -> None:
+    def __init__(self, prefix: str, number: int = LEVELS) -> None:
+        """`number`: of levels."""
         self.prefix = prefix
+        self.levels = levels(number)
+        self.agreed = f"{prefix}.levels"
+        """A queue that holds nothing: its arguments say how many levels there are, so that all programs have the same."""
         self.arrivals = f"{prefix}.arrivals"
         """The exchange that leads to the ready queues."""
         self.holding = f"{prefix}.holding"
@@ -51,6 +60,9 @@ class Names:
         for name in ids:
             if name != cut(name):
                 raise _too_long("id", name, ROOM)
+
+    def level_of(self, priority: int) -> int:
+        return max(self.levels[-1], min(self.levels[0], priority))
 
     def ready(self, queue: str, level: int) -> str:
         return f"{self.prefix}.{queue}.{level}"

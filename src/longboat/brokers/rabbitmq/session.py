@@ -16,7 +16,7 @@ import pika
 from longboat.brokers.rabbitmq.capabilities import unsupported
 from longboat.brokers.rabbitmq.envelope import publish_of
 from longboat.brokers.rabbitmq.link import Link, Publish, Unroutable
-from longboat.brokers.rabbitmq.names import LEVELS, LONGEST, Names, level_of, units_of
+from longboat.brokers.rabbitmq.names import LONGEST, Names, units_of
 from longboat.brokers.rabbitmq.topology import Topology
 from longboat.contract.capabilities import Capability
 from longboat.contract.carrier import Message
@@ -140,12 +140,12 @@ class Session:
     def _say_rounded(self, messages: Sequence[Message]) -> None:
         """Once: a program that computes its priorities would fill the log."""
         for each in messages:
-            if each.priority != (level := level_of(each.priority)):
+            if each.priority != (level := self.names.level_of(each.priority)):
                 self._rounded = True
                 log.warning(
                     "a job of queue %s has priority %d, but RabbitMQ has levels from %d to %d: it counts as %d. "
-                    "This is told once, for all priorities beyond",
-                    *(each.queue, each.priority, LEVELS[-1], LEVELS[0], level),
+                    "More levels: ?levels=12. This is told once, for all priorities beyond",
+                    *(each.queue, each.priority, self.names.levels[-1], self.names.levels[0], level),
                 )
                 return
 

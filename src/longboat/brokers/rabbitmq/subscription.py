@@ -10,7 +10,7 @@ from typing import Any
 
 from longboat.brokers.rabbitmq.hands import Held
 from longboat.brokers.rabbitmq.link import Link
-from longboat.brokers.rabbitmq.names import LEVELS, Names
+from longboat.brokers.rabbitmq.names import Names
 
 IDLE = 0.25
 """Seconds after the last receive at which what is free goes back: others may have a slot for it."""
@@ -31,7 +31,7 @@ class Subscription:
     ) -> None:
         self._link = link
         self._arrive = arrive
-        self.places = [(queue, level) for queue in queues for level in LEVELS]
+        self.places = [(queue, level) for queue in queues for level in names.levels]
         self._names = [names.ready(queue, level) for queue, level in self.places]
         self.arrived: list[deque[Held]] = [deque() for _ in self.places]
         """What nobody has taken yet, by place: the first is asked first."""

@@ -6,7 +6,8 @@ import threading
 from typing import Any
 
 from longboat.brokers.rabbitmq.link import Link
-from longboat.brokers.rabbitmq.names import LEVELS, UNIT, Names, address, pattern_of
+from longboat.brokers.rabbitmq.names import UNIT, Names, address, pattern_of
+from longboat.errors import BrokerError, BrokerMisconfigured
 
 FORGOTTEN = 86_400_000
 """Milliseconds after which the server deletes the queue of a consumer that is gone."""
@@ -14,6 +15,10 @@ FORGOTTEN = 86_400_000
 
 MAILBOX_KEPT = 600_000
 """Milliseconds after which the server deletes a mailbox that nobody listens to."""
+
+
+OTHERWISE = 406
+"""What the server answers for a queue that exists with other arguments."""
 
 
 LOG, SEGMENT = 256_000_000, 8_000_000
@@ -36,13 +41,31 @@ class Topology:
         with self._lock:
             if (first := self._names.ready(queue, 0)) in self._known:
                 return
+            self._agree()
             self._exchange(self._names.arrivals)
-            for level in LEVELS:
+            for level in self._names.levels:
                 name = self._names.ready(queue, level)
                 self._queue(name, {})
                 self._bind(name, self._names.arrivals, f"#.{address(queue, level)}")
             self._fence(first)
             self._known.add(first)
+
+    def _agree(self) -> None:
+        """Raises BrokerMisconfigured if other programs have another number of levels: jobs of some would reach no worker."""
+        name, number = self._names.agreed, len(self._names.levels)
+        if name in self._known:
+            return
+        try:
+            self._queue(name, {"x-queue-type": "classic", "x-max-length": number})
+        except BrokerError as error:
+            if getattr(self._link.lost, "reply_code", 0) != OTHERWISE:
+                raise
+            raise BrokerMisconfigured(
+                f"this URL says levels={number}, and the queues of this prefix were made with another number ({error}). "
+                f"Give all programs the same. To change it: let the jobs run, stop all programs, "
+                f"`rabbitmqctl delete_queue {name}`"
+            ) from None
+        self._known.add(name)
 
     def dead(self, queue: str) -> None:
         with self._lock:

@@ -4,6 +4,7 @@ amqps:// with TLS; other options are pika's (heartbeat=…).
 ?ssl_ca=ca.pem            the authority that signed the server's certificate
 ?ssl_cert=… &ssl_key=…    this client's certificate
 ?queues=quorum            the type of its queues (the default); or classic
+?levels=5                 of priority in each queue: 5 are -2 to 2, and 12 are -2 to 9
 ?prefix=longboat          what all its names begin with
 ?timeout=2s               how long a call may take
 ?hold=10m                 below the server's consumer_timeout
@@ -18,6 +19,7 @@ import ssl
 
 from longboat.brokers.rabbitmq.broker import RabbitmqBroker
 from longboat.brokers.rabbitmq.carrier import Options, RabbitmqCarrier
+from longboat.brokers.rabbitmq.names import LEVELS, MOST_LEVELS
 from longboat.core import urls
 from longboat.errors import ConfigError
 
@@ -28,6 +30,7 @@ def connect(url: str, options: dict[str, str]) -> RabbitmqBroker:
     made.timeout = urls.duration(url, options, "timeout", "2s")
     made.hold = urls.duration(url, options, "hold", f"{made.hold:g}s")
     made.classic = urls.choice(url, options, "queues", "quorum", "classic")
+    made.levels = _levels(url, options.pop("levels", None))
     made.prefix = options.pop("prefix", made.prefix)
     if not 0 < len(made.prefix.encode()) < 64:
         raise ConfigError(f"{urls.shown(url)!r}: prefix must be a name of 1 to 63 bytes, not {made.prefix!r}")
@@ -40,6 +43,14 @@ def connect(url: str, options: dict[str, str]) -> RabbitmqBroker:
         return RabbitmqBroker(RabbitmqCarrier(address, made))
     except (ValueError, TypeError) as error:
         raise ConfigError(f"{made.where!r}: {urls.without_secrets(str(error), url)}") from None
+
+
+def _levels(url: str, told: str | None) -> int:
+    if told is None:
+        return LEVELS
+    if not told.isascii() or not told.isdigit() or not 1 <= int(told) <= MOST_LEVELS:
+        raise ConfigError(f"{urls.shown(url)!r}: levels must be a number from 1 to {MOST_LEVELS}, not {told!r}")
+    return int(told)
 
 
 def _tls(url: str, options: dict[str, str]) -> ssl.SSLContext | None:

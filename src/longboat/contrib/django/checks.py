@@ -18,7 +18,7 @@ from longboat.tasks.define import define
 NEEDED = {
     Capability.LOOKUP: "get_result and refresh raise Unsupported",
     Capability.RESULTS: "return values are not kept",
-    Capability.PRIORITY: "priorities above 2 count as 2, those below -2 as -2",
+    Capability.PRIORITY: "priorities above 2 count as 2, those below -2 as -2, unless its URL says levels=…",
     Capability.LONG_DELAYS: "a run_after of more than 31 days is refused",
 }
 """What follows where a broker cannot do it."""
