@@ -219,13 +219,40 @@ def test_what_a_broker_of_messages_alone_cannot_do_is_said(app: Longboat) -> Non
         assert "These jobs cannot be listed. RabbitMQ cannot list running jobs." in text
         assert "No jobs" not in text
         assert page.get("/api/v1/queues").status_code == 200
-        for path in ("/jobs/some", "/jobs.csv"):
-            said(page.get(path), "RabbitMQ cannot ")
+        said(page.get("/jobs.csv"), "RabbitMQ cannot ")
         for path in ("/api/v1/jobs", "/api/v1/jobs/some"):
             answer = page.get(path)
             said(answer, "RabbitMQ cannot ")
             assert answer.json()["advice"]
+        one_job(app, page)
     dashboard.close()
+
+
+def one_job(app: Longboat, page: TestClient) -> None:
+    """One that waits can be cancelled, and one that is dead can be retried; what cannot be done is not offered."""
+    waiting = app.named("shop.report").using(queue="reports").enqueue(["today"]).id
+    text = page.get(f"/jobs/{waiting}").text
+    assert "Whether it is queued, is delayed or has ended is not known: RabbitMQ cannot look up a job by its id" in text
+    assert "?results=" in text
+    assert buttons(text) == {"cancel"}
+    answer = page.post("/do/cancel", data={"id": waiting, "next": f"/jobs/{waiting}"}, follow_redirects=True)
+    assert "1 job cancelled, unless it has ended" in answer.text
+    assert "the first worker to come to it ends it" in answer.text
+    assert buttons(answer.text) == set()
+    (dead,) = app.broker.inspector.jobs(State.DEAD).jobs
+    text = page.get(f"/jobs/{dead.id}").text
+    assert "is not a width" in text
+    assert buttons(text) == {"retry"}
+    assert buttons(page.get("/jobs?q=state:dead").text) == {"retry", "cancel"}
+    assert re.findall(r'name="state" value="(\w+)"', page.get("/queues/reports").text) == ["ready", "dead"]
+    assert re.findall(r"<option>(\w+)", page.get("/bulk").text.partition("</select>")[0]) == ["retry"]
+    answer = page.post("/do/retry", data={"id": dead.id, "next": "/jobs"}, follow_redirects=True)
+    assert "1 job retried" in answer.text
+
+
+def buttons(text: str) -> set[str]:
+    """The verbs that a page offers."""
+    return set(re.findall(r'(?:action|formaction|href)="[^"]*/do/([a-z-]+)', text))
 
 
 def said(answer: Any, words: str) -> None:

@@ -115,6 +115,15 @@ class Site:
         """Whether the broker can tell how many jobs it has."""
         return self.can(Capability.COUNTS) or self.can(Capability.QUEUE_LENGTHS)
 
+    @property
+    def movable(self) -> bool:
+        """Whether single jobs can be taken out of their queue, to be deleted or moved."""
+        return self.can(Capability.TRANSFER)
+
+    def can_bulk(self, verb: str) -> bool:
+        """Whether jobs for this bulk action can be found and changed."""
+        return verb == "retry" or self.can(Capability.LISTS if verb == "cancel" else Capability.TRANSFER)
+
     def can(self, capability: Capability) -> bool:
         """Whether the broker can do it, as far as is known."""
         try:

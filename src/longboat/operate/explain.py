@@ -62,9 +62,9 @@ def _traced(found: Trace, cannot: str) -> Iterator[str]:
 
 def _queues(broker: Broker, there: str) -> Iterator[str]:
     """What keeps the jobs of each queue, since nobody knows which one it is in."""
-    counts, stopped = broker.inspector.counts(), _paused(broker)
+    stopped = _paused(broker)
     try:
-        records = workers(broker.kv)
+        counts, records = broker.inspector.counts(), workers(broker.kv)
     except Unsupported:
         return
     queues = sorted({queue for queue, _ in counts} | {queue for record in records for queue in record.queues})

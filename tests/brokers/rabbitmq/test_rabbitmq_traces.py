@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Iterator
 from contextlib import closing
@@ -80,6 +81,10 @@ def test_it_is_explained_as_far_as_it_is_known(app: Longboat, tmp_path: Path) ->
         until(lambda: "and has ended" in str(explain(broker, queued.id)))
         until(lambda: "failed" in str(explain(broker, waiting.id)), 20)
         assert "ValueError: no more; whether it is queued" in str(explain(broker, waiting.id))
-    said = Shell(tmp_path).run("explain", waiting.id, "--url", urls.whole(app.url)).out
+    shell = Shell(tmp_path)
+    said = shell.run("explain", waiting.id, "--url", urls.whole(app.url)).out
     assert said.startswith("it died ")
     assert "ValueError: no more" in said
+    app.broker.inspector.purge([State.DEAD])
+    said = shell.run("doctor", "--json", "--url", urls.whole(app.url)).out
+    assert json.loads(said)["problems"] == [], "a healthy server is healthy"

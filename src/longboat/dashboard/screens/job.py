@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 
+from longboat.contract.capabilities import Capability
 from longboat.core import codec
 from longboat.core.clock import SYSTEM
 from longboat.core.job import Failure, State
@@ -14,6 +15,7 @@ from longboat.dashboard.ask import Ask, Page, Refused
 from longboat.dashboard.plain import decoded, masked, masked_text, pretty
 from longboat.dashboard.site import Site
 from longboat.observe.history import fingerprint
+from longboat.operate import traces
 from longboat.operate.explain import explain
 from longboat.operate.job_data import shown
 from longboat.tasks.handle import LOGS, PROGRESS, LogLine, Progress
@@ -23,6 +25,8 @@ WIDTH = 1000.0
 TICK = 5.0
 """Width of a failed attempt's mark in it."""
 LINES = 1000
+DEAD_KEPT, WHY_KEPT = 10.0, 2.0
+"""Seconds that it is believed whether a job is dead, and why it does not run, where no job can be looked up."""
 SHOWN = 40
 """Dependencies that are shown, at most."""
 
@@ -48,9 +52,28 @@ class Mark(msgspec.Struct):
 
 def screen(site: Site, ask: Ask) -> Page:
     job_id = ask.place["id"]
+    if not site.can(Capability.LOOKUP):
+        return _traced(site, ask)
     view = site.broker.inspector.find([job_id])[0]
     if view is None:
         raise Refused(404, f"There is no job {job_id!r}.", "It was never enqueued here, or it ended and is no longer kept.")
+    return _found(site, ask, view)
+
+
+def _traced(site: Site, ask: Ask) -> Page:
+    """Where no job can be looked up: the job itself if it is dead, else what is known of it."""
+    job_id = ask.place["id"]
+    found = traces.trace(site.broker, job_id)
+    if not (found.worker or found.revoked):
+        view = site.kept(f"dead {job_id}", lambda: traces.dead(site.broker, job_id), DEAD_KEPT)
+        if view is not None:
+            return _found(site, ask, view)
+    why = site.kept(f"why {job_id}", lambda: masked_text(explain(site.broker, job_id) or ""), WHY_KEPT)
+    told = {"progress": site.if_there(lambda: progress(site, job_id), None), "logs": site.listed(lambda: logs(site, job_id))}
+    return Page("traced.html", {"trace": found, "why": why, **told})
+
+
+def _found(site: Site, ask: Ask, view: JobView) -> Page:
     args, undecodable = decoded(view.payload)
     result, result_wrong = decoded(view.result) if view.result is not None else (None, "")
     return Page(
@@ -64,11 +87,11 @@ def screen(site: Site, ask: Ask) -> Page:
             "tries": tries(site, view),
             "marks": marks(view),
             "width": WIDTH,
-            "why": "" if view.state.ended else masked_text(explain(site.broker, job_id) or ""),
-            "progress": site.if_there(lambda: progress(site, job_id), None),
-            "logs": site.listed(lambda: logs(site, job_id)),
+            "why": "" if view.state.ended else masked_text(explain(site.broker, view.id) or ""),
+            "progress": site.if_there(lambda: progress(site, view.id), None),
+            "logs": site.listed(lambda: logs(site, view.id)),
             "parents": _parents(site, view),
-            "can": can(view),
+            "can": can(site, view),
             "headers": masked(view.headers),
             "edits": ask.query.get("edit") == "1",
         },
@@ -85,14 +108,15 @@ def tries(site: Site, view: JobView) -> list[Try]:
     return found
 
 
-def can(view: JobView) -> dict[str, bool]:
+def can(site: Site, view: JobView) -> dict[str, bool]:
     """What can be done with it."""
     constrained = view.constraints is not None and bool(view.constraints.after)
+    movable = site.movable and not constrained
     return {
         "retry": view.state is State.DEAD,
-        "edit": view.state.ended,
+        "edit": view.state.ended and site.can(Capability.LOOKUP),
         "cancel": not view.state.ended,
-        "discard": view.state in (State.DEAD, State.READY, State.WAITING, State.SCHEDULED) and not constrained,
+        "discard": view.state in (State.DEAD, State.READY, State.WAITING, State.SCHEDULED) and movable,
     }
 
 

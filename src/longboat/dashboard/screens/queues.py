@@ -7,6 +7,7 @@ from functools import partial
 
 import msgspec
 
+from longboat.contract.capabilities import Capability
 from longboat.core.clock import SYSTEM
 from longboat.core.job import State
 from longboat.dashboard import charts
@@ -91,5 +92,12 @@ def one(site: Site, ask: Ask) -> Page:
     by_task = sorted(
         ((task, tally) for (queue, task), tally in site.lately().items() if queue == name), key=lambda each: -each[1].ended
     )
-    context = {"name": name, "row": found, "by_task": by_task, "purged": PURGED}
+    context = {"name": name, "row": found, "by_task": by_task, "purged": purged(site)}
     return Page("queue.html", {**context, **charts.ranges(ask)})
+
+
+def purged(site: Site) -> Sequence[State]:
+    """The states in which jobs can be purged here."""
+    if site.can(Capability.PURGE):
+        return PURGED
+    return (State.READY, State.DEAD) if site.can(Capability.DEAD_JOBS) else ()
