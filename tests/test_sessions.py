@@ -13,11 +13,13 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 from unittest.mock import Mock
 
 import pytest
 
 from longboat import Longboat, State, Unique
+from longboat.contract import awaited as awaited_connections
 from longboat.core.codec import decode
 from longboat.errors import ConfigError
 from tests.rigs.fault import until
@@ -177,10 +179,43 @@ async def awaited(app: Longboat, session: object) -> None:
     await app.named("send").using(session=session).aenqueue(1)
 
 
-@pytest.mark.skipif("AsyncSession" not in SQLITE, reason="aiosqlite is not installed")
-def test_an_asynchronous_session_is_awaited(tmp_path: Path) -> None:
+@pytest.mark.skipif("aiosqlite" not in SQLITE, reason="aiosqlite is not installed")
+def test_nothing_is_run_for_a_caller_who_was_cancelled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The connection may be in its next transaction by then, which is none of the job's."""
+    statements: list[str] = []
+
+    async def cancelled(app: Longboat, connection: Any) -> None:
+        started, go_on, run = asyncio.Event(), asyncio.Event(), awaited_connections._RUN["aiosqlite"]
+
+        async def slow(given: Any, sql: str, values: Any) -> Any:
+            statements.append(sql)
+            started.set()
+            await go_on.wait()
+            return await run(given, sql, values)
+
+        monkeypatch.setitem(awaited_connections._RUN, "aiosqlite", slow)
+        enqueuing = asyncio.create_task(awaited(app, connection))
+        await started.wait()
+        enqueuing.cancel()
+        await asyncio.sleep(0)
+        go_on.set()
+        with pytest.raises(asyncio.CancelledError):
+            await enqueuing
+        await connection.commit()
+
     path = str(tmp_path / "shop.db")
-    with tasks(f"sqlite:///{path}") as app, SQLITE["AsyncSession"](path) as program:
+    with tasks(f"sqlite:///{path}") as app, SQLITE["aiosqlite"](path) as program:
+        app.broker.inspector.counts()
+        program.call(cancelled, app, program.session)
+        assert app.broker.inspector.counts() == {}
+    assert len(statements) == 1
+
+
+@pytest.mark.skipif("AsyncSession" not in SQLITE, reason="aiosqlite is not installed")
+@pytest.mark.parametrize("kind", ["AsyncSession", "aiosqlite"])
+def test_an_asynchronous_session_is_awaited(tmp_path: Path, kind: str) -> None:
+    path = str(tmp_path / "shop.db")
+    with tasks(f"sqlite:///{path}") as app, SQLITE[kind](path) as program:
         with pytest.raises(ConfigError, match="`await` aenqueue"):
             app.named("send").using(session=program.session).enqueue(1)
         with (

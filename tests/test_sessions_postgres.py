@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import psycopg
 import pytest
 
+from longboat.errors import ConfigError
 from tests.client.test_relay import drained, shop
 from tests.rigs.servers.postgres import PostgresServer, available
 from tests.rigs.sessions import ORDERS, POSTGRES
@@ -28,6 +30,20 @@ def test_jobs_are_in_the_transaction_on_postgresql(server: PostgresServer, kind:
     with tasks(f"{server.url}?schema={schema}") as app, POSTGRES[kind](server.url) as program:
         app.broker.inspector.counts()  # makes the tables
         in_the_transaction(app, program)
+
+
+@pytest.mark.skipif("asyncpg" not in POSTGRES, reason="asyncpg is not installed")
+@pytest.mark.parametrize("kind", ["psycopg's AsyncConnection", "asyncpg"])
+def test_an_awaited_connection_must_be_in_a_transaction(server: PostgresServer, kind: str) -> None:
+    async def left(session: Any) -> None:
+        await session.execute("ROLLBACK")
+        if hasattr(session, "set_autocommit"):
+            await session.set_autocommit(True)
+
+    with tasks(server.url) as app, POSTGRES[kind](server.url) as program:
+        program.call(left, program.session)
+        with pytest.raises(ConfigError, match=r"within `async with connection\.transaction\(\)`"):
+            program.enqueue(app.named("send"), 1)
 
 
 def test_a_killed_program_leaves_a_job_for_each_row_on_postgresql(server: PostgresServer) -> None:

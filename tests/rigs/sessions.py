@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import importlib
 import sqlite3
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
@@ -24,6 +25,8 @@ class Program(NamedTuple):
     """Run a statement in the transaction."""
     commit: Callable[[], Any]
     rollback: Callable[[], Any]
+    call: Any = None
+    """Where all this is awaited: run a coroutine function on its event loop."""
 
 
 def _enqueue(session: Any) -> Callable[..., Any]:
@@ -94,6 +97,37 @@ def _asynchronous(url: str, kind: str) -> Iterator[Program]:
 
 
 @contextmanager
+def _awaited(connect: Callable[[], Any]) -> Iterator[Program]:
+    """A connection of an asynchronous driver."""
+    with asyncio.Runner() as runner:
+
+        async def opened() -> Any:
+            return await connect()
+
+        connection = runner.run(opened())
+
+        async def call(function: Callable[..., Any], *args: Any) -> Any:
+            return await function(*args)
+
+        def blocking(function: Callable[..., Any], *given: Any) -> Callable[..., Any]:
+            return lambda *args: runner.run(call(function, *given, *args))
+
+        def enqueue(task: Task[..., Any], *args: Any) -> Any:
+            return task.using(session=connection).aenqueue(*args)
+
+        def end(how: str) -> Callable[[], Any]:
+            if hasattr(connection, how):
+                return blocking(getattr(connection, how))
+            return blocking(connection.execute, f"{how}; BEGIN")  # asyncpg
+
+        try:
+            run = blocking(connection.execute)
+            yield Program(connection, blocking(enqueue), run, end("commit"), end("rollback"), blocking(call))
+        finally:
+            blocking(connection.close)()
+
+
+@contextmanager
 def _django(settings: dict[str, Any]) -> Iterator[Program]:
     import django
     import django.conf  # type: ignore[import-untyped,unused-ignore]  # has no types
@@ -125,6 +159,7 @@ SQLITE: dict[str, Callable[[str], Any]] = {
 }
 """By kind: a program on the database in this file."""
 if find_spec("aiosqlite"):
+    SQLITE["aiosqlite"] = lambda path: _awaited(lambda: importlib.import_module("aiosqlite").connect(path))
     SQLITE["AsyncConnection"] = lambda path: _asynchronous(f"sqlite+aiosqlite:///{path}", "AsyncConnection")
     SQLITE["AsyncSession"] = lambda path: _asynchronous(f"sqlite+aiosqlite:///{path}", "AsyncSession")
 
@@ -141,6 +176,19 @@ def _psycopg(url: str) -> Any:
     import psycopg
 
     return _driver(psycopg.connect(url))
+
+
+def _dicts(url: str) -> Any:
+    import psycopg
+    from psycopg.rows import dict_row
+
+    return psycopg.AsyncConnection.connect(url, row_factory=dict_row)
+
+
+async def _begun(url: str) -> Any:
+    connection = await importlib.import_module("asyncpg").connect(url)
+    await connection.execute("BEGIN")
+    return connection
 
 
 def _of_url(url: str) -> dict[str, Any]:
@@ -162,6 +210,7 @@ def _over(driver: str) -> Callable[[str], str]:
 
 POSTGRES: dict[str, Callable[[str], Any]] = {
     "psycopg": _psycopg,
+    "psycopg's AsyncConnection": lambda url: _awaited(lambda: _dicts(url)),
     "Connection": lambda url: _sqlalchemy(_over("psycopg")(url), "Connection"),
     "Session": lambda url: _sqlalchemy(_over("psycopg")(url), "Session"),
     "scoped_session": lambda url: _sqlalchemy(_over("psycopg")(url), "scoped_session"),
@@ -171,6 +220,7 @@ POSTGRES: dict[str, Callable[[str], Any]] = {
 }
 """By kind: a program on the database at this URL."""
 if find_spec("asyncpg"):
+    POSTGRES["asyncpg"] = lambda url: _awaited(lambda: _begun(url))
     POSTGRES["AsyncSession over asyncpg"] = lambda url: _asynchronous(_over("asyncpg")(url), "AsyncSession")
 if find_spec("psycopg2"):
     POSTGRES["Session over psycopg2"] = lambda url: _sqlalchemy(_over("psycopg2")(url), "Session")

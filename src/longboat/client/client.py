@@ -31,6 +31,7 @@ from longboat.client.waiting import (
     wait,
 )
 from longboat.client.watch import awatch, watch
+from longboat.contract.awaited import is_awaited, using_awaited
 from longboat.contract.broker import Broker
 from longboat.contract.caller import Caller
 from longboat.contract.optional import transactional
@@ -117,18 +118,21 @@ class Client:
             return [Handle(self, job.id, job.task, outgoing.kind, job.keep, await self._outbox.aput(job))]
 
     async def _asend_within(self, outgoing: Outgoing) -> list[Handle[Any]]:
-        """Within the transaction of an asynchronous session, which hands a synchronous one to what runs inside it."""
-        run_sync = getattr(outgoing.connection, "run_sync", None)
-        if run_sync is None:
-            raise ConfigError(
-                "aenqueue with session=: this one blocks, so call enqueue, in the thread that uses it; "
-                "an AsyncSession or AsyncConnection of SQLAlchemy can be awaited"
-            )
+        """Within the transaction of an asynchronous session or connection: what runs inside it has a synchronous one."""
 
         def sending(session: object) -> list[Handle[Any]]:
             outgoing.connection = session
             return self.send(outgoing)
 
+        if is_awaited(given := outgoing.connection):
+            return await using_awaited(given, sending)
+        run_sync = getattr(given, "run_sync", None)
+        if run_sync is None:
+            raise ConfigError(
+                "aenqueue with session=: this one blocks, so call enqueue, in the thread that uses it; "
+                "an AsyncSession or AsyncConnection of SQLAlchemy, or a connection of aiosqlite, asyncpg or psycopg's "
+                "AsyncConnection, can be awaited"
+            )
         handles: list[Handle[Any]] = await run_sync(sending)
         return handles
 

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import contextlib
-import inspect
 import sys
 from collections.abc import Iterator
 from typing import Any
 
+from longboat.contract.awaited import is_awaited
 from longboat.errors import ConfigError
 
-_VENDORS = {"sqlite3": "sqlite", "psycopg": "postgresql", "psycopg2": "postgresql", "pg8000": "postgresql"}
+_VENDORS = {
+    "sqlite3": "sqlite",
+    "aiosqlite": "sqlite",
+    **dict.fromkeys(("psycopg", "psycopg2", "pg8000", "asyncpg"), "postgresql"),
+}
 """By the driver's module."""
+_STYLES = {"asyncpg": "numeric_dollar"}
+"""Of drivers that do not name theirs."""
 
 
 class Caller:
@@ -20,7 +26,7 @@ class Caller:
     def __init__(self, given: Any) -> None:
         """`given`: a connection of a DB-API driver, of Django or of SQLAlchemy, or a Session. Raises ConfigError."""
         found, vendor, style = given, "", ""
-        if hasattr(given, "run_sync"):
+        if hasattr(given, "run_sync") or is_awaited(given):
             raise ConfigError(f"session: {_kind(given)} is asynchronous: `await` aenqueue, which can use it")
         if hasattr(found, "get_bind") and callable(getattr(found, "connection", None)):
             found = found.connection()  # a Session of SQLAlchemy: its Connection
@@ -35,16 +41,15 @@ class Caller:
         self.driver: Any = getattr(found, "driver_connection", found)
         """The driver's own connection; of an asynchronous driver, it is not to be called."""
         self._connection = found
-        commit = getattr(found, "commit", None)
-        if not callable(getattr(found, "cursor", None)) or not callable(commit) or inspect.iscoroutinefunction(commit):
+        if not callable(getattr(found, "cursor", None)) or not callable(getattr(found, "commit", None)):
             raise ConfigError(
                 f"session: {_kind(given)} is no open connection of a database driver, nor a Session or connection of "
-                "SQLAlchemy or Django. Of asynchronous ones, SQLAlchemy's AsyncSession and AsyncConnection can be used."
+                "SQLAlchemy or Django."
             )
         module = type(self.driver).__module__.partition(".")[0]
         self.vendor = vendor or _VENDORS.get(module, module)
         """Such as "sqlite" or "postgresql"."""
-        self.style = style or str(getattr(sys.modules.get(module), "paramstyle", "qmark"))
+        self.style = style or str(getattr(sys.modules.get(module), "paramstyle", _STYLES.get(module, "qmark")))
         """How the driver wants parameters, as PEP 249 names it."""
 
     def execute(self, sql: str, values: Any = ()) -> Any:
