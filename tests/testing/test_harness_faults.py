@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from longboat import Longboat, current
+from longboat import ConfigError, Longboat, current
 from longboat.testing import Harness
 
 app = Longboat("memory://")
@@ -138,6 +138,16 @@ def test_a_kill_that_strikes_nowhere_is_told(jobs: Harness) -> None:
     adds.enqueue("a")
     with pytest.raises(AssertionError, match="adds ran to its end, and no line of it has 'no such line'"):
         jobs.perform_jobs()
+
+
+def test_a_real_worker_cannot_be_killed(jobs: Harness) -> None:
+    with jobs.worker():
+        for fault in (jobs.kill, jobs.duplicate):
+            with pytest.raises(ConfigError, match="perform_jobs"):
+                fault(adds)
+    jobs.kill(adds)
+    with pytest.raises(ConfigError, match="perform_jobs"), jobs.worker():
+        pass
 
 
 def test_a_job_that_kills_its_workers_is_dead_at_last(jobs: Harness) -> None:

@@ -6,8 +6,14 @@ import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from longboat.errors import ConfigError
 from longboat.testing.steps import Steps, deadly_after
 from longboat.worker.inline import JobLost, WorkerKilled
+
+NOT_REAL = (
+    "kill and duplicate strike jobs that perform_jobs or eager runs; a real worker is a part of the test's own process, "
+    "which would die with it"
+)
 
 
 @dataclass(eq=False)
@@ -41,3 +47,10 @@ class Fault:
 
 class MissedFault(BaseException):
     """The test's own mistake, not a failure of the job."""
+
+
+class NoFaults(list[Fault]):
+    """While jobs run in a real worker."""
+
+    def append(self, _: Fault, /) -> None:
+        raise ConfigError(NOT_REAL)

@@ -17,7 +17,7 @@ from longboat.client.client import Client
 from longboat.client.waiting import check_may_block
 from longboat.contract.broker import Broker
 from longboat.core.clock import Duration
-from longboat.errors import JobFailed, ResultTimeout
+from longboat.errors import ConfigError, JobFailed, ResultTimeout
 from longboat.operate import scheduler
 from longboat.tasks.handle import Handle
 from longboat.tasks.middleware import Middleware
@@ -28,7 +28,7 @@ from longboat.tasks.task import Task
 from longboat.testing.broker import TrialBroker
 from longboat.testing.clock import MovedClock
 from longboat.testing.enqueued import Expected, Which, report, task_of
-from longboat.testing.faults import Fault, MissedFault
+from longboat.testing.faults import NOT_REAL, Fault, MissedFault, NoFaults
 from longboat.testing.idempotent import check
 from longboat.worker.inline import NAME, InlineWorker, Performed
 
@@ -181,12 +181,18 @@ class Harness:
     def worker(self, **choices: Unpack[WorkerChoices]) -> Iterator[Worker]:
         """A real worker in this process, with the choices of `app.worker`. From now on the clock goes by itself as well.
 
-        Its lease has no end, so that moving the clock takes no jobs from it.
+        Its lease has no end, so that moving the clock takes no jobs from it. Raises ConfigError after `kill` or `duplicate`.
         """
+        if self._faults:
+            raise ConfigError(NOT_REAL)
         self.clock.go()
         choices.setdefault("lease", FOR_EVER)
-        with self.app.worker(**choices) as worker:
-            yield worker
+        self._faults = NoFaults()
+        try:
+            with self.app.worker(**choices) as worker:
+                yield worker
+        finally:
+            self._faults = []
 
     # --- what was enqueued
 
@@ -231,12 +237,16 @@ class Harness:
 
         Without one, when the function has returned, before that is known to anybody. The job comes back as with a worker
         whose machine has died: once its lease is over, 15 s later. The line may be in any function of the program itself
-        that the task calls. `perform_jobs` raises AssertionError if no such line has run.
+        that the task calls. `perform_jobs` raises AssertionError if no such line has run. Raises ConfigError while there is
+        a real worker: it is a part of the test's own process.
         """
         self._faults.append(Fault(task_of(self.app, task).name, after))
 
     def duplicate(self, task: Which) -> None:
-        """The next job of this task runs twice: when its first run has ended, its lease turns out to be lost."""
+        """The next job of this task runs twice: when its first run has ended, its lease turns out to be lost.
+
+        Raises ConfigError while there is a real worker.
+        """
         self._faults.append(Fault(task_of(self.app, task).name, duplicate=True))
 
     def outage(self) -> contextlib.AbstractContextManager[None]:
