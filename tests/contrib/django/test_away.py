@@ -47,4 +47,4 @@ def test_jobs_of_views_outlive_an_outage(tmp_path: Path, monkeypatch: pytest.Mon
             assert [each.result(20) for each in (committed, outside)] == ["Ann", "Ann"]
             until(lambda: [tasks.add.get_result(each.id).is_finished for each in (result, outside_result)] == [True] * 2, 10)
             assert app.broker.inspector.find([undone.id]) == [None]
-        app.close()
+        ann.delete()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 from urllib.parse import urlencode
 
@@ -10,6 +11,7 @@ from asgiref.sync import async_to_sync
 from django.test import AsyncClient, Client
 
 from longboat.contrib.django import app
+from longboat.contrib.django.apps import servable
 from tests.contrib.django.people import user
 from tests.contrib.django.shop.tasks import confirm
 
@@ -34,6 +36,13 @@ def test_whoever_is_not_logged_in_is_sent_to_the_login_page_and_back() -> None:
     assert Client().get("/longboat/api/v1/jobs").status_code == 401
     assert Client().get("/longboat/", headers={"hx-request": "true"}).status_code == 401
     assert Client().get("/longboat").status_code == 301
+
+
+def test_a_dashboard_without_its_packages_is_told_of(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert servable() == []
+    monkeypatch.setitem(sys.modules, "starlette", None)
+    (found,) = servable()
+    assert found.hint == "pip install 'longboat[django]'"
 
 
 def test_a_user_without_the_permission_is_refused() -> None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
+import sys
+from importlib.util import find_spec
 from typing import Any
 
 from django.apps import AppConfig, apps
@@ -32,6 +35,7 @@ class LongboatConfig(AppConfig):  # type: ignore[misc]  # Django has no types
         post_migrate.connect(migrated, sender=self)
         checks.register(named_broker)
         checks.register(one_writer, checks.Tags.database)
+        checks.register(servable, checks.Tags.urls)
         app.registry.modules = list(dict.fromkeys([SETUP, *app.registry.modules, *found]))
         if any(str(each.get("BACKEND")).startswith(f"{self.name}.") for each in getattr(settings, "TASKS", {}).values()):
             importlib.import_module(f"{self.name}.compat")  # Django checks TASKS only once something has imported its tasks
@@ -55,3 +59,13 @@ def one_writer(*, databases: Any = None, **_: Any) -> list[checks.CheckMessage]:
     advice = 'Set "OPTIONS": {"transaction_mode": "IMMEDIATE"} (Django 5.1), or LONGBOAT = {"URL": "sqlite:///jobs.db"}.'
     text = "Workers write to the SQLite database of the site: its transactions may fail with 'database is locked'."
     return [checks.Warning(text, hint=advice, id="longboat.W001") for _ in wrong]
+
+
+def servable(**_: Any) -> list[checks.CheckMessage]:
+    """Whether what the dashboard needs is installed, where urls.py has it. A warning: workers do without."""
+    with contextlib.suppress(Exception):  # Django's own checks say what is wrong with it
+        importlib.import_module(settings.ROOT_URLCONF)
+    if "longboat.contrib.django.page" not in sys.modules or all(map(find_spec, ("starlette", "jinja2"))):
+        return []
+    text = "urls.py has Longboat's dashboard, which needs packages that are not installed: each of its pages fails."
+    return [checks.Warning(text, hint="pip install 'longboat[django]'", id="longboat.W003")]
