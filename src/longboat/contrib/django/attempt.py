@@ -11,7 +11,6 @@ from typing import Any
 from longboat.contrib.django import app, signals
 from longboat.contrib.django.compat import (
     TaskContext,
-    TaskResult,
     TaskResultDoesNotExist,
     TaskResultStatus,
     normalize_json,
@@ -19,7 +18,7 @@ from longboat.contrib.django.compat import (
     task_started,
 )
 from longboat.contrib.django.lookup import look
-from longboat.contrib.django.results import STARTED, error_of
+from longboat.contrib.django.results import STARTED, error_of, fresh
 from longboat.contrib.django.sent import beside, encoded, enqueued_at, shown
 from longboat.core.clock import SYSTEM
 from longboat.errors import LongboatError
@@ -105,20 +104,8 @@ class Attempt:
         changes = {"backend": alias, "queue_name": here.queue, "priority": priority, "run_after": said.run_after}
         if changed := {name: value for name, value in changes.items() if value != getattr(task, name)}:
             task = replace(task, **changed)
-        return TaskResult(
-            task=task,
-            id=here.id,
-            status=TaskResultStatus.RUNNING,
-            enqueued_at=enqueued_at(here.id),
-            started_at=shown(self._began),
-            last_attempted_at=None,
-            finished_at=None,
-            args=args,
-            kwargs=kwargs,
-            backend=alias,
-            errors=[],
-            worker_ids=[],
-        )
+        its = {"id": here.id, "enqueued_at": enqueued_at(here.id), "started_at": shown(self._began)}
+        return fresh(task, alias, args, kwargs, TaskResultStatus.RUNNING, **its)
 
     @property
     def context(self) -> tuple[Any, ...]:

@@ -7,8 +7,9 @@ from typing import Any
 
 from django.db.models import Model
 
-from longboat.contrib.django.compat import TaskResult, TaskResultStatus
+from longboat.contrib.django.compat import TaskResultStatus
 from longboat.contrib.django.declared import Declared
+from longboat.contrib.django.results import fresh
 from longboat.contrib.django.sent import Beside, enqueued_at
 from longboat.core.clock import SYSTEM
 from longboat.tasks.handle import Handle
@@ -52,20 +53,7 @@ class EnqueueCall:
 
 def _ready(task: Any, alias: str, args: Any, kwargs: Any) -> Any:
     try:
-        return TaskResult(
-            task=task,
-            id="",
-            status=TaskResultStatus.READY,
-            enqueued_at=None,
-            started_at=None,
-            last_attempted_at=None,
-            finished_at=None,
-            args=args,
-            kwargs=kwargs,
-            backend=alias,
-            errors=[],
-            worker_ids=[],
-        )
+        return fresh(task, alias, args, kwargs, TaskResultStatus.READY)
     except TypeError as error:
         row = next((each for each in (*args, *kwargs.values()) if isinstance(each, Model)), None)
         if row is None:

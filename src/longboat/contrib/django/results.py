@@ -55,6 +55,13 @@ def error_of(failure: Failure) -> Any:
     return TaskError(exception_class_path=path, traceback=f"{text}\n")
 
 
+def fresh(task: Any, alias: str, args: Any, kwargs: Any, status: Any, **fields: Any) -> Any:
+    """The TaskResult of a job without a past, with these `fields`: its `id`, `enqueued_at`, `started_at`."""
+    usual = {"id": "", "enqueued_at": None, "started_at": None, "last_attempted_at": None, "finished_at": None}
+    its: dict[str, Any] = {"task": task, "backend": alias, "args": args, "kwargs": kwargs, "status": status}
+    return TaskResult(**its, errors=[], worker_ids=[], **{**usual, **fields})
+
+
 def task_result(view: JobView, alias: str, began: dict[int, float]) -> Any:
     """The TaskResult of a job of the backend `alias`. `began`: when attempts began, as far as that was kept.
 
