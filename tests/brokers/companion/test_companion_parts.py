@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import closing
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from longboat import Longboat
 from longboat.brokers.companion import CompanionBroker
 from longboat.brokers.companion.entries import PutRecord
+from longboat.brokers.companion.layout import KEY, LAYOUT
 from longboat.brokers.companion.ledger import encode as encode_entry
 from longboat.brokers.companion.listing import COUNTED
 from longboat.brokers.memory import MemoryBroker
@@ -18,7 +20,7 @@ from longboat.contract.kv import Entry
 from longboat.core.codec import encode
 from longboat.core.constraints import Constraints, JobLimit
 from longboat.core.job import Failure, Job, Retry, State, new_ids
-from longboat.errors import ConfigError, Unsupported
+from longboat.errors import BrokerError, ConfigError, StoreTooNew, Unsupported
 from longboat.testing.clock import FakeClock
 from longboat.testing.conformance.stage import job
 from longboat.worker.options import options
@@ -31,8 +33,8 @@ class TellsNoQueues(MemoryCarrier):
     capabilities = MemoryCarrier.capabilities - {Capability.EVERY_QUEUE}
 
 
-def companion(carrier: MemoryCarrier | None = None) -> CompanionBroker:
-    return CompanionBroker(carrier or MemoryCarrier(), MemoryBroker())
+def companion(carrier: MemoryCarrier | None = None, store: MemoryBroker | None = None) -> CompanionBroker:
+    return CompanionBroker(carrier or MemoryCarrier(), store or MemoryBroker())
 
 
 def test_a_worker_that_names_no_queues_takes_those_of_its_tasks_where_the_broker_knows_of_none() -> None:
@@ -68,6 +70,25 @@ def test_what_neither_can_keep_is_refused_before_anything_is_stored() -> None:
     with pytest.raises(Unsupported, match="delay"):
         broker.put([job(), job(delay=carrier.longest_delay + 1)])
     assert broker.inspector.counts() == {}
+
+
+def test_entries_of_another_layout_are_refused_and_left_alone() -> None:
+    store = MemoryBroker()
+    companion(store=store).put([job()])
+    assert store.kv.read("memory", [KEY]) == [encode(LAYOUT)]
+    for version, kind, advice in ((LAYOUT + 1, StoreTooNew, "Upgrade Longboat"), (LAYOUT - 1, BrokerError, "another store")):
+        store.kv.write("memory", [Entry(KEY, encode(version))])
+        before = store.kv.entries("memory")
+        calls: list[Callable[[CompanionBroker], object]] = [
+            lambda broker: broker.put([job()]),
+            lambda broker: broker.consumer(["q"], lease=15.0),
+            lambda broker: broker.inspector.counts(),
+            lambda broker: broker.results.get(["a"]),
+        ]
+        for call in calls:
+            with pytest.raises(kind, match=advice):
+                call(companion(store=store))
+        assert store.kv.entries("memory") == before
 
 
 def test_many_jobs_are_paged_by_id_and_counted_by_the_carrier() -> None:

@@ -12,6 +12,7 @@ x/{time}/{job}      then the job expires, or has been parked for too long
 t/{client}/{n}      the token of a put
 b/{name}            an export batch                          u/{name}   what was imported under this name
 y/{mark}/{n}        the jobs of an export batch, where they are too large for its entry
+layout              the version of all this (layout.py)
 """
 
 from __future__ import annotations

@@ -22,6 +22,7 @@ from longboat.brokers.companion.entries import (
     parents_of,
     timed,
 )
+from longboat.brokers.companion.layout import Versioned
 from longboat.contract.broker import DEAD_KEPT, FORGOTTEN_AFTER
 from longboat.contract.carrier import NEVER, Envelope
 from longboat.contract.kv import ENTRY_LIMIT, KV, Entry
@@ -96,33 +97,33 @@ class Seen(msgspec.Struct):
 
 class Ledger:
     def __init__(self, kv: KV, namespace: str, clock: Clock) -> None:
-        self.kv = kv
+        self._kv = Versioned(kv, namespace)
         self.namespace = namespace
         self.clock = clock
         self.now = clock.now
         self._last = 0.0
 
     def read(self, keys: Sequence[str]) -> list[bytes | None]:
-        return self.kv.read(self.namespace, keys) if keys else []
+        return self._kv.to_read().read(self.namespace, keys) if keys else []
 
     def read_as(self, kind: type[T], keys: Sequence[str]) -> list[T | None]:
         return [decoded(raw, kind) for raw in self.read(keys)]
 
     def write(self, entries: Sequence[Entry]) -> None:
         if entries:
-            self.kv.write(self.namespace, entries)
+            self._kv.to_write().write(self.namespace, entries)
 
     def put_if_absent(self, entries: Sequence[Entry]) -> list[bool]:
-        return self.kv.put_if_absent(self.namespace, entries) if entries else []
+        return self._kv.to_write().put_if_absent(self.namespace, entries) if entries else []
 
     def compare_and_set(self, entry: Entry, old: bytes | None) -> bool:
-        return self.kv.compare_and_set(self.namespace, entry, old=old)
+        return self._kv.to_write().compare_and_set(self.namespace, entry, old=old)
 
     def first(self, after: str, before: str, limit: int = 1) -> list[tuple[str, bytes]]:
-        return self.kv.entries(self.namespace, after=after, before=before, limit=limit)
+        return self._kv.to_read().entries(self.namespace, after=after, before=before, limit=limit)
 
     def between(self, after: str, before: str) -> Iterator[tuple[str, bytes]]:
-        while found := self.kv.entries(self.namespace, after=after, before=before):
+        while found := self._kv.to_read().entries(self.namespace, after=after, before=before):
             yield from found
             after = found[-1][0]
 
