@@ -17,7 +17,8 @@ from typing import Any
 import psutil
 import pytest
 
-from longboat import BadArguments, ConfigError, Executor, JobFailed, Longboat, Pool
+from longboat import BadArguments, ConfigError, Executor, JobFailed, Longboat, State
+from longboat.pools.frames import BIG
 from longboat.pools.jobs import _open
 from tests.apps import pool_functions as functions
 from tests.pools.rig import kill
@@ -36,11 +37,6 @@ def pool() -> Iterator[Executor]:
 def any_pool() -> Iterator[Executor]:
     with Executor(workers=2, pickle=True) as made:
         yield made
-
-
-def folder_of(pool: Executor | Pool) -> Path:
-    """Of its private file."""
-    return Path(pool._jobs.route.app.url.removeprefix("sqlite:///").partition("?")[0]).parent
 
 
 def test_values_come_back_in_order(pool: Executor) -> None:
@@ -170,18 +166,23 @@ def test_every_future_has_its_value_although_children_are_killed(size: int, tmp_
     assert len(list(tmp_path.iterdir())) > 40, "nothing ran again"
 
 
-def test_the_file_is_private_and_gone_at_the_end() -> None:
-    pool = Executor(workers=1)
-    folder = folder_of(pool)
-    assert folder.parent == Path(tempfile.gettempdir())
+def test_nothing_is_left_at_the_end_and_large_data_is_in_private_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    pool = Executor(workers=1, pickle=True)
     children = set(psutil.Process().children(recursive=True))
-    assert pool.submit(functions.square, 2).result(60) == 4
+    future = pool.submit(functions.wait_for, str(tmp_path / "go"), large := 1 << 8 * BIG)
     started = set(psutil.Process().children(recursive=True)) - children
-    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
-    files = [stat.S_IMODE(file.stat().st_mode) for file in folder.iterdir() if file.is_file()]
-    assert set(files) == {0o600}
+    (folder,) = tmp_path.glob("longboat-*")
+    assert [stat.S_IMODE(path.stat().st_mode) for path in (folder, *folder.iterdir())] == [0o700, 0o600]
+    (tmp_path / "go").touch()
+    assert future.result(60) == large
     pool.shutdown()
     assert not folder.exists()
+    with Executor(workers=1) as plain:
+        assert plain.submit(functions.square, 2).result(60) == 4
+        assert not list(tmp_path.glob("longboat-*"))
     left = [child for child in started if child.is_running() and "forkserver" not in " ".join(child.cmdline())]
     assert [child for child in left if "tracker" not in " ".join(child.cmdline())] == []
 
@@ -189,11 +190,27 @@ def test_the_file_is_private_and_gone_at_the_end() -> None:
 def test_one_that_is_dropped_ends() -> None:
     pool = Executor(workers=1)
     assert pool._jobs in _open
-    folder = folder_of(pool)
-    future = pool.submit(functions.square, 7)
+    jobs, future = pool._jobs, pool.submit(functions.square, 7)
     del pool
     assert future.result(60) == 49
-    until(lambda: not folder.exists())
+    until(lambda: jobs not in _open)
+
+
+def test_results_that_have_come_are_not_kept(pool: Executor) -> None:
+    assert len(list(pool.map(functions.square, range(300)))) == 300
+    counts = pool._jobs.route.app.client.broker.inspector.counts
+    until(lambda: all(state is not State.SUCCEEDED for _, state in counts()))
+
+
+def test_it_belongs_to_the_process_that_made_it(pool: Executor) -> None:
+    assert pool.submit(functions.square, 3).result(60) == 9
+    if (child := os.fork()) == 0:
+        try:
+            pool.submit(functions.square, 3)
+        except RuntimeError as error:
+            os._exit(40 + ("another one here" in str(error)))
+        os._exit(1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 41
 
 
 @pytest.mark.parametrize("last", ["", "pool.shutdown(wait=False)", "del pool"])

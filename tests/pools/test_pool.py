@@ -21,7 +21,6 @@ from longboat import ConfigError, Executor, JobCancelled, JobFailed, Longboat, P
 from longboat.pools.jobs import _open
 from tests.apps import pool_functions as functions
 from tests.pools.rig import kill
-from tests.pools.test_executor import folder_of
 from tests.rigs.waiting import until
 
 pytestmark = pytest.mark.slow
@@ -143,7 +142,6 @@ def test_items_may_come_late_and_the_pool_may_be_closed_meanwhile() -> None:
 
 def test_terminate_ends_what_runs(tmp_path: Path) -> None:
     pool = Pool(processes=1)
-    folder = folder_of(pool)
     results = [pool.apply_async(functions.marked, (str(tmp_path), 1)) for _ in range(300)]
     with pytest.raises(ValueError, match="still running"):
         pool.join()
@@ -153,7 +151,7 @@ def test_terminate_ends_what_runs(tmp_path: Path) -> None:
     until(lambda: not psutil.pid_exists(runs))
     with pytest.raises(JobCancelled):
         results[-1].get(60)
-    assert not folder.exists()
+    assert pool._jobs not in _open
     with pytest.raises(ValueError, match="not running"), pool:
         pass
 
@@ -171,13 +169,12 @@ def test_terminate_cancels_the_jobs_of_an_app(app: Longboat) -> None:
 def test_one_that_is_dropped_is_terminated() -> None:
     pool = Pool(processes=1)
     assert pool._jobs in _open
-    folder = folder_of(pool)
-    result = pool.apply_async(functions.square, (3,))
+    jobs, result = pool._jobs, pool.apply_async(functions.square, (3,))
     with warnings.catch_warnings(record=True) as warned:
         warnings.simplefilter("always")
         del pool
         assert result.get(60) == 9  # it keeps its pool until then
-        until(lambda: gc.collect() >= 0 and not folder.exists())
+        until(lambda: gc.collect() >= 0 and jobs not in _open)
     assert [each.category for each in warned] == [ResourceWarning]
 
 

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -115,6 +116,22 @@ def test_a_program_that_was_killed_finds_what_has_ended(way: str, tmp_path: Path
             survive()
     else:
         survive()
+
+
+@pytest.mark.parametrize("private", [True, False])
+def test_a_pool_that_was_terminated_comes_back_by_its_batch(
+    private: bool, tmp_path: Path, marks: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    url, calls = f"sqlite:///{tmp_path / 'jobs.db'}", [(str(marks), number) for number in range(NUMBER)]
+    with workers(tmp_path, url) if not private else nullcontext(), Longboat(url) as app:
+        where = None if private else app
+        with Pool(where, 1, batch="night-42") as pool:
+            first = [pool.apply_async(functions.marked, call) for call in calls]
+            ended = [first[place].get(60) for place in range(3)]
+        with Pool(where, 1, batch="night-42") as pool:
+            assert pool.starmap(functions.marked, calls, chunksize=1) == list(range(NUMBER))
+    assert [runs(marks).count(number) for number in ended] == [1, 1, 1]
 
 
 def test_equal_calls_of_a_batch_are_different_ones(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

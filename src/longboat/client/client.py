@@ -299,7 +299,7 @@ class Client:
             waiting.setdefault(handle.id, []).append(handle)
 
         def arrive(job_id: str, what: Result | Exception) -> None:
-            for handle in waiting[job_id]:
+            for handle in waiting.pop(job_id):  # those that have heard are not kept for the others
                 handle.known = what
             sink(job_id)
 

@@ -24,10 +24,10 @@ T = TypeVar("T")
 class Executor(concurrent.futures.Executor):
     """Runs functions as jobs: `with Executor() as pool: pool.map(f, items)`.
 
-    Without an app it works at once, in child processes of its own: as many as there are processors, or `workers`. Its jobs
-    are in a private file, which is removed at the end. A process that dies is replaced, and what it ran runs again: up to
-    five times. With an app, its jobs are in the app's broker, and the app's workers run them, wherever they are. The number
-    may come first, as with `ProcessPoolExecutor`: `Executor(4)`.
+    Without an app it works at once, in child processes of its own: as many as there are processors, or `workers`. Its
+    jobs are in memory. A process that dies is replaced, and what it ran runs again: up to five times. With an app, its
+    jobs are in the app's broker, and the app's workers run them, wherever they are. The number may come first, as with
+    `ProcessPoolExecutor`: `Executor(4)`.
 
     A function must be one that workers find by its name, at the top of a module; with an app, a task or a function of a
     module that its workers import. Arguments and results are plain data, or what the function's annotations say, as those
@@ -55,7 +55,7 @@ class Executor(concurrent.futures.Executor):
         if app is not None and workers is not None:
             raise ConfigError("workers: with an app, its own workers run the jobs: start them by `longboat worker`")
         setup = None if initializer is None else Setup(initializer, initargs)
-        self._jobs = opened(app, Limits(workers), pickle, batch, setup, patient=True)
+        self._jobs = opened(app, Limits(workers), setup, patient=True, pickle=pickle, batch=batch)
         if app is None:
             # They do not know their executor: when it is dropped, they end as if it had been shut down.
             weakref.finalize(self, self._jobs.end, wait=False, cancel_futures=False).atexit = False

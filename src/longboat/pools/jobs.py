@@ -26,6 +26,7 @@ class Jobs:
     def __init__(self, route: Route, *, own: bool, patient: bool = True) -> None:
         """`own`: it ends with the program. `patient`: then its calls end first."""
         self.route = route
+        self.own = own
         self.patient = patient
         self.broken: Exception | None = None
         """Why no call will end any more."""
@@ -53,6 +54,8 @@ class Jobs:
 
     def begin(self) -> None:
         """More calls come until `finish` is called, whatever happens meanwhile, unless it is killed."""
+        if self.own and self._pid != os.getpid():
+            raise RuntimeError("an executor without an app belongs to the process that made it: make another one here")
         with self._lock:
             if self.broken is not None:
                 raise self.broken
@@ -71,22 +74,28 @@ class Jobs:
             if self._killed:
                 raise RuntimeError(self._over)
             self._sending += 1
-        try:
-            some = self.route.send(fn, chunks)
-            client = self.route.app.client
-            futures: list[JobFuture[Any]] = [JobFuture(client, sent.handle.id) for sent in some]
+        futures: list[JobFuture[Any]] = []
+        client = self.route.app.client
+
+        def expect(some: Sequence[Sent]) -> Callable[[], None]:
+            made: list[JobFuture[Any]] = [JobFuture(client, sent.handle.id) for sent in some]
+            futures.extend(made)
             with self._lock:
-                self._pending.update(futures)
+                self._pending.update(made)
+            return self._listen(made, some, pick)
+
+        try:
+            self.route.send(fn, chunks, expect)
         finally:
             with self._lock:
                 self._sending -= 1
                 self._idle.notify_all()
-        self._listen(futures, some, pick)
         if self.broken is not None:
             self.fail(self.broken)
         return futures
 
-    def _listen(self, futures: Sequence[JobFuture[Any]], some: Sequence[Sent], pick: Pick) -> None:
+    def _listen(self, futures: Sequence[JobFuture[Any]], some: Sequence[Sent], pick: Pick) -> Callable[[], None]:
+        """Returns what ends it."""
         waiting: dict[str, list[tuple[JobFuture[Any], Sent]]] = {}  # calls of one unique key share a job
         for future, sent in zip(futures, some, strict=True):
             future.add_done_callback(self._forget)
@@ -101,11 +110,16 @@ class Jobs:
             _this_thread.settles = False
 
         try:
-            self.route.app.client.subscribe([sent.handle for sent in some], arrived)
+            end = self.route.app.client.subscribe([sent.handle for sent in some], arrived)
         except BaseException:  # closed meanwhile, or a task that keeps no result
-            for future in futures:
-                self._forget(future)
+            self._forget(*futures)
             raise
+
+        def undo() -> None:
+            end()
+            self._forget(*futures)
+
+        return undo
 
     def _settle(self, future: JobFuture[Any], sent: Sent, pick: Pick) -> None:
         """The job has ended. Runs in the thread that brings results: nothing may be raised there."""
@@ -124,10 +138,9 @@ class Jobs:
             else:
                 future.set_exception(error)
 
-    def _forget(self, future: concurrent.futures.Future[Any]) -> None:
-        assert isinstance(future, JobFuture)
+    def _forget(self, *futures: concurrent.futures.Future[Any]) -> None:
         with self._lock:
-            self._pending.discard(future)
+            self._pending.difference_update(futures)
             if not self._pending:
                 self._idle.notify_all()
 

@@ -5,16 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from longboat.app import Longboat
-from longboat.core.clock import Duration
 from longboat.errors import ConfigError
 from longboat.pools.jobs import Jobs
 from longboat.pools.private import Limits, Private
-from longboat.pools.routes import KEEP, Batch, ByName, ByWay, Route
+from longboat.pools.routes import KEEP, Batch, ByName, ByWay, Route, Within
 from longboat.pools.way import Setup, Way
 from longboat.tasks.task import Task
-
-SOON: Duration = "10m"
-"""How long results stay in the file: this program takes them at once."""
 
 
 def app_and_number(app: Longboat | int | None, number: int | None, name: str) -> tuple[Longboat | None, int | None]:
@@ -36,7 +32,13 @@ def app_and_number(app: Longboat | int | None, number: int | None, name: str) ->
 
 
 def opened(
-    app: Longboat | None, limits: Limits, pickle: bool, batch: str | None, setup: Setup | None, *, patient: bool
+    app: Longboat | None,
+    limits: Limits,
+    setup: Setup | None,
+    *,
+    patient: bool,
+    pickle: bool = False,
+    batch: str | None = None,
 ) -> Jobs:
     """Raises ConfigError."""
     if setup is not None and not callable(setup.initializer):
@@ -79,6 +81,6 @@ def _private(limits: Limits, pickle: bool, batch: Batch | None, setup: Setup | N
     except BaseException:
         private.close()
         raise
-    task = private.task(run, KEEP if batch is not None else SOON)
-    jobs = Jobs(ByWay(private, task, way, batch), own=True, patient=patient)
+    task = private.task(run, 0.0 if batch is None else KEEP)
+    jobs = Jobs(Within(private, task, way, batch), own=True, patient=patient)
     return jobs

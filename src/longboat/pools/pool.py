@@ -7,7 +7,7 @@ import warnings
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import chain, islice
-from typing import Any, NoReturn, Self, TypeVar
+from typing import Any, NoReturn, Self, TypedDict, TypeVar, Unpack
 
 from longboat.app import Longboat
 from longboat.errors import ConfigError
@@ -29,18 +29,28 @@ TOGETHER = 200
 Callback = Callable[[Any], object]
 
 
+class Sending(TypedDict, total=False):
+    """How the calls of a pool travel."""
+
+    pickle: bool
+    """Send whatever can be pickled. Default: False."""
+    batch: str | None
+    """A name by which a program that was killed comes back to its calls. Default: None."""
+
+
 class Pool:
     """Runs functions as jobs: `with Pool() as pool: pool.map(f, items)`, as `multiprocessing.Pool` does.
 
     Without an app it works at once, in `processes` child processes of its own: as many as there are processors unless
-    given. Its jobs are in a private file, which is removed at the end. A process that dies is replaced, and what it ran
-    runs again: up to five times. With an app, its jobs are in the app's broker, and the app's workers run them, wherever
-    they are; `processes` then only says how many they are thought to have, when a map is cut into chunks. The number may
-    come first, as with `multiprocessing.Pool`: `Pool(4)`.
+    given. Its jobs are in memory. A process that dies is replaced, and what it ran runs again: up to five times. With an
+    app, its jobs are in the app's broker, and the app's workers run them, wherever they are; `processes` then only says
+    how many they are thought to have, when a map is cut into chunks. The number may come first, as with
+    `multiprocessing.Pool`: `Pool(4)`.
 
     What travels is that of `longboat.Executor`: functions by their names, plain data, with `pickle=True` anything. The
     `initializer` runs once in each process before its first call (with an app: with `pickle=True` only).
-    `maxtasksperchild`: jobs after which a child process is replaced; without an app only.
+    `maxtasksperchild`: jobs after which a child process is replaced; without an app only. `batch`: a name for the calls, as
+    with `longboat.Executor`; `terminate` leaves those that have not ended for the next time.
 
     Raises ValueError or TypeError, as `multiprocessing.Pool` does, and ConfigError, which is a ValueError.
     """
@@ -52,8 +62,7 @@ class Pool:
         initializer: Callable[..., object] | None = None,
         initargs: Sequence[Any] = (),
         maxtasksperchild: int | None = None,
-        *,
-        pickle: bool = False,
+        **sending: Unpack[Sending],
     ) -> None:
         self._running = False
         app, processes = app_and_number(app, processes, "processes")
@@ -65,7 +74,7 @@ class Pool:
         if maxtasksperchild is not None and (not isinstance(maxtasksperchild, int) or maxtasksperchild < 1):
             raise ValueError(f"maxtasksperchild: {maxtasksperchild!r} must be a whole number of at least 1, or None")
         setup = None if initializer is None else Setup(initializer, tuple(initargs))
-        self._jobs = opened(app, Limits(processes, maxtasksperchild), pickle, None, setup, patient=False)
+        self._jobs = opened(app, Limits(processes, maxtasksperchild), setup, patient=False, **sending)
         # The jobs do not know their pool: when it is dropped, they end as if it had been terminated.
         self._finalizer = weakref.finalize(self, self._jobs.kill)
         self._finalizer.atexit = False

@@ -1,4 +1,7 @@
-"""Private: the queue of an executor without an app: a file of its own, and a worker with child processes in this program."""
+"""Private: the queue of an executor without an app: in memory, and a worker with child processes in this program.
+
+The calls of a batch are to outlive the program, so their queue is a file.
+"""
 
 from __future__ import annotations
 
@@ -26,6 +29,8 @@ RETRIES = 4
 """Attempts after the first when the process dies in which the call runs. What the function raises is an answer."""
 LEASE: Duration = "5s"
 """How long a batch waits for the calls that ran when its program died."""
+FOREVER: Duration = "365d"
+"""The lease of what dies with the program: one that was stopped for a while, by Ctrl-Z say, runs no call again."""
 STALE = 2 * 86_400.0
 """Seconds without a change after which the file of a batch is removed."""
 
@@ -45,22 +50,27 @@ class Private:
     def __init__(self, limits: Limits, batch: str, broken: Callable[[WorkerFailed], None]) -> None:
         """`batch`: the name of a file that stays, or empty. `broken` is called from another thread when the worker has
         failed. Raises ConfigError."""
-        lease = {"lease": LEASE} if batch else {}
-        self._options = options(processes=limits.workers, child_calls=limits.calls, **lease)
+        lease = LEASE if batch else FOREVER
+        self._options = options(processes=limits.workers, child_calls=limits.calls, lease=lease)
         self._pid = os.getpid()
+        self._folder = _folder_of(batch) if batch else None
         self._stays = bool(batch)
-        self.folder = _folder_of(batch) if batch else Path(tempfile.mkdtemp(prefix="longboat-"))  # for this user only
-        file = self.folder / "jobs.db"
-        os.close(os.open(file, os.O_CREAT | os.O_RDWR | os.O_NOFOLLOW, 0o600))
         self.app = Longboat()
-        self.app.url = f"sqlite:///{quote(str(file))}?synchronous=normal"  # nothing of it is to survive the machine
+        self.app.url = "memory://" if self._folder is None else _file_in(self._folder)
         self._broken = broken
         self._worker: Worker | None = None
         self._closing = False
         self._lock = threading.Lock()
 
-    def task(self, run: Callable[[bytes], bytes], keep: Duration) -> SyncTask[[bytes], bytes]:
-        """The one task. `run` is what child processes run."""
+    @property
+    def folder(self) -> Path:
+        """For large data: this user's only, and removed at the end, unless it is a batch's."""
+        if self._folder is None:
+            self._folder = Path(tempfile.mkdtemp(prefix="longboat-"))
+        return self._folder
+
+    def task(self, run: Callable[[bytes], bytes], keep: float) -> SyncTask[[bytes], bytes]:
+        """The one task. `run` is what child processes run. `keep`: seconds that results can be read by another program."""
         make = self.app.task(
             name="longboat.pools.run",
             executor="process",
@@ -88,7 +98,7 @@ class Private:
             self._broken(error)
 
     def close(self, grace: float | None = None) -> None:
-        """End the worker, and remove the file, unless it is a batch's. `grace`: seconds for what still runs."""
+        """End the worker, and remove the folder, unless it is a batch's. `grace`: seconds for what still runs."""
         with self._lock:
             worker, self._worker = self._worker, None
             first, self._closing = not self._closing, True
@@ -102,8 +112,15 @@ class Private:
             with suppress(LongboatError):
                 self.app.close()
         finally:
-            if not self._stays:
-                shutil.rmtree(self.folder, ignore_errors=True)
+            if self._folder is not None and not self._stays:
+                shutil.rmtree(self._folder, ignore_errors=True)
+
+
+def _file_in(folder: Path) -> str:
+    """The URL of the file, which only this user can read."""
+    file = folder / "jobs.db"
+    os.close(os.open(file, os.O_CREAT | os.O_RDWR | os.O_NOFOLLOW, 0o600))
+    return f"sqlite:///{quote(str(file))}?synchronous=normal"  # nothing of it is to survive the machine
 
 
 def _folder_of(batch: str) -> Path:

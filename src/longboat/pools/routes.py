@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from hashlib import sha256
 from itertools import islice
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from longboat.app import Longboat
 from longboat.client.waiting import value_of
@@ -30,17 +30,18 @@ LONGEST = 100
 """Characters of a batch's name, at most."""
 
 
-class Sent:
-    """Calls that are a job now."""
+class Sent(NamedTuple):
+    """Calls that are a job."""
 
-    def __init__(
-        self, handle: Handle[Any], values: Callable[[], list[Any]], drop: Callable[[], object] | None = None
-    ) -> None:
-        self.handle = handle
-        self.values = values
-        """What the calls returned, once the job has ended. Raises what the future is to raise."""
-        self.drop = drop
-        """Called once the job has ended."""
+    handle: Handle[Any]
+    values: Callable[[], list[Any]]
+    """What the calls returned, once the job has ended. Raises what the future is to raise."""
+    drop: Callable[[], object] | None = None
+    """Called once the job has ended."""
+
+
+Expect = Callable[[Sequence[Sent]], Callable[[], None]]
+"""Waits for these from now on. Returns what is to be called if they are not stored after all."""
 
 
 class Route(Protocol):
@@ -50,7 +51,7 @@ class Route(Protocol):
     @property
     def app(self) -> Longboat: ...
 
-    def send(self, fn: Callable[..., Any], chunks: Sequence[Sequence[Call]]) -> list[Sent]:
+    def send(self, fn: Callable[..., Any], chunks: Sequence[Sequence[Call]], expect: Expect) -> None:
         """Store a job for each chunk, in batches. Raises what `enqueue` raises, and what a way does."""
         ...
 
@@ -93,54 +94,94 @@ class ByName:
         self.app = app
         self._batch = batch
 
-    def send(self, fn: Callable[..., Any], chunks: Sequence[Sequence[Call]]) -> list[Sent]:
+    def send(self, fn: Callable[..., Any], chunks: Sequence[Sequence[Call]], expect: Expect) -> None:
         task = self.app.task_of(fn)
         ids = None
         if self._batch is not None:
             parts = [(task.name.encode(), task.arguments.encode(*calls[0])) for calls in chunks]
             ids = [self._batch.id(some) for some in parts]
         handles = put(task, [calls[0] for calls in chunks], ids)
-        return [Sent(handle, partial(_only, handle)) for handle in handles]
+        expect([Sent(handle, partial(_only, handle)) for handle in handles])
 
     def end(self) -> None:
         """Its workers go on."""
 
     def kill(self, ids: Sequence[str]) -> None:
-        cancel_all(self.app.client, ids)
+        if self._batch is None:  # else they go on
+            cancel_all(self.app.client, ids)
 
 
 class ByWay:
-    """Packed calls: for the worker of this program, or for those of an app that runs signed ones."""
+    """Packed calls for the workers of an app that runs signed ones."""
 
     chunked = True
 
-    def __init__(self, where: Longboat | Private, task: Task[..., Any], way: Way, batch: Batch | None) -> None:
-        self._private = where if isinstance(where, Private) else None
-        self.app = where.app if isinstance(where, Private) else where
+    def __init__(self, app: Longboat, task: Task[..., Any], way: Way, batch: Batch | None) -> None:
+        self.app = app
         self._task = task
         self._way = way
         self._batch = batch
 
-    def send(self, fn: Callable[..., Any], chunks: Sequence[Sequence[Call]]) -> list[Sent]:
+    def send(self, fn: Callable[..., Any], chunks: Sequence[Sequence[Call]], expect: Expect) -> None:
         some = [self._way.packed(fn, calls) for calls in chunks]
-        if self._private is not None:
-            self._private.start()
         ids = None if self._batch is None else [self._batch.id(packed.identity) for packed in some]
         handles = put(self._task, [((packed.data,), {}) for packed in some], ids)
-        return [self._sent(handle, packed) for handle, packed in zip(handles, some, strict=True)]
-
-    def _sent(self, handle: Handle[bytes], packed: Packed) -> Sent:
-        return Sent(handle, lambda: self._way.opened(_value(handle), packed), packed.drop)
+        expect([_sent(handle, self._way, packed) for handle, packed in zip(handles, some, strict=True)])
 
     def end(self) -> None:
-        if self._private is not None:
-            self._private.close()
+        """Its workers go on."""
 
     def kill(self, ids: Sequence[str]) -> None:
-        if self._private is not None:
-            self._private.close(grace=0.0)
-        else:
+        if self._batch is None:  # else they go on
             cancel_all(self.app.client, ids)
+
+
+class Within:
+    """Packed calls for the worker of this program."""
+
+    chunked = True
+
+    def __init__(self, private: Private, task: Task[..., Any], way: Way, batch: Batch | None) -> None:
+        self._private = private
+        self.app = private.app
+        self._task = task
+        self._way = way
+        self._batch = batch
+
+    def send(self, fn: Callable[..., Any], chunks: Sequence[Sequence[Call]], expect: Expect) -> None:
+        some = [self._way.packed(fn, calls) for calls in chunks]
+        self._private.start()
+        for start in range(0, len(some), PUT):
+            self._send(some[start : start + PUT], expect)
+
+    def _send(self, some: Sequence[Packed], expect: Expect) -> None:
+        """They are expected before they are stored: in memory, a result is gone once it was told."""
+        jobs = [self._job(packed) for packed in some]
+        client, task = self.app.client, self._task
+        handles: list[Handle[bytes]] = [Handle(client, job.id, job.task, task.kind) for job in jobs]
+        kept = [packed._replace(data=b"", identity=()) for packed in some]  # the broker has the data
+        undo = expect([_sent(handle, self._way, packed) for handle, packed in zip(handles, kept, strict=True)])
+        try:
+            client.send(Outgoing(jobs))
+        except BaseException:
+            undo()
+            raise
+
+    def _job(self, packed: Packed) -> Job:
+        job, _ = self._task.new((packed.data,), {})
+        if self._batch is not None:
+            job.id = self._batch.id(packed.identity)
+        return job
+
+    def end(self) -> None:
+        self._private.close()
+
+    def kill(self, ids: Sequence[str]) -> None:  # noqa: ARG002  # those of a batch stay in its file, others go with it
+        self._private.close(grace=0.0)
+
+
+def _sent(handle: Handle[bytes], way: Way, packed: Packed) -> Sent:
+    return Sent(handle, lambda: way.opened(_value(handle), packed), packed.drop)
 
 
 def put(task: Task[..., Any], calls: Sequence[Call], ids: Sequence[str] | None) -> list[Handle[Any]]:

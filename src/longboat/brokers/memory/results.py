@@ -28,23 +28,30 @@ class MemoryListener(BaseListener):
         self._store = store
         self._told: dict[str, Result] = {}
 
-    def tell(self, result: Result) -> None:
-        """Called with the store's lock held."""
-        self._told[result.id] = result
-
-    def _look(self, fresh: Collection[str]) -> Iterable[Result]:
-        with self._store.locked():
-            for job_id in fresh:
+    def watch(self, ids: Sequence[str]) -> None:
+        """The store tells of these from now on, also of results that it does not keep."""
+        with self._lock, self._store.locked():
+            self._watched.update(ids)
+            for job_id in ids:
                 if result := _result(self._store, job_id):
                     self.tell(result)
                 else:
                     self._store.watchers.setdefault(job_id, set()).add(self)
+            if self._told:
+                self._store.notify()
+
+    def tell(self, result: Result) -> None:
+        """Called with the store's lock held."""
+        self._told[result.id] = result
+
+    def _look(self, fresh: Collection[str]) -> Iterable[Result]:  # noqa: ARG002  # `watch` has looked at these
+        with self._store.locked():
             told, self._told = self._told, {}
         return told.values()
 
     def _wait(self, until: float) -> None:
         with self._store.locked() as now:
-            if not (self._told or self._fresh or self._woken or self._closed):
+            if not (self._told or self._woken or self._closed):
                 self._store.wait(max(0.0, until - SYSTEM.monotonic()), now)
 
     def _unwatch(self, ids: Collection[str]) -> None:
