@@ -14,7 +14,7 @@ from longboat.brokers.memory.usage import LimitUsage
 from longboat.core.constraints import JobLimit
 from longboat.core.job import Release, State
 from longboat.errors import UnknownParent
-from tests.conformance.sabotage import around, assign, breaks, consumers, quietly
+from tests.conformance.sabotage import around, assign, breaks, consumers, listeners, quietly
 
 # --- after
 
@@ -47,7 +47,7 @@ def each_parent_gives_its_result_once(broker: Any) -> None:
     _inputs(broker, lambda inputs: list(dict.fromkeys(inputs)))
 
 
-@breaks("results_of_parents_come_with_every_attempt")
+@breaks("results_of_parents_come_with_every_attempt", "results_of_parents_outlive_a_worker")
 def results_of_parents_come_once(broker: Any) -> None:
     def come_back(original: Any, record: Any, *rest: Any) -> None:
         record.inputs = dict.fromkeys(record.inputs or (), b"")
@@ -84,7 +84,7 @@ def parents_are_looked_for_before_the_token(broker: Any) -> None:
     around(broker, "put", put)
 
 
-@breaks("a_dead_parent_leaves_its_followers_waiting")
+@breaks("a_dead_parent_leaves_its_followers_waiting", "a_dead_job_holds_up_its_chain")
 def what_ends_badly_takes_its_followers_along(broker: Any) -> None:
     def ended(original: Any, record: Any, now: float) -> None:
         if record.state is not State.SUCCEEDED:
@@ -126,6 +126,25 @@ def results_are_handed_on_and_on(broker: Any) -> None:
         original(record, now)
 
     around(broker._store.constraints, "ended", ended)
+
+
+@breaks("a_step_is_as_it_was_put")
+def steps_are_given_no_result(broker: Any) -> None:
+    _inputs(broker, lambda inputs: [b"" for _ in inputs])
+
+
+@breaks("several_may_come_after_one")
+def one_step_is_let_in(broker: Any) -> None:
+    def ended(original: Any, record: Any, now: float) -> None:
+        del broker._store.constraints._followers.get(record.id, [])[1:]
+        original(record, now)
+
+    around(broker._store.constraints, "ended", ended)
+
+
+@breaks("the_last_result_of_a_chain_is_told")
+def results_of_steps_are_told_to_nobody(broker: Any) -> None:
+    listeners(broker, lambda listener: around(listener, "watch", lambda *_: None))
 
 
 @breaks("a_view_has_the_constraints")

@@ -67,12 +67,14 @@ class Narrow:
             codec.encode_job(job)  # what no broker takes uses nothing
             for used, capability in (
                 (job.expires is not None, Capability.EXPIRY),
-                (job.constraints and job.constraints.after, Capability.DEPENDENCIES),
                 (job.constraints and job.constraints.limits, Capability.LIMITS),
                 (job.constraints and job.constraints.fairness_key, Capability.FAIRNESS),
             ):
                 if used:
                     self._need(capability)
+            if after := set(job.constraints.after if job.constraints else ()):
+                chained = len(after) == 1 and after <= {each.id for each in jobs}
+                self._need(Capability.DEPENDENCIES, *[Capability.CHAINS] * chained)
         new: list[str] = self._thing.put(jobs, **named)
         return new
 

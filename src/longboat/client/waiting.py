@@ -57,9 +57,9 @@ def value_of(handle: Handle[R]) -> R:
     failure = what.failure
     message = failure.message if failure else ""
     if what.state is State.CANCELLED:
-        raise JobCancelled(f"job {what.id} was cancelled: {message}")
+        raise JobCancelled(f"job {what.of or what.id} was cancelled: {message}")
     kind, text = (failure.type, failure.traceback) if failure else ("", "")
-    raise JobFailed(what.id, what.task or handle.task, kind, message, text, what.attempts)
+    raise JobFailed(what.of or what.id, what.task or handle.task, kind, message, text, what.attempts)
 
 
 def check_may_block(what: str, instead: str) -> None:

@@ -47,6 +47,7 @@ class Capability(StrEnum):
     REVOKE = "revoke", "cancel a job by the time that a worker comes to it"
     CANCEL = "cancel", "cancel a queued job at once, and say whether it had ended"
     PURGE = "purge", "delete jobs by state"
+    CHAINS = "chains", "run a job after one other that is enqueued with it"
     DEPENDENCIES = "dependencies", "run a job after others"
     LIMITS = "limits", "limit how many jobs run at the same time or start in a period"
     FAIRNESS = "fairness", "let the jobs of several fairness keys take turns"

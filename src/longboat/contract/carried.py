@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 
+import msgspec
+
+from longboat.contract import chains
 from longboat.contract.broker import Lease, Pulse, Settlement
 from longboat.contract.carrier import Delivery, Envelope, Message, Receiver
 from longboat.contract.replies import Replies
@@ -24,6 +27,16 @@ SET_ASIDE = 0.1
 """Seconds that a receive goes on at least while there are messages, but none that can be leased."""
 
 
+class Alone(msgspec.Struct):
+    """What a broker of messages alone gives its consumers."""
+
+    tell: Callable[[Sequence[tuple[str, bytes]]], None]
+    """Puts messages into mailboxes: results for whoever put a job."""
+    succeeded: chains.Succeeded
+    revoked: Revoked | None = None
+    """Jobs that are not to run."""
+
+
 class CarriedConsumer:
     """A consumer of messages alone: what comes back or is dead is sent again, and then the old message is acknowledged.
 
@@ -36,22 +49,24 @@ class CarriedConsumer:
         send: Callable[[Sequence[Message]], None],
         tasks: frozenset[str],
         clock: Clock,
-        tell: Callable[[Sequence[tuple[str, bytes]]], None] | None = None,
-        revoked: Revoked | None = None,
+        alone: Alone | None = None,
     ) -> None:
-        """`tell` puts messages into mailboxes: results for whoever put a job. `revoked`: jobs that are not to run."""
+        """`alone`: what a broker of messages alone does for want of a KV."""
         self.id = receiver.id
         self._receiver = receiver
         self._send = send
         self._known = self._tasks = tasks
         self._clock = clock
-        self._replies = Replies(tell) if tell else None
-        self._revoked = revoked
+        self._replies = Replies(alone.tell) if alone else None
+        self._succeeded = alone.succeeded if alone else chains.Succeeded()
+        self._revoked = alone.revoked if alone else None
         self._ended: list[tuple[Job, Failure]] = []
         """To be told at the next heartbeat."""
         self._lock = threading.Lock()
         self._leased: dict[int, Delivery] = {}
         """By the lease's token."""
+        self._chained: dict[tuple[str, str], Delivery] = {}
+        """By their keys, those of `_leased` that belong to chains: a second message of such a job is not needed."""
         self._closed = False
 
     def receive(self, n: int, *, wait: float) -> list[Lease]:
@@ -68,16 +83,31 @@ class CarriedConsumer:
             except BaseException:
                 self._receiver.reject(deliveries)
                 raise
-            leases: list[Lease] = []
-            with self._lock:
-                for each in taken:
-                    if each.lease is not None:
-                        self._leased[each.lease.token] = each
-                        leases.append(each.lease)
+            leases, again = self._lease(taken)
+            if again:
+                self._receiver.acknowledge(again)
             wait = max(0.0, end - self._clock.monotonic())
             if leases or (not wait and time.monotonic() > patience):
                 return leases
         return []
+
+    def _lease(self, taken: Sequence[Delivery]) -> tuple[list[Lease], list[Delivery]]:
+        """These leases, and beside them second messages of jobs in chains, which this process has run or runs by another."""
+        leases: list[Lease] = []
+        again: list[Delivery] = []
+        with self._lock:
+            for each in taken:
+                if each.lease is None:
+                    continue
+                if each.chain:
+                    key = each.chain.key(each.lease.job.id)
+                    if key in self._succeeded or key in self._chained:
+                        again.append(each)
+                        continue
+                    self._chained[key] = each
+                self._leased[each.lease.token] = each
+                leases.append(each.lease)
+        return leases, again
 
     def _is_for_here(self, delivery: Delivery) -> bool:
         """False: it cannot be decoded, has expired, or is parked for others. Gives it its lease."""
@@ -119,8 +149,7 @@ class CarriedConsumer:
             failure = reasons.undecodable(why_not(delivery), now)
             envelope.failures = envelope.failed(failure)
             self._send([Message(envelope.copy or new_id(), delivery.queue, 0, delivery.body, envelope, dead=True)])
-            if self._replies:
-                self._replies.add(envelope.reply, Result(delivery.id, State.DEAD, None, failure), DEFAULT_KEEP)
+            self._tell(delivery, Result(delivery.id, State.DEAD, None, failure), DEFAULT_KEEP)
         elif envelope.parked and delivery.lease.job.task not in self._tasks:
             over = now >= envelope.parked
             if over:
@@ -156,6 +185,8 @@ class CarriedConsumer:
                     del leased[settlement.lease.token]
                     delivery.settling = True
                     applied.append((delivery, settlement))
+                    if delivery.chain and type(settlement.outcome) is not Done:  # a message that follows is not a second one
+                        self._chained.pop(delivery.chain.key(settlement.lease.job.id), None)
         try:
             refused += self._record(applied, [each for each in begun if not each.settling])
         except BaseException:
@@ -168,7 +199,18 @@ class CarriedConsumer:
         if self._revoked is not None and self._revoked.any:
             over = [each for _, each in applied if isinstance(each.outcome, Done | Dead | Cancelled)]
             self._revoked.end([each.lease.job.id for each in over])
+        if self._chained:
+            self._remember(applied)
         return refused
+
+    def _remember(self, applied: Sequence[tuple[Delivery, Settlement]]) -> None:
+        """Which jobs of chains have succeeded."""
+        done = [each for each, settlement in applied if each.chain and type(settlement.outcome) is Done]
+        keys = [each.chain.key(each.lease.job.id) for each in done if each.chain and each.lease]
+        self._succeeded.add(keys)
+        with self._lock:
+            for key in keys:
+                self._chained.pop(key, None)
 
     def _record(self, applied: Sequence[tuple[Delivery, Settlement]], started: Iterable[Delivery]) -> list[Lease]:
         """Make durable what the acknowledgements that follow do not say; returns leases whose jobs have ended otherwise.
@@ -181,6 +223,8 @@ class CarriedConsumer:
         for delivery, settlement in applied:
             outcome = settlement.outcome
             if type(outcome) is Done:
+                if delivery.chain:
+                    messages += next_messages(delivery.chain, outcome.result)
                 continue
             now, attempts = self._clock.now(), delivery.envelope.attempts
             then = after(outcome, cancelled=False, now=now, attempts=attempts)
@@ -207,9 +251,18 @@ class CarriedConsumer:
         self, delivery: Delivery, state: State, failure: Failure | None, value: bytes | None = None, *, attempts: int = 0
     ) -> None:
         """`attempts`: made beside those that travelled."""
-        if self._replies and delivery.envelope.reply and delivery.lease:
+        if delivery.lease and (delivery.envelope.reply or delivery.chain):
             job, attempts = delivery.lease.job, delivery.envelope.attempts + attempts
-            self._replies.add(delivery.envelope.reply, Result(job.id, state, value, failure, job.task, attempts), job.keep)
+            self._tell(delivery, Result(job.id, state, value, failure, job.task, attempts), job.keep)
+
+    def _tell(self, delivery: Delivery, result: Result, keep: float) -> None:
+        """Who put the job; of a job that is dead or cancelled also who waits for one that comes after it."""
+        if self._replies is None:
+            return
+        if delivery.chain and result.state is not State.SUCCEEDED and (waiting := delivery.chain.waiting()):
+            self._replies.add(delivery.chain.reply, result, max(keep, DEFAULT_KEEP), waiting)
+        else:
+            self._replies.add(delivery.envelope.reply, result, keep)
 
     def _reply(self) -> None:
         if self._replies:
@@ -256,8 +309,12 @@ def lease_of(delivery: Delivery) -> Lease:
     envelope = delivery.envelope
     if envelope.unreadable:
         raise Undecodable(envelope.unreadable)
+    if envelope.chain:
+        delivery.chain = chains.decode(envelope.chain)
     failures = len(decode_failures(envelope.failures)) if envelope.failures else 0
-    return Lease(decode_job(delivery.body), envelope.attempts + 1, delivery.tag, envelope.worker_deaths, failures)
+    job = decode_job(delivery.body)
+    inputs = delivery.chain.inputs(job) if delivery.chain else ()
+    return Lease(job, envelope.attempts + 1, delivery.tag, envelope.worker_deaths, failures, inputs)
 
 
 def why_not(delivery: Delivery) -> str:
@@ -276,7 +333,7 @@ def message_of(job: Job, body: bytes, envelope: Envelope, delay: float = 0.0, *,
 def next_envelope(envelope: Envelope, then: Transition, now: float) -> Envelope:
     """What the next message of a job says, once an attempt was settled so."""
     new = Envelope(envelope.attempts + then.counts, failures=envelope.failed(*then.failures), put=envelope.put)
-    new.reply = envelope.reply
+    new.reply, new.chain = envelope.reply, envelope.chain
     if not (then.forgets_deaths or then.state.ended):
         new.worker_deaths = envelope.worker_deaths
     if then.parked is not None:
@@ -289,3 +346,11 @@ def next_message(delivery: Delivery, job: Job, then: Transition, now: float) -> 
     delay = min(PARK_PAUSE, then.delay) if then.parked else then.delay
     envelope = next_envelope(delivery.envelope, then, now)
     return message_of(job, delivery.body, envelope, delay, dead=then.state is State.DEAD)
+
+
+def next_messages(chain: chains.Chain, result: bytes) -> Iterator[Message]:
+    """The jobs right after one of a chain that has succeeded with this result."""
+    for each in chains.after(chain, result):
+        put = chain.at if each.job.expires is not None else 0.0
+        envelope = Envelope(put=put, reply=chain.reply if each.replied else "", chain=chains.encode(each.chain))
+        yield message_of(each.job, each.body, envelope, each.job.delay)

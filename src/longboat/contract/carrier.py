@@ -16,6 +16,7 @@ import msgspec
 
 from longboat.contract.broker import Lease
 from longboat.contract.capabilities import Capability
+from longboat.contract.chains import Chain
 from longboat.core.bounds import LONGEST_NAME, Amount, Count, Seconds
 from longboat.core.codec import decode_failures, encode_failures
 from longboat.core.job import FAILURES_KEPT, Failure, State
@@ -59,6 +60,8 @@ class Envelope(msgspec.Struct):
     """For the carrier alone: who keeps it there."""
     reply: str = ""
     """The address of the mailbox of who put the job: it is told how the job ended. For want of a KV."""
+    chain: bytes = b""
+    """Of a job in a chain: what comes after it, and the result of the one before, encoded (chains.py). For want of a KV."""
     unreadable: str = ""
     """Why what travelled cannot be read: the job is undecodable then, whatever its body says."""
 
@@ -112,6 +115,8 @@ class Delivery(msgspec.Struct, eq=False, gc=False):
     """Set by the consumer while it records an outcome. The carrier then leaves the delivery as it is."""
     id: str = ""
     """Of a message that was looked for: the job's."""
+    chain: Chain | None = None
+    """Decoded with the lease."""
 
 
 class Receiver(Protocol):

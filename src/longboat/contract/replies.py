@@ -40,6 +40,13 @@ class Reply(msgspec.Struct, array_like=True):
     result: Result
     keep: Seconds
     """Seconds that it stays readable."""
+    after: list[str] = []
+    """Of a job that is dead or cancelled: the ids of those that wait for it in vain."""
+
+    def results(self) -> Iterator[Result]:
+        yield self.result
+        for each in self.after:
+            yield msgspec.structs.replace(self.result, id=each, of=self.result.id)
 
 
 class Replies:
@@ -50,10 +57,10 @@ class Replies:
         self._lock = threading.Lock()
         self._untold: list[tuple[str, Reply]] = []
 
-    def add(self, address: str, result: Result, keep: float) -> None:
+    def add(self, address: str, result: Result, keep: float, after: Sequence[str] = ()) -> None:
         if address:
             with self._lock:
-                self._untold.append((address, Reply(result, keep)))
+                self._untold.append((address, Reply(result, keep, list(after))))
 
     def send(self) -> None:
         """Stored on return. While the server takes nothing they wait for the next call: jobs end all the same."""
@@ -181,14 +188,15 @@ class RepliedResults:
         now = time.monotonic()
         with self._lock:
             for reply in replies:
-                self._forget(reply.result.id)
-                self._kept[reply.result.id] = (reply.result, now + reply.keep)
-                self._bytes += len(reply.result.value or b"")
+                for result in reply.results():
+                    self._forget(result.id)
+                    self._kept[result.id] = (result, now + reply.keep)
+                    self._bytes += len(result.value or b"")
             while self._kept and (len(self._kept) > KEPT or self._bytes > BYTES_KEPT or self._oldest_is_over(now)):
                 self._forget(next(iter(self._kept)))
             listeners = list(self._listeners)
         for listener in listeners:
-            listener.heard([reply.result.id for reply in replies])
+            listener.heard([result.id for reply in replies for result in reply.results()])
 
     def _oldest_is_over(self, now: float) -> bool:
         return next(iter(self._kept.values()))[1] <= now

@@ -163,6 +163,8 @@ class Result(msgspec.Struct):
     failure: Failure | None = None
     task: str = ""
     attempts: int = 0
+    of: str = ""
+    """Where it comes after a job that is dead or cancelled, and so does not start: the id of that one, whose end this is."""
 
 
 FAILURES_KEPT = 25

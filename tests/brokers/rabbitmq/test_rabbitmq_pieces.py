@@ -15,7 +15,7 @@ from longboat.brokers.rabbitmq.hands import Hands, Held
 from longboat.brokers.rabbitmq.link import Publish, Unroutable
 from longboat.brokers.rabbitmq.names import MOST_LEVELS, STEPS, Names, address, cut, key_of, levels, units_of
 from longboat.connect import connect
-from longboat.contract.carrier import FAILURES_ROOM, Envelope
+from longboat.contract.carrier import FAILURES_ROOM, Envelope, Message
 from longboat.core.codec import decode_failures
 from longboat.core.job import Failure
 from longboat.core.reasons import WORKER_DIED
@@ -115,9 +115,11 @@ def test_failures_of_any_text_fit_a_frame() -> None:
 def test_headers_come_back_as_they_were() -> None:
     sent = Envelope(3, 1, b"f", 12.5, 99.25, b"w", 7.0, "copy", True, 4, 3, "host-1")
     headers = envelopes.headers_of(sent)
-    assert envelopes.opened(headers, redelivered=False) == sent
-    assert envelopes.opened({**headers, "x-delivery-count": 2}, redelivered=True).worker_deaths == 3
-    assert envelopes.opened(None, redelivered=True).worker_deaths == 1
+    assert envelopes.opened(headers, b"job", redelivered=False) == (sent, b"job")
+    assert envelopes.opened({**headers, "x-delivery-count": 2}, b"", redelivered=True)[0].worker_deaths == 3
+    assert envelopes.opened(None, b"", redelivered=True)[0].worker_deaths == 1
+    chained = envelopes.publish_of(Names("x"), Message("1", "q", 0, b"job", Envelope(chain=b"steps")))
+    assert envelopes.opened(chained.headers, chained.body, redelivered=False) == (Envelope(chain=b"steps"), b"job")
 
 
 @pytest.mark.parametrize(
@@ -132,13 +134,16 @@ def test_headers_come_back_as_they_were() -> None:
         {"longboat-worker-deaths": None},
         {"longboat-token": 2.5},
         {"longboat-copy": 5},
+        {"longboat-chain": "x"},
+        {"longboat-chain": -1},
+        {"longboat-chain": 9},
         {"x-delivery-count": "x"},
     ],
 )
 def test_headers_of_wrong_kinds_are_told_and_raise_nothing(headers: dict[str, object]) -> None:
-    envelope = envelopes.opened(headers, redelivered=False)
+    envelope, _ = envelopes.opened(headers, b"job", redelivered=False)
     assert envelope.unreadable.startswith("its headers cannot be read: ")
-    assert envelopes.opened(envelopes.headers_of(envelope), redelivered=False).unreadable == envelope.unreadable
+    assert envelopes.opened(envelopes.headers_of(envelope), b"", redelivered=False)[0].unreadable == envelope.unreadable
     assert envelopes.given_up(envelope) is envelope
 
 

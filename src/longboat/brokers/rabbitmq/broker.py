@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
+
+import msgspec
 
 from longboat.brokers.rabbitmq.capabilities import CAPABILITIES, unsupported
 from longboat.brokers.rabbitmq.carrier import RabbitmqCarrier
@@ -10,8 +12,9 @@ from longboat.brokers.rabbitmq.inspector import RabbitmqInspector
 from longboat.brokers.rabbitmq.stream import StreamKV
 from longboat.contract.broker import Token
 from longboat.contract.capabilities import Capability, absent
-from longboat.contract.carried import CarriedConsumer, message_of
-from longboat.contract.carrier import Envelope
+from longboat.contract.carried import Alone, CarriedConsumer, message_of
+from longboat.contract.carrier import Envelope, Message
+from longboat.contract.chains import Chain, Succeeded, chained
 from longboat.contract.inspector import Inspector
 from longboat.contract.replies import RepliedResults
 from longboat.contract.revoked import Revoked
@@ -19,7 +22,8 @@ from longboat.contract.transfer import Transfer
 from longboat.core.clock import SYSTEM
 from longboat.core.codec import encode_job
 from longboat.core.constraints import Constraints
-from longboat.core.job import Failure, Job
+from longboat.core.job import Failure, Job, new_id
+from longboat.errors import Unsupported
 
 JOBS_OF_OTHERS = "tell the results of jobs that another process enqueued"
 
@@ -40,14 +44,17 @@ class RabbitmqBroker:
         self.inspector: Inspector = RabbitmqInspector(carrier, self.results, self._revoked)
         self.transfer: Transfer = absent(unsupported(Capability.TRANSFER))
         self.diagnose = carrier.diagnose
+        self._succeeded = Succeeded()
 
-    def put(self, jobs: Sequence[Job], *, token: Token | None = None) -> list[str]:  # noqa: ARG002  # as its protocol has it
+    def put(self, jobs: Sequence[Job], *, token: Token | None = None) -> list[str]:
         unique = {job.id: job for job in jobs}
-        bodies = []
+        bodies: dict[str, bytes] = {}
+        chains = False
         for job in unique.values():
-            bodies.append(encode_job(job))
+            bodies[job.id] = encode_job(job)
             if job.constraints:
                 _check(job.constraints)
+                chains = chains or bool(job.constraints.after)
         self.carrier.check({job.queue for job in unique.values()}, unique)
         if not unique:
             return []
@@ -62,18 +69,32 @@ class RabbitmqBroker:
             for kept in (True, False)
         }
         messages = [
-            message_of(job, body, envelopes[job.expires is not None, job.keep > 0], job.delay)
-            for job, body in zip(unique.values(), bodies, strict=True)
+            message_of(job, bodies[job.id], envelopes[job.expires is not None, job.keep > 0], job.delay)
+            for job in unique.values()
         ]
+        if chains:
+            messages = self._joined(messages, unique, Chain("{}.{}".format(*token) if token else new_id(), now, reply, []))
         self.carrier.send(messages)
         return list(unique)
+
+    def _joined(self, messages: list[Message], jobs: Mapping[str, Job], chain: Chain) -> list[Message]:
+        """The first message of each chain, with the others in it."""
+        longest = self.carrier.longest_delay
+        if max(job.delay for job in jobs.values()) > longest:
+            raise unsupported(Capability.LONG_DELAYS, f"delay a job for more than {longest:.0f} s")
+        encoded = chained(jobs, {each.id: each.body for each in messages}, chain, _not_in_a_chain)
+        for each in messages:
+            if each.id in encoded:
+                each.envelope = msgspec.structs.replace(each.envelope, chain=encoded[each.id])
+        return [each for each in messages if not (it := jobs[each.id].constraints) or not it.after]
 
     def consumer(
         self, queues: Sequence[str], *, lease: float, tasks: Collection[str] = (), name: str = ""
     ) -> CarriedConsumer:
         self._revoked.open()
         receiver = self.carrier.receiver(queues, lease=lease, name=name)
-        return CarriedConsumer(receiver, self.carrier.send, frozenset(tasks), SYSTEM, self.carrier.tell, self._revoked)
+        alone = Alone(self.carrier.tell, self._succeeded, self._revoked)
+        return CarriedConsumer(receiver, self.carrier.send, frozenset(tasks), SYSTEM, alone)
 
     def evict(self, consumer: str, failure: Failure) -> int:
         return self.carrier.evict(consumer, failure)
@@ -90,5 +111,7 @@ def _check(constraints: Constraints) -> None:
         raise unsupported(Capability.LIMITS)
     if constraints.fairness_key:
         raise unsupported(Capability.FAIRNESS)
-    if constraints.after:
-        raise unsupported(Capability.DEPENDENCIES)
+
+
+def _not_in_a_chain(what: str) -> Unsupported:
+    return unsupported(Capability.DEPENDENCIES, what)

@@ -28,7 +28,9 @@ LACKING_AS_CARRIER = {
 
 LACKING = {
     Capability.TRANSFER: "What is queued cannot be taken out by its id, nor is anything remembered of what came in.",
-    Capability.DEPENDENCIES: "A message cannot wait for others.",
+    Capability.DEPENDENCIES: (
+        "A message cannot wait for others. What comes after exactly one other job of the same put travels in its message."
+    ),
     Capability.IDS: "Nothing is known of a message that was put before: ids are not remembered.",
     Capability.TOKENS: "Nothing is known of a message that was put before: the tokens of puts are not remembered.",
     Capability.RESULTS: _RESULTS,

@@ -85,8 +85,8 @@ class Holding:
             self._link.do(consume)
             self._open = True
 
-    def _arrive(self, channel: Any, method: Any, properties: Any, _body: bytes) -> None:
-        envelope = opened(properties.headers, redelivered=False)
+    def _arrive(self, channel: Any, method: Any, properties: Any, body: bytes) -> None:
+        envelope, _ = opened(properties.headers, body, redelivered=False)
         old = self._came(envelope.token, method.delivery_tag)
         channel.basic_ack(method.delivery_tag if old is None else old)
 
@@ -106,7 +106,8 @@ def evict(session: Session, receiver: str, failure: Failure) -> int:
                 continue
             method, properties, body = got
             headers = {key: value for key, value in properties.headers.items() if key != "x-delivery-count"}
-            envelope = given_up(opened(headers, redelivered=False, reply=properties.reply_to), failure)
+            envelope, body = opened(headers, body, redelivered=False, reply=properties.reply_to)
+            envelope = given_up(envelope, failure)
             if (job := job_or_none(body)) is None:
                 looks -= 1  # the server passes it on, to be found undecodable
                 continue

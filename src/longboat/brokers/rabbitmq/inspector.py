@@ -13,10 +13,11 @@ from longboat.brokers.rabbitmq.capabilities import unsupported
 from longboat.brokers.rabbitmq.carrier import RabbitmqCarrier
 from longboat.contract.capabilities import Capability
 from longboat.contract.carrier import NEVER, Delivery, Envelope, Message
-from longboat.contract.replies import RepliedResults
+from longboat.contract.chains import chain_or_none
+from longboat.contract.replies import RepliedResults, Replies
 from longboat.contract.revoked import Revoked
 from longboat.core.codec import decode_failures
-from longboat.core.job import State
+from longboat.core.job import Job, Result, State
 from longboat.core.views import ConsumerView, JobView, LimitView, Page, job_or_none, job_view
 
 
@@ -65,11 +66,22 @@ class RabbitmqInspector:
                     if (job := job_or_none(each.body)) is None:
                         continue
                     self._revoked.forget([job.id])
-                    again = Envelope(failures=each.envelope.failures, put=NEVER)
+                    old = each.envelope
+                    again = Envelope(failures=old.failures, put=NEVER, reply=old.reply, chain=old.chain)
+                    self._untell(job, old)
                     self._carrier.send([Message(job.id, queue, job.priority, each.body, again)])
                     look.acknowledge([each])
                     retried.append(job.id)
         return retried
+
+    def _untell(self, job: Job, envelope: Envelope) -> None:
+        """Who was told that it is dead waits anew, also for what comes after it."""
+        chain = chain_or_none(envelope.chain)
+        address = chain.reply if chain else envelope.reply
+        if address:
+            replies = Replies(self._carrier.tell)
+            replies.add(address, Result(job.id, State.READY, task=job.task), 0.0, chain.waiting() if chain else ())
+            replies.send()
 
     def purge(self, states: Collection[State], *, queue: str | None = None, limit: int = 1000) -> int:
         """Ready and dead jobs, of known queues. Ready are those that were not pushed to a worker yet."""

@@ -89,17 +89,17 @@ class Looking:
         self, place: Place, at: str, left: set[str] | None, _channel: Any, method: Any, properties: Any, body: bytes
     ) -> None:
         headers, tag = properties.headers or {}, method.delivery_tag
-        envelope = opened(properties.headers, redelivered=False)
+        envelope, job = opened(properties.headers, body, redelivered=False, reply=properties.reply_to)
         with self._changed:
             self._heard = time.monotonic()
             self._came += 1
             if self._counting and (place[1] is None or headers.get(COUNTERS[0], 0) >= WORN):
                 kept = {name: value for name, value in headers.items() if name not in COUNTERS}
-                self._anew[tag] = Publish("", at, body, kept, properties.message_id or "")
+                self._anew[tag] = Publish("", at, body, kept, properties.message_id or "", envelope.reply)
             for name in {properties.message_id or "", envelope.copy}:  # the copy: the id of what cannot be decoded
                 if self._room > 0 and (name in left if left is not None else name == (properties.message_id or "")):
                     self._room -= len(body)
-                    self.found.append(Delivery(place[0], body, envelope, tag, id=name))
+                    self.found.append(Delivery(place[0], job, envelope, tag, id=name))
                     if left is not None:
                         left.discard(name)
             self._changed.notify_all()

@@ -191,8 +191,8 @@ class RabbitmqReceiver:
     def _arrive(self, at: int, _channel: Any, method: Any, properties: Any, body: bytes) -> None:
         queue, level = self._incoming.places[at]
         headers = properties.headers
-        envelope = opened(headers, redelivered=method.redelivered, reply=properties.reply_to)
-        held = Held(queue, body, envelope, method.delivery_tag, id=properties.message_id or "", level=level)
+        envelope, job = opened(headers, body, redelivered=method.redelivered, reply=properties.reply_to)
+        held = Held(queue, job, envelope, method.delivery_tag, id=properties.message_id or "", level=level)
         if headers:
             held.envelope = given_up(envelope)
             held.worn = not envelope.unreadable and headers.get("x-delivery-count", 0) >= WORN

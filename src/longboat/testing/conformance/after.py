@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import time
-from typing import Any
-
 from longboat.contract.broker import Consumer, Settlement
 from longboat.contract.capabilities import Capability
 from longboat.core.constraints import Constraints
-from longboat.core.job import Cancelled, Dead, Done, Job, Release, Retry, State
+from longboat.core.job import Cancelled, Dead, Done, State
 from longboat.errors import UnknownParent
+from longboat.testing.conformance.chains import follower
 from longboat.testing.conformance.clause import clause
 from longboat.testing.conformance.stage import (
     BOOM,
@@ -18,7 +16,6 @@ from longboat.testing.conformance.stage import (
     eventually,
     ids,
     job,
-    limits,
     meanwhile,
     nothing,
     same,
@@ -26,15 +23,10 @@ from longboat.testing.conformance.stage import (
     some,
     take,
     take_all,
-    timed,
 )
 
 NEEDS = {Capability.DEPENDENCIES}
 """Of every clause here."""
-
-
-def follower(*parents: Job, **fields: Any) -> Job:
-    return job(constraints=Constraints(after=[parent.id for parent in parents]), **fields)
 
 
 def _finish(consumer: Consumer, *results: bytes) -> None:
@@ -46,8 +38,8 @@ def _finish(consumer: Consumer, *results: bytes) -> None:
 def a_job_waits_for_its_parents(on: Stage) -> None:
     """A job after others waits until the last of them has succeeded, and counts as waiting."""
     parents = some(2)
-    child = follower(*parents)
-    same(on.put(*parents, child), ids([*parents, child]), "new ids")
+    child, later = follower(*parents), follower(*parents, delay=60.0)
+    same(on.put(*parents, child, later), ids([*parents, child, later]), "new ids")
     consumer = on.consumer()
     first, second = take_all(consumer, 2)
     nothing(consumer, why="received before its parents have succeeded")
@@ -56,6 +48,7 @@ def a_job_waits_for_its_parents(on: Stage) -> None:
     nothing(consumer, why="received before the last of its parents has succeeded")
     settle(consumer, second)
     same(take(consumer).job.id, child.id, "received then")
+    same(on.state(later.id), State.SCHEDULED, "the state of one with a delay")
     same(on.broker.inspector.counts().get(("q", State.WAITING), 0), 0, "waiting jobs counted then")
 
 
@@ -69,27 +62,6 @@ def a_lease_tells_the_results_of_the_parents(on: Stage) -> None:
     _finish(consumer, b"\x01", b"\x02", b"\x03")
     lease = take(on.consumer(of=on.another()))
     same((lease.job, list(lease.inputs)), (child, [b"\x03", b"\x01", b"\x02", b"\x01"]), "the lease")
-
-
-@clause(needs={Capability.DEAD_JOBS, Capability.EVICT})
-def results_of_parents_come_with_every_attempt(on: Stage) -> None:
-    """A dependent job gets its parents' results again after a retry, a release, a retry by an operator, and the death of
-    its worker.
-    """
-    parent = job(keep=0.0)
-    on.put(parent, child := follower(parent))
-    consumer = on.consumer()
-    _finish(consumer, b"\x07")
-    for outcome in (Retry(0.0, BOOM), Release(), Dead(BOOM)):
-        lease = take(consumer)
-        same(list(lease.inputs), [b"\x07"], f"inputs before {type(outcome).__name__}")
-        settle(consumer, lease, outcome)
-    on.broker.inspector.retry([child.id])
-    consumer.close()
-    dying = on.consumer()
-    same(list(take(dying).inputs), [b"\x07"], "inputs after a revival")
-    on.broker.evict(dying.id, BOOM)
-    same(list(take(on.consumer()).inputs), [b"\x07"], "inputs after its worker died")
 
 
 @clause(needs={Capability.LOOKUP})
@@ -153,21 +125,6 @@ def a_dead_parent_leaves_its_followers_waiting(on: Stage) -> None:
     same((lease.job.id, list(lease.inputs)), (child.id, [b"\x09"]), "received after the revival")
 
 
-@clause(needs={Capability.LOOKUP})
-def a_follower_s_delay_counts_from_its_parents_end(on: Stage) -> None:
-    """The delay of a job after others counts from the success of the last of them."""
-    parent = job()
-    on.put(parent, child := follower(parent, delay=0.3))
-    consumer = on.consumer()
-    time.sleep(0.35)
-    lease, began = take(consumer), time.monotonic()
-    settle(consumer, lease)
-    nothing(consumer, why="received before its delay")
-    same(on.state(child.id), State.SCHEDULED, "the state then")
-    same(take(consumer).job.id, child.id, "received later")
-    check(time.monotonic() - began >= 0.28, "the delay was too short")
-
-
 @clause(needs={Capability.LOOKUP, Capability.CANCEL, Capability.EXPIRY, Capability.PURGE})
 def a_follower_can_be_cancelled_and_expires(on: Stage) -> None:
     """A waiting job can be cancelled and expires by its put's time; its parent's success changes nothing then."""
@@ -180,22 +137,6 @@ def a_follower_can_be_cancelled_and_expires(on: Stage) -> None:
     _finish(consumer, b"\x01")
     nothing(consumer, why="received though it has ended")
     same(on.broker.inspector.find([purged.id]), [None], "the purged one")
-
-
-@clause
-def the_parents_success_wakes_a_waiting_receive(on: Stage) -> None:
-    """A waiting consumer receives the job as soon as its last parent has succeeded."""
-    parent = job()
-    on.put(parent, child := follower(parent, queue="next"))
-    consumer, next_one = on.consumer(), on.consumer("next", of=on.another())
-    lease = take(consumer)
-    receiving = meanwhile(lambda: timed(lambda: next_one.receive(1, wait=limits.wait)))
-    time.sleep(0.1)
-    settle(consumer, lease)
-    settled = time.monotonic()
-    received, at = receiving()
-    same(ids(received), [child.id], "received by who waited")
-    check(at - settled < limits.prompt, "who waited was not woken")
 
 
 @clause
@@ -225,21 +166,6 @@ def one_job_after_very_many(on: Stage) -> None:
     settle(last, lease)
 
 
-@clause
-def a_chain_goes_step_by_step(on: Stage) -> None:
-    """Jobs each after the one before run in that order, each with the result before it."""
-    chain = some(1)
-    for _ in range(30):
-        chain.append(follower(chain[-1]))
-    on.put(*chain)
-    consumer = on.consumer()
-    for place, each in enumerate(chain):
-        lease = take(consumer)
-        expected = [bytes([place - 1])] if place else []
-        same((lease.job.id, list(lease.inputs)), (each.id, expected), f"step {place}")
-        settle(consumer, lease, Done(bytes([place])))
-
-
 @clause(needs={Capability.LOOKUP})
 def a_view_has_the_constraints(on: Stage) -> None:
     """A view has the job's constraints and headers."""
@@ -248,3 +174,15 @@ def a_view_has_the_constraints(on: Stage) -> None:
     on.put(parent, child := job(constraints=constraints, headers={"a": "b"}))
     same((on.view(child.id).constraints, on.view(child.id).headers), (constraints, {"a": "b"}), "constraints and headers")
     same((on.view(parent.id).constraints, on.view(parent.id).headers), (None, {}), "of one that has none")
+
+
+@clause(needs={Capability.EVICT})
+def results_of_parents_outlive_a_worker(on: Stage) -> None:
+    """A dependent job gets its parents' results again when its worker has died."""
+    parent = job(keep=0.0)
+    on.put(parent, follower(parent))
+    consumer = on.consumer()
+    _finish(consumer, b"\x07")
+    same(list(take(consumer).inputs), [b"\x07"], "its inputs")
+    on.broker.evict(consumer.id, BOOM)
+    same(list(take(on.consumer()).inputs), [b"\x07"], "inputs after its worker died")
