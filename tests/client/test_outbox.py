@@ -100,6 +100,33 @@ def test_whose_job_is_stored_does_not_wait_for_the_next_put() -> None:
     outbox.close()
 
 
+def test_callers_that_call_again_at_once_leave_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The next put waits for who was told just now: else one of two calls, or of many, would have a put of its own."""
+    monkeypatch.setattr("longboat.client.outbox.PATIENCE", 1e9)
+    monkeypatch.setattr("longboat.client.outbox.LONGEST", 30.0)
+    broker = Gated()
+    outbox = Outbox(broker)
+
+    def twice() -> None:
+        outbox.put(job())
+        outbox.put(job())
+
+    first = threading.Thread(target=twice)
+    first.start()
+    while not broker.sizes:
+        time.sleep(0.001)
+    second = threading.Thread(target=lambda: outbox.put(job()))
+    second.start()
+    while not outbox._pending:
+        time.sleep(0.001)
+    broker.gate.release(2)
+    for thread in (first, second):
+        thread.join(20.0)
+        assert not thread.is_alive()
+    assert broker.sizes == [1, 2]
+    outbox.close()
+
+
 def test_of_two_calls_with_the_same_id_one_is_new() -> None:
     outbox = Outbox(MemoryBroker())
 

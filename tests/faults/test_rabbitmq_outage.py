@@ -9,6 +9,8 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 
@@ -17,7 +19,8 @@ import pytest
 from longboat import Longboat
 from longboat.connect import connect
 from longboat.contract.broker import Broker, Consumer, Lease, Settlement
-from longboat.core.job import Done
+from longboat.core.codec import NONE
+from longboat.core.job import MESSAGE_VERSION, Done, Job, new_id
 from longboat.errors import BrokerError, BrokerMisconfigured, BrokerUnavailable, ConfigError
 from longboat.testing.conformance.stage import job
 from tests.rigs.servers.process import free_ports, until
@@ -231,13 +234,40 @@ def test_tls(tmp_path: Path) -> None:
     with RabbitmqServer(folder, options=[f"listeners.ssl.1 = 127.0.0.1:{port}", *files]):
         address = f"amqps://guest:guest@127.0.0.1:{port}/"
         with closing(connect(f"{address}?ssl_ca={tmp_path}/ca.crt")) as broker:
-            broker.put([job()])
+            everything_arrives(broker)
         with closing(connect(address)) as broker, pytest.raises(BrokerUnavailable, match=r"(?i)certificate verify failed"):
             broker.put([job()])
     wrong = [f"amqp://host/?ssl_ca={tmp_path}/ca.crt", f"amqps://host/?ssl_ca={tmp_path}/none"]
     for url in (*wrong, f"amqps://host/?ssl_cert={tmp_path}/server.crt&ssl_key={tmp_path}/ca.crt"):
         with pytest.raises(ConfigError, match="TLS"):
             connect(url)
+
+
+def everything_arrives(broker: Broker) -> None:
+    """Of threads that put at once more than a socket takes at once; frames of two messages never mix."""
+    payloads = {new_id(): os.urandom(300_000) for _ in range(40)}
+
+    def put(ids: Sequence[str]) -> None:
+        for job_id in ids:
+            broker.put([Job(MESSAGE_VERSION, each, "t", payloads.get(each, b""), keep=0) for each in (job_id, new_id())])
+
+    ids = list(payloads)
+    with ThreadPoolExecutor(4) as threads:
+        list(threads.map(put, [ids[start::4] for start in range(4)]))
+    consumer = broker.consumer(["default"], lease=30)
+    try:
+        arrived: dict[str, bytes] = {}
+        while leases := consumer.receive(100, wait=1):
+            consumer.settle([Settlement(lease, Done(NONE)) for lease in leases])
+            arrived |= {lease.job.id: lease.job.payload for lease in leases}
+    finally:
+        consumer.close()
+    assert len(arrived) == 2 * len(payloads)
+    assert {each: arrived[each] for each in payloads} == payloads
+
+
+def test_messages_of_many_threads_arrive_whole(broker: Broker) -> None:
+    everything_arrives(broker)
 
 
 def test_a_queue_with_other_arguments_is_told(url: str, broker: Broker) -> None:

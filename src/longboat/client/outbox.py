@@ -7,6 +7,7 @@ import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from time import monotonic
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 
 BATCH = 1000
 """Jobs in one put, at most."""
+PATIENCE, LONGEST = 0.5, 0.001
+"""How long a put waits for the callers of the last one: this part of what that one took, so many seconds at most."""
 
 
 class _Entry(msgspec.Struct, eq=False, gc=False):
@@ -59,6 +62,11 @@ class Outbox:
         self._changed = threading.Condition(self._lock)
         self._taken = False
         """Whether somebody has the turn: a put is under way."""
+        self._expected = 0
+        """So many callers a put waits for. 0: none does."""
+        self._gathered = threading.Condition(self._lock)
+        self._last = 0, 0.0
+        """How many callers made or awaited the last put, and the seconds that it took."""
         self._kick = threading.Event()
         self._running_loop: Callable[[], asyncio.AbstractEventLoop] | None = None
         """asyncio's, imported when it is needed: the import takes long, and most callers have no coroutines."""
@@ -70,8 +78,7 @@ class Outbox:
         """Store a job; False if its id was known. The thread that gets the turn puts the jobs of all that wait."""
         entry = _Entry(job)
         with self._lock:
-            self._check_open()
-            self._pending.append(entry)
+            self._add(entry)
             # Whose job is stored must not wait for the next put, as he would for a lock: then few would gather for it.
             while self._taken and not entry.done:
                 self._changed.wait()
@@ -79,6 +86,7 @@ class Outbox:
             self._taken = self._taken or mine
         if mine:
             try:
+                self._gather()
                 while not entry.done:
                     self._flush()
             finally:
@@ -102,8 +110,7 @@ class Outbox:
         loop = self._running_loop()
         future: asyncio.Future[bool] = loop.create_future()
         with self._lock:
-            self._check_open()
-            self._pending.append(_Entry(job, future))
+            self._add(_Entry(job, future))
             if self._thread is None:
                 thread = threading.Thread(target=self._run, name="longboat-outbox", daemon=True)
                 thread.start()  # before `close` can join it, should Ctrl-C strike here
@@ -125,6 +132,13 @@ class Outbox:
         self._kick.set()
         if self._thread is not None:
             self._thread.join()
+
+    def _add(self, entry: _Entry) -> None:
+        """Under the lock."""
+        self._check_open()
+        self._pending.append(entry)
+        if 0 < self._expected <= len(self._pending):
+            self._gathered.notify()
 
     def _check_open(self) -> None:
         if self._closed:
@@ -156,6 +170,15 @@ class Outbox:
             self._taken = False
             self._changed.notify_all()
 
+    def _gather(self) -> None:
+        """Who was told that his job is stored calls again when the next put has just begun: it would have one job."""
+        callers, took = self._last
+        if callers > 1:
+            with self._lock:
+                self._expected = min(callers, BATCH)
+                self._gathered.wait_for(lambda: len(self._pending) >= self._expected, min(took * PATIENCE, LONGEST))
+                self._expected = 0
+
     def _put(self, jobs: Sequence[Job]) -> set[str]:
         token = self._client, next(self._numbers)
         if self._spool is None:
@@ -184,7 +207,9 @@ class Outbox:
     def _flush(self) -> None:
         with self._lock:
             batch, self._pending = self._pending[:BATCH], self._pending[BATCH:]
+        began = monotonic()
         self._store(batch)
+        self._last = len(batch) + len(self._pending), monotonic() - began
 
     def _store(self, batch: list[_Entry]) -> None:
         """Put these jobs together; one by one where the broker refuses one of them, so that only its caller is told."""

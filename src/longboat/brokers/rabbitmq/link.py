@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import msgspec
 import pika
 import pika.exceptions
-from pika.adapters.select_connection import IOLoop
-from pika.adapters.utils.selector_ioloop_adapter import SelectorIOServicesAdapter
 from pika.spec import Basic
 
 from longboat.brokers.rabbitmq.names import cut
+from longboat.brokers.rabbitmq.wire import Connection, message_frames
 from longboat.errors import BrokerError, BrokerFull, BrokerMisconfigured, BrokerUnavailable
 
 CLOSING = 0.05
@@ -66,29 +67,28 @@ def reason(error: BaseException) -> str:
         error = inner
 
 
+class _Done:
+    """An event that is waited for once: threading.Event takes thrice as long."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._lock.acquire()
+
+    def set(self) -> None:
+        with contextlib.suppress(RuntimeError):  # it was set before
+            self._lock.release()
+
+    def wait(self, seconds: float) -> bool:
+        return self._lock.acquire(timeout=seconds)
+
+
 class _PublishBatch:
     def __init__(self, messages: Sequence[Publish]) -> None:
         self.messages = messages
         self.left = len(messages)
-        self.done = threading.Event()
+        self.done = _Done()
         self.refused = False
         self.returned: list[Publish] = []
-
-
-class _Services(SelectorIOServicesAdapter):  # type: ignore[misc]  # its base is not known to mypy
-    """Keeps the transport of its connection: pika leaves it open when a server does not say goodbye."""
-
-    transport: Any = None
-
-    def create_streaming_connection(
-        self, protocol_factory: Any, sock: Any, on_done: Any, ssl_context: Any = None, server_hostname: Any = None
-    ) -> Any:
-        def done(made: Any) -> None:
-            if isinstance(made, tuple):
-                self.transport = made[0]
-            on_done(made)
-
-        return super().create_streaming_connection(protocol_factory, sock, done, ssl_context, server_hostname)
 
 
 class Link:
@@ -105,15 +105,15 @@ class Link:
         self.blocked = False
         self.on_lost: Callable[[], None] = lambda: None
         self._ready = threading.Event()
-        self._waiting: set[threading.Event] = set()
+        self._waiting: set[_Done] = set()
         self._batches: dict[int, _PublishBatch] = {}
         self._oldest = 1
         self._published = 0
+        self._publishing = threading.Lock()
+        """Messages are numbered in the order in which they are sent."""
         self.channel: Any = None
-        self._services = _Services(IOLoop())
-        self._connection = pika.SelectConnection(
+        self._connection = Connection(
             parameters,
-            custom_ioloop=self._services,
             on_open_callback=self._opened,
             on_open_error_callback=lambda _, error: self._fail(error),
             on_close_callback=lambda _, error: self._fail(error),
@@ -176,12 +176,12 @@ class Link:
     def _give_up(self) -> None:
         loop = self._connection.ioloop
         loop.call_later(CLOSING, loop.stop)
-        if self._services.transport is not None and not self._connection.is_closed:
-            self._services.transport.abort()
+        if (transport := self._connection.services.transport) is not None and not self._connection.is_closed:
+            transport.abort()
 
     def _soon(self, call: Callable[[], None]) -> None:
         try:
-            self._connection.ioloop.add_callback_threadsafe(call)
+            self._connection.ioloop.add_callback_threadsafe(partial(self._connection.together, call))
         except Exception as error:  # the loop has ended
             self.lost = self.lost or error
 
@@ -203,7 +203,7 @@ class Link:
     def do(self, call: Callable[[Any, Callable[[Any], None]], object]) -> Any:
         """The server's answer to one method: `call(channel, answer)` runs in the link's thread."""
         answers: list[Any] = []
-        done = threading.Event()
+        done = _Done()
 
         def answered(frame: Any) -> None:
             answers.append(frame)
@@ -215,7 +215,7 @@ class Link:
             except Exception as error:
                 self._fail(error)
 
-        self._wait(run, done)
+        self._wait(lambda: self._soon(run), done)
         return answers[0]
 
     def post(self, call: Callable[[Any], None]) -> None:
@@ -233,12 +233,12 @@ class Link:
     def ack(self, tag: int) -> None:
         self.post(lambda channel: channel.basic_ack(tag))
 
-    def _wait(self, run: Callable[[], None], done: threading.Event) -> None:
+    def _wait(self, start: Callable[[], None], done: _Done) -> None:
         self.check()
         self._waiting.add(done)
         try:
             if self.lost is None:
-                self._soon(run)
+                start()
                 if not done.wait(self.timeout):
                     blocked = " (the server blocks publishers: its memory or disk alarm)" if self.blocked else ""
                     self._fail(TimeoutError(f"no answer in {self.timeout:g} s{blocked}"))
@@ -252,24 +252,15 @@ class Link:
             raise BrokerUnavailable(f"{self.where}: the server blocks publishers: its memory or disk alarm")
         batch = _PublishBatch(messages)
 
-        def run() -> None:
-            try:
-                for message in messages:
+        def send() -> None:
+            frames = [each for message in messages for each in self._frames(message)]
+            with self._publishing:
+                for _ in messages:
                     self._published += 1
                     self._batches[self._published] = batch
-                    properties = pika.BasicProperties(
-                        delivery_mode=2,
-                        message_id=cut(message.id),
-                        headers=message.headers or None,
-                        reply_to=message.reply or None,
-                    )
-                    self.channel.basic_publish(
-                        message.exchange, message.key, message.body, properties, mandatory=message.mandatory
-                    )
-            except Exception as error:
-                self._fail(error)
+                self._connection.send(frames)
 
-        self._wait(run, batch.done)
+        self._wait(send, batch.done)
         if batch.returned:
             raise Unroutable(f"{self.where}: a queue was deleted", batch.returned)
         if batch.refused:
@@ -278,12 +269,21 @@ class Link:
     def tell(self, exchange: str, key: str, body: bytes) -> None:
         """Publish to whoever listens just now, without waiting; lost where nobody does, or the server blocks publishers."""
 
-        def publish(channel: Any) -> None:
-            if not self.blocked:
+        if self.lost is None and not self.blocked:
+            frames = list(self._frames(Publish(exchange, key, body, {}, mandatory=False), lasting=False))
+            with self._publishing:
                 self._published += 1
-                channel.basic_publish(exchange, key, body, pika.BasicProperties(delivery_mode=1))
+                self._connection.send(frames)
 
-        self.post(publish)
+    def _frames(self, message: Publish, *, lasting: bool = True) -> Iterator[bytes]:
+        properties = pika.BasicProperties(
+            delivery_mode=2 if lasting else 1,
+            message_id=cut(message.id),
+            headers=message.headers or None,
+            reply_to=message.reply or None,
+        )
+        to, most = (message.exchange, message.key, message.mandatory), self._connection.params.frame_max
+        return message_frames(self.channel.channel_number, most, to, properties, message.body)
 
     def _confirmed(self, frame: Any) -> None:
         method = frame.method
@@ -301,7 +301,9 @@ class Link:
     def _returned(self, _channel: Any, method: Any, properties: Any, _body: bytes) -> None:
         """Told before the message is confirmed."""
         wanted = (method.exchange, method.routing_key, properties.message_id)
-        for batch in set(self._batches.values()):
+        with self._publishing:
+            batches = set(self._batches.values())
+        for batch in batches:
             batch.returned += [each for each in batch.messages if (each.exchange, each.key, cut(each.id)) == wanted]
 
     def every(self, pause: float, call: Callable[[], None]) -> None:
