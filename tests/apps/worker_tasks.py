@@ -51,6 +51,15 @@ def thread_add(a: int, b: int) -> int:
     return a + b
 
 
+def count(to: int) -> None:
+    for n in range(to + 1):
+        current().progress(n, to)
+
+
+async def count_async(to: int) -> None:
+    count(to)
+
+
 def square(x: int) -> int:
     return x * x
 

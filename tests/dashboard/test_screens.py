@@ -66,6 +66,17 @@ def test_a_job_shows_all_that_is_known_of_it(page: TestClient, stocked: Longboat
         assert word in text, word
 
 
+def test_a_page_of_what_has_ended_stops_asking(page: TestClient, stocked: Longboat, monkeypatch: pytest.MonkeyPatch) -> None:
+    inspector = stocked.broker.inspector
+    dead, ready = inspector.jobs(State.DEAD).jobs[0], stocked.named("shop.nobody").enqueue().id
+    assert "every 700ms" in page.get(f"/jobs/{ready}").text
+    assert "every 700ms" in page.get(f"/jobs/{dead.id}").text, "its last log lines may still come"
+    monkeypatch.setattr("longboat.dashboard.screens.job.LATE", 0.0)
+    assert "every 700ms" not in page.get(f"/jobs/{dead.id}").text
+    inspector.retry([dead.id])
+    assert "every 700ms" in page.get(f"/jobs/{dead.id}").text
+
+
 def test_secrets_are_masked(page: TestClient, stocked: Longboat) -> None:
     jobs = [job for job in stocked.broker.inspector.jobs(State.SUCCEEDED).jobs if job.queue == "mail"]
     for path in (f"/jobs/{jobs[0].id}", f"/jobs/{jobs[0].id}?edit=1", f"/api/v1/jobs/{jobs[0].id}", "/jobs", "/jobs.csv"):

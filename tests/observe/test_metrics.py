@@ -8,8 +8,10 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
+
 from longboat.brokers.memory import MemoryBroker
-from longboat.observe.history import EDGES, Tally
+from longboat.observe.history import EDGES, Tally, quantile
 from longboat.observe.metrics import FAMILIES, SHOWN, Page, Sight, add_queues, add_recent, mean, of_worker
 from longboat.testing.conformance.stage import job
 
@@ -70,12 +72,28 @@ def test_histograms_add_up() -> None:
 def test_what_was_lately_is_told_in_quantiles_as_far_as_there_are_any() -> None:
     found = samples(everything().text())
     waits = {labels["quantile"]: value for labels, value in found["longboat_recent_wait_seconds"]}
-    assert waits == dict.fromkeys(("0.5", "0.95", "0.99"), EDGES[1])
+    assert waits == pytest.approx({part: EDGES[0] * (1 + float(part)) for part in ("0.5", "0.95", "0.99")})
     assert {value for _, value in found["longboat_recent_run_seconds"]} == {EDGES[-1]}
     assert {labels["outcome"]: value for labels, value in found["longboat_recent_jobs"]}["retried"] == 2
     page = Page()
     add_recent(page, {("q", "t"): Tally(succeeded=1)})
     assert samples(page.text()).keys() == {"longboat_recent_jobs", "longboat_series_left_out"}
+
+
+@pytest.mark.parametrize(
+    ("histogram", "part", "value"),
+    [
+        ([], 0.5, None),
+        ([0, 0], 0.95, None),
+        ([100], 0.95, 0.95 * EDGES[0]),
+        ([0, 50, 50], 0.5, EDGES[1]),
+        ([0, 50, 50], 0.75, (EDGES[1] + EDGES[2]) / 2),
+        ([99, *[0] * len(EDGES), 1], 0.99, EDGES[0]),
+        ([*[0] * len(EDGES), 7], 0.5, EDGES[-1]),
+    ],
+)
+def test_a_quantile_lies_within_its_bucket(histogram: list[int], part: float, value: float | None) -> None:
+    assert quantile(histogram, part) == (None if value is None else pytest.approx(value))
 
 
 def test_the_mean_lies_within_the_buckets() -> None:

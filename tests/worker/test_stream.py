@@ -106,6 +106,19 @@ def test_progress_cancelling_and_parking_are_heard(app: Longboat, tasks: Any) ->
         worker_tasks.limit.set()
 
 
+@pytest.mark.parametrize("executor", ["async", "thread", "process"])
+def test_the_last_progress_is_heard_before_the_end(executor: Any, app: Longboat, tasks: Any) -> None:
+    function = worker_tasks.count_async if executor == "async" else worker_tasks.count
+    count = app.task(name="count", executor=executor)(function)
+    with Ear(app) as ear, app.worker(processes=1):
+        heard_from(ear, lambda: tasks.add.enqueue(1, 2))
+        job = count.enqueue(5)
+        until(lambda: JobSucceeded in ear.kinds(job.id))
+        of_job = [event for event in ear.heard if isinstance(event, JobProgressed | JobSucceeded) and event.id == job.id]
+        assert isinstance(of_job[-1], JobSucceeded)
+        assert [event.done for event in of_job if isinstance(event, JobProgressed)][-1:] == [5]
+
+
 def test_a_worker_is_heard_to_come_and_go(app: Longboat, tasks: Any) -> None:  # noqa: ARG001  # as its protocol has it
     with Ear(app) as ear:
         until(lambda: app.broker.kv.entries(LISTENING))

@@ -132,12 +132,18 @@ def bucket_of(seconds: float) -> int:
 
 
 def quantile(histogram: list[int], part: float) -> float | None:
-    """Roughly the value that this share of the samples (such as 0.95) is below; None without samples."""
+    """About the value that this share of the samples (such as 0.95) is below, as if those of a bucket lay evenly in it.
+
+    None without samples. What is above the last edge counts as that edge.
+    """
     wanted, total = sum(histogram) * part, 0
     for place, count in enumerate(histogram):
+        if count and total + count >= wanted:
+            if place >= len(EDGES):
+                return EDGES[-1]
+            low = EDGES[place - 1] if place else 0.0
+            return low + (EDGES[place] - low) * (wanted - total) / count
         total += count
-        if count and total >= wanted:
-            return EDGES[min(place, len(EDGES) - 1)]
     return None
 
 

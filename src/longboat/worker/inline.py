@@ -175,6 +175,7 @@ class InlineWorker:
         self._recorder = Recorder(broker.kv, NAME)
         self._finisher = Finisher(status, in_flight, events, self._recorder)
         self._progress = ProgressWriter(broker.kv, NAME, events.progressed)
+        events.latest = self._progress.latest
         self._pauses = PauseFilter(broker.kv, self._link, NAME)
         self.executor = InlineExecutor(self._finisher, self._progress, self._resources)
         executors = ExecutorSet(chosen, self._finisher, self._progress, self._resources, registry.modules)

@@ -60,6 +60,10 @@ class ProgressWriter:
             if not self._deaf:
                 self._progress[job_id] = progress
 
+    def latest(self, job_id: str) -> Progress | None:
+        """The newest progress of the job, if it is not stored yet."""
+        return self._progress.get(job_id)
+
     def log(self, job_id: str, line: LogLine) -> None:
         with self._lock:
             count = self._counts.get((job_id, line.attempt), 0)

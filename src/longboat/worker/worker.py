@@ -115,6 +115,7 @@ class Worker:
         self.link = BrokerLink(broker, options, registry.names(), name, self.events)
         self.recorder = Recorder(broker.kv, name)
         progress_writer = ProgressWriter(broker.kv, self.name, self.events.progressed)
+        self.events.latest = progress_writer.latest
         self._settler = Settler(status, self.link, in_flight, self.recorder, progress_writer)
         self._finisher = Finisher(status, in_flight, self.events, self.recorder)
         self._executors = ExecutorSet(options, self._finisher, progress_writer, self._resources, registry.modules)

@@ -5,11 +5,12 @@ from __future__ import annotations
 import contextlib
 import math
 import threading
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 import msgspec
 
 from longboat.core.clock import SYSTEM
+from longboat.core.job import Job
 from longboat.errors import BrokerError
 from longboat.executors.contract import Call
 from longboat.observe.events import Bus, Event, JobDied, JobParked, JobProgressed, JobRetried, JobsParked, JobStarted
@@ -42,6 +43,8 @@ class WorkerEvents(Bus):
         self._left_out_from: int | None = None
         """How many calls had replied when the batch was full."""
         self.every_job = bus.every_job
+        self.latest: Callable[[str], Progress | None] = lambda _: None
+        """The newest progress of a job that was not told yet."""
 
     def emit(self, event: Event) -> None:
         if isinstance(event, JobRetried | JobDied):
@@ -63,12 +66,15 @@ class WorkerEvents(Bus):
         self._bus.flush(seconds)
 
     def ending(self, call: Call) -> None:
-        """A call ends: tell that it started, if that was not told yet."""
+        """A call ends: tell that it started, if that was not told yet, and how far it was."""
         with self._lock:
             if call in self._started:
                 self._started.discard(call)
             elif call.started:
                 self._tell_start(call)
+        job = call.lease.job
+        if self.publisher.open and (progress := self.latest(job.id)) is not None:
+            self._tell_progress(job, progress)
 
     def progressed(self, said: Mapping[str, Progress]) -> None:
         """Tell the last progress of each job."""
@@ -76,13 +82,12 @@ class WorkerEvents(Bus):
             return
         jobs = {call.lease.job.id: call.lease.job for call in list(self._in_flight.calls)}
         for job_id, progress in said.items():
-            if job := jobs.get(job_id):
-                text = progress.text[:LONGEST]
-                self.publisher.tell(
-                    JobProgressed(
-                        self._name, job_id, job.task, job.queue, progress.done, progress.total, text, at=progress.at
-                    )
-                )
+            if job := jobs.get(job_id):  # of one that has ended it was told then
+                self._tell_progress(job, progress)
+
+    def _tell_progress(self, job: Job, said: Progress) -> None:
+        about = self._name, job.id, job.task, job.queue
+        self.publisher.tell(JobProgressed(*about, said.done, said.total, said.text[:LONGEST], at=said.at))
 
     def run(self, now: float) -> float:
         if self._left_out_from is not None:

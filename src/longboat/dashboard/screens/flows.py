@@ -58,4 +58,4 @@ def one(site: Site, ask: Ask) -> Page:
     context = {"id": flow_id, "plan": plan, "graph": graph(jobs), "box": (WIDTH, HEIGHT), "parts": parts(states)}
     left = any(not state.ended for state in states)
     more = max(0, len(jobs) - LISTED)
-    return Page("flow.html", {**context, "jobs": jobs[:LISTED], "more": more, "states": states, "left": left})
+    return Page("flow.html", {**context, "jobs": jobs[:LISTED], "more": more, "states": states, "left": left}, live=left)

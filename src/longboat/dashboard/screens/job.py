@@ -27,6 +27,8 @@ TICK = 5.0
 LINES = 1000
 DEAD_KEPT, WHY_KEPT = 10.0, 2.0
 """Seconds that it is believed whether a job is dead, and why it does not run, where no job can be looked up."""
+LATE = 5.0
+"""Seconds after a job's end in which its last log lines may still be stored."""
 SHOWN = 40
 """Dependencies that are shown, at most."""
 
@@ -95,6 +97,7 @@ def _found(site: Site, ask: Ask, view: JobView) -> Page:
             "headers": masked(view.headers),
             "edits": ask.query.get("edit") == "1",
         },
+        live=not view.state.ended or SYSTEM.now() - (view.ended or 0.0) < LATE,
     )
 
 
