@@ -1,13 +1,13 @@
 """Every example in the documentation runs as it stands there.
 
 Of each page, in order and in one temporary directory: a ```python block runs in a fresh process (one that begins with a
-file's name in a comment, such as `# tasks.py`, is written to that file first, for what follows; so is a ```toml block; after
-`# settings.py` the page is a Django project's); in a
-```console block the lines after `$ ` are run by the shell, and where the block shows output the real one must match it (`…`
-stands for anything). A command that ends in `&` runs in the background to the page's end, and `pip install` installs for the
-page alone. A Redis server at localhost:6379, or RabbitMQ at localhost:5672, is one of the page's own; where none can be
-started, the page is run up to there. What cannot be run says why, right above it: `<!-- not run: reason -->`. What is a file
-for what follows, and cannot be run by itself: `<!-- only written: reason -->`.
+file's name in a comment, such as `# tasks.py`, is written to that file first, for what follows, and is not run where a
+command below runs it; a ```toml block is written too; after `# settings.py` the page is a Django project's); in a ```console
+block the lines after `$ ` are run by the shell, and where the block shows output the real one must match it (`…` stands for
+anything). A command that ends in `&` runs in the background to the page's end, and `pip install` installs for the page
+alone. A Redis server at localhost:6379, or RabbitMQ at localhost:5672, is one of the page's own; where none can be started,
+the page is run up to there. What cannot be run says why, right above it: `<!-- not run: reason -->`. What is a file for what
+follows, and cannot be run by itself: `<!-- only written: reason -->`.
 The README of an example is run in a copy of its folder.
 """
 
@@ -208,9 +208,21 @@ def page(tmp_path: Path) -> Iterator[Page]:
 def test_examples_run(path: Path, page: Page, tmp_path: Path) -> None:
     if path in EXAMPLES:
         shutil.copytree(path.parent, tmp_path, dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__", "*.db*"))
-    for block in blocks(path.read_text()):
-        if block.reason is None:
-            page.run(block)
+    found = [block for block in blocks(path.read_text()) if block.reason is None]
+    for at, block in enumerate(found):
+        page.run(block._replace(written=block.written or runs_below(block, found[at + 1 :])))
+
+
+def runs_below(block: Block, further: list[Block]) -> bool:
+    """Whether a command runs the file of this block, as it stands here."""
+    if (named := FILE_NAME.match(block.body)) is None:
+        return False
+    for each in further:
+        if each.kind == "console" and re.search(rf"^\$ python {re.escape(named['name'])}$", each.body, re.M):
+            return True
+        if (other := FILE_NAME.match(each.body)) and other["name"] == named["name"]:
+            return False
+    return False
 
 
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: path.relative_to(ROOT).as_posix())

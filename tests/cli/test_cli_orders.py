@@ -75,7 +75,7 @@ def test_quiet_and_resume(shell: Shell, broker: SqliteBroker) -> None:
 def test_one_of_two_processes_is_stopped_and_nobody_follows_then_the_last(shell: Shell, broker: SqliteBroker) -> None:
     with started(shell, "-n", "2", "-q", "slow") as process:
         shell.fails("workers", "stop", records(broker, 2)[0].name, status=2)
-        job_id = shell.run("enqueue", "tasks.sleep", "8").out.strip()
+        job_id = shell.run("enqueue", "tasks.sleep", "5").out.strip()
         busy = until(lambda: next((record for record in workers(broker.kv) if record.running), None))
         shell.run("workers", "stop", busy.name, "--yes")
         until(lambda: any(record.state == "stopping" for record in workers(broker.kv)))
@@ -125,8 +125,9 @@ def deaf() -> None:
     time.sleep(60)
 
 @app.task
-def healthy(seconds: float) -> int:
-    time.sleep(seconds)
+def healthy(until: str) -> int:
+    while not os.path.exists(until):
+        time.sleep(0.05)
     return os.getpid()
 """
 
@@ -135,15 +136,16 @@ def test_a_thread_that_cannot_be_ended_holds_up_no_other_job(shell: Shell, broke
     (shell.folder / "tasks.py").write_text(WEARING)
     with started(shell, "--grace", "1s") as process:
         (first,) = records(broker, 1)
-        beside = shell.run("enqueue", "tasks.healthy", "16").out.strip()
+        beside = shell.run("enqueue", "tasks.healthy", "seen").out.strip()
         until(lambda: workers(broker.kv)[0].running)
         shell.run("enqueue", "tasks.deaf")
         until(lambda: any(record.name != first.name for record in workers(broker.kv)))
-        after = shell.run("enqueue", "tasks.healthy", "0").out.strip()
+        after = shell.run("enqueue", "tasks.healthy", ".").out.strip()
         new = shell.run("result", after, "--wait").out
         (view,) = broker.inspector.find([beside])
         assert view is not None
         assert view.state is State.RUNNING, "the other process runs jobs meanwhile"
+        (shell.folder / "seen").touch()
         assert shell.run("result", beside, "--wait").out != new
         (view,) = broker.inspector.find([beside])
         assert view is not None

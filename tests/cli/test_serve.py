@@ -55,7 +55,7 @@ def serving(shell: Shell, port: int = 0, store: str = "sqlite:///jobs.db") -> It
 
 @contextmanager
 def working(shell: Shell, url: str) -> Iterator[None]:
-    process = shell.start("worker", "tasks:app", env={"LONGBOAT_URL": url, "LONGBOAT_AUTHKEY": KEY})
+    process = shell.start("worker", "tasks:app", "--lease", "3s", env={"LONGBOAT_URL": url, "LONGBOAT_AUTHKEY": KEY})
     try:
         yield
         process.send_signal(signal.SIGTERM)

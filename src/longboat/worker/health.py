@@ -75,6 +75,7 @@ class _Server(ThreadingHTTPServer):
     daemon_threads = True
     block_on_close = False
     timeout = 0.1
+    request_queue_size = 2 * AT_ONCE  # the system keeps a probe waiting for a second where the queue is full
 
     def __init__(self, address: tuple[str, int], answer: Answer) -> None:
         self.answer = answer
