@@ -7,7 +7,9 @@ from typing import Any
 
 import psycopg
 import pytest
+from psycopg.pq import TransactionStatus
 
+from longboat import State
 from longboat.errors import ConfigError
 from tests.client.test_relay import drained, shop
 from tests.rigs.servers.postgres import PostgresServer, available
@@ -65,3 +67,18 @@ def test_an_outbox_is_in_the_transaction_too(server: PostgresServer, kind: str) 
         program.commit()
         drained(app)
         assert [view and view.id for view in app.broker.inspector.find([handle.id, lost.id])] == [handle.id, None]
+
+
+def test_a_look_into_an_outbox_leaves_no_transaction_to_a_pool(server: PostgresServer) -> None:
+    left: list[int] = []
+
+    class Connection(psycopg.Connection[Any]):
+        def close(self) -> None:
+            left.append(self.info.transaction_status)
+            super().close()
+
+    with shop(lambda: Connection.connect(server.url)) as app, psycopg.connect(server.url) as program:
+        handle = app.named("send").using(session=program).enqueue(1)
+        program.commit()
+        assert handle.status() is State.WAITING
+    assert set(left) == {TransactionStatus.IDLE}

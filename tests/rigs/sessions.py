@@ -164,8 +164,12 @@ if find_spec("aiosqlite"):
     SQLITE["AsyncSession"] = lambda path: _asynchronous(f"sqlite+aiosqlite:///{path}", "AsyncSession")
 
 
+class Own(sqlite3.Connection):
+    """As programs derive theirs."""
+
+
 def _with_rows(path: str) -> sqlite3.Connection:
-    connection = sqlite3.connect(path, isolation_level="IMMEDIATE")
+    connection = sqlite3.connect(path, isolation_level="IMMEDIATE", factory=Own)
     connection.row_factory = lambda cursor, row: {
         column[0]: value for column, value in zip(cursor.description, row, strict=True)
     }

@@ -114,6 +114,7 @@ class OutboxTable:
         """For a look, from any thread."""
         with contextlib.closing(self._connect()) as connection:
             yield Caller(connection)
+            connection.rollback()  # nothing; but pools complain of what comes back within a transaction
 
     def close(self) -> None:
         own, self._own = self._own, None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import inspect
+import sys
 from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -15,6 +16,12 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
+def driver_of(connection: Any) -> str:
+    """The driver's module, also of a connection whose class a program has derived from the driver's."""
+    modules = [each.__module__.partition(".")[0] for each in type(connection).__mro__]
+    return next((each for each in modules if each in _RUN or hasattr(sys.modules.get(each), "paramstyle")), modules[0])
+
+
 async def using_awaited(given: Any, do: Callable[[Any], T]) -> T:
     """`do`, called in a thread with this connection as one of DB-API. Nothing is run on it once the caller is cancelled.
 
@@ -22,8 +29,8 @@ async def using_awaited(given: Any, do: Callable[[Any], T]) -> T:
     """
     import asyncio
 
-    idle = given.info.transaction_status == 0 and given.autocommit if _driver(given) == "psycopg" else False
-    if idle or (_driver(given) == "asyncpg" and not given.is_in_transaction()):
+    idle = given.info.transaction_status == 0 and given.autocommit if driver_of(given) == "psycopg" else False
+    if idle or (driver_of(given) == "asyncpg" and not given.is_in_transaction()):
         raise ConfigError(
             "session: the connection is in no transaction: enqueue within `async with connection.transaction()`"
         )
@@ -40,7 +47,7 @@ async def using_awaited(given: Any, do: Callable[[Any], T]) -> T:
 
 def is_awaited(given: Any) -> bool:
     """Whether this is an open connection of aiosqlite, asyncpg or psycopg whose methods are coroutines."""
-    driver = _driver(given)
+    driver = driver_of(given)
     return driver in _RUN and (driver != "psycopg" or inspect.iscoroutinefunction(getattr(given, "commit", None)))
 
 
@@ -64,7 +71,7 @@ class AwaitedConnection:
         import asyncio
 
         given = self.driver_connection
-        return asyncio.run_coroutine_threadsafe(_RUN[_driver(given)](given, sql, values), self._loop).result()
+        return asyncio.run_coroutine_threadsafe(_RUN[driver_of(given)](given, sql, values), self._loop).result()
 
 
 class AwaitedCursor:
@@ -119,7 +126,3 @@ _RUN: dict[str, Callable[[Any, str, Any], Coroutine[Any, Any, tuple[list[Any], i
     "asyncpg": _asyncpg,
 }
 """By the driver: run a statement; returns its rows, as tuples, and how many it has changed."""
-
-
-def _driver(given: Any) -> str:
-    return type(given).__module__.partition(".")[0]

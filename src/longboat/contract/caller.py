@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
-from longboat.contract.awaited import is_awaited
+from longboat.contract.awaited import driver_of, is_awaited
 from longboat.errors import ConfigError
 
 _VENDORS = {
@@ -46,7 +46,7 @@ class Caller:
                 f"session: {_kind(given)} is no open connection of a database driver, nor a Session or connection of "
                 "SQLAlchemy or Django."
             )
-        module = type(self.driver).__module__.partition(".")[0]
+        module = driver_of(self.driver)
         self.vendor = vendor or _VENDORS.get(module, module)
         """Such as "sqlite" or "postgresql"."""
         self.style = style or str(getattr(sys.modules.get(module), "paramstyle", _STYLES.get(module, "qmark")))
