@@ -90,8 +90,9 @@ class BaseConsumer(ABC):
         return Pulse(True, cancelled)
 
     def wake(self) -> None:
-        self._woken = True
-        self._ring()
+        if not self._woken and not self._closed:
+            self._woken = True
+            self._ring()
 
     def close(self) -> None:
         with self._closing:

@@ -96,10 +96,6 @@ class ManagerConsumer(BaseConsumer):
         self._paused = frozenset(queues)
         self._calls.call(wire.PAUSE, self.id, list(queues), list(tasks))
 
-    def wake(self) -> None:
-        if not self._woken and not self._closed:
-            super().wake()
-
     def _ring(self) -> None:
         if self._waiting and not self._closed:  # `_end` ends the waiting as well
             with contextlib.suppress(BrokerError):  # then the receive that waits ends within a second by itself

@@ -10,7 +10,7 @@ _ORDER = (
     "The server keeps the order. Priorities have a fixed number of levels, and a job that was delayed, tried again, parked "
     "or released stands behind the others of its level."
 )
-_PUSHED = "The server pushes what is next, so it would have to judge limits and fairness keys itself."
+_PUSHED = "The server chooses the next message, and it knows neither limits nor fairness keys."
 _NOT_TOLD = "The server tells its clients of no queues, so a worker names those it wants."
 _LONG = "Delays go through a fixed number of delay queues."
 _BY_ID = "A queued or running message cannot be found by an id, and nothing is left of it when its job has ended."

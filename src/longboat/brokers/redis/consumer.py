@@ -175,10 +175,6 @@ class RedisConsumer(BaseConsumer):
         self._drained_until = 0.0
         self._ring()
 
-    def wake(self) -> None:
-        if not self._woken and not self._closed:
-            super().wake()
-
     def _ring(self) -> None:
         with contextlib.suppress(BrokerError):  # then the receive that waits ends, or looks, within a second by itself
             self._server.command("LPUSH", self._wake_list, "look")
