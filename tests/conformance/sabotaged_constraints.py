@@ -156,7 +156,7 @@ def views_have_no_headers(broker: Any) -> None:
 
 
 def _limits(broker: Any, change: Callable[[list[JobLimit]], list[JobLimit]]) -> None:
-    """Every new job has other gates than it says."""
+    """Every new job has other limits than it says."""
 
     def apply(original: Any, record: Any) -> None:
         if record.constraints.limits:

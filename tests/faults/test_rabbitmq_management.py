@@ -57,7 +57,7 @@ def test_all_queues_are_counted_by_who_used_none(server: RabbitmqServer, tmp_pat
             (view,) = looks.inspector.jobs(State.DEAD).jobs
             assert (view.id, view.queue) == (dead.job.id, "a.b")
             assert looks.inspector.retry([dead.job.id]) == [dead.job.id]
-            until(lambda: counted(State.READY)["a.b", State.READY] == 2, "the revived job is counted", 5.0)
+            until(lambda: counted(State.READY)["a.b", State.READY] == 2, "the retried job is counted", 5.0)
 
 
 @pytest.mark.parametrize("why", ["down", "refused", "frozen", "no such thing"])

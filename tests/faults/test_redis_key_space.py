@@ -176,7 +176,7 @@ def test_nothing_stays(end: str, server: RedisServer) -> None:
 
 
 @pytest.mark.parametrize("keep", [0.0, 5.0])
-@pytest.mark.parametrize("kind", ["after", "gates", "turn"])
+@pytest.mark.parametrize("kind", ["after", "limits", "turn"])
 def test_nothing_stays_of_one_kind_of_constraints(kind: str, keep: float, server: RedisServer) -> None:
     server.command("FLUSHALL")
     clock = FakeClock()
@@ -184,7 +184,7 @@ def test_nothing_stays_of_one_kind_of_constraints(kind: str, keep: float, server
     [first] = jobs(1, keep=keep)
     kinds = {
         "after": Constraints(after=[first.id]),
-        "gates": Constraints(limits=[JobLimit("two", 2, 2, 5.0)]),
+        "limits": Constraints(limits=[JobLimit("two", 2, 2, 5.0)]),
         "turn": Constraints(fairness_key="a"),
     }
     ids = broker.put([first, *jobs(7, constraints=kinds[kind], keep=keep)])

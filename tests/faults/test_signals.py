@@ -54,7 +54,7 @@ def test_a_signal_to_the_whole_group_counts_once(number: signal.Signals, yard: Y
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_what_outlasts_the_grace_is_handed_back_uncharged(kind: str, yard: Yard) -> None:
+def test_what_outlasts_the_grace_is_handed_back_and_counts_no_attempt(kind: str, yard: Yard) -> None:
     tree = yard.start("--grace=1s")
     tree.up()
     job = yard.enqueue(kind, 5.0)

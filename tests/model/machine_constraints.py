@@ -20,7 +20,7 @@ from longboat.errors import UnknownParent
 from tests.model.expected import Known, Worker
 from tests.model.machine import FIELDS, TASKS, BrokerMachine
 
-GATES = {limit.key: limit for limit in (JobLimit("one", 1), JobLimit("two", 2), JobLimit("rate", starts=2, per=70.0))}
+LIMITS = {limit.key: limit for limit in (JobLimit("one", 1), JobLimit("two", 2), JobLimit("rate", starts=2, per=70.0))}
 TURNS = "turns"
 """The queue of jobs that take turns."""
 PROMPTLY = 2.0
@@ -32,7 +32,7 @@ class ConstrainedMachine(BrokerMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.starts: dict[str, list[float]] = {key: [] for key in GATES}
+        self.starts: dict[str, list[float]] = {key: [] for key in LIMITS}
 
     @initialize()
     def begin_turns(self) -> None:
@@ -44,7 +44,7 @@ class ConstrainedMachine(BrokerMachine):
         data=st.data(),
         n=st.integers(1, 3),
         fields=FIELDS,
-        limits=st.lists(st.sampled_from(list(GATES)), unique=True, max_size=2),
+        limits=st.lists(st.sampled_from(list(LIMITS)), unique=True, max_size=2),
         few=st.booleans(),
     )
     def put_constrained(self, data: st.DataObject, n: int, fields: dict[str, Any], limits: list[str], few: bool) -> None:
@@ -52,7 +52,7 @@ class ConstrainedMachine(BrokerMachine):
         for _ in range(n):
             parents = [job.id for job in jobs] + [known.job.id for known in self._possible_parents()]
             after = data.draw(st.lists(st.sampled_from(parents), max_size=2)) if parents and few else []
-            jobs.append(self._job(**fields, constraints=Constraints("flow", after, [GATES[key] for key in limits])))
+            jobs.append(self._job(**fields, constraints=Constraints("flow", after, [LIMITS[key] for key in limits])))
         self._put(jobs)
 
     @rule(fields=FIELDS, turns=st.lists(st.sampled_from(("x", "y", "z", "")), min_size=1, max_size=5))
@@ -80,7 +80,7 @@ class ConstrainedMachine(BrokerMachine):
         parents.sort(key=lambda known: known.state in (State.RUNNING, State.SUCCEEDED))
         limits = {4: ["one"], 5: ["one"], 6: ["two"], 7: ["rate"], 8: ["two", "one"]}.get(kind, [])
         after = [known.job.id for known in parents[-2:]] if kind in (8, 9) else []
-        return Constraints(after=after, limits=[GATES[key] for key in limits]) if limits or after else None
+        return Constraints(after=after, limits=[LIMITS[key] for key in limits]) if limits or after else None
 
     def _possible_parents(self) -> list[Known]:
         """All but those that the broker may have forgotten already."""
@@ -235,11 +235,11 @@ class ConstrainedMachine(BrokerMachine):
         assert all(places == sorted(places) for places in kinds.values()), f"not by age: {line}"
 
     def _limits_are_told_as_they_are(self) -> None:
-        views = dict(zip(GATES, self.broker.inspector.limits(list(GATES)), strict=True))
+        views = dict(zip(LIMITS, self.broker.inspector.limits(list(LIMITS)), strict=True))
         for key, view in views.items():
             running, holders, started = (view.running, set(view.holders), view.started) if view else (0, set(), None)
             assert (running, holders) == (len(self._holders(key)), self._holders(key))
-            assert started is None or GATES[key].starts is None or started == self._started(GATES[key])
+            assert started is None or LIMITS[key].starts is None or started == self._started(LIMITS[key])
         waiting = sum(known.blocked for known in self.expected.jobs.values())
         assert sum(view.waiting for view in views.values() if view) == waiting
 

@@ -1,4 +1,4 @@
-"""The gate between writers, and forked children."""
+"""The lock between writers, and forked children."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def test_a_gate_that_others_hold_makes_it_unavailable_in_time(path: Path, job: C
     with pytest.raises(BrokerUnavailable, match="other writers"):
         broker.put([job()])
     assert 0.25 < time.monotonic() - begun < 1.5
-    assert broker.inspector.counts() == {("default", State.READY): 1}, "looking takes no gate"
+    assert broker.inspector.counts() == {("default", State.READY): 1}, "looking takes no lock"
     os.close(fd)
     assert len(broker.put([job()])) == 1
     broker.close()
@@ -116,7 +116,7 @@ def test_a_fork_while_a_thread_writes_does_not_share_its_lock(broker: SqliteBrok
 
     def child() -> None:
         impatient = SqliteBroker(broker._store.path, timeout=0.05)
-        with pytest.raises(BrokerUnavailable):  # the parent's thread holds the gate, and the child has let go of its copy
+        with pytest.raises(BrokerUnavailable):  # the parent's thread holds the lock, and the child has let go of its copy
             impatient.put([job()])
 
     in_child(child)

@@ -115,7 +115,7 @@ def test_a_put_wakes_a_worker_in_another_process(path: Path, job: Callable[..., 
 
 
 def test_a_batch_stays_short_beside_a_busy_thread(path: Path, job: Callable[..., Job]) -> None:
-    """One step a row would give up the interpreter a thousand times, and hold the gate for seconds."""
+    """One step a row would give up the interpreter a thousand times, and hold the lock for seconds."""
     broker = SqliteBroker(path, synchronous="normal")
     consumer = broker.consumer([], lease=30)
     stop = threading.Event()

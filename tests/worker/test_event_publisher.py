@@ -1,4 +1,4 @@
-"""Those who tell and those who listen, over a board that fails, by clocks that are set back, slow and far behind."""
+"""Publishers and listeners of events, over a KV that fails, by clocks that are set back, slow and far behind."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def test_what_is_too_much_is_dropped_and_counted() -> None:
 @pytest.mark.parametrize(
     "raw", [b"", b"\xc1", b"\x91" * 5000, b"\x91\x05", msgspec.msgpack.encode([["jobs.lost", "w", 1, 1e999]])]
 )
-def test_a_note_that_cannot_be_read_ends_no_stream(raw: bytes) -> None:
+def test_an_entry_that_cannot_be_read_ends_no_stream(raw: bytes) -> None:
     kv = MemoryBroker().kv
     listening, publisher = EventStream(kv), EventPublisher(kv, "w")
     listening.poll()
@@ -163,18 +163,18 @@ def test_events_of_one_process_stay_in_order_when_its_clock_is_set_back() -> Non
 
 def test_one_who_is_far_behind_hears_it_in_parts() -> None:
     kv: Any = MemoryBroker().kv
-    listening, tellers = EventStream(kv), [EventPublisher(kv, f"{number}") for number in range(3)]
+    listening, publishers = EventStream(kv), [EventPublisher(kv, f"{number}") for number in range(3)]
     listening.poll()
     batches = 100
     for place in range(batches):
-        for publisher in tellers:
+        for publisher in publishers:
             publisher.tell(JobsLost(publisher.who, place))
             publisher.run(1000.0)
     heard: list[Event] = []
     while events := listening.poll():
         assert len(events) <= AT_ONCE
         heard += events
-    for publisher in tellers:
+    for publisher in publishers:
         assert [event.jobs for event in heard if isinstance(event, JobsLost) and event.worker == publisher.who] == list(
             range(batches)
         )
