@@ -40,6 +40,8 @@ EXIT_RECYCLE = 75
 
 LAST_CHANCE = 5.0
 """Seconds beyond its grace until a worker process that should have left is killed."""
+WORN_MOST = 2
+"""Worn processes for each worker process, at most, that finish what they run however long it takes."""
 SETTLED_AFTER = 5.0
 """A worker process that lived for so many seconds is restarted without a pause."""
 LONGEST_PAUSE = 10.0
@@ -74,6 +76,8 @@ class _Process:
         """Why it said that it failed, if it did."""
         self.load: Load | None = None
         self.retiring = False
+        self.worn: float | None = None
+        """Since when it finishes what it runs beside a call that cannot be ended."""
         self.commanded = False
         """Somebody told it to stop, and not through the supervisor."""
 
@@ -228,11 +232,22 @@ class Supervisor:
             if self._scaler is not None:
                 self._scaler.one_less(len(self._working()) + len(self._starts))
         elif word == channel.WORN and not (process.retiring or self._stopping):
-            process.retiring = True
+            process.retiring, process.worn = True, time.monotonic()
             self._starts.append(0.0)
+            self._bound_worn()
         elif word == channel.FAILED:
             process.failure = text
             self._expect_end(process, self._grace)
+
+    def _bound_worn(self) -> None:
+        """Have the oldest ones leave within the grace, if there are too many: each keeps its memory and connections."""
+        worn = [process for process in self._processes.values() if process.worn is not None and process.kill_at is None]
+        most = WORN_MOST * max(1, len(self._working()) + len(self._starts))
+        for process in sorted(worn, key=lambda each: each.worn or 0.0)[: max(0, len(worn) - most)]:
+            say(
+                f"longboat: {len(worn)} replaced worker processes still run jobs; {process.pid} has {self._grace:g} s to end"
+            )
+            self._ask_to_stop(process, now=False)
 
     def _handle_signals(self) -> None:
         signals, self._signals = self._signals, []
