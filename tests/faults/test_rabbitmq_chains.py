@@ -170,7 +170,9 @@ def test_who_waits_for_a_later_step_is_told_what_failed(app: Longboat, tmp_path:
             last.result("30s")
         with pytest.raises(JobFailed) as whole:
             flow.result("30s")
-        assert last_one.value.job_id == whole.value.job_id == second.id
+        with pytest.raises(JobFailed) as watched:
+            list(last.watch())
+        assert last_one.value.job_id == whole.value.job_id == watched.value.job_id == second.id
         with pytest.raises(JobFailed):
             gather(*flow.jobs()).result("30s")
         (tmp_path / "mended").touch()
@@ -185,6 +187,20 @@ def test_a_step_that_expires_is_told_to_who_waits_for_a_later_one(app: Longboat,
     flow = slow.enqueue()
     with worker(app, tmp_path), pytest.raises(JobCancelled, match=f"{flow.jobs()[1].id} was cancelled: .*expired"):
         flow.jobs()[-1].result("30s")
+    assert flow.jobs()[-1].cancel(), "it has not ended"
+
+
+def test_a_flow_is_cancelled_as_a_whole(app: Longboat, tmp_path: Path) -> None:
+    step, _, _ = tasks(app)
+    flow = step.s(0).then(step).then(step).enqueue()
+    assert flow.cancel() == 3
+    first, _, last = flow.jobs()
+    with worker(app, tmp_path):
+        with pytest.raises(JobCancelled, match=f"{first.id} was cancelled"):
+            last.result("30s")
+        with pytest.raises(JobCancelled, match=f"{first.id} was cancelled"):
+            flow.result("30s")
+    assert not (tmp_path / "ran").exists()
 
 
 def test_what_needs_a_store_says_so(app: Longboat) -> None:

@@ -12,6 +12,7 @@ import pytest
 
 from longboat import JobFailed, Longboat
 from longboat.contract.kv import Entry
+from longboat.errors import Unsupported
 from longboat.tasks.handle import LOGS, PROGRESS
 from tests.apps import inside_tasks
 
@@ -67,6 +68,18 @@ def test_children_are_recorded(app: Longboat, tmp_path: Path) -> None:
         child = app.job(job.result(10))
         child.result(10)
     assert child.view().headers == {"parent": job.id}
+
+
+def test_a_child_is_stored_where_no_job_can_be_looked_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    def find(_: object) -> None:
+        raise Unsupported("it cannot look up a job")
+
+    with Longboat("memory://") as app, monkeypatch.context() as patch:
+        task = app.task(name="child")(len)
+        patch.setattr(app.broker.inspector, "find", find)
+        child = task.enqueue_child("its-parent", "ab")
+        patch.undo()
+        assert child.view().headers == {"parent": "its-parent"}
 
 
 def test_a_child_that_speaks_without_end_is_stopped(app: Longboat) -> None:

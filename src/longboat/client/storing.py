@@ -45,9 +45,15 @@ def store(at: Within, jobs: list[Job], outgoing: Outgoing, put: Callable[[list[J
 
 
 def adopt(at: Within, job: Job, parent: str) -> None:
-    """Name the parent under the header "parent", and make the job a member of the parent's flow, if it has one."""
+    """Name the parent under the header "parent", and make the job a member of the parent's flow, if it has one.
+
+    Where the broker cannot look the parent up, the job is in no flow.
+    """
     job.headers = {**job.headers, "parent": parent}
-    view = at.inspector.find([parent])[0]
+    try:
+        view = at.inspector.find([parent])[0]
+    except Unsupported:
+        return
     if view is not None and view.constraints is not None and view.constraints.flow:
         job.constraints = msgspec.structs.replace(job.constraints or Constraints(), flow=view.constraints.flow)
         add_members(at.kv, view.constraints.flow, [job])

@@ -7,7 +7,7 @@ import threading
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
-from longboat.client.waiting import check_may_block, from_threads
+from longboat.client.waiting import check_may_block, from_threads, value_of
 from longboat.contract.broker import Broker
 from longboat.core.job import Result, State
 from longboat.errors import BrokerUnavailable, Unsupported
@@ -81,6 +81,8 @@ def _traced(broker: Broker, handle: Handle[Any]) -> Update | None:
     progress = found.progress or Progress(0.0)
     state, error = State.RUNNING if found.worker or found.progress else State.READY, ""
     match handle.known:
+        case Result(of=failed) if failed:
+            value_of(handle)  # raises: it will not start
         case Result() as ended:
             state, error = ended.state, ended.failure.message if ended.failure else ""
         case None:

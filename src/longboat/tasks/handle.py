@@ -157,8 +157,9 @@ class Handle(msgspec.Struct, Generic[R], eq=False, gc=False):
         job.watch():`. Changes are half a second late at most; while the broker is down it waits.
 
         RabbitMQ without a store tells the process that enqueued the job how it ended, raises Unsupported elsewhere, and says
-        "ready" until the job reports progress or has run for two seconds. Raises JobNotFound, and WouldBlock where an event
-        loop runs this thread: use `awatch` there.
+        "ready" until the job reports progress or has run for two seconds. It raises JobFailed or JobCancelled, as `result`
+        does, for a job after one that failed. Raises JobNotFound, and WouldBlock where an event loop runs this thread: use
+        `awatch` there.
         """
         return self.client.watch(self)
 

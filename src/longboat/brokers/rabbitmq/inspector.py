@@ -51,7 +51,7 @@ class RabbitmqInspector:
 
     def cancel(self, ids: Sequence[str]) -> list[str]:
         """The first worker to come to one of these ends it; who runs one is told. Raises BrokerFull for very many."""
-        ended = {result.id for result in self._results.known(ids) if result is not None}
+        ended = {result.id for result in self._results.known(ids) if result is not None and not result.of}
         wanted = [each for each in dict.fromkeys(ids) if each not in ended]
         if wanted:
             self._revoked.revoke(wanted)
