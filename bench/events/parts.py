@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from bench import jobs
 from bench.events import redis, sqlite
@@ -53,21 +53,21 @@ def figures(plan: Plan, tell: Tell) -> Iterator[Figure]:
             yield Figure(f"{store}, writing history", "% of a CPU", [100 * used / EVERY for _, used in counted])
 
 
-def telling(kv: KV, batches: int) -> list[float]:
-    """CPU seconds of each batch of events, from the ends of jobs to what stands on the board."""
+def telling(kv: KV, batches: int, clock: Callable[[], float] = time.thread_time) -> list[float]:
+    """CPU seconds of each batch of events, from the ends of jobs to what stands on the board; of this thread, or others."""
     worker_events = WorkerEvents(Bus(), EventPublisher(kv, WORKER), InFlight())
     worker_events.run(time.time())
     spent = []
     for _ in range(batches):
         calls = [call() for _ in range(worker_events.publisher.room)]
-        begun = time.thread_time()
+        begun = clock()
         for each in calls:
             if worker_events.every_job:  # as the runner does
                 job = each.lease.job
                 worker_events.ending(each)
                 worker_events.emit(JobSucceeded(WORKER, job.id, job.task, job.queue, 1, time.monotonic() - each.started))
         worker_events.run(time.time())
-        spent.append(time.thread_time() - begun)
+        spent.append(clock() - begun)
     return spent
 
 

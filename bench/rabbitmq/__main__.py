@@ -11,7 +11,7 @@ from bench.rabbitmq.peers_beside import OURS
 from bench.rabbitmq.server import version
 from bench.report import Edition, Found
 
-NAMES = ("calls", "singles", "stores", "peers_beside")
+NAMES = ("calls", "singles", "watched", "stores", "peers_beside")
 
 
 def peers(found: Found) -> str | None:

@@ -15,7 +15,7 @@ from bench.rabbitmq.bare import apublisher, publisher
 from bench.rabbitmq.server import emptied, server
 
 GOAL = 0.8
-TURNS = 3
+TURNS = 2
 """Runs of each for one of the command line's repeats: they are short, and single ones differ much."""
 KINDS = (("one thread", 1, 1500), ("8 threads", 8, 6000), ("100 coroutines", 100, 15_000))
 """Who publishes, how many of them at once, and how many messages of all together."""
