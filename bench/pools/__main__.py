@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import sqlite3
 import sys
+from importlib.metadata import version
+from importlib.util import find_spec
 
 from bench.command import measure
 from bench.report import Edition
 
 
 def main() -> int:
-    store = ("SQLite", sqlite3.sqlite_version)
+    others = ", ".join(f"{name} {version(name)}" for name in ("distributed", "numpy") if find_spec(name))
+    store = ("joblib", f"{version('joblib')}, {others}; jobs in memory")
     return measure("bench.pools", ("beside",), Edition("pools", "Executor and Pool", "bench/pools/beside.py", store))
 
 
