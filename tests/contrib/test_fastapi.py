@@ -18,7 +18,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.testclient import TestClient
 
-from longboat import ConfigError, Longboat, current
+from longboat import ConfigError, Longboat, Unsupported, current
 from longboat.contrib.fastapi import dashboard, get_longboat, job_events, lifespan
 from longboat.dashboard import audit
 from longboat.tasks.handle import Handle
@@ -152,6 +152,16 @@ def test_the_app_can_be_overridden_and_a_missing_lifespan_is_told() -> None:
             client.get("/")
         bare.dependency_overrides[get_longboat] = lambda: longboat
         assert client.get("/").json() == "<Longboat memory://>"
+
+
+def test_a_process_that_cannot_watch_a_job_says_so(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def refuse(*_: object) -> AsyncIterator[None]:
+        raise Unsupported("not in this process")
+        yield
+
+    monkeypatch.setattr(type(longboat.client), "awatch", refuse)
+    answer = client.get("/jobs/some/events")
+    assert (answer.status_code, answer.json()["detail"]) == (501, "not in this process")
 
 
 def test_starlette_has_the_same() -> None:

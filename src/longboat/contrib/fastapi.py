@@ -15,7 +15,7 @@ from starlette.types import Receive, Scope, Send
 
 from longboat.app import Longboat
 from longboat.dashboard import longboat_dashboard
-from longboat.errors import ConfigError, JobNotFound
+from longboat.errors import ConfigError, JobNotFound, Unsupported
 from longboat.tasks.handle import Handle, Update
 
 if TYPE_CHECKING:
@@ -62,13 +62,16 @@ async def job_events(job: Handle[Any]) -> StreamingResponse:
     """A job's state and progress as server-sent events, until it has ended: `return await job_events(app.job(id))`.
 
     Each is the JSON of a longboat.Update and `ended`; on the last one `ended` is true, and the page should close its
-    EventSource. Raises HTTPException 404 where there is no such job.
+    EventSource. Raises HTTPException 404 where there is no such job, and 501 where this process cannot watch it: RabbitMQ
+    without a store tells only the process that enqueued it.
     """
     updates = job.awatch()
     try:
         first = await anext(updates)
     except JobNotFound as error:
         raise HTTPException(404, str(error)) from None
+    except Unsupported as error:
+        raise HTTPException(501, str(error)) from None
 
     async def lines() -> AsyncIterator[bytes]:
         yield _event(first)
