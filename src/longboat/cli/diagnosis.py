@@ -20,7 +20,8 @@ from longboat.contract.optional import diagnosis
 from longboat.core.job import State
 from longboat.core.text import counted
 from longboat.core.urls import shown
-from longboat.errors import AppNotFound, LongboatError
+from longboat.errors import AppNotFound, LongboatError, Unsupported
+from longboat.observe import history
 
 if TYPE_CHECKING:
     from longboat.app import Longboat
@@ -262,8 +263,8 @@ def _contents(findings: Findings, broker: Broker) -> None:
         queues.setdefault(queue, {})[state.value] = number
         totals[state] += number
     findings.facts["queues"] = queues
-    if Capability.CONSUMERS in broker.capabilities:
-        _workers(findings, broker.inspector.consumers(), [queue for queue, states in queues.items() if states.get("ready")])
+    if (workers := _alive(broker)) is not None:
+        _workers(findings, workers, [queue for queue, states in queues.items() if states.get("ready")])
     if totals[State.WAITING]:
         number = totals[State.WAITING]
         findings.warn(
@@ -277,6 +278,17 @@ def _contents(findings: Findings, broker: Broker) -> None:
             f"{counted(number, 'job')} {'is' if number == 1 else 'are'} dead",
             "See them with `longboat dead list`; retry them with `longboat dead retry`.",
         )
+
+
+def _alive(broker: Broker) -> list[ConsumerView] | None:
+    """The workers, by their leases or by what they tell of themselves; None if the broker knows neither."""
+    if Capability.CONSUMERS in broker.capabilities:
+        return broker.inspector.consumers()
+    try:
+        records = history.workers(broker.kv)
+    except Unsupported:
+        return None
+    return [ConsumerView(each.id, each.name, each.queues, len(each.running), 0.0) for each in records]
 
 
 def _workers(findings: Findings, workers: list[ConsumerView], busy: list[str]) -> None:

@@ -85,6 +85,9 @@ def test_it_is_explained_as_far_as_it_is_known(app: Longboat, tmp_path: Path) ->
     said = shell.run("explain", waiting.id, "--url", urls.whole(app.url)).out
     assert said.startswith("it died ")
     assert "ValueError: no more" in said
-    app.broker.inspector.purge([State.DEAD])
+    task.enqueue(False)
+    told = [each["what"] for each in json.loads(shell.run("doctor", "--json", "--url", urls.whole(app.url)).out)["problems"]]
+    assert told == ["no worker serves default, and jobs are ready there", "1 job is dead"]
+    app.broker.inspector.purge([State.DEAD, State.READY])
     said = shell.run("doctor", "--json", "--url", urls.whole(app.url)).out
     assert json.loads(said)["problems"] == [], "a healthy server is healthy"
