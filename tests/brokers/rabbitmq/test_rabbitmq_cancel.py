@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Iterator
 from contextlib import closing
@@ -16,13 +17,13 @@ from longboat.contract.kv import KV
 from longboat.core import urls
 from longboat.core.codec import decoded
 from longboat.core.job import Dead, Failure, State
-from longboat.errors import BrokerFull
+from longboat.errors import BrokerFull, BrokerUnavailable
 from longboat.observe.events import JobCancelled as Cancelled
 from longboat.observe.history import recent
 from longboat.testing.conformance.stage import job, settle, take
 from tests.rigs.broker import URLS
 from tests.rigs.cli import Shell
-from tests.rigs.harnesses import unavailable
+from tests.rigs.harnesses import _rabbitmq_server, unavailable
 from tests.rigs.waiting import until
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(unavailable("rabbitmq") is not None, reason=str(unavailable("rabbitmq")))]
@@ -84,6 +85,32 @@ def test_queued_delayed_and_running_jobs_are_cancelled(app: Longboat, tmp_path: 
     assert one.ended
     assert never is not None
     assert not never.ended
+
+
+def test_a_revocation_is_heeded_after_all_connections_were_lost(app: Longboat) -> None:
+    """One that was written before, and one after."""
+    ran: list[str] = []
+
+    @app.task(name="job")
+    def job(name: str) -> None:
+        ran.append(name)
+
+    first, second, last = (job.using(delay=delay).enqueue(delay) for delay in ("7s", "8s", "9s"))
+    assert first.cancel()
+    with app.worker(threads=1), closing(connect(urls.whole(app.url))) as other:
+        _rabbitmq_server().ctl("close_all_connections", "a test")
+
+        def cancelled() -> bool:
+            with contextlib.suppress(BrokerUnavailable):
+                return other.inspector.cancel([second.id]) == [second.id]
+            return False
+
+        until(cancelled, 10)
+        assert last.result("20s") is None
+        for each in (first, second):
+            with pytest.raises(JobCancelled):
+                each.result("10s")
+    assert ran == ["9s"]
 
 
 def test_a_dead_job_that_is_retried_may_run(app: Longboat) -> None:
