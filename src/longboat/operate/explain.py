@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from longboat.contract.broker import Broker
+from longboat.contract.capabilities import Capability
 from longboat.core.clock import SYSTEM
 from longboat.core.job import State
 from longboat.core.text import counted
@@ -26,12 +27,15 @@ def explain(broker: Broker, job_id: str, address: str = "", *, thorough: bool = 
     """Why the job is in its state; None for an unknown job.
 
     `address`: the broker's, without its secrets, for whoever may have meant another one. `thorough`: where jobs cannot be
-    looked up, look for this one among the dead ones, which may take a second or two.
+    looked up, look for this one among the dead ones, which may take a second or two. Raises Unsupported where nothing is
+    kept but jobs that cannot be looked up.
     """
     there = f" at {address}" if address else ""
     try:
         view = broker.inspector.find([job_id])[0]
     except Unsupported as error:
+        if Capability.KV not in broker.capabilities:
+            raise  # nothing is told of any job
         found = traces.trace(broker, job_id)
         if found.worker or found.revoked:
             return "; ".join(_traced(found, ""))
