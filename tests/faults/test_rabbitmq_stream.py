@@ -14,7 +14,7 @@ from longboat.brokers.rabbitmq import replica, stream, topology
 from longboat.connect import connect
 from longboat.contract.broker import Broker
 from longboat.contract.kv import KV, Entry
-from longboat.errors import BrokerFull, BrokerUnavailable
+from longboat.errors import BrokerFull, BrokerUnavailable, StoreTooNew
 from tests.rigs.servers.process import until
 from tests.rigs.servers.rabbitmq import RabbitmqServer, available
 
@@ -112,3 +112,26 @@ def test_what_is_too_much_for_every_process_is_refused(broker: Broker, monkeypat
         broker.kv.write("s", [Entry("b", bytes(1500))])
     broker.kv.write("s", [Entry("a", None)])
     broker.kv.write("s", [Entry("b", bytes(1500))])
+
+
+def test_a_log_that_a_newer_longboat_wrote_into_is_refused(
+    url: str, broker: Broker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A copy without the lines that it cannot read would be another than those of the others."""
+    broker.kv.write("s", [Entry("a", b"1")])
+    monkeypatch.setattr(stream, "LAYOUT", stream.LAYOUT + 1)
+    with closing(connect(url)) as newer:
+        newer.kv.write("s", [Entry("a", b"2")])
+        assert newer.kv.read("s", ["a"]) == [b"2"]
+        monkeypatch.undo()
+
+        def refused() -> bool:
+            try:
+                broker.kv.read("s", ["a"])
+            except StoreTooNew as error:
+                return "Upgrade Longboat here" in str(error)
+            return False
+
+        until(refused, "it is refused", 5.0)
+        with pytest.raises(StoreTooNew):
+            broker.kv.write("s", [Entry("a", b"1")])

@@ -24,7 +24,11 @@ from longboat.contract.base_kv import check_entries
 from longboat.contract.capabilities import Capability, unsupported
 from longboat.contract.kv import Entry
 from longboat.core.job import new_id
-from longboat.errors import BrokerError, BrokerFull, BrokerMisconfigured, BrokerUnavailable, Unsupported, again
+from longboat.errors import BrokerError, BrokerFull, BrokerMisconfigured, BrokerUnavailable, StoreTooNew, Unsupported, again
+
+LAYOUT = 1
+"""Grows with every change of what the lines mean. Each line says it in a header."""
+VERSION = "longboat-layout"
 
 ROOM = 64_000_000
 """Bytes of all entries together: every process has a copy."""
@@ -55,6 +59,8 @@ class StreamKV:
         self._opening = threading.Lock()
         self._told = threading.Condition(self._lock)
         self._was_open = False
+        self._newest = LAYOUT
+        """The newest layout that a line was in: who skips what it cannot read would have other entries than the others."""
         self._refused: tuple[Unsupported, float] | None = None
         """Why there is no stream, and the monotonic time at which to ask again."""
         self._done: dict[int, list[bool] | None] = {}
@@ -132,7 +138,7 @@ class StreamKV:
 
     def _write(self, *commands: Command) -> None:
         stream = self._session.names.stream
-        publishes = [Publish("", stream, msgspec.msgpack.encode(each), {}, self._me) for each in commands]
+        publishes = [Publish("", stream, msgspec.msgpack.encode(each), {VERSION: LAYOUT}, self._me) for each in commands]
         self._session.publish(publishes, lambda topology: topology.stream())
 
     def _deaf(self) -> bool:
@@ -145,22 +151,29 @@ class StreamKV:
     def _open(self) -> None:
         """See to it that the log is read, up to now at least if it was not.
 
-        Raises BrokerUnavailable, or Unsupported where the server has no streams, or none for this user.
+        Raises BrokerUnavailable, StoreTooNew, or Unsupported where the server has no streams, or none for this user.
         """
-        if not self._behind():
-            return
-        with self._opening:
-            if self._refused and time.monotonic() < self._refused[1]:
-                raise again(self._refused[0])
-            try:
-                if self._behind():
-                    self._begin()
-            except BrokerError as error:
-                if self._was_open or (isinstance(error, BrokerUnavailable) and not isinstance(error, BrokerMisconfigured)):
-                    raise
-                refused = unsupported(Capability.KV, "RabbitMQ", instead=f"The server refuses a stream: {error}")
-                self._refused = refused, time.monotonic() + ASK_AGAIN
-                raise again(refused) from None
+        if self._behind():
+            with self._opening:
+                self._read_up_to_now()
+        if self._newest > LAYOUT:
+            raise StoreTooNew(
+                f"{self._session.where}: a newer Longboat wrote into the stream {self._session.names.stream!r} "
+                f"(layout {self._newest}; this one knows {LAYOUT}). Jobs still run. Upgrade Longboat here."
+            )
+
+    def _read_up_to_now(self) -> None:
+        if self._refused and time.monotonic() < self._refused[1]:
+            raise again(self._refused[0])
+        try:
+            if self._behind():
+                self._begin()
+        except BrokerError as error:
+            if self._was_open or (isinstance(error, BrokerUnavailable) and not isinstance(error, BrokerMisconfigured)):
+                raise
+            refused = unsupported(Capability.KV, "RabbitMQ", instead=f"The server refuses a stream: {error}")
+            self._refused = refused, time.monotonic() + ASK_AGAIN
+            raise again(refused) from None
 
     def _begin(self) -> None:
         if self._link is not None:
@@ -186,6 +199,7 @@ class StreamKV:
 
         def arrive(channel: Any, method: Any, properties: Any, body: bytes) -> None:
             channel.basic_ack(method.delivery_tag)
+            self._note(properties.headers.get(VERSION))
             self._take(replica, int(properties.headers["x-stream-offset"]), body)
 
         def consume(channel: Any, answered: Any) -> None:
@@ -212,6 +226,10 @@ class StreamKV:
         return int(body) if body.isdigit() else None
 
     # --- in the link's thread
+
+    def _note(self, version: object) -> None:
+        if isinstance(version, int):
+            self._newest = max(self._newest, version)
 
     def _take(self, replica: Replica, place: int, body: bytes) -> None:
         with self._told:
