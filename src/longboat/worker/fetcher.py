@@ -22,6 +22,8 @@ BACKLOG = 20_000
 SURPLUS_PAUSE = 0.1
 """Seconds, at least, until the next receive after one of whose jobs most cannot start: they come first in their queue."""
 LONGEST_PAUSE = 1.0
+LOOK, RARE_LOOK = 0.01, 0.1
+"""Seconds until a worker without room looks again though no call has ended: at first, and at last."""
 
 
 class Fetcher(Service):
@@ -38,6 +40,9 @@ class Fetcher(Service):
         self._settler = settler
         self._burst = link.options.burst
         self._left = link.options.max_jobs
+        self._look = LOOK
+        self._seen = -1
+        """Calls that had replied when there was no room last."""
 
     def hush(self, quiet: bool) -> None:
         """Receive no more jobs, or receive them again. What was received runs."""
@@ -61,7 +66,17 @@ class Fetcher(Service):
             if n > 0:
                 self._fetch(n)
             else:
-                self.wake.sleep(0.01 if self._left != 0 else WAIT)
+                self._wait_for_room()
+
+    def _wait_for_room(self) -> None:
+        """A call that replies rings. Its slot may be free only a moment later, so the next look comes soon then."""
+        replied = self._replied()
+        self._look = min(RARE_LOOK, self._look * 2) if replied == self._seen else LOOK
+        self._seen = replied
+        self.wake.sleep(self._look if self._left != 0 else WAIT, unless=lambda: self._replied() != replied)
+
+    def _replied(self) -> int:
+        return self._in_flight.total() + self._in_flight.returned
 
     def _fetch(self, n: int) -> None:
         in_flight = self._in_flight
