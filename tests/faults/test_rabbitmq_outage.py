@@ -74,7 +74,7 @@ def received(consumer: Consumer, n: int = 1) -> list[Lease]:
         leases.extend(consumer.receive(n - len(leases), wait=1.0))
         return len(leases) >= n
 
-    until(enough, f"{n} received", 20.0)
+    until(enough, f"{n} received", 60.0)
     return leases
 
 

@@ -43,7 +43,7 @@ class Refusing:
             self._server.ctl("close_all_connections", "a test")
 
     def until_refused(self) -> None:
-        until(lambda: self._refusals() > self._told, 10)
+        until(lambda: self._refusals() > self._told, 30)
 
     def end(self, kind: str) -> None:
         for command in REFUSALS[kind][1]:
@@ -75,8 +75,10 @@ def test_what_runs_while_its_worker_is_refused_runs_once(node: Refusing, tmp_pat
         yard.enqueue("nap", 6.0)
         yard.until_started(1)
         node.begin(kind, hangs_up=False)
-        node.until_refused()
-        node.end(kind)
+        try:
+            node.until_refused()
+        finally:
+            node.end(kind)
         one_more(yard)
         yard.until_over(30)
         assert "were lost" not in tree.said()
@@ -95,9 +97,11 @@ def test_a_worker_that_is_hung_up_and_refused_lives_on(node: Refusing, tmp_path:
         yard.enqueue("nap", 3.0)
         yard.until_started(1)
         node.begin(kind, hangs_up=True)
-        until(lambda: "the broker fails" in tree.said(), 10, tree.said)
-        node.until_refused()
-        node.end(kind)
+        try:
+            until(lambda: "the broker fails" in tree.said(), 30, tree.said)
+            node.until_refused()
+        finally:
+            node.end(kind)
         one_more(yard)
         yard.until_over(30)
         assert tree.said().count("the broker fails") == 1, tree.said()
@@ -113,7 +117,7 @@ def test_a_worker_process_that_starts_while_it_is_refused_is_started_again(node:
         [worker] = tree.up()
         node.begin("user", hangs_up=False)
         os.kill(worker, signal.SIGKILL)
-        until(lambda: "Error: " in tree.said(), 10, tree.said)
+        until(lambda: "Error: " in tree.said(), 30, tree.said)
         node.end("user")
         tree.up(2)
         one_more(yard)
