@@ -121,7 +121,8 @@ class Leases(Service):
                 call.deadline = now + KILL_AFTER
             self._doomed += lost
             self._link.lost(consumer)
-            self._bus.emit(JobsLost(self.status.name, len(lost)))
+            if lost:
+                self._bus.emit(JobsLost(self.status.name, len(lost)))
         elif pulse.cancelled:
             wanted = set(pulse.cancelled)
             for call in list(self._in_flight.calls):
