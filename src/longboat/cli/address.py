@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import unquote, urlsplit
 
@@ -15,7 +16,7 @@ from longboat.cli.fail import BROKER, FAILED, USAGE, CommandFailed
 from longboat.client.inbox import not_found
 from longboat.connect import DEFAULT_URL, connect
 from longboat.core.urls import shown
-from longboat.errors import AppNotFound, JobNotFound
+from longboat.errors import AppNotFound, JobNotFound, Unsupported
 
 if TYPE_CHECKING:
     from longboat.contract.broker import Broker
@@ -89,8 +90,16 @@ def nothing(text: str) -> None:
 
 
 def find_job(broker: Broker, job_id: str) -> JobView:
-    """Raises JobNotFound."""
-    view = broker.inspector.find([job_id])[0]
+    """Raises JobNotFound. Where jobs cannot be looked up, it is looked for among the dead ones."""
+    from longboat.operate import traces
+
+    try:
+        view = broker.inspector.find([job_id])[0]
+    except Unsupported as error:
+        if found := traces.dead(broker, [job_id]):
+            return found[0]
+        advice = f"`longboat explain {quote(job_id)}` tells what is known of it."
+        raise CommandFailed(f"{job_id} is not among the dead jobs, and {error}", advice, FAILED) from None
     if view is None:
         raise not_found(job_id)
     return view

@@ -21,7 +21,7 @@ from longboat.client.flows import known, members
 from longboat.client.progress_bar import bar
 from longboat.errors import LongboatError
 from longboat.operate import bulk
-from longboat.operate.bulk import ACTIONS, Chosen, Progress
+from longboat.operate.bulk import Chosen, Progress
 from longboat.operate.search import Query, from_arguments
 from longboat.tasks.template import checked_name
 
@@ -53,8 +53,7 @@ def run(
     That is FAILED if some of the ids are not found. `how`: see `change`.
     """
     with opened(url) as broker:
-        if ACTIONS[action].exports:
-            broker.transfer.unconfirmed()  # raises where the broker cannot
+        bulk.check(broker, action)
         if flow:
             known(broker.kv, flow)  # raises where there is none
             ids = [job_id for some in members(broker.kv, flow) for job_id, _ in some][::-1]  # so that none starts meanwhile

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 import msgspec
 
 from longboat.contract.broker import Broker
+from longboat.contract.capabilities import Capability, keepers
 from longboat.core.job import State
 from longboat.core.views import JobView
 from longboat.errors import ConfigError, Unsupported
@@ -67,6 +68,15 @@ def meant(action: str, query: Query) -> Query:
     if not states:
         raise ConfigError(f"{action} does not apply to jobs that are {' or '.join(query.states)}")
     return msgspec.structs.replace(query, states=states)
+
+
+def check(broker: Broker, action: str) -> None:
+    """Raises Unsupported where the broker cannot do this to single jobs."""
+    if ACTIONS[action].exports and Capability.TRANSFER not in broker.capabilities:
+        verb = "delete" if action == "discard" else action
+        advice = "\n`longboat dead purge --queue NAME`, or --all, deletes dead ones; `longboat purge` ready ones as well."
+        cannot = f"this broker cannot {verb} single jobs. Brokers that can: {keepers(Capability.TRANSFER)}"
+        raise Unsupported(cannot + (advice if action == "discard" else ""))
 
 
 def choose(

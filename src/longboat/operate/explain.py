@@ -39,7 +39,7 @@ def explain(broker: Broker, job_id: str, address: str = "", *, thorough: bool = 
         found = traces.trace(broker, job_id)
         if found.worker or found.revoked:
             return "; ".join(_traced(found, ""))
-        view = traces.dead(broker, job_id) if thorough else None
+        view = next(iter(traces.dead(broker, [job_id])), None) if thorough else None
         if view is None:
             return "; ".join([*_traced(found, str(error)), *_queues(broker, there)])
     return None if view is None else "; ".join(_reasons(broker, view, there))

@@ -15,8 +15,9 @@ from longboat.contract.broker import Broker
 from longboat.core import codec
 from longboat.core.job import State
 from longboat.core.views import JobView
-from longboat.errors import ConfigError, Undecodable
+from longboat.errors import ConfigError, Undecodable, Unsupported
 from longboat.observe.history import fingerprint
+from longboat.operate.traces import dead
 
 ORDER = (State.RUNNING, State.READY, State.WAITING, State.SCHEDULED, State.DEAD, State.CANCELLED, State.SUCCEEDED)
 """The states, most interesting first: the order of what is found."""
@@ -164,7 +165,7 @@ def search(broker: Broker, query: Query, *, after: str | None = None, limit: int
     ConfigError for the `after` of another search.
     """
     if query.ids:
-        views = [view for n in range(0, len(query.ids), _IDS) for view in broker.inspector.find(query.ids[n : n + _IDS])]
+        views = _by_id(broker, query)
         return Found([view for view in views if view is not None and matches(query, view)], None, len(views))
     states = list(query.states or ORDER)
     cursor: str | None = None
@@ -193,6 +194,15 @@ def search(broker: Broker, query: Query, *, after: str | None = None, limit: int
             if cursor is None:
                 break
     return Found(jobs, None, looked)
+
+
+def _by_id(broker: Broker, query: Query) -> Sequence[JobView | None]:
+    try:
+        return [view for n in range(0, len(query.ids), _IDS) for view in broker.inspector.find(query.ids[n : n + _IDS])]
+    except Unsupported:
+        if query.states != (State.DEAD,):
+            raise
+        return dead(broker, query.ids)
 
 
 def _page(broker: Broker, query: Query, state: State, cursor: str | None, size: int, left: int) -> Found:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterator
+
 import msgspec
 
 from longboat.contract import revoked
 from longboat.contract.broker import Broker
 from longboat.contract.revoked import Revocation
 from longboat.core.codec import decoded
-from longboat.core.job import State
+from longboat.core.job import DEFAULT_QUEUE, State
 from longboat.core.views import JobView
 from longboat.errors import Unsupported
 from longboat.observe import history
@@ -55,10 +57,28 @@ def trace(broker: Broker, job_id: str) -> Trace:
     return found
 
 
-def dead(broker: Broker, job_id: str) -> JobView | None:
-    """The job, if it is among the dead ones that can be listed. It may take a second or two."""
+def dead(broker: Broker, ids: Collection[str]) -> list[JobView]:
+    """Those of these jobs that are among the dead ones that can be listed. It may take a second or two."""
+    left, found = set(ids), list[JobView]()
+    for queue in _queues(broker):
+        try:
+            page = broker.inspector.jobs(State.DEAD, queue=queue, limit=LOOKED_AT)
+        except Unsupported:
+            break
+        for view in page.jobs:
+            if view.id in left:
+                left.discard(view.id)
+                found.append(view)
+        if not left:
+            break
+    return found
+
+
+def _queues(broker: Broker) -> Iterator[str | None]:
+    """None for those that the broker knows here, then the others that workers serve."""
+    yield None
     try:
-        page = broker.inspector.jobs(State.DEAD, limit=LOOKED_AT)
+        records = history.workers(broker.kv)
     except Unsupported:
-        return None
-    return next((view for view in page.jobs if view.id == job_id), None)
+        return
+    yield from sorted({queue for record in records for queue in record.queues} - {DEFAULT_QUEUE})

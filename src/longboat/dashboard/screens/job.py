@@ -67,9 +67,9 @@ def _traced(site: Site, ask: Ask) -> Page:
     job_id = ask.place["id"]
     found = traces.trace(site.broker, job_id)
     if not (found.worker or found.revoked):
-        view = site.kept(f"dead {job_id}", lambda: traces.dead(site.broker, job_id), DEAD_KEPT)
-        if view is not None:
-            return _found(site, ask, view)
+        views = site.kept(f"dead {job_id}", lambda: traces.dead(site.broker, [job_id]), DEAD_KEPT)
+        if views:
+            return _found(site, ask, views[0])
     why = site.kept(f"why {job_id}", lambda: masked_text(explain(site.broker, job_id) or ""), WHY_KEPT)
     told = {"progress": site.if_there(lambda: progress(site, job_id), None), "logs": site.listed(lambda: logs(site, job_id))}
     return Page("traced.html", {"trace": found, "why": why, **told})

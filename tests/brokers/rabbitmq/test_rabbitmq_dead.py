@@ -1,0 +1,52 @@
+"""RabbitMQ alone: a single dead job is found among the dead ones, by commands as by the dashboard."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from longboat import JobFailed, Longboat
+from longboat.core import urls
+from longboat.core.job import State
+from tests.rigs.broker import URLS
+from tests.rigs.cli import project
+from tests.rigs.harnesses import unavailable
+
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(unavailable("rabbitmq") is not None, reason=str(unavailable("rabbitmq")))]
+
+
+@pytest.fixture
+def app(tmp_path: Path) -> Iterator[Longboat]:
+    with URLS["rabbitmq"](tmp_path) as url, Longboat(url) as made:
+
+        @made.task(name="tasks.boom", retries=0)
+        def boom(text: str) -> None:
+            raise ValueError(text)
+
+        yield made
+
+
+def test_a_single_dead_job_is_shown_replayed_and_retried(app: Longboat, tmp_path: Path) -> None:
+    one, other = (app.registry.tasks["tasks.boom"].using(id=name).enqueue(name) for name in ("one", "other"))
+    with app.worker():
+        for each in (one, other):
+            with pytest.raises(JobFailed):
+                each.result(20)
+    shell, here = project(tmp_path), ("--url", urls.whole(app.url))
+    assert "ValueError: one" in shell.run("dead", "show", "one", *here).out
+    assert json.loads(shell.run("jobs", "show", "one", "--json", *here).out)["state"] == "dead"
+    assert "ValueError: one" in shell.run("replay", "one", "tasks:app", *here, status=1).err
+    found = shell.run("dead", "list", "id:one", "--json", *here).out.splitlines()
+    assert [json.loads(each)["id"] for each in found] == ["one"]
+    said = shell.run("dead", "show", "never-was", *here, status=1).err
+    assert "never-was is not among the dead jobs" in said
+    said = shell.run("dead", "purge", "one", "--yes", *here, status=4).err
+    assert "cannot delete single jobs" in said
+    assert "--queue" in said
+    assert "retried 1 dead job" in shell.run("dead", "retry", "one", "--yes", *here).out
+    assert "no such dead job" in shell.run("dead", "retry", "one", "--yes", *here, status=1).err
+    assert "retried 1 dead job" in shell.run("dead", "retry", "id:other", "--yes", *here).out
+    assert not app.broker.inspector.jobs(State.DEAD).jobs
