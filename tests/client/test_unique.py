@@ -17,7 +17,7 @@ import pytest
 import longboat
 from longboat import BadArguments, BrokerUnavailable, ConfigError, Job, Longboat, State, Unique, chain, group
 from longboat.client.client import Client
-from longboat.operate import unique
+from longboat.contract import held
 
 
 @pytest.fixture
@@ -118,7 +118,7 @@ def test_a_key_that_only_a_parent_knows_is_refused(app: Longboat) -> None:
         task.double.s(1).then(fair).enqueue()
     flow = task.double.s(1).then(task.using(unique=None)).enqueue()
     assert len(flow.jobs()) == 2
-    assert not app.broker.kv.entries(unique.NAMESPACE)
+    assert not app.broker.kv.entries(held.NAMESPACE)
 
 
 @pytest.mark.parametrize("rule", [Unique(by="{user}"), Unique(by="{user}", until="10m"), Unique(by="{user}", latest=True)])

@@ -94,8 +94,8 @@ def test_a_priority_without_a_level_is_told(
     assert "counts as 2" in told
 
 
-def test_the_url_chooses_levels_and_all_programs_the_same(server: RabbitmqServer, tmp_path: Path) -> None:
-    url = f"{server.url}?prefix={tmp_path.name}"
+def test_the_url_chooses_levels_and_all_programs_the_same(rabbitmq_server: RabbitmqServer, tmp_path: Path) -> None:
+    url = f"{rabbitmq_server.url}?prefix={tmp_path.name}"
     with closing(connect(f"{url}&levels=12")) as broker:
         broker.put([job(priority=priority) for priority in (0, 9, 8, 100, -5)])
         with closing(broker.consumer(["q"], lease=10.0)) as consumer:
@@ -104,5 +104,5 @@ def test_the_url_chooses_levels_and_all_programs_the_same(server: RabbitmqServer
         for use in (lambda: broker.put([job()]), lambda: broker.consumer(["q"], lease=10.0)):
             with pytest.raises(BrokerMisconfigured, match=r"says levels=5, .* `rabbitmqctl delete_queue .*\.levels`"):
                 use()
-        server.ctl("delete_queue", f"{tmp_path.name}.levels")
+        rabbitmq_server.ctl("delete_queue", f"{tmp_path.name}.levels")
         broker.put([job()])

@@ -11,6 +11,7 @@ import msgspec
 from longboat.contract import chains
 from longboat.contract.broker import Lease, Pulse, Settlement
 from longboat.contract.carrier import Delivery, Envelope, Message, Receiver
+from longboat.contract.held import Held
 from longboat.contract.replies import Replies
 from longboat.contract.revoked import Revoked
 from longboat.core import reasons
@@ -35,6 +36,8 @@ class Alone(msgspec.Struct):
     succeeded: chains.Succeeded
     revoked: Revoked | None = None
     """Jobs that are not to run."""
+    held: Held | None = None
+    """The unique keys of jobs."""
 
 
 class CarriedConsumer:
@@ -60,6 +63,7 @@ class CarriedConsumer:
         self._replies = Replies(alone.tell) if alone else None
         self._succeeded = alone.succeeded if alone else chains.Succeeded()
         self._revoked = alone.revoked if alone else None
+        self._held = alone.held if alone else None
         self._ended: list[tuple[Job, Failure]] = []
         """To be told at the next heartbeat."""
         self._lock = threading.Lock()
@@ -123,20 +127,27 @@ class CarriedConsumer:
 
     def _admit(self, deliveries: list[Delivery]) -> list[Delivery]:
         """Those that may be leased; the others have been dealt with."""
-        if self._revoked is None or not self._revoked.any:
-            return deliveries
+        if self._revoked is not None and self._revoked.any:
+            deliveries = self._unrevoked(self._revoked, deliveries)
+        if self._held is not None:
+            self._held.started(deliveries)
+        return deliveries
+
+    def _unrevoked(self, revoked: Revoked, deliveries: list[Delivery]) -> list[Delivery]:
         jobs = {each: each.lease.job.id for each in deliveries if each.lease}
-        found = self._revoked.among(jobs.values())
+        found = revoked.among(jobs.values())
         unwanted = [each for each, job_id in jobs.items() if job_id in found]
         for each in unwanted:
             self._end(each, reasons.cancelled(self._clock.now(), each.envelope.attempts))
         self._reply()
         self._receiver.acknowledge(unwanted)
-        self._revoked.end(found)
+        revoked.end(found)
         return [each for each, job_id in jobs.items() if job_id not in found]
 
     def _end(self, delivery: Delivery, failure: Failure) -> None:
         """It is cancelled before anybody leased it."""
+        if self._held is not None:
+            self._held.ended(delivery)
         self._add_reply(delivery, State.CANCELLED, failure)
         if delivery.lease is not None:
             with self._lock:
@@ -153,6 +164,8 @@ class CarriedConsumer:
         elif envelope.parked and delivery.lease.job.task not in self._tasks:
             over = now >= envelope.parked
             if over:
+                if self._held is not None:
+                    self._held.ended(delivery)
                 failures = decode_failures(envelope.why)
                 envelope.failures = envelope.failed(*failures)
                 self._add_reply(delivery, State.DEAD, failures[-1] if failures else None)
@@ -219,6 +232,8 @@ class CarriedConsumer:
         """
         if risky := [each for each in started if each.lease and each.lease.worker_deaths]:
             self._receiver.note_started(risky)
+        if keyed := [each for each in applied if each[0].chain or each[1].lease.job.constraints is not None]:
+            self._let_go(keyed)
         messages: list[Message] = []
         for delivery, settlement in applied:
             outcome = settlement.outcome
@@ -236,6 +251,12 @@ class CarriedConsumer:
             self._add_replies(applied)
         self._reply()
         return []
+
+    def _let_go(self, applied: Sequence[tuple[Delivery, Settlement]]) -> None:
+        """Of unique keys, before anybody is told of the end, who may call anew."""
+        for delivery, settlement in applied:
+            if self._held is not None and isinstance(settlement.outcome, Done | Dead | Cancelled):
+                self._held.ended(delivery, in_vain=type(settlement.outcome) is not Done)
 
     def _add_replies(self, applied: Sequence[tuple[Delivery, Settlement]]) -> None:
         for delivery, settlement in applied:
@@ -274,6 +295,8 @@ class CarriedConsumer:
 
     def extend(self) -> Pulse:
         self._reply()
+        if self._held is not None:
+            self._held.again()
         alive = self._receiver.extend()
         with self._lock:
             ended, self._ended = self._ended, []

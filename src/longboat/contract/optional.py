@@ -28,6 +28,9 @@ class Within(Protocol):
     """What the calling side needs of a broker, within a transaction of the caller's."""
 
     @property
+    def capabilities(self) -> frozenset[Capability]: ...
+
+    @property
     def inspector(self) -> Inspector: ...
 
     @property

@@ -27,6 +27,17 @@ class JobLimit(msgspec.Struct, array_like=True, frozen=True):
 LATER = JobLimit("")
 """Stands for limits whose keys need the results of parents. It bounds nothing; who gets the results replaces it."""
 
+
+class JobKey(msgspec.Struct, array_like=True, frozen=True):
+    """The unique key that a job stands for, and when it no longer does."""
+
+    text: Name
+    until_started: bool = False
+    """When it starts; else when it ends."""
+    latest: bool = False
+    """Until it starts, another call may replace it."""
+
+
 Slots = int | list[Any]
 """Where a value comes from: the place of a parent in `after`, or a list of such places, nested as the value is."""
 DEEPEST = 100
@@ -46,6 +57,8 @@ class Constraints(msgspec.Struct, array_like=True):
     """Ready jobs of one queue and priority take turns by this key: one of each key, then the next of each. "": by age."""
     into: dict[str, Slots] = {}
     """By parameter of the task: the jobs whose results fill it. Brokers only carry it."""
+    unique: JobKey | None = None
+    """Set where jobs cannot be looked up: then whoever ends the job lets go of its key (contract/held.py)."""
 
     def __post_init__(self) -> None:
         """Raises ConfigError where `into` names no parents; of a stored job this makes its message undecodable."""

@@ -2,43 +2,39 @@
 
 The entry is written before the job is stored. Whoever finds one whose job is not there, because its caller failed or has not
 come to its put yet, stores a job of its own under the id in the entry: whichever put comes first, there is one job.
+
+Where jobs cannot be looked up, on messages alone, the job brings its key along, and the entry is there for as long as the
+job stands for it (contract/held.py). An id that is put twice makes two messages there. So whoever finds an entry whose job
+is not known to be stored waits for a moment before it does that.
 """
 
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Sequence
 from typing import Protocol
 
 import msgspec
 
 from longboat.contract.broker import Broker
+from longboat.contract.capabilities import Capability
+from longboat.contract.held import KEPT, NAMESPACE, Holder, catch_up, entry_of
 from longboat.contract.inspector import Inspector
 from longboat.contract.kv import KV, Entry
 from longboat.core import codec
 from longboat.core.clock import SYSTEM
+from longboat.core.constraints import Constraints, JobKey
 from longboat.core.job import Job, State
 from longboat.errors import BrokerError, Undecodable
 from longboat.tasks.limits import UniqueKey
 
-NAMESPACE = "unique"
-KEPT = 30 * 86400.0
-"""Seconds that a key is known for, where its rule names no time."""
+PATIENCE = 5.0
+"""Seconds from taking a key until its job is stored, at most, where nobody can look whether it was."""
+PAUSE = 0.01
 
 _STARTED = frozenset({State.SCHEDULED, State.WAITING, State.READY})
 _ENDED = _STARTED | {State.RUNNING}
-
-
-class Holder(msgspec.Struct, array_like=True):
-    """An entry."""
-
-    id: str
-    at: float
-    """Wall-clock time; shown, never used to decide."""
-    stored: bool = True
-    """The job is known to have been stored: if it is not there, it has ended and is forgotten."""
-    replaces: list[str] = []
-    """Jobs that are to be cancelled once it is stored."""
 
 
 def put_one(broker: Broker, job: Job, key: UniqueKey | None) -> bool:
@@ -55,6 +51,8 @@ def put_one(broker: Broker, job: Job, key: UniqueKey | None) -> bool:
 class Store(Protocol):
     """A broker, or what it is within a transaction of the caller's."""
 
+    @property
+    def capabilities(self) -> frozenset[Capability]: ...
     @property
     def inspector(self) -> Inspector: ...
     @property
@@ -75,6 +73,8 @@ class Claims:
 
     def __init__(self, store: Store) -> None:
         self._store = store
+        self._blind = False
+        """Jobs cannot be looked up."""
         self._claims: dict[str, _Claim] = {}
         """By key."""
         self.jobs: list[Job] = []
@@ -84,9 +84,13 @@ class Claims:
 
     def claim(self, jobs: Sequence[Job], keys: dict[str, UniqueKey]) -> None:
         """Give each job the id of the one that stands for its key, also where others come after it. Raises BrokerError."""
+        self._blind = bool(keys) and Capability.LOOKUP not in self._store.capabilities
         for job in jobs:
             own, key = job.id, keys.pop(job.id, None)
             if key is None or self._take(job, key):
+                if key is not None and self._blind and key.window is None:
+                    brought = JobKey(key.text, key.until_started, key.latest)
+                    job.constraints = msgspec.structs.replace(job.constraints or Constraints(), unique=brought)
                 self.jobs.append(job)
             self.ids[own] = job.id
         for job in self.jobs:
@@ -99,7 +103,7 @@ class Claims:
             with contextlib.suppress(BrokerError):
                 if claim.holder.replaces:
                     self._store.inspector.cancel(claim.holder.replaces)
-                stored = msgspec.msgpack.encode(Holder(claim.holder.id, claim.holder.at))
+                stored = Holder(claim.holder.id, claim.holder.at)
                 self._store.kv.compare_and_set(NAMESPACE, _entry(claim.key, stored), old=claim.value)
 
     def _take(self, job: Job, key: UniqueKey) -> bool:
@@ -108,7 +112,7 @@ class Claims:
             job.id = self._claims[key.text].holder.id
             return False
         while True:
-            old = self._store.kv.read(NAMESPACE, [key.text])[0]
+            old = self._read(key)
             holder, state = self._holder(old)
             if holder is not None and old is not None:
                 if (state is None and not holder.stored) or holder.id == job.id:
@@ -121,10 +125,23 @@ class Claims:
             mine = Holder(job.id, SYSTEM.now(), stored=False)
             if holder is not None and state in _STARTED:
                 mine.replaces = [*holder.replaces, holder.id]
-            value = msgspec.msgpack.encode(mine)
-            if self._store.kv.compare_and_set(NAMESPACE, _entry(key, value), old=old):
-                self._claims[key.text] = _Claim(key, mine, value)
+            entry = _entry(key, mine)
+            if entry.value is not None and self._store.kv.compare_and_set(NAMESPACE, entry, old=old):
+                self._claims[key.text] = _Claim(key, mine, entry.value)
                 return True
+
+    def _read(self, key: UniqueKey) -> bytes | None:
+        """The entry. Where its job cannot be looked up, it is given time to be stored."""
+        kv, until = self._store.kv, time.monotonic() + PATIENCE
+        value = kv.read(NAMESPACE, [key.text])[0]
+        while value is not None and self._blind:
+            catch_up(kv, key.text)
+            value = kv.read(NAMESPACE, [key.text])[0]
+            holder = codec.decoded(value, Holder)
+            if holder is None or holder.stored or time.monotonic() > until:
+                break
+            time.sleep(PAUSE)
+        return value
 
     def _holder(self, value: bytes | None) -> tuple[Holder | None, State | None]:
         """The entry, and the state of its job; None where there is none, or it cannot be read."""
@@ -134,6 +151,9 @@ class Claims:
             holder: Holder = codec.decode(value, Holder)
         except Undecodable:
             return None, None
+        if self._blind:
+            state = State.RUNNING if holder.started else State.READY
+            return holder, state if holder.stored else None
         view = self._store.inspector.find([holder.id])[0]
         return holder, None if view is None else view.state
 
@@ -147,6 +167,5 @@ def _stands(key: UniqueKey, state: State | None) -> bool:
     return state in (_STARTED if key.until_started else _ENDED)
 
 
-def _entry(key: UniqueKey, value: bytes) -> Entry:
-    window = key.window
-    return Entry(key.text, value, KEPT if window is None else window)
+def _entry(key: UniqueKey, holder: Holder) -> Entry:
+    return entry_of(key.text, holder, KEPT if key.window is None else key.window)

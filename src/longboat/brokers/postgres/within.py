@@ -10,6 +10,7 @@ from longboat.brokers.postgres.inspector import PostgresInspector
 from longboat.brokers.postgres.kv import PostgresKV
 from longboat.brokers.postgres.put import put_within
 from longboat.brokers.postgres.store import Store, Transaction
+from longboat.contract.capabilities import WHOLE_CONTRACT
 from longboat.core.job import Job
 
 T = TypeVar("T")
@@ -17,6 +18,8 @@ T = TypeVar("T")
 
 class PostgresWithin:
     """See contract/optional.py."""
+
+    capabilities = WHOLE_CONTRACT
 
     def __init__(self, store: Store, conn: CallersConnection) -> None:
         bound = _BoundStore(store, conn)

@@ -15,6 +15,7 @@ from longboat.contract.capabilities import Capability, absent
 from longboat.contract.carried import Alone, CarriedConsumer, message_of
 from longboat.contract.carrier import Envelope, Message
 from longboat.contract.chains import Chain, Succeeded, chained
+from longboat.contract.held import Held
 from longboat.contract.inspector import Inspector
 from longboat.contract.replies import RepliedResults
 from longboat.contract.revoked import Revoked
@@ -41,7 +42,8 @@ class RabbitmqBroker:
         self.results = RepliedResults(carrier, lambda: unsupported(Capability.RESULTS, JOBS_OF_OTHERS))
         self.kv = StreamKV(carrier.session)
         self._revoked = Revoked(self.kv)
-        self.inspector: Inspector = RabbitmqInspector(carrier, self.results, self._revoked)
+        self._held = Held(self.kv)
+        self.inspector: Inspector = RabbitmqInspector(carrier, self.results, self._revoked, self._held)
         self.transfer: Transfer = absent(unsupported(Capability.TRANSFER))
         self.diagnose = carrier.diagnose
         self._succeeded = Succeeded()
@@ -93,7 +95,7 @@ class RabbitmqBroker:
     ) -> CarriedConsumer:
         self._revoked.open()
         receiver = self.carrier.receiver(queues, lease=lease, name=name)
-        alone = Alone(self.carrier.tell, self._succeeded, self._revoked)
+        alone = Alone(self.carrier.tell, self._succeeded, self._revoked, self._held)
         return CarriedConsumer(receiver, self.carrier.send, frozenset(tasks), SYSTEM, alone)
 
     def evict(self, consumer: str, failure: Failure) -> int:

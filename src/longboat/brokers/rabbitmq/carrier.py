@@ -20,7 +20,7 @@ from longboat.brokers.rabbitmq.names import LEVELS, LONGEST, Names
 from longboat.brokers.rabbitmq.receiver import OVER, RabbitmqReceiver
 from longboat.brokers.rabbitmq.session import Login, Session
 from longboat.contract.capabilities import Capability
-from longboat.contract.carrier import Look, Place
+from longboat.contract.carrier import Delivery, Look, Place
 from longboat.contract.optional import Report
 from longboat.core.job import Failure, State, new_id
 from longboat.errors import BrokerError
@@ -165,13 +165,14 @@ class RabbitmqCarrier:
         self.session.queues.update(queue for queue, _ in wanted)
         return look(self.session, wanted)
 
-    def drop(self, queue: str, limit: int) -> int:
-        """Up to `limit` ready jobs of a queue are gone, the highest level first. Returns how many."""
+    def drop(self, queue: str, limit: int) -> list[Delivery]:
+        """Up to `limit` ready jobs of a queue are gone, the highest level first. Returns them."""
         self.check([queue])
         self.session.queues.add(queue)
         with look(self.session, {(queue, level): None for level in self.names.levels}, limit) as found:
-            found.acknowledge(found.found)
-            return len(found.found)
+            dropped = list(found.found)  # more may come while these go
+            found.acknowledge(dropped)
+            return dropped
 
     def depths(self) -> dict[tuple[str, State], int]:
         """Ready and dead jobs of the queues that this client has used.

@@ -14,6 +14,7 @@ from longboat.brokers.rabbitmq.carrier import RabbitmqCarrier
 from longboat.contract.capabilities import Capability
 from longboat.contract.carrier import NEVER, Delivery, Envelope, Message
 from longboat.contract.chains import chain_or_none
+from longboat.contract.held import Held
 from longboat.contract.replies import RepliedResults, Replies
 from longboat.contract.revoked import Revoked
 from longboat.core.codec import decode_failures
@@ -22,10 +23,11 @@ from longboat.core.views import ConsumerView, JobView, LimitView, Page, job_or_n
 
 
 class RabbitmqInspector:
-    def __init__(self, carrier: RabbitmqCarrier, results: RepliedResults, revoked: Revoked) -> None:
+    def __init__(self, carrier: RabbitmqCarrier, results: RepliedResults, revoked: Revoked, held: Held) -> None:
         self._carrier = carrier
         self._results = results
         self._revoked = revoked
+        self._held = held
 
     def counts(self) -> Mapping[tuple[str, State], int]:
         return self._carrier.depths()
@@ -66,6 +68,7 @@ class RabbitmqInspector:
                     if (job := job_or_none(each.body)) is None:
                         continue
                     self._revoked.forget([job.id])
+                    self._held.take(job)
                     old = each.envelope
                     again = Envelope(failures=old.failures, put=NEVER, reply=old.reply, chain=old.chain)
                     self._untell(job, old)
@@ -94,8 +97,15 @@ class RabbitmqInspector:
                 purged += self._purge_dead(name, limit - purged)
         if State.READY in states:
             for name in self._carrier.ready_queues() if queue is None else [queue]:
-                purged += self._carrier.drop(name, limit - purged) if purged < limit else 0
+                purged += self._drop(name, limit - purged)
         return purged
+
+    def _drop(self, queue: str, limit: int) -> int:
+        if limit <= 0:
+            return 0
+        dropped = self._carrier.drop(queue, limit)
+        self._held.dropped(dropped)
+        return len(dropped)
 
     def _purge_dead(self, queue: str, limit: int) -> int:
         if limit <= 0:

@@ -16,12 +16,15 @@ from longboat.brokers.sqlite.kv import SqliteKV
 from longboat.brokers.sqlite.store import Store, Transaction
 from longboat.brokers.sqlite.wake import Ringer
 from longboat.contract.caller import Caller
+from longboat.contract.capabilities import WHOLE_CONTRACT
 from longboat.core.job import Job
 from longboat.errors import ConfigError
 
 
 class SqliteWithin:
     """See contract/optional.py."""
+
+    capabilities = WHOLE_CONTRACT
 
     def __init__(self, store: Store, ringer: Ringer, after: AfterCommit, connection: object) -> None:
         """Raises ConfigError for a connection to another database."""
