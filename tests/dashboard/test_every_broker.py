@@ -232,7 +232,7 @@ def one_job(app: Longboat, page: TestClient) -> None:
     """One that waits can be cancelled, and one that is dead can be retried; what cannot be done is not offered."""
     waiting = app.named("shop.report").using(queue="reports").enqueue(["today"]).id
     text = page.get(f"/jobs/{waiting}").text
-    assert "Whether it is queued, is delayed or has ended is not known: RabbitMQ cannot look up a job by its id" in text
+    assert "whether it is queued, is delayed or has ended is not known: RabbitMQ cannot look up a job by its id" in text
     assert "?results=" in text
     assert buttons(text) == {"cancel"}
     answer = page.post("/do/cancel", data={"id": waiting, "next": f"/jobs/{waiting}"}, follow_redirects=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from longboat.contract.broker import Broker
 from longboat.contract.capabilities import Capability
@@ -38,15 +38,16 @@ def explain(broker: Broker, job_id: str, address: str = "", *, thorough: bool = 
             raise  # nothing is told of any job
         found = traces.trace(broker, job_id)
         if found.worker or found.revoked:
-            return "; ".join(_traced(found, ""))
+            return "; ".join(_traced(found))
         view = next(iter(traces.dead(broker, [job_id])), None) if thorough else None
         if view is None:
-            return "; ".join([*_traced(found, str(error)), *_queues(broker, there)])
+            unknown = f"whether it is queued, is delayed or has ended is not known: {error}"
+            return "; ".join([*_traced(found), *_queues(broker, found, there), unknown])
     return None if view is None else "; ".join(_reasons(broker, view, there))
 
 
-def _traced(found: Trace, cannot: str) -> Iterator[str]:
-    """Of a job that cannot be looked up."""
+def _traced(found: Trace) -> Iterator[str]:
+    """What is known of a job that cannot be looked up."""
     revoked = found.revoked
     if found.worker:
         yield f"it is running on {found.worker}{_since(found.started, ' for {}')}"
@@ -57,29 +58,39 @@ def _traced(found: Trace, cannot: str) -> Iterator[str]:
         became = "and has ended" if revoked.ended else "and the first worker to come to it ends it, unless it has ended"
         yield f"it was cancelled{_since(revoked.at)}, {became}"
         return
+    if found.unknown:
+        yield f"it waits for a worker that knows task {found.unknown.task}, and none that lives does"
     if found.misfit:
         yield f"it waits for a worker whose version of the task it fits: {found.misfit}"
     if failure := found.failure:
         yield f"an attempt of it failed{_since(failure.last)}: {failure.type}: {failure.message}"
-    yield f"whether it is queued, is delayed or has ended is not known: {cannot}"
 
 
-def _queues(broker: Broker, there: str) -> Iterator[str]:
-    """What keeps the jobs of each queue, since nobody knows which one it is in."""
+def _queues(broker: Broker, found: Trace, there: str) -> Iterator[str]:
+    """What keeps the jobs of each queue, where nobody knows which one it is in."""
     stopped = _paused(broker)
     try:
         counts, records = broker.inspector.counts(), workers(broker.kv)
     except Unsupported:
         return
     queues = sorted({queue for queue, _ in counts} | {queue for record in records for queue in record.queues})
+    queues = [found.unknown.queue] if found.unknown else queues
     for queue in queues[:QUEUES]:
-        serving = sum(queue in record.queues for record in records)
+        states = [record.state for record in records if queue in record.queues]
         told = [f"{counts[queue, state]:,} {state}" for state in (State.READY, State.RUNNING) if counts.get((queue, state))]
         told += ["paused"] if queue in stopped["queue"] else []
-        told.append(counted(serving, "worker") if serving else f"no living worker{there}")
+        told.append(_serving(states) if states else f"no living worker{there}")
         yield f"queue {queue}: {', '.join(told)}"
     if tasks := stopped["task"]:
         yield f"paused tasks: {', '.join(sorted(tasks))}"
+
+
+def _serving(states: Sequence[str]) -> str:
+    """How many workers, by their states."""
+    workers, quiet = counted(len(states), "worker"), states.count("quiet")
+    if quiet == len(states):
+        return f"{workers} but quiet: told to take no more jobs"
+    return f"{workers}, {quiet} of them quiet" if quiet else workers
 
 
 def _reasons(broker: Broker, view: JobView, there: str) -> Iterator[str]:

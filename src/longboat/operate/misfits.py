@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import msgspec
+
 from longboat.contract.kv import KV, Entry
+from longboat.core.codec import decoded
 from longboat.errors import Unsupported
 
 WHY = "misfits"
@@ -12,6 +15,16 @@ WHY = "misfits"
 PATIENT = "misfits.patient"
 """As long as an entry is here, the job waits. What is in WHY outlasts it."""
 LONGEST = 2000
+UNKNOWN = "misfits.unknown"
+"""The KV namespace of jobs whose task a worker did not know, by their ids: written where no job can be looked up."""
+UNKNOWN_KEPT = 86400.0
+
+
+class Unknown(msgspec.Struct, array_like=True):
+    """A job whose task a worker did not know."""
+
+    task: str
+    queue: str
 
 
 def over(kv: KV, why: Mapping[str, str], patience: float) -> set[str]:
@@ -37,3 +50,13 @@ def reason(kv: KV, job_id: str) -> str:
     except Unsupported:
         return ""
     return (value or b"").decode("utf-8", "replace")
+
+
+def note_unknown(kv: KV, jobs: Mapping[str, Unknown]) -> None:
+    """Tell of these jobs, by id. Raises what a write raises."""
+    kv.write(UNKNOWN, [Entry(each, msgspec.msgpack.encode(it), UNKNOWN_KEPT) for each, it in jobs.items()])
+
+
+def unknown(kv: KV, job_id: str) -> Unknown | None:
+    """The task that a worker did not know when it received the job, within a day. Raises what a read raises."""
+    return decoded(kv.read(UNKNOWN, [job_id])[0], Unknown)

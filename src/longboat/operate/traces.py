@@ -35,6 +35,8 @@ class Trace(msgspec.Struct):
     revoked: Revocation | None = None
     misfit: str = ""
     """Why no worker can run it yet."""
+    unknown: misfits.Unknown | None = None
+    """It has a task that no living worker knows."""
     failure: FailureGroup | None = None
     """Of a failed attempt of its own, if no other job has failed alike since."""
 
@@ -45,7 +47,10 @@ def trace(broker: Broker, job_id: str) -> Trace:
     try:
         found.progress = decoded(broker.kv.read(PROGRESS, [job_id])[0], Progress)
         found.revoked = decoded(broker.kv.read(revoked.NAMESPACE, [job_id])[0], Revocation)
+        found.unknown = misfits.unknown(broker.kv, job_id)
         for record in history.workers(broker.kv):
+            if found.unknown and found.unknown.task in record.tasks:
+                found.unknown = None
             for running, task, started in record.running:
                 if running == job_id:
                     found.task, found.worker, found.started = task, record.name, started

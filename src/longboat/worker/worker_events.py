@@ -15,6 +15,7 @@ from longboat.errors import BrokerError
 from longboat.executors.contract import Call
 from longboat.observe.events import Bus, Event, JobDied, JobParked, JobProgressed, JobRetried, JobsParked, JobStarted
 from longboat.observe.stream import EventPublisher
+from longboat.operate.misfits import Unknown, note_unknown
 from longboat.tasks.handle import Progress
 from longboat.tasks.record import NAMESPACE, decoded
 from longboat.worker.in_flight import InFlight
@@ -23,16 +24,23 @@ from longboat.worker.task_records import BELIEVED
 
 LONGEST = 300
 """Characters of a text in the stream."""
+TRACED = 10_000
+"""Jobs of unknown tasks that one worker notes: all processes keep a copy of these entries."""
 
 
 class WorkerEvents(Bus):
     """A maintenance task, and the bus of all services of one worker. `every_job` is up to date within a second."""
 
-    def __init__(self, bus: Bus, publisher: EventPublisher, in_flight: InFlight, tasks: Collection[str] = ()) -> None:
-        """`tasks`: the names of those that the worker knows."""
+    def __init__(
+        self, bus: Bus, publisher: EventPublisher, in_flight: InFlight, tasks: Collection[str] = (), *, traced: bool = False
+    ) -> None:
+        """`tasks`: the names of those that the worker knows. `traced`: jobs cannot be looked up, so it is noted which ones
+        have another task."""
         super().__init__()
         self._tasks = tasks
         self._parked = ParkedJobs()
+        self._left_to_trace = TRACED if traced else 0
+        self._unknown: dict[str, Unknown] = {}
         self.publisher = publisher
         self._in_flight = in_flight
         self._bus = bus
@@ -52,6 +60,10 @@ class WorkerEvents(Bus):
             event = msgspec.structs.replace(event, failure=msgspec.structs.replace(event.failure))
         elif isinstance(event, JobParked):
             self._parked.add(event.task, event.reason, SYSTEM.monotonic())
+            if self._left_to_trace and not event.reason:
+                self._left_to_trace -= 1
+                with self._lock:
+                    self._unknown[event.id] = Unknown(event.task, event.queue)
         self._bus.emit(event)
         if self.publisher.open:
             self._stream(event)
@@ -112,6 +124,12 @@ class WorkerEvents(Bus):
         known = sorted(self._tasks) if parked else []
         for task, jobs, reason, _ in parked:
             self.emit(JobsParked(self._name, task, jobs, known, reason, task in elsewhere))
+
+        if self._unknown and answers:
+            with self._lock:
+                unknown, self._unknown = self._unknown, {}
+            with contextlib.suppress(BrokerError):  # they are only told of
+                note_unknown(self.publisher.kv, unknown)
 
     def _known_elsewhere(self, tasks: Sequence[str]) -> set[str]:
         """Those that a worker has told of lately."""

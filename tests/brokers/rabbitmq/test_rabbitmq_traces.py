@@ -8,13 +8,15 @@ from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from longboat import Longboat, current
+from longboat.contract.kv import Entry
 from longboat.core import urls
 from longboat.core.job import State
 from longboat.errors import Unsupported
-from longboat.observe.history import workers
+from longboat.observe.history import WORKERS, WorkerRecord, workers
 from longboat.operate import pauses
 from longboat.operate.explain import explain
 from longboat.tasks.handle import Update
@@ -80,7 +82,13 @@ def test_it_is_explained_as_far_as_it_is_known(app: Longboat, tmp_path: Path) ->
         GO.set()
         until(lambda: "and has ended" in str(explain(broker, queued.id)))
         until(lambda: "failed" in str(explain(broker, waiting.id)), 20)
-        assert "ValueError: no more; whether it is queued" in str(explain(broker, waiting.id))
+        assert "ValueError: no more; queue default: 1 worker; whether it is queued" in str(explain(broker, waiting.id))
+        misfit = app.send("nobody.knows")
+        until(lambda: "it waits for a worker that knows task nobody.knows" in str(explain(broker, misfit.id)), 20)
+    quiet = WorkerRecord("q", "", "", 0, "", 0.0, ["default"], [], {}, [], 0, 0, state="quiet")
+    broker.kv.write(WORKERS, [Entry("q", msgspec.msgpack.encode(quiet), 60)])
+    assert "default: 1 worker but quiet: told to take no more jobs; whether" in str(explain(broker, "elsewhere"))
+    broker.kv.write(WORKERS, [Entry("q", None)])
     shell = Shell(tmp_path)
     said = shell.run("explain", waiting.id, "--url", urls.whole(app.url)).out
     assert said.startswith("it died ")
