@@ -13,6 +13,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from longboat import Longboat, group
+from longboat.brokers.rabbitmq.link import Link
 from longboat.core.job import State
 from longboat.dashboard import audit, longboat_dashboard
 from longboat.dashboard.screens import SCREENS
@@ -225,6 +226,38 @@ def test_what_a_broker_of_messages_alone_cannot_do_is_said(app: Longboat) -> Non
             said(answer, "RabbitMQ cannot ")
             assert answer.json()["advice"]
         one_job(app, page)
+    dashboard.close()
+
+
+@pytest.mark.parametrize("app", ["rabbitmq"], indirect=True)
+def test_open_pages_share_their_looks_at_dead_jobs(app: Longboat, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each look takes dead messages out and publishes them anew. What the dashboard does itself is seen at once."""
+    published: list[str] = []
+    publish = Link.publish
+
+    def counting(link: Link, publishes: Any) -> None:
+        published.extend(each.key for each in publishes if each.key.endswith(".dead"))
+        publish(link, publishes)
+
+    for _ in range(3):
+        app.named("shop.resize").enqueue(path="img.png", width=-1)
+    with app.worker(threads=1, queues=["default"]):
+        until(lambda: app.broker.inspector.counts().get(("default", State.DEAD)) == 3)
+    dashboard = longboat_dashboard(app, local_role="admin")
+    monkeypatch.setattr(Link, "publish", counting)
+    with asking(dashboard) as page:
+        first = page.get("/jobs?q=state:dead").text
+        jobs = set(re.findall(r"/jobs/([0-9a-f]{16}-[0-9a-f]{16})", first))
+        assert len(jobs) == len(published) == 3
+        end = time.monotonic() + 2.5
+        while time.monotonic() < end:
+            for path in ("/jobs?q=state:dead", "/jobs?q=state:dead+task:shop.resize", f"/jobs/{min(jobs)}"):
+                assert "is not a width" in page.get(path).text
+            assert len(page.get("/api/v1/jobs?q=state:dead").json()["jobs"]) == 3
+            time.sleep(0.3)
+        assert len(published) == 3
+        page.post("/do/retry", data={"id": min(jobs), "next": "/jobs"})
+        assert min(jobs) not in page.get("/jobs?q=state:dead").text
     dashboard.close()
 
 

@@ -34,7 +34,7 @@ DRAIN = 60.0
 
 def job_list(site: Site, ask: Ask) -> Data:
     limit = _limit(ask)
-    found = search(site.broker, asked(ask.query.get("q", "")), after=ask.query.get("after") or None, limit=limit)
+    found = search(site.searched, asked(ask.query.get("q", "")), after=ask.query.get("after") or None, limit=limit)
     return as_json({"jobs": [plain(each) for each in found.jobs], "after": found.after, "searched": found.looked})
 
 
@@ -151,7 +151,9 @@ def bulk_run(site: Site, ask: Ask) -> Data:
 
 
 def dry_run(site: Site, ask: Ask) -> Data:
-    return as_json(msgspec.structs.asdict(bulk.dry_run(site.broker, bulk.meant(ask.field("verb", "retry"), ask.field("q")))))
+    return as_json(
+        msgspec.structs.asdict(bulk.dry_run(site.searched, bulk.meant(ask.field("verb", "retry"), ask.field("q"))))
+    )
 
 
 def act(site: Site, ask: Ask) -> Data:

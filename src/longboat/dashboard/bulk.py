@@ -19,6 +19,7 @@ from longboat.errors import LongboatError
 from longboat.observe import history
 from longboat.operate import bulk
 from longboat.operate.search import Query, search, written
+from longboat.operate.traces import Searched
 from longboat.tasks.template import checked_name
 
 NAMESPACE = "bulk"
@@ -87,7 +88,7 @@ def meant(verb: str, text: str) -> Query:
     return bulk.meant(verb, asked(text))
 
 
-def dry_run(broker: Broker, query: Query) -> Dry:
+def dry_run(broker: Searched, query: Query) -> Dry:
     """How many jobs match, without changing them."""
     if query.counted:
         counts = broker.inspector.counts()

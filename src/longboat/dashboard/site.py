@@ -15,12 +15,14 @@ from longboat.core.clock import SYSTEM
 from longboat.core.job import State
 from longboat.core.urls import shown
 from longboat.core.views import ConsumerView, JobView
+from longboat.dashboard.dead import DeadJobs
 from longboat.dashboard.plain import masked_text
 from longboat.errors import BrokerError, Unsupported
 from longboat.observe import history
 from longboat.observe.history import FailureGroup, Tally, WorkerRecord
 from longboat.operate import pauses
 from longboat.operate.pauses import Kind
+from longboat.operate.traces import Searched
 from longboat.tasks.named import Named
 from longboat.tasks.task import Task
 
@@ -44,6 +46,12 @@ class Site:
         """Why the app's code could not be imported; empty if it was, or if no app was named."""
         self._known: dict[str, tuple[float, Any]] = {}
         self._lock = threading.Lock()
+        self._dead = DeadJobs(lambda: self.broker, lambda queue: self.by_state(queue)[State.DEAD])
+
+    @property
+    def searched(self) -> Searched:
+        """Where pages search for jobs."""
+        return self.broker if self.can(Capability.LISTS) else self._dead
 
     @property
     def broker(self) -> Broker:
@@ -80,6 +88,7 @@ class Site:
         """Something was changed here: look again."""
         with self._lock:
             self._known.clear()
+        self._dead.forget()
 
     # --- what several screens show
 

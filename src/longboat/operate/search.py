@@ -17,7 +17,7 @@ from longboat.core.job import State
 from longboat.core.views import JobView
 from longboat.errors import ConfigError, Undecodable, Unsupported
 from longboat.observe.history import fingerprint
-from longboat.operate.traces import dead
+from longboat.operate.traces import Searched, dead
 
 ORDER = (State.RUNNING, State.READY, State.WAITING, State.SCHEDULED, State.DEAD, State.CANCELLED, State.SUCCEEDED)
 """The states, most interesting first: the order of what is found."""
@@ -158,7 +158,7 @@ def restrict(query: Query, words: Collection[str], what: str) -> Query:
     return query
 
 
-def search(broker: Broker, query: Query, *, after: str | None = None, limit: int = 50) -> Found:
+def search(broker: Searched, query: Query, *, after: str | None = None, limit: int = 50) -> Found:
     """Up to `limit` jobs, state by state in ORDER.
 
     Looks at about SEARCHED jobs and for about SECONDS at most: it may find none and still have an `after`. Raises
@@ -196,7 +196,7 @@ def search(broker: Broker, query: Query, *, after: str | None = None, limit: int
     return Found(jobs, None, looked)
 
 
-def _by_id(broker: Broker, query: Query) -> Sequence[JobView | None]:
+def _by_id(broker: Searched, query: Query) -> Sequence[JobView | None]:
     try:
         return [view for n in range(0, len(query.ids), _IDS) for view in broker.inspector.find(query.ids[n : n + _IDS])]
     except Unsupported:
@@ -205,7 +205,7 @@ def _by_id(broker: Broker, query: Query) -> Sequence[JobView | None]:
         return dead(broker, query.ids)
 
 
-def _page(broker: Broker, query: Query, state: State, cursor: str | None, size: int, left: int) -> Found:
+def _page(broker: Searched, query: Query, state: State, cursor: str | None, size: int, left: int) -> Found:
     """One page of jobs in this state, cut so that at most `left` of them match."""
     queue = query.queue if query.queue and not wild(query.queue) else None
     task = query.task if query.task and not wild(query.task) else None

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from typing import Protocol
 
 import msgspec
 
 from longboat.contract import revoked
 from longboat.contract.broker import Broker
+from longboat.contract.kv import KV
 from longboat.contract.revoked import Revocation
 from longboat.core.codec import decoded
 from longboat.core.job import DEFAULT_QUEUE, State
-from longboat.core.views import JobView
+from longboat.core.views import JobView, Page
 from longboat.errors import Unsupported
 from longboat.observe import history
 from longboat.observe.history import FailureGroup
@@ -20,6 +22,25 @@ from longboat.tasks.handle import PROGRESS, Progress
 
 LOOKED_AT = 10_000
 """Dead jobs among which one is looked for."""
+
+
+class Finds(Protocol):
+    """Of an inspector, what a search uses."""
+
+    def counts(self) -> Mapping[tuple[str, State], int]: ...
+    def find(self, ids: Sequence[str]) -> list[JobView | None]: ...
+    def jobs(
+        self, state: State, *, queue: str | None = None, task: str | None = None, after: str | None = None, limit: int = 100
+    ) -> Page: ...
+
+
+class Searched(Protocol):
+    """A broker, or what keeps its answers for a while."""
+
+    @property
+    def inspector(self) -> Finds: ...
+    @property
+    def kv(self) -> KV: ...
 
 
 class Trace(msgspec.Struct):
@@ -62,7 +83,7 @@ def trace(broker: Broker, job_id: str) -> Trace:
     return found
 
 
-def dead(broker: Broker, ids: Collection[str]) -> list[JobView]:
+def dead(broker: Searched, ids: Collection[str]) -> list[JobView]:
     """Those of these jobs that are among the dead ones that can be listed. It may take a second or two."""
     left, found = set(ids), list[JobView]()
     for queue in _queues(broker):
@@ -79,7 +100,7 @@ def dead(broker: Broker, ids: Collection[str]) -> list[JobView]:
     return found
 
 
-def _queues(broker: Broker) -> Iterator[str | None]:
+def _queues(broker: Searched) -> Iterator[str | None]:
     """None for those that the broker knows here, then the others that workers serve."""
     yield None
     try:

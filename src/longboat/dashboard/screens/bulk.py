@@ -24,9 +24,9 @@ def screen(site: Site, ask: Ask) -> Page:
             query = bulk.meant(verb, q)
             if verb == "move":
                 checked_name(to, "to queue")
-            found = search(site.broker, query, limit=LISTED)
+            found = search(site.searched, query, limit=LISTED)
             rows = [row(job) for job in found.jobs[:LISTED]]
-            context.update(dry=bulk.dry_run(site.broker, query), rows=rows, query=written(query))
+            context.update(dry=bulk.dry_run(site.searched, query), rows=rows, query=written(query))
         except (Refused, ConfigError) as error:
             context["wrong"] = str(error).removeprefix("search: ")
     runs = site.listed(lambda: bulk.newest(site.broker.kv))

@@ -32,8 +32,8 @@ def one(site: Site, ask: Ask) -> Page:
         {
             "group": group,
             "message": masked_text(group.message),
-            "dead": site.kept(f"dead {name}", lambda: bulk.dry_run(site.broker, query), 2.0),
-            "rows": [row(job) for job in search(site.broker, query, limit=LISTED).jobs],
+            "dead": site.kept(f"dead {name}", lambda: bulk.dry_run(site.searched, query), 2.0),
+            "rows": [row(job) for job in search(site.searched, query, limit=LISTED).jobs],
             "latest": latest,
             "traceback": masked_text(trace),
             "q": written(query),

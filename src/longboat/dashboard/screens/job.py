@@ -67,7 +67,7 @@ def _traced(site: Site, ask: Ask) -> Page:
     job_id = ask.place["id"]
     found = traces.trace(site.broker, job_id)
     if not (found.worker or found.revoked):
-        views = site.kept(f"dead {job_id}", lambda: traces.dead(site.broker, [job_id]), DEAD_KEPT)
+        views = site.kept(f"dead {job_id}", lambda: traces.dead(site.searched, [job_id]), DEAD_KEPT)
         if views:
             return _found(site, ask, views[0])
     why = site.kept(f"why {job_id}", lambda: masked_text(explain(site.broker, job_id) or ""), WHY_KEPT)

@@ -47,7 +47,7 @@ def screen(site: Site, ask: Ask) -> Page:
     query, found = Query(), Found([], None, 0)
     try:
         query = asked(text)
-        found = search(site.broker, query, after=after, limit=LIMIT)
+        found = search(site.searched, query, after=after, limit=LIMIT)
         wrong = misspelt(query)
     except ConfigError as error:
         wrong = str(error).removeprefix("search: ")
@@ -98,7 +98,7 @@ def as_csv(site: Site, ask: Ask) -> Data:
     lines.writerow(["id", "state", "queue", "task", "priority", "attempts", "enqueued", "started", "ended", "args", "error"])
     end = time.monotonic() + SECONDS
     while left > 0 and looked < SEARCHED and time.monotonic() < end:
-        found = search(site.broker, query, after=after, limit=min(left, 200))
+        found = search(site.searched, query, after=after, limit=min(left, 200))
         left, looked, after = left - len(found.jobs), looked + found.looked, found.after
         for job in found.jobs:
             each = row(job)
