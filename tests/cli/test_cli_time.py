@@ -33,6 +33,8 @@ def test_schedules(shell: Shell) -> None:
     assert added.out.startswith("sums: ")
     again = shell.run("schedules", "add", "tasks.add", "every 5m", "--name", "sums", "--args", "[1, 2]", status=1)
     assert "already" in again.err
+    missing = shell.fails("schedules", "add", "tasks.add", "every 5m", "--name", "none", status=2)
+    assert "Give them by --args" in missing.err
     wrong = shell.run("schedules", "add", "tasks.add", "whenever", "--args", "[1, 2]", status=3)
     assert "cron expression" in wrong.err
     listed = json.loads(shell.run("schedules", "list", "--json").out)

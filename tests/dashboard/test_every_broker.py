@@ -225,6 +225,8 @@ def test_what_a_broker_of_messages_alone_cannot_do_is_said(app: Longboat) -> Non
             answer = page.get(path)
             said(answer, "RabbitMQ cannot ")
             assert answer.json()["advice"]
+        said(page.post("/api/v1/do/discard", json={"id": ["some"]}), "RabbitMQ cannot ")
+        assert audit.newest(app.broker.kv)[0].what.startswith("not done: ")
         one_job(app, page)
     dashboard.close()
 

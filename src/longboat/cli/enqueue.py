@@ -13,12 +13,13 @@ import msgspec
 
 from longboat.cli import show
 from longboat.cli.address import refuse_memory
-from longboat.cli.fail import USAGE, CommandFailed
+from longboat.cli.fail import USAGE, WAITED, CommandFailed
 from longboat.cli.params import duration, json_list, json_map, use
 from longboat.cli.query import usage
 from longboat.cli.waiting import result_of
+from longboat.contract.capabilities import Capability
 from longboat.core import codec
-from longboat.errors import BadArguments, UnknownTask
+from longboat.errors import BadArguments, ResultTimeout, UnknownTask
 
 if TYPE_CHECKING:
     from longboat.app import Longboat
@@ -83,7 +84,13 @@ def command(
         if not wait:
             click.echo(job.id)
             return
-        show.result(result_of(app.job(job.id), timeout))
+        try:
+            show.result(result_of(app.job(job.id), timeout))
+        except ResultTimeout as error:
+            if Capability.RESULTS in app.broker.capabilities:
+                raise
+            advice = "The job goes on, but this broker tells its result to this command alone: wait longer."
+            raise CommandFailed(str(error), advice, WAITED) from error
 
 
 def _check_names(task: Task[..., Any], args: Sequence[str]) -> None:

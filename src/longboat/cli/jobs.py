@@ -14,8 +14,11 @@ from longboat.cli.address import find_job, opened
 from longboat.cli.fail import CommandFailed
 from longboat.cli.params import STATE, changes, listing, outputs, together
 from longboat.cli.query import Listing, query_of_jobs
+from longboat.contract.broker import Broker
+from longboat.contract.capabilities import Capability
 from longboat.core.job import State
-from longboat.operate.search import search
+from longboat.errors import Unsupported
+from longboat.operate.search import Found, Query, search
 
 PAGE = 500
 SECONDS = 10.0
@@ -141,7 +144,7 @@ def list_jobs(
     looked, end = 0, time.monotonic() + SECONDS
     with opened(url) as broker:
         while left:
-            found = search(broker, query, after=after, limit=min(left, PAGE))
+            found = _search(broker, query, after, min(left, PAGE))
             short = len(found.jobs) < min(left, PAGE)
             left, looked, after = left - len(found.jobs), looked + found.looked, found.after
             for job in found.jobs:
@@ -157,3 +160,12 @@ def list_jobs(
         end_of = f"{looked:,} jobs have been searched so far" if left else f"these are the first {limit:,}"
         more = f"{end_of}; to see more, repeat it with --after {shlex.quote(after)}"
         click.echo(show.to_json({"after": after}) if as_json else more, err=not as_json)
+
+
+def _search(broker: Broker, query: Query, after: str | None, limit: int) -> Found:
+    try:
+        return search(broker, query, after=after, limit=limit)
+    except Unsupported as error:
+        if query.states == (State.DEAD,) or Capability.DEAD_JOBS not in broker.capabilities:
+            raise
+        raise Unsupported(f"{error}\nThe dead ones can be listed: `longboat jobs --state dead`.") from None

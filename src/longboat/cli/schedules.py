@@ -10,10 +10,11 @@ import click
 from longboat.cli import show
 from longboat.cli.address import opened
 from longboat.cli.enqueue import app_for
-from longboat.cli.fail import CommandFailed
+from longboat.cli.fail import USAGE, CommandFailed
 from longboat.cli.params import outputs, query, together, url_option
 from longboat.cli.query import fits, query_of, similar
 from longboat.contract.broker import Broker
+from longboat.errors import BadArguments
 from longboat.observe.words import span
 from longboat.operate import scheduler
 from longboat.operate.search import Query
@@ -118,7 +119,10 @@ def add(
         its = app.named(task)
         if queue:
             its = its.using(queue=queue)
-        made = scheduled(its, rule, options, declared=False)
+        try:
+            made = scheduled(its, rule, options, declared=False)
+        except BadArguments as error:
+            raise CommandFailed(str(error), "Give them by --args: a JSON list, or a JSON map by name.", USAGE) from error
         if not scheduler.add(broker.kv, made):
             raise CommandFailed(f"there is already a schedule {made.name!r}", "Give this one another --name.")
     click.echo(f"{made.name}: {made.explain()}")

@@ -281,7 +281,7 @@ def _texts(value: Any) -> list[str]:
 
 def _refused(error: LongboatError) -> Refused:
     if isinstance(error, Unsupported):
-        return Refused(501, str(error), "See the table in the README for what each broker supports.")
+        return Refused(501, str(error), "`longboat doctor` lists what this broker does not support.")
     if isinstance(error, BrokerError):
         return Refused(503, str(error), "Try again in a moment.")
     return Refused(404 if isinstance(error, ResultError) else 400, str(error))

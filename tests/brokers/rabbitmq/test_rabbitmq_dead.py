@@ -43,9 +43,12 @@ def test_a_single_dead_job_is_shown_replayed_and_retried(app: Longboat, tmp_path
     assert [json.loads(each)["id"] for each in found] == ["one"]
     said = shell.run("dead", "show", "never-was", *here, status=1).err
     assert "never-was is not among the dead jobs" in said
-    said = shell.run("dead", "purge", "one", "--yes", *here, status=4).err
+    said = shell.run("dead", "purge", "one", "--yes", *here, status=2).err
     assert "cannot delete single jobs" in said
     assert "--queue" in said
+    assert "`longboat jobs --state dead`" in shell.fails("jobs", *here, status=2).err
+    waited = shell.fails("enqueue", "tasks.boom", '"x"', "--id", "more", "--wait", "--timeout", "10ms", *here, status=6).err
+    assert "tells its result to this command alone" in waited
     assert "retried 1 dead job" in shell.run("dead", "retry", "one", "--yes", *here).out
     assert "no such dead job" in shell.run("dead", "retry", "one", "--yes", *here, status=1).err
     assert "retried 1 dead job" in shell.run("dead", "retry", "id:other", "--yes", *here).out

@@ -10,7 +10,7 @@ from longboat.dashboard.ask import Ask, Goto, Page, Refused, local
 from longboat.dashboard.site import Site
 from longboat.dashboard.verbs import VERBS, Outcome, Verb
 from longboat.dashboard.words import segment
-from longboat.errors import BrokerError
+from longboat.errors import BrokerError, Unsupported
 
 NAMED = 20
 """Ids that the audit log names, and fields that a question shows, at most."""
@@ -41,8 +41,8 @@ def done(site: Site, ask: Ask, name: str) -> Outcome:
     verb = allowed(ask, name)
     try:
         outcome = verb.act(site, ask)
-    except BrokerError as error:  # part of it may have been done
-        _record(site, ask, name, f"may be done in part: {error}")
+    except BrokerError as error:
+        _record(site, ask, name, f"{'not done' if isinstance(error, Unsupported) else 'may be done in part'}: {error}")
         raise
     site.forget()
     outcome.message = escaped(outcome.message)
