@@ -39,7 +39,7 @@ from longboat.core.bounds import MESSAGE_LIMIT
 from longboat.core.clock import Duration, seconds
 from longboat.core.codec import decoded, too_large
 from longboat.core.job import Job, Result, State
-from longboat.core.views import JobView
+from longboat.core.views import JobView, told_view
 from longboat.errors import (
     BrokerError,
     BrokerMisconfigured,
@@ -313,10 +313,22 @@ class Client:
         kept = self.kept.views([job_id]).get(job_id)
         if isinstance(kept, NotDelivered):
             raise kept
-        view = kept or self.broker.inspector.find([job_id])[0]
+        try:
+            view = kept or self.broker.inspector.find([job_id])[0]
+        except Unsupported:
+            if (view := self._told(job_id)) is None:
+                raise
         if view is None:
             raise not_found(job_id, self._address)
         return view
+
+    def _told(self, job_id: str) -> JobView | None:
+        """What this process was told of the job's end, where jobs cannot be looked up. Those that wait in vain have none."""
+        try:
+            result = self.broker.results.get([job_id])[0]
+        except BrokerError:
+            return None
+        return None if result is None or result.of or not result.state.ended else told_view(result)
 
     def watch(self, handle: Handle[Any]) -> Iterator[Update]:
         return watch(self.broker, handle)

@@ -97,6 +97,21 @@ def queues_of(text: str | bytes) -> list[str]:
         return []
 
 
+def told_view(result: Result) -> JobView:
+    """A view of a job of which only its end is known: no arguments, no queue, no times, and the last failure alone."""
+    return JobView(
+        id=result.id,
+        state=result.state,
+        queue="",
+        task=result.task,
+        priority=0,
+        attempts=result.attempts,
+        payload=b"",
+        result=result.value,
+        failures=[result.failure] if result.failure else [],
+    )
+
+
 def job_or_none(message: bytes | None) -> Job | None:
     """The job in a stored message; None where there is none, or it cannot be decoded."""
     try:

@@ -122,7 +122,8 @@ class Handle(msgspec.Struct, Generic[R], eq=False, gc=False):
     keep: float | None = None
     """Seconds that the result is kept; None where only the id is known."""
     new: bool = True
-    """False: this call had no effect, because a job with this id was known already."""
+    """False: this call had no effect, because a job with this id was known already. RabbitMQ without a store remembers no
+    ids, so it is always True there, unless a call that counts as one (`unique`) was found."""
     known: Result | Exception | None = None
     """How the job ended, once this process has heard of it."""
 
@@ -141,11 +142,15 @@ class Handle(msgspec.Struct, Generic[R], eq=False, gc=False):
         return self.client.aresult(self).__await__()
 
     def status(self) -> State:
-        """The job's state now. Raises JobNotFound."""
+        """The job's state now. Raises JobNotFound, and Unsupported where `view` does."""
         return self.view().state
 
     def view(self) -> JobView:
-        """All that the broker knows of the job: attempts, failures, times. Raises JobNotFound."""
+        """All that the broker knows of the job: attempts, failures, times. Raises JobNotFound.
+
+        RabbitMQ without a store raises Unsupported, unless this process enqueued the job and was told of its end. Then the
+        view has its state, task, attempts, result and last failure, and nothing else.
+        """
         return self.client.view(self.id)
 
     def progress(self) -> Progress | None:

@@ -49,6 +49,8 @@ def app(tmp_path: Path) -> Iterator[Longboat]:
 def test_a_job_is_watched_until_it_ends(app: Longboat) -> None:
     job = app.registry.tasks["count"].enqueue(True)
     updates: list[Update] = []
+    with pytest.raises(Unsupported, match="results="):
+        job.status()
     watching = job.watch()
     updates.append(next(watching))
     with app.worker():
@@ -60,8 +62,13 @@ def test_a_job_is_watched_until_it_ends(app: Longboat) -> None:
     assert Update(State.RUNNING, 1.0, 2.0, "half") in updates
     assert updates[-1] == Update(State.DEAD, 1.0, 2.0, "half", "no more")
     assert list(job.watch()) == updates[-1:]
-    with closing(Longboat(urls.whole(app.url))) as other, pytest.raises(Unsupported, match="results="):
-        next(other.job("elsewhere").watch())
+    assert job.status() is State.DEAD
+    assert [failure.message for failure in job.view().failures] == ["no more"]
+    assert (job.view().task, job.view().attempts) == ("count", 1)
+    with closing(Longboat(urls.whole(app.url))) as other:
+        for ask in (lambda: next(other.job("elsewhere").watch()), other.job(job.id).status):
+            with pytest.raises(Unsupported, match="results="):
+                ask()
 
 
 def test_it_is_explained_as_far_as_it_is_known(app: Longboat, tmp_path: Path) -> None:
