@@ -14,6 +14,7 @@ from longboat.core.job import State
 from longboat.dashboard import audit
 from longboat.dashboard.depth import keep
 from longboat.observe.history import GRAINS, WORKERS, Tally, WorkerRecord, bucket_of, note_key
+from longboat.observe.numbers import Numbers
 from tests.rigs.dashboard import shop, stock
 
 
@@ -42,7 +43,7 @@ def pictured() -> Longboat:
             ("mail", State.RUNNING): int(14 * busy),
             ("mail", State.SCHEDULED): 40,
         }
-        keep(app.broker.kv, depth, at)
+        keep(app.broker.kv, Numbers(depth, frozenset(State)), at)
     audit.record(kv, "“ann”", "operator", "retry", "4 jobs retried")
     audit.record(kv, "“ben”", "operator", "pause", "queue reports paused")
     audit.record(kv, "“ben”", "operator", "worker-quiet", "worker web-2:18 takes no more jobs")

@@ -29,6 +29,11 @@ def to_json(value: Any) -> str:
         return escaped_json(msgspec.json.encode(repr(value).encode(errors="replace").decode()).decode())
 
 
+def number(value: int | None) -> str:
+    """4,310; – if it is not known."""
+    return "–" if value is None else f"{value:,}"
+
+
 def items(
     columns: Sequence[str],
     found: Iterable[tuple[Any, Sequence[str]]],

@@ -17,6 +17,7 @@ from longboat.core.job import State
 from longboat.core.urls import shown
 from longboat.observe import history
 from longboat.observe.history import GRAINS, Tally, quantile
+from longboat.observe.numbers import numbers
 from longboat.observe.words import span
 
 if TYPE_CHECKING:
@@ -67,12 +68,9 @@ def _views(broker: Broker, url: str, every: float, once: bool) -> Iterator[list[
 
 def look(broker: Broker, url: str) -> list[Section]:
     """The state of things now."""
-    counts = broker.inspector.counts()
+    found = numbers(broker)
     states = [State(name) for name in QUEUE_COLUMNS[1:]]
-    queues = [
-        [queue, *(f"{counts.get((queue, state), 0):,}" for state in states)]
-        for queue in sorted({name for name, _ in counts})
-    ]
+    queues = [[queue, *(show.number(found.of(queue, state)) for state in states)] for queue in sorted(found.queues)]
     records = history.workers(broker.kv)
     now, width = time.time(), GRAINS[0].width
     since = (now - WINDOW) // width * width

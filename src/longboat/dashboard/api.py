@@ -108,15 +108,14 @@ def scaling(site: Site, ask: Ask) -> Data:
     """For an autoscaler: how many jobs are ready or running in these queues, what serves them, what would be needed."""
     names = {name for each in (*ask.many("queue"), ask.query.get("queues", "")) for name in each.split(",") if name}
     counts = site.counts()
-
-    def total(state: State) -> int:
-        return sum(count for (queue, its), count in counts.items() if its is state and (not names or queue in names))
-
     records = [record for record in site.workers() if not names or not record.queues or names & set(record.queues)]
-    ready, running = total(State.READY), total(State.RUNNING)
+    ready, running = counts.total(State.READY, names) or 0, counts.total(State.RUNNING, names)
     slots = sum(max(record.slots.values(), default=0) for record in records)
-    wanted = _wanted(ready, running, slots / len(records) if records else 0.0, mean(site.tally(names).run))
-    numbers = {"ready": ready, "running": running, "jobs": ready + running, "workers": len(records), "slots": slots}
+    jobs = wanted = None
+    if running is not None:
+        jobs = ready + running
+        wanted = _wanted(ready, running, slots / len(records) if records else 0.0, mean(site.tally(names).run))
+    numbers = {"ready": ready, "running": running, "jobs": jobs, "workers": len(records), "slots": slots}
     return as_json({**numbers, "wanted": wanted})
 
 

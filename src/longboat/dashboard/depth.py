@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections import Counter
+from collections.abc import Sequence
 
 import msgspec
 
@@ -15,13 +16,14 @@ from longboat.core.job import State
 from longboat.dashboard.site import Site
 from longboat.errors import BrokerError, Unsupported
 from longboat.observe.history import GRAINS, Grain, pages
+from longboat.observe.numbers import Numbers
 
 SHOWN = (State.READY, State.SCHEDULED, State.WAITING, State.RUNNING, State.DEAD)
 QUEUES = 500
 """Queues in one sample: the fullest ones."""
 
-Sample = dict[str, list[int]]
-"""By queue: how many in each state of SHOWN."""
+Sample = dict[str, list[int | None]]
+"""By queue: how many in each state of SHOWN; None: not known."""
 
 
 class Sampler:
@@ -52,19 +54,17 @@ class Sampler:
             self._over.wait(width - now % width)
 
 
-def keep(kv: KV, counts: dict[tuple[str, State], int], now: float) -> None:
+def keep(kv: KV, counts: Numbers, now: float) -> None:
     """Write a sample for this time, unless there is one."""
-    sample: Sample = {}
-    for (queue, state), count in counts.items():
-        if state in SHOWN:
-            sample.setdefault(queue, [0] * len(SHOWN))[SHOWN.index(state)] = count
-    fullest = Counter({queue: sum(row) for queue, row in sample.items()}).most_common(QUEUES)
+    queues = {queue for queue, state in counts.counts if state in SHOWN}
+    sample: Sample = {queue: [counts.of(queue, state) for state in SHOWN] for queue in queues}
+    fullest = Counter({queue: sum(filter(None, row)) for queue, row in sample.items()}).most_common(QUEUES)
     value = msgspec.msgpack.encode({queue: sample[queue] for queue, _ in fullest})
     for grain in GRAINS:
         kv.put_if_absent(_namespace(grain), [Entry(f"{int(now // grain.width * grain.width):012d}", value, grain.keep)])
 
 
-def samples(kv: KV, grain: Grain, since: float, queue: str = "") -> list[tuple[float, list[int]]]:
+def samples(kv: KV, grain: Grain, since: float, queue: str = "") -> list[tuple[float, list[int | None]]]:
     """(time, how many in each state of SHOWN), for one queue or for all."""
     found = []
     for entries in pages(kv, _namespace(grain), f"{max(0, int(since)):012d}"):
@@ -73,8 +73,13 @@ def samples(kv: KV, grain: Grain, since: float, queue: str = "") -> list[tuple[f
             if sample is None or any(len(row) != len(SHOWN) for row in sample.values()):
                 continue
             rows = [sample[queue]] if queue in sample else ([] if queue else list(sample.values()))
-            found.append((float(key), [sum(column) for column in zip(*rows, strict=True)] or [0] * len(SHOWN)))
+            found.append((float(key), [_sum(column) for column in zip(*rows, strict=True)] or [0] * len(SHOWN)))
     return found
+
+
+def _sum(column: Sequence[int | None]) -> int | None:
+    known = [number for number in column if number is not None]
+    return sum(known) if known else None
 
 
 def _namespace(grain: Grain) -> str:

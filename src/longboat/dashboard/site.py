@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 from typing import Any, TypeVar
 
@@ -20,6 +19,7 @@ from longboat.dashboard.plain import masked_text
 from longboat.errors import BrokerError, Unsupported
 from longboat.observe import history
 from longboat.observe.history import FailureGroup, Tally, WorkerRecord
+from longboat.observe.numbers import Numbers, numbers
 from longboat.operate import pauses
 from longboat.operate.pauses import Kind
 from longboat.operate.traces import Searched
@@ -46,7 +46,7 @@ class Site:
         """Why the app's code could not be imported; empty if it was, or if no app was named."""
         self._known: dict[str, tuple[float, Any]] = {}
         self._lock = threading.Lock()
-        self._dead = DeadJobs(lambda: self.broker, lambda queue: self.by_state(queue)[State.DEAD])
+        self._dead = DeadJobs(lambda: self.broker, lambda queue: self.by_state(queue)[State.DEAD] or 0)
 
     @property
     def searched(self) -> Searched:
@@ -92,19 +92,17 @@ class Site:
 
     # --- what several screens show
 
-    def counts(self) -> dict[tuple[str, State], int]:
-        return self.kept("counts", lambda: dict(self.broker.inspector.counts()))
+    def counts(self) -> Numbers:
+        return self.kept("counts", lambda: numbers(self.broker))
 
-    def shown_counts(self) -> dict[tuple[str, State], int]:
-        """For screens, which say that they are not available: nothing if the broker cannot count."""
-        return self.if_there(self.counts, {})
+    def shown_counts(self) -> Numbers:
+        """For screens, which say that they are not available: nothing is known if the broker cannot count."""
+        return self.if_there(self.counts, Numbers())
 
-    def by_state(self, queue: str = "") -> Counter[State]:
-        found: Counter[State] = Counter()
-        for (name, state), count in self.shown_counts().items():
-            if not queue or queue == name:
-                found[state] += count
-        return found
+    def by_state(self, queue: str = "") -> dict[State, int | None]:
+        """None: not known."""
+        counts = self.shown_counts()
+        return {state: counts.total(state, [queue] if queue else []) for state in State}
 
     def consumers(self) -> list[ConsumerView]:
         return self.kept("consumers", lambda: self.listed(lambda: list(self.broker.inspector.consumers())))
@@ -174,7 +172,7 @@ class Site:
 
     def queues(self) -> list[str]:
         """The names of all known queues."""
-        names = {queue for queue, _ in self.shown_counts()} | {queue for queue, _ in self.lately()} | self.paused()["queue"]
+        names = self.shown_counts().queues | {queue for queue, _ in self.lately()} | self.paused()["queue"]
         for record in self.workers():
             names.update(record.queues)
         return sorted(names)

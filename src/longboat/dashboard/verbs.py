@@ -90,7 +90,7 @@ def _purge(site: Site, ask: Ask) -> Outcome:
 
 def _purge_question(site: Site, ask: Ask) -> str:
     queue, states = checked_name(_needed(ask, "queue"), "queue"), _states(ask)
-    count = sum(site.by_state(queue)[state] for state in states)
+    count = sum(site.by_state(queue)[state] or 0 for state in states)
     return f"Delete {_jobs(count)} in queue {queue} ({', '.join(states)}) for good?"
 
 

@@ -23,8 +23,10 @@ def number(value: float | None) -> str:
     return f"{int(value):,}"
 
 
-def brief(value: float) -> str:
+def brief(value: float | None) -> str:
     """12, 4,310, 81.2k, 1.2M: for small spaces."""
+    if value is None:
+        return number(None)
     for size, letter in ((1e9, "G"), (1e6, "M"), (1e4, "k")):
         if value >= size:
             unit = 1e3 if letter == "k" else size

@@ -108,6 +108,8 @@ class WorkerRecord(msgspec.Struct):
     """Names of those in its code."""
     id: str = ""
     """The key of this record, and that of commands to the worker: its own, unlike a name."""
+    leased: dict[str, int] = {}
+    """By queue: how many jobs it has received that have not ended, whether they have started or not."""
 
 
 class FailureGroup(msgspec.Struct):

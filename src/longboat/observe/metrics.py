@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 import msgspec
 
 from longboat.contract.broker import Broker
 from longboat.core.job import State
-from longboat.errors import ConfigError
+from longboat.errors import ConfigError, Unsupported
 from longboat.observe.history import EDGES, Slice, Tally, quantile, workers
+from longboat.observe.numbers import Numbers, numbers
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -130,24 +132,20 @@ def add_finished(page: Page, totals: Slice) -> None:
 
 
 def add_queues(page: Page, broker: Broker, now: float) -> None:
-    """The state of the broker. Raises BrokerError; Unsupported if it cannot tell."""
-    counts = broker.inspector.counts()
+    """The state of the broker, as far as it is known. Raises BrokerError; Unsupported if it counts no jobs."""
+    found = numbers(broker)
     depths: Counter[str] = Counter()
-    for (queue, state), count in counts.items():
+    for (queue, state), count in found.counts.items():
         depths[queue] += count if state in SHOWN else 0
     each = [queue for queue, _ in depths.most_common(SERIES)] if "queue" in labels() else []
     page.leave_out(len(depths) - len(each) if each else 0)
     for queue in sorted(each):
-        for state in SHOWN:
-            page.add("longboat_queue_depth", counts.get((queue, state), 0), ("queue", queue), ("state", state.value))
-        page.add("longboat_queue_oldest_age_seconds", _age(broker, counts, queue, now), ("queue", queue))
+        _add_depths(page, found, [queue], ("queue", queue))
+        with contextlib.suppress(Unsupported):
+            page.add("longboat_queue_oldest_age_seconds", _age(broker, found, queue, now), ("queue", queue))
     if len(depths) > len(each):
         name = [("queue", OTHER)] if each else []
-        rest, own = Counter[State](), set(each)
-        for (queue, state), count in counts.items():
-            rest[state] += count if queue not in own else 0
-        for state in SHOWN:
-            page.add("longboat_queue_depth", rest[state], *name, ("state", state.value))
+        _add_depths(page, found, depths.keys() - set(each), *name)
     page.add("longboat_workers", len(workers(broker.kv)))
 
 
@@ -166,8 +164,14 @@ def add_recent(page: Page, lately: Slice) -> None:
                     page.add(f"longboat_recent_{what}_seconds", value, *names, ("quantile", f"{part:g}"))
 
 
-def _age(broker: Broker, counts: Mapping[tuple[str, State], int], queue: str, now: float) -> float:
-    if not counts.get((queue, State.READY)):
+def _add_depths(page: Page, found: Numbers, queues: Collection[str], *labels: tuple[str, str]) -> None:
+    for state in SHOWN:
+        if (number := found.total(state, queues)) is not None:
+            page.add("longboat_queue_depth", number, *labels, ("state", state.value))
+
+
+def _age(broker: Broker, found: Numbers, queue: str, now: float) -> float:
+    if not found.of(queue, State.READY):
         return 0.0
     jobs = broker.inspector.jobs(State.READY, queue=queue, limit=1).jobs
     since = [job.due if job.due is not None else job.enqueued for job in jobs]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import os
 import socket
+from collections import Counter
 from collections.abc import Sequence
 
 import msgspec
@@ -41,7 +42,9 @@ class WorkerRecordWriter:
 
     def run(self, now: float) -> float:
         record, monotonic = self._record, SYSTEM.monotonic()
-        started = sorted((call for call in list(self._in_flight.calls) if call.started), key=lambda call: call.started)
+        calls = list(self._in_flight.calls)
+        started = sorted((call for call in calls if call.started), key=lambda call: call.started)
+        record.leased = dict(Counter(call.lease.job.queue for call in calls))
         record.running = [(call.lease.job.id, call.task.name, now - (monotonic - call.started)) for call in started[:SHOWN]]
         record.state = self._status.state
         record.consumer, record.ended, record.memory = self._link.consumer().id, self._in_flight.total(), resident()

@@ -9,6 +9,7 @@ import msgspec
 from longboat.brokers.rabbitmq.capabilities import CAPABILITIES, unsupported
 from longboat.brokers.rabbitmq.carrier import RabbitmqCarrier
 from longboat.brokers.rabbitmq.inspector import RabbitmqInspector
+from longboat.brokers.rabbitmq.queues_seen import QueuesSeen
 from longboat.brokers.rabbitmq.stream import StreamKV
 from longboat.contract.broker import Token
 from longboat.contract.capabilities import Capability, absent
@@ -43,7 +44,8 @@ class RabbitmqBroker:
         self.kv = StreamKV(carrier.session)
         self._revoked = Revoked(self.kv)
         self._held = Held(self.kv)
-        self.inspector: Inspector = RabbitmqInspector(carrier, self.results, self._revoked, self._held)
+        self._seen = QueuesSeen(self.kv, carrier.session.queues)
+        self.inspector: Inspector = RabbitmqInspector(carrier, self.results, self._revoked, self._held, self._seen)
         self.transfer: Transfer = absent(unsupported(Capability.TRANSFER))
         self.diagnose = carrier.diagnose
         self._succeeded = Succeeded()
@@ -57,7 +59,8 @@ class RabbitmqBroker:
             if job.constraints:
                 _check(job.constraints)
                 chains = chains or bool(job.constraints.after)
-        self.carrier.check({job.queue for job in unique.values()}, unique)
+        queues = {job.queue for job in unique.values()}
+        self.carrier.check(queues, unique)
         if not unique:
             return []
         for queue in {job.queue for job in unique.values() if job.expires is not None}:
@@ -77,6 +80,8 @@ class RabbitmqBroker:
         if chains:
             messages = self._joined(messages, unique, Chain("{}.{}".format(*token) if token else new_id(), now, reply, []))
         self.carrier.send(messages)
+        if self._seen.any:
+            self._seen.note(queues)
         return list(unique)
 
     def _joined(self, messages: list[Message], jobs: Mapping[str, Job], chain: Chain) -> list[Message]:
@@ -95,6 +100,7 @@ class RabbitmqBroker:
     ) -> CarriedConsumer:
         self._revoked.open()
         receiver = self.carrier.receiver(queues, lease=lease, name=name)
+        self._seen.note(queues)
         alone = Alone(self.carrier.tell, self._succeeded, self._revoked, self._held)
         return CarriedConsumer(receiver, self.carrier.send, frozenset(tasks), SYSTEM, alone)
 

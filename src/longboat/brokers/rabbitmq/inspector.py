@@ -1,6 +1,7 @@
 """What can be seen and changed of messages alone: depths of queues, and the dead jobs.
 
-Over AMQP those of the queues that this client has used; of all where the management plugin tells what queues there are.
+Over AMQP those of the queues that this client has used or the stream names; of all where the management plugin tells what
+queues there are.
 """
 
 # ruff: noqa: ARG002  # parameters of the contract that RabbitMQ has no use for
@@ -11,6 +12,7 @@ from collections.abc import Collection, Mapping, Sequence
 
 from longboat.brokers.rabbitmq.capabilities import unsupported
 from longboat.brokers.rabbitmq.carrier import RabbitmqCarrier
+from longboat.brokers.rabbitmq.queues_seen import QueuesSeen
 from longboat.contract.capabilities import Capability
 from longboat.contract.carrier import NEVER, Delivery, Envelope, Message
 from longboat.contract.chains import chain_or_none
@@ -23,13 +25,17 @@ from longboat.core.views import ConsumerView, JobView, LimitView, Page, job_or_n
 
 
 class RabbitmqInspector:
-    def __init__(self, carrier: RabbitmqCarrier, results: RepliedResults, revoked: Revoked, held: Held) -> None:
+    def __init__(
+        self, carrier: RabbitmqCarrier, results: RepliedResults, revoked: Revoked, held: Held, seen: QueuesSeen
+    ) -> None:
         self._carrier = carrier
         self._results = results
         self._revoked = revoked
         self._held = held
+        self._queues_seen = seen
 
     def counts(self) -> Mapping[tuple[str, State], int]:
+        self._queues_seen.learn()
         return self._carrier.depths()
 
     def find(self, ids: Sequence[str]) -> list[JobView | None]:

@@ -77,7 +77,7 @@ def _states(site: Site, query: Query) -> list[dict[str, Any]]:
         alone = written(msgspec.structs.replace(query, states=(state,), ids=()))
         found.append({"state": state, "count": counts[state], "q": alone, "chosen": query.states == (state,)})
     everything = written(msgspec.structs.replace(query, states=()))
-    total = sum(counts.values())
+    total = sum(filter(None, counts.values()))
     return [{"state": "all", "count": total, "q": everything, "chosen": not query.states}, *found]
 
 

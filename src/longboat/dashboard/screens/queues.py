@@ -26,7 +26,8 @@ class QueueRow(msgspec.Struct):
     """A queue as a row."""
 
     name: str
-    counts: dict[State, int]
+    counts: dict[State, int | None]
+    """None: not known."""
     paused: bool
     served: bool
     """Whether a living worker takes its jobs."""
@@ -41,7 +42,7 @@ def fullest(site: Site) -> list[str]:
     """The names of all queues, the fullest first."""
     counts = site.shown_counts()
     return sorted(
-        site.queues(), key=lambda name: -sum(counts.get((name, state), 0) for state in (State.READY, State.RUNNING))
+        site.queues(), key=lambda name: -sum(counts.of(name, state) or 0 for state in (State.READY, State.RUNNING))
     )
 
 
@@ -53,7 +54,7 @@ def rows(site: Site, names: Sequence[str]) -> list[QueueRow]:
     found = []
     for name in names:
         tally = site.tally([name])
-        by_state = {state: counts.get((name, state), 0) for state in State}
+        by_state = {state: counts.of(name, state) for state in State}
         served = any(not queues or name in queues for queues in taken)
         rate, p95, spark = tally.ended / RECENT, quantile(tally.wait, 0.95), lines.get(name, "")
         found.append(QueueRow(name, by_state, name in paused, served, rate, p95, spark))
