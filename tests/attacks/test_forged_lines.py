@@ -175,4 +175,5 @@ def test_what_others_obey_is_written_out(text: str) -> None:
     assert escaped(text).isprintable()
     assert escaped(text) == text.encode("unicode_escape").decode() or "\\u" in escaped(text) or "\\x" in escaped(text)
     assert escaped("Zürich → 北京") == "Zürich → 北京"
-    assert escaped_lines("a\nb\n  c\td") == "a\n  b\n  c    d"
+    assert escaped_lines("a\nb\n  c\td") == "a\n  b\n    c    d"
+    assert escaped_lines("a\n  b\n    c    d") == "a\n  b\n    c    d"

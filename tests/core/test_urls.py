@@ -35,7 +35,7 @@ SECRETS = {
     f"redis+cluster://me:{SECRET}@[::1]:7000,b:7001": "redis+cluster://me:***@[::1]:7000,b:7001",
     f"unix://:{SECRET}@/run/redis.sock?db=1": "unix://:***@/run/redis.sock?db=1",
     f"amqp://me:{SECRET}@h1,h2:5673/%2F?management=http://u:{SECRET}@h": "amqp://me:***@h1,h2:5673/%2F?management=http://u:***@h",
-    f"amqp://h/?management=http%3A%2F%2Fu%3A{SECRET}%40h": "amqp://h/?management=http://u:***@h",
+    f"amqp://h/?levels=5&management=http%3A%2F%2Fu%3A{SECRET}%40h": "amqp://h/?levels=5&management=http://u:***@h",
     f"amqp://me:{SECRET}@h/?results=redis://:{SECRET}@s/0?prefix=x": "amqp://me:***@h/?results=redis://:***@s/0?prefix=x",
     f"amqp://h/?results=redis%3A%2F%2F%3A{SECRET}%40s": "amqp://h/?results=redis://:***@s",
     f"nobody://me:{SECRET}@host?key={SECRET}": "nobody://me:***@host?key=***",

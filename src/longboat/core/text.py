@@ -33,5 +33,6 @@ def escaped_json(document: str) -> str:
 def escaped_lines(text: str) -> str:
     """As `escaped`, but line breaks stay; lines after the first are indented, so that none looks like a line of its own."""
     first, *rest = text.split("\n")
-    lines = (line.replace("\t", "    ") for line in rest)
-    return "\n".join([escaped(first), *(escaped(line if line.startswith("  ") else f"  {line}") for line in lines)])
+    lines = [line.replace("\t", "    ") for line in rest]
+    indent = "" if all(line.startswith("  ") for line in lines) else "  "  # all alike: a traceback keeps its shape
+    return "\n".join([escaped(first), *(escaped(indent + line) for line in lines)])

@@ -70,6 +70,11 @@ def ago(at: float | None) -> Markup:
     return Markup('<time data-at="{}" title="{} UTC">{}</time>').format(f"{at:.1f}", moment(at), text)
 
 
+def due(at: float) -> Markup:
+    """When it happens; what is over has not happened yet."""
+    return ago(at) if at > SYSTEM.now() else Markup("now")
+
+
 def lasting(since: float | None) -> Markup:
     """How long it has lasted."""
     if since is None:
@@ -100,6 +105,7 @@ FILTERS = {
     "size": size,
     "moment": moment,
     "ago": ago,
+    "due": due,
     "lasting": lasting,
     "segment": segment,
     "segment_path": segment_path,

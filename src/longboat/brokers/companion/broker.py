@@ -59,7 +59,7 @@ class CompanionBroker:
             if constraints.fairness_key:
                 raise unsupported(Capability.FAIRNESS, name)
         if (delay := max(job.delay for job in unique.values())) > longest:
-            raise unsupported(Capability.LONG_DELAYS, name, what=f"delay a job for more than {longest:.0f} s")
+            raise unsupported(Capability.LONG_DELAYS, name, what=f"delay a job for more than {longest / 86400:.0f} days")
         for queue in {job.queue for job in unique.values() if job.expires is not None}:
             self.carrier.declare(queue, delay)  # its time runs from the put, not from when its queues were made
         return self._intake.put(unique, bodies, token)

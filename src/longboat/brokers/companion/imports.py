@@ -75,7 +75,7 @@ class Import:
         elif job.constraints and (job.constraints.limits or job.constraints.fairness_key):
             why = Failure(REFUSED, f"it has limits or takes turns, which {carrier.name} cannot keep", at=now)
         elif exported.delay > carrier.longest_delay:
-            why = Failure(REFUSED, f"{carrier.name} keeps no delay above {carrier.longest_delay:.0f} s", at=now)
+            why = Failure(REFUSED, f"{carrier.name} keeps no delay above {carrier.longest_delay / 86400:.0f} days", at=now)
         else:
             return exported
         return msgspec.structs.replace(exported, dead=True, failures=[*exported.failures, why])

@@ -88,7 +88,7 @@ class RabbitmqBroker:
         """The first message of each chain, with the others in it."""
         longest = self.carrier.longest_delay
         if max(job.delay for job in jobs.values()) > longest:
-            raise unsupported(Capability.LONG_DELAYS, f"delay a job for more than {longest:.0f} s")
+            raise unsupported(Capability.LONG_DELAYS, f"delay a job for more than {longest / 86400:.0f} days")
         encoded = chained(jobs, {each.id: each.body for each in messages}, chain, _not_in_a_chain)
         for each in messages:
             if each.id in encoded:

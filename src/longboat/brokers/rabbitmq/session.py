@@ -130,7 +130,7 @@ class Session:
         dead = {each.queue for each in messages if each.dead}
         longest = max(each.delay for each in messages)
         if longest > LONGEST:
-            raise unsupported(Capability.LONG_DELAYS, f"delay a job for more than {LONGEST:.0f} s")
+            raise unsupported(Capability.LONG_DELAYS, f"delay a job for more than {LONGEST / 86400:.0f} days")
         self.queues.update(ready, dead)
         if not self._rounded:
             self._say_rounded(messages)
