@@ -77,11 +77,6 @@ class Hands:
         self._by_tag[tag] = held
         return old
 
-    def drop(self, helds: Sequence[Held]) -> None:
-        """Messages that were not given out go back."""
-        for held in helds:
-            self._by_tag.pop(held.tag, None)
-
     def give_back(self, deliveries: Sequence[Delivery]) -> list[int]:
         """These are not held any more; returns the tags of those that were."""
         tags = [each.tag for each in deliveries if each.tag in self._by_tag]

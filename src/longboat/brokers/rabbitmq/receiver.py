@@ -45,6 +45,7 @@ class RabbitmqReceiver:
         self._hands = Hands()
         self._incoming = Subscription(link, session.names, queues, self._arrive)
         self._holding = Holding(session, link, self.id, lease=lease, name=name or self.id, came=self._came)
+        self._returning: threading.Thread | None = None
         self._nudged = self._closed = self._telling = False
         link.on_lost = self.wake
         link.every(min(TICK, lease / 4), self._look)
@@ -98,8 +99,7 @@ class RabbitmqReceiver:
                 taken, worn = self._take(n)
                 end = self._nudged or time.monotonic() >= patience
                 self._nudged = False
-            if worn:
-                self._renew(worn)
+            self._renew(worn)
             if taken or end or self.over:
                 return list(taken)
 
@@ -117,13 +117,22 @@ class RabbitmqReceiver:
                     taken.append(held)
         return taken, worn
 
-    def _renew(self, worn: list[Held]) -> None:
+    def _renew(self, helds: list[Held]) -> None:
+        """Publish them anew, as what the server takes back counts as held by one more worker that died."""
+        if not helds:
+            return
         try:
-            self._session.send([each.message(each.envelope) for each in worn])
+            self._session.send([each.message(each.envelope) for each in helds])
         except BaseException:
-            self.reject(worn)
+            self.reject(helds)
             raise
-        self.acknowledge(worn)
+        self.acknowledge(helds)
+
+    def _give_back(self, untaken: list[Held]) -> None:
+        with contextlib.suppress(BrokerError):  # the server takes them back then
+            # No consumer that is being cancelled is to get them: answers come in order.
+            self._link.do(lambda channel, answered: channel.basic_qos(callback=answered))
+            self._renew(untaken)
 
     def reject(self, deliveries: Sequence[Delivery]) -> None:
         with self._changed:
@@ -176,11 +185,18 @@ class RabbitmqReceiver:
             self._changed.notify_all()
 
     def close(self) -> None:
-        """The server gives back what is held, in its place; it counts that as one death of each."""
+        """What nobody has taken goes back. The server takes back what is leased, and counts that as one death of each."""
         if self._closed:
             return
         self._closed = True
         self.wake()
+        with contextlib.suppress(BrokerError):
+            self._link.do(self._end)
+            if self._returning is not None:
+                self._returning.join(self._session.timeout)
+            with self._changed:
+                late = self._incoming.untaken()
+            self._renew(late)
         try:
             self._holding.close(self._own)
         finally:
@@ -223,15 +239,24 @@ class RabbitmqReceiver:
             return
         self._stop(force=False)
 
+    def _end(self, channel: Any, answered: Any) -> None:
+        self._stop(force=True)
+        channel.basic_qos(callback=answered)
+
     def _stop(self, *, force: bool) -> None:
         with self._changed:
             back = self._incoming.stop(self._hold, force=force)
-            if back is not None:
-                self._hands.drop(back)
-                self._hands.renew()
-                if self._incoming.receiving:  # the next receive asks anew
-                    self._nudged = True
-                    self._changed.notify_all()
+            if back is None:
+                return
+            self._hands.renew()
+            if self._incoming.receiving:  # the next receive asks anew
+                self._nudged = True
+                self._changed.notify_all()
+        if back:  # the link's thread waits for nobody
+            self._returning = threading.Thread(
+                target=self._give_back, args=(back,), daemon=True, name="longboat-rabbitmq-back"
+            )
+            self._returning.start()
 
 
 OVER = b"over"

@@ -8,6 +8,8 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
+from pika import spec
+
 from longboat.brokers.rabbitmq.hands import Held
 from longboat.brokers.rabbitmq.link import Link
 from longboat.brokers.rabbitmq.names import Names
@@ -21,7 +23,7 @@ FEW = 16
 
 
 class Subscription:
-    """By further consumers on the channel when more is asked for: pika hands back what arrives for one that was cancelled.
+    """By further consumers on the channel when more is asked for, so that none is cancelled while messages arrive for it.
 
     `arrive(place, channel, method, properties, body)` runs in the link's thread. The caller locks what is shared.
     """
@@ -78,21 +80,29 @@ class Subscription:
         return consume
 
     def stop(self, longest: float, *, force: bool) -> list[Held] | None:
-        """If nobody receives, or something waits for longer than it may, or by force: what is free goes back to its place.
+        """If nobody receives, or something waits for longer than it may, or by force: what nobody has taken is to go back.
 
-        In the link's thread. Returns what went back; None: it goes on.
+        In the link's thread. Returns that, still held; None: it goes on.
         """
         now = time.monotonic()
         idle = not self.receiving and now - self.quiet_since > IDLE
         stale = any(arrived and now - arrived[0].since > longest for arrived in self.arrived)
-        if not self._tags or not (idle or stale or force):
+        late = self.waiting() < sum(map(len, self.arrived))  # they arrived after their queue was paused
+        if not (idle or stale or late or force) or not (self._tags or any(self.arrived)):
             return None
+        tags, self._tags, self._prefetch = self._tags, [], 0
+        channel: Any = self._link.channel
+        for tag in tags:
+            # All at once: pika's own way waits for each answer, and rejects what arrives meanwhile. The server pushes that
+            # to those that are not cancelled yet, again and again, and counts each time.
+            channel._rpc(spec.Basic.Cancel(tag, nowait=True))
+        # Answered once all that is. Until then messages may arrive.
+        channel.basic_qos(callback=lambda _: [channel._consumers.pop(tag, None) for tag in tags])
+        return self.untaken()
+
+    def untaken(self) -> list[Held]:
+        """What had arrived and nobody has taken, in its order. It is not among the arrived any more."""
         back = sorted((held for arrived in self.arrived for held in arrived), key=lambda held: held.tag)
         for arrived in self.arrived:
             arrived.clear()
-        tags, self._tags, self._prefetch = self._tags, [], 0
-        for tag in tags:
-            self._link.channel.basic_cancel(tag, callback=lambda _: None)
-        for held in back:
-            self._link.channel.basic_reject(held.tag, requeue=True)
         return back
