@@ -28,6 +28,7 @@ EVERY: list[tuple[events.Event, int, str]] = [
     (events.JobParked(*ABOUT), logging.DEBUG, "is not a task of this worker"),
     (events.JobsParked("w", "m.t", 2, ["a.b"]), logging.WARNING, "2 jobs of m.t cannot run here"),
     (events.JobsParked("w", "m.t", 1, [], elsewhere=True), logging.WARNING, "1 job of m.t cannot run on worker w"),
+    (events.JobsLost("w", 0), logging.ERROR, "the leases were lost while no job ran"),
     (events.JobsLost("w", 1), logging.ERROR, "the leases of 1 job were lost"),
     (events.JobsLost("w", 3), logging.ERROR, "the leases of 3 jobs were lost"),
     (events.WorkerStarted("w", "memory://", ["a"], 2), logging.INFO, "serves a of memory://, tasks known: 2"),

@@ -10,7 +10,6 @@ import pytest
 
 from longboat import BrokerUnavailable, Longboat, State, gather
 from longboat.core.job import Failure
-from longboat.observe.events import Event, WorkerStarted, WorkerStopped
 from longboat.worker import broker_link
 from tests.apps.worker_tasks import calls, limit
 from tests.rigs.waiting import until
@@ -91,16 +90,6 @@ def test_a_worker_that_lost_its_leases_goes_on_with_new_ones(app: Longboat, task
         limit.set()
         assert job.result(timeout=20) == "released"
     assert job.view().attempts <= 2
-
-
-def test_a_worker_that_held_no_job_reports_none_lost(app: Longboat) -> None:
-    said: list[Event] = []
-    app.bus.listen(said.append)
-    with app.worker() as worker:
-        was = worker.link.consumer().id
-        app.broker.evict(was, Failure("longboat.WorkerDied", "so the test says"))
-        until(lambda: worker.link.consumer().id != was)
-    assert {type(each) for each in said} == {WorkerStarted, WorkerStopped}
 
 
 def test_an_outage_loses_nothing(app: Longboat, tasks: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -159,7 +159,11 @@ _WORDS: dict[type[Event], tuple[int, Callable[[Any], str]]] = {
     events.JobsParked: (logging.WARNING, _parked),
     events.JobsLost: (
         logging.ERROR,
-        lambda of: f"the leases of {counted(of.jobs, 'job')} were lost; other workers will run them again",
+        lambda of: (
+            f"the leases of {counted(of.jobs, 'job')} were lost; other workers will run them again"
+            if of.jobs
+            else "the leases were lost while no job ran; others are taken"
+        ),
     ),
     events.WorkerStarted: (
         logging.INFO,

@@ -121,8 +121,7 @@ class Leases(Service):
                 call.deadline = now + KILL_AFTER
             self._doomed += lost
             self._link.lost(consumer)
-            if lost:
-                self._bus.emit(JobsLost(self.status.name, len(lost)))
+            self._bus.emit(JobsLost(self.status.name, len(lost)))
         elif pulse.cancelled:
             wanted = set(pulse.cancelled)
             for call in list(self._in_flight.calls):
