@@ -80,4 +80,4 @@ def test_slow_jobs_of_a_backlog_run_in_all_slots(url: str) -> None:
         for each in jobs:
             each.result(timeout=60.0)
     app.close()
-    assert seen.count(1) < 10, "they ran one by one"
+    assert seen.count(4) >= 5, "they ran one by one"  # ten times, if they run in rounds of four

@@ -62,6 +62,7 @@ class Longboat(longboat.Longboat):
 
     @property
     def outbox(self) -> Connect | None:
+        """Opens a connection to the database of the outbox within the application's context, if there is one."""
         return None if self._outbox is None else self._in_context
 
     def _in_context(self) -> Any:
