@@ -186,8 +186,8 @@ class Longboat:
         return declare
 
     def add_schedule(self, task: Task[..., Any], rule: str, **options: Unpack[ScheduleOptions]) -> bool:
-        """As `schedule`, at run time: kept in the broker and fired by any worker. False if there is one of that name."""
-        return scheduler.add(self.broker.kv, scheduled(task, rule, options, declared=False))
+        """As `schedule`, at run time: any worker fires it. False if one has its name. Raises Unsupported if none could."""
+        return scheduler.add(self.broker, scheduled(task, rule, options, declared=False))
 
     def load(self) -> None:
         """Import the modules that the app includes. Workers and the command line do. Raises what importing raises."""

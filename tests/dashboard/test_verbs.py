@@ -141,18 +141,18 @@ def test_schedules(page: TestClient, stocked: Longboat) -> None:
     assert "no living worker has it in its code" in text
     assert 'class="due"' not in text
     by_hand = Schedule(name="by hand", rule="every 1h", task="shop.resize", payload=b"\x80")
-    assert scheduler.add(stocked.broker.kv, by_hand)
+    assert scheduler.add(stocked.broker, by_hand)
     text = page.get("/schedules").text
     assert "no living worker knows task shop.resize" in text
     assert text.count('class="due"') == 5
     page.post("/do/schedule-remove", data={"name": "by hand"})
     page.post("/do/schedule-pause", data={"name": "shop.nightly"})
-    assert [each.schedule.paused for each in scheduler.listed(stocked.broker.kv, 0.0) if each.schedule] == [True]
+    assert [each.schedule.paused for each in scheduler.listed(stocked.broker, 0.0) if each.schedule] == [True]
     page.post("/do/schedule-resume", data={"name": "shop.nightly"})
     answer = page.post("/api/v1/do/schedule-run", json={"name": "shop.nightly"})
     assert stocked.broker.inspector.find([answer.json()["id"]])[0].task == "shop.report"  # type: ignore[union-attr]  # it is there
     page.post("/do/schedule-remove", data={"name": "shop.nightly"})
-    assert scheduler.listed(stocked.broker.kv, 0.0) == []
+    assert scheduler.listed(stocked.broker, 0.0) == []
     assert page.post("/do/schedule-run", data={"name": "shop.nightly"}).status_code == 404
 
 

@@ -33,7 +33,7 @@ def broker() -> Iterator[Broker]:
 
 def added(broker: Broker, rule: str = "0 * * * *", **fields: Any) -> Schedule:
     made = Schedule(name="s", rule=rule, task="t", payload=b"\x80", **fields)
-    assert scheduler.add(broker.kv, made)
+    assert scheduler.add(broker, made)
     return made
 
 
@@ -105,7 +105,7 @@ def test_it_says_when_it_wants_to_be_called(broker: Broker) -> None:
     each = Scheduler(broker)
     assert each.run(10.25) == 11.0
     added_later = Schedule(name="late", rule="every 1s", task="t", payload=b"\x80")
-    scheduler.add(broker.kv, added_later)
+    scheduler.add(broker, added_later)
     each.run(12.0)
     each.run(13.0)
     assert "late@1970-01-01T00:00:13Z" in ids(broker)
@@ -113,7 +113,7 @@ def test_it_says_when_it_wants_to_be_called(broker: Broker) -> None:
 
 def test_what_was_missed_is_made_up_for_as_the_policy_says(broker: Broker) -> None:
     for missed in ("skip", "once", "all"):
-        scheduler.add(broker.kv, Schedule(name=missed, rule="0 * * * *", task="t", payload=b"", missed=missed))
+        scheduler.add(broker, Schedule(name=missed, rule="0 * * * *", task="t", payload=b"", missed=missed))
     Scheduler(broker).run(0.0)
     Scheduler(broker).run(5.5 * HOUR)
     fired = ids(broker)
@@ -124,7 +124,7 @@ def test_what_was_missed_is_made_up_for_as_the_policy_says(broker: Broker) -> No
 
 def test_overlap(broker: Broker) -> None:
     added(broker, overlap="skip")
-    scheduler.add(broker.kv, Schedule(name="waits", rule="0 * * * *", task="t", payload=b"", overlap="wait", queue="w"))
+    scheduler.add(broker, Schedule(name="waits", rule="0 * * * *", task="t", payload=b"", overlap="wait", queue="w"))
     each = Scheduler(broker)
     for hour in range(4):
         each.run(hour * HOUR)
@@ -194,7 +194,7 @@ def test_one_that_cannot_be_evaluated_harms_no_other(broker: Broker, what: str, 
     for moment in (0.0, 10.0, HOUR, HOUR + 5):
         each.run(moment)
     assert "s@1970-01-01T01:00:00Z" in ids(broker)
-    shown = scheduler.listed(broker.kv, HOUR)
+    shown = scheduler.listed(broker, HOUR)
     assert [each.name for each in shown] == ["a", "s"]
     assert problem in shown[0].problem
     told = [record.getMessage() for record in caplog.records if "schedule a is not fired" in record.getMessage()]
@@ -278,13 +278,13 @@ def test_a_worker_fires_within_a_second() -> None:
             end = time.monotonic() + 8
             while len(starts) < 5 and time.monotonic() < end:
                 time.sleep(0.05)
-            problems = {each.name: each.problem for each in scheduler.listed(app.broker.kv, time.time())}
+            problems = {each.name: each.problem for each in scheduler.listed(app.broker, time.time())}
         assert len(starts) >= 5
         assert max(start % 1 for start in starts) < 0.9
         names = {view.id.partition("@")[0] for view in app.broker.inspector.jobs(State.SUCCEEDED).jobs}
         assert names == {"tick", "added"}
         assert problems == {"added": "", "tick": "", "gone": "no living worker has it in its code"}
-        after = {each.name: each.problem for each in scheduler.listed(app.broker.kv, time.time())}
+        after = {each.name: each.problem for each in scheduler.listed(app.broker, time.time())}
         assert after["added"] == "no living worker knows task tick"
 
 

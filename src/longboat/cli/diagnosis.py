@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import platform
 import re
@@ -20,13 +21,14 @@ from longboat.contract.optional import diagnosis
 from longboat.core.job import State
 from longboat.core.text import counted
 from longboat.core.urls import shown
+from longboat.core.views import ConsumerView
 from longboat.errors import AppNotFound, LongboatError, Unsupported
 from longboat.observe import history
+from longboat.operate import scheduler
 
 if TYPE_CHECKING:
     from longboat.app import Longboat
     from longboat.contract.broker import Broker
-    from longboat.core.views import ConsumerView
 
 LEAST_ROOM = 100_000_000
 """Free bytes on the disk of the jobs below which something must be done."""
@@ -265,6 +267,9 @@ def _contents(findings: Findings, broker: Broker) -> None:
     findings.facts["queues"] = queues
     if (workers := _alive(broker)) is not None:
         _workers(findings, workers, [queue for queue, states in queues.items() if states.get("ready")])
+    with contextlib.suppress(Unsupported):
+        for name, problem in scheduler.unfireable(broker):
+            findings.warn(f"schedule {name} is not fired: {problem}", "See `longboat schedules list`.")
     if totals[State.WAITING]:
         number = totals[State.WAITING]
         findings.warn(

@@ -45,7 +45,7 @@ def list_(words: tuple[str, ...], as_json: bool, url: str | None) -> None:
     query = query_of("schedules", ("queue", "task"), words)
     now = time.time()
     with opened(url) as broker:
-        found = [each for each in scheduler.listed(broker.kv, now) if _fits(query, each)]
+        found = [each for each in scheduler.listed(broker, now) if _fits(query, each)]
     none = "no such schedules" if words else "no schedules"
     items = [_shown(each, now) for each in found]
     show.items(["name", "rule", "tz", "task", "next", "last job"], items, none, as_json=as_json)
@@ -123,7 +123,7 @@ def add(
             made = scheduled(its, rule, options, declared=False)
         except BadArguments as error:
             raise CommandFailed(str(error), "Give them by --args: a JSON list, or a JSON map by name.", USAGE) from error
-        if not scheduler.add(broker.kv, made):
+        if not scheduler.add(broker, made):
             raise CommandFailed(f"there is already a schedule {made.name!r}", "Give this one another --name.")
     click.echo(f"{made.name}: {made.explain()}")
 

@@ -84,7 +84,7 @@ def failure_list(site: Site, ask: Ask) -> Data:
 
 
 def schedule_list(site: Site, ask: Ask) -> Data:
-    found = scheduler.listed(site.broker.kv, SYSTEM.now())
+    found = scheduler.listed(site.broker, SYSTEM.now())
     return as_json([each.data(decoded(each.schedule.payload)[0] if each.schedule else None) for each in found])
 
 

@@ -16,9 +16,10 @@ from longboat.contract.kv import KV, Entry
 from longboat.core import codec
 from longboat.core.clock import SYSTEM
 from longboat.core.job import new_id
-from longboat.errors import BrokerUnavailable, Undecodable
+from longboat.errors import BrokerUnavailable, Undecodable, Unsupported
 from longboat.observe.history import pages, workers
 from longboat.operate.unique import put_one
+from longboat.tasks.limits import UniqueKey
 from longboat.tasks.schedule import ON_TIME, Schedule, checked
 
 log = logging.getLogger("longboat.scheduler")
@@ -121,7 +122,10 @@ class Scheduler:
             if isinstance(found, Undecodable):
                 self._tell(name, str(found))
             elif not found.paused and (self._mine(found) or self._left(found)):
-                self._schedules.append(found)
+                if problem := unable(self._broker, found):
+                    self._tell(name, problem)
+                else:
+                    self._schedules.append(found)
 
     def _mine(self, schedule: Schedule) -> bool:
         return not schedule.declared or schedule.name in self._declared
@@ -146,13 +150,16 @@ class Scheduler:
         due = stood.due(fired.until, now) if not problem_of(stood) else []
         if due and not self._claims(name, due[-1]):
             return now + AGAIN
-        if due and not (schedule.overlap == "skip" and self._runs(fired.last)):
+        key = schedule.unique
+        if schedule.overlap == "skip" and not self._finds:
+            key = key or UniqueKey(f"schedule:{name}")
+        if due and not (schedule.overlap == "skip" and self._finds and self._runs(fired.last)):
             jobs = [schedule.job(tick) for tick in due]
-            if schedule.unique is None:
+            if key is None:
                 self._broker.put(jobs)
             else:
                 for job in jobs:
-                    put_one(self._broker, job, schedule.unique)
+                    put_one(self._broker, job, key)
             fired.last = jobs[-1].id
         self._keep(name, Fired(now, fired.last, rule, tz), state)
         return _next(schedule, now)
@@ -162,6 +169,11 @@ class Scheduler:
         if Capability.IDS in self._broker.capabilities:
             return True
         return self._broker.kv.put_if_absent(CLAIMS, [Entry(f"{name} {tick}", b"", CLAIM_KEPT)])[0]
+
+    @property
+    def _finds(self) -> bool:
+        """Whether the last job can be looked up; else it holds a unique key until it ends."""
+        return Capability.LOOKUP in self._broker.capabilities
 
     def _runs(self, job_id: str) -> bool:
         view = self._broker.inspector.find([job_id])[0] if job_id else None
@@ -187,8 +199,9 @@ def stored(kv: KV) -> Iterator[tuple[str, Schedule | Undecodable]]:
                 yield name, error
 
 
-def listed(kv: KV, now: float, count: int = 1) -> list[Listed]:
+def listed(broker: Broker, now: float, count: int = 1) -> list[Listed]:
     """All schedules, by name, each with the next `count` times at which it is due."""
+    kv = broker.kv
     found = dict(stored(kv))
     fired, records = last_fired(kv, found), workers(kv)
     coded, known = {name for each in records for name in each.schedules}, {name for each in records for name in each.tasks}
@@ -198,7 +211,7 @@ def listed(kv: KV, now: float, count: int = 1) -> list[Listed]:
         if isinstance(schedule, Undecodable):
             shown.append(Listed(name, None, "", [], last, str(schedule)))
             continue
-        each = Listed(name, schedule, schedule.rule, [], last, problem_of(schedule))
+        each = Listed(name, schedule, schedule.rule, [], last, problem_of(schedule) or unable(broker, schedule))
         shown.append(each)
         if not each.problem:
             each.rule = schedule.explain()
@@ -222,6 +235,33 @@ def problem_of(schedule: Schedule) -> str:
     return ""
 
 
+def unable(broker: Broker, schedule: Schedule) -> str:
+    """What this broker cannot do that the schedule needs; empty if it can do all."""
+    able, its = broker.capabilities, schedule.constraints
+    if Capability.LIMITS not in able:
+        if schedule.overlap == "wait":
+            return 'overlap="wait" needs limits, which this broker does not have: choose "skip" or "allow"'
+        if its and its.limits:
+            return "its task has limits, which this broker does not have"
+    if Capability.FAIRNESS not in able and its and its.fairness_key:
+        return "its task has fair_by, which this broker does not have"
+    key = schedule.unique
+    if schedule.overlap == "skip" and key and Capability.LOOKUP not in able and (key.until_started or key.window):
+        return 'on this broker overlap="skip" does not go with a unique rule that may end before the job does'
+    return ""
+
+
+def unfireable(broker: Broker) -> list[tuple[str, str]]:
+    """The schedules that are not paused and cannot be fired, and why."""
+    found = []
+    for name, each in stored(broker.kv):
+        if isinstance(each, Undecodable):
+            found.append((name, str(each)))
+        elif not each.paused and (problem := problem_of(each) or unable(broker, each)):
+            found.append((name, problem))
+    return found
+
+
 def declare(kv: KV, declared: Collection[Schedule]) -> list[str]:
     """Write the schedules in an app's code; paused ones stay paused. Returns the names that others have, added by hand."""
     known = kv.read(NAMESPACE, [schedule.name for schedule in declared]) if declared else []
@@ -239,9 +279,14 @@ def declare(kv: KV, declared: Collection[Schedule]) -> list[str]:
     return in_use
 
 
-def add(kv: KV, schedule: Schedule) -> bool:
-    """Keep a new schedule; False if there is one of that name. Raises ConfigError for one that makes no sense."""
-    return kv.put_if_absent(NAMESPACE, [Entry(checked(schedule).name, msgspec.msgpack.encode(schedule))])[0]
+def add(broker: Broker, schedule: Schedule) -> bool:
+    """Keep a new schedule; False if there is one of that name.
+
+    Raises ConfigError for one that makes no sense, and Unsupported for one that the broker cannot fire.
+    """
+    if problem := unable(broker, schedule):
+        raise Unsupported(f"schedule {schedule.name!r}: {problem}")
+    return broker.kv.put_if_absent(NAMESPACE, [Entry(checked(schedule).name, msgspec.msgpack.encode(schedule))])[0]
 
 
 def pause(kv: KV, name: str, paused: bool, now: float) -> bool:

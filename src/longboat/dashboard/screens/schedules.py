@@ -14,7 +14,7 @@ NEXT = 5
 
 
 def screen(site: Site, ask: Ask) -> Page:
-    found = site.listed(lambda: scheduler.listed(site.broker.kv, SYSTEM.now(), NEXT))
+    found = site.listed(lambda: scheduler.listed(site.broker, SYSTEM.now(), NEXT))
     last = [each.last for each in found]
     views = dict(zip(last, site.looked_up(last), strict=True)) if found else {}
     rows: list[dict[str, Any]] = []
