@@ -14,21 +14,11 @@ from longboat.errors import ConfigError
 PLAIN = frozenset(
     {
         *("application_name", "authkey_file", "connect_timeout", "connection_attempts", "db", "dbname", "gssencmode"),
-        *(
-            "heartbeat",
-            "hold",
-            "host",
-            "hostaddr",
-            "keepalives",
-            "levels",
-            "load_balance_hosts",
-            "management",
-            "options",
-            "pgbouncer",
-        ),
-        *("port", "prefix", "queues", "results", "retry_delay", "schema", "sentinel_username", "service", "socket_timeout"),
-        *("ssl_ca", "ssl_cert", "ssl_cert_reqs", "ssl_check_hostname", "ssl_key", "sslcert", "sslkey", "sslmode"),
-        *("sslrootcert", "synchronous", "target_session_attrs", "tcp_user_timeout", "timeout", "user", "username"),
+        *("heartbeat", "hold", "host", "hostaddr", "keepalives", "levels", "load_balance_hosts", "management", "options"),
+        *("pgbouncer", "port", "prefix", "queues", "results", "retry_delay", "schema", "sentinel_username", "service"),
+        *("socket_timeout", "ssl_ca", "ssl_cert", "ssl_cert_reqs", "ssl_check_hostname", "ssl_key", "sslcert", "sslkey"),
+        *("sslmode", "sslrootcert", "synchronous", "target_session_attrs", "tcp_user_timeout", "timeout", "user"),
+        "username",
     }
 )
 """Options whose values are shown. That of any other, a misspelt one too, may be a secret."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Protocol
 
 import msgspec
@@ -12,7 +12,7 @@ from longboat.contract.broker import Broker
 from longboat.contract.kv import KV
 from longboat.contract.revoked import Revocation
 from longboat.core.codec import decoded
-from longboat.core.job import DEFAULT_QUEUE, State
+from longboat.core.job import State
 from longboat.core.views import JobView, Page
 from longboat.errors import Unsupported
 from longboat.observe import history
@@ -85,26 +85,8 @@ def trace(broker: Broker, job_id: str) -> Trace:
 
 def dead(broker: Searched, ids: Collection[str]) -> list[JobView]:
     """Those of these jobs that are among the dead ones that can be listed. It may take a second or two."""
-    left, found = set(ids), list[JobView]()
-    for queue in _queues(broker):
-        try:
-            page = broker.inspector.jobs(State.DEAD, queue=queue, limit=LOOKED_AT)
-        except Unsupported:
-            break
-        for view in page.jobs:
-            if view.id in left:
-                left.discard(view.id)
-                found.append(view)
-        if not left:
-            break
-    return found
-
-
-def _queues(broker: Searched) -> Iterator[str | None]:
-    """None for those that the broker knows here, then the others that workers serve."""
-    yield None
     try:
-        records = history.workers(broker.kv)
+        page = broker.inspector.jobs(State.DEAD, limit=LOOKED_AT)
     except Unsupported:
-        return
-    yield from sorted({queue for record in records for queue in record.queues} - {DEFAULT_QUEUE})
+        return []
+    return [view for view in page.jobs if view.id in ids]

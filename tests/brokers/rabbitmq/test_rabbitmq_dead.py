@@ -30,13 +30,18 @@ def app(tmp_path: Path) -> Iterator[Longboat]:
 
 
 def test_a_single_dead_job_is_shown_replayed_and_retried(app: Longboat, tmp_path: Path) -> None:
-    one, other = (app.registry.tasks["tasks.boom"].using(id=name).enqueue(name) for name in ("one", "other"))
-    with app.worker():
-        for each in (one, other):
+    boom = app.registry.tasks["tasks.boom"]
+    one, other, slow = (
+        boom.using(id=name, queue="slow" if name == "slow" else "default").enqueue(name) for name in ("one", "other", "slow")
+    )
+    shell, here = project(tmp_path), ("--url", urls.whole(app.url))
+    with app.worker(queues=["default", "slow"]):
+        for each in (one, other, slow):
             with pytest.raises(JobFailed):
                 each.result(20)
-    shell, here = project(tmp_path), ("--url", urls.whole(app.url))
     assert "ValueError: one" in shell.run("dead", "show", "one", *here).out
+    assert "slow" in shell.run("dead", "list", *here).out, "in a queue that only workers have used"
+    assert "retried 1 dead job" in shell.run("dead", "retry", "slow", "--yes", *here).out
     assert json.loads(shell.run("jobs", "show", "one", "--json", *here).out)["state"] == "dead"
     assert "ValueError: one" in shell.run("replay", "one", "tasks:app", *here, status=1).err
     found = shell.run("dead", "list", "id:one", "--json", *here).out.splitlines()

@@ -102,6 +102,7 @@ class RabbitmqInspector:
             for name in self._queues(queue):
                 purged += self._purge_dead(name, limit - purged)
         if State.READY in states:
+            self._queues_seen.learn()
             for name in self._carrier.ready_queues() if queue is None else [queue]:
                 purged += self._drop(name, limit - purged)
         return purged
@@ -128,7 +129,10 @@ class RabbitmqInspector:
         return 0
 
     def _queues(self, queue: str | None) -> list[str]:
-        return self._carrier.dead_queues() if queue is None else [queue]
+        if queue is not None:
+            return [queue]
+        self._queues_seen.learn()
+        return self._carrier.dead_queues()
 
 
 def _view(delivery: Delivery) -> JobView:
