@@ -19,7 +19,8 @@ from longboat.cli.query import usage
 from longboat.cli.waiting import result_of
 from longboat.contract.capabilities import Capability
 from longboat.core import codec
-from longboat.errors import BadArguments, ResultTimeout, UnknownTask
+from longboat.errors import BadArguments, BrokerError, ResultTimeout, UnknownTask
+from longboat.observe.history import workers
 
 if TYPE_CHECKING:
     from longboat.app import Longboat
@@ -54,7 +55,8 @@ def command(
 
     The app (see `longboat --help`) checks the arguments and supplies the queue and other defaults. If no app is found, and
     with --url, the task goes by name: with the settings that workers have told of it, such as its queue and limits. If none
-    has, a warning says so. The worker checks the types of the arguments.
+    has, a warning says so. The worker checks the types of the arguments. If workers are alive and none serves the queue, a
+    warning says so.
 
     \b
     longboat enqueue tasks.add 1 2
@@ -75,10 +77,13 @@ def command(
         chosen = _chosen(app, task, options)
         if list_ is None:
             _check_names(chosen, args)
+        unserved = _unserved(app, chosen)
         try:
             job = chosen.enqueue(*values, **kwargs)
         except BadArguments as error:
             raise _refused(chosen, error, args) from error
+        if unserved:
+            click.echo(unserved, err=True)
         if not job.new:
             click.echo(f"A job {job.id} exists already; no second one was made.", err=True)
         if not wait:
@@ -91,6 +96,21 @@ def command(
                 raise
             advice = "The job goes on, but this broker tells its result to this command alone: wait longer."
             raise CommandFailed(str(error), advice, WAITED) from error
+
+
+def _unserved(app: Longboat, task: Task[..., Any]) -> str:
+    """A warning that workers are alive, and none takes jobs of this queue: perhaps its name is misspelt."""
+    from longboat.tasks.named import Named
+
+    try:
+        served = [record.queues for record in workers(app.broker.kv)]
+        queue = (task.present() if isinstance(task, Named) else task).template.queue
+    except BrokerError:  # the put says so, if it fails as well
+        return ""
+    if not served or not all(served) or any(queue in queues for queues in served):
+        return ""
+    names = ", ".join(sorted({name for queues in served for name in queues})[:10])
+    return f"warning: no living worker serves queue {queue!r}, only {names}"
 
 
 def _check_names(task: Task[..., Any], args: Sequence[str]) -> None:

@@ -83,3 +83,18 @@ def test_ready_jobs_have_no_age_and_the_rest_is_told(app: Longboat) -> None:
     dashboard.close()
     assert "longboat_workers 0" in lines
     assert not [line for line in lines if line.startswith("longboat_queue_oldest_age_seconds")]
+
+
+def test_a_queue_that_was_named_by_mistake_is_seen(app: Longboat, tmp_path: Path) -> None:
+    shell, url = Shell(tmp_path), urls.whole(app.url)
+    app.task(name="t")(print)
+    with app.worker(threads=1):
+        until(lambda: app.broker.kv.entries("worker"), 10)
+        done = shell.run("enqueue", "t", "--queue", "nobody", "--url", url)
+        assert "warning: no living worker serves queue 'nobody', only default\n" in done.err
+        assert "no living worker" not in shell.run("enqueue", "t", "--url", url).err
+        row = json.loads(shell.run("queues", "queue:nobody", "--json", "--url", url).out)
+        assert row["ready"] == 1
+        assert "nobody" in shell.run("doctor", "--url", url).out
+        assert "1" in shell.run("purge", "--queue", "nobody", "--yes", "--url", url).out
+        assert "no such" in shell.run("queues", "queue:nobody", "--url", url).out
