@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -20,6 +19,7 @@ from longboat.core.job import State
 from longboat.core.views import JobView
 from longboat.dashboard.plain import asked, decoded, masked_text, one_line, pretty
 from longboat.errors import ConfigError, LongboatError
+from longboat.observe.numbers import Numbers, numbers
 from longboat.operate.explain import explain
 from longboat.operate.job_data import shown
 from longboat.operate.search import ORDER, Found, Query, search
@@ -85,10 +85,10 @@ class Row(NamedTuple):
 def listed(app: Longboat, given: Mapping[str, str], opts: Any) -> dict[str, Any]:
     """A page of jobs, for what the address asks: `q`, a search as the dashboard has it; FILTERS; and `after`."""
     chosen = {name: given.get(name, "") for name in FILTERS}
-    text, found, wrong, counts = given.get("q", ""), Found([], None, 0), "", Counter[tuple[str, State]]()
+    text, found, wrong, counts = given.get("q", ""), Found([], None, 0), "", Numbers()
     try:
         found = search(app.broker, _query(text, chosen), after=given.get("after") or None, limit=LIMIT)
-        counts = Counter(app.broker.inspector.counts())
+        counts = numbers(app.broker)
     except (LongboatError, ValueError) as error:
         wrong = str(error).removeprefix("search: ")
     kept = {"q": text, **chosen}
@@ -141,18 +141,14 @@ def _query(text: str, chosen: Mapping[str, str]) -> Query:
     return msgspec.structs.replace(query, **changes)
 
 
-def _filters(
-    app: Longboat, chosen: Mapping[str, str], counts: Counter[tuple[str, State]], link: Callable[..., str]
-) -> list[Filter]:
-    by_state, queues = Counter[State](), dict.fromkeys(queue for queue, _ in counts)
-    for (queue, state), count in counts.items():
-        if chosen["queue"] in ("", queue):
-            by_state[state] += count
+def _filters(app: Longboat, chosen: Mapping[str, str], counts: Numbers, link: Callable[..., str]) -> list[Filter]:
+    queue = chosen["queue"]
+    by_state = {state: counts.total(state, [queue] if queue else []) for state in ORDER}
     with contextlib.suppress(Exception):  # the project's code; a worker says what is wrong with it
         app.load()
     choices: dict[str, Iterable[tuple[str, str]]] = {
-        "state": [(state.value, f"{state.value} ({by_state[state]:,})" if counts else state.value) for state in ORDER],
-        "queue": [(name, name) for name in [*queues][:MOST]],
+        "state": [(state.value, state.value if n is None else f"{state.value} ({n:,})") for state, n in by_state.items()],
+        "queue": [(name, name) for name in sorted(counts.queues)[:MOST]],
         "task": [(name, name) for name in sorted(app.registry.tasks)[:MOST]],
     }
     return [
