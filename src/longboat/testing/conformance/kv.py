@@ -100,7 +100,7 @@ def compare_and_set_needs_the_value_as_it_was(on: Stage) -> None:
     for join in [meanwhile(lambda number=number: count(number)) for number in range(4)]:  # type: ignore[misc]  # mypy cannot type a default of a lambda
         join()
     # Not read: what others wrote may be read a moment later.
-    check(kv.compare_and_set("count", Entry("n", b"0"), old=b"40"), "four at once did not count to 40")
+    check(kv.compare_and_set("count", Entry("n", b"40"), old=b"40"), "four at once did not count to 40")
     check(kv.compare_and_set("count", Entry("n", None), old=b"40"), "not deleted by a swap")
     same(kv.entries("count"), [], "notes after that")
 
