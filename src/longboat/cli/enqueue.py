@@ -77,8 +77,9 @@ def command(
         chosen = _chosen(app, task, options)
         if list_ is None:
             _check_names(chosen, args)
-        unserved = _unserved(app, chosen)
         try:
+            chosen.new(values, kwargs)  # the broker is not asked for what does not fit
+            unserved = _unserved(app, chosen)
             job = chosen.enqueue(*values, **kwargs)
         except BadArguments as error:
             raise _refused(chosen, error, args) from error
