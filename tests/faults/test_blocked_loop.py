@@ -21,7 +21,7 @@ def test_it_times_out_and_what_runs_beside_it_runs_elsewhere(yard: Yard) -> None
     yard.until_started(3)
     culprit = yard.enqueue("block", 300.0)
     until(lambda: f"the event loop is blocked by job {culprit.id} of task tests.apps.fault_app.block" in tree.said(), 10)
-    assert "in block\n    time.sleep(seconds)" in tree.said(), "the log says where"
+    assert "in block\n      time.sleep(seconds)" in tree.said(), "the log says where"
     later = yard.enqueue_many("nap", 10, 0.0)
     yard.until_over(30)
     [failure] = culprit.view().failures

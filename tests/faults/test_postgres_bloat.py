@@ -17,7 +17,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.skipif(available() is not None, reas
 
 BATCH = 5_000
 ROUNDS = 40
-SMALL = 32_000_000
+SMALL = 64_000_000
 """Bytes that are no bloat, however late autovacuum comes on a busy machine: the jobs' rows take several times as much."""
 SIZE = (
     "SELECT sum(pg_total_relation_size(oid)) FROM pg_class WHERE relkind = 'r' AND relnamespace = 'longboat'::regnamespace"

@@ -94,7 +94,7 @@ def test_it_is_explained_as_far_as_it_is_known(app: Longboat, tmp_path: Path) ->
         until(lambda: "it waits for a worker that knows task nobody.knows" in str(explain(broker, misfit.id)), 20)
     quiet = WorkerRecord("q", "", "", 0, "", 0.0, ["default"], [], {}, [], 0, 0, state="quiet")
     broker.kv.write(WORKERS, [Entry("q", msgspec.msgpack.encode(quiet), 60)])
-    assert "default: 1 worker but quiet: told to take no more jobs; whether" in str(explain(broker, "elsewhere"))
+    assert "1 worker but quiet: told to take no more jobs; whether" in str(explain(broker, "elsewhere"))
     broker.kv.write(WORKERS, [Entry("q", None)])
     shell = Shell(tmp_path)
     said = shell.run("explain", waiting.id, "--url", urls.whole(app.url)).out

@@ -76,6 +76,8 @@ class RabbitmqReceiver:
                 self._incoming.quiet_since = time.monotonic()
 
     def _receive(self, n: int, wait: float) -> list[Delivery]:
+        if (returning := self._returning) is not None:  # what is on its way back is not to be missed
+            returning.join(self._session.timeout)
         with self._changed:
             ask = None if self.over else self._incoming.ask(n, self._hands.leased)
         fresh = ask is not None

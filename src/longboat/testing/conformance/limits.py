@@ -187,6 +187,7 @@ def a_blocked_job_can_be_cancelled(on: Stage) -> None:
     settle(consumer, lease)
     lease = take(consumer)
     same(lease.job.id, last.id, "received then")
+    nothing(consumer)
     same(on.broker.inspector.purge([State.WAITING]), 1, "purged")
     same(on.broker.inspector.find([late.id]), [None], "the purged one")
 
