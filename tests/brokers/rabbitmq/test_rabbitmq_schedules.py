@@ -48,7 +48,7 @@ def test_ticks_are_skipped_until_the_job_has_ended_in_whatever_way(app: Longboat
         for number, end in enumerate(ends[:2]):
             until(lambda number=number: len(began) == number + 1, 10)  # type: ignore[misc]  # an argument with a default
             seen = len(others)
-            until(lambda seen=seen: len(others) >= seen + 2, 10)  # type: ignore[misc]
+            until(lambda seen=seen: len(others) >= seen + 2, 10)  # type: ignore[misc]  # mypy cannot type a default of a lambda
             assert len(began) == number + 1
             end.set()
         until(lambda: len(began) == 3, 10)

@@ -255,10 +255,9 @@ class RabbitmqReceiver:
                 self._nudged = True
                 self._changed.notify_all()
         if back:  # the link's thread waits for nobody
-            self._returning = threading.Thread(
-                target=self._give_back, args=(back,), daemon=True, name="longboat-rabbitmq-back"
-            )
-            self._returning.start()
+            returning = threading.Thread(target=self._give_back, args=(back,), daemon=True, name="longboat-rabbitmq-back")
+            returning.start()  # before others see it: who joins a thread that has not started is refused
+            self._returning = returning
 
 
 OVER = b"over"
