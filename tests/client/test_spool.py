@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import os
 import stat
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +25,7 @@ from longboat import (
 from longboat.cli.diagnosis import Findings, _kept
 from longboat.client import spool as spools
 from longboat.client.kept import summaries
+from longboat.client.spool import SpoolOptions
 from longboat.tasks.handle import Handle
 from tests.client.shop import with_tasks
 from tests.rigs.fault import until
@@ -121,3 +124,16 @@ def test_nothing_is_asked_of_a_broker_that_is_away(app: Longboat, monkeypatch: p
     monkeypatch.setattr(app.broker, "put", asked.append)
     app.named("send").enqueue(2)
     assert asked == []
+
+
+def test_programs_that_make_the_file_together_wait_for_each_other(tmp_path: Path) -> None:
+    """They all learn in the same moment that the broker is away."""
+    together = threading.Barrier(6)
+
+    def made(path: Path) -> None:
+        together.wait(10)
+        SpoolOptions.of(f"sqlite:///{path}").table().create()
+
+    with ThreadPoolExecutor(6) as programs:
+        for attempt in range(30):
+            list(programs.map(made, [tmp_path / f"{attempt}.db"] * 6))

@@ -9,6 +9,7 @@ import contextlib
 import logging
 import os
 import threading
+import time
 from collections.abc import Sequence
 from typing import Any
 from urllib.parse import parse_qsl, unquote
@@ -33,6 +34,7 @@ LOOK = 5.0
 """Seconds between two looks for what other processes have left behind."""
 _BUSY = 5.0
 """Seconds that a call waits for other processes at the file."""
+_PAUSE_AT_FILE = 0.002
 
 
 class SpoolOptions(msgspec.Struct, frozen=True):
@@ -65,8 +67,12 @@ class SpoolOptions(msgspec.Struct, frozen=True):
         with contextlib.suppress(FileExistsError):
             os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
         db = sqlite3.connect(self.path, timeout=_BUSY, isolation_level=None, check_same_thread=False)
-        db.execute("PRAGMA journal_mode = WAL")
-        db.execute("PRAGMA synchronous = full")
+        try:
+            _turn_wal_on(db)
+            db.execute("PRAGMA synchronous = full")
+        except BaseException:
+            db.close()
+            raise
         return db
 
     def table(self) -> OutboxTable:
@@ -194,3 +200,18 @@ class Spool:
         until = SYSTEM.monotonic() + seconds
         while not self._closed and (left := until - SYSTEM.monotonic()) > 0:
             threading.Event().wait(min(left, _FIRST_PAUSE))
+
+
+def _turn_wal_on(db: Any) -> None:
+    """SQLite does not wait for another process that does the same to a new file: its busy handler is not asked."""
+    import sqlite3
+
+    until = SYSTEM.monotonic() + _BUSY
+    while True:
+        try:
+            db.execute("PRAGMA journal_mode = WAL")
+            return
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or SYSTEM.monotonic() > until:
+                raise
+        time.sleep(_PAUSE_AT_FILE)
