@@ -70,7 +70,10 @@ class BrokerError(LongboatError):
 
 
 class BrokerUnavailable(BrokerError, ConnectionError):
-    """The broker was not reached, or did not answer in time. Nothing is known to be stored; trying again is safe."""
+    """The broker was not reached, or did not answer in time. Nothing of the call was stored, unless `unknown` is True."""
+
+    unknown: bool = False
+    """The call was sent and no answer came, so nobody knows whether it was done. The message says so, too."""
 
 
 class BrokerMisconfigured(BrokerUnavailable):
@@ -105,7 +108,7 @@ class UnknownTask(EnqueueError, LookupError):
 
 
 class TooLarge(EnqueueError):
-    """The message is over the size limit; pass big data by path."""
+    """The message, or what is to be stored together or not at all, is over the size limit; pass big data by path."""
 
 
 class UnknownParent(EnqueueError, LookupError):
@@ -174,6 +177,13 @@ class Stopped(BaseException):
     Clean up and let it pass: the child is killed after a grace period. Coroutines get asyncio.CancelledError instead;
     functions in threads look at `longboat.current().stopping`.
     """
+
+
+def unanswered(message: str) -> BrokerUnavailable:
+    """The error for a call that was sent, and whose answer did not come."""
+    error = BrokerUnavailable(message)
+    error.unknown = True
+    return error
 
 
 def again(error: E) -> E:

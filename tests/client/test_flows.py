@@ -27,7 +27,8 @@ from longboat import (
     chord,
     group,
 )
-from longboat.errors import BadArguments, ResultTimeout
+from longboat.core.portions import TOGETHER
+from longboat.errors import BadArguments, ResultTimeout, TooLarge
 
 
 class Broken:
@@ -350,3 +351,17 @@ def test_bad_rules_are_refused_where_they_are_given(app: Longboat, options: dict
 
 def test_what_is_offered() -> None:
     assert {"Flow", "Limit", "Signature", "Unique", "chain", "chord", "group"} <= set(longboat.__all__)
+
+
+def test_a_flow_with_more_bytes_than_can_be_stored_together_is_refused(app: Longboat) -> None:
+    @app.task(name="length")
+    async def length(data: bytes) -> int:
+        return len(data)
+
+    data = bytes(900_000)
+    fits = TOGETHER // 900_100
+    with pytest.raises(TooLarge, match=f"{fits + 1} jobs are to be stored together or not at all, and .* 32,000,000"):
+        group(*[length.s(data) for _ in range(fits + 1)]).enqueue()
+    assert app.broker.inspector.counts() == {}
+    flow = group(*[length.s(data) for _ in range(fits)]).enqueue()
+    assert flow.status().jobs == Counter({State.READY: fits})

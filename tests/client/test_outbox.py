@@ -13,7 +13,8 @@ from longboat.brokers.memory import MemoryBroker
 from longboat.client.outbox import BATCH, Outbox
 from longboat.contract.broker import Token
 from longboat.core.job import MESSAGE_VERSION, Job, State, new_id
-from longboat.errors import AppClosed, BrokerFull, ConfigError
+from longboat.core.portions import BYTES
+from longboat.errors import AppClosed, BrokerFull, BrokerUnavailable, ConfigError, unanswered
 
 
 class Counting(MemoryBroker):
@@ -234,3 +235,55 @@ def test_a_closed_outbox_refuses() -> None:
 
     with pytest.raises(AppClosed, match="before this was stored"):
         asyncio.run(late())
+
+
+def test_a_put_has_so_many_bytes_at_most() -> None:
+    broker = Counting()
+    outbox = Outbox(broker)
+
+    async def many(sizes: list[int]) -> None:
+        await asyncio.gather(*[outbox.aput(Job(MESSAGE_VERSION, new_id(), "t", bytes(size), "q")) for size in sizes])
+
+    asyncio.run(many([BYTES // 2] * 5))
+    assert broker.sizes == [2, 2, 1]
+    broker.sizes.clear()
+    asyncio.run(many([10, BYTES // 2 - 20, BYTES // 2, BYTES // 2, 1]))
+    assert broker.sizes == [3, 2]
+    outbox.close()
+
+
+class Losing(MemoryBroker):
+    """Stores what is put, and loses its first answers."""
+
+    def __init__(self, lost: int, *, unknown: bool = True) -> None:
+        super().__init__()
+        self.lost, self.unknown = lost, unknown
+        self.puts = 0
+
+    def put(self, jobs: Sequence[Job], *, token: Token | None = None) -> list[str]:
+        self.puts += 1
+        new = super().put(jobs, token=token) if self.unknown else []
+        if self.puts <= self.lost:
+            raise unanswered("no answer") if self.unknown else BrokerUnavailable("refused")
+        return new
+
+
+def test_a_put_whose_answer_was_lost_is_tried_again_before_anything_is_raised() -> None:
+    broker = Losing(1)
+    outbox = Outbox(broker)
+    one = job()
+    assert outbox.put(one)
+    assert broker.puts == 2
+    assert dict(broker.inspector.counts()) == {("q", State.READY): 1}
+
+    broker.puts, broker.lost = 0, 2
+    with pytest.raises(BrokerUnavailable, match=r"no answer\. It is not known whether job .* is stored") as caught:
+        outbox.put(one)
+    assert caught.value.unknown
+    with pytest.raises(BrokerUnavailable, match=r"whether the 2 jobs from .* on are stored"):
+        Outbox(Losing(2)).put_many([job(), job()])
+
+    refusing = Losing(1, unknown=False)
+    with pytest.raises(BrokerUnavailable, match=r"^refused$") as caught:
+        Outbox(refusing).put(job())
+    assert (refusing.puts, caught.value.unknown) == (1, False)

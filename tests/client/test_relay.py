@@ -7,7 +7,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -15,13 +15,16 @@ from typing import Any
 import pytest
 
 from longboat import Job, Longboat, NotDelivered, State
+from longboat.brokers.memory import MemoryBroker
 from longboat.client import relay as relays
 from longboat.client.outbox_table import OutboxTable, Row, add
 from longboat.client.relay import Relay
+from longboat.contract.broker import Token
 from longboat.contract.caller import Caller
 from longboat.core.clock import SYSTEM
 from longboat.core.constraints import Constraints
-from longboat.core.job import new_id
+from longboat.core.job import MESSAGE_VERSION, new_id
+from longboat.core.portions import BYTES
 from tests.client.shop import with_tasks
 from tests.rigs.sessions import SQLITE
 
@@ -82,6 +85,23 @@ def test_whatever_a_call_asks_for_goes_through_the_outbox(path: str, connect: Ca
         assert [each.result(timeout=5) for each in (many[249], flow, same[0])] == [249, 1, 1]
         assert later.status() is State.SCHEDULED
         assert len(app.flow(flow.id).jobs()) == 2
+
+
+def test_big_jobs_are_delivered_by_bytes(connect: Callable[[], Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes, put = [], MemoryBroker.put
+
+    def weighed(self: MemoryBroker, jobs: Sequence[Job], *, token: Token | None = None) -> list[str]:
+        sizes.append(sum(len(job.payload) for job in jobs))
+        return put(self, jobs, token=token)
+
+    monkeypatch.setattr(MemoryBroker, "put", weighed)
+    with shop(connect) as app, closing(connect()) as db:
+        drained(app)  # which makes the table
+        add(Caller(db), [Job(MESSAGE_VERSION, new_id(), "t", bytes(900_000)) for _ in range(10)])
+        db.commit()
+        drained(app)
+        assert len(sizes) == 5
+        assert max(sizes) <= BYTES
 
 
 def test_a_worker_delivers(path: str, connect: Callable[[], Any]) -> None:

@@ -39,6 +39,7 @@ from longboat.core.bounds import MESSAGE_LIMIT
 from longboat.core.clock import Duration, seconds
 from longboat.core.codec import decoded, too_large
 from longboat.core.job import Job, Result, State
+from longboat.core.portions import TOGETHER
 from longboat.core.views import JobView, told_view
 from longboat.errors import (
     BrokerError,
@@ -47,6 +48,7 @@ from longboat.errors import (
     ConfigError,
     JobNotFound,
     NotDelivered,
+    TooLarge,
     Unsupported,
 )
 from longboat.operate.explain import explain, served
@@ -152,7 +154,7 @@ class Client:
         if outgoing.batches is not None and outgoing.connection is None:
             return self._put_many(outgoing)
         batches = outgoing.batches or [outgoing.jobs]
-        return ((jobs, self._store(check_sizes(jobs), outgoing)) for jobs in batches)
+        return ((jobs, self._store(check_together(jobs), outgoing)) for jobs in batches)
 
     def _store(self, jobs: list[Job], outgoing: Outgoing) -> set[str]:
         """Store these jobs of a call, together or not at all; returns the ids that were new."""
@@ -195,7 +197,8 @@ class Client:
         with bar("Enqueued", outgoing.total, outgoing.progress) as advance, ThreadPoolExecutor(1) as storing:
             try:
                 for jobs in outgoing.batches or ():
-                    check_sizes(jobs)
+                    for job in jobs:
+                        check_size(job)
                     before, waiting = waiting, (jobs, storing.submit(self._store, jobs, outgoing))
                     if before is not None:
                         yield before[0], before[1].result()
@@ -360,7 +363,14 @@ def check_size(job: Job) -> None:
         raise too_large(job)
 
 
-def check_sizes(jobs: list[Job]) -> list[Job]:
+def check_together(jobs: list[Job]) -> list[Job]:
+    """The same for jobs that are stored together or not at all."""
     for job in jobs:
         check_size(job)
+    together = sum(len(job.payload) for job in jobs)
+    if together > TOGETHER:
+        raise TooLarge(
+            f"{len(jobs):,} jobs are to be stored together or not at all, and their arguments are {together:,} bytes: the "
+            f"limit is {TOGETHER:,}. Put big data in a file or a store and pass its path."
+        )
     return jobs

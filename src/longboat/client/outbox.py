@@ -14,7 +14,9 @@ import msgspec
 
 from longboat.client.storing import REFUSALS
 from longboat.contract.broker import Broker, Token
+from longboat.contract.capabilities import Capability
 from longboat.core.job import Job
+from longboat.core.portions import fitting
 from longboat.errors import AppClosed, BrokerMisconfigured, BrokerUnavailable, again
 
 if TYPE_CHECKING:
@@ -23,7 +25,7 @@ if TYPE_CHECKING:
     from longboat.client.spool import Spool
 
 BATCH = 1000
-"""Jobs in one put, at most."""
+"""Jobs in one put, at most: see core/portions.py."""
 PATIENCE, LONGEST = 0.5, 0.001
 """How long a put waits for the callers of the last one: this part of what that one took, so many seconds at most."""
 
@@ -182,13 +184,29 @@ class Outbox:
     def _put(self, jobs: Sequence[Job]) -> set[str]:
         token = self._client, next(self._numbers)
         if self._spool is None:
-            new = set(self._broker.put(jobs, token=token))
+            new = set(self._put_surely(jobs, token))
         elif (spooled := self._put_or_spool(self._spool, jobs, token)) is None:
             return {job.id for job in jobs}
         else:
             new = spooled
         self._stored(jobs if len(new) == len(jobs) else [job for job in jobs if job.id in new])
         return new
+
+    def _put_surely(self, jobs: Sequence[Job], token: Token) -> list[str]:
+        """Tried again if no answer came: the second one says what became of the first. Raises an error that says so if none
+        comes again."""
+        tries = 2 if Capability.TOKENS in self._broker.capabilities else 1
+        unknown = False
+        while True:
+            tries -= 1
+            try:
+                return self._broker.put(jobs, token=token)
+            except BrokerUnavailable as error:
+                unknown = unknown or error.unknown
+                if not unknown:
+                    raise
+                if not tries:
+                    raise unsure(error, jobs) from error
 
     def _put_or_spool(self, spool: Spool, jobs: Sequence[Job], token: Token) -> set[str] | None:
         """None: the broker is away, and the spool has them."""
@@ -206,7 +224,10 @@ class Outbox:
 
     def _flush(self) -> None:
         with self._lock:
-            batch, self._pending = self._pending[:BATCH], self._pending[BATCH:]
+            fit = min(BATCH, len(self._pending))
+            if fit > 1:
+                fit = fitting([len(entry.job.payload) for entry in self._pending[:fit]])
+            batch, self._pending = self._pending[:fit], self._pending[fit:]
         began = monotonic()
         self._store(batch)
         self._last = len(batch) + len(self._pending), monotonic() - began
@@ -249,3 +270,11 @@ def _resolve(entries: list[_Entry]) -> None:
             future.set_exception(error)
         else:
             future.set_result(entry.new)
+
+
+def unsure(error: BrokerUnavailable, jobs: Sequence[Job]) -> BrokerUnavailable:
+    """The same error, saying that nobody knows whether these are stored."""
+    what = f"job {jobs[0].id} is" if len(jobs) == 1 else f"the {len(jobs):,} jobs from {jobs[0].id} on are"
+    said = type(error)(f"{error}. It is not known whether {what} stored")
+    said.unknown = True
+    return said

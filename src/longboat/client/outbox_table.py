@@ -15,6 +15,7 @@ from longboat.contract.caller import Caller
 from longboat.core import codec
 from longboat.core.clock import SYSTEM
 from longboat.core.job import Job, new_id
+from longboat.core.portions import fitting
 from longboat.core.views import job_or_none
 from longboat.errors import ConfigError
 from longboat.tasks.flow import Ends
@@ -130,7 +131,9 @@ class OutboxTable:
                     at.execute(statement)
 
     def claim(self, batch: str, limit: int, taken_before: float) -> str:
-        """Of jobs that nobody has taken, up to `limit` become this batch. Before that come batches whose relay has died.
+        """Of jobs that nobody has taken, up to `limit` become this batch, or fewer if they are big (core/portions.py).
+
+        Before that come batches whose relay has died.
 
         Returns the batch to deliver; empty if there is none. `taken_before`: wall-clock time.
         """
@@ -141,8 +144,9 @@ class OutboxTable:
             if old is not None:
                 taking = f"UPDATE {TABLE} SET taken = ? WHERE batch = ? AND taken < ?"
                 return str(old[0]) if _run(at, taking, SYSTEM.now(), old[0], taken_before).rowcount else ""
-            free = f"SELECT place FROM {TABLE} WHERE batch IS NULL AND refused IS NULL ORDER BY place"
-            places = [int(place) for (place,) in _run(at, free).fetchmany(limit)]
+            free = f"SELECT place, length(message) FROM {TABLE} WHERE batch IS NULL AND refused IS NULL ORDER BY place"
+            found = _run(at, free).fetchmany(limit)
+            places = [int(place) for place, _ in found[: fitting([int(size) for _, size in found])]]
             self._own.commit()
             if not places:
                 return ""

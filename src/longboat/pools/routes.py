@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from hashlib import sha256
-from itertools import islice
+from itertools import chain
 from typing import Any, NamedTuple, Protocol
 
 from longboat.app import Longboat
 from longboat.client.waiting import value_of
 from longboat.core.job import Job
+from longboat.core.portions import portions
 from longboat.errors import ConfigError, JobFailed
 from longboat.pools.future import cancel_all
 from longboat.pools.private import Private
@@ -151,8 +152,8 @@ class Within:
     def send(self, fn: Callable[..., Any], chunks: Sequence[Sequence[Call]], expect: Expect) -> None:
         some = [self._way.packed(fn, calls) for calls in chunks]
         self._private.start()
-        for start in range(0, len(some), PUT):
-            self._send(some[start : start + PUT], expect)
+        for part in portions(some, PUT, lambda packed: len(packed.data)):
+            self._send(part, expect)
 
     def _send(self, some: Sequence[Packed], expect: Expect) -> None:
         """They are expected before they are stored: in memory, a result is gone once it was told."""
@@ -196,16 +197,12 @@ def put(task: Task[..., Any], calls: Sequence[Call], ids: Sequence[str] | None) 
             keys[job.id] = key
         return job
 
-    if len(calls) <= PUT:
-        jobs = [made(place) for place in range(len(calls))]
-        return task.sender().send(Outgoing(jobs, task.kind, keys=keys, connection=task.template.connection))
-
-    def batches() -> Iterator[list[Job]]:
-        places = iter(range(len(calls)))
-        while some := list(islice(places, PUT)):
-            yield [made(place) for place in some]
-
-    many = Outgoing([], task.kind, batches=batches(), keys=keys, connection=task.template.connection)
+    batches = portions(map(made, range(len(calls))), PUT, lambda job: len(job.payload))
+    first = next(batches, [])
+    second = next(batches, None)
+    if second is None:
+        return task.sender().send(Outgoing(first, task.kind, keys=keys, connection=task.template.connection))
+    many = Outgoing([], task.kind, batches=chain((first, second), batches), keys=keys, connection=task.template.connection)
     return task.sender().send(many)
 
 

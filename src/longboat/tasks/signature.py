@@ -78,7 +78,9 @@ class Signature(Generic[R]):
         return Call(_callee(task), (self, *args), kwargs)
 
     def enqueue(self) -> Flow[R]:
-        """Enqueue all these jobs, together or not at all. Raises as `task.enqueue` does."""
+        """Enqueue all these jobs, together or not at all. Raises as `task.enqueue` does; TooLarge, too, if their arguments
+        are more than 32 MB together.
+        """
         sender, outgoing, kinds = _planned(self)
         if sender is not None:
             sender.send(outgoing)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import typing
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
-from itertools import islice
 from typing import (
     Any,
     Generic,
@@ -24,6 +23,7 @@ import msgspec
 
 from longboat.core.constraints import Constraints, JobLimit
 from longboat.core.job import Job
+from longboat.core.portions import portions
 from longboat.core.retry import RetryPolicy, policy
 from longboat.errors import BadArguments, ConfigError
 from longboat.tasks.arguments import Arguments
@@ -70,7 +70,7 @@ ELSEWHERE = {
 ExecutorName = Literal["async", "thread", "process"]
 
 BATCH = 1000
-"""Jobs that `enqueue_many` stores together."""
+"""Jobs that `enqueue_many` stores together, at most: see core/portions.py."""
 
 
 class Settings(msgspec.Struct, frozen=True):
@@ -143,7 +143,8 @@ class Task(Generic[P, R]):
     def enqueue(self, *args: P.args, **kwargs: P.kwargs) -> Handle[R]:
         """Enqueue a job; returns once it is stored durably.
 
-        Raises BadArguments or TooLarge before anything is sent, BrokerUnavailable or BrokerFull when it is not stored.
+        Raises BadArguments or TooLarge before anything is sent, BrokerUnavailable or BrokerFull when it is not stored. Only
+        a BrokerUnavailable whose `unknown` is True leaves open whether it is.
         """
         return self.sender().send(self._outgoing(args, kwargs))[0]
 
@@ -165,7 +166,7 @@ class Task(Generic[P, R]):
         """Enqueue many jobs: one for each tuple of positional (or mapping of keyword) arguments, stored in batches.
 
         With `progress`, a bar is drawn on a terminal. A bad item raises BadArguments, which names its place;
-        the batches before it are stored. Each batch is stored whole or not at all.
+        the batches before it are stored. Each batch, of up to 1,000 jobs and 2 MB, is stored whole or not at all.
         """
         self._single_id("enqueue_many")
         return self.sender().send(self._outgoing_many(calls, progress))
@@ -296,13 +297,11 @@ class Task(Generic[P, R]):
         self, calls: Iterable[tuple[Any, ...] | Mapping[str, Any]], keys: dict[str, UniqueKey]
     ) -> Iterator[list[Job]]:
         if self.template.ruled:
-            ruled = self._each(calls, self.new)
-            while some := list(islice(ruled, BATCH)):
+            for some in portions(self._each(calls, self.new), BATCH, lambda made: len(made[0].payload)):
                 keys.update({job.id: key for job, key in some if key is not None})
                 yield [job for job, _ in some]
             return
-        payloads = self._each(calls, self.arguments.encode)
-        while batch := list(islice(payloads, BATCH)):
+        for batch in portions(self._each(calls, self.arguments.encode), BATCH, len):
             yield self.template.jobs(self.name, batch)
 
     def _each(

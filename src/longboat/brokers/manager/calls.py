@@ -57,16 +57,20 @@ class Calls:
         """As `call`, on a connection that `take` gives until a time; `done` is told whether it may be used again."""
         data = encode(values)
         until = SYSTEM.monotonic() + self._timeout * _HEADROOM
-        connection, good = None, False
+        connection, good, sent = None, False, False
         try:
             connection = take(until)
+            sent = True
             answer = self.ask(connection, verb, data, until)
             good = True
         except LongboatError:  # told by the server, or nothing was sent: the connection is as good as before
             good = True
             raise
         except Exception as error:
-            raise self._translated(error) from error
+            told = self._translated(error)
+            if isinstance(told, BrokerUnavailable):
+                told.unknown = sent
+            raise told from error
         finally:
             done(connection, good)
         return answer

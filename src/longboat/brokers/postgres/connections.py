@@ -17,7 +17,7 @@ from psycopg import conninfo, pq
 from longboat.brokers.postgres import migration
 from longboat.contract.base_forks import leave_alone, remake_after_fork
 from longboat.contract.base_poll import new_poll
-from longboat.errors import BrokerError, BrokerFull, BrokerMisconfigured, BrokerUnavailable
+from longboat.errors import BrokerError, BrokerFull, BrokerMisconfigured, BrokerUnavailable, unanswered
 
 T = TypeVar("T")
 
@@ -51,6 +51,10 @@ _REFUSED = re.compile(
     r"|no such (user|database))"
 )
 """Of a connection that was refused: libpq gives its errors no code."""
+
+
+class NotConnected(psycopg.OperationalError):
+    """Nothing was sent."""
 
 
 class TimedConnection(psycopg.Connection[Any]):
@@ -147,13 +151,16 @@ class Pool:
             limit = f"-c statement_timeout={int(self.timeout * 1000)}"
             options["options"] = f"{options.get('options') or ''} {_SETTINGS} {limit}".strip()
         options.setdefault("application_name", "longboat")
-        conn = TimedConnection.connect(
-            conninfo.make_conninfo(**options),
-            autocommit=True,
-            prepare_threshold=None if self.pgbouncer else 3,
-            connect_timeout=max(_CONNECT_AT_LEAST, round(self.timeout * HEADROOM)),
-            tcp_user_timeout=int(self.timeout * HEADROOM * 1000),
-        )
+        try:
+            conn = TimedConnection.connect(
+                conninfo.make_conninfo(**options),
+                autocommit=True,
+                prepare_threshold=None if self.pgbouncer else 3,
+                connect_timeout=max(_CONNECT_AT_LEAST, round(self.timeout * HEADROOM)),
+                tcp_user_timeout=int(self.timeout * HEADROOM * 1000),
+            )
+        except psycopg.OperationalError as error:
+            raise NotConnected(str(error)) from error
         conn.patience, conn.opened_by, conn.era = self.timeout * HEADROOM, os.getpid(), era
         return conn
 
@@ -239,9 +246,9 @@ def translated(error: psycopg.Error, where: str) -> BrokerError:
     if code in NO_TABLES:
         return BrokerUnavailable(f"{where}: its tables are missing (`longboat migrate` makes them): {text}")
     if code == "57014":
-        return BrokerUnavailable(f"{where} did not answer in time")
+        return BrokerUnavailable(f"{where} did not answer in time")  # it has rolled back
     if code.startswith(_LATER):
         return BrokerUnavailable(f"{where} cannot do this now: {text}")
     if isinstance(error, psycopg.OperationalError | psycopg.InterfaceError) and not code.startswith(_TOO_MUCH):
-        return BrokerUnavailable(f"{where} cannot be reached: {text}")
+        return (BrokerUnavailable if isinstance(error, NotConnected) else unanswered)(f"{where} cannot be reached: {text}")
     return BrokerError(f"{where}: {text}")

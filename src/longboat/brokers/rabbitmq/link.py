@@ -236,15 +236,21 @@ class Link:
     def _wait(self, start: Callable[[], None], done: _Done) -> None:
         self.check()
         self._waiting.add(done)
+        started = False
         try:
             if self.lost is None:
+                started = True
                 start()
                 if not done.wait(self.timeout):
                     blocked = " (the server blocks publishers: its memory or disk alarm)" if self.blocked else ""
                     self._fail(TimeoutError(f"no answer in {self.timeout:g} s{blocked}"))
         finally:
             self._waiting.discard(done)
-        self.check()
+        try:
+            self.check()
+        except BrokerUnavailable as error:
+            error.unknown = started
+            raise
 
     def publish(self, messages: Sequence[Publish]) -> None:
         """All confirmed on return. Raises BrokerFull, Unroutable or BrokerUnavailable: some may be stored then."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from redis import exceptions
 
-from longboat.errors import BrokerError, BrokerFull, BrokerMisconfigured, BrokerUnavailable
+from longboat.errors import BrokerError, BrokerFull, BrokerMisconfigured, BrokerUnavailable, unanswered
 
 _LATER = ("READONLY", "LOADING", "MASTERDOWN", "CLUSTERDOWN", "TRYAGAIN", "BUSY ", "UNBLOCKED", "MISCONF", "NOREPLICAS")
 """Answers of a server that starts, changes its role, moves a slot, or cannot write at present."""
@@ -41,9 +41,9 @@ def translated(error: Exception, where: str, prefix: str) -> BrokerError:
     if isinstance(error, exceptions.MovedError):
         return BrokerUnavailable(f"{where}: the store's slot has moved to {error.host}:{error.port}")
     if isinstance(error, exceptions.TimeoutError | TimeoutError):
-        return BrokerUnavailable(f"{where} did not answer in time")
+        return unanswered(f"{where} did not answer in time")
     if isinstance(error, exceptions.ConnectionError | exceptions.ClusterError | OSError):
-        return BrokerUnavailable(f"{where} cannot be reached: {text}")
+        return unanswered(f"{where} cannot be reached: {text}")
     if text.startswith(_LATER) or any(f"-{word}" in text or f" {word}" in text for word in _LATER):
         return BrokerUnavailable(f"{where} cannot do this now: {text}")
     return BrokerError(f"{where}: {text}")

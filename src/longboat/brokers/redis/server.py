@@ -16,7 +16,7 @@ from longboat.brokers.redis.layout import FIELDS, check_layout
 from longboat.brokers.redis.scripts import script
 from longboat.contract.base_forks import leave_alone, remake_after_fork
 from longboat.core.clock import Clock
-from longboat.errors import BrokerUnavailable
+from longboat.errors import BrokerError, BrokerUnavailable
 
 Value = bytes | str | int | float
 Use = Callable[[Any], Any]
@@ -78,9 +78,13 @@ class Server:
             raise exceptions.ConnectionError("this broker was closed")
         try:
             return self._address.connection()
-        except _GONE:
-            self._address.look_again()
-            raise
+        except (exceptions.RedisError, OSError) as error:
+            if isinstance(error, _GONE):
+                self._address.look_again()
+            told = translated(error, self._where, self._prefix)
+            if isinstance(told, BrokerUnavailable):
+                told.unknown = False  # nothing was sent
+            raise told from error
 
     def attempt(self, connection: Any, use: Use, done: Callable[[Any, bool], None]) -> Any:
         """What `use` gives. `done` is told whether the connection may be used again. After an error that says that the
@@ -119,9 +123,19 @@ class Server:
                 try:
                     return self.attempt(connection, use, self._put_back)
                 except exceptions.RedisError as error:
-                    if not is_elsewhere(error) and not (again and isinstance(error, exceptions.ConnectionError)):
+                    sent = isinstance(error, exceptions.ConnectionError)
+                    if not is_elsewhere(error) and not (again and sent):
                         raise
+                    return self._once_more(use, sent)
             return self.attempt(self.connect(), use, self._put_back)
+
+    def _once_more(self, use: Use, sent: bool) -> Any:
+        """On a new connection. `sent`: the server may have done it already."""
+        try:
+            return self.attempt(self.connect(), use, self._put_back)
+        except BrokerUnavailable as error:
+            error.unknown = sent
+            raise
 
     def _put_back(self, connection: Any, good: bool) -> None:
         with self._lock:
@@ -152,6 +166,8 @@ class Server:
         """Errors of redis-py become those of `longboat.errors`."""
         try:
             yield
+        except BrokerError:
+            raise
         except (exceptions.RedisError, OSError) as error:
             if self._closed:
                 raise BrokerUnavailable(f"{self._where}: this broker was closed") from error

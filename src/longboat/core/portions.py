@@ -1,0 +1,54 @@
+"""Portions: what travels together, so many things and so many bytes at a time.
+
+A batch of big messages is cut where its bytes are enough. Else one call would take longer than its time limit, though all is
+stored, and the server would answer nobody else meanwhile.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import islice
+from typing import TypeVar
+
+T = TypeVar("T")
+
+BYTES = 2_000_000
+"""Of what travels together, at most. A single thing may be larger."""
+TOGETHER = 32_000_000
+"""Of what is stored together or not at all, at most: every broker does that within its time limit."""
+_WEIGHED = 100
+"""Things that are weighed at once."""
+
+
+def fitting(sizes: Sequence[int]) -> int:
+    """How many of these, from the first on, travel together: at least one."""
+    if sum(sizes) <= BYTES:
+        return len(sizes)
+    total = 0
+    for number, size in enumerate(sizes):
+        total += size
+        if total > BYTES:
+            return max(1, number)
+    return len(sizes)
+
+
+def portions(things: Iterable[T], most: int, size: Callable[[T], int]) -> Iterator[list[T]]:
+    """Up to `most` of them at a time, in order. `size`: the bytes of one."""
+    them = iter(things)
+    portion: list[T] = []
+    total = 0
+    while some := list(islice(them, min(_WEIGHED, most - len(portion)))):
+        portion += some
+        total += sum(map(size, some))
+        while total > BYTES and len(portion) > 1:
+            fit = fitting(list(map(size, portion)))
+            if fit == len(portion):
+                break
+            yield portion[:fit]
+            portion = portion[fit:]
+            total = sum(map(size, portion))
+        if len(portion) == most:
+            yield portion
+            portion, total = [], 0
+    if portion:
+        yield portion
