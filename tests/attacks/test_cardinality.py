@@ -11,8 +11,8 @@ from longboat.brokers.memory import MemoryBroker
 from longboat.core.job import Job
 from longboat.dashboard import longboat_dashboard
 from longboat.errors import ConfigError
-from longboat.observe.history import Tally
 from longboat.observe.metrics import LABELS_VARIABLE, OTHER, SERIES, Page, Sight, add_queues, add_recent, of_worker
+from longboat.observe.tally import Tally
 from tests.observe.test_metrics import samples
 from tests.rigs.dashboard import asking
 

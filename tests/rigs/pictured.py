@@ -13,8 +13,10 @@ from longboat.contract.kv import Entry
 from longboat.core.job import State
 from longboat.dashboard import audit
 from longboat.dashboard.depth import keep
-from longboat.observe.history import GRAINS, WORKERS, Tally, WorkerRecord, bucket_of, note_key
+from longboat.observe.history import GRAINS, WORKERS, WorkerRecord, note_key
 from longboat.observe.numbers import Numbers
+from longboat.observe.sketch import Sketch, put
+from longboat.observe.tally import Tally, encoded
 from tests.rigs.dashboard import shop, stock
 
 
@@ -30,14 +32,12 @@ def pictured() -> Longboat:
     for place in range(93):  # those of the future come while the pictures are taken
         at = now - 900 + 10 * place
         busy = 1.4 + math.sin(place / 14) + chance.random() * 0.3
-        rows = [
-            ("mail", "shop.send_mail", _tally(chance, int(120 * busy), 0.08, 4 if 60 < place < 66 else 0)),
-            ("default", "shop.resize", _tally(chance, int(70 * busy), 0.4, int(chance.random() * 1.3))),
-            ("reports", "shop.report", _tally(chance, int(4 * busy), 6.0, 0)),
-        ]
-        app.broker.kv.write(
-            GRAINS[0].namespace, [Entry(note_key(at // 10 * 10, "web-1:17"), msgspec.msgpack.encode(rows), 7200)]
-        )
+        rows = {
+            ("mail", "shop.send_mail"): _tally(chance, int(120 * busy), 0.08, 4 if 60 < place < 66 else 0),
+            ("default", "shop.resize"): _tally(chance, int(70 * busy), 0.4, int(chance.random() * 1.3)),
+            ("reports", "shop.report"): _tally(chance, int(4 * busy), 6.0, 0),
+        }
+        app.broker.kv.write(GRAINS[0].namespace, [Entry(note_key(at // 10 * 10, "web-1:17"), encoded(rows), 7200)])
         depth = {
             ("mail", State.READY): int(80 * busy),
             ("mail", State.RUNNING): int(14 * busy),
@@ -71,8 +71,9 @@ def pictured() -> Longboat:
 
 
 def _tally(chance: random.Random, count: int, typical: float, dead: int) -> Tally:
-    run, wait = [0] * 24, [0] * 24
+    run: Sketch = {}
+    wait: Sketch = {}
     for _ in range(count):
-        run[bucket_of(typical * chance.lognormvariate(0, 0.6))] += 1
-        wait[bucket_of(0.02 * chance.lognormvariate(0, 1.1))] += 1
+        put(run, typical * chance.lognormvariate(0, 0.6))
+        put(wait, 0.02 * chance.lognormvariate(0, 1.1))
     return Tally(count, count // 30, dead, 0, wait, run)

@@ -39,7 +39,8 @@ from longboat.observe.events import (
     WorkerStarted,
     WorkerStopped,
 )
-from longboat.observe.history import GRAINS, Tally, failure_groups, slices, workers
+from longboat.observe.history import GRAINS, failure_groups, slices, workers
+from longboat.observe.tally import Tally
 from longboat.tasks.handle import Handle
 from tests.apps import watched_app
 from tests.rigs import harnesses

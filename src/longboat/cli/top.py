@@ -16,8 +16,10 @@ from longboat.cli.params import duration, url_option
 from longboat.core.job import State
 from longboat.core.urls import shown
 from longboat.observe import history
-from longboat.observe.history import GRAINS, Tally, quantile
+from longboat.observe.history import GRAINS
 from longboat.observe.numbers import numbers
+from longboat.observe.sketch import quantile
+from longboat.observe.tally import Tally
 from longboat.observe.words import span
 
 if TYPE_CHECKING:

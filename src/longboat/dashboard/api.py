@@ -20,7 +20,7 @@ from longboat.dashboard.screens import do, job, queues
 from longboat.dashboard.site import Site
 from longboat.dashboard.verbs import VERBS
 from longboat.observe import metrics
-from longboat.observe.metrics import mean
+from longboat.observe.sketch import mean
 from longboat.operate import scheduler
 from longboat.operate.explain import explain
 from longboat.operate.job_data import job_data

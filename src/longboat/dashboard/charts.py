@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -11,9 +12,13 @@ from longboat.dashboard import depth
 from longboat.dashboard.ask import Ask
 from longboat.dashboard.site import Site
 from longboat.observe import history
-from longboat.observe.history import EDGES, GRAINS, Grain, Tally, quantile
+from longboat.observe.history import GRAINS, Grain
+from longboat.observe.sketch import Sketch, middle, quantiles, top
+from longboat.observe.tally import Tally
 
 POINTS = 240
+BARS = 12
+"""Of a histogram, at most."""
 LAG = 1.0
 """Seconds that workers' counts are behind, on average."""
 LATE = 4.0
@@ -78,7 +83,8 @@ def _series(site: Site, span: Range, queue: str, task: str) -> dict[str, Any]:
         found[outcome] = [round(getattr(tally, outcome) / step, 4) for tally in tallies]
         found[outcome][-1] = round(getattr(tallies[-1], outcome) / min(step, now - LAG - first - (count - 1) * step), 4)
     for what in ("wait", "run"):
-        found[what] = [[quantile(getattr(tally, what), part) for tally in tallies] for part in QUANTILES]
+        points = [quantiles(getattr(tally, what), QUANTILES) for tally in tallies]
+        found[what] = [list(line) for line in zip(*points, strict=True)]
     found["depth"] = _depth(site, span, first, queue) if not task else {"t": []}
     return found
 
@@ -109,14 +115,18 @@ class Bar(msgspec.Struct, frozen=True):
     """Relative to the highest."""
 
 
-def bars(histogram: list[int], label: Any) -> list[Bar]:
-    """The buckets from the first to the last that is not empty."""
-    places = [place for place, count in enumerate(histogram) if count]
-    if not places:
+def bars(sketch: Sketch, label: Callable[[float], str]) -> list[Bar]:
+    """A histogram of at most BARS bars from the shortest duration to the longest, each as much wider as the one before."""
+    if not sketch:
         return []
-    top = max(histogram)
-    shown = range(places[0], places[-1] + 1)
-    counts = [histogram[place] if place < len(histogram) else 0 for place in shown]
+    first, last = min(sketch), max(sketch)
+    wide = -(-(last - first + 1) // BARS)
+    counts = [0] * ((last - first) // wide + 1)
+    for bucket, count in sketch.items():
+        counts[(bucket - first) // wide] += count
+    highest = max(counts)
+    ends = [first + wide * (n + 1) - 1 for n in range(len(counts))]
     return [
-        Bar(label(EDGES[min(place, len(EDGES) - 1)]), count, count / top) for place, count in zip(shown, counts, strict=True)
+        Bar(label(middle(end)) if wide == 1 else label(top(end)), count, count / highest)
+        for end, count in zip(ends, counts, strict=True)
     ]

@@ -18,8 +18,9 @@ from longboat.dashboard.dead import DeadJobs
 from longboat.dashboard.plain import masked_text
 from longboat.errors import BrokerError, Unsupported
 from longboat.observe import history
-from longboat.observe.history import FailureGroup, Tally, WorkerRecord
+from longboat.observe.history import FailureGroup, WorkerRecord
 from longboat.observe.numbers import Numbers, numbers
+from longboat.observe.tally import Tally
 from longboat.operate import pauses
 from longboat.operate.pauses import Kind
 from longboat.operate.traces import Searched

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 import re
-from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from hashlib import sha256
 from itertools import count as numbers
@@ -19,9 +18,7 @@ import msgspec
 from longboat.contract.kv import KV
 from longboat.core.codec import decoded
 from longboat.core.job import Failure
-
-EDGES = tuple(round(base * 10.0**power, 9) for power in range(-4, 5) for base in (1.0, 2.0, 5.0))
-"""Upper bounds of the histograms' buckets in seconds, from 0.1 ms to 50,000 s; one more bucket holds what is above."""
+from longboat.observe.tally import Slice, add_up, slice_of
 
 WORKERS = "worker"
 WORKER_KEPT = 10.0
@@ -52,35 +49,6 @@ GRAINS = (
     Grain("history.1m", 60.0, 72 * 3600.0),
     Grain("history.1h", 3600.0, 90 * 86400.0),
 )
-
-
-class Tally(msgspec.Struct, array_like=True):
-    """Outcomes of the attempts of one task in one queue, in one time bucket."""
-
-    succeeded: int = 0
-    retried: int = 0
-    dead: int = 0
-    cancelled: int = 0
-    wait: list[int] = []
-    """By bucket of EDGES: seconds from when a job could start until it did. Trailing zeros are cut off."""
-    run: list[int] = []
-    """By bucket of EDGES: seconds that attempts took."""
-
-    def add(self, other: Tally) -> None:
-        self.succeeded += other.succeeded
-        self.retried += other.retried
-        self.dead += other.dead
-        self.cancelled += other.cancelled
-        self.wait = _added(self.wait, other.wait)
-        self.run = _added(self.run, other.run)
-
-    @property
-    def ended(self) -> int:
-        return self.succeeded + self.retried + self.dead + self.cancelled
-
-
-Slice = dict[tuple[str, str], Tally]
-"""One time bucket, by (queue, task)."""
 
 
 class WorkerRecord(msgspec.Struct):
@@ -128,35 +96,9 @@ class FailureGroup(msgspec.Struct):
     """The id of the latest job."""
 
 
-def bucket_of(seconds: float) -> int:
-    """The place in a histogram."""
-    return bisect_left(EDGES, seconds)
-
-
-def quantile(histogram: list[int], part: float) -> float | None:
-    """About the value that this share of the samples (such as 0.95) is below, as if those of a bucket lay evenly in it.
-
-    None without samples. What is above the last edge counts as that edge.
-    """
-    wanted, total = sum(histogram) * part, 0
-    for place, count in enumerate(histogram):
-        if count and total + count >= wanted:
-            if place >= len(EDGES):
-                return EDGES[-1]
-            low = EDGES[place - 1] if place else 0.0
-            return low + (EDGES[place] - low) * (wanted - total) / count
-        total += count
-    return None
-
-
 def note_key(start: float, writer: str) -> str:
     """The key of an entry for the time bucket that begins then. Every writer needs its own name."""
     return f"{int(start):012d}:{writer}"
-
-
-def encoded(slice_: Slice) -> bytes:
-    """A slice as an entry's value."""
-    return msgspec.msgpack.encode([(queue, task, tally) for (queue, task), tally in slice_.items()])
 
 
 def pages(kv: KV, namespace: str, after: str = "", before: str | None = None) -> Iterator[Sequence[tuple[str, bytes]]]:
@@ -174,9 +116,9 @@ def noted(kv: KV, namespace: str, since: float, until: float) -> Iterator[tuple[
     after = f"{math.ceil(since) - 1:012d}~" if since > 0 else ""
     for entries in pages(kv, namespace, after, f"{max(0, math.ceil(until)):012d}"):
         for key, value in entries:
-            rows = decoded(value, list[tuple[str, str, Tally]])
-            if rows is not None:
-                yield float(key.partition(":")[0]), key, {(queue, task): tally for queue, task, tally in rows}
+            slice_ = slice_of(value)
+            if slice_ is not None:
+                yield float(key.partition(":")[0]), key, slice_
 
 
 def slices(kv: KV, grain: Grain, since: float, until: float) -> Iterator[tuple[float, Slice]]:
@@ -190,11 +132,6 @@ def slices(kv: KV, grain: Grain, since: float, until: float) -> Iterator[tuple[f
         add_up(current[1], slice_)
     if current is not None:
         yield current
-
-
-def add_up(sums: Slice, more: Slice) -> None:
-    for name, tally in more.items():
-        sums.setdefault(name, Tally()).add(tally)
 
 
 def recent(kv: KV, since: float, until: float) -> Slice:
@@ -243,9 +180,3 @@ def fingerprint(task: str, failure: Failure) -> str:
     place = re.sub(r", line \d+", "", frames[-1]) if frames else ""
     message = _ALIKE.sub("#", failure.message[:_READ])[:300]
     return sha256("\0".join((task, failure.type, place, message)).encode()).hexdigest()[:16]
-
-
-def _added(one: list[int], other: list[int]) -> list[int]:
-    if len(one) < len(other):
-        one, other = other, one
-    return [count + (other[place] if place < len(other) else 0) for place, count in enumerate(one)]

@@ -14,14 +14,16 @@ from longboat.contract.kv import ENTRY_LIMIT, KV, Entry
 from longboat.core.clock import SYSTEM
 from longboat.core.job import Cancelled, Dead, Done, Failure, Job, Retry
 from longboat.executors.contract import Call
-from longboat.observe.history import GRAINS, Grain, Slice, Tally, add_up, bucket_of, encoded, note_key
+from longboat.observe.history import GRAINS, Grain, note_key
 from longboat.observe.metrics import OTHER
+from longboat.observe.sketch import put
+from longboat.observe.tally import Slice, Tally, add_up, fitting
 from longboat.worker.failures import Failures
 
 EVERY = 2.0
 """Seconds between writes, about."""
-SAMPLES = 2000
-"""Calls a second whose latencies are measured, about; each stands for the others."""
+SAMPLES = 1000
+"""Calls a second whose latencies are all measured. Of more than that some are, and each stands for those before it."""
 MOST = 4096
 """Calls that one sample stands for, at most."""
 WAITING = 100_000
@@ -69,7 +71,8 @@ class Recorder:
         """Queue, task, seconds that it ran and that it waited (None: not known), and how many calls it stands for."""
         self._step = 1
         self._sampled = 0
-        self._sampled_at = 0.0
+        self._second = 0.0, 0, 0
+        """Since when samples are counted, how many calls had been seen then, how many samples may be taken at this step."""
 
     # --- while jobs run
 
@@ -130,18 +133,26 @@ class Recorder:
         first = job.enqueued and call.lease.attempt == 1
         with self._sampling:  # not the lock of those who count: a loop that runs jobs must not wait for them
             weight = max(1, self.seen - self._sampled)
-            self._step = min(self._step * 2, MOST) if now - self._sampled_at < 1 / SAMPLES else max(1, self._step // 2)
-            self._sampled, self._sampled_at, self.next_sample = self.seen, now, self.seen + self._step
+            since, seen, left = self._second
+            if now - since > 1:
+                self._step = min(MOST, max(1, int((self.seen - seen) / (now - since) / SAMPLES)))
+                since, seen, left = now, self.seen, SAMPLES
+            elif not left:
+                self._step, left = min(MOST, self._step * 2), SAMPLES
+            self._second = since, seen, left - 1
+            self._sampled, self.next_sample = self.seen, self.seen + self._step
             self._samples.append((job.queue, job.task, ran, max(0.0, waited) if first else None, weight))
 
     def _take_samples(self) -> None:
         """Add them to what is fresh. Under the lock."""
         samples = self._samples
+        if not samples:
+            self.next_sample = 0  # it may be waiting for more calls than are made now
         for queue, task, ran, waited, weight in [samples.popleft() for _ in range(len(samples))]:
             tally = self._tally(queue, task)
-            _put(tally.run, bucket_of(ran), weight)
+            put(tally.run, ran, weight)
             if waited is not None:
-                _put(tally.wait, bucket_of(waited), weight)
+                put(tally.wait, waited, weight)
 
     def totals(self) -> Slice:
         """All since the worker began, for metrics. A copy."""
@@ -163,7 +174,7 @@ class Recorder:
             for grain in GRAINS:
                 self._add(grain, fresh, now)
         for bucket in list(self._unwritten):
-            self._kv.write(bucket.grain.namespace, [Entry(bucket.key, encoded(bucket.slice), bucket.grain.keep)])
+            self._kv.write(bucket.grain.namespace, [Entry(bucket.key, fitting(bucket.slice), bucket.grain.keep)])
             del self._unwritten[bucket]
         self._failures.write()
         return now + EVERY
@@ -182,9 +193,3 @@ class Recorder:
         self._unwritten[bucket] = None
         while len(self._unwritten) > BEHIND:
             del self._unwritten[next(iter(self._unwritten))]
-
-
-def _put(histogram: list[int], place: int, weight: int) -> None:
-    if len(histogram) <= place:
-        histogram.extend([0] * (place + 1 - len(histogram)))
-    histogram[place] += weight

@@ -6,7 +6,8 @@ import math
 
 from longboat.contract.kv import ENTRY_LIMIT, KV, Entry
 from longboat.core.clock import SYSTEM
-from longboat.observe.history import GRAINS, Grain, Slice, add_up, encoded, note_key, noted
+from longboat.observe.history import GRAINS, Grain, note_key, noted
+from longboat.observe.tally import Slice, add_up, encoded
 from longboat.worker.maintenance import BUDGET
 
 NAMESPACE = "history.rolled"

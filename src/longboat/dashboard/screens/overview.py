@@ -6,7 +6,7 @@ from longboat.dashboard import charts
 from longboat.dashboard.ask import Ask, Data, Page, as_json
 from longboat.dashboard.screens.queues import fullest, rows
 from longboat.dashboard.site import RECENT, Site
-from longboat.observe.history import quantile
+from longboat.observe.sketch import quantiles
 
 SHOWN = 8
 """Queues and failure groups that are shown."""
@@ -21,8 +21,8 @@ def screen(site: Site, ask: Ask) -> Page:
             "states": site.by_state(),
             "total": total,
             "rate": total.ended / RECENT,
-            "wait": [quantile(total.wait, part) for part in charts.QUANTILES],
-            "run": [quantile(total.run, part) for part in charts.QUANTILES],
+            "wait": quantiles(total.wait, charts.QUANTILES),
+            "run": quantiles(total.run, charts.QUANTILES),
             "workers": site.workers(),
             "queues": rows(site, names[:SHOWN]),
             "more_queues": max(0, len(names) - SHOWN),

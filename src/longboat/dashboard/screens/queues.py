@@ -16,7 +16,8 @@ from longboat.dashboard.paging import part
 from longboat.dashboard.site import RECENT, Site
 from longboat.dashboard.verbs import PURGED
 from longboat.observe import history
-from longboat.observe.history import GRAINS, quantile
+from longboat.observe.history import GRAINS
+from longboat.observe.sketch import quantile
 
 AGED = 50
 """Queues whose oldest job is looked up, which takes one call each."""

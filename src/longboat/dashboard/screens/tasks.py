@@ -8,7 +8,7 @@ from longboat.dashboard.calls import blanks
 from longboat.dashboard.paging import part
 from longboat.dashboard.site import Site
 from longboat.dashboard.words import percent
-from longboat.observe.history import quantile
+from longboat.observe.sketch import quantiles
 from longboat.observe.words import span
 
 SUGGESTED = 200
@@ -20,9 +20,16 @@ def screen(site: Site, ask: Ask) -> Page:
     rows, found = [], part(ask, site.tasks())
     for name in found.names:
         tally = site.tally(task=name)
-        quantiles = [quantile(tally.run, part) for part in charts.QUANTILES]
         failed = percent(tally.dead + tally.retried, tally.ended)
-        rows.append({"name": name, "tally": tally, "run": quantiles, "failed": failed, "paused": name in paused})
+        rows.append(
+            {
+                "name": name,
+                "tally": tally,
+                "run": quantiles(tally.run, charts.QUANTILES),
+                "failed": failed,
+                "paused": name in paused,
+            }
+        )
     return Page("tasks.html", {"rows": rows, "part": found})
 
 
@@ -38,7 +45,7 @@ def one(site: Site, ask: Ask) -> Page:
             "failed": percent(tally.dead + tally.retried, tally.ended),
             "run": charts.bars(tally.run, span),
             "wait": charts.bars(tally.wait, span),
-            "quantiles": [quantile(tally.run, part) for part in charts.QUANTILES],
+            "quantiles": quantiles(tally.run, charts.QUANTILES),
             "paused": name in site.paused()["task"],
             "task": task,
             "known": site.knows(name),
