@@ -35,6 +35,14 @@ def noted() -> Iterator[None]:
 
 
 @app.task
+async def wait_for(path: str) -> None:
+    """Until there is such a file."""
+    with noted():
+        while not os.path.exists(path):
+            await asyncio.sleep(0.05)
+
+
+@app.task
 async def nap(seconds: float) -> None:
     with noted():
         await asyncio.sleep(seconds)

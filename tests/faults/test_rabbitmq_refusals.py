@@ -72,13 +72,14 @@ def test_what_runs_while_its_worker_is_refused_runs_once(node: Refusing, tmp_pat
     with Yard(tmp_path, url=node.url(tmp_path)) as yard:
         tree = yard.start("--concurrency=4", "--lease=5s", "--queues=default")
         [worker] = tree.up()
-        yard.enqueue("nap", 6.0)
+        yard.enqueue("wait_for", f"{tmp_path}/gate")
         yard.until_started(1)
         node.begin(kind, hangs_up=False)
         try:
             node.until_refused()
         finally:
             node.end(kind)
+        (tmp_path / "gate").touch()
         one_more(yard)
         yard.until_over(30)
         assert "were lost" not in tree.said()
@@ -94,7 +95,7 @@ def test_a_worker_that_is_hung_up_and_refused_lives_on(node: Refusing, tmp_path:
     with Yard(tmp_path, url=node.url(tmp_path)) as yard:
         tree = yard.start("--concurrency=4", "--lease=5s", "--queues=default")
         [worker] = tree.up()
-        yard.enqueue("nap", 3.0)
+        yard.enqueue("wait_for", f"{tmp_path}/gate")
         yard.until_started(1)
         node.begin(kind, hangs_up=True)
         try:
@@ -102,6 +103,7 @@ def test_a_worker_that_is_hung_up_and_refused_lives_on(node: Refusing, tmp_path:
             node.until_refused()
         finally:
             node.end(kind)
+        (tmp_path / "gate").touch()
         one_more(yard)
         yard.until_over(30)
         assert tree.said().count("the broker fails") == 1, tree.said()
