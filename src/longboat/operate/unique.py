@@ -13,15 +13,14 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Sequence
-from typing import Protocol
 
 import msgspec
 
 from longboat.contract.broker import Broker
 from longboat.contract.capabilities import Capability
 from longboat.contract.held import KEPT, NAMESPACE, Holder, catch_up, entry_of
-from longboat.contract.inspector import Inspector
-from longboat.contract.kv import KV, Entry
+from longboat.contract.kv import Entry
+from longboat.contract.optional import Within
 from longboat.core import codec
 from longboat.core.clock import SYSTEM
 from longboat.core.constraints import Constraints, JobKey
@@ -48,17 +47,6 @@ def put_one(broker: Broker, job: Job, key: UniqueKey | None) -> bool:
     return bool(new)
 
 
-class Store(Protocol):
-    """A broker, or what it is within a transaction of the caller's."""
-
-    @property
-    def capabilities(self) -> frozenset[Capability]: ...
-    @property
-    def inspector(self) -> Inspector: ...
-    @property
-    def kv(self) -> KV: ...
-
-
 class _Claim(msgspec.Struct):
     """An entry that is to be confirmed once the job is stored."""
 
@@ -71,7 +59,7 @@ class _Claim(msgspec.Struct):
 class Claims:
     """The keys of jobs that are put together. `claim` all, store `jobs`, then `confirm`."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Within) -> None:
         self._store = store
         self._blind = False
         """Jobs cannot be looked up."""

@@ -86,14 +86,25 @@ class Batch:
         return f"{self.name}-{key.hex()[:40]}-{self._known[key]}"
 
 
-class ByName:
-    """Functions and tasks of an app: each call is a job of its own."""
-
-    chunked = False
+class _Elsewhere:
+    """The workers of an app run its jobs, and go on when the pool has ended."""
 
     def __init__(self, app: Longboat, batch: Batch | None) -> None:
         self.app = app
         self._batch = batch
+
+    def end(self) -> None:
+        """Its workers go on."""
+
+    def kill(self, ids: Sequence[str]) -> None:
+        if self._batch is None:  # else they go on
+            cancel_all(self.app.client, ids)
+
+
+class ByName(_Elsewhere):
+    """Functions and tasks of an app: each call is a job of its own."""
+
+    chunked = False
 
     def send(self, fn: Callable[..., Any], chunks: Sequence[Sequence[Call]], expect: Expect) -> None:
         task = self.app.task_of(fn)
@@ -104,37 +115,22 @@ class ByName:
         handles = put(task, [calls[0] for calls in chunks], ids)
         expect([Sent(handle, partial(_only, handle)) for handle in handles])
 
-    def end(self) -> None:
-        """Its workers go on."""
 
-    def kill(self, ids: Sequence[str]) -> None:
-        if self._batch is None:  # else they go on
-            cancel_all(self.app.client, ids)
-
-
-class ByWay:
+class ByWay(_Elsewhere):
     """Packed calls for the workers of an app that runs signed ones."""
 
     chunked = True
 
     def __init__(self, app: Longboat, task: Task[..., Any], way: Way, batch: Batch | None) -> None:
-        self.app = app
+        super().__init__(app, batch)
         self._task = task
         self._way = way
-        self._batch = batch
 
     def send(self, fn: Callable[..., Any], chunks: Sequence[Sequence[Call]], expect: Expect) -> None:
         some = [self._way.packed(fn, calls) for calls in chunks]
         ids = None if self._batch is None else [self._batch.id(packed.identity) for packed in some]
         handles = put(self._task, [((packed.data,), {}) for packed in some], ids)
         expect([_sent(handle, self._way, packed) for handle, packed in zip(handles, some, strict=True)])
-
-    def end(self) -> None:
-        """Its workers go on."""
-
-    def kill(self, ids: Sequence[str]) -> None:
-        if self._batch is None:  # else they go on
-            cancel_all(self.app.client, ids)
 
 
 class Within:
