@@ -27,6 +27,36 @@ def starts_a_server(thing: object) -> bool:
     return isinstance(thing, type) and (thing.__module__.startswith(SERVERS) or thing.__name__ in HARNESSES)
 
 
+INTERVALS = [
+    "client.enqueue_events.LOOK",
+    "client.relay.LOOK",
+    "client.watch.EVERY",
+    "observe.stream.BATCH_EVERY",
+    "observe.stream.LOOK",
+    "observe.stream.POLL",
+    "operate.scheduler.LOOK",
+    "operate.scheduler.SOON",
+    "worker.health.AGAIN",
+    "worker.leases.BEAT",
+    "worker.load.EVERY",
+    "worker.maintenance.LOOK",
+    "worker.misfits.LOOK",
+    "worker.parked.GATHERED",
+    "worker.pause_filter.LOOK",
+    "worker.progress_writer.WRITE_EVERY",
+    "worker.record_writer.EVERY",
+    "worker.recorder.EVERY",
+    "worker.remote_commands.LOOK",
+]
+
+
+@pytest.fixture
+def brisk(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What this program looks after once in a second or two, it looks after twenty times a second."""
+    for name in INTERVALS:
+        monkeypatch.setattr(f"longboat.{name}", 0.05)
+
+
 @pytest.fixture
 def unmeasured(monkeypatch: pytest.MonkeyPatch) -> None:
     """For tests of what a new process loads: the measuring of coverage would load more."""

@@ -26,6 +26,7 @@ from longboat import (
     as_completed,
     gather,
 )
+from longboat.client import waiting
 from longboat.contract.broker import Token
 from longboat.core.job import Job, new_id, new_ids, order_of
 
@@ -145,24 +146,28 @@ def test_waiting_is_bounded(double: Any) -> None:
         list(as_completed([job, double.enqueue(2)], timeout=0.01))
 
 
-def test_a_wait_that_ends_too_soon_says_why_the_job_has_not_ended(double: Any) -> None:
+def test_a_wait_that_ends_too_soon_says_why_the_job_has_not_ended(double: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(waiting, "STALLED", 0.1)
+
     async def late() -> None:
-        async for _ in as_completed(jobs, timeout=0.6):
+        async for _ in as_completed(jobs, timeout=0.15):
             raise AssertionError
 
     jobs = [double.using(queue="mail").enqueue(n) for n in range(2)]
     why = "no living worker serves queue mail"
-    with pytest.raises(ResultTimeout, match=f"job {jobs[0].id} has not ended within 0.6 s: {why}"):
-        jobs[0].result(timeout=0.6)
-    with pytest.raises(ResultTimeout, match=f"2 of 2 jobs have not ended within 0.6 s: double {jobs[0].id}: {why}"):
-        gather(*jobs).result(timeout=0.6)
+    with pytest.raises(ResultTimeout, match=f"job {jobs[0].id} has not ended within 0.15 s: {why}"):
+        jobs[0].result(timeout=0.15)
+    with pytest.raises(ResultTimeout, match=f"2 of 2 jobs have not ended within 0.15 s: double {jobs[0].id}: {why}"):
+        gather(*jobs).result(timeout=0.15)
     with pytest.raises(ResultTimeout, match=why):
         asyncio.run(late())
-    with pytest.raises(ResultTimeout, match=f"has not ended within 0.6 s: double .*: {why}"):
-        double.using(queue="mail").s(1).then(double).enqueue().result(timeout=0.6)
+    with pytest.raises(ResultTimeout, match=f"has not ended within 0.15 s: double .*: {why}"):
+        double.using(queue="mail").s(1).then(double).enqueue().result(timeout=0.15)
 
 
-def test_a_job_that_nobody_knows_is_told_so_at_once(app: Longboat, double: Any) -> None:
+def test_a_job_that_nobody_knows_is_told_so_at_once(app: Longboat, double: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(waiting, "STALLED", 0.1)
+
     async def wait(job: Any) -> None:
         await job
 

@@ -128,6 +128,7 @@ def test_whoever_waits_for_what_no_worker_takes_is_told_once(
     way: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(waiting, "SILENT", 0.0)
+    monkeypatch.setattr(waiting, "STALLED", 0.05)
     monkeypatch.setattr(waiting, "_told_unserved", Seldom(60.0))
     with Longboat(f"sqlite:///{tmp_path}/jobs.db") as app:
         task = app.task(name="noted", queue="night")(noted)

@@ -85,6 +85,7 @@ def test_the_url_alone_is_enough(tmp_path: Path) -> None:
     dashboard.close()
 
 
+@pytest.mark.slow
 def test_the_command_serves_until_told_to_stop(tmp_path: Path) -> None:
     with shop(f"sqlite:///{tmp_path}/longboat.db") as app:
         app.named("shop.resize").enqueue(path="a.png", width=1)
@@ -109,6 +110,7 @@ def test_the_command_serves_until_told_to_stop(tmp_path: Path) -> None:
     assert started.returncode == 0
 
 
+@pytest.mark.slow
 def test_the_command_does_not_serve_others_without_a_token(tmp_path: Path) -> None:
     (tmp_path / "longboat.db").touch()
     started = start(tmp_path, "--host", "0.0.0.0", "--port", "0", "--role", "viewer")
@@ -144,6 +146,7 @@ def add(a: int, b: int = 2) -> int:
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("by", ["argument", "variable"])
 def test_the_command_takes_the_broker_by_its_url_and_the_forms_from_the_app(tmp_path: Path, by: str) -> None:
     (tmp_path / "tasks.py").write_text(CODE)
@@ -158,6 +161,7 @@ def test_the_command_takes_the_broker_by_its_url_and_the_forms_from_the_app(tmp_
         assert [job.task for job in app.broker.inspector.jobs(State.READY).jobs] == ["tasks.add"]
 
 
+@pytest.mark.slow
 def test_the_command_serves_also_where_the_app_cannot_be_imported(tmp_path: Path) -> None:
     (tmp_path / "tasks.py").write_text("import longboat, nowhere_at_all\n")
     with serving(tmp_path, LONGBOAT_URL=f"sqlite:///{tmp_path}/longboat.db") as at:

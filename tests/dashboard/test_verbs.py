@@ -253,6 +253,7 @@ def test_pages_of_the_api_are_the_whole_list(bare: Longboat) -> None:
     assert sorted(ids) == [f"j{n:03}" for n in range(120)]
 
 
+@pytest.mark.usefixtures("brisk")
 def test_a_worker_is_made_quiet_resumed_and_stopped(page: TestClient, stocked: Longboat) -> None:
     kv = stocked.broker.kv
     with stocked.worker(threads=1) as worker:

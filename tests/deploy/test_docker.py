@@ -81,6 +81,7 @@ def test_hadolint_finds_nothing(tmp_path: Path) -> None:
     assert subprocess.run([hadolint, tmp_path / "Dockerfile"], capture_output=True, check=False).returncode != 0
 
 
+@pytest.mark.slow
 def test_the_compose_file_follows_its_schema(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "check_jsonschema", "--builtin-schema", "vendor.compose-spec"]
     done = subprocess.run([*command, COMPOSE], capture_output=True, text=True, check=False)

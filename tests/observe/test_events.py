@@ -61,7 +61,8 @@ def test_what_waits_for_one_that_hangs_is_bounded_and_counted(caplog: pytest.Log
     assert "events were dropped" in caplog.text
 
 
-def test_jobs_go_on_beside_listeners_that_hang_and_raise() -> None:
+def test_jobs_go_on_beside_listeners_that_hang_and_raise(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("longboat.worker.worker.LAST_WORDS", 0.3)
     going_on = threading.Event()
     heard: list[Event] = []
 

@@ -89,6 +89,7 @@ def test_a_line_of_json_holds_tracebacks_and_whatever_is_said(caplog: pytest.Log
     assert "surrogate" in formatted(lone)["text"]
 
 
+@pytest.mark.usefixtures("brisk")
 def test_successes_have_a_line_each_while_they_are_few(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, "longboat.worker")
     with Longboat("memory://") as app:

@@ -13,7 +13,7 @@ from tests.apps import worker_tasks
 
 
 @pytest.fixture(params=["memory", "sqlite"])
-def app(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Longboat]:
+def app(request: pytest.FixtureRequest, tmp_path: Path, brisk: None) -> Iterator[Longboat]:  # noqa: ARG001  # it is made in a brisk program
     url = "memory://" if request.param == "memory" else f"sqlite:///{tmp_path}/jobs.db?synchronous=normal"
     with Longboat(url) as made:
         yield made

@@ -17,6 +17,7 @@ from longboat.contract.kv import Entry
 from longboat.core.job import Failure
 from longboat.errors import BrokerUnavailable
 from longboat.executors.contract import Call
+from longboat.observe import stream
 from longboat.observe.events import (
     Bus,
     Event,
@@ -221,6 +222,7 @@ def number(event: Event) -> int:
     return event.jobs
 
 
+@pytest.mark.usefixtures("brisk")
 def test_a_worker_whose_clock_is_set_back_finds_out_that_nobody_listens_any_more() -> None:
     kv = MemoryBroker().kv
     listening, worker_events = EventStream(kv), WorkerEvents(Bus(), EventPublisher(kv, "w"), InFlight())
@@ -228,11 +230,12 @@ def test_a_worker_whose_clock_is_set_back_finds_out_that_nobody_listens_any_more
     worker_events.run(1e9)
     assert worker_events.every_job
     listening.close()
-    time.sleep(1.1)
+    time.sleep(2 * stream.LOOK)
     assert worker_events.run(1e9 - 3600) <= 1e9 - 3600 + 1
     assert not worker_events.every_job
 
 
+@pytest.mark.usefixtures("brisk")
 @pytest.mark.parametrize("answers", [True, False], ids=["up", "down"])
 def test_what_a_worker_did_last_is_told_before_it_ends(
     answers: bool, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
@@ -278,6 +281,7 @@ def test_many_unknown_tasks_are_told_of_a_few_at_a_time() -> None:
     assert [(each.task, each.jobs) for each in parked.due(400.0)] == [("t29", 1)], "it was not forgotten"
 
 
+@pytest.mark.usefixtures("brisk")
 def test_what_runs_is_not_held_on_to_once_nobody_listens() -> None:
     kv = MemoryBroker().kv
     listening, worker_events = EventStream(kv), WorkerEvents(Bus(), EventPublisher(kv, "w"), InFlight())
@@ -290,7 +294,7 @@ def test_what_runs_is_not_held_on_to_once_nobody_listens() -> None:
     worker_events.run(time.time())
     assert call in worker_events._started
     listening.close()
-    time.sleep(1.1)
+    time.sleep(2 * stream.LOOK)
     worker_events.run(time.time())
     worker_events.run(time.time())
     assert not worker_events._started

@@ -56,7 +56,7 @@ def test_it_stops_and_leaving_the_block_raises(
 ) -> None:
     down = break_consumer(app, verb, monkeypatch)
     reason = f"the {part} failed: ValueError: broken, says the test"
-    worker = app.worker(threads=1, health_port=0, lease=6)
+    worker = app.worker(threads=1, health_port=0, lease=3)
     with pytest.raises(WorkerFailed, match=reason) as caught, worker:  # noqa: PT012  # a whole life
         url = url_of(worker)
         held = tasks.hold.enqueue()

@@ -74,6 +74,7 @@ def health(port: int, more: int = 0, host: str = "127.0.0.1") -> Health:
     return Health(Status("w", 15.0), host, range(port, port + more + 1), answer)
 
 
+@pytest.mark.usefixtures("brisk")
 def test_a_port_that_is_taken_is_waited_for_or_the_next_one_used(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.ERROR)
     with socket.create_server(("127.0.0.1", 0)) as taken:

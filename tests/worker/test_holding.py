@@ -10,7 +10,7 @@ import pytest
 
 from longboat import BrokerUnavailable, Longboat, State, gather
 from longboat.core.job import Failure
-from longboat.worker import broker_link
+from longboat.worker import broker_link, leases
 from tests.apps.worker_tasks import calls, limit
 from tests.rigs.waiting import until
 
@@ -80,7 +80,10 @@ def test_what_came_too_much_for_an_executor_goes_back(app: Longboat, tasks: Any)
         limit.set()
 
 
-def test_a_worker_that_lost_its_leases_goes_on_with_new_ones(app: Longboat, tasks: Any) -> None:
+def test_a_worker_that_lost_its_leases_goes_on_with_new_ones(
+    app: Longboat, tasks: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(leases, "KILL_AFTER", 0.2)
     with app.worker(threads=2) as worker:
         job = tasks.hold.enqueue()
         until(lambda: calls == ["held"])

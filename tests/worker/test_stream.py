@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from longboat import Longboat
+from longboat.observe import stream
 from longboat.observe.events import (
     Event,
     EventsDropped,
@@ -28,7 +29,7 @@ from longboat.observe.events import (
 )
 from longboat.observe.stream import EVENTS, LISTENING, EventStream
 from tests.apps import worker_tasks
-from tests.rigs.waiting import until
+from tests.rigs.waiting import until, within
 
 
 class Ear:
@@ -64,8 +65,7 @@ def heard_from(ear: Ear, enqueue: Callable[[], Any]) -> None:
     def both() -> bool:
         job = enqueue()
         job.result(10)
-        time.sleep(0.3)
-        return ear.kinds(job.id)[:1] == [JobEnqueued] and JobSucceeded in ear.kinds(job.id)
+        return within(0.3, lambda: ear.kinds(job.id)[:1] == [JobEnqueued] and JobSucceeded in ear.kinds(job.id))
 
     until(both)
 
@@ -132,7 +132,7 @@ def test_a_worker_is_heard_to_come_and_go(app: Longboat, tasks: Any) -> None:  #
 def test_nothing_is_written_while_nobody_listens(app: Longboat, tasks: Any) -> None:
     with app.worker() as worker:
         assert tasks.add.enqueue(1, 2).result(10) == 3
-        time.sleep(1.2)
+        time.sleep(4 * stream.LOOK)
         assert not worker.events.every_job
         assert not app.broker.kv.entries(EVENTS)
         with Ear(app) as ear:
@@ -140,7 +140,7 @@ def test_nothing_is_written_while_nobody_listens(app: Longboat, tasks: Any) -> N
         until(lambda: not worker.events.publisher.open)
         before = len(app.broker.kv.entries(EVENTS))
         assert tasks.add.enqueue(1, 2).result(10) == 3
-        time.sleep(0.6)
+        time.sleep(4 * stream.LOOK)
         assert len(app.broker.kv.entries(EVENTS)) == before
         assert not worker.events.every_job
 
@@ -161,7 +161,7 @@ def test_events_can_be_awaited(app: Longboat, tasks: Any) -> None:
                 while job.id not in heard:
                     job = await tasks.add.aenqueue(1, 2)
                     assert await job == 3
-                    await asyncio.sleep(0.6)
+                    await asyncio.sleep(4 * stream.POLL)
             events.close()
             await asyncio.wait_for(listening, 5)
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from longboat.brokers.sqlite import SqliteBroker
+from longboat.brokers.sqlite import SqliteBroker, forks
 from longboat.core.job import Job, State
 from longboat.errors import BrokerUnavailable
 
@@ -100,7 +100,10 @@ def test_a_child_uses_connections_of_its_own(broker: SqliteBroker, job: Callable
     assert broker.inspector.counts() == {("default", State.READY): 3}
 
 
-def test_a_fork_while_a_thread_writes_does_not_share_its_lock(broker: SqliteBroker, job: Callable[..., Job]) -> None:
+def test_a_fork_while_a_thread_writes_does_not_share_its_lock(
+    broker: SqliteBroker, job: Callable[..., Job], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(forks, "PATIENCE", 0.2)
     broker.put([job()])
     inside, leave = threading.Event(), threading.Event()
 
