@@ -23,6 +23,11 @@ async def forgotten() -> None:
     """Nothing, and nothing is kept."""
 
 
+@app.task(keep_result=0)
+async def sized(data: bytes) -> None:
+    """Takes its argument."""
+
+
 @app.task
 async def nap() -> None:
     await asyncio.sleep(NAP)

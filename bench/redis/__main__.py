@@ -11,7 +11,7 @@ from bench.redis.peers_beside import OURS
 from bench.redis.server import version
 from bench.report import Edition, Found
 
-NAMES = ("drain", "peers_beside", "enqueue", "roundtrip", "depth", "memory")
+NAMES = ("drain", "peers_beside", "enqueue", "roundtrip", "depth", "sizes", "memory")
 
 
 def peers(found: Found) -> str | None:

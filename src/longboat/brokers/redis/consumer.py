@@ -9,7 +9,7 @@ from collections.abc import Collection, Sequence
 from hashlib import blake2b
 
 from longboat.brokers.redis.claimed import Claimed
-from longboat.brokers.redis.keys import key_of
+from longboat.brokers.redis.keys import SIZE, key_of, split
 from longboat.brokers.redis.server import SHORTEST, Server, Value, WaitingConnection
 from longboat.brokers.redis.settling import Held, SettleBatch
 from longboat.contract.base import OTHERS_FIRST, BaseConsumer
@@ -18,11 +18,14 @@ from longboat.contract.broker import Lease, Settlement
 from longboat.core import reasons
 from longboat.core.clock import SYSTEM
 from longboat.core.job import Dead
+from longboat.core.portions import portions
 from longboat.core.views import job_or_none
 from longboat.errors import BrokerError, Undecodable
 
 _AGAIN = b"again"
 """Said by a claim that has stopped among jobs that limits block: others may stand behind them."""
+_MESSAGES = 1000
+"""Messages to ask for at once."""
 _INPUTS = 1000
 """Results of parents to ask for at once."""
 
@@ -47,6 +50,8 @@ class RedisConsumer(BaseConsumer):
         self._wake_list = server.key(f"wake_consumer:{id}")
         self._idle = False
         """Others know that it waits."""
+        self._mean: Value = ""
+        """Bytes of a message among those that came last."""
         self._asked: tuple[Value, ...] = ()
         """What a claim says of queues and pauses."""
         self._wake_lists: tuple[str, ...] = ()
@@ -90,7 +95,7 @@ class RedisConsumer(BaseConsumer):
         heard = self._heard if self._unsure else ""
         self._number += 1
         number, self._unsure = self._number, True
-        answer = self._connection.call("claim", self.id, n, number, heard, share, *self._asked)
+        answer = self._connection.call("claim", self.id, n, number, heard, share, self._mean, *self._asked)
         if answer is None:
             self._lose()
             return [], b""
@@ -98,7 +103,9 @@ class RedisConsumer(BaseConsumer):
         self._yields = bool(yields)
         leases: list[Lease] = []
         if keys:
-            leases = self._with_inputs(self._leases(Claimed(number, keys, messages, spans, histories)))
+            raw = messages if isinstance(messages, bytes) else self._fetched(split(keys), messages)
+            self._mean = len(raw) * SIZE // len(keys)
+            leases = self._with_inputs(self._leases(Claimed(number, keys, raw, spans, histories)))
         self._heard, self._unsure = number, False  # only now: what raised before is given again
         return leases, due
 
@@ -116,6 +123,15 @@ class RedisConsumer(BaseConsumer):
             return self._separate(claimed)
         self._held.update(zip([lease.token for lease in leases], claimed.keys, strict=True))
         return leases
+
+    def _fetched(self, keys: Sequence[bytes], sizes: Sequence[int]) -> bytes:
+        """Messages in a row. One is not there if the lease was lost meanwhile: then the job may be forgotten."""
+        found: list[bytes] = []
+        size_of = dict(zip(keys, sizes, strict=True))
+        for part in portions(keys, _MESSAGES, size_of.__getitem__):
+            messages = self._connection.command("HMGET", self._server.key("jobs"), *part)
+            found += [message or b"" for message in messages]
+        return b"".join(found)
 
     def _separate(self, claimed: Claimed) -> list[Lease]:
         """At least one message is wrong: it dies, the others are received."""

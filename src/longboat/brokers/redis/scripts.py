@@ -13,11 +13,16 @@ from longboat.contract.base import RESERVED
 from longboat.contract.broker import DEAD_KEPT, ENDED_KEPT, FORGOTTEN_AFTER
 from longboat.core import reasons
 from longboat.core.job import DEFAULT_KEEP, FAILURES_KEPT
+from longboat.core.portions import BYTES
 
 PACK = 256
 """Keys in one pack of ready jobs, at most: what a claim of a single job has to copy."""
 
+BIG = 400
+"""Bytes of a message above which it passes through no claim: Lua hashes each of them, which takes longer than all else."""
+
 _CONSTANTS = {
+    "BIG": BIG,
     "CANCELLED": reasons.CANCELLED,
     "CANCELLED_TEXT": reasons.CANCELLED_TEXT,
     "DEAD_KEPT": DEAD_KEPT,
@@ -29,6 +34,7 @@ _CONSTANTS = {
     "FORGOTTEN_AFTER": int(FORGOTTEN_AFTER),
     "LAYOUT": LAYOUT,
     "PACK": PACK,
+    "PORTION": BYTES,
     "RESERVED": RESERVED,
     "UNDECODABLE": reasons.UNDECODABLE,
     "UNREADABLE_TEXT": "what the server keeps of it cannot be read",

@@ -1,17 +1,17 @@
 -- Lease ready jobs to a consumer, in order, and do what is due. Needs: sweep
 -- ARGV: now, consumer, n, claim (a number that grows from one of its claims to the next: the fence), heard, share ("" if it does
---   not wait for jobs; "part" if it has waited; "rest" if it has got jobs since: see `_part` in base.py), queues, then their names
---   in order; for every queue "" instead. If it pauses any: the name of its wake-up list (see listening.lua) or "", paused
+--   not wait for jobs; "part" if it has waited; "rest" if it has got jobs since: see `_part` in base.py), the mean size of the
+--   last messages ("" at first), queues, then their names in order; for every queue "" instead. If it pauses any: the name of its wake-up list (see listening.lua) or "", paused
 --   queues, their names, then paused tasks.
 -- Returns nil if the consumer is over, else: seconds until something is due ("" for never; "again" if it stopped early among
---   jobs that limits block), keys in a row, messages in a row,
---   {queue, how many of them, …}, for each job its history or false (or nil, if none has one), and 1 if it
---   got nothing because what is ready is left to others, else 0.
+--   jobs that limits block), keys in a row, messages in a row, or their sizes where they are big: then the consumer fetches
+--   them, since each byte of a message that passes through Lua is hashed there; {queue, how many of them, …}, for each job its
+--   history or false (or nil, if none has one), and 1 if it got nothing because what is ready is left to others, else 0.
 -- An answer may be lost. Then `heard` is the last claim whose answer came, else "": newer leases are given again.
 -- Of very big messages fewer than n are taken. Its first write takes from a list: it works when the memory is full, too.
 
 local consumer, wanted, claim, heard = ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
-local ENOUGH = 16000000 -- bytes in one answer
+local mean = tonumber(ARGV[7]) -- bytes of a message: of the last claim's, then of this one's
 local following = sweep()
 if not call('ZSCORE', P .. 'consumers', consumer) then
   write_counts()
@@ -22,10 +22,37 @@ local sub, pack = string.sub, struct.pack
 local held, keys, messages, spans = P .. 'held:' .. consumer, {}, {}, {}
 local have = 0 -- how many keys
 local claimed = pack('>I6', claim)
-local bytes, chunk, packs_guessed = 0, 128, 2
+local FEW = 16000 -- bytes that are not worth another round trip
+local bytes, packs_guessed, full, sizes, size_of = 0, 2, false, nil, {}
 local limited, blocked, MOST_BLOCKED = false, 0, 500 -- so many at once: others want to use the server, too
 
-local function is_full() return have >= wanted or bytes >= ENOUGH or blocked >= MOST_BLOCKED end
+local function is_full() return have >= wanted or full or bytes >= PORTION or blocked >= MOST_BLOCKED end
+
+-- How many jobs to lease at once: few while nobody knows how big they are.
+local function chunk()
+  if have > 0 then mean = bytes / have end
+  local most = have > 0 and CHUNK or mean and 128 or 8
+  return math.max(1, math.min(wanted - have, most, math.floor((PORTION - bytes) / math.max(1, mean or 1))))
+end
+
+-- Of these jobs, how many fit into the answer. From here on it has sizes in place of messages, if they are big.
+local function fitting(found)
+  local n, one = #found, mean or 0
+  if not sizes then
+    if n > 8 then one = call('HSTRLEN', P .. 'jobs', found[n]) end
+    if one <= BIG or n * one <= FEW then return n end
+    sizes = {}
+    for i = 1, have do sizes[i] = #messages[i] end
+  end
+  local total = bytes
+  for i, key in ipairs(found) do
+    local size = call('HSTRLEN', P .. 'jobs', key)
+    total = total + size
+    if total > PORTION and have + i > 1 then return i - 1 end
+    size_of[key] = size
+  end
+  return n
+end
 
 -- Leases whose answer was lost become part of this claim.
 local function lease_again()
@@ -83,9 +110,9 @@ end
 
 local late = P .. 'late:' .. consumer
 local share, yields = ARGV[6], 0
-local every, at = ARGV[7] == '', 8 + (tonumber(ARGV[7]) or 0)
+local every, at = ARGV[8] == '', 9 + (tonumber(ARGV[8]) or 0)
 local queues, rare = {}, {late, P .. 'gone', P .. 'expires', P .. 'history', P .. 'limits'}
-for i = 8, at - 1 do
+for i = 9, at - 1 do
   queues[#queues + 1] = ARGV[i]
   rare[#rare + 1] = P .. 'parked_tasks:' .. ARGV[i]
 end
@@ -158,14 +185,19 @@ local function lease(found, places, prio, queue)
     values[2 * i] = value
   end
   call('HSET', held, unpack(values))
-  local raw = call('HMGET', P .. 'jobs', unpack(found))
+  local raw = not sizes and call('HMGET', P .. 'jobs', unpack(found))
   for i = 1, n do
-    local message = raw[i] or ''
-    messages[have + i] = message
-    bytes = bytes + #message
+    if sizes then
+      local size = size_of[found[i]]
+      sizes[have + i] = size
+      bytes = bytes + size
+    else
+      local message = raw[i] or ''
+      messages[have + i] = message
+      bytes = bytes + #message
+    end
   end
   have = have + n
-  if bytes < 10000 * have then chunk = CHUNK end
   spans[#spans + 1] = queue
   spans[#spans + 1] = n
   count('ready', queue, -n)
@@ -175,7 +207,15 @@ end
 local function claim_level(prio, queue)
   local list, back = ready_list(prio, queue), back_set(prio, queue)
   while not is_full() do
-    local found, places, is_last = next_ones(list, back, math.min(wanted - have, chunk))
+    local found, places, is_last = next_ones(list, back, chunk())
+    local fit = fitting(found)
+    if fit < #found then
+      full, is_last = true, false
+      for i = #found, fit + 1, -1 do
+        call('ZADD', back, places[i], found[i])
+        found[i], places[i] = nil, nil
+      end
+    end
     if #found > 0 then
       found, places = still_wanted(found, places, prio, queue)
       if #found > 0 then lease(found, places, prio, queue) end
@@ -306,4 +346,4 @@ elseif share ~= '' and wait ~= 'again' then
     call('HSET', P .. 'idle', consumer, its)
   end
 end
-return {wait, table.concat(keys), table.concat(messages), spans, histories or false, yields}
+return {wait, table.concat(keys), sizes or table.concat(messages), spans, histories or false, yields}
