@@ -19,9 +19,9 @@ from longboat.client import flows
 from longboat.contract.kv import Entry
 from longboat.core import codec
 from longboat.core.job import Failure, Job, State
-from longboat.dashboard import audit, bulk, depth, longboat_dashboard
+from longboat.dashboard import audit, bulk, longboat_dashboard
 from longboat.dashboard.screens import SCREENS
-from longboat.observe import history
+from longboat.observe import depth, history
 from longboat.observe.history import FailureGroup, WorkerRecord, fingerprint
 from longboat.operate import pauses, scheduler
 from longboat.tasks.flow import Plan

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from datetime import datetime
 from typing import Any
 
 import msgspec
@@ -11,7 +12,7 @@ import pytest
 
 from longboat import Failure, Longboat, gather
 from longboat.observe import events
-from longboat.observe.logs import JsonFormatter, listener, worded
+from longboat.observe.logs import JsonFormatter, TextFormatter, listener, worded
 from longboat.worker.successes import FEW
 from tests.rigs.waiting import until
 
@@ -53,6 +54,13 @@ def test_every_kind_is_in_the_list_and_travels() -> None:
         back = msgspec.msgpack.decode(msgspec.msgpack.encode(event), type=events.AnyEvent)
         assert events.plain(back) == events.plain(event)
         assert next(iter(events.plain(event))) == "kind"
+
+
+def test_the_time_of_a_line_has_a_zone() -> None:
+    record = logging.LogRecord("longboat.worker", logging.INFO, "", 1, "text", None, None)
+    at = " ".join(TextFormatter().format(record).split()[:2])
+    assert datetime.fromisoformat(at).timestamp() == pytest.approx(record.created, abs=0.001)
+    assert datetime.fromisoformat(at).tzinfo is not None
 
 
 def formatted(record: logging.LogRecord) -> dict[str, Any]:

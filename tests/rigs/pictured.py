@@ -12,7 +12,7 @@ from longboat import Longboat
 from longboat.contract.kv import Entry
 from longboat.core.job import State
 from longboat.dashboard import audit
-from longboat.dashboard.depth import keep
+from longboat.observe.depth import keep
 from longboat.observe.history import GRAINS, WORKERS, WorkerRecord, note_key
 from longboat.observe.numbers import Numbers
 from longboat.observe.sketch import Sketch, put

@@ -93,7 +93,7 @@ def _payload(broker: Broker, view: JobView) -> bytes:
     from longboat.worker.inputs import fill
 
     job = Job(MESSAGE_VERSION, view.id, view.task, view.payload, constraints=constraints)
-    lease = Lease(job, max(1, view.attempts), 0, inputs=_inputs(broker, view, constraints))
+    lease = Lease(job, max(1, view.begun), 0, inputs=_inputs(broker, view, constraints))
     try:
         fill(lease)
     except Undecodable as error:
@@ -164,7 +164,7 @@ def _replay(
     from longboat.tasks.depends import Resources
 
     logging.basicConfig(level="INFO", format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    job = Running(view.id, view.task, view.queue, max(1, view.attempts))
+    job = Running(view.id, view.task, view.queue, max(1, view.begun))
     opened = {str(place): each for place, each in enumerate(app.registry.lifespans)}
     resources = Resources()
     with asyncio.Runner() as runner:

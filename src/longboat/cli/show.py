@@ -111,7 +111,7 @@ def row(job: JobView) -> list[str]:
     """A job as a row of COLUMNS."""
     now = time.time()
     age = "" if job.enqueued is None else span(now - job.enqueued)
-    return [job.id, job.state.value, job.queue, job.task, str(job.attempts), age, _detail(job, now)]
+    return [job.id, job.state.value, job.queue, job.task, str(job.begun), age, _detail(job, now)]
 
 
 def _detail(job: JobView, now: float) -> str:

@@ -26,7 +26,7 @@ class JobView(msgspec.Struct):
     priority: int
     """Higher first, within a queue."""
     attempts: int
-    """Attempts made so far, of those that count."""
+    """Attempts that have ended, of those that count."""
     payload: bytes
     """The encoded arguments; of an undecodable message, its raw bytes."""
     enqueued: float | None = None
@@ -47,6 +47,11 @@ class JobView(msgspec.Struct):
     """How it depends on other jobs: flow, limits, fairness key."""
     headers: dict[str, str] = {}
     """What travels with it."""
+
+    @property
+    def begun(self) -> int:
+        """Attempts that have begun: those made, and the one that runs. This is what people are shown as its attempts."""
+        return self.attempts + (self.state is State.RUNNING)
 
 
 class ConsumerView(msgspec.Struct):

@@ -8,10 +8,9 @@ from typing import Any
 import msgspec
 
 from longboat.core.clock import SYSTEM
-from longboat.dashboard import depth
 from longboat.dashboard.ask import Ask
 from longboat.dashboard.site import Site
-from longboat.observe import history
+from longboat.observe import depth, history
 from longboat.observe.history import GRAINS, Grain
 from longboat.observe.sketch import Sketch, middle, quantiles, top
 from longboat.observe.tally import Tally

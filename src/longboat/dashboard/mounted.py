@@ -11,8 +11,8 @@ from starlette.types import Receive, Scope, Send
 
 from longboat.app import Longboat
 from longboat.dashboard.ask import Role
-from longboat.dashboard.depth import Sampler
 from longboat.dashboard.guard import Guard
+from longboat.dashboard.sampler import Sampler
 from longboat.dashboard.screens import SCREENS
 from longboat.dashboard.site import Site
 from longboat.dashboard.web import Web

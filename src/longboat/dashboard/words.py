@@ -56,7 +56,7 @@ def moment(at: float | None) -> str:
     if at is None:
         return ""
     try:
-        return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M:%S")
+        return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
     except (OverflowError, ValueError, OSError):
         return repr(at)
 
@@ -67,7 +67,7 @@ def ago(at: float | None) -> Markup:
         return Markup("–")
     left = at - SYSTEM.now()
     text = f"in {span(left)}" if left > 0 else f"{span(-left) if left < -1 else 'a moment'} ago"
-    return Markup('<time data-at="{}" title="{} UTC">{}</time>').format(f"{at:.1f}", moment(at), text)
+    return Markup('<time data-at="{}" title="{}">{}</time>').format(f"{at:.1f}", moment(at), text)
 
 
 def due(at: float) -> Markup:
@@ -80,7 +80,7 @@ def lasting(since: float | None) -> Markup:
     if since is None:
         return Markup("–")
     length = max(0.0, SYSTEM.now() - since)
-    return Markup('<time data-since="{}" title="since {} UTC">{}</time>').format(f"{since:.1f}", moment(since), span(length))
+    return Markup('<time data-since="{}" title="since {}">{}</time>').format(f"{since:.1f}", moment(since), span(length))
 
 
 def segment(text: str) -> str:

@@ -53,6 +53,10 @@ class TextFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         return escaped_lines(super().format(record))
 
+    def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:  # noqa: N802, ARG002  # logging's own
+        """In the local time zone, with its offset: 2026-11-28 23:04:05.678+01:00."""
+        return datetime.fromtimestamp(record.created).astimezone().isoformat(" ", "milliseconds")
+
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802  # logging's own name
         if job := getattr(record, JOB, ""):
             record.message = f"{getattr(record, TASK, '')} [{job}] {record.message}"

@@ -20,7 +20,7 @@ def job_data(
     """
     found = msgspec.structs.asdict(view)
     del found["payload"], found["result"], found["failures"]
-    found["state"] = view.state.value
+    found["state"], found["attempts"] = view.state.value, view.begun
     found["headers"] = clean(view.headers)
     if view.constraints is not None:
         limits = [msgspec.structs.asdict(limit) for limit in view.constraints.limits]

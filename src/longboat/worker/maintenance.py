@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+import random
 from collections.abc import Callable, Mapping
 
 from longboat.contract.broker import Broker
@@ -11,6 +12,7 @@ from longboat.contract.capabilities import Capability, unsupported
 from longboat.contract.optional import tidy_of
 from longboat.core.clock import SYSTEM
 from longboat.errors import BrokerError, Unsupported
+from longboat.observe import depth
 from longboat.worker.service import Service
 from longboat.worker.status import Status
 
@@ -34,6 +36,16 @@ def tidying(broker: Broker) -> MaintenanceTask:
         if tidy is None:
             raise unsupported(Capability.TIDY, type(broker).__name__)
         return now + tidy.tidy(BUDGET)
+
+    return run
+
+
+def sampling(broker: Broker) -> MaintenanceTask:
+    """Notes every 10 s how many jobs there are, unless another worker has. Each one looks at a moment of its own."""
+    behind = random.uniform(0.0, 3.0)
+
+    def run(now: float) -> float:
+        return depth.sample(broker, now) + behind
 
     return run
 

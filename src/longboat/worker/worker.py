@@ -40,7 +40,7 @@ from longboat.worker.in_flight import InFlight
 from longboat.worker.leases import Leases
 from longboat.worker.load import LoadReport
 from longboat.worker.loop_watch import LoopWatch
-from longboat.worker.maintenance import MaintenanceLoop, MaintenanceTask, tidying
+from longboat.worker.maintenance import MaintenanceLoop, MaintenanceTask, sampling, tidying
 from longboat.worker.misfits import Misfits
 from longboat.worker.options import WorkerOptions
 from longboat.worker.pause_filter import PauseFilter
@@ -149,6 +149,7 @@ class Worker:
             "commands": RemoteCommands(broker.kv, self.status, self._fetcher, self._record_writer).run,
             "schedules": Scheduler(broker, declared, self._registry.tasks.keys(), queues).run,
             "history": self.recorder.run,
+            "depth": sampling(broker),
             "worker record": self._record_writer.run,
             "task records": self._task_records.run,
             "events": self.events.run,

@@ -75,7 +75,7 @@ def task_result(view: JobView, alias: str, began: dict[int, float]) -> Any:
     if changed := {name: value for name, value in changes.items() if value != getattr(task, name)}:
         task = task.using(**changed)
     args, kwargs = as_sent(view.payload)
-    attempts = view.attempts + (view.state is State.RUNNING)
+    attempts = view.begun
     if view.started is not None:
         began = {**began, attempts: view.started}
     ended = [each for each in view.failures if each.attempt > 0]

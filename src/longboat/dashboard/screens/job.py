@@ -139,7 +139,7 @@ def marks(view: JobView) -> list[Mark]:
     if view.started is not None:
         over = view.ended or SYSTEM.now()
         kind = view.state.value if view.state.ended else "running"
-        found.append(Mark(kind, x(view.started), max(6.0, x(over) - x(view.started)), f"attempt {max(1, view.attempts)}"))
+        found.append(Mark(kind, x(view.started), max(6.0, x(over) - x(view.started)), f"attempt {max(1, view.begun)}"))
     for each in view.failures[:-1] if view.state is State.DEAD else view.failures:  # the last one is the period itself
         found.append(Mark("failed", min(x(each.at), WIDTH - TICK), TICK, f"attempt {each.attempt} failed: {each.type}"))
     return found

@@ -103,7 +103,7 @@ def as_csv(site: Site, ask: Ask) -> Data:
         for job in found.jobs:
             each = row(job)
             times = [moment(at) for at in (job.enqueued, job.started, job.ended)]
-            cells = [job.id, job.state.value, job.queue, job.task, job.priority, job.attempts, *times, each.args, each.error]
+            cells = [job.id, job.state.value, job.queue, job.task, job.priority, job.begun, *times, each.args, each.error]
             lines.writerow([_harmless(cell) for cell in cells])
         if after is None:
             break

@@ -1,22 +1,19 @@
-"""How many jobs there were, by time. Sampled while a dashboard runs, and kept with the broker for all dashboards."""
+"""How many jobs there were, by time: sampled by workers and dashboards, and kept with the broker."""
 
 from __future__ import annotations
 
-import logging
-import threading
+import math
 from collections import Counter
 from collections.abc import Sequence
 
 import msgspec
 
+from longboat.contract.broker import Broker
 from longboat.contract.kv import KV, Entry
-from longboat.core.clock import SYSTEM
 from longboat.core.codec import decoded
 from longboat.core.job import State
-from longboat.dashboard.site import Site
-from longboat.errors import BrokerError, Unsupported
 from longboat.observe.history import GRAINS, Grain, pages
-from longboat.observe.numbers import Numbers
+from longboat.observe.numbers import Numbers, numbers
 
 SHOWN = (State.READY, State.SCHEDULED, State.WAITING, State.RUNNING, State.DEAD)
 QUEUES = 500
@@ -26,32 +23,15 @@ Sample = dict[str, list[int | None]]
 """By queue: how many in each state of SHOWN; None: not known."""
 
 
-class Sampler:
-    """A thread that takes a sample every 10 s. Any number may run: only one of them stores each sample."""
+def sample(broker: Broker, now: float) -> float:
+    """Take the sample of this time, unless somebody has. Returns when the next one is due.
 
-    def __init__(self, site: Site) -> None:
-        self._site = site
-        self._over = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="longboat-depth", daemon=True)
-
-    def start(self) -> None:
-        self._thread.start()
-
-    def close(self) -> None:
-        self._over.set()
-        self._thread.join()
-
-    def _run(self) -> None:
-        while not self._over.is_set():
-            now = SYSTEM.now()
-            try:
-                keep(self._site.broker.kv, self._site.counts(), now)
-            except Unsupported:
-                return
-            except BrokerError:
-                logging.getLogger("longboat.dashboard").debug("no sample: the broker does not answer")
-            width = GRAINS[0].width
-            self._over.wait(width - now % width)
+    Of any number of processes that do this one counts the jobs. Raises BrokerError; Unsupported if nothing can be counted.
+    """
+    width = GRAINS[0].width
+    if broker.kv.read(_namespace(GRAINS[0]), [_key(GRAINS[0], now)])[0] is None:
+        keep(broker.kv, numbers(broker), now)
+    return now // width * width + width
 
 
 def keep(kv: KV, counts: Numbers, now: float) -> None:
@@ -61,13 +41,13 @@ def keep(kv: KV, counts: Numbers, now: float) -> None:
     fullest = Counter({queue: sum(filter(None, row)) for queue, row in sample.items()}).most_common(QUEUES)
     value = msgspec.msgpack.encode({queue: sample[queue] for queue, _ in fullest})
     for grain in GRAINS:
-        kv.put_if_absent(_namespace(grain), [Entry(f"{int(now // grain.width * grain.width):012d}", value, grain.keep)])
+        kv.put_if_absent(_namespace(grain), [Entry(_key(grain, now), value, grain.keep)])
 
 
 def samples(kv: KV, grain: Grain, since: float, queue: str = "") -> list[tuple[float, list[int | None]]]:
     """(time, how many in each state of SHOWN), for one queue or for all."""
     found = []
-    for entries in pages(kv, _namespace(grain), f"{max(0, int(since)):012d}"):
+    for entries in pages(kv, _namespace(grain), f"{max(0, math.ceil(since) - 1):012d}"):
         for key, value in entries:
             sample = decoded(value, Sample)
             if sample is None or any(len(row) != len(SHOWN) for row in sample.values()):
@@ -80,6 +60,10 @@ def samples(kv: KV, grain: Grain, since: float, queue: str = "") -> list[tuple[f
 def _sum(column: Sequence[int | None]) -> int | None:
     known = [number for number in column if number is not None]
     return sum(known) if known else None
+
+
+def _key(grain: Grain, now: float) -> str:
+    return f"{int(now // grain.width * grain.width):012d}"
 
 
 def _namespace(grain: Grain) -> str:
