@@ -29,6 +29,7 @@ quick: environment ## while you work: the quick tests, on the memory and SQLite 
 bench: environment ## figures beside a hand-written loop, into bench/results/
 	$(BIN)/python -m bench
 	$(BIN)/python -m bench.redis
+	$(BIN)/python -m bench.waiting
 	$(BIN)/python -m bench.flows
 	$(BIN)/python -m bench.events
 	$(BIN)/python -m bench.manager

@@ -209,7 +209,7 @@ def test_closing_tells_who_waits(app: Longboat, double: Any) -> None:
 
     waiting = threading.Thread(target=wait)
     waiting.start()
-    while not app.client._inbox._sinks:
+    while not app.client._inbox._waiters:
         pass
     app.close()
     waiting.join(10)

@@ -258,8 +258,8 @@ class Longboat:
     def worker(self, **choices: Unpack[WorkerChoices]) -> Worker:
         """A worker inside this program: enter it by `async with app.worker():` (on this event loop) or `with`.
 
-        The choices are `queues`, `concurrency`, `threads`, `processes`, `lease`, `grace`, `burst` and `health_port`: see
-        `longboat.app.WorkerChoices`. Leaving the block raises WorkerFailed if a part of the worker failed.
+        See `longboat.app.WorkerChoices` for the choices. Leaving the block raises WorkerFailed if a part of it failed.
+        On `manager://` this call blocks while it asks the server what it can do, and may raise BrokerUnavailable.
         """
         from longboat.worker.options import options
         from longboat.worker.worker import Worker

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -24,35 +23,15 @@ from longboat.core.job import Done, Failure, Outcome, Retry, State
 from longboat.errors import BrokerUnavailable
 from longboat.testing.conformance.stage import job
 from tests.rigs.harnesses import NewRabbitmq
+from tests.rigs.servers.manager import ManagerServer
 from tests.rigs.servers.postgres import PostgresServer
 from tests.rigs.servers.postgres import available as postgres_unavailable
-from tests.rigs.servers.process import HOST, ServerProcess, until
+from tests.rigs.servers.process import until
 from tests.rigs.servers.rabbitmq import available
 from tests.rigs.servers.redis import RedisServer
 from tests.rigs.servers.redis import available as redis_unavailable
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(available() is not None, reason=str(available()))]
-
-
-class ManagerServer(ServerProcess):
-    """`longboat serve` over a file."""
-
-    name = "manager"
-
-    @property
-    def url(self) -> str:
-        return f"manager://{HOST}:{self.port}?authkey_file={self.folder}/key"
-
-    def command_line(self) -> Sequence[str]:
-        bind = ["--bind", f"{HOST}:{self.port}", "--store", "sqlite:///store.db", "--authkey-file", "key"]
-        return [sys.executable, "-m", "longboat", "serve", *bind]
-
-    def answers(self) -> bool:
-        socket.create_connection((HOST, self.port), 1.0).close()
-        return True
-
-    def prepare(self) -> None:
-        (self.folder / "key").write_text("k" * 32)
 
 
 Store = RedisServer | PostgresServer | ManagerServer

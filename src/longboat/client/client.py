@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import AsyncIterator, Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from functools import partial
 from time import monotonic
 from typing import Any, TypeVar
 
@@ -19,17 +18,18 @@ from longboat.client.outbox_table import Extra, add
 from longboat.client.progress_bar import bar
 from longboat.client.records import TaskRecords
 from longboat.client.storing import adopt, store
+from longboat.client.subscription import Subscription
 from longboat.client.waiting import (
     BLOCKING,
     Looks,
+    check_kept,
     check_may_block,
-    coming,
-    failed_parent,
-    from_threads,
+    failed_parents,
     tell_blocked,
     value_of,
     wait,
 )
+from longboat.client.waits import Waits
 from longboat.client.watch import awatch, watch
 from longboat.contract.awaited import is_awaited, using_awaited
 from longboat.contract.broker import Broker
@@ -46,10 +46,10 @@ from longboat.errors import (
     BrokerMisconfigured,
     BrokerUnavailable,
     ConfigError,
-    JobNotFound,
     NotDelivered,
     TooLarge,
     Unsupported,
+    again,
 )
 from longboat.operate.explain import explain, served
 from longboat.tasks.handle import LOGS, PROGRESS, Handle, LogLine, Progress, Update
@@ -80,6 +80,8 @@ class Client:
         self._address = address
         self._outbox = Outbox(broker, self.enqueue_events.stored, self.kept.spool)
         self._inbox = Inbox(broker, patient=self.kept.spool is not None, address=address)
+        self._waits = Waits(self._inbox, self._look_up)
+        self._prepared = False
 
     def close(self) -> None:
         self._outbox.close()
@@ -135,8 +137,20 @@ class Client:
                 "an AsyncSession or AsyncConnection of SQLAlchemy, or a connection of aiosqlite, asyncpg or psycopg's "
                 "AsyncConnection, can be awaited"
             )
+        await self._prepare()
         handles: list[Handle[Any]] = await run_sync(sending)
         return handles
+
+    async def _prepare(self) -> None:
+        """Make the tables beside the event loop: what `run_sync` runs is on it."""
+        import asyncio
+
+        if not self._prepared:
+            if self.kept.outbox is not None:
+                await asyncio.to_thread(self.kept.prepare)
+            else:
+                await asyncio.to_thread(self.broker.kv.read, PROGRESS, ["-"])  # whatever is read first makes them
+            self._prepared = True
 
     def _put(self, outgoing: Outgoing) -> list[Handle[Any]]:
         kind, jobs = outgoing.kind, outgoing.jobs
@@ -225,35 +239,30 @@ class Client:
         return value_of(handle)
 
     async def aresult(self, handle: Handle[R]) -> R:
-        import asyncio
-
         if handle.known is None:
-            arrived = asyncio.Event()
-            tell = from_threads(arrived.set)
-            end = self.subscribe([handle], lambda _: tell())
-            try:
-                await coming(arrived.wait, self._looks(handle, None))
-            finally:
-                end()
+            check_kept(handle)
+            await self._waits.ended(handle)
         return value_of(handle)
 
     def _looks(self, handle: Handle[Any], limit: float | None) -> Looks:
         late = f"job {handle.id} has not ended", handle
-        return Looks(limit, partial(self._look_up, handle), lambda: late, at_once=handle.keep is None)
 
-    def _look_up(self, handle: Handle[Any]) -> None:
-        """Raises JobFailed or JobCancelled when a parent of the job will never let it start."""
-        view = self.look([handle])[0]
-        if view is None or view.state is not State.WAITING:
-            return
-        try:
-            failed = failed_parent(self.broker, handle.id)
-        except BrokerUnavailable:
-            return
-        if failed is not None:
-            failure = failed.failures[-1] if failed.failures else None
-            known = Result(failed.id, failed.state, None, failure, failed.task, failed.attempts)
-            value_of(Handle[Any](self, failed.id, failed.task, known=known))
+        def look() -> None:
+            if failed := self._look_up([handle]):
+                value_of(failed[handle.id])
+
+        return Looks(limit, look, lambda: late, at_once=handle.keep is None)
+
+    def _look_up(self, handles: Sequence[Handle[Any]]) -> Mapping[str, Handle[Any]]:
+        """As `look`. Of these jobs, those that will never start because a parent has failed, and a handle on that one."""
+        waiting = [view.id for view in self.look(handles) if view is not None and view.state is State.WAITING]
+        found: dict[str, Handle[Any]] = {}
+        with contextlib.suppress(BrokerUnavailable):
+            for job_id, failed in failed_parents(self.broker, waiting).items():
+                failure = failed.failures[-1] if failed.failures else None
+                known = Result(failed.id, failed.state, None, failure, failed.task, failed.attempts)
+                found[job_id] = Handle[Any](self, failed.id, failed.task, known=known)
+        return found
 
     def look(self, handles: Sequence[Handle[Any]]) -> list[JobView | None]:
         """Tell those who wait for these that a job is gone, if one is; what the broker knows of each, if it answers."""
@@ -261,7 +270,7 @@ class Client:
         kept = self.kept.views(ids)  # first: a job that leaves for the broker meanwhile is found there
         for job_id, view in kept.items():
             if isinstance(view, NotDelivered):
-                self._inbox.tell(job_id, view)
+                self._inbox.tell([(job_id, view)])
         found: dict[str, JobView | None] = {}
         with contextlib.suppress(BrokerUnavailable, Unsupported):
             asked = [job_id for job_id in ids if job_id not in kept]
@@ -290,25 +299,29 @@ class Client:
                 return f"no living worker serves queue {view.queue}" + (f" at {self._address}" if self._address else "")
         return ""
 
-    def subscribe(self, handles: Sequence[Handle[Any]], sink: Callable[[str], None]) -> Callable[[], None]:
+    def subscribe(
+        self, handles: Sequence[Handle[Any]], sink: Callable[[str], None], failed: Callable[[Exception], None] | None = None
+    ) -> Callable[[], None]:
         """Set `known` of these handles when their jobs have ended, then call `sink` with each id, from another thread.
 
-        Returns a function that ends the subscription.
+        Returns a function that ends the subscription. Raises BrokerUnavailable, or Unsupported for jobs whose results the
+        broker cannot tell here. With `failed` neither this nor the end of it blocks, and what it would raise is given to
+        that, from another thread.
         """
         waiting: dict[str, list[Handle[Any]]] = {}
         for handle in handles:
-            if handle.keep == 0:
-                raise JobNotFound(f"job {handle.id} keeps no result: its task or call says keep_result=0")
+            check_kept(handle)
             waiting.setdefault(handle.id, []).append(handle)
-
-        def arrive(job_id: str, what: Result | Exception) -> None:
-            for handle in waiting.pop(job_id):  # those that have heard are not kept for the others
-                handle.known = what
-            sink(job_id)
-
-        ids = list(waiting)
-        self._inbox.watch(ids, arrive)
-        return lambda: self._inbox.forget(ids, arrive)
+        errors: list[Exception] = []
+        ids, subscription = list(waiting), Subscription(waiting, sink, failed or errors.append)
+        if failed is None:
+            self._inbox.watch(ids, subscription)
+        else:
+            self._inbox.add((each, subscription) for each in ids)
+        if errors:
+            self._inbox.forget(ids, subscription, soon=False)
+            raise again(errors[0])
+        return lambda: self._inbox.forget(ids, subscription, soon=failed is not None)
 
     # --- looking
 

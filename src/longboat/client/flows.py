@@ -17,7 +17,7 @@ from longboat.contract.kv import KV, Entry
 from longboat.core import codec
 from longboat.core.clock import SYSTEM, Duration, seconds
 from longboat.core.job import Job, Result, State, new_id
-from longboat.errors import BrokerError, JobNotFound, Unsupported
+from longboat.errors import BrokerError, JobNotFound, Unsupported, again
 from longboat.tasks.flow import Ends, Flow, FlowStatus, Plan, end_ids
 from longboat.tasks.handle import Handle, HandleClient
 from longboat.tasks.outgoing import Outgoing
@@ -154,6 +154,7 @@ class Flows:
         limit = None if timeout is None else seconds(timeout, "timeout")
         over = threading.Event()
         watch = _Watch(self._broker, self._client, flow, over.set)
+        watch.begin()
         try:
             wait(over, watch.looks(limit))
         finally:
@@ -164,11 +165,21 @@ class Flows:
         import asyncio
 
         over = asyncio.Event()
-        watch = await asyncio.to_thread(_Watch, self._broker, self._client, flow, from_threads(over.set))
+        tell = from_threads(over.set)
+        watch = await asyncio.to_thread(_Watch, self._broker, self._client, flow, tell)
+        errors: list[Exception] = []
+
+        def failed(error: Exception) -> None:
+            errors.append(error)
+            tell()
+
+        watch.begin(failed)
         try:
             await coming(over.wait, watch.looks(None))
         finally:
             watch.end()
+        if errors:
+            raise again(errors[0])
         return cast(R, watch.value())
 
 
@@ -192,7 +203,11 @@ class _Watch:
             job_id: Handle(client, job_id, task, kinds.get(job_id, Any)) for job_id, task in named.items()
         }
         self._ends, self._left = frozenset(ends), set(ends)
-        self.end = client.subscribe(list(self._handles.values()), self._arrived)
+        self.end: Callable[[], None] = lambda: None
+
+    def begin(self, failed: Callable[[Exception], None] | None = None) -> None:
+        """As HandleClient.subscribe."""
+        self.end = self._client.subscribe(list(self._handles.values()), self._arrived, failed)
 
     def _arrived(self, job_id: str) -> None:
         handle = self._handles[job_id]

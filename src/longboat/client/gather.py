@@ -7,6 +7,7 @@ from typing import Any, Generic, TypeVar
 
 from longboat.client.waiting import WAKE_UP, Looks, check_may_block, coming, from_threads
 from longboat.core.clock import Duration, seconds
+from longboat.errors import again
 from longboat.tasks.handle import Handle, HandleClient
 
 R = TypeVar("R")
@@ -41,14 +42,17 @@ class AsCompleted(Generic[R]):
     async def __aiter__(self) -> AsyncIterator[Handle[R]]:
         import asyncio
 
-        arrived: asyncio.Queue[str] = asyncio.Queue()
+        arrived: asyncio.Queue[str | Exception] = asyncio.Queue()
         waiting = _by_id(self._handles)
         looks = self._looks(waiting)
-        end = _subscribe(self._handles, from_threads(arrived.put_nowait))
+        tell = from_threads(arrived.put_nowait)
+        end = _subscribe(self._handles, tell, failed=tell)
         try:
             while waiting:
-                job_id = await coming(arrived.get, looks) if arrived.empty() else arrived.get_nowait()
-                for handle in waiting.pop(job_id, ()):
+                found = await coming(arrived.get, looks) if arrived.empty() else arrived.get_nowait()
+                if isinstance(found, Exception):
+                    raise again(found)
+                for handle in waiting.pop(found, ()):
                     yield handle
         finally:
             end()
@@ -97,8 +101,10 @@ def gather(*handles: Handle[R]) -> Gathered[R]:
     return Gathered(handles)
 
 
-def _subscribe(handles: Sequence[Handle[Any]], sink: Callable[[str], None]) -> Callable[[], None]:
-    ends = [client.subscribe(some, sink) for client, some in _by_client(handles)]
+def _subscribe(
+    handles: Sequence[Handle[Any]], sink: Callable[[str], None], failed: Callable[[Exception], None] | None = None
+) -> Callable[[], None]:
+    ends = [client.subscribe(some, sink, failed) for client, some in _by_client(handles)]
 
     def end() -> None:
         for one in ends:

@@ -28,8 +28,7 @@ class TaskRecords:
     def get(self, task: str) -> Told | None:
         """None if no worker has told of the task, or the broker cannot keep it. Raises BrokerUnavailable."""
         until, found = self._known.get(task, (0.0, None))
-        now = SYSTEM.monotonic()
-        if now < until:
+        if SYSTEM.monotonic() < until:
             return found
         try:
             found = told(self._kv.read(NAMESPACE, [task])[0])
@@ -40,7 +39,7 @@ class TaskRecords:
                 raise
         if len(self._known) >= MOST:
             self._known.clear()
-        self._known[task] = now + (AGAIN if found is None else FRESH), found
+        self._known[task] = SYSTEM.monotonic() + (AGAIN if found is None else FRESH), found
         return found
 
     def fresh(self, task: str) -> bool:

@@ -6,7 +6,7 @@ import logging
 import math
 import sys
 import threading
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any, TypeVar
 
 from longboat.contract.broker import Broker
@@ -15,7 +15,7 @@ from longboat.core.clock import SYSTEM
 from longboat.core.job import State
 from longboat.core.seldom import Seldom
 from longboat.core.views import JobView
-from longboat.errors import JobCancelled, JobFailed, ResultTimeout, Undecodable, WouldBlock, again
+from longboat.errors import JobCancelled, JobFailed, JobNotFound, ResultTimeout, Undecodable, WouldBlock, again
 from longboat.tasks.handle import Handle
 
 R = TypeVar("R")
@@ -60,6 +60,12 @@ def value_of(handle: Handle[R]) -> R:
         raise JobCancelled(f"job {what.of or what.id} was cancelled: {message}")
     kind, text = (failure.type, failure.traceback) if failure else ("", "")
     raise JobFailed(what.of or what.id, what.task or handle.task, kind, message, text, what.attempts)
+
+
+def check_kept(handle: Handle[Any]) -> None:
+    """Raises JobNotFound for a job that keeps no result."""
+    if handle.keep == 0:
+        raise JobNotFound(f"job {handle.id} keeps no result: its task or call says keep_result=0")
 
 
 def check_may_block(what: str, instead: str) -> None:
@@ -152,31 +158,62 @@ async def coming(next_: Callable[[], Coroutine[Any, Any, T]], looks: Looks) -> T
 
 
 def from_threads(call: Callable[..., object]) -> Callable[..., None]:
-    """What other threads may call instead: `call` then runs on this event loop, unless that has been closed meanwhile."""
+    """What other threads may call instead: `call` then runs on this event loop, unless that has been closed meanwhile.
+
+    Calls that come before the loop turns to the first of them share its wake-up.
+    """
     import asyncio
 
     loop = asyncio.get_running_loop()
+    lock = threading.Lock()
+    due: list[tuple[Any, ...]] = []
+
+    def run() -> None:
+        with lock:
+            calls, due[:] = due[:], ()
+        for args in calls:
+            call(*args)
 
     def tell(*args: Any) -> None:
-        try:
-            loop.call_soon_threadsafe(call, *args)
-        except RuntimeError:  # the loop was closed, and whoever waited on it is gone
-            return
+        with lock:
+            due.append(args)
+            first = len(due) == 1
+        if first:
+            try:
+                loop.call_soon_threadsafe(run)
+            except RuntimeError:  # the loop was closed, and whoever waited on it is gone
+                due.clear()
 
     return tell
 
 
-def failed_parent(broker: Broker, job_id: str) -> JobView | None:
-    """The dead or cancelled job that keeps this one from starting, if there is one, however far up."""
-    seen, some = {job_id}, [job_id]
+def failed_parents(broker: Broker, job_ids: Sequence[str]) -> dict[str, JobView]:
+    """Of these jobs, those that a dead or cancelled job keeps from starting, however far up, and which one it is."""
+    children: dict[str, list[str]] = {}
+    """By parent: those that wait for it."""
+    failed: list[JobView] = []
+    found: dict[str, JobView] = {}
+    seen, some = set(job_ids), list(job_ids)
+    while some and not found.keys() >= set(job_ids):
+        above: list[str] = []
+        for view in broker.inspector.find(some[:TOGETHER]):
+            if view is not None and view.state in (State.DEAD, State.CANCELLED):
+                failed.append(view)
+            elif view is not None and view.state is State.WAITING and view.constraints:
+                for parent in view.constraints.after:
+                    children.setdefault(parent, []).append(view.id)
+                above += [parent for parent in view.constraints.after if parent not in seen]
+                seen.update(above)
+        some = some[TOGETHER:] + above
+        found = {below: view for view in failed for below in _all_below(view.id, children)}
+    return {job_id: found[job_id] for job_id in job_ids if job_id in found}
+
+
+def _all_below(job_id: str, children: Mapping[str, Sequence[str]]) -> set[str]:
+    found: set[str] = set()
+    some = [*children.get(job_id, ())]
     while some:
-        views = [view for view in broker.inspector.find(some[:TOGETHER]) if view]
-        for view in views:
-            if view.id != job_id and view.state in (State.DEAD, State.CANCELLED):
-                return view
-        above = (
-            parent for view in views if view.constraints and view.state is State.WAITING for parent in view.constraints.after
-        )
-        some = some[TOGETHER:] + [parent for parent in dict.fromkeys(above) if parent not in seen]
-        seen.update(some)
-    return None
+        if (each := some.pop()) not in found:
+            found.add(each)
+            some += children.get(each, ())
+    return found

@@ -42,11 +42,19 @@ async def awatch(broker: Broker, handle: Handle[Any]) -> AsyncIterator[Update]:
     import asyncio
 
     heard = asyncio.Event()
+    errors: list[Exception] = []
     tell = from_threads(heard.set)
-    end = handle.client.subscribe([handle], lambda _: tell())
+
+    def failed(error: Exception) -> None:
+        errors.append(error)
+        tell()
+
+    end = handle.client.subscribe([handle], lambda _: tell(), failed)
     last: Update | None = None
     try:
         while last is None or not last.state.ended:
+            if errors:
+                raise errors[0]
             update = await asyncio.to_thread(_look, broker, handle)
             if update is None or update == last:
                 with contextlib.suppress(TimeoutError):

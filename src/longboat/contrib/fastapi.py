@@ -41,7 +41,7 @@ def lifespan(app: Longboat, own: Own | None = None, *, worker: bool = False) -> 
         async with AsyncExitStack() as stack:
             await stack.enter_async_context(app)
             if worker:
-                await stack.enter_async_context(app.worker())
+                await stack.enter_async_context(await asyncio.to_thread(app.worker))
             state = await stack.enter_async_context(own(program)) if own is not None else None
             yield {"longboat": app, **(state or {})}
 

@@ -350,10 +350,12 @@ class _Client(Client):
         self._look_at(handle)
         return await super().aresult(handle)
 
-    def subscribe(self, handles: Sequence[Handle[Any]], sink: Callable[[str], None]) -> Callable[[], None]:
+    def subscribe(
+        self, handles: Sequence[Handle[Any]], sink: Callable[[str], None], failed: Callable[[Exception], None] | None = None
+    ) -> Callable[[], None]:
         for handle in handles:
             self._look_at(handle)
-        return super().subscribe(handles, sink)
+        return super().subscribe(handles, sink, failed)
 
     def _look_at(self, handle: Handle[Any]) -> None:
         if handle.known is not None or handle.keep == 0:

@@ -210,14 +210,25 @@ class Worker:
         app's lifespans raise."""
         try:
             await self._resources.aget({str(place): each for place, each in enumerate(self._registry.lifespans)})
-            self._start(asyncio.get_running_loop())
+            self._loop = self._executors.loop = asyncio.get_running_loop()
+            self._loop_watch.thread = threading.get_ident()
+            await self._start_beside()
         except BaseException:
             await self._resources.aclose()
             raise
 
-    def _start(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._loop = self._executors.loop = loop
-        self._loop_watch.thread = threading.get_ident()
+    async def _start_beside(self) -> None:
+        """Start in a thread, since the broker may take its time. Whoever is cancelled meanwhile leaves nothing started."""
+        starting = asyncio.ensure_future(asyncio.to_thread(self._start))
+        try:
+            await asyncio.shield(starting)
+        except asyncio.CancelledError:
+            await asyncio.wait([starting])
+            if starting.exception() is None:
+                await asyncio.to_thread(self.close, 0.0)
+            raise
+
+    def _start(self) -> None:
         for name in {task.settings.executor for task in self._registry.tasks.values()} or {"async"}:
             self._executors.get(name)
         listen_to_logs()

@@ -43,6 +43,7 @@ class ManagerListener(BaseListener):
             new = self._calls.call(wire.WATCH, self._id, list(ids))
         except BrokerError:
             self._unsure = True
+            super().forget(ids)
             raise
         if new and before:
             self._unsure = True

@@ -67,6 +67,7 @@ class RedisListener(BaseListener):
             self._call("watch", self._id, list(keys))
         except BrokerError:
             self._unsure = True
+            super().forget(ids)
             raise
 
     def forget(self, ids: Sequence[str]) -> None:

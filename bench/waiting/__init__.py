@@ -1,0 +1,1 @@
+"""The figures of coroutines that wait for results."""
