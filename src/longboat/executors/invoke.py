@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 import os
-import traceback
 from typing import Any
 
 from longboat.core.bounds import MESSAGE_LIMIT
@@ -12,6 +11,7 @@ from longboat.core.job import Failure
 from longboat.core.reasons import CANCELLED
 from longboat.errors import TooLarge
 from longboat.executors.contract import BAD_PAYLOAD, BAD_RESULT, KILLED, TIMEOUT, Call, CallEnd, Reply
+from longboat.executors.traces import traced
 from longboat.tasks.arguments import Misfit
 from longboat.tasks.task import Task
 
@@ -140,6 +140,6 @@ def _trace(error: BaseException) -> str:
     while frames is not None and os.path.dirname(frames.tb_frame.f_code.co_filename) in _OWN:
         frames = frames.tb_next
     try:
-        return "".join(traceback.format_exception(type(error), error, frames, limit=-100))
+        return traced(error, frames)
     except BaseException:  # an exception class with broken attributes, or no memory left
         return ""
