@@ -17,7 +17,7 @@ from longboat.contract.revoked import Revoked
 from longboat.core import reasons
 from longboat.core.clock import Clock
 from longboat.core.codec import decode_failures, decode_job
-from longboat.core.job import DEFAULT_KEEP, Cancelled, Dead, Done, Failure, Job, Result, State, new_id
+from longboat.core.job import DEFAULT_KEEP, Cancelled, Dead, Done, Failure, Job, Release, Result, State, new_id
 from longboat.core.transitions import Transition, after
 from longboat.errors import Undecodable
 
@@ -45,6 +45,9 @@ class CarriedConsumer:
 
     A crash between the two leaves both. Brokers that know more override `_admit`, `_record` and `_set_aside`.
     """
+
+    _puts_back = True
+    """What is released goes back as it is: its message need say nothing new."""
 
     def __init__(
         self,
@@ -181,32 +184,17 @@ class CarriedConsumer:
 
         An acknowledgement that is lost with the connection lets the message come back.
         """
-        applied: list[tuple[Delivery, Settlement]] = []
-        refused: list[Lease] = []
-        with self._lock:
-            leased = {} if self._closed or self._receiver.over else self._leased
-            begun = [each for lease in started if (each := leased.get(lease.token)) and each.lease is lease]
-            if len(begun) < len(started):
-                refused = [
-                    lease for lease in started if (each := leased.get(lease.token)) is None or each.lease is not lease
-                ]
-            for settlement in settlements:
-                delivery = leased.get(settlement.lease.token)
-                if delivery is None or delivery.lease is not settlement.lease:
-                    refused.append(settlement.lease)
-                else:
-                    del leased[settlement.lease.token]
-                    delivery.settling = True
-                    applied.append((delivery, settlement))
-                    if delivery.chain and type(settlement.outcome) is not Done:  # a message that follows is not a second one
-                        self._chained.pop(delivery.chain.key(settlement.lease.job.id), None)
+        begun, refused = self._begun(started)
+        applied, back = self._taken_out(settlements, refused)
         try:
             refused += self._record(applied, [each for each in begun if not each.settling])
+            if back:
+                self._receiver.reject(back)
         except BaseException:
             with self._lock:
-                for delivery, settlement in applied:
+                for delivery in (*back, *(delivery for delivery, _ in applied)):
                     delivery.settling = False
-                    self._leased[settlement.lease.token] = delivery
+                    self._leased[delivery.lease.token] = delivery  # type: ignore[union-attr]  # all were leased
             raise
         self._receiver.acknowledge([delivery for delivery, _ in applied])
         if self._revoked is not None and self._revoked.any:
@@ -215,6 +203,38 @@ class CarriedConsumer:
         if self._chained:
             self._remember(applied)
         return refused
+
+    def _begun(self, started: Sequence[Lease]) -> tuple[list[Delivery], list[Lease]]:
+        """What these leases hold, and beside it those that hold nothing any more."""
+        with self._lock:
+            leased = {} if self._closed or self._receiver.over else self._leased
+            begun = [each for lease in started if (each := leased.get(lease.token)) and each.lease is lease]
+        hold = {each.lease for each in begun}
+        return begun, [lease for lease in started if lease not in hold]
+
+    def _taken_out(
+        self, settlements: Sequence[Settlement], refused: list[Lease]
+    ) -> tuple[list[tuple[Delivery, Settlement]], list[Delivery]]:
+        """What is to be settled, and what only goes back. `refused` gains the leases of the others."""
+        applied: list[tuple[Delivery, Settlement]] = []
+        back: list[Delivery] = []
+        with self._lock:
+            leased = {} if self._closed or self._receiver.over else self._leased
+            for settlement in settlements:
+                delivery = leased.get(settlement.lease.token)
+                if delivery is None or delivery.lease is not settlement.lease:
+                    refused.append(settlement.lease)
+                    continue
+                del leased[settlement.lease.token]
+                delivery.settling = True
+                outcome = settlement.outcome
+                if type(outcome) is Release and self._puts_back and not outcome.delay:
+                    back.append(delivery)
+                else:
+                    applied.append((delivery, settlement))
+                if delivery.chain and type(outcome) is not Done:  # a message that follows is not a second one
+                    self._chained.pop(delivery.chain.key(settlement.lease.job.id), None)
+        return applied, back
 
     def _remember(self, applied: Sequence[tuple[Delivery, Settlement]]) -> None:
         """Which jobs of chains have succeeded."""

@@ -43,6 +43,8 @@ class Worker(msgspec.Struct):
 
 
 class CompanionConsumer(CarriedConsumer):
+    _puts_back = False
+
     def __init__(
         self,
         receiver: Receiver,

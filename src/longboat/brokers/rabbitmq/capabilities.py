@@ -7,8 +7,8 @@ from longboat.contract.capabilities import WHOLE_CONTRACT, Capability
 from longboat.errors import Unsupported
 
 _ORDER = (
-    "The server keeps the order. Priorities have a fixed number of levels, and a job that was delayed, tried again, parked "
-    "or released stands behind the others of its level."
+    "The server keeps the order. Priorities have a fixed number of levels, and a job that was delayed, tried again or "
+    "parked, or that a worker gives back while others are ready, stands behind the others of its level."
 )
 _PUSHED = "The server chooses the next message, and it knows neither limits nor fairness keys."
 _NOT_TOLD = "The server tells its clients of no queues, so a worker names those it wants."

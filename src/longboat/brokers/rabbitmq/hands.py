@@ -12,6 +12,8 @@ class Held(Delivery, eq=False, gc=False):
     """One message in a receiver's hands."""
 
     level: int = 0
+    place: int = 0
+    """Of its queue and level, among those of its receiver."""
     since: float = 0.0
     """When the delivery that stands for it now came (monotonic)."""
     worn: bool = False
@@ -21,7 +23,7 @@ class Held(Delivery, eq=False, gc=False):
     noted: bool = False
     """Its start is written there."""
     counted: bool = False
-    """It is among those that count against the present subscription."""
+    """It came by the present subscription."""
     token: int = 0
     """Its first tag, once it was given out."""
 
@@ -32,30 +34,31 @@ class Held(Delivery, eq=False, gc=False):
 class Hands:
     """Not locked: the receiver's lock guards it."""
 
-    def __init__(self) -> None:
+    def __init__(self, places: int) -> None:
         self._by_tag: dict[int, Held] = {}
         """In the order of tags, so that acknowledgements can be joined."""
         self._out: dict[int, Held] = {}
         """Those given out, by token."""
-        self.leased = 0
-        """Those given out that count against the present subscription."""
+        self.leased = [0] * places
+        """How many of those given out came by the present subscription, by place."""
 
     def arrived(self, held: Held) -> None:
         held.since = time.monotonic()
+        held.counted = True
         self._by_tag[held.tag] = held
 
     def take(self, held: Held) -> None:
         """It is given out. Its token is its first tag."""
         held.token = held.tag
         self._out[held.tag] = held
-        held.counted = True
-        self.leased += 1
+        if held.counted:
+            self.leased[held.place] += 1
 
     def renew(self) -> None:
-        """Another subscription begins, and nothing counts against it."""
+        """Another subscription begins, and nothing has come by it."""
         for held in self._by_tag.values():
             held.counted = False
-        self.leased = 0
+        self.leased = [0] * len(self.leased)
 
     def out(self) -> list[Held]:
         return [held for held in self._out.values() if not held.settling]
@@ -77,12 +80,14 @@ class Hands:
         self._by_tag[tag] = held
         return old
 
-    def give_back(self, deliveries: Sequence[Delivery]) -> list[int]:
-        """These are not held any more; returns the tags of those that were."""
-        tags = [each.tag for each in deliveries if each.tag in self._by_tag]
-        for tag in tags:
-            self._drop_tag(tag, over=True)
-        return tags
+    def put_back(self, deliveries: Sequence[Delivery]) -> list[Held]:
+        """These are not given out any more, but held; returns those that were."""
+        back = [held for each in deliveries if (held := self._out.pop(each.tag, None))]
+        for held in back:
+            held.settling = False
+            if held.counted:
+                self.leased[held.place] -= 1
+        return back
 
     def finish(self, deliveries: Sequence[Delivery]) -> tuple[int, list[int]]:
         """These are done with: (all up to this tag are acknowledged, and these one by one)."""
@@ -100,8 +105,7 @@ class Hands:
         held = self._by_tag.pop(tag, None)
         if held is None:
             return
-        if over:
-            self._out.pop(held.token, None)
+        out = (self._out.pop(held.token, None) if over else self._out.get(held.token)) is held
         if held.counted:
             held.counted = False
-            self.leased -= 1
+            self.leased[held.place] -= out

@@ -42,8 +42,8 @@ class RabbitmqReceiver:
         self._hold = hold
         self._deadline = time.monotonic() + lease
         self._changed = threading.Condition()
-        self._hands = Hands()
         self._incoming = Subscription(link, session.names, queues, self._arrive)
+        self._hands = Hands(len(self._incoming.places))
         self._holding = Holding(session, link, self.id, lease=lease, name=name or self.id, came=self._came)
         self._returning: threading.Thread | None = None
         self._nudged = self._closed = self._telling = False
@@ -137,14 +137,15 @@ class RabbitmqReceiver:
             self._renew(untaken)
 
     def reject(self, deliveries: Sequence[Delivery]) -> None:
+        """They stay here, in their places, while others have what they can start. Those of its own queue go back at once.
+
+        Nothing is rejected: the server counts that as a death, and a quorum queue puts it last (tried on 3.10).
+        """
         with self._changed:
-            tags = self._hands.give_back(deliveries)
-
-            def reject(channel: Any) -> None:
-                for tag in tags:
-                    channel.basic_reject(tag, requeue=True)
-
-            self._link.post(reject)
+            helds = [each for each in deliveries if isinstance(each, Held)]
+            self._incoming.keep(self._hands.put_back([each for each in helds if not (each.own or each.noted)]))
+            self._changed.notify_all()
+        self._renew([each for each in helds if each.own or each.noted])
 
     def acknowledge(self, deliveries: Sequence[Delivery]) -> None:
         """Joined as far as all before a tag is done with too; the others one by one."""
@@ -210,7 +211,7 @@ class RabbitmqReceiver:
         queue, level = self._incoming.places[at]
         headers = properties.headers
         envelope, job = opened(headers, body, redelivered=method.redelivered, reply=properties.reply_to)
-        held = Held(queue, job, envelope, method.delivery_tag, id=properties.message_id or "", level=level)
+        held = Held(queue, job, envelope, method.delivery_tag, id=properties.message_id or "", level=level, place=at)
         if headers:
             held.envelope = given_up(envelope)
             held.worn = not envelope.unreadable and headers.get("x-delivery-count", 0) >= WORN
@@ -239,15 +240,17 @@ class RabbitmqReceiver:
         if time.monotonic() > self._deadline:
             self._link.end(TimeoutError(f"no heartbeat for {self._lease:g} s"))
             return
-        self._stop(force=False)
+        self._stop()
+        with self._changed:
+            self._incoming.look_for_others(self._stop)
 
     def _end(self, channel: Any, answered: Any) -> None:
-        self._stop(force=True)
+        self._stop(whole=True)
         channel.basic_qos(callback=answered)
 
-    def _stop(self, *, force: bool) -> None:
+    def _stop(self, *, force: bool = False, whole: bool = False) -> None:
         with self._changed:
-            back = self._incoming.stop(self._hold, force=force)
+            back = self._incoming.stop(self._hold, force=force, whole=whole)
             if back is None:
                 return
             self._hands.renew()
