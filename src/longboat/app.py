@@ -348,7 +348,7 @@ class Longboat:
 
         Close it when you have heard enough, or use it in a `with`: processes publish events only while somebody listens.
         """
-        return EventStream(self.broker.kv)
+        return EventStream.of(self.broker)
 
     def close(self) -> None:
         """Close the connection; the next use opens another. Leave workers inside this program first.

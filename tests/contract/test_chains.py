@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 
 from longboat.contract import chains
 from longboat.contract.broker import Settlement
-from longboat.contract.carried import Alone, CarriedConsumer, message_of, next_messages
+from longboat.contract.carried import Alone, CarriedConsumer
 from longboat.contract.carrier import Envelope, Message
 from longboat.contract.chains import Chain, Succeeded, chained
+from longboat.contract.messages import message_of, next_messages
 from longboat.core.clock import SYSTEM
 from longboat.core.codec import encode_job
 from longboat.core.constraints import Constraints

@@ -25,6 +25,8 @@ METHODS = {
     Capability.TRANSACTIONAL: "within",
     Capability.DIAGNOSE: "diagnose",
     Capability.MIGRATE: "migrations",
+    Capability.BROADCAST: "broadcast",
+    Capability.REVOKE_ALL: "revoke_all",
 }
 
 

@@ -216,17 +216,22 @@ def test_what_a_broker_of_messages_alone_cannot_do_is_said(app: Longboat) -> Non
             assert answer.status_code == 200, (path, answer.text)
         assert "is not a width" in page.get("/failures").text
         assert "is not a width" in page.get("/jobs?q=state:dead").text
-        assert "cannot look up the jobs of a flow" in page.get("/flows").text
         assert "To queue" not in page.get("/bulk").text
-        text = page.get("/jobs").text
-        assert "These jobs cannot be listed. RabbitMQ cannot list running jobs." in text
-        assert "No jobs" not in text
+        assert "name a queue, a task or both" in page.get("/bulk?verb=cancel&q=").text
+        assert (
+            "Cancel all jobs of queue reports that were enqueued before now"
+            in page.get("/bulk?verb=cancel&q=queue:reports").text
+        )
+        assert page.get("/api/v1/bulk?verb=cancel&q=queue:reports").json() == {"count": None, "exact": False}
+        answer = page.post("/do/bulk", data={"verb": "cancel", "q": "task:never", "next": "/bulk"}, follow_redirects=True)
+        assert "all jobs of task never that were enqueued before now are cancelled" in answer.text
+        a_flow(app, page)
         assert page.get("/api/v1/queues").status_code == 200
-        said(page.get("/jobs.csv"), "RabbitMQ cannot ")
-        for path in ("/api/v1/jobs", "/api/v1/jobs/some"):
-            answer = page.get(path)
-            said(answer, "RabbitMQ cannot ")
-            assert answer.json()["advice"]
+        answer = page.get("/api/v1/jobs/some")
+        assert answer.status_code == 404
+        assert "no worker told of it since" in answer.json()["error"]
+        assert "?results=" in answer.json()["advice"]
+        told_jobs(app, page)
         said(page.post("/api/v1/do/discard", json={"id": ["some"]}), "RabbitMQ cannot ")
         assert audit.newest(app.broker.kv)[0].what.startswith("not done: ")
         one_job(app, page)
@@ -265,6 +270,46 @@ def test_open_pages_share_their_looks_at_dead_jobs(app: Longboat, monkeypatch: p
     dashboard.close()
 
 
+def told_jobs(app: Longboat, page: TestClient) -> None:
+    """What workers and callers tell while the dashboard listens is listed, and can be looked at."""
+    until(lambda: "what workers told of others since" in page.get("/jobs").text, 10)
+    app.registry.tasks["shop.resize"].enqueue(path="img.png", width=1).cancel()
+    later = app.named("shop.resize").using(delay="1h").enqueue(path="later.png", width=2).id
+    with app.worker(threads=1, queues=["default"]):
+        done = app.named("shop.resize").enqueue(path="img.png", width=3).id
+        until(lambda: page.get(f"/api/v1/jobs/{done}").status_code == 200, 10)
+        until(lambda: page.get(f"/api/v1/jobs/{done}").json()["state"] == "succeeded", 10)
+        until(lambda: "cancelled" in {each["state"] for each in page.get("/api/v1/jobs").json()["jobs"]}, 20)
+    said = page.get(f"/api/v1/jobs/{done}").json()
+    assert (said["task"], said["queue"], said["attempts"]) == ("shop.resize", "default", 1)
+    assert (said["args"], said["priority"], said["why"]) == (None, None, "")
+    listed = {each["id"]: each["state"] for each in page.get("/api/v1/jobs").json()["jobs"]}
+    assert listed[done] == "succeeded"
+    assert listed[later] == "scheduled"
+    assert "dead" in listed.values()
+    assert done in page.get("/jobs.csv").text
+    assert done in page.get(f"/jobs?q=id:{done}").text
+    text = page.get(f"/jobs/{done}").text
+    assert "Arguments and result are not known" in text
+    assert buttons(text) == set()
+
+
+def a_flow(app: Longboat, page: TestClient) -> None:
+    """Nobody knows yet what became of its jobs; none is told as none."""
+    tasks: Any = app.registry.tasks
+    flow = tasks["shop.resize"].s(path="img.png", width=1).then(tasks["shop.total"]).enqueue()
+    assert "0 / 2" in page.get("/flows").text
+    assert "ended more than two days ago" in page.get("/flows").text
+    assert page.get("/api/v1/flows").json()[0]["unknown"] == 2
+    text = page.get(f"/flows/{flow.id}").text
+    assert "Which job comes after which is not known." in text
+    assert (
+        "Cancel the 2 jobs of this flow that are not known to have ended" in page.get(f"/do/flow-cancel?id={flow.id}").text
+    )
+    answer = page.post("/do/flow-cancel", data={"id": flow.id, "next": f"/flows/{flow.id}"}, follow_redirects=True)
+    assert "2 jobs of the flow cancelled" in answer.text
+
+
 def one_job(app: Longboat, page: TestClient) -> None:
     """One that waits can be cancelled, and one that is dead can be retried; what cannot be done is not offered."""
     waiting = app.named("shop.report").using(queue="reports").enqueue(["today"]).id
@@ -282,7 +327,7 @@ def one_job(app: Longboat, page: TestClient) -> None:
     assert buttons(text) == {"retry"}
     assert buttons(page.get("/jobs?q=state:dead").text) == {"retry"}
     assert re.findall(r'name="state" value="(\w+)"', page.get("/queues/reports").text) == ["ready", "dead"]
-    assert re.findall(r"<option>(\w+)", page.get("/bulk").text.partition("</select>")[0]) == ["retry"]
+    assert re.findall(r"<option>(\w+)", page.get("/bulk").text.partition("</select>")[0]) == ["retry", "cancel"]
     answer = page.post("/do/retry", data={"id": dead.id, "next": "/jobs"}, follow_redirects=True)
     assert "1 job retried" in answer.text
 

@@ -12,15 +12,16 @@ from pathlib import Path
 
 
 @contextmanager
-def serving(folder: Path, *arguments: str, url: str = "", **variables: str) -> Iterator[str]:
-    """The command at work; gives its address."""
-    started = start(folder, "--port", "0", "--role", "admin", *arguments, url=url, **variables)
+def serving(folder: Path, *arguments: str, url: str = "", port: str = "0", **variables: str) -> Iterator[str]:
+    """The command at work; gives its address: at a free port, or at 5555 if none is named (`port=""`)."""
+    started = start(folder, *(["--port", port] if port else []), "--role", "admin", *arguments, url=url, **variables)
     assert started.stdout is not None
     lines = []
     try:
         while not (at := re.search(r"http://127\.0\.0\.1:\d+/", line := started.stdout.readline())):
             lines.append(line)
             assert line, lines
+        assert port or at[0] == "http://127.0.0.1:5555/"
         yield at[0]
     finally:
         started.terminate()

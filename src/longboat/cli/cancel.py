@@ -29,7 +29,8 @@ def command(ids: tuple[str, ...], queue: str | None, task: str | None, flow: str
     Name jobs by their ids, which prints a line for each; or by --queue, --task (or both) or --flow, which asks first.
 
     RabbitMQ without a store cannot find a job by its id: the cancellation is kept for 32 days, and the first worker to come
-    to the job ends it. Whether it had ended, or ever was, is not told.
+    to the job ends it. Whether it had ended, or ever was, is not told. With --queue and --task all such jobs are cancelled
+    that were enqueued before now; how many is not known.
 
     Exit status: 0 all were cancelled or told to stop, 1 some ids were unknown or had ended.
     """

@@ -25,7 +25,7 @@ def command(as_json: bool, url: str | None) -> None:
     Workers and callers send events only while somebody listens; it takes them a second to notice. When there are too many,
     each process sends some thousands a second and says how many it left out.
     """
-    with opened(url) as broker, EventStream(broker.kv) as events:
+    with opened(url) as broker, EventStream.of(broker) as events:
         for event in events:
             if as_json:
                 click.echo(show.to_json(plain(event)))

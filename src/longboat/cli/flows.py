@@ -62,7 +62,10 @@ def _found(broker: Broker, query: Query, most: int) -> Iterator[tuple[dict[str, 
             continue
         counts = {state.value: count for state, count in found.jobs.items()}
         document = {"id": flow_id, "name": plan.name, "started": plan.begun, "jobs": counts, "failed": found.failed}
+        document["unknown"] = found.unknown
         said = ", ".join(f"{count} {state}" for state, count in sorted(counts.items()))
+        if found.unknown:
+            said += f"{', ' if said else ''}{found.unknown} not known to have ended"
         if found.unreadable:
             said += f", {flows.UNREADABLE}" if said else flows.UNREADABLE
         yield document, [flow_id, plan.name, f"{span(time.time() - plan.begun)} ago", said]
@@ -75,15 +78,15 @@ def show_(id: str, as_json: bool, url: str | None) -> None:
     """Show the jobs of the flow ID, parents first."""
     with opened(url) as broker:
         flows.known(broker.kv, id)  # raises where there is none
-        for some in flows.members(broker.kv, id):
-            views = broker.inspector.find([job_id for job_id, _ in some])
-            found = [
-                (show.plain(view), show.row(view))
-                if view
-                else ({"id": job_id, "task": task, "state": None}, [job_id, "forgotten", "", task, "", "", ""])
-                for (job_id, task), view in zip(some, views, strict=True)
-            ]
+        for some in flows.seen(broker, id):
+            found = [(show.plain(each.view), show.row(each.view)) if each.view else _unseen(each) for each in some]
             show.items(show.COLUMNS, found, "no jobs", as_json=as_json)
+
+
+def _unseen(job: flows.Seen) -> tuple[dict[str, Any], list[str]]:
+    """One that is forgotten, or that this broker does not look up."""
+    said = {"id": job.id, "task": job.task, "state": None if job.forgotten or job.state is None else job.state.value}
+    return said, [job.id, "forgotten" if job.forgotten else job.state.value if job.state else "–", "", job.task, "", "", ""]
 
 
 @command.command()

@@ -141,12 +141,12 @@ def list_jobs(
 ) -> None:
     """Print up to `limit` jobs, and where to continue."""
     query, rows, left = query_of_jobs(words, states, queue=queue, task=task), list[list[str]](), limit
-    looked, end = 0, time.monotonic() + SECONDS
+    looked, end, unlisted = 0, time.monotonic() + SECONDS, tuple[State, ...]()
     with opened(url) as broker:
         while left:
             found = _search(broker, query, after, min(left, PAGE))
             short = len(found.jobs) < min(left, PAGE)
-            left, looked, after = left - len(found.jobs), looked + found.looked, found.after
+            left, looked, after, unlisted = left - len(found.jobs), looked + found.looked, found.after, found.unlisted
             for job in found.jobs:
                 if as_json:
                     click.echo(show.to_json(show.plain(job)))
@@ -156,6 +156,8 @@ def list_jobs(
                 break
     if not as_json:
         show.rows(show.COLUMNS, rows, "no jobs", right=("attempts", "age"))
+    if unlisted:
+        click.echo(f"This broker lists no jobs that are {', '.join(unlisted)}.", err=True)
     if after is not None:
         end_of = f"{looked:,} jobs have been searched so far" if left else f"these are the first {limit:,}"
         more = f"{end_of}; to see more, repeat it with --after {shlex.quote(after)}"

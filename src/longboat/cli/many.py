@@ -17,8 +17,9 @@ from longboat.cli.address import nothing, opened
 from longboat.cli.asking import agreed, jobs
 from longboat.cli.fail import DONE, FAILED, INTERRUPTED
 from longboat.cli.query import usage
-from longboat.client.flows import known, members
+from longboat.client.flows import cancel, known, members
 from longboat.client.progress_bar import bar
+from longboat.contract.capabilities import Capability
 from longboat.errors import LongboatError
 from longboat.operate import bulk
 from longboat.operate.bulk import Chosen, Progress
@@ -54,6 +55,10 @@ def run(
     """
     with opened(url) as broker:
         bulk.check(broker, action)
+        if flow and Capability.LOOKUP not in broker.capabilities:
+            return _cancel_flow(broker, flow, **how)
+        if not flow and not ids and bulk.by_rule(broker, action, query):
+            return _cancel_by_rule(broker, query, **how)
         if flow:
             known(broker.kv, flow)  # raises where there is none
             ids = [job_id for some in members(broker.kv, flow) for job_id, _ in some][::-1]  # so that none starts meanwhile
@@ -63,6 +68,28 @@ def run(
             click.echo(f"{missing} of the {len(ids)} ids: no such dead job", err=True)
         status = change(broker, action, query, chosen, to=to, **how)
     return FAILED if missing and status == DONE else status
+
+
+def _cancel_by_rule(broker: Broker, query: Query, *, yes: bool, dry_run: bool, as_json: bool = False) -> int:
+    """Cancel all jobs of a queue or task where none of them can be found: how many they are is not known."""
+    if agreed(f"cancel all {bulk.said(query)}, however many", yes=yes, dry_run=dry_run, as_json=as_json):
+        told = bulk.revoke(broker, query)
+        if not as_json:
+            click.echo(told)
+    if as_json:
+        said: dict[str, Any] = {"action": "cancel", "found": None, "by": [], "dry_run": dry_run}
+        said.update(done=None, stopped=False)
+        click.echo(show.to_json(said))
+    return DONE
+
+
+def _cancel_flow(broker: Broker, flow: str, *, yes: bool, dry_run: bool) -> int:
+    """Where it is not known which of its jobs have ended."""
+    known(broker.kv, flow)
+    if agreed(f"cancel the jobs of flow {flow} that have not ended", yes=yes, dry_run=dry_run):
+        done = jobs(cancel(broker, flow))
+        click.echo(f"cancelled {done}, unless they have ended: the first worker to come to each ends it")
+    return DONE
 
 
 def choose(broker: Broker, query: Query, *, to: str = "") -> Chosen:

@@ -11,8 +11,9 @@ import msgspec
 
 from longboat.cli.fail import USAGE, CommandFailed
 from longboat.core.job import State
+from longboat.core.patterns import same
 from longboat.errors import ConfigError
-from longboat.operate.search import Query, from_arguments, misspelt, restrict, same, within
+from longboat.operate.search import Query, from_arguments, misspelt, restrict, within
 
 
 class Listing(click.Group):

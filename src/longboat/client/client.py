@@ -34,7 +34,7 @@ from longboat.client.watch import awatch, watch
 from longboat.contract.awaited import is_awaited, using_awaited
 from longboat.contract.broker import Broker
 from longboat.contract.caller import Caller
-from longboat.contract.optional import transactional
+from longboat.contract.optional import broadcasts, transactional
 from longboat.core.bounds import MESSAGE_LIMIT
 from longboat.core.clock import Duration, seconds
 from longboat.core.codec import decoded, too_large
@@ -51,7 +51,7 @@ from longboat.errors import (
     Unsupported,
     again,
 )
-from longboat.operate.explain import explain, served
+from longboat.operate.explain import explain, served, unserved
 from longboat.tasks.handle import LOGS, PROGRESS, Handle, LogLine, Progress, Update
 from longboat.tasks.middleware import Middleware, passing
 from longboat.tasks.outgoing import Outgoing
@@ -73,7 +73,7 @@ class Client:
         """`middlewares` may grow later. `address`: the broker's, without its secrets, for messages."""
         self.broker = broker
         self.kept = kept or Kept()
-        self.enqueue_events = EnqueueEvents(broker.kv)
+        self.enqueue_events = EnqueueEvents(broker.kv, lambda: broadcasts(broker))
         self.flows = Flows(broker, self)
         self.records = TaskRecords(broker.kv, patient=self.kept.spool is not None)
         self._middlewares = middlewares
@@ -293,10 +293,14 @@ class Client:
 
     def unserved(self, job_id: str) -> str:
         """That no living worker serves the queue in which the job is ready; empty if one does, or if nobody can tell."""
-        with contextlib.suppress(BrokerError, Unsupported):
-            view = self.broker.inspector.find([job_id])[0]
+        there = f" at {self._address}" if self._address else ""
+        with contextlib.suppress(BrokerError):
+            try:
+                view = self.broker.inspector.find([job_id])[0]
+            except Unsupported:
+                return unserved(self.broker, there)
             if view is not None and view.state is State.READY and not served(self.broker, view.queue):
-                return f"no living worker serves queue {view.queue}" + (f" at {self._address}" if self._address else "")
+                return f"no living worker serves queue {view.queue}{there}"
         return ""
 
     def subscribe(
@@ -361,6 +365,9 @@ class Client:
 
     def cancel(self, job_id: str) -> bool:
         return bool(self.broker.inspector.cancel([job_id]))
+
+    def retry(self, job_id: str) -> bool:
+        return bool(self.broker.inspector.retry([job_id]))
 
 
 def _taken(new: set[str], job_id: str) -> bool:

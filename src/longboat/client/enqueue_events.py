@@ -6,9 +6,10 @@ import logging
 import os
 import socket
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from longboat.contract.kv import KV
+from longboat.contract.optional import Broadcasts
 from longboat.core.clock import SYSTEM
 from longboat.core.job import Job
 from longboat.errors import BrokerError, Unsupported
@@ -25,10 +26,10 @@ NAMES = 1000
 class EnqueueEvents:
     """Its thread lives while jobs are stored, and looks once a second whether anybody listens. It delays no call."""
 
-    def __init__(self, kv: KV) -> None:
+    def __init__(self, kv: KV, broadcasts: Callable[[], Broadcasts | None] = lambda: None) -> None:
         self.counts: dict[tuple[str, str], int] = {}
         """Jobs stored from here by (queue, task)."""
-        self._publisher = EventPublisher(kv, f"{socket.gethostname()}:{os.getpid()}")
+        self._publisher = EventPublisher(kv, f"{socket.gethostname()}:{os.getpid()}", broadcasts)
         self._lock = threading.Lock()
         self._wake = threading.Event()
         self._thread: threading.Thread | None = None
@@ -74,7 +75,7 @@ class EnqueueEvents:
         publisher, now = self._publisher, SYSTEM.now()
         room = publisher.room
         for job in jobs[:room]:
-            publisher.tell(JobEnqueued(publisher.who, job.id, job.task, job.queue, at=job.enqueued or now))
+            publisher.tell(JobEnqueued(publisher.who, job.id, job.task, job.queue, job.delay, at=job.enqueued or now))
         publisher.dropped += max(0, len(jobs) - room)
 
     def _run(self) -> None:

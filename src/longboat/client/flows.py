@@ -7,17 +7,21 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Sequence
 from itertools import islice
-from typing import Any, TypeVar, cast
+from typing import Any, NamedTuple, TypeVar, cast
 
 import msgspec
 
 from longboat.client.waiting import TOGETHER, Looks, check_may_block, coming, from_threads, value_of, wait
+from longboat.contract import flow_ends
 from longboat.contract.broker import Broker
+from longboat.contract.capabilities import Capability
 from longboat.contract.kv import KV, Entry
 from longboat.core import codec
 from longboat.core.clock import SYSTEM, Duration, seconds
 from longboat.core.job import Job, Result, State, new_id
+from longboat.core.views import JobView
 from longboat.errors import BrokerError, JobNotFound, Unsupported, again
+from longboat.observe import history
 from longboat.tasks.flow import Ends, Flow, FlowStatus, Plan, end_ids
 from longboat.tasks.handle import Handle, HandleClient
 from longboat.tasks.outgoing import Outgoing
@@ -80,22 +84,50 @@ def newest(kv: KV, limit: int) -> list[tuple[str, Plan]]:
     return [(flow_id, codec.decoded(value, Plan) or Plan(UNREADABLE, 0.0, "", 0)) for flow_id, value in reversed(found)]
 
 
+class Seen(NamedTuple):
+    """A job of a flow, as far as the broker knows it."""
+
+    id: str
+    task: str
+    state: State | None
+    """None: it is not known."""
+    view: JobView | None = None
+    """None: it is forgotten, or this broker looks no job up."""
+    forgotten: bool = False
+    """It counts as succeeded."""
+
+
+def seen(broker: Broker, flow_id: str) -> Iterator[list[Seen]]:
+    """The flow's jobs in the order in which they joined, in batches."""
+    if Capability.LOOKUP not in broker.capabilities:
+        told: dict[str, State] = flow_ends.ends(broker.kv, flow_id)
+        for record in history.workers(broker.kv):
+            told |= {job_id: State.RUNNING for job_id, _, _ in record.running}
+        for some in members(broker.kv, flow_id):
+            yield [Seen(job_id, task, told.get(job_id)) for job_id, task in some]
+        return
+    for some in members(broker.kv, flow_id):
+        views = broker.inspector.find([job_id for job_id, _ in some])
+        yield [
+            Seen(job_id, task, view.state if view else State.SUCCEEDED, view, view is None)
+            for (job_id, task), view in zip(some, views, strict=True)
+        ]
+
+
 def status(broker: Broker, flow_id: str) -> FlowStatus:
     """How far the flow is. Raises JobNotFound."""
     known(broker.kv, flow_id)
-    jobs: Counter[State] = Counter()
-    failed: list[str] = []
-    unreadable = 0
-    for some in members(broker.kv, flow_id):
-        for (job_id, _), view in zip(some, broker.inspector.find([job_id for job_id, _ in some]), strict=True):
-            if job_id == UNREADABLE:
-                unreadable += 1
-                continue
-            state = view.state if view else State.SUCCEEDED
-            jobs[state] += 1
-            if state in (State.DEAD, State.CANCELLED) and len(failed) < 100:
-                failed.append(job_id)
-    return FlowStatus(jobs, failed, unreadable)
+    found = FlowStatus(Counter(), [])
+    for each in (each for some in seen(broker, flow_id) for each in some):
+        if each.id == UNREADABLE:
+            found.unreadable += 1
+        elif each.state is None:
+            found.unknown += 1
+        else:
+            found.jobs[each.state] += 1
+            if each.state in (State.DEAD, State.CANCELLED) and len(found.failed) < 100:
+                found.failed.append(each.id)
+    return found
 
 
 def cancel(broker: Broker, flow_id: str) -> int:

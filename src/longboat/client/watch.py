@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
+from functools import partial
 from typing import Any
 
+from longboat.client.elsewhere import Elsewhere
 from longboat.client.waiting import check_may_block, from_threads, value_of
 from longboat.contract.broker import Broker
 from longboat.core.job import Result, State
@@ -22,11 +24,11 @@ def watch(broker: Broker, handle: Handle[Any]) -> Iterator[Update]:
     """See Handle.watch."""
     check_may_block("watch()", "use `async for` with `awatch()`")
     heard = threading.Event()
-    end = handle.client.subscribe([handle], lambda _: heard.set())
+    look, end = _looking(broker, handle, heard.set)
     last: Update | None = None
     try:
         while last is None or not last.state.ended:
-            update = _look(broker, handle)
+            update = look()
             if update is None or update == last:
                 heard.wait(EVERY)
                 heard.clear()
@@ -42,20 +44,11 @@ async def awatch(broker: Broker, handle: Handle[Any]) -> AsyncIterator[Update]:
     import asyncio
 
     heard = asyncio.Event()
-    errors: list[Exception] = []
-    tell = from_threads(heard.set)
-
-    def failed(error: Exception) -> None:
-        errors.append(error)
-        tell()
-
-    end = handle.client.subscribe([handle], lambda _: tell(), failed)
+    look, end = await asyncio.to_thread(_looking, broker, handle, from_threads(heard.set))
     last: Update | None = None
     try:
         while last is None or not last.state.ended:
-            if errors:
-                raise errors[0]
-            update = await asyncio.to_thread(_look, broker, handle)
+            update = await asyncio.to_thread(look)
             if update is None or update == last:
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(heard.wait(), EVERY)
@@ -64,7 +57,19 @@ async def awatch(broker: Broker, handle: Handle[Any]) -> AsyncIterator[Update]:
                 last = update
                 yield update
     finally:
-        end()
+        await asyncio.to_thread(end)
+
+
+def _looking(
+    broker: Broker, handle: Handle[Any], heard: Callable[[], None]
+) -> tuple[Callable[[], Update | None], Callable[[], None]]:
+    """How to look, and to be called at last. `heard` is called once the job has ended."""
+    try:
+        end = handle.client.subscribe([handle], lambda _: heard())
+    except Unsupported:
+        elsewhere = Elsewhere(broker, handle.id)
+        return elsewhere.look, elsewhere.close
+    return partial(_look, broker, handle), end
 
 
 def _look(broker: Broker, handle: Handle[Any]) -> Update | None:

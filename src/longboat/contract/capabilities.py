@@ -57,9 +57,20 @@ class Capability(StrEnum):
     TRANSACTIONAL = "transactional", "put jobs within the transaction of a database connection of yours"
     DIAGNOSE = "diagnose", "examine its store for `longboat doctor`"
     MIGRATE = "migrate", "plan and run the migrations of its store"
+    BROADCAST = "broadcast", "tell what happens to those who listen just now, and keep nothing of it"
+    REVOKE_ALL = "revoke_all", "cancel all jobs of a queue or a task by the time that a worker comes to them"
 
 
-EXTRAS = frozenset({Capability.TIDY, Capability.TRANSACTIONAL, Capability.DIAGNOSE, Capability.MIGRATE})
+EXTRAS = frozenset(
+    {
+        Capability.TIDY,
+        Capability.TRANSACTIONAL,
+        Capability.DIAGNOSE,
+        Capability.MIGRATE,
+        Capability.BROADCAST,
+        Capability.REVOKE_ALL,
+    }
+)
 """Beyond the contract: protocols of optional.py and tidy.py."""
 
 WHOLE_CONTRACT = frozenset(Capability) - EXTRAS
@@ -81,6 +92,8 @@ _KEPT_BY: Mapping[Capability, Iterable[str]] = {
     Capability.TRANSACTIONAL: ["SQLite", "PostgreSQL"],
     Capability.DIAGNOSE: ["Redis", "PostgreSQL", "RabbitMQ"],
     Capability.MIGRATE: ["PostgreSQL"],
+    Capability.BROADCAST: ["RabbitMQ"],
+    Capability.REVOKE_ALL: ["RabbitMQ"],
 }
 
 

@@ -4,28 +4,31 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 
 import msgspec
 
 from longboat.contract import chains
 from longboat.contract.broker import Lease, Pulse, Settlement
-from longboat.contract.carrier import Delivery, Envelope, Message, Receiver
+from longboat.contract.carrier import Delivery, Message, Receiver
+from longboat.contract.flow_ends import FlowEnds
 from longboat.contract.held import Held
+from longboat.contract.messages import PARK_PAUSE, message_of, next_message, next_messages
 from longboat.contract.replies import Replies
 from longboat.contract.revoked import Revoked
 from longboat.core import reasons
 from longboat.core.clock import Clock
 from longboat.core.codec import decode_failures, decode_job
 from longboat.core.job import DEFAULT_KEEP, Cancelled, Dead, Done, Failure, Job, Release, Result, State, new_id
-from longboat.core.transitions import Transition, after
+from longboat.core.transitions import after
 from longboat.errors import Undecodable
-
-PARK_PAUSE = 1.0
-"""Seconds after which a parked job goes round again, to be looked at by whoever receives it."""
 
 SET_ASIDE = 0.1
 """Seconds that a receive goes on at least while there are messages, but none that can be leased."""
+
+
+_STATES = {Done: State.SUCCEEDED, Dead: State.DEAD, Cancelled: State.CANCELLED}
+"""How a job has ended, by its outcome."""
 
 
 class Alone(msgspec.Struct):
@@ -38,6 +41,8 @@ class Alone(msgspec.Struct):
     """Jobs that are not to run."""
     held: Held | None = None
     """The unique keys of jobs."""
+    flow_ends: FlowEnds | None = None
+    """How the jobs of flows ended."""
 
 
 class CarriedConsumer:
@@ -67,6 +72,7 @@ class CarriedConsumer:
         self._succeeded = alone.succeeded if alone else chains.Succeeded()
         self._revoked = alone.revoked if alone else None
         self._held = alone.held if alone else None
+        self._flow_ends = alone.flow_ends if alone else None
         self._ended: list[tuple[Job, Failure]] = []
         """To be told at the next heartbeat."""
         self._lock = threading.Lock()
@@ -137,27 +143,28 @@ class CarriedConsumer:
         return deliveries
 
     def _unrevoked(self, revoked: Revoked, deliveries: list[Delivery]) -> list[Delivery]:
-        jobs = {each: each.lease.job.id for each in deliveries if each.lease}
-        found = revoked.among(jobs.values())
-        unwanted = [each for each, job_id in jobs.items() if job_id in found]
+        unwanted = revoked.unwanted(deliveries)
         for each in unwanted:
             self._end(each, reasons.cancelled(self._clock.now(), each.envelope.attempts))
         self._reply()
         self._receiver.acknowledge(unwanted)
-        revoked.end(found)
-        return [each for each, job_id in jobs.items() if job_id not in found]
+        revoked.end([each.lease.job.id for each in unwanted if each.lease])
+        gone = set(unwanted)
+        return [each for each in deliveries if each not in gone]
 
     def _end(self, delivery: Delivery, failure: Failure) -> None:
         """It is cancelled before anybody leased it."""
-        if self._held is not None:
-            self._held.ended(delivery)
+        self._over(delivery, State.CANCELLED)
         self._add_reply(delivery, State.CANCELLED, failure)
         if delivery.lease is not None:
             with self._lock:
                 self._ended.append((delivery.lease.job, failure))
 
     def _set_aside(self, delivery: Delivery) -> None:
-        """What cannot be decoded becomes dead, what is parked waits on, what has expired is over."""
+        """What cannot be decoded becomes dead, what is parked waits on unless it is revoked, what has expired is over."""
+        revoked = self._revoked
+        if delivery.lease and revoked is not None and revoked.any and not self._unrevoked(revoked, [delivery]):
+            return
         envelope, now = delivery.envelope, self._clock.now()
         if delivery.lease is None:
             failure = reasons.undecodable(why_not(delivery), now)
@@ -167,8 +174,7 @@ class CarriedConsumer:
         elif envelope.parked and delivery.lease.job.task not in self._tasks:
             over = now >= envelope.parked
             if over:
-                if self._held is not None:
-                    self._held.ended(delivery)
+                self._over(delivery, State.DEAD)
                 failures = decode_failures(envelope.why)
                 envelope.failures = envelope.failed(*failures)
                 self._add_reply(delivery, State.DEAD, failures[-1] if failures else None)
@@ -253,7 +259,7 @@ class CarriedConsumer:
         if risky := [each for each in started if each.lease and each.lease.worker_deaths]:
             self._receiver.note_started(risky)
         if keyed := [each for each in applied if each[0].chain or each[1].lease.job.constraints is not None]:
-            self._let_go(keyed)
+            self._note_ends(keyed)
         messages: list[Message] = []
         for delivery, settlement in applied:
             outcome = settlement.outcome
@@ -272,11 +278,17 @@ class CarriedConsumer:
         self._reply()
         return []
 
-    def _let_go(self, applied: Sequence[tuple[Delivery, Settlement]]) -> None:
-        """Of unique keys, before anybody is told of the end, who may call anew."""
+    def _note_ends(self, applied: Sequence[tuple[Delivery, Settlement]]) -> None:
         for delivery, settlement in applied:
-            if self._held is not None and isinstance(settlement.outcome, Done | Dead | Cancelled):
-                self._held.ended(delivery, in_vain=type(settlement.outcome) is not Done)
+            if (state := _STATES.get(type(settlement.outcome))) is not None:
+                self._over(delivery, state)
+
+    def _over(self, delivery: Delivery, state: State) -> None:
+        """The job has ended: its unique key is let go of before anybody is told, who may call anew."""
+        if self._held is not None:
+            self._held.ended(delivery, in_vain=state is not State.SUCCEEDED)
+        if self._flow_ends is not None and delivery.lease is not None:
+            self._flow_ends.add(delivery.lease.job, state, delivery.chain)
 
     def _add_replies(self, applied: Sequence[tuple[Delivery, Settlement]]) -> None:
         for delivery, settlement in applied:
@@ -306,6 +318,8 @@ class CarriedConsumer:
             self._replies.add(delivery.envelope.reply, result, keep)
 
     def _reply(self) -> None:
+        if self._flow_ends is not None:
+            self._flow_ends.write()
         if self._replies:
             self._replies.send()
 
@@ -322,8 +336,7 @@ class CarriedConsumer:
             ended, self._ended = self._ended, []
         cancelled: list[str] = []
         if self._revoked is not None and self._revoked.any:
-            leased = [each.lease.job.id for each in self.leases() if each.lease]
-            cancelled = list(self._revoked.among(leased))
+            cancelled = [each.lease.job.id for each in self._revoked.unwanted(self.leases()) if each.lease]
         return Pulse(alive, cancelled, ended)
 
     def pause(self, queues: Collection[str], tasks: Collection[str]) -> None:
@@ -367,33 +380,3 @@ def why_not(delivery: Delivery) -> str:
     except Undecodable as error:
         return str(error)
     return ""
-
-
-def message_of(job: Job, body: bytes, envelope: Envelope, delay: float = 0.0, *, dead: bool = False) -> Message:
-    return Message(job.id, job.queue, job.priority, body, envelope, delay, dead)
-
-
-def next_envelope(envelope: Envelope, then: Transition, now: float) -> Envelope:
-    """What the next message of a job says, once an attempt was settled so."""
-    new = Envelope(envelope.attempts + then.counts, failures=envelope.failed(*then.failures), put=envelope.put)
-    new.reply, new.chain = envelope.reply, envelope.chain
-    if not (then.forgets_deaths or then.state.ended):
-        new.worker_deaths = envelope.worker_deaths
-    if then.parked is not None:
-        new.parked, new.why = now + then.delay, Envelope().failed(then.parked)
-    return new
-
-
-def next_message(delivery: Delivery, job: Job, then: Transition, now: float) -> Message:
-    """The message by which a job goes on, or lies among the dead."""
-    delay = min(PARK_PAUSE, then.delay) if then.parked else then.delay
-    envelope = next_envelope(delivery.envelope, then, now)
-    return message_of(job, delivery.body, envelope, delay, dead=then.state is State.DEAD)
-
-
-def next_messages(chain: chains.Chain, result: bytes) -> Iterator[Message]:
-    """The jobs right after one of a chain that has succeeded with this result."""
-    for each in chains.after(chain, result):
-        put = chain.at if each.job.expires is not None else 0.0
-        envelope = Envelope(put=put, reply=chain.reply if each.replied else "", chain=chains.encode(each.chain))
-        yield message_of(each.job, each.body, envelope, each.job.delay)

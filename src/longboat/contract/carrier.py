@@ -27,7 +27,8 @@ FAILURES_ROOM = 100_000
 """Bytes of failures that travel, the newest: all headers of a message fit one AMQP frame of 128 kB."""
 
 NEVER = 1e10
-"""As the time of a put: a job that was put then does not expire."""
+"""As the time of a put, or as the least: a job that was put then does not expire. What is above it tells when a dead job
+was retried."""
 
 Place = tuple[str, int | None]
 """A queue and a priority of it; None: its dead jobs."""

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple, Protocol, cast
 
 from longboat.contract.broker import Broker
 from longboat.contract.capabilities import Capability, unsupported
-from longboat.contract.carrier import Carrier
+from longboat.contract.carrier import Carrier, Ear
 from longboat.contract.inspector import Inspector
 from longboat.contract.kv import KV
 from longboat.contract.tidy import Tidy
@@ -96,6 +96,29 @@ class Migrate(Protocol):
     def migrations(self) -> Migrations: ...
 
 
+class Broadcasts(Protocol):
+    """Capability.BROADCAST: events go past the KV, of which each process would have a copy."""
+
+    def broadcast(self, body: bytes) -> None:
+        """Tell all who listen just now. Returns at once and raises nothing; lost where nobody listens."""
+        ...
+
+    def overhear(self, heard: Callable[[bytes], None], lost: Callable[[], None]) -> Ear:
+        """Hear what is broadcast from now on; both are called in a thread of the broker's. Raises BrokerError."""
+        ...
+
+
+class RevokesAll(Protocol):
+    """Capability.REVOKE_ALL: jobs that cannot be found are cancelled all the same, by a rule that workers keep."""
+
+    def revoke_all(self, queue: str, task: str) -> None:
+        """Cancel all jobs of this queue, of this task (names or patterns; "": any) or of both that were enqueued before now.
+
+        The first worker to come to each of them ends it, and who runs one is told. Raises BrokerFull for very many rules.
+        """
+        ...
+
+
 def transactional(broker: Broker) -> Transactional:
     """Raises Unsupported for a broker that is not."""
     if Capability.TRANSACTIONAL not in broker.capabilities:
@@ -117,3 +140,13 @@ def diagnosis(broker: Broker | Carrier) -> Report | None:
 def migrations(broker: Broker) -> Migrations | None:
     """None: there is nothing to migrate."""
     return cast(Migrate, broker).migrations if Capability.MIGRATE in broker.capabilities else None
+
+
+def revokes_all(broker: Broker) -> RevokesAll | None:
+    """None: the broker finds the jobs, and they are cancelled one by one."""
+    return cast(RevokesAll, broker) if Capability.REVOKE_ALL in broker.capabilities else None
+
+
+def broadcasts(broker: Broker) -> Broadcasts | None:
+    """None: what happens is told through the KV."""
+    return cast(Broadcasts, broker) if Capability.BROADCAST in broker.capabilities else None

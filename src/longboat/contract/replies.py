@@ -165,6 +165,11 @@ class RepliedResults:
             found = [self._kept.get(each) for each in ids]
         return [each[0] if each is not None and now < each[1] else None for each in found]
 
+    def forget(self, job_id: str) -> None:
+        """The job runs again: what was told of its end no longer holds."""
+        with self._lock:
+            self._forget(job_id)
+
     def listen(self) -> Listener:
         listener = _Listener(self)
         with self._lock:

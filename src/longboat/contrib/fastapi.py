@@ -62,8 +62,9 @@ async def job_events(job: Handle[Any]) -> StreamingResponse:
     """A job's state and progress as server-sent events, until it has ended: `return await job_events(app.job(id))`.
 
     Each is the JSON of a longboat.Update and `ended`; on the last one `ended` is true, and the page should close its
-    EventSource. Raises HTTPException 404 where there is no such job, and 501 where this process cannot watch it: RabbitMQ
-    without a store tells only the process that enqueued it.
+    EventSource. Raises HTTPException 404 where there is no such job, and 501 where this process cannot watch it. On RabbitMQ
+    without a store a process that did not enqueue the job ends the stream when it hears nothing of it for a minute: `error`
+    of the last one says so.
     """
     updates = job.awatch()
     try:
@@ -74,9 +75,12 @@ async def job_events(job: Handle[Any]) -> StreamingResponse:
         raise HTTPException(501, str(error)) from None
 
     async def lines() -> AsyncIterator[bytes]:
-        yield _event(first)
-        async for update in updates:
-            yield _event(update)
+        yield _event(last := first)
+        try:
+            async for update in updates:
+                yield _event(last := update)
+        except Unsupported as error:  # nothing was heard of it for long
+            yield _event(msgspec.structs.replace(last, error=str(error)))
 
     headers = {"cache-control": "no-cache", "x-accel-buffering": "no"}  # else nginx would keep them back
     return StreamingResponse(lines(), media_type="text/event-stream", headers=headers)

@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 
 from longboat.client import flows
+from longboat.contract.capabilities import Capability
 from longboat.core.clock import SYSTEM
 from longboat.core.job import State
 from longboat.core.views import JobView
@@ -22,7 +23,7 @@ from longboat.dashboard.verbs import VERBS
 from longboat.observe import metrics
 from longboat.observe.sketch import mean
 from longboat.operate import scheduler
-from longboat.operate.explain import explain
+from longboat.operate.bulk import by_rule
 from longboat.operate.job_data import job_data
 from longboat.operate.search import search
 
@@ -35,17 +36,24 @@ DRAIN = 60.0
 def job_list(site: Site, ask: Ask) -> Data:
     limit = _limit(ask)
     found = search(site.searched, asked(ask.query.get("q", "")), after=ask.query.get("after") or None, limit=limit)
-    return as_json({"jobs": [plain(each) for each in found.jobs], "after": found.after, "searched": found.looked})
+    return as_json(
+        {
+            "jobs": [plain(each) for each in found.jobs],
+            "after": found.after,
+            "searched": found.looked,
+            "unlisted": found.unlisted,
+        }
+    )
 
 
 def one_job(site: Site, ask: Ask) -> Data:
     job_id = ask.place["id"]
-    view = site.broker.inspector.find([job_id])[0]
+    view = site.found(job_id)
     if view is None:
-        raise Refused(404, f"There is no job {job_id!r}.")
+        raise Refused(404, *site.not_found(job_id))
     progress = site.if_there(lambda: job.progress(site, job_id), None)
     more = {
-        "why": masked_text(explain(site.broker, job_id) or ""),
+        "why": job.why_not(site, job_id) if site.can(Capability.LOOKUP) or not view.state.ended else "",
         "progress": None if progress is None else msgspec.structs.asdict(progress),
         "logs": [msgspec.structs.asdict(line) for line in site.listed(lambda: job.logs(site, job_id))],
     }
@@ -93,7 +101,8 @@ def flow_list(site: Site, ask: Ask) -> Data:
     for flow_id, plan in flows.newest(site.broker.kv, min(100, _limit(ask))):
         status = flows.status(site.broker, flow_id)
         jobs = {state.value: count for state, count in status.jobs.items()}
-        found.append({"id": flow_id, "name": plan.name, "started": plan.begun, "jobs": jobs, "failed": status.failed})
+        told = {"jobs": jobs, "unknown": status.unknown, "failed": status.failed}
+        found.append({"id": flow_id, "name": plan.name, "started": plan.begun, **told})
     return as_json(found)
 
 
@@ -150,9 +159,10 @@ def bulk_run(site: Site, ask: Ask) -> Data:
 
 
 def dry_run(site: Site, ask: Ask) -> Data:
-    return as_json(
-        msgspec.structs.asdict(bulk.dry_run(site.searched, bulk.meant(ask.field("verb", "retry"), ask.field("q"))))
-    )
+    verb = ask.field("verb", "retry")
+    query = bulk.meant(verb, ask.field("q"))
+    dry = bulk.Dry(None, False) if by_rule(site.broker, verb, query) else bulk.dry_run(site.searched, query)
+    return as_json(msgspec.structs.asdict(dry))
 
 
 def act(site: Site, ask: Ask) -> Data:

@@ -76,15 +76,18 @@ VERBS = {"retry": Role.OPERATOR, "cancel": Role.OPERATOR, "discard": Role.ADMIN,
 class Dry(msgspec.Struct):
     """What a bulk action would find."""
 
-    count: int
+    count: int | None
+    """None: it is done by a rule that workers keep, and how many they will meet is not known."""
     exact: bool
     """False: there are at least this many."""
 
 
-def meant(verb: str, text: str) -> Query:
-    """The search, narrowed to states that the verb applies to. Raises Refused or ConfigError."""
+def meant(verb: str, text: str, role: Role = Role.ADMIN) -> Query:
+    """The search, narrowed to states that the verb applies to. Raises Refused for who may not do it, and ConfigError."""
     if verb not in VERBS:
         raise Refused(400, f"There is no bulk action {verb!r}.", f"The bulk actions are {', '.join(VERBS)}.")
+    if role < VERBS[verb]:
+        raise Refused(403, f"{verb.capitalize()} requires the role {VERBS[verb].name.lower()}.")
     return bulk.meant(verb, asked(text))
 
 
@@ -106,9 +109,7 @@ def dry_run(broker: Searched, query: Query) -> Dry:
 
 def start(broker: Broker, who: str, verb: str, text: str, role: Role, to: str = "") -> Run:
     """Start it in a thread of this process; `to`: the queue that a move goes to. Raises Refused or ConfigError."""
-    query = meant(verb, text)
-    if role < VERBS[verb]:
-        raise Refused(403, f"{verb.capitalize()} requires the role {VERBS[verb].name.lower()}.")
+    query = meant(verb, text, role)
     if verb == "move":
         checked_name(to, "queue")
     if sum(thread.name == THREAD for thread in threading.enumerate()) >= AT_ONCE:

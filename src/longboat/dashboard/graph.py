@@ -6,13 +6,13 @@ from collections import Counter, defaultdict
 
 import msgspec
 
+from longboat.client.flows import Seen
 from longboat.core.job import State
-from longboat.core.views import JobView
 
 SINGLE = 60
 """Up to this many jobs are drawn one by one; of more, those of the same task and depth share a box."""
 WIDTH, HEIGHT, ACROSS, DOWN = 190, 50, 64, 18
-WORST = (State.DEAD, State.CANCELLED, State.RUNNING, State.READY, State.SCHEDULED, State.WAITING, State.SUCCEEDED)
+WORST = (State.DEAD, State.CANCELLED, State.RUNNING, State.READY, State.SCHEDULED, State.WAITING, None, State.SUCCEEDED)
 
 
 class Box(msgspec.Struct):
@@ -20,7 +20,8 @@ class Box(msgspec.Struct):
 
     id: str
     task: str
-    states: Counter[State]
+    states: Counter[State | None]
+    """None: not known."""
     x: float = 0.0
     y: float = 0.0
 
@@ -29,7 +30,7 @@ class Box(msgspec.Struct):
         return sum(self.states.values())
 
     @property
-    def state(self) -> State:
+    def state(self) -> State | None:
         """The most interesting state among its jobs."""
         return next(state for state in WORST if self.states[state])
 
@@ -42,12 +43,13 @@ class Graph(msgspec.Struct):
     height: float
 
 
-def graph(jobs: list[tuple[str, str, JobView | None]]) -> Graph:
-    """The graph of jobs given as (id, task, view), parents first. Without a view it counts as succeeded, without parents."""
+def graph(jobs: list[Seen]) -> Graph:
+    """The graph of these jobs, parents first. Of one without a view no parents are known."""
     depths: dict[str, int] = {}
     after: dict[str, list[str]] = {}
-    known = {job_id for job_id, _, _ in jobs}
-    for job_id, _, view in jobs:
+    known = {each.id for each in jobs}
+    for each in jobs:
+        job_id, view = each.id, each.view
         parents = view.constraints.after if view is not None and view.constraints is not None else []
         above = [parent for parent in parents if parent in known]
         if view is not None and (caller := view.headers.get("parent")) in known and caller is not None:
@@ -56,11 +58,11 @@ def graph(jobs: list[tuple[str, str, JobView | None]]) -> Graph:
         depths[job_id] = max((depths.get(parent, 0) + 1 for parent in above), default=0)
     box_of: dict[str, Box] = {}
     boxes: dict[tuple[int, str], Box] = {}
-    for job_id, task, view in jobs:
-        name = job_id if len(jobs) <= SINGLE else task
-        box = boxes.setdefault((depths[job_id], name), Box(job_id, task, Counter()))
-        box.states[view.state if view else State.SUCCEEDED] += 1
-        box_of[job_id] = box
+    for each in jobs:
+        name = each.id if len(jobs) <= SINGLE else each.task
+        box = boxes.setdefault((depths[each.id], name), Box(each.id, each.task, Counter()))
+        box.states[each.state] += 1
+        box_of[each.id] = box
     columns: dict[int, list[Box]] = defaultdict(list)
     for (deep, _), box in boxes.items():
         columns[deep].append(box)

@@ -62,6 +62,7 @@ class Dashboard:
                     logging.getLogger("longboat.dashboard").warning(TOKEN_MADE, self.token)
                 self._sampler = Sampler(self._site)
                 self._sampler.start()
+                self._site.overheard.start()
 
     def close(self) -> None:
         """Stop sampling, and close the connection if it was opened for this dashboard. Idempotent."""
@@ -69,6 +70,7 @@ class Dashboard:
             sampler, self._sampler = self._sampler, None
         if sampler is not None:
             sampler.close()
+            self._site.overheard.close()
         if self._closes:
             self._app.close()
 

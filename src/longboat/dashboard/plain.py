@@ -10,8 +10,9 @@ from typing import Any
 import msgspec
 
 from longboat.core import codec
+from longboat.core.patterns import wild
 from longboat.errors import Undecodable
-from longboat.operate.search import Query, parse, wild
+from longboat.operate.search import Query, parse
 from longboat.tasks.template import checked_name
 
 MASK = "••••••"
@@ -103,6 +104,8 @@ def one_line(payload: bytes, longest: int = 90) -> str:
     """Arguments as they would be written between the parentheses of a call."""
     if len(payload) > QUICK:
         return f"… {len(payload):,} bytes"
+    if not payload:
+        return ""  # they are not known
     value, why = decoded(payload)
     if why:
         return f"not decodable: {value[: longest // 2]}"

@@ -14,8 +14,10 @@ from longboat.core.clock import SYSTEM
 from longboat.core.job import State
 from longboat.core.urls import shown
 from longboat.core.views import ConsumerView, JobView
-from longboat.dashboard.dead import DeadJobs
+from longboat.dashboard.dead import KnownJobs
+from longboat.dashboard.overheard import Overheard
 from longboat.dashboard.plain import masked_text
+from longboat.dashboard.words import moment
 from longboat.errors import BrokerError, Unsupported
 from longboat.observe import history
 from longboat.observe.history import FailureGroup, WorkerRecord
@@ -47,12 +49,29 @@ class Site:
         """Why the app's code could not be imported; empty if it was, or if no app was named."""
         self._known: dict[str, tuple[float, Any]] = {}
         self._lock = threading.Lock()
-        self._dead = DeadJobs(lambda: self.broker, lambda queue: self.by_state(queue)[State.DEAD] or 0)
+        self.overheard = Overheard(lambda: self.broker, self.workers)
+        self._jobs = KnownJobs(lambda: self.broker, lambda queue: self.by_state(queue)[State.DEAD] or 0, self.overheard)
 
     @property
     def searched(self) -> Searched:
         """Where pages search for jobs."""
-        return self.broker if self.can(Capability.LISTS) else self._dead
+        return self.broker if self.can(Capability.LISTS) else self._jobs
+
+    def found(self, job_id: str) -> JobView | None:
+        """The job, or what was told of it where it cannot be looked up."""
+        return (self.broker.inspector if self.can(Capability.LOOKUP) else self._jobs).find([job_id])[0]
+
+    def not_found(self, job_id: str) -> tuple[str, str]:
+        """What to say of a job that is not found, and of where it may be."""
+        if self.can(Capability.LOOKUP):
+            return f"There is no job {job_id!r}.", "It was never enqueued here, or it ended and is no longer kept."
+        since = self.overheard.since
+        told = f"since {moment(since)} UTC, when this dashboard began to listen" if since else "yet"
+        return (
+            f"Nothing is known of job {job_id!r}: no worker told of it {told}.",
+            "It is queued, is delayed, or ended before, or never was: this broker looks no job up by its id. "
+            "With a store beside it (?results=redis://…) every job is found.",
+        )
 
     @property
     def broker(self) -> Broker:
@@ -89,7 +108,7 @@ class Site:
         """Something was changed here: look again."""
         with self._lock:
             self._known.clear()
-        self._dead.forget()
+        self._jobs.forget()
 
     # --- what several screens show
 
@@ -128,9 +147,16 @@ class Site:
         """Whether single jobs can be taken out of their queue, to be deleted or moved."""
         return self.can(Capability.TRANSFER)
 
+    @property
+    def listable(self) -> bool:
+        """Whether jobs in every state can be listed."""
+        return self.can(Capability.LISTS)
+
     def can_bulk(self, verb: str) -> bool:
         """Whether jobs for this bulk action can be found and changed."""
-        return verb == "retry" or self.can(Capability.LISTS if verb == "cancel" else Capability.TRANSFER)
+        if verb == "cancel":
+            return self.can(Capability.LISTS) or self.can(Capability.REVOKE_ALL)
+        return verb == "retry" or self.can(Capability.TRANSFER)
 
     def can(self, capability: Capability) -> bool:
         """Whether the broker can do it, as far as is known."""

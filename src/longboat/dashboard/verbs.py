@@ -16,6 +16,7 @@ from longboat.dashboard.ask import Ask, Refused, Role
 from longboat.dashboard.calls import edit, enqueue
 from longboat.dashboard.site import Site
 from longboat.operate import commands, pauses, requeue, scheduler
+from longboat.operate.bulk import by_rule, revoke
 from longboat.operate.commands import Command
 from longboat.operate.pauses import Kind
 from longboat.tasks.named import UNTOLD
@@ -102,16 +103,17 @@ def _flow_cancel(site: Site, ask: Ask) -> Outcome:
 def _flow_retry(site: Site, ask: Ask) -> Outcome:
     broker, flow_id, done = site.broker, _needed(ask, "id"), 0
     flows.known(broker.kv, flow_id)
-    for some in flows.members(broker.kv, flow_id):
-        dead = [view.id for view in broker.inspector.find([each for each, _ in some]) if view and view.state is State.DEAD]
+    for some in flows.seen(broker, flow_id):
+        dead = [each.id for each in some if each.state is State.DEAD]
         done += len(broker.inspector.retry(dead)) if dead else 0
     return Outcome(f"{_jobs(done)} retried: the flow continues from there", done)
 
 
 def _flow_question(site: Site, ask: Ask) -> str:
     found = flows.status(site.broker, _needed(ask, "id"))
-    left = sum(count for state, count in found.jobs.items() if not state.ended)
-    return f"Cancel the {_jobs(left)} of this flow that have not ended, including running ones?"
+    left = found.unknown + sum(count for state, count in found.jobs.items() if not state.ended)
+    known = "that are not known to have ended" if found.unknown else "that have not ended"
+    return f"Cancel the {_jobs(left)} of this flow {known}, including running ones?"
 
 
 def _schedule(change: Callable[[Site, str], str | bool | None], became: str, path: str = "") -> Act:
@@ -147,6 +149,8 @@ def _stop_question(site: Site, ask: Ask) -> str:
 
 def _bulk(site: Site, ask: Ask) -> Outcome:
     verb, to = _needed(ask, "verb"), ask.field("to")
+    if by_rule(site.broker, verb, query := bulk.meant(verb, ask.field("q"), ask.person.role)):
+        return Outcome(revoke(site.broker, query), path="/bulk")
     run = bulk.start(site.broker, ask.person.name, verb, ask.field("q"), ask.person.role, to)
     return Outcome(f"bulk {run.verb} of {run.query or 'all jobs'} started", path=f"/bulk/{run.id}", id=run.id)
 

@@ -44,6 +44,9 @@ class JobEvent(Event, frozen=True):
 class JobEnqueued(JobEvent, frozen=True, tag="job.enqueued"):
     """In the stream only."""
 
+    delay: float = 0.0
+    """Seconds before it may start."""
+
 
 class JobStarted(JobEvent, frozen=True, tag="job.started"):
     """Sent once per attempt, up to a second late but before its end, to listeners of every job."""

@@ -3,6 +3,8 @@
 Each listener keeps an entry alive. Publishers look for such an entry once a second and write batches only while there is
 one. A batch's key holds the publisher's name and a number; a head entry holds the last number. So a listener misses none,
 and needs no common clock.
+
+A broker with Capability.BROADCAST, where each process has a copy of all entries, tells the batches to the listeners alone.
 """
 
 from __future__ import annotations
@@ -12,14 +14,18 @@ import os
 import threading
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from math import isfinite
 from types import TracebackType
 from typing import Self
 
 import msgspec
 
+from longboat.contract.broker import Broker
+from longboat.contract.carrier import Ear
 from longboat.contract.kv import ENTRY_LIMIT, KV, Entry
+from longboat.contract.optional import Broadcasts, broadcasts
 from longboat.core import codec
 from longboat.errors import BrokerError, BrokerUnavailable, Unsupported
 from longboat.observe.events import AnyEvent, Event, EventsDropped
@@ -57,9 +63,11 @@ _decoder = msgspec.msgpack.Decoder(AnyEvent)
 class EventPublisher:
     """One process's way into the stream. Any thread may call `tell`; only one may call `run`."""
 
-    def __init__(self, kv: KV, who: str) -> None:
+    def __init__(self, kv: KV, who: str, broadcasts: Callable[[], Broadcasts | None] = lambda: None) -> None:
+        """`broadcasts`: asked once the broker has answered."""
         self.kv = kv
         self.who = who
+        self._broadcasts = broadcasts
         self._name = f"{who[:200]}:{os.urandom(6).hex()}"
         self.open = True
         """Whether somebody listens. Assumed to be so until the first look."""
@@ -69,6 +77,11 @@ class EventPublisher:
         self._number = 0
         self._pending: deque[Event] = deque()
         self._look_at = 0.0
+
+    @classmethod
+    def of(cls, broker: Broker, who: str) -> EventPublisher:
+        """One of a broker."""
+        return cls(broker.kv, who, partial(broadcasts, broker))
 
     @property
     def room(self) -> int:
@@ -111,12 +124,16 @@ class EventPublisher:
         return now + BATCH_EVERY
 
     def _write(self, events: Sequence[Event]) -> None:
-        entries = []
+        entries, telling = [], self._broadcasts()
         for batch in _batched([msgspec.Raw(_encoder.encode(event)) for event in events]):
             self._number += 1
+            if telling is not None:
+                telling.broadcast(_encoder.encode((self._name, self._number, batch)))
+                continue
             entries.append(Entry(_key(self._name, self._number), _encoder.encode(batch), KEPT))
-        entries.append(Entry(_HEAD + self._name, _encoder.encode(self._number), KEPT))
-        self.kv.write(EVENTS, entries)
+        if entries:
+            entries.append(Entry(_HEAD + self._name, _encoder.encode(self._number), KEPT))
+            self.kv.write(EVENTS, entries)
 
 
 def _batched(events: Sequence[msgspec.Raw]) -> Iterator[Sequence[msgspec.Raw]]:
@@ -136,11 +153,15 @@ class EventStream:
 
     It gives events from now on, at first up to a second late, later half a second. Events of one process come in the order
     in which it sent them. While the broker is down it waits. A listener that takes longer than LISTENING_KEPT over one event
-    misses some, and so does one that is behind by more than KEPT.
+    misses some, and so does one that is behind by more than KEPT. RabbitMQ without a store tells nothing to a listener while
+    its connection is lost.
     """
 
-    def __init__(self, kv: KV) -> None:
+    def __init__(self, kv: KV, broadcasts: Callable[[], Broadcasts | None] = lambda: None) -> None:
+        """`broadcasts`: asked once the broker has answered."""
         self._kv = kv
+        self._broadcasts = broadcasts
+        self._overheard: _Overheard | None = None
         self._id = os.urandom(8).hex()
         self._renew_at = 0.0
         self._heads: dict[str, int] | None = None
@@ -148,12 +169,21 @@ class EventStream:
         self._ready: deque[Event] = deque()
         self._closed = threading.Event()
 
+    @classmethod
+    def of(cls, broker: Broker) -> EventStream:
+        """That of a broker."""
+        return cls(broker.kv, partial(broadcasts, broker))
+
     def poll(self) -> list[Event]:
         """What has happened since the last call, by time. Does not wait. If it raises BrokerError, nothing is missed.
 
         If there is very much, it gives a part, and the next calls give the rest.
         """
         self._renew()
+        if self._overheard is None and (telling := self._broadcasts()) is not None:
+            self._overheard = _Overheard(telling)
+        if self._overheard is not None:
+            return self._overheard.events()
         found = self._read_heads()
         if self._heads is None:
             self._heads = found
@@ -176,6 +206,8 @@ class EventStream:
     def close(self) -> None:
         """Stop listening; the iterator ends. Any thread may call it."""
         self._closed.set()
+        if self._overheard is not None:
+            self._overheard.close()
         with contextlib.suppress(BrokerError):  # then the entry expires by itself
             self._kv.write(LISTENING, [Entry(self._id, None)])
 
@@ -242,6 +274,38 @@ class EventStream:
         every = pages(self._kv, EVENTS, _HEAD, chr(ord(_HEAD) + 1))
         heads = {key[1:]: codec.decoded(value, int) for entries in every for key, value in entries}
         return {name: head for name, head in heads.items() if head is not None}
+
+
+class _Overheard:
+    """What is broadcast, until it is asked for."""
+
+    def __init__(self, broadcasts: Broadcasts) -> None:
+        self._broadcasts = broadcasts
+        self._bodies: deque[bytes] = deque(maxlen=NEWEST)
+        self._numbers: dict[str, int] = {}
+        """Of the last batch heard, by publisher."""
+        self._ear: Ear | None = None
+
+    def events(self) -> list[Event]:
+        """What was heard since the last call, by time. Raises BrokerError while nothing can be heard."""
+        if self._ear is None or self._ear.lost:
+            self._ear = self._broadcasts.overhear(self._bodies.append, lambda: None)
+        told: dict[str, list[Event]] = {}
+        for body in [self._bodies.popleft() for _ in range(min(len(self._bodies), AT_ONCE))]:
+            name, number, batch = codec.decoded(body, tuple[str, int, msgspec.Raw]) or ("", 0, msgspec.Raw(b"\x90"))
+            left_out = number - self._numbers.get(name, number - 1) - 1
+            if len(self._numbers) >= NAMES:
+                self._numbers.clear()
+            self._numbers[name] = number
+            events = told.setdefault(name, [])
+            if left_out > 0:  # so many batches, of one event at least
+                events.append(EventsDropped(name.rpartition(":")[0], left_out))
+            events += _decoded(bytes(batch))
+        return _merged(told.values())
+
+    def close(self) -> None:
+        if self._ear is not None:
+            self._ear.close()
 
 
 def _merged(told: Iterable[Sequence[Event]]) -> list[Event]:

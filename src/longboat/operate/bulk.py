@@ -9,6 +9,7 @@ import msgspec
 
 from longboat.contract.broker import Broker
 from longboat.contract.capabilities import Capability, keepers
+from longboat.contract.optional import revokes_all
 from longboat.core.job import State
 from longboat.core.views import JobView
 from longboat.errors import ConfigError, Unsupported
@@ -68,6 +69,36 @@ def meant(action: str, query: Query) -> Query:
     if not states:
         raise ConfigError(f"{action} does not apply to jobs that are {' or '.join(query.states)}")
     return msgspec.structs.replace(query, states=states)
+
+
+def by_rule(broker: Broker, action: str, query: Query) -> bool:
+    """Whether this is done by a rule that workers keep, since the broker finds no jobs: `revoke`.
+
+    Raises Unsupported for a search that no rule can say.
+    """
+    if action != "cancel" or revokes_all(broker) is None:
+        return False
+    said = [word for word in query.words if word != "state"]
+    if not said or not set(said) <= {"queue", "task"} or query.texts or set(query.states) != set(ACTIONS[action].states):
+        raise Unsupported(
+            "this broker finds no queued jobs, so many are cancelled by a rule that workers keep: name a queue, a task or "
+            f"both, and nothing else, or single jobs by their ids (`longboat cancel ID`). Brokers that find them: "
+            f"{keepers(Capability.LISTS)}"
+        )
+    return True
+
+
+def revoke(broker: Broker, query: Query) -> str:
+    """Cancel all jobs of the query's queue and task that were enqueued before now; what was done, as a sentence."""
+    if (revokes := revokes_all(broker)) is not None:
+        revokes.revoke_all(query.queue, query.task)
+    return f"all {said(query)} are cancelled: the first worker to come to each ends it, and running ones are told to stop"
+
+
+def said(query: Query) -> str:
+    """Which jobs a rule is about."""
+    named = [f"{word} {value}" for word, value in (("queue", query.queue), ("task", query.task)) if value]
+    return f"jobs of {' and '.join(named)} that were enqueued before now"
 
 
 def check(broker: Broker, action: str) -> None:

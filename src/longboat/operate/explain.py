@@ -161,6 +161,15 @@ def served(broker: Broker, queue: str) -> bool:
     return any(not each.queues or queue in each.queues for each in broker.inspector.consumers())
 
 
+def unserved(broker: Broker, there: str = "") -> str:
+    """That no living worker serves queues with ready jobs, where it is not known which one a job is in; else empty."""
+    queues = {queue for record in workers(broker.kv) for queue in record.queues}
+    waiting = [queue for (queue, state), count in broker.inspector.counts().items() if state is State.READY and count]
+    if alone := [f"queue {queue}" for queue in sorted(waiting) if queue not in queues]:
+        return f"no living worker serves {', '.join(alone[:QUEUES])}, where jobs are ready{there}"
+    return ""
+
+
 def _unfinished(broker: Broker, view: JobView) -> Iterator[JobView]:
     after = view.constraints.after if view.constraints else []
     for start in range(0, len(after), COUNTED):

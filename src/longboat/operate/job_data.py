@@ -25,8 +25,10 @@ def job_data(
     if view.constraints is not None:
         limits = [msgspec.structs.asdict(limit) for limit in view.constraints.limits]
         found["constraints"] = {**msgspec.structs.asdict(view.constraints), "limits": limits}
-    args, wrong = decoded(view.payload)
+    args, wrong = decoded(view.payload) if view.payload else (None, "")
     found["args"] = shown(args)
+    if not view.payload:  # nothing but its state is known
+        found["priority"] = None
     if wrong:
         found["undecodable"] = wrong
     found["result"] = None if view.result is None else decoded(view.result)[0]

@@ -14,10 +14,11 @@ import msgspec
 from longboat.contract.broker import Broker
 from longboat.core import codec
 from longboat.core.job import State
-from longboat.core.views import JobView
+from longboat.core.patterns import same, wild
+from longboat.core.views import JobView, Page
 from longboat.errors import ConfigError, Undecodable, Unsupported
 from longboat.observe.history import fingerprint
-from longboat.operate.traces import Searched, dead
+from longboat.operate.traces import Searched, dead, running
 
 ORDER = (State.RUNNING, State.READY, State.WAITING, State.SCHEDULED, State.DEAD, State.CANCELLED, State.SUCCEEDED)
 """The states, most interesting first: the order of what is found."""
@@ -82,6 +83,8 @@ class Found(msgspec.Struct):
     """Pass this to the next search; None: there are no more."""
     looked: int
     """How many jobs were looked at."""
+    unlisted: tuple[State, ...] = ()
+    """Where the query names no state: those of which this broker lists no jobs."""
 
 
 def parse(text: str) -> Query:
@@ -175,25 +178,40 @@ def search(broker: Searched, query: Query, *, after: str | None = None, limit: i
             raise ConfigError(f"search: {after!r} is not where this search ended")
         states, cursor = states[states.index(State(name)) :], rest or None
     jobs: list[JobView] = []
+    unlisted: list[State] = []
     looked, size = 0, min(limit, _FEW) if query.args else limit
     begun = now = time.monotonic()
     for state in states:
         while True:
             if len(jobs) >= limit or looked >= SEARCHED or (looked and now - begun >= SECONDS):
-                return Found(jobs, f"{state.value}:{cursor or ''}", looked)
-            try:
-                found = _page(broker, query, state, cursor, size, limit - len(jobs))
-            except (ValueError, TypeError, LookupError) as error:
-                if cursor is None or looked:
-                    raise
-                raise ConfigError(f"search: {after!r} is not where this search ended: {error}") from None
+                return Found(jobs, f"{state.value}:{cursor or ''}", looked, tuple(unlisted))
+            found = _next_page(broker, query, state, cursor, size, limit - len(jobs), first=not looked)
+            unlisted += found.unlisted
             jobs += found.jobs
             looked, cursor = looked + found.looked, found.after
             before, now = now, time.monotonic()
             size = max(size // 2, 1) if now - before > _QUICK else min(size * 2, limit)
             if cursor is None:
                 break
-    return Found(jobs, None, looked)
+    if len(unlisted) == len(states):
+        broker.inspector.jobs(states[0], limit=1)  # raises, and says why
+    return Found(jobs, None, looked, tuple(unlisted))
+
+
+def _next_page(
+    broker: Searched, query: Query, state: State, cursor: str | None, size: int, left: int, *, first: bool
+) -> Found:
+    """As `_page`. A state of which no jobs are listed is told, unless it was asked for: then it raises Unsupported."""
+    try:
+        return _page(broker, query, state, cursor, size, left)
+    except Unsupported:
+        if query.states:
+            raise
+        return Found([], None, 0, (state,))
+    except (ValueError, TypeError, LookupError) as error:
+        if cursor is None or not first:
+            raise
+        raise ConfigError(f"search: '{state.value}:{cursor}' is not where this search ended: {error}") from None
 
 
 def _by_id(broker: Searched, query: Query) -> Sequence[JobView | None]:
@@ -211,11 +229,22 @@ def _page(broker: Searched, query: Query, state: State, cursor: str | None, size
     task = query.task if query.task and not wild(query.task) else None
     if query == Query(query.states, queue or "", task or "", clean=query.clean):  # all of them match
         size = left
-    page = broker.inspector.jobs(state, queue=queue, task=task, after=cursor, limit=size)
+    page = _listed(broker, state, queue, task, cursor, size)
     while len(fit := [place for place, job in enumerate(page.jobs, 1) if matches(query, job)]) > left:
         size = min(size - 1, fit[left - 1])  # up to the last one that is wanted
-        page = broker.inspector.jobs(state, queue=queue, task=task, after=cursor, limit=size)
+        page = _listed(broker, state, queue, task, cursor, size)
     return Found([page.jobs[place - 1] for place in fit], page.after, max(len(page.jobs), size if task else 1))
+
+
+def _listed(broker: Searched, state: State, queue: str | None, task: str | None, cursor: str | None, size: int) -> Page:
+    try:
+        return broker.inspector.jobs(state, queue=queue, task=task, after=cursor, limit=size)
+    except Unsupported:
+        if state is not State.RUNNING or cursor is not None:
+            raise
+        return Page(
+            [view for view in running(broker.kv) if queue in (None, view.queue) and task in (None, view.task)][:size], None
+        )
 
 
 def every(broker: Broker, query: Query, *, limit: int = 500) -> Iterator[list[JobView]]:
@@ -286,16 +315,6 @@ def _state(name: str) -> State:
         return State(name)
     except ValueError:
         raise ConfigError(f"search: there is no state {name!r}; the states are {', '.join(State)}") from None
-
-
-def wild(pattern: str) -> bool:
-    """Whether the pattern can match several texts."""
-    return "*" in pattern or "?" in pattern
-
-
-def same(pattern: str, text: str) -> bool:
-    """Whether the pattern matches the whole text."""
-    return fnmatchcase(text, pattern.replace("[", "[[]")) if wild(pattern) else pattern == text
 
 
 def within(part: str, text: str) -> bool:

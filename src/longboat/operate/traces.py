@@ -90,3 +90,25 @@ def dead(broker: Searched, ids: Collection[str]) -> list[JobView]:
     except Unsupported:
         return []
     return [view for view in page.jobs if view.id in ids]
+
+
+def running(kv: KV) -> list[JobView]:
+    """The jobs that workers tell they run, the longest-running first, where no broker lists them: without arguments.
+
+    The queue is known of a worker that serves a single one.
+    """
+    return [
+        JobView(
+            id=job_id,
+            state=State.RUNNING,
+            queue=record.queues[0] if len(record.queues) == 1 else "",
+            task=task,
+            priority=0,
+            attempts=0,
+            payload=b"",
+            started=started,
+            worker=record.name,
+        )
+        for record in history.workers(kv)
+        for job_id, task, started in record.running
+    ]

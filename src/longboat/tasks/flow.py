@@ -40,16 +40,18 @@ class FlowStatus(msgspec.Struct):
     """Ids of jobs that are dead or cancelled, at most 100. The jobs after them wait."""
     unreadable: int = 0
     """Records of its jobs that cannot be read: they are not counted."""
+    unknown: int = 0
+    """Jobs of which no state is known: RabbitMQ without a store tells which ones run, and for two days which have ended."""
 
     @property
     def total(self) -> int:
         """How many jobs it has."""
-        return sum(self.jobs.values())
+        return sum(self.jobs.values()) + self.unknown
 
     @property
     def ended(self) -> bool:
-        """Whether all its jobs have ended."""
-        return all(state.ended for state, count in self.jobs.items() if count)
+        """Whether all its jobs are known to have ended."""
+        return not self.unknown and all(state.ended for state, count in self.jobs.items() if count)
 
 
 class FlowClient(Protocol):
@@ -106,7 +108,10 @@ class Flow(Generic[R]):
         return self._client.aresult(self).__await__()
 
     def status(self) -> FlowStatus:
-        """Its jobs by state, including those that joined while it ran. Looks at each of them."""
+        """Its jobs by state, including those that joined while it ran. Looks at each of them.
+
+        RabbitMQ without a store knows which ones run, and for two days which have ended: the others are `unknown`.
+        """
         return self._client.status(self.id)
 
     def cancel(self) -> int:

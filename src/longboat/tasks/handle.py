@@ -107,6 +107,7 @@ class HandleClient(Protocol):
     def watch(self, handle: Handle[Any]) -> Iterator[Update]: ...
     def awatch(self, handle: Handle[Any]) -> AsyncIterator[Update]: ...
     def cancel(self, job_id: str) -> bool: ...
+    def retry(self, job_id: str) -> bool: ...
 
 
 class Handle(msgspec.Struct, Generic[R], eq=False, gc=False):
@@ -163,10 +164,10 @@ class Handle(msgspec.Struct, Generic[R], eq=False, gc=False):
         """What the job's state and progress are now, and again whenever they change, until it has ended: `for update in
         job.watch():`. Changes are half a second late at most; while the broker is down it waits.
 
-        RabbitMQ without a store tells the process that enqueued the job how it ended, raises Unsupported elsewhere, and says
-        "ready" until the job reports progress or has run for two seconds. It raises JobFailed or JobCancelled, as `result`
-        does, for a job after one that failed. Raises JobNotFound, and WouldBlock where an event loop runs this thread: use
-        `awatch` there.
+        RabbitMQ without a store says "ready" until the job reports progress or has run for two seconds. It raises JobFailed
+        or JobCancelled, as `result` does, for a job after one that failed. A process that did not enqueue the job hears of
+        it by the events of workers, and raises Unsupported when it has heard nothing for a minute. Raises JobNotFound, and
+        WouldBlock where an event loop runs this thread: use `awatch` there.
         """
         return self.client.watch(self)
 
@@ -185,6 +186,15 @@ class Handle(msgspec.Struct, Generic[R], eq=False, gc=False):
         returned only where this process was told of its end.
         """
         return self.client.cancel(self.id)
+
+    def retry(self) -> bool:
+        """Run the job again if it is dead: its attempts count anew, its failures are kept. False if it is not dead.
+
+        `result()` and `await` then wait for its new end. RabbitMQ without a store looks for it in all queues that are known.
+        """
+        if retried := self.client.retry(self.id):
+            self.known = None
+        return retried
 
     def _repr_html_(self) -> str:
         """What a notebook shows: state, progress, result or last error, and where there is more."""

@@ -112,7 +112,7 @@ class Worker:
         # What jobs pass through, from the end to the beginning: in_flight.py shows it.
         self._in_flight = in_flight = InFlight()
         traced = Capability.LOOKUP not in broker.capabilities
-        self.events = WorkerEvents(bus, EventPublisher(broker.kv, name), in_flight, registry.tasks, traced=traced)
+        self.events = WorkerEvents(bus, EventPublisher.of(broker, name), in_flight, registry.tasks, traced=traced)
         self.link = BrokerLink(broker, options, registry.names(), name, self.events)
         self.recorder = Recorder(broker.kv, name)
         progress_writer = ProgressWriter(broker.kv, self.name, self.events.progressed)

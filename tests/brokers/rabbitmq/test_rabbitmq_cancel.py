@@ -14,7 +14,7 @@ from longboat import JobCancelled, Longboat
 from longboat.connect import connect
 from longboat.contract import revoked
 from longboat.contract.kv import KV
-from longboat.core import urls
+from longboat.core import codec, urls
 from longboat.core.codec import decoded
 from longboat.core.job import Dead, Failure, State
 from longboat.errors import BrokerFull, BrokerUnavailable
@@ -85,6 +85,55 @@ def test_queued_delayed_and_running_jobs_are_cancelled(app: Longboat, tmp_path: 
     assert one.ended
     assert never is not None
     assert not never.ended
+
+
+def test_all_jobs_of_a_queue_or_a_task_are_cancelled_by_a_rule(app: Longboat, tmp_path: Path) -> None:
+    """Queued, delayed, running and parked ones, as far as they were enqueued before; those of other queues and tasks run."""
+    began, ran = threading.Event(), list[str]()
+
+    @app.task(name="wait")
+    async def wait() -> None:
+        began.set()
+        import asyncio
+
+        await asyncio.sleep(60)
+
+    @app.task(name="mail.send")
+    def send(to: str) -> None:
+        ran.append(to)
+
+    mail = send.using(queue="mail")
+    dead = job(task="mail.send", queue="mail", payload=codec.encode({"to": "retried"}), enqueued=1.0, keep=0.0)
+    app.broker.put([dead])
+    with closing(app.broker.consumer(["mail"], lease=10.0, tasks=["mail.send"])) as consumer:
+        settle(consumer, take(consumer), Dead(Failure("x", "y")))
+    gone = [
+        mail.enqueue("queued"),
+        mail.using(delay="1s").enqueue("delayed"),
+        app.named("mail.other").using(queue="mail").enqueue(),
+    ]
+    other, by_task = send.enqueue("other"), app.named("report.x").enqueue()
+    with app.worker(threads=1, queues=["mail", "default"]):
+        running = wait.enqueue()
+        assert began.wait(20)
+        shell = Shell(tmp_path)
+        told = shell.run("cancel", "--queue", "mail", "--yes", "--url", urls.whole(app.url)).out
+        assert told == (
+            "all jobs of queue mail that were enqueued before now are cancelled: the first worker to come to each ends it, "
+            "and running ones are told to stop\n"
+        )
+        shell.run("cancel", "--task", "report.*", "--yes", "--url", urls.whole(app.url))
+        shell.run("cancel", "--task", "wait", "--queue", "default", "--yes", "--url", urls.whole(app.url))
+        for each in (*gone[1:], by_task, running):
+            with pytest.raises(JobCancelled, match="cancelled"):
+                each.result("20s")
+        assert other.result("20s") is None
+        assert mail.enqueue("later").result("20s") is None
+        assert app.broker.inspector.retry([dead.id]) == [dead.id]
+        until(lambda: "retried" in ran, 20)
+    assert set(ran) - {"queued"} == {"other", "later", "retried"}
+    wrong = shell.fails("jobs", "cancel", "queue:mail", "args.to:x", "--yes", "--url", urls.whole(app.url), status=2)
+    assert "name a queue, a task or both" in wrong.err
 
 
 def test_a_revocation_is_heeded_after_all_connections_were_lost(app: Longboat) -> None:

@@ -51,10 +51,29 @@ def test_a_single_dead_job_is_shown_replayed_and_retried(app: Longboat, tmp_path
     said = shell.run("dead", "purge", "one", "--yes", *here, status=2).err
     assert "cannot delete single jobs" in said
     assert "--queue" in said
-    assert "`longboat jobs --state dead`" in shell.fails("jobs", *here, status=2).err
+    assert "`longboat jobs --state dead`" in shell.fails("jobs", "--state", "ready", *here, status=2).err
+    assert "lists no jobs that are ready, waiting, scheduled, cancelled, succeeded" in shell.run("jobs", *here).err
     waited = shell.fails("enqueue", "tasks.boom", '"x"', "--id", "more", "--wait", "--timeout", "10ms", *here, status=6).err
     assert "tells its result to this command alone" in waited
     assert "retried 1 dead job" in shell.run("dead", "retry", "one", "--yes", *here).out
     assert "no such dead job" in shell.run("dead", "retry", "one", "--yes", *here, status=1).err
     assert "retried 1 dead job" in shell.run("dead", "retry", "id:other", "--yes", *here).out
     assert not app.broker.inspector.jobs(State.DEAD).jobs
+
+
+def test_a_handle_retries_its_dead_job_and_waits_for_its_new_end(app: Longboat) -> None:
+    broken = [True]
+
+    @app.task(name="tasks.mended", retries=0)
+    def mended() -> str:
+        if broken:
+            raise ValueError(broken.pop())
+        return "fine"
+
+    job = mended.enqueue()
+    with app.worker():
+        with pytest.raises(JobFailed):
+            job.result(20)
+        assert job.retry()
+        assert job.result(20) == "fine"
+        assert not job.retry()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import threading
 from collections.abc import Iterator
@@ -12,17 +13,20 @@ import msgspec
 import pytest
 
 from longboat import Longboat, current
+from longboat.client import elsewhere
 from longboat.contract.kv import Entry
 from longboat.core import urls
 from longboat.core.job import State
-from longboat.errors import Unsupported
+from longboat.errors import BrokerUnavailable, Unsupported
+from longboat.observe.events import JobSucceeded
 from longboat.observe.history import WORKERS, WorkerRecord, workers
+from longboat.observe.stream import EVENTS, EventPublisher, EventStream
 from longboat.operate import pauses
 from longboat.operate.explain import explain
 from longboat.tasks.handle import Update
 from tests.rigs.broker import URLS
 from tests.rigs.cli import Shell
-from tests.rigs.harnesses import unavailable
+from tests.rigs.harnesses import _rabbitmq_server, unavailable
 from tests.rigs.waiting import until
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(unavailable("rabbitmq") is not None, reason=str(unavailable("rabbitmq")))]
@@ -65,10 +69,57 @@ def test_a_job_is_watched_until_it_ends(app: Longboat) -> None:
     assert job.status() is State.DEAD
     assert [failure.message for failure in job.view().failures] == ["no more"]
     assert (job.view().task, job.view().attempts) == ("count", 1)
+    with closing(Longboat(urls.whole(app.url))) as other, pytest.raises(Unsupported, match="results="):
+        other.job(job.id).status()
+
+
+def test_a_job_is_watched_by_who_did_not_enqueue_it(app: Longboat, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By what workers tell while one listens; a silence ends with a sentence, or with the dead job that it was about."""
     with closing(Longboat(urls.whole(app.url))) as other:
-        for ask in (lambda: next(other.job("elsewhere").watch()), other.job(job.id).status):
-            with pytest.raises(Unsupported, match="results="):
-                ask()
+        app.registry.tasks["count"].using(id="mine").enqueue(True)
+        watching = other.job("mine").watch()
+        updates = [next(watching)]
+        with app.worker():
+            for update in watching:
+                updates.append(update)
+                if update.text:
+                    GO.set()
+        assert updates[0] == Update(State.READY)
+        assert Update(State.RUNNING, 1.0, 2.0, "half") in updates
+        assert updates[-1] == Update(State.DEAD, 1.0, 2.0, "half", "no more")
+        monkeypatch.setattr(elsewhere, "UNHEARD", 0.5)
+        assert [update.state for update in other.job("mine").watch()] == [State.READY, State.DEAD]
+        with pytest.raises(Unsupported, match="nothing was heard of job never for"):
+            list(other.job("never").watch())
+
+
+def test_events_leave_no_entries(app: Longboat) -> None:
+    """Each process has a copy of all entries, and room for 64 MB of them."""
+    with EventStream.of(app.broker) as listening:
+        listening.poll()
+        publisher = EventPublisher.of(app.broker, "w")
+        for number in range(3):
+            publisher.tell(JobSucceeded("w", f"{number}", "t", "q", 1, 0.1))
+            publisher.run(float(number))
+        told: list[str] = []
+
+        def all_told() -> bool:
+            told.extend(each.id for each in listening.poll() if isinstance(each, JobSucceeded))
+            return len(told) == 3
+
+        until(all_told, 10)
+        assert told == ["0", "1", "2"]
+        assert not app.broker.kv.entries(EVENTS)
+        _rabbitmq_server().ctl("close_all_connections", "a test")
+
+        def heard_again() -> bool:
+            publisher.tell(JobSucceeded("w", "again", "t", "q", 1, 0.1))
+            with contextlib.suppress(BrokerUnavailable):
+                publisher.run(100.0)
+                return any(isinstance(each, JobSucceeded) and each.id == "again" for each in listening.poll())
+            return False
+
+        until(heard_again, 10)
 
 
 def test_it_is_explained_as_far_as_it_is_known(app: Longboat, tmp_path: Path) -> None:
@@ -76,11 +127,15 @@ def test_it_is_explained_as_far_as_it_is_known(app: Longboat, tmp_path: Path) ->
     waiting = task.enqueue(True, False)
     why = waiting.client.why(waiting.id)  # what a ResultTimeout says
     assert "queue default: 1 ready, no living worker" in why
+    assert waiting.client.unserved(waiting.id).startswith(
+        "no living worker serves queue default, where jobs are ready at amqp"
+    )
     assert "results=" in why
     pauses.pause(broker.kv, "queue", "default", True)
     assert "queue default: 1 ready, paused" in str(explain(broker, waiting.id))
     pauses.pause(broker.kv, "queue", "default", False)
     with app.worker(threads=1):
+        assert not waiting.client.unserved(waiting.id)
         until(lambda: any(record.running for record in workers(broker.kv)), 20)
         assert str(explain(broker, waiting.id)).startswith("it is running on ")
         queued = task.enqueue(False, False)

@@ -16,7 +16,7 @@ from longboat import Longboat
 from tests.rigs.dashboard_command import serving
 from tests.rigs.examples import answers, browser_page, copied, running
 from tests.rigs.servers import rabbitmq, redis
-from tests.rigs.servers.process import free_ports
+from tests.rigs.servers.process import free_ports, is_free
 from tests.rigs.servers.rabbitmq import RabbitmqServer
 from tests.rigs.servers.redis import RedisServer
 
@@ -56,7 +56,7 @@ def the_work(page: Page, serving: Serving, url: str) -> None:
     """Where no job can be looked up: the worker, what it serves, and that it ended one job of the task; a job is cancelled,
     and another fails. A dashboard that is started again shows the same.
 
-    The pages are live: what is not there yet appears.
+    The pages are live: what is not there yet appears. They are on the usual port, which nobody has named.
     """
     with serving() as dashboard:
         page.goto(f"{dashboard}workers")
@@ -87,6 +87,7 @@ def test_an_order_is_shipped_and_the_dashboard_shows_it(
     name: str, look: Callable[[Page, Serving, str], None], tmp_path: Path
 ) -> None:
     folder, (port,) = copied("flask-shop", tmp_path), free_ports(1)
+    usual = name == "rabbitmq" and is_free(5555)
     with (
         browser_page() as page,
         broker(name, tmp_path) as url,
@@ -99,4 +100,6 @@ def test_an_order_is_shipped_and_the_dashboard_shows_it(
         page.get_by_role("button", name="Order").click()
         page.get_by_role("cell", name="shipped").wait_for(timeout=60_000)
         page.get_by_role("cell", name="parcel 0001: tea").wait_for()
-        look(page, partial(serving, folder, LONGBOAT_APP="flask_shop", LONGBOAT_URL=url), url)
+        look(page, partial(serving, folder, port="" if usual else "0", LONGBOAT_APP="flask_shop", LONGBOAT_URL=url), url)
+    if name == "rabbitmq" and not usual:
+        pytest.skip("port 5555 is taken on this machine: the page was looked at on another")

@@ -15,9 +15,9 @@ from longboat.brokers.companion.entries import BACK, HELD, OVER, Claim, key, pai
 from longboat.brokers.companion.ledger import Ledger, Seen, encode
 from longboat.brokers.companion.marks import left_alone
 from longboat.contract.broker import DEAD_KEPT, Lease
-from longboat.contract.carried import message_of
 from longboat.contract.carrier import Carrier, Delivery, Envelope
 from longboat.contract.kv import Entry
+from longboat.contract.messages import message_of
 from longboat.core.codec import decode_failures
 from longboat.core.job import Job
 

@@ -14,9 +14,10 @@ from longboat.brokers.companion.entries import BACK, Claim, ConsumerRecord, End,
 from longboat.brokers.companion.ledger import Seen, encode
 from longboat.brokers.companion.marks import left_alone
 from longboat.contract.broker import DEAD_KEPT, Lease, Pulse, Settlement
-from longboat.contract.carried import PARK_PAUSE, CarriedConsumer, message_of, next_envelope, why_not
+from longboat.contract.carried import CarriedConsumer, why_not
 from longboat.contract.carrier import Delivery, Message, Receiver
 from longboat.contract.kv import Entry
+from longboat.contract.messages import PARK_PAUSE, message_of, next_envelope
 from longboat.core import reasons
 from longboat.core.codec import decode_failures
 from longboat.core.job import Done, Job, Park, Release, Retry, State, new_id

@@ -12,9 +12,9 @@ import msgspec
 
 from longboat.brokers.companion.entries import Edge, End, children, key, pair, parents_of
 from longboat.brokers.companion.ledger import Ledger, encode
-from longboat.contract.carried import message_of
 from longboat.contract.carrier import Carrier, Envelope
 from longboat.contract.kv import Entry
+from longboat.contract.messages import message_of
 from longboat.core.codec import decoded
 from longboat.core.job import Job, State, new_id
 from longboat.core.views import job_or_none

@@ -9,9 +9,9 @@ import msgspec
 from longboat.brokers.companion.dependencies import Dependencies
 from longboat.brokers.companion.entries import BACK, HELD, OVER, Claim, End, key, pair, timed
 from longboat.brokers.companion.ledger import Ledger, Seen, encode, named
-from longboat.contract.carried import message_of
 from longboat.contract.carrier import Carrier, Envelope
 from longboat.contract.kv import Entry
+from longboat.contract.messages import message_of
 from longboat.core import reasons
 from longboat.core.codec import decode_failures
 from longboat.core.job import Failure, Job, State, new_id

@@ -13,9 +13,9 @@ from longboat.brokers.companion.intake import Intake
 from longboat.brokers.companion.ledger import INLINE, Ledger, Seen, encode
 from longboat.brokers.companion.marks import away
 from longboat.contract.broker import DEAD_KEPT, FORGOTTEN_AFTER
-from longboat.contract.carried import message_of
 from longboat.contract.carrier import NEVER, Carrier, Envelope, Message, Place
 from longboat.contract.kv import Entry
+from longboat.contract.messages import message_of
 from longboat.contract.transfer import ExportedJob
 from longboat.core import reasons
 from longboat.core.codec import decode_failures, decoded

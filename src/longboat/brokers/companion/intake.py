@@ -16,9 +16,9 @@ from longboat.brokers.companion.entries import BACK, OVER, Claim, End, PutRecord
 from longboat.brokers.companion.ledger import Ledger, encode
 from longboat.brokers.companion.marks import marked
 from longboat.contract.broker import FORGOTTEN_AFTER, Token
-from longboat.contract.carried import message_of
 from longboat.contract.carrier import Carrier, Envelope, Message
 from longboat.contract.kv import Entry
+from longboat.contract.messages import message_of
 from longboat.core.job import Job, State, new_id, order_of
 from longboat.core.views import job_or_none
 from longboat.errors import UnknownParent

@@ -13,9 +13,9 @@ from longboat.brokers.companion.ledger import Seen, encode
 from longboat.brokers.companion.listing import TOGETHER
 from longboat.brokers.companion.marks import away, left_alone, marked
 from longboat.contract.broker import DEAD_KEPT, Broker
-from longboat.contract.carried import message_of
 from longboat.contract.carrier import NEVER, Carrier
 from longboat.contract.kv import Entry
+from longboat.contract.messages import message_of
 from longboat.core.codec import decode_failures
 from longboat.core.job import State, new_id
 from longboat.core.views import ConsumerView, JobView, LimitView, Page, job_or_none

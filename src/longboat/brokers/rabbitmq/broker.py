@@ -13,11 +13,13 @@ from longboat.brokers.rabbitmq.queues_seen import QueuesSeen
 from longboat.brokers.rabbitmq.stream import StreamKV
 from longboat.contract.broker import Token
 from longboat.contract.capabilities import Capability, absent
-from longboat.contract.carried import Alone, CarriedConsumer, message_of
+from longboat.contract.carried import Alone, CarriedConsumer
 from longboat.contract.carrier import Envelope, Message
 from longboat.contract.chains import Chain, Succeeded, chained
+from longboat.contract.flow_ends import FlowEnds
 from longboat.contract.held import Held
 from longboat.contract.inspector import Inspector
+from longboat.contract.messages import message_of
 from longboat.contract.replies import RepliedResults
 from longboat.contract.revoked import Revoked
 from longboat.contract.transfer import Transfer
@@ -44,10 +46,16 @@ class RabbitmqBroker:
         self.kv = StreamKV(carrier.session)
         self._revoked = Revoked(self.kv)
         self._held = Held(self.kv)
+        self._flow_ends = FlowEnds(self.kv)
         self._seen = QueuesSeen(self.kv, carrier.session.queues)
-        self.inspector: Inspector = RabbitmqInspector(carrier, self.results, self._revoked, self._held, self._seen)
+        self.inspector: Inspector = RabbitmqInspector(
+            carrier, self.results, self._revoked, self._held, self._seen, self._flow_ends
+        )
         self.transfer: Transfer = absent(unsupported(Capability.TRANSFER))
         self.diagnose = carrier.diagnose
+        self.revoke_all = self._revoked.revoke_all
+        self.broadcast = carrier.broadcast
+        self.overhear = carrier.overhear
         self._succeeded = Succeeded()
 
     def put(self, jobs: Sequence[Job], *, token: Token | None = None) -> list[str]:
@@ -101,7 +109,7 @@ class RabbitmqBroker:
         self._revoked.open()
         receiver = self.carrier.receiver(queues, lease=lease, name=name)
         self._seen.note(queues)
-        alone = Alone(self.carrier.tell, self._succeeded, self._revoked, self._held)
+        alone = Alone(self.carrier.tell, self._succeeded, self._revoked, self._held, self._flow_ends)
         return CarriedConsumer(receiver, self.carrier.send, frozenset(tasks), SYSTEM, alone)
 
     def evict(self, consumer: str, failure: Failure) -> int:

@@ -59,7 +59,7 @@ LACKING = {
 }
 """The same of messages alone."""
 
-CAPABILITIES = (WHOLE_CONTRACT - LACKING.keys()) | {Capability.DIAGNOSE}
+CAPABILITIES = (WHOLE_CONTRACT - LACKING.keys()) | {Capability.DIAGNOSE, Capability.BROADCAST, Capability.REVOKE_ALL}
 AS_CARRIER = (WHOLE_CONTRACT - LACKING_AS_CARRIER.keys()) | {Capability.DIAGNOSE}
 
 _STORE = "Or keep a store beside it: ?results=redis://…"

@@ -110,9 +110,18 @@ class RabbitmqCarrier:
         self.session.tell(self.names.ended, "", body)
 
     def listen(self, heard: Callable[[bytes], None], lost: Callable[[], None]) -> RabbitmqEar:
+        return self._ear(self.names.ended, heard, lost)
+
+    def broadcast(self, body: bytes) -> None:
+        self.session.tell(self.names.happens, "", body)
+
+    def overhear(self, heard: Callable[[bytes], None], lost: Callable[[], None]) -> RabbitmqEar:
+        return self._ear(self.names.happens, heard, lost)
+
+    def _ear(self, exchange: str, heard: Callable[[bytes], None], lost: Callable[[], None]) -> RabbitmqEar:
         link = self.session.link("longboat-rabbitmq-listener")
         try:
-            ear = self.session.topology(link).ear(new_id(), ended=True)
+            ear = self.session.topology(link).ear(new_id(), exchange)
             hear = lambda _channel, _method, _properties, body: heard(body)  # noqa: E731  # a name keeps the next line short
             link.do(lambda channel, answer: channel.basic_consume(ear, hear, auto_ack=True, callback=answer))
         except BaseException:

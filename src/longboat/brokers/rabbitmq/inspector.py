@@ -16,9 +16,11 @@ from longboat.brokers.rabbitmq.queues_seen import QueuesSeen
 from longboat.contract.capabilities import Capability
 from longboat.contract.carrier import NEVER, Delivery, Envelope, Message
 from longboat.contract.chains import chain_or_none
+from longboat.contract.flow_ends import FlowEnds
 from longboat.contract.held import Held
 from longboat.contract.replies import RepliedResults, Replies
 from longboat.contract.revoked import Revoked
+from longboat.core.clock import SYSTEM
 from longboat.core.codec import decode_failures
 from longboat.core.job import Job, Result, State
 from longboat.core.views import ConsumerView, JobView, LimitView, Page, job_or_none, job_view
@@ -26,13 +28,20 @@ from longboat.core.views import ConsumerView, JobView, LimitView, Page, job_or_n
 
 class RabbitmqInspector:
     def __init__(
-        self, carrier: RabbitmqCarrier, results: RepliedResults, revoked: Revoked, held: Held, seen: QueuesSeen
+        self,
+        carrier: RabbitmqCarrier,
+        results: RepliedResults,
+        revoked: Revoked,
+        held: Held,
+        seen: QueuesSeen,
+        flow_ends: FlowEnds,
     ) -> None:
         self._carrier = carrier
         self._results = results
         self._revoked = revoked
         self._held = held
         self._queues_seen = seen
+        self._flow_ends = flow_ends
 
     def counts(self) -> Mapping[tuple[str, State], int]:
         self._queues_seen.learn()
@@ -76,8 +85,11 @@ class RabbitmqInspector:
                     self._revoked.forget([job.id])
                     self._held.take(job)
                     old = each.envelope
-                    again = Envelope(failures=old.failures, put=NEVER, reply=old.reply, chain=old.chain)
+                    again = Envelope(failures=old.failures, put=NEVER + SYSTEM.now(), reply=old.reply, chain=old.chain)
+                    self._flow_ends.add(job, State.READY)
+                    self._flow_ends.write()  # before it can end anew
                     self._untell(job, old)
+                    self._results.forget(job.id)
                     self._carrier.send([Message(job.id, queue, job.priority, each.body, again)])
                     look.acknowledge([each])
                     retried.append(job.id)

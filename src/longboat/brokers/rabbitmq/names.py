@@ -45,6 +45,8 @@ class Names:
         """The exchange that leads to what consumers hold in queues of their own."""
         self.ended = f"{prefix}.ended"
         """The exchange that tells listeners the ids of jobs that have ended."""
+        self.happens = f"{prefix}.events"
+        """The exchange that tells listeners what happens."""
         self.stream = f"{prefix}.kv"
         """The log of all entries, and the queue that says where its newest snapshot begins."""
         self.snapshot = f"{prefix}.kv.snapshot"

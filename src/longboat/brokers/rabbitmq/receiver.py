@@ -58,7 +58,7 @@ class RabbitmqReceiver:
                 self._link.end(ConnectionError("it was evicted"))
             self.wake()
 
-        ear = self._session.topology(self._link).ear(self.id, ended=False)
+        ear = self._session.topology(self._link).ear(self.id)
         self._link.do(lambda channel, answer: channel.basic_consume(ear, told, auto_ack=True, callback=answer))
 
     @property

@@ -164,8 +164,8 @@ class Session:
         """Whoever listens just now; a message that does not arrive is not missed for long."""
         with contextlib.suppress(BrokerError):
             link, topology = self._shared()
-            if exchange == self.names.ended:
-                topology.ended()
+            if exchange:
+                topology.fanout(exchange)
             link.tell(exchange, key, body)
 
     def close(self) -> None:

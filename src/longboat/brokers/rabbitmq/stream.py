@@ -79,6 +79,10 @@ class StreamKV:
         with self._lock:
             return self._replica.read(namespace, keys)
 
+    def peek_all(self, namespace: str, limit: int) -> list[tuple[str, bytes]]:
+        with self._lock:
+            return self._replica.entries(namespace, "", None, limit)
+
     def read(self, namespace: str, keys: Sequence[str]) -> list[bytes | None]:
         self._open()
         return self.peek(namespace, keys)

@@ -25,6 +25,10 @@ LOG, SEGMENT = 256_000_000, 8_000_000
 """Bytes that a stream keeps, and of one of its files: the oldest is deleted when there are more."""
 
 
+EAR_ROOM = 64_000_000
+"""Bytes that wait for a listener that is slow: beyond, the oldest are lost."""
+
+
 class Topology:
     """What one link has declared. A queue that exists with other arguments raises BrokerError, each time anew."""
 
@@ -96,17 +100,20 @@ class Topology:
     def _delete(self, name: str) -> None:
         self._link.do(lambda channel, answer: channel.queue_delete(name, callback=answer))
 
-    def ended(self) -> None:
+    def fanout(self, name: str) -> None:
         with self._lock:
-            self._exchange(self._names.ended, "fanout")
+            self._exchange(name, "fanout")
 
-    def ear(self, who: str, *, ended: bool) -> str:
-        """A queue that lives as long as this link; with `ended` it is told of all jobs that end."""
+    def ear(self, who: str, exchange: str = "") -> str:
+        """A queue that lives as long as this link; it is told all that this fanout is told, if one is named."""
         name = self._names.ear(who)
-        self._link.do(lambda channel, answer: channel.queue_declare(name, exclusive=True, callback=answer))
-        if ended:
-            self.ended()
-            self._bind(name, self._names.ended, "")
+        arguments = {"x-max-length-bytes": EAR_ROOM}
+        self._link.do(
+            lambda channel, answer: channel.queue_declare(name, exclusive=True, arguments=arguments, callback=answer)
+        )
+        if exchange:
+            self.fanout(exchange)
+            self._bind(name, exchange, "")
         return name
 
     def mailbox(self, address: str) -> str:

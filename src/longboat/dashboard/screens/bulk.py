@@ -8,7 +8,8 @@ from longboat.dashboard import bulk
 from longboat.dashboard.ask import Ask, Page, Refused
 from longboat.dashboard.screens.jobs import row, suggestions
 from longboat.dashboard.site import Site
-from longboat.errors import ConfigError
+from longboat.errors import ConfigError, Unsupported
+from longboat.operate.bulk import by_rule, said
 from longboat.operate.search import search, written
 from longboat.tasks.template import checked_name
 
@@ -18,16 +19,19 @@ BECAME = {"retry": "retried", "cancel": "cancelled", "discard": "deleted", "move
 
 def screen(site: Site, ask: Ask) -> Page:
     verb, q, to = ask.query.get("verb", ""), ask.query.get("q", ""), ask.query.get("to", "").strip()
-    context: dict[str, Any] = {"q": q, "verb": verb, "to": to, "wrong": "", "dry": None, "rows": [], "query": ""}
+    context: dict[str, Any] = {"q": q, "query": "", "rule": "", "verb": verb, "to": to, "wrong": "", "dry": None, "rows": []}
     if verb:
         try:
             query = bulk.meant(verb, q)
             if verb == "move":
                 checked_name(to, "to queue")
-            found = search(site.searched, query, limit=LISTED)
-            rows = [row(job) for job in found.jobs[:LISTED]]
-            context.update(dry=bulk.dry_run(site.searched, query), rows=rows, query=written(query))
-        except (Refused, ConfigError) as error:
+            if by_rule(site.broker, verb, query):
+                context["rule"] = said(query)
+            else:
+                found = search(site.searched, query, limit=LISTED)
+                rows = [row(job) for job in found.jobs[:LISTED]]
+                context.update(dry=bulk.dry_run(site.searched, query), rows=rows, query=written(query))
+        except (Refused, ConfigError, Unsupported) as error:
             context["wrong"] = str(error).removeprefix("search: ")
     runs = site.listed(lambda: bulk.newest(site.broker.kv))
     return Page("bulk.html", {**context, "verbs": bulk.VERBS, "runs": runs, "suggestions": suggestions(site)}, live=not verb)

@@ -58,21 +58,30 @@ def screen(site: Site, ask: Ask) -> Page:
         return _traced(site, ask)
     view = site.broker.inspector.find([job_id])[0]
     if view is None:
-        raise Refused(404, f"There is no job {job_id!r}.", "It was never enqueued here, or it ended and is no longer kept.")
+        raise Refused(404, *site.not_found(job_id))
     return _found(site, ask, view)
 
 
 def _traced(site: Site, ask: Ask) -> Page:
     """Where no job can be looked up: the job itself if it is dead, else what is known of it."""
     job_id = ask.place["id"]
-    found = traces.trace(site.broker, job_id)
-    if not (found.worker or found.revoked):
+    found, heard = traces.trace(site.broker, job_id), site.overheard.find([job_id])[0]
+    if heard is not None and heard.state is State.DEAD:
+        heard = None  # it is found among the dead, unless it was retried or deleted
+    if not (found.worker or found.revoked or heard):
         views = site.kept(f"dead {job_id}", lambda: traces.dead(site.searched, [job_id]), DEAD_KEPT)
         if views:
             return _found(site, ask, views[0])
-    why = site.kept(f"why {job_id}", lambda: masked_text(explain(site.broker, job_id) or ""), WHY_KEPT)
+    over = heard is not None and heard.state.ended and found.revoked is None
+    why = "" if over else site.kept(f"why {job_id}", lambda: why_not(site, job_id), WHY_KEPT)
     told = {"progress": site.if_there(lambda: progress(site, job_id), None), "logs": site.listed(lambda: logs(site, job_id))}
-    return Page("traced.html", {"trace": found, "why": why, **told})
+    clean = {"tries": tries(site, heard) if heard else []}
+    return Page("traced.html", {"trace": found, "job": heard, "why": why, "since": site.overheard.since, **clean, **told})
+
+
+def why_not(site: Site, job_id: str) -> str:
+    """Why it is not running, for people."""
+    return masked_text(explain(site.broker, job_id) or "")
 
 
 def _found(site: Site, ask: Ask, view: JobView) -> Page:
@@ -89,7 +98,7 @@ def _found(site: Site, ask: Ask, view: JobView) -> Page:
             "tries": tries(site, view),
             "marks": marks(view),
             "width": WIDTH,
-            "why": "" if view.state.ended else masked_text(explain(site.broker, view.id) or ""),
+            "why": "" if view.state.ended else why_not(site, view.id),
             "progress": site.if_there(lambda: progress(site, view.id), None),
             "logs": site.listed(lambda: logs(site, view.id)),
             "parents": _parents(site, view),
