@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 
 import pytest
 
-from longboat.core.portions import BYTES, fitting, portions
+from longboat.core.portions import BYTES, UNWEIGHED, asked, fitting, portions
 
 
 @pytest.mark.parametrize("most", [1, 7, 250])
@@ -26,3 +27,18 @@ def test_at_least_one_travels() -> None:
     assert fitting([BYTES + 1, 1]) == 1
     assert fitting([BYTES - 1, 1, 1]) == 2
     assert fitting([]) == 0
+
+
+def test_big_answers_are_asked_for_in_few() -> None:
+    sizes = [BYTES // 20] * 200 + [10] * 2000
+    asked_for: list[int] = []
+
+    def ask(some: Sequence[int]) -> list[int]:
+        asked_for.append(len(some))
+        return [sizes[each] for each in some]
+
+    assert list(asked(range(len(sizes)), 500, ask, lambda size: size)) == sizes
+    assert asked_for[0] == UNWEIGHED
+    assert max(asked_for[1:8]) == 20
+    assert max(asked_for) == 500
+    assert list(asked([], 500, ask, lambda size: size)) == []

@@ -14,8 +14,8 @@ from longboat.core.portions import BYTES
 from tests.rigs.broker import URLS
 from tests.rigs.harnesses import unavailable
 
-SIZE, NUMBER = 300_000, 40
-"""Together six times what travels at once."""
+SIZE, NUMBER = 300_000, 20
+"""Together three times what travels at once."""
 
 
 @pytest.mark.slow

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from time import monotonic
@@ -10,11 +11,13 @@ from typing import Any
 
 import pytest
 
-from longboat import BadArguments, Job, JobCancelled, JobFailed, Longboat, State, gather
-from longboat.core import codec
+from longboat import BadArguments, BrokerUnavailable, Job, JobCancelled, JobFailed, Longboat, State, gather
+from longboat.contract.broker import Consumer, Lease, Settlement
+from longboat.core import codec, portions
+from longboat.core.job import Done, Release
 from longboat.core.reasons import EXPIRED, UNKNOWN_TASK
 from longboat.executors.contract import KILLED, TIMEOUT
-from longboat.worker import leases
+from longboat.worker import leases, room
 from tests.apps.worker_tasks import calls, limit
 from tests.rigs.waiting import until
 
@@ -210,3 +213,80 @@ def test_map_gives_results_in_order(app: Longboat) -> None:
         assert list(one.map(["a", "bb", "ccc"])) == [1, 2, 3]
         job = one.enqueue("dddd")
         assert one.job(job.id).result(timeout=10) == 4
+
+
+class Weighing:
+    """The consumer of a worker, and what travels in each of its calls."""
+
+    def __init__(self, app: Longboat, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.received: list[list[int]] = []
+        """Bytes of each job's arguments."""
+        self.settled: list[int] = []
+        """Bytes of all results."""
+        self.fails = False
+        """The next receive that brings something fails."""
+        make = app.broker.consumer
+
+        def weighing(*args: Any, **options: Any) -> Consumer:
+            consumer = make(*args, **options)
+            receive, settle = consumer.receive, consumer.settle
+
+            def weigh_received(n: int, *, wait: float) -> list[Lease]:
+                leases = receive(n, wait=wait)
+                if leases and self.fails:
+                    self.fails = False
+                    settle([Settlement(lease, Release()) for lease in leases])
+                    raise BrokerUnavailable("no answer in time")
+                self.received.append([len(lease.job.payload) for lease in leases])
+                return leases
+
+            def weigh_settled(settlements: Sequence[Settlement], **options: Any) -> list[Lease]:
+                results = [each.outcome.result for each in settlements if isinstance(each.outcome, Done)]
+                self.settled.append(sum(map(len, results)))
+                return settle(settlements, **options)
+
+            monkeypatch.setattr(consumer, "receive", weigh_received)
+            monkeypatch.setattr(consumer, "settle", weigh_settled)
+            return consumer
+
+        monkeypatch.setattr(app.broker, "consumer", weighing)
+
+
+def test_big_results_are_settled_by_bytes(app: Longboat, monkeypatch: pytest.MonkeyPatch) -> None:
+    size, number = 300_000, 60
+    weighing = Weighing(app, monkeypatch)
+    started = 0
+    all_started = asyncio.Event()
+
+    @app.task(name="big")
+    async def big() -> bytes:
+        nonlocal started
+        started += 1
+        if started == number:
+            all_started.set()
+        await all_started.wait()
+        return bytes(size)
+
+    with app.worker(concurrency=number):
+        assert gather(*big.enqueue_many([()] * number)).result(timeout=20) == [bytes(size)] * number
+    assert sum(weighing.settled) >= size * number
+    assert max(weighing.settled) <= portions.BYTES
+
+
+def test_big_jobs_are_received_by_bytes(app: Longboat, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After a receive that did not come in time, perhaps because of their size, only a few are asked for."""
+    weighing = Weighing(app, monkeypatch)
+    weighing.fails = True
+
+    @app.task(name="length")
+    async def length(data: bytes) -> int:
+        return len(data)
+
+    big = length.enqueue_many([(bytes(200_000),)] * 60)
+    small = length.enqueue_many([(b"",)] * 900)
+    with app.worker(concurrency=1000):
+        assert gather(*big, *small).result(timeout=20) == [200_000] * 60 + [0] * 900
+    sizes = [each for each in weighing.received if each]
+    assert len(sizes[0]) == room.FEW
+    assert max(map(sum, sizes)) <= room.BYTES
+    assert max(map(len, sizes)) > room.UNKNOWN, "small jobs come by hundreds"

@@ -11,23 +11,26 @@ from itertools import islice
 from typing import TypeVar
 
 T = TypeVar("T")
+A = TypeVar("A")
 
 BYTES = 2_000_000
 """Of what travels together, at most. A single thing may be larger."""
 TOGETHER = 32_000_000
 """Of what is stored together or not at all, at most: every broker does that within its time limit."""
+UNWEIGHED = 50
+"""Things that are asked for at once while nobody knows how big the answers are."""
 _WEIGHED = 100
 """Things that are weighed at once."""
 
 
-def fitting(sizes: Sequence[int]) -> int:
+def fitting(sizes: Sequence[int], room: int = BYTES) -> int:
     """How many of these, from the first on, travel together: at least one."""
-    if sum(sizes) <= BYTES:
+    if sum(sizes) <= room:
         return len(sizes)
     total = 0
     for number, size in enumerate(sizes):
         total += size
-        if total > BYTES:
+        if total > room:
             return max(1, number)
     return len(sizes)
 
@@ -52,3 +55,16 @@ def portions(things: Iterable[T], most: int, size: Callable[[T], int]) -> Iterat
             portion, total = [], 0
     if portion:
         yield portion
+
+
+def asked(
+    things: Sequence[T], most: int, ask: Callable[[Sequence[T]], Sequence[A]], size: Callable[[A], int]
+) -> Iterator[A]:
+    """What `ask` says of all of these, up to `most` at a time, fewer where the answers are big. `size`: the bytes of one."""
+    start, number = 0, min(most, UNWEIGHED)
+    while start < len(things):
+        answers = ask(things[start : start + number])
+        yield from answers
+        start += number
+        total = sum(map(size, answers))
+        number = most if total * most <= BYTES * len(answers) else max(1, BYTES * len(answers) // total)

@@ -7,6 +7,7 @@ from time import monotonic
 
 from longboat.contract.broker import Consumer, Lease, Settlement
 from longboat.core.job import Release
+from longboat.errors import BrokerError
 from longboat.worker.broker_link import BrokerLink
 from longboat.worker.in_flight import InFlight
 from longboat.worker.room import PAST, Room
@@ -100,7 +101,11 @@ class Fetcher(Service):
         """None: the broker was not asked."""
         if self.stopping or not self.status.taking:
             return None
-        return consumer.receive(n, wait=0.0 if self._burst else WAIT)
+        try:
+            return consumer.receive(min(n, self._room.fit), wait=0.0 if self._burst else WAIT)
+        except BrokerError:
+            self._room.failed()
+            raise
 
     def _take(self, leases: list[Lease]) -> None:
         surplus = self._room.received(leases, self._runner.executor_of)

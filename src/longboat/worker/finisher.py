@@ -11,7 +11,7 @@ from longboat.core.clock import SYSTEM
 from longboat.core.job import Cancelled, Dead, Done, Failure, Job, Outcome, Park, Retry
 from longboat.executors.contract import BAD_PAYLOAD, Call, CallEnd, Reply
 from longboat.observe.events import JobCancelled, JobDied, JobEvent, JobParked, JobRetried, JobSucceeded
-from longboat.worker.in_flight import InFlight
+from longboat.worker.in_flight import BIG, InFlight
 from longboat.worker.outcomes import outcome_of
 from longboat.worker.recorder import Recorder
 from longboat.worker.status import Status
@@ -49,6 +49,7 @@ class Finisher:
                 events.emit(JobSucceeded(self.name, job.id, job.task, job.queue, lease.attempt, seconds))
             if self.successes.room > 0:
                 self.successes.note(call)
+            in_flight.big_results |= len(reply.result) > BIG
             in_flight.settle(Settlement(lease, Done(reply.result)))
         else:
             misfit = reply.ending is CallEnd.REFUSED and reply.again and reply.failure is not None

@@ -18,6 +18,8 @@ from longboat.core.job import Failure
 from longboat.executors.contract import Call
 from longboat.worker.service import Wake
 
+BIG = 1000
+"""Bytes of a result. So many of them as are settled together are not too many."""
 EXECUTORS = ("async", "thread", "process")
 
 
@@ -35,6 +37,8 @@ class InFlight:
         """Those that nobody settles yet, the oldest first."""
         self.settling = 0
         """Outcomes that somebody settles now."""
+        self.big_results = False
+        """There have been results of more than BIG bytes: the settler weighs them."""
         self.suspects: set[Lease] = set()
         """Leases of the suspects that run now: see quarantine.py."""
         self.misfits: deque[tuple[Call, Failure]] = deque()

@@ -15,6 +15,12 @@ AHEAD = 0.1
 """Seconds of work that may be in hand beside what runs."""
 MOST = 2000
 """Jobs in one receive, at most."""
+BYTES = 4_000_000
+"""Of the arguments that one receive brings, about."""
+UNKNOWN, FEW = 100, 8
+"""Jobs in one receive, at most, while nobody knows how big they are, and after one that failed."""
+_WEIGHED = 16
+"""Jobs of one receive that are weighed."""
 RARE = 0.002
 """The least share of the jobs that an executor is assumed to have: two idle children then allow receives of 1,000. If the
 jobs change suddenly, those that are too many for it go back."""
@@ -99,6 +105,8 @@ class Room:
         self._ended = in_flight.ended
         self._shares: dict[str, float] = {}
         self._paces: dict[str, Pace] = {}
+        self.fit = UNKNOWN
+        """So many jobs of the size of the last ones have BYTES."""
 
     def count(self) -> int:
         """Jobs to ask for now; 0 while waiting a little brings a larger batch for no idle slot."""
@@ -118,8 +126,14 @@ class Room:
                 least, worthwhile = fits, slots > 0 or room >= ahead / 4
         return int(least) if worthwhile else 0
 
+    def failed(self) -> None:
+        """A receive failed: perhaps its jobs were too big to come in time."""
+        self.fit = FEW
+
     def received(self, leases: list[Lease], executor_of: Callable[[Lease], str | None]) -> list[Lease]:
         """Learn from these which executors the jobs need; returns those that are too many for theirs."""
+        weighed = leases[:: -(-len(leases) // _WEIGHED)]
+        self.fit = max(1, BYTES * len(weighed) // (1 + sum([len(lease.job.payload) for lease in weighed])))
         surplus: list[Lease] = []
         executors = self._executors.by_name
         if len(executors) < 2:

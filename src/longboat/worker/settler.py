@@ -7,6 +7,8 @@ import threading
 from collections.abc import Callable, Sequence
 
 from longboat.contract.broker import Settlement
+from longboat.core.job import Done
+from longboat.core.portions import fitting
 from longboat.worker.apart import settle_apart
 from longboat.worker.broker_link import BrokerLink
 from longboat.worker.in_flight import InFlight
@@ -22,6 +24,7 @@ LOADED = 64
 LINGER = 0.01
 """Seconds that a loaded settler gathers."""
 BATCH = 2000
+"""Outcomes in one settle, at most: see core/portions.py."""
 
 
 class Settler(Service):
@@ -78,6 +81,11 @@ class Settler(Service):
         if not number:
             return 0
         batch = [outcomes.popleft() for _ in range(number)]
+        if in_flight.big_results:
+            fit = fitting([len(each.outcome.result) if isinstance(each.outcome, Done) else 0 for each in batch])
+            outcomes.extendleft(reversed(batch[fit:]))
+            batch = batch[:fit]
+            number = in_flight.settling = fit
         try:
             if self._progress.unwritten:  # whoever waits for a job's end then finds the last that it reported
                 self._progress.write([settlement.lease.job.id for settlement in batch])

@@ -120,6 +120,12 @@ def test_a_job_that_is_cancelled_before_its_message_is_fetched_is_told(stage: St
     stage.before_messages(cancels)
     assert [lease.job for lease in stage.consumer.receive(100, wait=0.0)] == jobs
     assert stage.consumer.extend().cancelled == [jobs[3].id]
+    assert sorted(stage.broker.inspector.cancel([each.id for each in jobs])) == [
+        each.id for each in jobs if each is not jobs[3]
+    ]
+    told = stage.consumer._server.call("extend", stage.consumer.id, "60.0")
+    assert {len(each) for each in told} == {12}, "messages pass through no heartbeat"
+    assert sorted(stage.consumer.extend().cancelled) == [each.id for each in jobs]
 
 
 def test_messages_of_all_sizes_come_in_order_and_by_bytes(stage: Stage) -> None:
@@ -135,3 +141,30 @@ def test_messages_of_all_sizes_come_in_order_and_by_bytes(stage: Stage) -> None:
         sizes = [len(lease.job.payload) for lease in leases]
         assert sum(sizes) <= BYTES + 8 * 300_000, "a claim that met bigger messages than before took too many"
     assert seen == jobs
+
+
+def test_many_big_jobs_are_looked_up_and_changed_in_several_calls(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    jobs = some(24, 300_000)
+    for start in range(0, len(jobs), 6):
+        stage.broker.put(jobs[start : start + 6])
+    sizes, looked_at, call = [], [], stage.broker._server.call
+
+    def weighed(name: str, *values: Any, **options: Any) -> Any:
+        answer = call(name, *values, **options)
+        if name == "find":
+            sizes.append(sum(len(each[1]) for each in answer if each))
+        elif name in ("cancel", "retry"):
+            looked_at.append(answer[0])
+        return answer
+
+    monkeypatch.setattr(stage.broker._server, "call", weighed)
+    asked = [jobs[0].id, "unknown", *[each.id for each in jobs[1:]]]
+    found = stage.broker.inspector.find(asked)
+    assert [view and view.id for view in found] == [jobs[0].id, None, *asked[2:]]
+    assert [view.id for view in stage.broker.inspector.jobs(State.READY).jobs] == [each.id for each in jobs]
+    assert max(sizes) <= BYTES + 400_000
+    assert stage.broker.results.get(asked) == [None] * 25
+    assert stage.broker.inspector.cancel(asked) == [each.id for each in jobs]
+    assert stage.broker.inspector.retry(asked) == []
+    assert sum(looked_at) == 50
+    assert looked_at[0] < 12

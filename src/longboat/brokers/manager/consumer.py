@@ -11,6 +11,7 @@ from longboat.brokers.manager.sessions import without
 from longboat.contract.base import BaseConsumer
 from longboat.contract.broker import Lease, Settlement
 from longboat.core.clock import SYSTEM
+from longboat.core.portions import fitting
 from longboat.errors import BrokerError
 
 
@@ -82,7 +83,7 @@ class ManagerConsumer(BaseConsumer):
         begun = [lease.token for lease in started]
         refused: list[int] = []
         while said or begun:
-            count = wire.fitting([len(each.outcome) for each in said])
+            count = fitting([len(each.outcome) for each in said], wire.ROOM)
             answer = self._calls.call(wire.SETTLE, self.id, said[:count], begun)
             refused += [*begun, *(each.number for each in said[:count])] if answer is None else answer
             said, begun = said[count:], []

@@ -8,11 +8,12 @@ import threading
 from collections.abc import Collection, Sequence
 
 from longboat.brokers.manager import wire
-from longboat.brokers.manager.wire import Leased, Received, Settled, fitting, outcome
+from longboat.brokers.manager.wire import Leased, Received, Settled, outcome
 from longboat.contract.broker import Consumer, Lease, Settlement
 from longboat.contract.results import Listener
 from longboat.core.clock import SYSTEM
 from longboat.core.job import Release, Result
+from longboat.core.portions import fitting
 
 SILENT = 60.0
 """Seconds, and at least twice the lease, after which an unused session is forgotten. Its jobs have come back by then."""
@@ -51,7 +52,9 @@ class ConsumerSession:
         began = SYSTEM.monotonic()
         leases = self._spare and without(self._paused, self._spare, self._consumer)
         leases = leases or self._consumer.receive(n, wait=wait)
-        count = min(n, fitting([len(each.job.payload) + (_size(each.inputs) if each.inputs else 0) for each in leases]))
+        count = min(
+            n, fitting([len(each.job.payload) + (_size(each.inputs) if each.inputs else 0) for each in leases], wire.ROOM)
+        )
         leases, self._spare = leases[:count], leases[count:]
         if not leases:
             return Received([], early=SYSTEM.monotonic() - began < wait - _EARLY)
@@ -71,7 +74,7 @@ class ConsumerSession:
         if (lease := self._held.get(number)) is None:
             return None
         rest = lease.inputs[start:]
-        return list(rest[: fitting([_INPUT + len(each) for each in rest])])
+        return list(rest[: fitting([_INPUT + len(each) for each in rest], wire.ROOM)])
 
     def pause(self, queues: Collection[str], tasks: Collection[str]) -> None:
         self._consumer.pause(queues, tasks)
@@ -124,7 +127,7 @@ class ListenerSession:
     def wait(self, seconds: float) -> list[Result]:
         with self._waiting:
             results = self._spare or self._listener.wait(seconds)
-            count = fitting([len(result.value or b"") for result in results])
+            count = fitting([len(result.value or b"") for result in results], wire.ROOM)
             results, self._spare = results[:count], results[count:]
             return results
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any, Generic, TypeVar
 
 import msgspec
@@ -14,7 +13,7 @@ from longboat.core.job import Cancelled, Dead, Done, Job, Outcome, Park, Release
 
 A = TypeVar("A")
 
-ROOM = 16_000_000
+ROOM = 4_000_000
 """Bytes of payloads or results that one message carries, about: more go in several. Far below the limit of a frame."""
 
 
@@ -108,13 +107,3 @@ def outcome(said: Settled) -> Outcome:
         raise ValueError(f"outcome {said.kind} is not known here")
     told: Outcome = _outcomes[said.kind].decode(said.outcome)
     return told
-
-
-def fitting(sizes: Sequence[int]) -> int:
-    """How many of these, from the first on, go in one message: at least one."""
-    total = 0
-    for count, size in enumerate(sizes):
-        total += size
-        if total > ROOM and count:
-            return count
-    return len(sizes)

@@ -12,6 +12,7 @@ from longboat.brokers.postgres.store import NOW, Store, Transaction
 from longboat.contract.base_pages import batches
 from longboat.core import reasons
 from longboat.core.job import State
+from longboat.core.portions import asked
 from longboat.core.views import ConsumerView, JobView, LimitView, Page
 
 _CHUNK = 500
@@ -42,9 +43,10 @@ class PostgresInspector:
         return {(name_of(queue), State(state)): n for queue, state, n in rows if n > 0}
 
     def find(self, ids: Sequence[str]) -> list[JobView | None]:
-        found: dict[str, views.FoundJob] = {}
-        for batch in batches(ids, _CHUNK):
-            found.update(self._store.read(lambda tx, batch=batch: views.find(tx, batch)))  # type: ignore[misc]  # mypy cannot type a default of a lambda
+        def ask(some: Sequence[str]) -> list[tuple[str, views.FoundJob]]:
+            return list(self._store.read(lambda tx: views.find(tx, some)).items())
+
+        found = dict(asked(ids, _CHUNK, ask, lambda its: len(its[1].body or b"") + len(its[1].result or b"")))
         return [views.view(found[job_id]) if job_id in found else None for job_id in ids]
 
     def jobs(

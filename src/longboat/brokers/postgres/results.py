@@ -13,10 +13,10 @@ from longboat.brokers.postgres.notifications import LOOK_ANYWAY, NotificationWai
 from longboat.brokers.postgres.rows import WALL
 from longboat.brokers.postgres.store import Store
 from longboat.contract.base import BaseListener
-from longboat.contract.base_pages import batches
 from longboat.core import codec
 from longboat.core.clock import SYSTEM
 from longboat.core.job import Result, State
+from longboat.core.portions import asked
 from longboat.core.views import job_or_none, result_of
 from longboat.errors import BrokerError
 
@@ -41,10 +41,8 @@ class PostgresResults:
         self._store = store
 
     def get(self, ids: Sequence[str]) -> list[Result | None]:
-        found: dict[str, Result] = {}
-        for batch in batches(ids, _CHUNK):
-            rows = self._store.call(_FOUND, ids=list(map(raw, batch)))
-            found.update((name_of(row[0]), _result(row)) for row in rows if row[2] is not None)
+        rows = asked(ids, _CHUNK, lambda some: self._store.call(_FOUND, ids=list(map(raw, some))), _weight)
+        found = {name_of(row[0]): _result(row) for row in rows if row[2] is not None}
         return [found.get(job_id) for job_id in ids]
 
     def listen(self) -> PostgresListener:
@@ -89,16 +87,17 @@ class PostgresListener(BaseListener):
                 self._looked = now
                 wanted = set(self._watched)
             self._ended = set()
-        found: list[Result] = []
-        for batch in batches(list(wanted), _CHUNK):
-            rows = self._waiter.run(_FOUND, ids=list(map(raw, batch))).fetchall()
-            found += [_result(row) for row in rows if row[2] is not None]
+
+        def ask(ids: Sequence[str]) -> list[tuple[Any, ...]]:
+            rows: list[tuple[Any, ...]] = self._waiter.run(_FOUND, ids=list(map(raw, ids))).fetchall()
             with self._lock:
                 for job_id, place in ((name_of(row[0]), row[1]) for row in rows):
                     if job_id in self._watched:
                         self._places[job_id] = place
                         self._ids[place] = job_id
-        return found
+            return rows
+
+        return [_result(row) for row in asked(list(wanted), _CHUNK, ask, _weight) if row[2] is not None]
 
     def _mark(self) -> None:
         """Have the server notify this listener."""
@@ -138,6 +137,11 @@ class PostgresListener(BaseListener):
             self._waiter.close()
         with contextlib.suppress(BrokerError):
             self._store.write(lambda tx: tx.run("DELETE FROM @.listeners WHERE id = %(id)s", id=self._id).rowcount)
+
+
+def _weight(row: Sequence[Any]) -> int:
+    """Bytes of its result and its message."""
+    return len(row[3] or b"") + len(row[6] or b"")
 
 
 def _result(row: Sequence[Any]) -> Result:

@@ -18,7 +18,7 @@ from longboat.contract.broker import Lease, Settlement
 from longboat.core import reasons
 from longboat.core.clock import SYSTEM
 from longboat.core.job import Dead
-from longboat.core.portions import portions
+from longboat.core.portions import asked, portions
 from longboat.core.views import job_or_none
 from longboat.errors import BrokerError, Undecodable
 
@@ -40,6 +40,8 @@ class RedisConsumer(BaseConsumer):
         self._lease = lease
         self._connection = WaitingConnection(server)
         self._held: Held = {}
+        self._cancelling: dict[bytes, str] = {}
+        """Ids of leased jobs whose cancellation was requested, by key."""
         # Random at first, so that no lease of another consumer has a token that is used here.
         self._number = self._heard = secrets.randbits(30) << 17
         """The last claim that was made, and the last one whose answer came."""
@@ -135,8 +137,7 @@ class RedisConsumer(BaseConsumer):
 
     def _separate(self, claimed: Claimed) -> list[Lease]:
         """At least one message is wrong: it dies, the others are received."""
-        messages = self._server.command("HMGET", self._server.key("jobs"), *claimed.keys)
-        leases, bad = claimed.separately(messages)
+        leases, bad = claimed.separately(self._messages(claimed.keys))
         self._held.update((lease.token, claimed.key_of(lease.token)) for lease in leases)
         if bad:
             batch = SettleBatch(self._held)
@@ -176,11 +177,22 @@ class RedisConsumer(BaseConsumer):
         return batch.refused
 
     def _beat(self) -> list[str] | None:
-        answer = self._server.call("extend", self.id, repr(float(self._lease)))
-        if answer is None:
+        keys = self._server.call("extend", self.id, repr(float(self._lease)))
+        if keys is None:
             self._lose()
             return None
-        return [job.id for message in answer if (job := job_or_none(message))]
+        new = [key for key in keys if key not in self._cancelling]
+        for key, message in zip(
+            new, asked(new, _MESSAGES, self._messages, lambda message: len(message or b"")), strict=True
+        ):
+            if job := job_or_none(message or b""):
+                self._cancelling[key] = job.id
+        self._cancelling = {key: self._cancelling[key] for key in keys if key in self._cancelling}
+        return list(self._cancelling.values())
+
+    def _messages(self, keys: Sequence[bytes]) -> list[bytes | None]:
+        found: list[bytes | None] = self._server.command("HMGET", self._server.key("jobs"), *keys)
+        return found
 
     def pause(self, queues: Collection[str], tasks: Collection[str]) -> None:
         paused = sorted(queues)

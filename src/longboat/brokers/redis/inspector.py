@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from longboat.brokers.redis.keys import key_of
 from longboat.brokers.redis.server import Server
-from longboat.brokers.redis.views import view
+from longboat.brokers.redis.views import looked_up, view
 from longboat.contract.base_pages import Position, batches, cursor_of, page_of, position_of, window
 from longboat.core.job import State
 from longboat.core.views import STATES, ConsumerView, JobView, LimitView, Page, queues_of
@@ -41,12 +41,9 @@ class RedisInspector:
         return counts
 
     def find(self, ids: Sequence[str]) -> list[JobView | None]:
-        found: list[JobView | None] = []
-        for part in batches(ids, _BATCH):
-            keys = [key_of(job_id) for job_id in part]
-            views = map(view, keys, self._server.call("find", *keys))
-            found += [seen if seen and seen.id == job_id else None for seen, job_id in zip(views, part, strict=True)]
-        return found
+        keys = [key_of(job_id) for job_id in ids]
+        views = map(view, keys, looked_up(self._server, keys))
+        return [seen if seen and seen.id == job_id else None for seen, job_id in zip(views, ids, strict=True)]
 
     def jobs(
         self, state: State, *, queue: str | None = None, task: str | None = None, after: str | None = None, limit: int = 100
@@ -85,12 +82,11 @@ class RedisInspector:
     def _views(self, state: State, places: Sequence[_Place]) -> dict[_Place, JobView]:
         """Of those that have not left this state meanwhile."""
         views: dict[_Place, JobView] = {}
-        for part in batches(places, _BATCH):
-            answers = self._server.call("find", *(place.key for place in part))
-            for place, answer in zip(part, answers, strict=True):
-                seen = view(place.key, answer, place.queue)
-                if seen and seen.state is state:
-                    views[place] = seen
+        answers = looked_up(self._server, [place.key for place in places])
+        for place, answer in zip(places, answers, strict=True):
+            seen = view(place.key, answer, place.queue)
+            if seen and seen.state is state:
+                views[place] = seen
         return views
 
     def consumers(self) -> list[ConsumerView]:
@@ -107,7 +103,12 @@ class RedisInspector:
 
     def _change(self, what: str, ids: Sequence[str]) -> list[str]:
         by_key = {key_of(job_id): job_id for job_id in ids}
-        return [by_key[key] for part in batches(list(by_key), _BATCH) for key in self._server.call(what, *part)]
+        keys, changed = list(by_key), []
+        while keys:
+            looked_at, some = self._server.call(what, *keys[:_BATCH])
+            keys = keys[looked_at:]
+            changed += [by_key[key] for key in some]
+        return changed
 
     def purge(self, states: Collection[State], *, queue: str | None = None, limit: int = 1000) -> int:
         gone = 0

@@ -9,12 +9,13 @@ from collections.abc import Collection, Iterable, Sequence
 
 from longboat.brokers.redis.keys import SIZE, key_of
 from longboat.brokers.redis.server import SHORTEST, Server, WaitingConnection
-from longboat.brokers.redis.views import STATES, result
+from longboat.brokers.redis.views import STATES, looked_up, result
 from longboat.contract.base import BaseListener
 from longboat.contract.base_pages import batches
 from longboat.core import codec
 from longboat.core.clock import SYSTEM
 from longboat.core.job import Result, State
+from longboat.core.portions import BYTES
 from longboat.core.views import result_of
 from longboat.errors import BrokerError
 
@@ -29,11 +30,8 @@ class RedisResults:
         self._server = server
 
     def get(self, ids: Sequence[str]) -> list[Result | None]:
-        found: list[Result | None] = []
-        for part in batches(ids, _BATCH):
-            keys = [key_of(job_id) for job_id in part]
-            found += map(result, keys, part, self._server.call("find", *keys))
-        return found
+        keys = [key_of(job_id) for job_id in ids]
+        return list(map(result, keys, ids, looked_up(self._server, keys)))
 
     def listen(self) -> RedisListener:
         return RedisListener(self._server)
@@ -50,6 +48,8 @@ class RedisListener(BaseListener):
         """Of the watched jobs, by their keys."""
         self._pushed: list[bytes] = []
         """Taken out of the list, and not told yet."""
+        self._mean = 0
+        """Bytes of a result among those that came last."""
         self._unsure = False
         """The server may have forgotten what is watched, or an answer of it was lost."""
         self._open_list()
@@ -80,6 +80,7 @@ class RedisListener(BaseListener):
             return super().wait(timeout)
         except BrokerError:
             self._unsure = True
+            self._mean = BYTES  # perhaps there were too many at once
             raise
 
     def _hear(self, until: float) -> list[Result]:
@@ -98,8 +99,11 @@ class RedisListener(BaseListener):
         popped = self._connection.command("BLPOP", self._list, f"{seconds:.3f}")
         if popped:
             self._pushed.append(popped[1])
+            size = max(len(popped[1]), self._mean)
             if len(self._watched) > 1:  # more may have come with it
-                self._pushed += self._connection.command("LPOP", self._list, _BATCH) or ()
+                more = self._connection.command("LPOP", self._list, max(1, min(_BATCH, BYTES // (1 + size)))) or ()
+                self._pushed += more
+                self._mean = sum(map(len, more)) // max(1, len(more))
 
     def _look(self, fresh: Collection[str]) -> Iterable[Result]:  # noqa: ARG002  # the server pushes these too
         pushed, self._pushed = self._pushed, []

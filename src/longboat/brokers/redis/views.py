@@ -9,10 +9,13 @@ from typing import Any
 import msgspec
 
 from longboat.brokers.redis.keys import shown
+from longboat.brokers.redis.server import Server
 from longboat.core import codec, reasons
 from longboat.core.job import Failure, Result, State
 from longboat.core.views import JobView, job_or_none, job_view, result_of
 
+_AT_ONCE = 500
+"""Jobs that are looked up in one call, at most."""
 _DONE = struct.Struct(">ddI6sH")
 STATES = {b"s": State.SUCCEEDED, b"d": State.DEAD, b"c": State.CANCELLED}
 _history = msgspec.msgpack.Decoder(tuple[int, int, list[Failure]])
@@ -28,6 +31,14 @@ class Ended:
         at = 1 + _DONE.size
         self.queue = raw[at : at + size].decode(errors="surrogateescape")
         self.result = raw[at + size :] if self.state is State.SUCCEEDED else None
+
+
+def looked_up(server: Server, keys: Sequence[bytes]) -> list[Any]:
+    """What lua/find.lua tells of each, in as many calls as it takes."""
+    found: list[Any] = []
+    while len(found) < len(keys):
+        found += server.call("find", *keys[len(found) : len(found) + _AT_ONCE])
+    return found
 
 
 def view(key: bytes, answer: Sequence[Any] | None, queue: str = "") -> JobView | None:

@@ -1,10 +1,12 @@
 -- Cancel jobs that have not ended. Needs: sweep
--- ARGV: now, then keys. Returns the keys of those that this changed.
+-- ARGV: now, then keys. Returns how many it looked at, all unless their messages are big, and the keys of those that it changed.
 
 even_when_full()
 sweep()
-local cancelled = {}
+local cancelled, looked_at = {}, 0
 for i = 2, #ARGV do
+  if looked_at > 0 and bytes_read > PORTION then break end
+  looked_at = looked_at + 1
   local key = ARGV[i]
   if call('HEXISTS', P .. 'jobs', key) == 1 and call('HEXISTS', P .. 'done', key) == 0 then
     local state, place, prio, queue, consumer = unleased().locate(key)
@@ -21,4 +23,4 @@ for i = 2, #ARGV do
   end
 end
 write_counts()
-return cancelled
+return {looked_at, cancelled}

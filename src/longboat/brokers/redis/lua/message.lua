@@ -11,9 +11,12 @@ local function read_message(raw)
   return fields
 end
 
+local bytes_read = 0 -- of messages: a script that is asked for very many stops after PORTION
+
 -- {id, task, queue, priority, delay, keep}, or nil for what is not a message.
 local function message(key)
   local raw = call('HGET', P .. 'jobs', key)
+  bytes_read = bytes_read + #(raw or '')
   local good, fields = pcall(read_message, raw or '')
   if good and type(fields.task) == 'string' and type(fields.queue) == 'string' and type(fields.priority) == 'number' then
     fields.priority = string.format('%d', fields.priority)

@@ -1,9 +1,11 @@
 -- Make dead jobs ready again. Needs: endings
--- ARGV: now, then keys. Returns the keys of those that are ready now.
+-- ARGV: now, then keys. Returns how many it looked at, all unless their messages are big, and the keys of those that are ready now.
 
 even_when_full()
-local retried = {}
+local retried, looked_at = {}, 0
 for i = 2, #ARGV do
+  if looked_at > 0 and bytes_read > PORTION then break end
+  looked_at = looked_at + 1
   local key = ARGV[i]
   local done = call('HGET', P .. 'done', key)
   if done and string.sub(done, 1, 1) == 'd' then
@@ -19,4 +21,4 @@ for i = 2, #ARGV do
   end
 end
 write_counts()
-return retried
+return {looked_at, retried}
