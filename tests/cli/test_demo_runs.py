@@ -16,6 +16,8 @@ from pathlib import Path
 import psutil
 import pytest
 
+from tests.rigs.cli import measured
+
 COMMAND = [sys.executable, "-m", "longboat", "demo"]
 PACKAGES = ("asyncio", "email", "encodings", "json")
 OF_A_PART = """
@@ -41,7 +43,7 @@ def folder() -> Iterator[Path]:
 def start(folder: Path, command: list[str] = COMMAND) -> subprocess.Popen[str]:
     return subprocess.Popen(
         command,
-        env={"PATH": "/usr/bin:/bin", "TMPDIR": str(folder), "PYTHONUNBUFFERED": "1"},
+        env={**measured(), "PATH": "/usr/bin:/bin", "TMPDIR": str(folder), "PYTHONUNBUFFERED": "1"},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from longboat import Longboat
 from longboat.core.job import State
+from tests.rigs.cli import measured
 from tests.rigs.servers.process import HOST, free_ports
 from tests.rigs.waiting import until
 
@@ -59,7 +60,7 @@ def running(folder: Path, command: Sequence[str], variables: Mapping[str, str]) 
     started = subprocess.Popen(
         command,
         cwd=folder,
-        env={"PATH": PATH, "PYTHONWARNINGS": "error", **variables},
+        env={**measured(), "PATH": PATH, "PYTHONWARNINGS": "error", **variables},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

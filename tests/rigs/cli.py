@@ -51,6 +51,11 @@ def project(folder: Path) -> Shell:
     return Shell(folder)
 
 
+def measured() -> dict[str, str]:
+    """What a program with an environment of its own needs, so that coverage counts what it runs."""
+    return {name: value for name, value in os.environ.items() if name.startswith("COVERAGE_")}
+
+
 class Done(NamedTuple):
     """What a command wrote."""
 
@@ -68,6 +73,7 @@ class Shell:
     def environment(self, more: dict[str, str] | None = None) -> dict[str, str]:
         return {
             **dict.fromkeys(IMPATIENT, "0"),
+            **measured(),
             "PATH": os.defpath,
             "HOME": str(self.folder),
             "PYTHONWARNINGS": "error",
