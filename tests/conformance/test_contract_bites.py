@@ -76,7 +76,7 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("impatient")
+@pytest.mark.usefixtures("few", "impatient")
 @pytest.mark.parametrize("clause", CLAUSES, ids=lambda clause: clause.name)
 def test_the_clause_finds_its_sabotage(clause: Clause, tmp_path: Path) -> None:
     sabotage = SABOTAGES[clause.name]

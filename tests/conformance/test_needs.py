@@ -106,6 +106,7 @@ class NewNarrow(NewMemory):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("few")
 @pytest.mark.parametrize("clause", IN_MEMORY, ids=lambda clause: clause.name)
 def test_a_clause_needs_what_it_uses(clause: Clause, tmp_path: Path) -> None:
     new = NewNarrow(tmp_path, SYSTEM)

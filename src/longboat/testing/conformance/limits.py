@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from functools import partial
 from typing import Any
 
 from msgspec.structs import replace
@@ -278,15 +279,16 @@ def a_limit_goes_by_its_present_numbers(on: Stage) -> None:
 @clause(needs={Capability.LIMITS})
 def limits_hold_under_many_consumers(on: Stage) -> None:
     """Six consumers at once never exceed the limit of a key, and every job ends."""
-    limits = [JobLimit(f"k{n}", running=n + 1) for n in range(3)]
-    on.put(*[limited(limits[n % 3]) for n in range(90)])
+    keys = [JobLimit(f"k{n}", running=n + 1) for n in range(3)]
+    on.put(*[limited(keys[n % 3]) for n in range(90)])
     held, most = [0, 0, 0], [0, 0, 0]
+    ended: list[int] = []
     lock = threading.Lock()
 
-    def work(consumer: Consumer) -> int:
-        done, idle = 0, time.monotonic()
-        while time.monotonic() - idle < 1.0:
-            leases = consumer.receive(4, wait=0.2)
+    def work(consumer: Consumer) -> None:
+        idle = time.monotonic()
+        while sum(ended) < 90 and time.monotonic() - idle < limits.patient:
+            leases = consumer.receive(4, wait=0.05)
             if not leases:
                 continue
             places = [int((lease.job.constraints or Constraints()).limits[0].key[1]) for lease in leases]
@@ -299,12 +301,12 @@ def limits_hold_under_many_consumers(on: Stage) -> None:
                 for place in places:
                     held[place] -= 1
             consumer.settle([Settlement(lease, Done(b"\xc0")) for lease in leases])
-            done, idle = done + len(leases), time.monotonic()
-        return done
+            ended.append(len(leases))
+            idle = time.monotonic()
 
-    consumers = [on.consumer(of=on.another()) for _ in range(6)]
-    joins = [meanwhile(lambda consumer=consumer: work(consumer)) for consumer in consumers]  # type: ignore[misc]  # mypy cannot type a default of a lambda
-    same(sum(join() for join in joins), 90, "jobs ended")
+    for join in [meanwhile(partial(work, on.consumer(of=on.another()))) for _ in range(6)]:
+        join()
+    same(sum(ended), 90, "jobs ended")
     check(all(most[n] <= n + 1 for n in range(3)), f"held at most {most}, allowed [1, 2, 3]")
 
 
