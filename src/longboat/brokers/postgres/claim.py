@@ -10,6 +10,7 @@ import msgspec
 
 from longboat.brokers.postgres import limits
 from longboat.brokers.postgres.dependencies import with_inputs
+from longboat.brokers.postgres.floors import IN_RANGE, RANGES_OF_ONE, Ranges
 from longboat.brokers.postgres.names import raw
 from longboat.brokers.postgres.rows import FIELDS, Ending, appended, end, take
 from longboat.brokers.postgres.store import NOW, Connection, Store, Transaction
@@ -39,20 +40,23 @@ _CLAIM = f"""
         INSERT INTO @.counts
         SELECT %(queue)b::bytea, s.state, s.sign * c.n FROM (SELECT count(*) AS n FROM numbered) AS c,
             (VALUES ('ready', -1), ('running', 1)) AS s (state, sign) WHERE c.n > 0)
-    SELECT token, attempts, worker_deaths, failures, j.id, j.body
+    SELECT token, attempts, worker_deaths, failures, j.id, j.body, p.rank, p.place
     FROM numbered AS p LEFT JOIN LATERAL (SELECT id, body FROM @.jobs WHERE place = p.place OFFSET 0) AS j ON TRUE
     ORDER BY token"""
 
-_READY = """
-    FROM @.ready WHERE queue = %(queue)b AND (expires_at IS NULL OR expires_at > (SELECT now FROM t))
-        AND (SELECT n FROM me) IS NOT NULL {but} ORDER BY queue, rank, place LIMIT %(n)s FOR UPDATE SKIP LOCKED"""
+# Range after range, in order, until there are enough: the limit outside ends the nested loop.
+_READY = f"""
+    FROM {RANGES_OF_ONE} CROSS JOIN LATERAL (SELECT ctid, limited
+        FROM @.ready AS r WHERE queue = %(queue)b AND {IN_RANGE} AND (expires_at IS NULL OR expires_at > (SELECT now FROM t))
+        AND (SELECT n FROM me) IS NOT NULL {{but}} ORDER BY queue, rank, place LIMIT %(n)s FOR UPDATE SKIP LOCKED) AS r
+    LIMIT %(n)s"""
 # Jobs with limits take more than one statement (claim_limited.py). So all or none are claimed: none if the queue has such a
 # job; or, where some are ready as a rule, if it is one of those to be claimed, which costs a little more.
 _NO_LIMITS = "AND (SELECT NOT EXISTS (SELECT 1 FROM @.ready WHERE queue = %(queue)b AND limited))"
-_CLAIM_PLAIN = _CLAIM.format(first=f"ARRAY(SELECT ctid {_READY.format(but=_NO_LIMITS)})")
+_CLAIM_PLAIN = _CLAIM.format(first=f"ARRAY(SELECT r.ctid {_READY.format(but=_NO_LIMITS)})")
 _CLAIM_BESIDE = _CLAIM.format(
     first="(SELECT CASE WHEN bool_or(limited) THEN NULL ELSE array_agg(at) END "
-    f"FROM (SELECT ctid AS at, limited {_READY.format(but='')}) AS r)::tid[]"
+    f"FROM (SELECT r.ctid AS at, limited {_READY.format(but='')}) AS r)::tid[]"
 )
 
 _jobs = msgspec.msgpack.Decoder(list[Job])
@@ -78,29 +82,37 @@ class Claimed(NamedTuple):
     """How many jobs a limit blocked."""
     limited: bool = False
     """Some of the jobs looked at have limits."""
+    ends: Sequence[tuple[int, int]] = ()
+    """(rank, place) of the last job of each rank."""
 
     @property
     def size(self) -> int:
         return len(self.leases) + len(self.bad)
 
 
-def claim(store: Store, conn: Connection, its: Claim, n: int, *, beside: bool = False) -> Claimed:
-    """Lease up to `n` ready jobs, in order; none if one of them has a limit.
+def claim(store: Store, conn: Connection, its: Claim, n: int, among: Ranges, *, beside: bool = False) -> Claimed:
+    """Lease up to `n` ready jobs of these ranges, in order; none if one of them has a limit.
 
-    Unless `beside`, none either if such a job comes after them.
+    Unless `beside`, none either if the queue has such a job.
     """
-    values = {"n": n, **its._asdict()}
+    values = {"n": n, **its._asdict(), **among._asdict()}
     rows = store.run(conn, _CLAIM_BESIDE if beside else _CLAIM_PLAIN, values).fetchall()
     claimed = _together(rows, its.queue) or _separate(rows, its.queue)
     leases = with_inputs(lambda sql, **values: store.run(conn, sql, values), claimed.leases)
-    return claimed._replace(leases=leases)
+    return claimed._replace(leases=leases, ends=_ends(rows))
+
+
+def _ends(rows: Sequence[tuple[Any, ...]]) -> Sequence[tuple[int, int]]:
+    if rows and rows[0][-2] == rows[-1][-2]:  # all of one rank, as most
+        rows = rows[-1:]
+    return list({rank: place for *_, rank, place in rows}.items())
 
 
 def _together(rows: Sequence[tuple[object, ...]], queue: bytes) -> Claimed | None:
     """All at once; None if something is wrong with one of them."""
     if not rows:
         return Claimed([], [])
-    tokens, attempts, worker_deaths, failures, ids, bodies = zip(*rows, strict=True)
+    tokens, attempts, worker_deaths, failures, ids, bodies, _, _ = zip(*rows, strict=True)
     try:
         jobs = _jobs.decode(_ARRAY_OF(_ARRAY, len(rows)) + b"".join(bodies))
     except (TypeError, msgspec.MsgspecError, ValueError, RecursionError):
@@ -116,7 +128,7 @@ def _together(rows: Sequence[tuple[object, ...]], queue: bytes) -> Claimed | Non
 
 def _separate(rows: Sequence[tuple[Any, ...]], queue: bytes) -> Claimed:
     claimed = Claimed([], [])
-    for token, attempts, worker_deaths, failures, job_id, body in rows:
+    for token, attempts, worker_deaths, failures, job_id, body, _, _ in rows:
         try:
             job = decoded(job_id, body, queue)
         except Undecodable as error:

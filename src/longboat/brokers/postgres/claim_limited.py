@@ -94,7 +94,8 @@ def claim_round(tx: Transaction, its: Claim, n: int, at_once: int) -> Claimed:
     blocked: list[tuple[_Candidate, JobLimit]] = []
     for candidate in candidates:
         if len(taken) == n:
-            tx.notify("c")  # for those that stay: other claims may have passed them over while they were locked
+            # for those that stay: other claims may have passed them over while they were locked
+            tx.notify_ready(min(each.row.place for each in candidates[len(taken) + len(blocked) :]))
             break
         if limit := room.blocking(candidate.limits):
             blocked.append((candidate, candidate.own[candidate.limits.index(limit)]))

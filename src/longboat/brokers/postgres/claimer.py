@@ -10,6 +10,7 @@ from longboat.brokers.postgres import tidy
 from longboat.brokers.postgres.claim import Claim, Claimed, bury, claim
 from longboat.brokers.postgres.claim_limited import AT_ONCE, claim_round
 from longboat.brokers.postgres.connections import TimedConnection
+from longboat.brokers.postgres.floors import Floors, everything
 from longboat.brokers.postgres.poll import Poll, Poller, repark
 from longboat.brokers.postgres.store import Connection, Store, Transaction
 from longboat.contract.broker import Lease
@@ -25,6 +26,7 @@ class Claimer:
         self._store = store
         self._consumer = consumer
         self._poller = poller
+        self.floors = Floors()
         self._made = self._heard = 0
         """The last claim that was made, and the last one whose answer came. By those between them the server may have
         leased jobs that nobody here knows of."""
@@ -37,11 +39,11 @@ class Claimer:
         self._last_queue = b""
 
     def poll(self, conn: Connection) -> Poll:
-        return self._poller.poll(lambda sql, **values: self._store.run(conn, sql, values), self._last_queue)
+        return self._poller.poll(lambda sql, **values: self._store.run(conn, sql, values), self.floors, self._last_queue)
 
     def shared(self, conn: Connection, queues: Sequence[bytes], n: int) -> tuple[int, int]:
         """See Poller."""
-        return self._poller.shared(lambda sql, **values: self._store.run(conn, sql, values), queues, n)
+        return self._poller.shared(lambda sql, **values: self._store.run(conn, sql, values), self.floors.ranges(queues), n)
 
     def claim(self, conn: TimedConnection, queues: Sequence[bytes], n: int, limited: bool) -> list[Lease]:
         """Lease up to `n` ready jobs of these queues, in order. `limited`: some ready jobs have limits."""
@@ -65,6 +67,7 @@ class Claimer:
         """The same with the parked jobs that this consumer knows among the ready ones."""
         self.is_busy = self.is_passing = False
         self._made += 1
+        self.floors.clear()  # what was parked is anywhere
 
         def claiming(tx: Transaction) -> Claimed:
             parked = self._poller.unpark(tx, n)
@@ -94,6 +97,7 @@ class Claimer:
             tidy.give_back(tx, "consumer = %(n)s AND claim > %(heard)s", None, n=self._consumer, heard=heard)
             return True
 
+        self.floors.clear()
         lives = Store.again(conn, lambda conn: self._store.write_on(conn, recovering))
         self._heard = last
         return lives
@@ -101,9 +105,10 @@ class Claimer:
     def _claim(self, conn: TimedConnection, queue: bytes, n: int, limited: bool, claimed: Claimed) -> None:
         """Add to what was claimed, up to `n` leases."""
         if queue not in self.limited:
-            wanted, its = n - len(claimed.leases), self._next(queue)
-            found = Store.again(conn, lambda conn: claim(self._store, conn, its, wanted, beside=limited))
+            wanted, its, among = n - len(claimed.leases), self._next(queue), self.floors.ranges([queue])
+            found = Store.again(conn, lambda conn: claim(self._store, conn, its, wanted, among, beside=limited))
             self._heard = its.number
+            self.floors.claimed(queue, found.ends, found.size)
             self._add(queue, found, claimed)
             if found.size or not limited:
                 return
@@ -130,7 +135,7 @@ class Claimer:
         polled = self.poll(tx.conn)
         for queue in polled.queues:
             wanted, its = n - len(claimed.leases), Claim(self._consumer, self._made, queue)
-            found = claim(self._store, tx.conn, its, wanted, beside=polled.limited)
+            found = claim(self._store, tx.conn, its, wanted, everything([queue]), beside=polled.limited)
             self._add(queue, found, claimed)
             if polled.limited and not found.size:
                 found = claim_round(tx, its, wanted, max(wanted, AT_ONCE))

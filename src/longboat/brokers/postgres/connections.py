@@ -30,9 +30,10 @@ _IDLE = 8
 """Connections kept for the next call, at most."""
 _SETTINGS = (
     "-c jit=off -c enable_seqscan=off -c enable_bitmapscan=off -c enable_mergejoin=off "
-    "-c default_transaction_isolation=read\\ committed"
+    "-c plan_cache_mode=force_generic_plan -c default_transaction_isolation=read\\ committed"
 )
-"""Plans must not follow the statistics, which are always stale here: each way of finding a job has its index."""
+"""Plans must not follow the statistics, which are always stale here: each way of finding a job has its index. Nor must they
+follow the values: to plan a statement anew takes longer than most run."""
 
 AGAIN = ("40001", "40P01")
 """Serialization failure and deadlock: nothing was done, and another try may well succeed."""

@@ -8,6 +8,7 @@ from collections.abc import Collection, Sequence
 
 from longboat.brokers.postgres import settle, tidy
 from longboat.brokers.postgres.claimer import Claimer
+from longboat.brokers.postgres.connections import TimedConnection
 from longboat.brokers.postgres.names import name_of, raw
 from longboat.brokers.postgres.notifications import NotificationWaiter
 from longboat.brokers.postgres.poll import CANCELLED, Poller
@@ -42,6 +43,10 @@ class PostgresConsumer(BaseConsumer):
         """Seconds from the last poll until something is due."""
         self._single = [raw(name) for name in queues] if len(queues) == 1 and store.clock is None else []
         self._paused: frozenset[bytes] = frozenset()
+        self._heard_on: TimedConnection | None = None
+        """The connection whose notifications the claimer's floors know."""
+        self._passes_over = False
+        """The last look found nothing above the floors, and did not look below."""
         self._marked = False
         """The server knows that this consumer waits, and has it notified."""
         self._marking = threading.Lock()
@@ -65,12 +70,30 @@ class PostgresConsumer(BaseConsumer):
             self._waiter.drop()
             raise
 
-    def _claim(self, n: int, until: float) -> list[Lease]:  # noqa: ARG002  # as its protocol has it
-        """Claim what a poll finds. While there is more than is taken, poll only now and then."""
-        conn = self._waiter.connection()
+    def _claim(self, n: int, until: float) -> list[Lease]:
+        """Claim what is above the floors; where there is nothing, or it is time for that, what is anywhere."""
+        conn, floors = self._waiter.connection(), self._claimer.floors
         if not self._claimer.recover(conn):
             self._over = True
             return []
+        began = SYSTEM.monotonic()
+        floors.heard(self._waiter.heard())
+        if conn is not self._heard_on:  # a new one has missed notifications
+            self._heard_on = conn
+            floors.clear()
+        if floors and not floors.due(began):
+            if leases := self._claim_above(conn, n):
+                return leases
+            self._passes_over = not self._over and not self._yields and floors.pause(began) > 0 and began < until
+            if self._over or self._yields or self._passes_over:
+                return []
+        floors.whole, self._passes_over = True, False
+        leases = self._claim_above(conn, n)
+        floors.looked(began, SYSTEM.monotonic())
+        return leases
+
+    def _claim_above(self, conn: TimedConnection, n: int) -> list[Lease]:
+        """Claim what a poll finds. While there is more than is taken, poll only now and then."""
         hurries = self._claimer.is_busy and not self._paused and not self._claimer.limited
         now = SYSTEM.monotonic()
         recent = now - self._polled < _POLL_EVERY < now - self._waited  # one that has just waited shares
@@ -96,8 +119,11 @@ class PostgresConsumer(BaseConsumer):
     def _wait(self, until: float) -> None:
         if self._claimer.is_passing or self._mark():
             return  # there may be more; and what was put before the mark notified nobody
-        left = until - SYSTEM.monotonic()
-        self._waiter.wait(min(left, max(0.0, self._next), self._waiter.pause(self._polled)))
+        now, floors = SYSTEM.monotonic(), self._claimer.floors
+        soon = min(
+            max(0.0, self._next), self._waiter.pause(self._polled), floors.pause(now) if self._passes_over else math.inf
+        )
+        floors.heard(self._waiter.wait(min(until - now, soon)))
         self._waited = SYSTEM.monotonic()
 
     def _mark(self) -> bool:

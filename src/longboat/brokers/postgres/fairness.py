@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 
+from longboat.brokers.postgres.floors import ROUND
 from longboat.brokers.postgres.names import raw
 from longboat.brokers.postgres.rows import delete_some, insert_values
 from longboat.brokers.postgres.store import Transaction
 from longboat.core.job import Job
 
-ROUND = 20
-"""Bits of a place below its round (schema.sql)."""
 _WITHIN_ROUND = (1 << ROUND) - 1
 
 KEPT = 3600.0

@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
 from longboat.brokers.postgres import limits, tidy, views
+from longboat.brokers.postgres.floors import LOOK
 from longboat.brokers.postgres.names import name_of
 from longboat.brokers.postgres.rows import STATES, JobRow, end_cancelled, forget, insert, take, take_these
 from longboat.brokers.postgres.store import NOW, Store, Transaction
@@ -125,7 +126,7 @@ def _request(tx: Transaction, rows: Sequence[views.FoundJob]) -> tuple[set[str],
         "WHERE l.token = old.token RETURNING l.token, old.cancel",
         tokens=sorted(by_token),
     ).fetchall()
-    tx.notify("c")
+    tx.notify(LOOK)
     return _ids(by_token[token] for token, _ in requested), _ids(by_token[token] for token, was in requested if not was)
 
 

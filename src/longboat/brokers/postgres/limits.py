@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 import psycopg.errors
 
+from longboat.brokers.postgres.floors import LOOK
 from longboat.brokers.postgres.kv import LASTING
 from longboat.brokers.postgres.names import name_of, raw
 from longboat.brokers.postgres.rows import delete_some, insert, insert_values, take
@@ -168,7 +169,7 @@ def watch(tx: Transaction, keys: Collection[bytes], known: Sequence[Head] | None
         opens=[None if at == math.inf else at for at in opens.values()],
     ).fetchall()
     if any(at is not None for (at,) in changed):
-        tx.notify("c")  # those who wait must not wait longer than that
+        tx.notify(LOOK)  # those who wait must not wait longer than that
 
 
 def _heads(tx: Transaction, keys: Iterable[bytes]) -> list[Head]:

@@ -92,11 +92,15 @@ class NotificationWaiter:
                 os.read(self._read, 4096)
         return self._notified() if fd in happened else []
 
+    def heard(self) -> list[str]:
+        """The payloads that came with the answers of statements since the last call."""
+        payloads, self._payloads = self._payloads, []
+        return payloads
+
     def _notified(self) -> list[str]:
         """The payloads that have come since the last call, those in the driver's buffer too."""
         self._payloads += self.connection().drain()
-        payloads, self._payloads = self._payloads, []
-        return payloads
+        return self.heard()
 
     def ring(self) -> None:
         """End the `wait` that waits, or the next one. May be called from any thread."""

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Collection, Sequence
 from typing import Any, NamedTuple
 
+from longboat.brokers.postgres.floors import IN_RANGE, RANGES, Floors, Ranges
 from longboat.brokers.postgres.rows import QUEUED, insert, take, take_these
 from longboat.brokers.postgres.store import NOW, Transaction
 
@@ -16,9 +17,11 @@ _EVERY = f"""
         UNION ALL
         SELECT ({_FIRST.format(after="WHERE queue > found.queue")}) FROM found WHERE queue IS NOT NULL)
     SELECT queue FROM found WHERE queue IS NOT NULL"""
-_NAMED = """
-    SELECT q.queue FROM unnest(%(queues)b::bytea[]) WITH ORDINALITY AS q (queue, at)
-    WHERE EXISTS (SELECT 1 FROM @.ready AS r WHERE r.queue = q.queue) ORDER BY q.at"""
+_SOME = (
+    f"{RANGES} CROSS JOIN LATERAL (SELECT 1 FROM @.ready AS r WHERE r.queue = g.queue AND {IN_RANGE} LIMIT {{limit}}) AS r"
+)
+"""SQL: a row for each ready job of the ranges `g`, up to the limit of each."""
+_NAMED = f"SELECT g.queue FROM {_SOME.format(limit=1)} ORDER BY g.at"
 _MINE = (
     "task = ANY (%(tasks)b::bytea[]) AND (cardinality(%(queues)b::bytea[]) = 0 OR queue = ANY (%(queues)b::bytea[])) "
     "AND queue <> ALL (%(paused)b::bytea[])"
@@ -39,11 +42,11 @@ _POLL = f"""
         cardinality(%(tasks)b::bytea[]) > 0 AND EXISTS (SELECT 1 FROM @.parked WHERE {_MINE}),
         EXISTS (SELECT 1 FROM @.ready WHERE limited), EXISTS (SELECT 1 FROM @.consumers WHERE waiting AND n <> %(consumer)s),
         least({_NEXT}) - {NOW}"""
-_SHARED = """
+_SHARED = f"""
     SELECT o.n, (
-        SELECT count(*) FROM (SELECT 1 FROM @.ready WHERE queue = ANY (%(queues)b::bytea[]) LIMIT %(most)s * (o.n + 1)) AS r)
+        SELECT count(*) FROM (SELECT 1 FROM {_SOME.format(limit="%(most)s * (o.n + 1)")} LIMIT %(most)s * (o.n + 1)) AS s)
     FROM (SELECT count(*) AS n FROM @.consumers WHERE waiting AND n <> %(consumer)s
-        AND (cardinality(queues) = 0 OR queues && %(queues)b::bytea[])) AS o"""
+        AND (cardinality(queues) = 0 OR queues && %(of)b::bytea[])) AS o"""
 
 
 class Poll(NamedTuple):
@@ -69,7 +72,8 @@ class Poller:
     def __init__(self, consumer: int, queues: Sequence[bytes], tasks: Sequence[bytes]) -> None:
         self._tasks = list(tasks)
         self._paused: Collection[bytes] = ()
-        self._values = {"consumer": consumer, "queues": list(queues), "tasks": self._tasks, "paused": list[bytes]()}
+        self._queues = list(queues)
+        self._values = {"consumer": consumer, "queues": self._queues, "tasks": self._tasks, "paused": list[bytes]()}
         self._sql = _POLL.format(queues=_NAMED if queues else _EVERY)
         self._every = not queues
 
@@ -79,16 +83,17 @@ class Poller:
         self._values = {**self._values, "tasks": left, "paused": list(queues)}
         self._paused = queues
 
-    def poll(self, run: Callable[..., Any], last_queue: bytes = b"") -> Poll:
-        alive, cancelled, queues, parked, limited, others, following = run(self._sql, **self._values).fetchone()
-        queues = [name for name in queues if name not in self._paused]
+    def poll(self, run: Callable[..., Any], floors: Floors, last_queue: bytes = b"") -> Poll:
+        among = {} if self._every else floors.ranges(self._queues)._asdict()
+        alive, cancelled, found, parked, limited, others, following = run(self._sql, **self._values, **among).fetchone()
+        queues = [name for name in dict.fromkeys(found) if name not in self._paused]
         if self._every:  # in turn: those after the last one first
             queues = [name for name in queues if name > last_queue] + [name for name in queues if name <= last_queue]
         return Poll(alive, cancelled, queues, parked, limited, others, math.inf if following is None else following)
 
-    def shared(self, run: Callable[..., Any], queues: Sequence[bytes], n: int) -> tuple[int, int]:
-        """How many others wait for these queues, and how many jobs are ready there, as far as that matters."""
-        others, ready = run(_SHARED, consumer=self._values["consumer"], queues=list(queues), most=n).fetchone()
+    def shared(self, run: Callable[..., Any], among: Ranges, n: int) -> tuple[int, int]:
+        """How many others wait for the queues of these ranges, and how many jobs are ready there, as far as that matters."""
+        others, ready = run(_SHARED, consumer=self._values["consumer"], most=n, **among._asdict()).fetchone()
         return others, ready
 
     def unpark(self, tx: Transaction, n: int) -> list[tuple[Any, ...]]:

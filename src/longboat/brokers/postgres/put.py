@@ -11,7 +11,7 @@ import psycopg.errors
 from longboat.brokers.postgres import put_constrained
 from longboat.brokers.postgres.caller import CallersConnection
 from longboat.brokers.postgres.connections import TimedConnection
-from longboat.brokers.postgres.names import name_of, raw
+from longboat.brokers.postgres.names import name_of, producer, raw
 from longboat.brokers.postgres.put_constrained import is_constrained
 from longboat.brokers.postgres.store import NOW, Store, Transaction
 from longboat.contract.broker import Token
@@ -21,6 +21,7 @@ from longboat.core.job import Job, order_of
 _FRESH = """
     fresh AS (
         INSERT INTO @.producers (client, number, at) SELECT %(client)s, %(number)s, now FROM t
+        WHERE NOT EXISTS (SELECT 1 FROM @.producers WHERE client = %(next)s)
         ON CONFLICT (client) DO UPDATE SET number = excluded.number, at = excluded.at
         WHERE excluded.number > producers.number RETURNING 1),"""
 """SQL: one row if this is the first put with its token."""
@@ -40,7 +41,7 @@ _UNIFORM = """
     counted AS (
         INSERT INTO @.counts SELECT %(queue)b::bytea, 'ready', cardinality(%(ids)b::bytea[]) WHERE {fresh}),
     told AS MATERIALIZED (
-        SELECT pg_notify(%(channel)s, 'c') FROM t
+        SELECT pg_notify(%(channel)s, 'c' || (SELECT min(place) FROM given)) FROM t
         WHERE {fresh} AND EXISTS (SELECT 1 FROM @.consumers WHERE waiting))
     SELECT {fresh}, (SELECT count(*) FROM told), NULL::bytea[]"""
 
@@ -67,7 +68,7 @@ _ANY = """
         INSERT INTO @.counts
         SELECT queue, CASE WHEN delay > 0 THEN 'scheduled' ELSE 'ready' END, count(*) FROM new GROUP BY 1, 2),
     told AS MATERIALIZED (
-        SELECT pg_notify(%(channel)s, 'c') FROM t
+        SELECT pg_notify(%(channel)s, 'c' || (SELECT min(place) FROM new)) FROM t
         WHERE EXISTS (SELECT 1 FROM new) AND (%(always)s OR EXISTS (SELECT 1 FROM @.consumers WHERE waiting)))
     SELECT {fresh}, (SELECT count(*) FROM told),
         CASE WHEN (SELECT count(*) FROM new) = cardinality(%(ids)b::bytea[]) THEN NULL
@@ -124,9 +125,8 @@ def put_within(store: Store, conn: CallersConnection, jobs: Sequence[Job]) -> li
 
 
 def _common(store: Store, jobs: Sequence[Job], token: Token | None) -> dict[str, Any]:
-    client, number = token or (None, None)
     ids, bodies = [raw(job.id) for job in jobs], [codec.encode_job(job) for job in jobs]
-    return {"channel": store.channel, "client": client, "number": number, "ids": ids, "bodies": bodies}
+    return {"channel": store.channel, "ids": ids, "bodies": bodies, **(producer(token) if token else {})}
 
 
 def _uniform(store: Store, jobs: Sequence[Job], token: Token | None) -> dict[str, Any] | None:

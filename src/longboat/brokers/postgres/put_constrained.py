@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from longboat.brokers.postgres import dependencies, fairness
-from longboat.brokers.postgres.names import raw
+from longboat.brokers.postgres.names import producer, raw
 from longboat.brokers.postgres.rows import JobRow, enqueue, insert, insert_values
 from longboat.brokers.postgres.store import Transaction
 from longboat.contract.broker import Token
@@ -55,13 +55,12 @@ def put(tx: Transaction, jobs: Sequence[Job], token: Token | None) -> list[str]:
 
 def is_first(tx: Transaction, token: Token) -> bool:
     """Whether no put with this token is known. From now on it is."""
-    client, number = token
     fresh = tx.run(
-        "INSERT INTO @.producers (client, number, at) VALUES (%(client)s, %(number)s, %(at)s) "
+        "INSERT INTO @.producers (client, number, at) SELECT %(client)s, %(number)s, %(at)s "
+        "WHERE NOT EXISTS (SELECT 1 FROM @.producers WHERE client = %(next)s) "
         "ON CONFLICT (client) DO UPDATE SET number = excluded.number, at = excluded.at "
         "WHERE excluded.number > producers.number RETURNING 1",
-        client=client,
-        number=number,
+        **producer(token),
         at=tx.now,
     )
     return fresh.fetchone() is not None

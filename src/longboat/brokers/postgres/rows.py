@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from longboat.brokers.postgres.floors import LOOK
 from longboat.brokers.postgres.store import Transaction
 from longboat.contract.broker import FORGOTTEN_AFTER
 from longboat.core import codec
@@ -112,8 +113,10 @@ def insert(tx: Transaction, table: str, rows: Sequence[JobRow], **more: Sequence
     insert_values(tx, table, {**columns, **more}, looked_up=limited)
     for row in rows:
         tx.count(row.queue, STATES[table], 1)
-    if table not in ("dependent", "blocked"):
-        tx.notify("c")
+    if table == "ready":
+        tx.notify_ready(min(row.place for row in rows))
+    elif table not in ("dependent", "blocked"):
+        tx.notify(LOOK)
 
 
 def insert_values(

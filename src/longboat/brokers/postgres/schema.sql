@@ -182,7 +182,7 @@ CREATE TABLE @.listeners (
     until float8 NOT NULL
 ) WITH (fillfactor = 50);
 
--- The number of each client's last put.
+-- The number of each client's last put; a new row now and then, so that no row has very many dead versions.
 CREATE TABLE @.producers (
     client text PRIMARY KEY,
     number bigint NOT NULL,

@@ -15,6 +15,7 @@ import psycopg
 from longboat.brokers.postgres import migration
 from longboat.brokers.postgres.caller import CallersConnection
 from longboat.brokers.postgres.connections import AGAIN, HEADROOM, Pool, TimedConnection
+from longboat.brokers.postgres.floors import READY
 from longboat.core.clock import Clock
 from longboat.core.job import State
 
@@ -134,6 +135,8 @@ class Transaction:
         """What to do at the end about `freed` (limits.py)."""
         self._counts: defaultdict[tuple[bytes, str], int] = defaultdict(int)
         self._payloads: set[str] = set()
+        self._ready: int | None = None
+        """The smallest place of those that became ready."""
         self.now = float(self.run(f"SELECT {NOW}").fetchone()[0])
 
     def run(self, sql: str, **values: Any) -> Any:
@@ -145,6 +148,10 @@ class Transaction:
     def notify(self, payload: str) -> None:
         """Notify those who wait when this commits."""
         self._payloads.add(payload)
+
+    def notify_ready(self, place: int) -> None:
+        """The same: jobs are ready, this place is the smallest of theirs."""
+        self._ready = place if self._ready is None else min(place, self._ready)
 
     def finish(self) -> None:
         """Before the commit."""
@@ -158,5 +165,7 @@ class Transaction:
                 states=[state for _, state in changed],
                 ns=list(changed.values()),
             )
+        if self._ready is not None:
+            self.notify(f"{READY}{self._ready}")
         for payload in sorted(self._payloads):
             self.run("SELECT pg_notify(%(channel)s, %(payload)s)", channel=self.store.channel, payload=payload)
