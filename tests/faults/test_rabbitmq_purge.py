@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from longboat import Longboat
+from longboat import JobCancelled, Longboat
 from longboat.connect import connect
 from longboat.core.job import State
 from longboat.errors import BrokerMisconfigured, Unsupported
@@ -36,7 +36,11 @@ def test_ready_jobs_are_purged_and_others_stay(rabbitmq_server: RabbitmqServer, 
         def job() -> None:
             raise NotImplementedError
 
-        job.enqueue_many(() for _ in range(300))
+        @app.task(name="after")
+        def after(_: None) -> None: ...
+
+        chained = job.s().then(after).enqueue()
+        first = job.enqueue_many(() for _ in range(299))[0]
         for priority in (2, -1):
             job.using(priority=priority).enqueue()
         job.using(queue="other").enqueue()
@@ -47,6 +51,10 @@ def test_ready_jobs_are_purged_and_others_stay(rabbitmq_server: RabbitmqServer, 
         with pytest.raises(Unsupported, match="purge jobs that are scheduled, only those that are ready or dead"):
             inspector.purge([State.READY, State.SCHEDULED])
         assert inspector.purge([State.READY], queue="q") == 297
+        for waiting in (first, chained):
+            with pytest.raises(JobCancelled, match="was deleted before it started"):
+                waiting.result("10s")
+        assert chained.status().jobs == {State.CANCELLED: 1, State.WAITING: 1}
         with closing(app.broker.consumer(["other"], lease=10.0, tasks=["job"])) as consumer:
             assert len(consumer.receive(1, wait=5.0)) == 1
             assert inspector.purge([State.READY, State.DEAD]) == 0, "what a worker holds stays"

@@ -14,6 +14,7 @@ UNSETTLED = "longboat.Unsettled"
 
 EXPIRED_TEXT = "the job expired before it started"
 CANCELLED_TEXT = "the job was cancelled"
+PURGED_TEXT = "the job was deleted before it started"
 
 
 def expired(at: float, attempts: int = 0) -> Failure:
@@ -24,6 +25,11 @@ def expired(at: float, attempts: int = 0) -> Failure:
 def cancelled(at: float, attempts: int = 0) -> Failure:
     """Somebody cancelled it before an outcome was settled."""
     return Failure(CANCELLED, CANCELLED_TEXT, attempt=attempts, at=at)
+
+
+def purged(at: float, attempts: int = 0) -> Failure:
+    """It was deleted while it was ready: told to who waits where nobody can look for it."""
+    return Failure(CANCELLED, PURGED_TEXT, attempt=attempts, at=at)
 
 
 def worker_died(worker: str, at: float, attempt: int = 0) -> Failure:

@@ -20,9 +20,10 @@ from longboat.contract.flow_ends import FlowEnds
 from longboat.contract.held import Held
 from longboat.contract.replies import RepliedResults, Replies
 from longboat.contract.revoked import Revoked
+from longboat.core import reasons
 from longboat.core.clock import SYSTEM
 from longboat.core.codec import decode_failures
-from longboat.core.job import Job, Result, State
+from longboat.core.job import DEFAULT_KEEP, Job, Result, State
 from longboat.core.views import ConsumerView, JobView, LimitView, Page, job_or_none, job_view
 
 
@@ -124,7 +125,23 @@ class RabbitmqInspector:
             return 0
         dropped = self._carrier.drop(queue, limit)
         self._held.dropped(dropped)
+        self._tell_purged(dropped)
         return len(dropped)
+
+    def _tell_purged(self, dropped: Sequence[Delivery]) -> None:
+        """Who waits for these, or for what comes after them, would wait for ever."""
+        replies, now = Replies(self._carrier.tell), SYSTEM.now()
+        for each in dropped:
+            if (job := job_or_none(each.body)) is None:
+                continue
+            envelope, chain = each.envelope, chain_or_none(each.envelope.chain)
+            failure = reasons.purged(now, envelope.attempts)
+            result = Result(job.id, State.CANCELLED, None, failure, job.task, envelope.attempts)
+            address = chain.reply if chain else envelope.reply
+            replies.add(address, result, max(job.keep, DEFAULT_KEEP), chain.waiting() if chain else ())
+            self._flow_ends.add(job, State.CANCELLED, chain)
+        self._flow_ends.write()
+        replies.send()
 
     def _purge_dead(self, queue: str, limit: int) -> int:
         if limit <= 0:
