@@ -27,6 +27,11 @@ def headers_are_dropped(broker: Any) -> None:
     around(broker._store, "add", lambda add, job, _, now: add(job, encode_job(structs.replace(job, headers={})), now))
 
 
+@breaks("what_is_put_together_may_be_32_mb")
+def a_big_put_is_cut_off(broker: Any) -> None:
+    around(broker, "put", lambda put, jobs, **named: put(jobs[:20], **named) + [job.id for job in jobs[20:]])
+
+
 @breaks("a_job_outlives_its_client")
 def closing_forgets_the_jobs(broker: Any) -> None:
     around(broker, "close", lambda close: (broker.inspector.purge(list(State)), close()))

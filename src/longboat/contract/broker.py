@@ -108,7 +108,8 @@ class Consumer(Protocol):
     """Unique, never used again."""
 
     def receive(self, n: int, *, wait: float) -> list[Lease]:
-        """Lease up to `n` jobs that are ready, in order; never one before its time, nor one that has expired.
+        """Lease up to `n` jobs that are ready, in order; never one before its time, nor one that has expired. Of big ones it
+        may take fewer, so that the answer comes in time.
 
         Returns at once if there is at least one. Else it waits up to `wait` seconds without polling, and returns within
         5 ms of a put, or 100 ms of a delay's end. It may return [] early: after `wake`, or because a job is to be cancelled
@@ -169,6 +170,7 @@ class Broker(Protocol):
     def put(self, jobs: Sequence[Job], *, token: Token | None = None) -> list[str]:
         """Store jobs, all or none, in one round trip and durably on return. Returns the ids that were new, in order.
 
+        They have 32 MB of arguments together at most (core/portions.py); callers see to that.
         A job whose id is known has no effect, whatever the state of the known one, also after its end (FORGOTTEN_AFTER).
         Retrying a put with the same `token` is safe: it makes no second job, whatever became of the first, and returns all
         the ids. Raises BrokerUnavailable or BrokerFull; then retry it with the same token. Raises UnknownParent for a job

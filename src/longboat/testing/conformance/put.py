@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from longboat.contract.capabilities import Capability
+from longboat.core.bounds import MESSAGE_LIMIT
 from longboat.core.codec import encode
 from longboat.core.job import Done, Job, State, new_id
+from longboat.core.portions import TOGETHER
 from longboat.testing.conformance.clause import clause
 from longboat.testing.conformance.stage import Stage, check, ids, job, nothing, same, settle, some, take, take_all
 
@@ -35,6 +37,15 @@ def a_job_arrives_as_it_was_put(on: Stage) -> None:
     on.put(sent, big)
     leases = take_all(on.consumer(of=on.another()), 2)
     same({lease.job.id: lease.job for lease in leases} == {sent.id: sent, big.id: big}, True, "the jobs received")
+
+
+@clause
+def what_is_put_together_may_be_32_mb(on: Stage) -> None:
+    """One put takes 32 MB of arguments, within its time limit; each job arrives whole."""
+    sent = [job(payload=bytes([n]) * MESSAGE_LIMIT) for n in range(TOGETHER // MESSAGE_LIMIT)]
+    same(len(on.put(*sent)), len(sent), "jobs stored by one put")
+    arrived = {lease.job.id: lease.job.payload for lease in take_all(on.consumer(), len(sent))}
+    check(arrived == {each.id: each.payload for each in sent}, "the jobs that arrived are not those that were put")
 
 
 @clause
