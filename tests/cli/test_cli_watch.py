@@ -123,7 +123,7 @@ def test_workers_and_top_show_a_worker(shell: Shell) -> None:
         assert "tasks.add" in text
         drawn, status = shell.on_terminal("top", "--once")
         assert status == 0
-        assert "tasks, last minute" in drawn
+        assert "tasks, rates of 10 s" in drawn
         worker.process.send_signal(signal.SIGTERM)
         time.sleep(0.2)
         worker.process.send_signal(signal.SIGTERM)

@@ -34,7 +34,7 @@ def samples(text: str) -> dict[str, list[tuple[dict[str, str], float]]]:
 
 
 def everything() -> Page:
-    tally = Tally(5, 2, 1, 1, {place(0.15e-3): 3}, {place(70_000): 2})
+    tally = Tally(5, 2, 1, 1, {place(0.15e-3): 3}, {place(70_000): 2}, {place(1.0): 1}, {place(2.0): 1})
     page = of_worker(Sight({("q", "t"): tally}, {("q", "t"): 7}, 10, 4, True))
     broker = MemoryBroker()
     broker.put([job(queue="q")])

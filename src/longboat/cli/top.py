@@ -5,29 +5,34 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
 from longboat.cli import show, workers
 from longboat.cli.address import address, opened
 from longboat.cli.fail import line
-from longboat.cli.params import duration, url_option
+from longboat.cli.params import duration, json_option, url_option
+from longboat.core.clock import SYSTEM
 from longboat.core.job import State
 from longboat.core.urls import shown
 from longboat.observe import history
 from longboat.observe.history import GRAINS
+from longboat.observe.metrics import QUANTILES
 from longboat.observe.numbers import numbers
-from longboat.observe.sketch import quantile
-from longboat.observe.tally import Tally
+from longboat.observe.pace import Pace, paces
+from longboat.observe.sketch import quantiles
+from longboat.observe.tally import LATENCIES, Tally
 from longboat.observe.words import span
 
 if TYPE_CHECKING:
     from longboat.contract.broker import Broker
 
 WINDOW = 60.0
-"""Seconds that rates and latencies cover."""
-QUEUE_COLUMNS = ("queue", "ready", "scheduled", "waiting", "running", "dead")
+"""Seconds that latencies cover."""
+STATES = ("ready", "scheduled", "waiting", "running", "dead")
+QUEUE_COLUMNS = ("queue", *STATES)
+SHOWN = ("wait_p50", "wait_p95", "run_p50", "run_p95")
 TASK_COLUMNS = ("task", "done/s", "failed/s", "wait p50", "wait p95", "run p50", "run p95")
 
 
@@ -43,14 +48,19 @@ class Section(NamedTuple):
 @click.command()
 @click.option("--every", type=duration, default="2s", show_default=True, metavar="TIME", help="How often to refresh.")
 @click.option("--once", is_flag=True, help="Print it once and exit.")
+@json_option
 @url_option
-def command(every: float, once: bool, url: str | None) -> None:
+def command(every: float, once: bool, as_json: bool, url: str | None) -> None:
     """Show queues, workers, throughput and latencies live, until Ctrl-C.
 
-    Throughput and latencies cover the last minute, a few seconds late. Without a terminal, or without rich, the output is
-    plain text, printed again each time.
+    Throughput covers the last ten seconds, latencies the last minute, a second or two late. Without a terminal, or without
+    rich, the output is plain text, printed again each time. --json writes an object each time.
     """
     with opened(url) as broker:
+        if as_json:
+            for _ in _times(max(every, 0.2), once):
+                click.echo(show.to_json(seen(broker)))
+            return
         views = _views(broker, shown(address(url).url), max(every, 0.2), once)
         if sys.stdout.isatty() and not once and _live(views):
             return
@@ -61,37 +71,61 @@ def command(every: float, once: bool, url: str | None) -> None:
 
 
 def _views(broker: Broker, url: str, every: float, once: bool) -> Iterator[list[Section]]:
-    while True:
+    for _ in _times(every, once):
         yield look(broker, url)
-        if once:
-            return
+
+
+def _times(every: float, once: bool) -> Iterator[None]:
+    yield
+    while not once:
         time.sleep(every)
+        yield
+
+
+def seen(broker: Broker) -> dict[str, Any]:
+    """The state of things now, as plain data: durations in seconds, None where nothing is known."""
+    found, now = numbers(broker), SYSTEM.now()
+    queues = [{"queue": queue, **{name: found.of(queue, State(name)) for name in STATES}} for queue in sorted(found.queues)]
+    since = (now - WINDOW) // GRAINS[0].width * GRAINS[0].width
+    tallies: dict[str, Tally] = {}
+    for (_, task), tally in history.recent(broker.kv, since, now + 1).items():
+        tallies.setdefault(task, Tally()).add(tally)
+    rates: dict[str, Pace] = {}
+    for (_, task), pace in paces(broker.kv, now).items():
+        rates.setdefault(task, Pace()).add(pace)
+    tasks = []
+    for task, tally in sorted(tallies.items(), key=lambda item: -item[1].ended):
+        rate = rates.get(task, Pace())
+        row: dict[str, Any] = {"task": task, "done_per_second": rate.succeeded, "failed_per_second": rate.failed}
+        for what in LATENCIES:
+            values = quantiles(getattr(tally, what), QUANTILES)
+            row |= {f"{what}_p{100 * part:g}": value for part, value in zip(QUANTILES, values, strict=True)}
+        tasks.append(row)
+    return {"at": now, "queues": queues, "workers": history.workers(broker.kv), "tasks": tasks}
 
 
 def look(broker: Broker, url: str) -> list[Section]:
-    """The state of things now."""
-    found = numbers(broker)
-    states = [State(name) for name in QUEUE_COLUMNS[1:]]
-    queues = [[queue, *(show.number(found.of(queue, state)) for state in states)] for queue in sorted(found.queues)]
-    records = history.workers(broker.kv)
-    now, width = time.time(), GRAINS[0].width
-    since = (now - WINDOW) // width * width
-    by_task: dict[str, Tally] = {}
-    for (_, task), tally in history.recent(broker.kv, since, now).items():
-        by_task.setdefault(task, Tally()).add(tally)
-    tasks = [row(task, tally, now - since) for task, tally in sorted(by_task.items(), key=lambda item: -item[1].ended)]
+    """The state of things now, as tables."""
+    found = seen(broker)
+    queues = [[row["queue"], *(show.number(row[name]) for name in STATES)] for row in found["queues"]]
+    tasks = [
+        [
+            row["task"],
+            *(f"{row[f'{name}_per_second']:,.1f}" for name in ("done", "failed")),
+            *(_short(row[n]) for n in SHOWN),
+        ]
+        for row in found["tasks"]
+    ]
+    records = found["workers"]
     return [
-        Section(f"queues of {url}", QUEUE_COLUMNS, queues, QUEUE_COLUMNS[1:]),
+        Section(f"queues of {url}", QUEUE_COLUMNS, queues, STATES),
         Section(f"workers: {len(records)}", workers.COLUMNS, [workers.row(record) for record in records], workers.RIGHT),
-        Section("tasks, last minute", TASK_COLUMNS, tasks, TASK_COLUMNS[1:]),
+        Section("tasks, rates of 10 s, latencies of the last minute", TASK_COLUMNS, tasks, TASK_COLUMNS[1:]),
     ]
 
 
-def row(task: str, tally: Tally, seconds: float) -> list[str]:
-    """A task as a row of TASK_COLUMNS."""
-    latencies = [quantile(each, part) for each in (tally.wait, tally.run) for part in (0.5, 0.95)]
-    rates = [f"{count / seconds:,.1f}" for count in (tally.succeeded, tally.retried + tally.dead)]
-    return [task, *rates, *("" if each is None else span(each) for each in latencies)]
+def _short(length: float | None) -> str:
+    return "" if length is None else span(length)
 
 
 def _live(views: Iterator[list[Section]]) -> bool:

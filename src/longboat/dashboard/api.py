@@ -17,6 +17,7 @@ from longboat.dashboard.ask import Answer, Ask, Data, Page, Refused, Screen, as_
 from longboat.dashboard.openapi import Read
 from longboat.dashboard.paging import part
 from longboat.dashboard.plain import asked, decoded, masked, masked_text
+from longboat.dashboard.ranges import FIRST, RANGES, Range
 from longboat.dashboard.screens import do, job, queues
 from longboat.dashboard.site import Site
 from longboat.dashboard.verbs import VERBS
@@ -77,7 +78,7 @@ def queue_list(site: Site, ask: Ask) -> Data:
                 "rate": row.rate,
                 "wait_p95": row.p95,
             }
-            for row in queues.rows(site, part(ask, queues.fullest(site), _limit(ask, MOST)).names)
+            for row in queues.rows(site, part(ask, queues.fullest(site), _limit(ask, MOST)).names, _range(ask))
         ]
     )
 
@@ -107,10 +108,7 @@ def flow_list(site: Site, ask: Ask) -> Data:
 
 
 def history(site: Site, ask: Ask) -> Data:
-    name = ask.query.get("range", charts.FIRST)
-    if name not in charts.RANGES:
-        raise Refused(400, f"range: {name!r} is not one of {', '.join(charts.RANGES)}.")
-    return as_json(charts.series(site, name, ask.query.get("queue", ""), ask.query.get("task", "")))
+    return as_json(charts.series(site, _range(ask), ask.query.get("queue", ""), ask.query.get("task", "")))
 
 
 def scaling(site: Site, ask: Ask) -> Data:
@@ -176,6 +174,13 @@ def document(site: Site, ask: Ask) -> Data:
 
 def page(site: Site, ask: Ask) -> Answer:
     return Page("api.html", {"document": openapi.document(ask.root, READS, VERBS)}, live=False)
+
+
+def _range(ask: Ask) -> Range:
+    name = ask.query.get("range", FIRST.name)
+    if name not in RANGES:
+        raise Refused(400, f"range: {name!r} is not one of {', '.join(RANGES)}.")
+    return RANGES[name]
 
 
 def _limit(ask: Ask, usual: int = 50) -> int:

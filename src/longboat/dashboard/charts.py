@@ -8,59 +8,29 @@ from typing import Any
 import msgspec
 
 from longboat.core.clock import SYSTEM
-from longboat.dashboard.ask import Ask
+from longboat.dashboard.ranges import Range
 from longboat.dashboard.site import Site
 from longboat.observe import depth, history
-from longboat.observe.history import GRAINS, Grain
 from longboat.observe.sketch import Sketch, middle, quantiles, top
-from longboat.observe.tally import Tally
+from longboat.observe.tally import LATENCIES, Tally
 
 POINTS = 240
 BARS = 12
 """Of a histogram, at most."""
-LAG = 1.0
-"""Seconds that workers' counts are behind, on average."""
-LATE = 4.0
-"""Seconds that a point must cover before it is shown."""
-
-
-class Range(msgspec.Struct, frozen=True):
-    """A range of time up to now."""
-
-    name: str
-    text: str
-    grain: Grain
-    length: float
-
-
-RANGES = {
-    each.name: each
-    for each in (
-        Range("15m", "15 minutes", GRAINS[0], 900),
-        Range("2h", "2 hours", GRAINS[0], 7200),
-        Range("24h", "24 hours", GRAINS[1], 86400),
-        Range("7d", "7 days", GRAINS[2], 7 * 86400),
-        Range("90d", "90 days", GRAINS[2], 90 * 86400),
-    )
-}
-FIRST = "15m"
+WHOLE = 60.0
+"""Seconds up to which a point is shown once it is over: of a longer one the part that has passed tells enough."""
+WRITTEN = 2.0
+"""Seconds after which workers have written what they did."""
 
 OUTCOMES = ("succeeded", "retried", "dead", "cancelled")
 QUANTILES = (0.5, 0.95, 0.99)
 
 
-def ranges(ask: Ask) -> dict[str, Any]:
-    """For a page with charts: the ranges, and the one chosen in its query."""
-    return {"ranges": RANGES.values(), "chosen": RANGES.get(ask.query.get("range", ""), RANGES[FIRST])}
-
-
-def series(site: Site, name: str, queue: str = "", task: str = "") -> dict[str, Any]:
+def series(site: Site, span: Range, queue: str = "", task: str = "") -> dict[str, Any]:
     """By time: attempts ended per second, by outcome; quantiles of wait and run times; how many jobs there were."""
-    span = RANGES.get(name, RANGES[FIRST])
-    keep = 1.0 if span.length <= 900 else 5.0 if span.length <= 7200 else 30.0
     key = f"series {span.name} {queue} {task}"
-    nothing = {"t": [], "step": 10, **{name: [] for name in (*OUTCOMES, "wait", "run")}, "depth": {"t": []}}
-    return site.kept(key, lambda: site.if_there(lambda: _series(site, span, queue, task), nothing), keep)
+    nothing = {"t": [], "step": 10, **{name: [] for name in (*OUTCOMES, *LATENCIES)}, "depth": {"t": []}}
+    return site.kept(key, lambda: site.if_there(lambda: _series(site, span, queue, task), nothing), span.keep)
 
 
 def _series(site: Site, span: Range, queue: str, task: str) -> dict[str, Any]:
@@ -68,7 +38,7 @@ def _series(site: Site, span: Range, queue: str, task: str) -> dict[str, Any]:
     width = span.grain.width
     step = max(1.0, span.length / POINTS // width) * width
     first = (now - span.length) // step * step
-    count = int((now - first - LATE) // step) + 1
+    count = int((now - WRITTEN - first) // step) + (step > WHOLE)
     tallies = [Tally() for _ in range(count)]
     kv = site.broker.kv
     for start, slice_ in history.slices(kv, span.grain, first, now + 1):
@@ -80,10 +50,12 @@ def _series(site: Site, span: Range, queue: str, task: str) -> dict[str, Any]:
     found: dict[str, Any] = {"t": [int(first + n * step) for n in range(count)], "step": step}
     for outcome in OUTCOMES:
         found[outcome] = [round(getattr(tally, outcome) / step, 4) for tally in tallies]
-        found[outcome][-1] = round(getattr(tallies[-1], outcome) / min(step, now - LAG - first - (count - 1) * step), 4)
-    for what in ("wait", "run"):
+        if count:  # the last point may be unfinished: it must not look like a fall
+            passed = min(step, max(WRITTEN, now - first - (count - 1) * step))
+            found[outcome][-1] = round(getattr(tallies[-1], outcome) / passed, 4)
+    for what in LATENCIES:
         points = [quantiles(getattr(tally, what), QUANTILES) for tally in tallies]
-        found[what] = [list(line) for line in zip(*points, strict=True)]
+        found[what] = [list(line) for line in zip(*points, strict=True)] or [[] for _ in QUANTILES]
     found["depth"] = _depth(site, span, first, queue) if not task else {"t": []}
     return found
 
@@ -94,6 +66,11 @@ def _depth(site: Site, span: Range, first: float, queue: str) -> dict[str, Any]:
     kept = taken[::every]
     columns = {state.value: [row[place] for _, row in kept] for place, state in enumerate(depth.SHOWN)}
     return {"t": [at for at, _ in kept], **columns}
+
+
+def latencies(tally: Tally) -> dict[str, Any]:
+    """For a page: the quantiles of each kind of latency, by its name."""
+    return {what: quantiles(getattr(tally, what), QUANTILES) for what in LATENCIES}
 
 
 def line(values: list[float], width: int = 120, height: int = 28) -> str:

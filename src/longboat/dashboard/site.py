@@ -17,12 +17,14 @@ from longboat.core.views import ConsumerView, JobView
 from longboat.dashboard.dead import KnownJobs
 from longboat.dashboard.overheard import Overheard
 from longboat.dashboard.plain import masked_text
+from longboat.dashboard.ranges import FIRST, Range
 from longboat.dashboard.words import moment
 from longboat.errors import BrokerError, Unsupported
 from longboat.observe import history
 from longboat.observe.history import FailureGroup, WorkerRecord
 from longboat.observe.numbers import Numbers, numbers
-from longboat.observe.tally import Tally
+from longboat.observe.pace import Pace, paces
+from longboat.observe.tally import Slice, Tally
 from longboat.operate import pauses
 from longboat.operate.pauses import Kind
 from longboat.operate.traces import Searched
@@ -33,8 +35,6 @@ R = TypeVar("R")
 
 KEPT = 0.5
 """Seconds that a lookup is reused."""
-RECENT = 900.0
-"""Seconds that count as recent."""
 
 
 class Site:
@@ -66,7 +66,7 @@ class Site:
         if self.can(Capability.LOOKUP):
             return f"There is no job {job_id!r}.", "It was never enqueued here, or it ended and is no longer kept."
         since = self.overheard.since
-        told = f"since {moment(since)} UTC, when this dashboard began to listen" if since else "yet"
+        told = f"since {moment(since)}, when this dashboard began to listen" if since else "yet"
         return (
             f"Nothing is known of job {job_id!r}: no worker told of it {told}.",
             "It is queued, is delayed, or ended before, or never was: this broker looks no job up by its id. "
@@ -175,17 +175,30 @@ class Site:
     def failures(self) -> list[FailureGroup]:
         return self.kept("failures", lambda: self.listed(lambda: history.failure_groups(self.broker.kv)))
 
-    def lately(self) -> dict[tuple[str, str], Tally]:
-        """Outcomes of attempts in the last RECENT seconds, by (queue, task)."""
-        now = SYSTEM.now()
-        return self.kept(
-            "lately", lambda: self.if_there(lambda: history.recent(self.broker.kv, now - RECENT, now + 1), {}), 1.0
-        )
+    def lately(self, span: Range = FIRST) -> Slice:
+        """Outcomes of attempts in this range, by (queue, task)."""
+        since = SYSTEM.now() - span.length
 
-    def tally(self, queues: Collection[str] = (), task: str = "") -> Tally:
-        """Outcomes of recent attempts together: in these queues (empty: in all), of this task (empty: of all)."""
+        def look() -> Slice:
+            return history.recent(self.broker.kv, since, SYSTEM.now() + 1, span.grain)
+
+        return self.kept(f"lately {span.name}", lambda: self.if_there(look, Slice()), span.keep)
+
+    def pace(self, queue: str = "") -> Pace:
+        """Attempts per second in the last ten seconds, of this queue; empty: of all."""
+        found = self.kept(
+            "pace", lambda: self.if_there(lambda: paces(self.broker.kv, SYSTEM.now()), dict[tuple[str, str], Pace]()), 1.0
+        )
+        total = Pace()
+        for (its_queue, _), pace in found.items():
+            if queue in ("", its_queue):
+                total.add(pace)
+        return total
+
+    def tally(self, queues: Collection[str] = (), task: str = "", span: Range = FIRST) -> Tally:
+        """Outcomes of the attempts in this range: in these queues (empty: in all), of this task (empty: of all)."""
         total = Tally()
-        for (its_queue, its_task), tally in self.lately().items():
+        for (its_queue, its_task), tally in self.lately(span).items():
             if (not queues or its_queue in queues) and task in ("", its_task):
                 total.add(tally)
         return total

@@ -134,10 +134,10 @@ def slices(kv: KV, grain: Grain, since: float, until: float) -> Iterator[tuple[f
         yield current
 
 
-def recent(kv: KV, since: float, until: float) -> Slice:
+def recent(kv: KV, since: float, until: float, grain: Grain = GRAINS[0]) -> Slice:
     """What all workers did in the time buckets that begin in [since, until), together."""
     found: Slice = {}
-    for _, slice_ in slices(kv, GRAINS[0], since, until):
+    for _, slice_ in slices(kv, grain, since, until):
         add_up(found, slice_)
     return found
 

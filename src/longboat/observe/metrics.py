@@ -21,6 +21,10 @@ CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 Labels = tuple[tuple[str, str], ...]
 OUTCOMES = ("succeeded", "retried", "dead", "cancelled")
+KINDS = {"wait": "wait", "run": "run", "limit_wait": "limited", "parents_wait": "parents"}
+"""Latencies by their names in metrics: the sketches of a tally."""
+ALWAYS = ("wait", "run")
+"""Those that every task has a histogram of; of the others only tasks that have any."""
 QUANTILES = (0.5, 0.95, 0.99)
 EDGES = tuple(round(base * 10.0**power, 9) for power in range(-4, 5) for base in (1.0, 2.0, 5.0))
 """The upper bounds of the histograms' buckets, in seconds. They never change; pages have narrower ones."""
@@ -31,6 +35,8 @@ FAMILIES = {
     "longboat_jobs_finished_total": ("counter", "Attempts ended by this process. With outcome retried, the job goes on."),
     "longboat_job_wait_seconds": ("histogram", "Time from when a job could start until it did. The sum is at most 2 % off."),
     "longboat_job_run_seconds": ("histogram", "Duration of attempts. The sum is at most 2 % off."),
+    "longboat_job_limit_wait_seconds": ("histogram", "Time from when a job with limits was due until it started."),
+    "longboat_job_parents_wait_seconds": ("histogram", "Time from when a job with parents was due until it started."),
     "longboat_slots": ("gauge", "Slots of this process, busy or free."),
     "longboat_broker_up": ("gauge", "1 if the broker answers this process, else 0."),
     "longboat_queue_depth": ("gauge", "Jobs in the broker. Every process reports the same value."),
@@ -45,6 +51,14 @@ FAMILIES = {
     "longboat_workers": ("gauge", "Living workers. Every process reports the same value."),
     "longboat_recent_jobs": ("gauge", "Attempts ended in the last 15 minutes. Every dashboard reports the same value."),
     "longboat_recent_wait_seconds": ("gauge", "Quantiles of the last 15 minutes. Every dashboard reports the same value."),
+    "longboat_recent_limit_wait_seconds": (
+        "gauge",
+        "Quantiles of the last 15 minutes. Every dashboard reports the same value.",
+    ),
+    "longboat_recent_parents_wait_seconds": (
+        "gauge",
+        "Quantiles of the last 15 minutes. Every dashboard reports the same value.",
+    ),
     "longboat_recent_run_seconds": ("gauge", "Quantiles of the last 15 minutes. Every dashboard reports the same value."),
 }
 """Every metric: kind and meaning."""
@@ -131,8 +145,9 @@ def add_finished(page: Page, totals: Slice) -> None:
         names = _named(queue, task)
         for outcome in OUTCOMES:
             page.add("longboat_jobs_finished_total", getattr(tally, outcome), *names, ("outcome", outcome))
-        _add_histogram(page, "longboat_job_wait_seconds", tally.wait, names)
-        _add_histogram(page, "longboat_job_run_seconds", tally.run, names)
+        for what, name in KINDS.items():
+            if (sketch := getattr(tally, name)) or name in ALWAYS:
+                _add_histogram(page, f"longboat_job_{what}_seconds", sketch, names)
 
 
 def add_queues(page: Page, broker: Broker, now: float) -> None:
@@ -161,8 +176,8 @@ def add_recent(page: Page, lately: Slice) -> None:
         names = _named(queue, task)
         for outcome in OUTCOMES:
             page.add("longboat_recent_jobs", getattr(tally, outcome), *names, ("outcome", outcome))
-        for what, histogram in (("wait", tally.wait), ("run", tally.run)):
-            for part, value in zip(QUANTILES, quantiles(histogram, QUANTILES), strict=True):
+        for what, name in KINDS.items():
+            for part, value in zip(QUANTILES, quantiles(getattr(tally, name), QUANTILES), strict=True):
                 if value is not None:
                     page.add(f"longboat_recent_{what}_seconds", value, *names, ("quantile", f"{part:g}"))
 

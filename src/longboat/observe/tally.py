@@ -12,7 +12,7 @@ from longboat.observe.sketch import LAST, Sketch, coarse, merge, packed, place, 
 
 LAYOUT: Literal[2] = 2
 """The version of stored slices. Version 1, which had wider buckets, is read too."""
-LATENCIES = ("wait", "run")
+LATENCIES = ("wait", "run", "limited", "parents")
 """The sketches of a tally, in the order in which they are stored: more may follow."""
 
 
@@ -24,9 +24,13 @@ class Tally(msgspec.Struct):
     dead: int = 0
     cancelled: int = 0
     wait: Sketch = {}
-    """Seconds from when a job could start until it did."""
+    """Seconds from when a job could start until it did, of jobs with neither limits nor parents."""
     run: Sketch = {}
     """Seconds that attempts took."""
+    limited: Sketch = {}
+    """Seconds from when a job with limits was due until it started: held by its limits, and in its queue."""
+    parents: Sketch = {}
+    """Seconds from when a job with parents was due until it started: until they had ended, and in its queue."""
 
     def add(self, other: Tally) -> None:
         self.succeeded += other.succeeded

@@ -16,7 +16,7 @@ from longboat.core.job import Cancelled, Dead, Done, Failure, Job, Retry
 from longboat.executors.contract import Call
 from longboat.observe.history import GRAINS, Grain, note_key
 from longboat.observe.metrics import OTHER
-from longboat.observe.sketch import put
+from longboat.observe.sketch import Sketch, put
 from longboat.observe.tally import Slice, Tally, add_up, fitting
 from longboat.worker.failures import Failures
 
@@ -67,8 +67,8 @@ class Recorder:
         """Calls that have replied. Several threads add to it without a lock: it only decides which are sampled."""
         self.next_sample = 0
         self._sampling = threading.Lock()
-        self._samples: deque[tuple[str, str, float, float | None, int]] = deque(maxlen=WAITING)
-        """Queue, task, seconds that it ran and that it waited (None: not known), and how many calls it stands for."""
+        self._samples: deque[tuple[Job, float, float | None, int]] = deque(maxlen=WAITING)
+        """The job, seconds that it ran and that it waited (None: not known), and how many calls it stands for."""
         self._step = 1
         self._sampled = 0
         self._second = 0.0, 0, 0
@@ -141,18 +141,18 @@ class Recorder:
                 self._step, left = min(MOST, self._step * 2), SAMPLES
             self._second = since, seen, left - 1
             self._sampled, self.next_sample = self.seen, self.seen + self._step
-            self._samples.append((job.queue, job.task, ran, max(0.0, waited) if first else None, weight))
+            self._samples.append((job, ran, max(0.0, waited) if first else None, weight))
 
     def _take_samples(self) -> None:
         """Add them to what is fresh. Under the lock."""
         samples = self._samples
         if not samples:
             self.next_sample = 0  # it may be waiting for more calls than are made now
-        for queue, task, ran, waited, weight in [samples.popleft() for _ in range(len(samples))]:
-            tally = self._tally(queue, task)
+        for job, ran, waited, weight in [samples.popleft() for _ in range(len(samples))]:
+            tally = self._tally(job.queue, job.task)
             put(tally.run, ran, weight)
             if waited is not None:
-                put(tally.wait, waited, weight)
+                put(_waits(tally, job), waited, weight)
 
     def totals(self) -> Slice:
         """All since the worker began, for metrics. A copy."""
@@ -193,3 +193,11 @@ class Recorder:
         self._unwritten[bucket] = None
         while len(self._unwritten) > BEHIND:
             del self._unwritten[next(iter(self._unwritten))]
+
+
+def _waits(tally: Tally, job: Job) -> Sketch:
+    """Where the wait of this job counts: what holds it back besides its queue has a sketch of its own."""
+    held = job.constraints
+    if held is not None and held.after:
+        return tally.parents
+    return tally.limited if held is not None and held.limits else tally.wait

@@ -4,35 +4,34 @@ from __future__ import annotations
 
 from longboat.dashboard import charts
 from longboat.dashboard.ask import Ask, Data, Page, as_json
+from longboat.dashboard.ranges import chosen, ranges
 from longboat.dashboard.screens.queues import fullest, rows
-from longboat.dashboard.site import RECENT, Site
-from longboat.observe.sketch import quantiles
+from longboat.dashboard.site import Site
 
 SHOWN = 8
 """Queues and failure groups that are shown."""
 
 
 def screen(site: Site, ask: Ask) -> Page:
-    ranges, total, names = charts.ranges(ask), site.tally(), fullest(site)
+    span, names = chosen(ask), fullest(site)
+    total = site.tally(span=span)
     return Page(
         "overview.html",
         {
-            **ranges,
+            **ranges(ask),
+            **charts.latencies(total),
             "states": site.by_state(),
             "total": total,
-            "rate": total.ended / RECENT,
-            "wait": quantiles(total.wait, charts.QUANTILES),
-            "run": quantiles(total.run, charts.QUANTILES),
+            "rate": site.pace().ended,
             "workers": site.workers(),
-            "queues": rows(site, names[:SHOWN]),
+            "queues": rows(site, names[:SHOWN], span),
             "more_queues": max(0, len(names) - SHOWN),
             "groups": site.failures()[:SHOWN],
-            "line": charts.line(charts.series(site, ranges["chosen"].name)["succeeded"], 600, 150),
+            "line": charts.line(charts.series(site, span)["succeeded"], 600, 150),
         },
     )
 
 
 def series(site: Site, ask: Ask) -> Data:
     """The data for the charts' script."""
-    name = ask.query.get("range", charts.FIRST)
-    return as_json(charts.series(site, name, ask.query.get("queue", ""), ask.query.get("task", "")))
+    return as_json(charts.series(site, chosen(ask), ask.query.get("queue", ""), ask.query.get("task", "")))

@@ -13,12 +13,14 @@ from longboat.core.job import State
 from longboat.dashboard import charts
 from longboat.dashboard.ask import Ask, Page
 from longboat.dashboard.paging import part
-from longboat.dashboard.site import RECENT, Site
+from longboat.dashboard.ranges import Range, chosen, ranges
+from longboat.dashboard.site import Site
 from longboat.dashboard.verbs import PURGED
 from longboat.observe import history
-from longboat.observe.history import GRAINS
 from longboat.observe.sketch import quantile
 
+TRENDS = 30
+"""Points of a small line. Each covers a whole number of time buckets in every range."""
 AGED = 50
 """Queues whose oldest job is looked up, which takes one call each."""
 
@@ -47,17 +49,19 @@ def fullest(site: Site) -> list[str]:
     )
 
 
-def rows(site: Site, names: Sequence[str]) -> list[QueueRow]:
-    """These queues; of the first AGED, since when their oldest job waits."""
+def rows(site: Site, names: Sequence[str], span: Range) -> list[QueueRow]:
+    """These queues in this range; of the first AGED, since when their oldest job waits."""
     counts, paused = site.shown_counts(), site.paused()["queue"]
     taken = [each.queues for each in site.consumers()] + [record.queues for record in site.workers()]
-    lines: dict[str, str] = site.kept("sparks", lambda: site.if_there(lambda: _lines(site), dict[str, str]()), 5.0)
+    lines: dict[str, str] = site.kept(
+        f"sparks {span.name}", lambda: site.if_there(lambda: _lines(site, span), dict[str, str]()), max(5.0, span.keep)
+    )
     found = []
     for name in names:
-        tally = site.tally([name])
+        tally = site.tally([name], span=span)
         by_state = {state: counts.of(name, state) for state in State}
         served = any(not queues or name in queues for queues in taken)
-        rate, p95, spark = tally.ended / RECENT, quantile(tally.wait, 0.95), lines.get(name, "")
+        rate, p95, spark = site.pace(name).ended, quantile(tally.wait, 0.95), lines.get(name, "")
         found.append(QueueRow(name, by_state, name in paused, served, rate, p95, spark))
     for row in found[:AGED]:
         if row.counts[State.READY]:
@@ -70,32 +74,32 @@ def oldest(site: Site, row: QueueRow) -> float | None:
     return jobs[0].enqueued if jobs else None
 
 
-def _lines(site: Site) -> dict[str, str]:
-    """Recent throughput of each queue, as a small line."""
-    width = GRAINS[0].width * 3
-    count = int(RECENT // width)
-    first = SYSTEM.now() // width * width - (count - 1) * width
+def _lines(site: Site, span: Range) -> dict[str, str]:
+    """The throughput of each queue, as a small line. What is unfinished is left out: it would look like a fall."""
+    width = max(span.grain.width, span.length / TRENDS)
+    first = (SYSTEM.now() - charts.WRITTEN) // width * width - TRENDS * width
     values: dict[str, list[float]] = {}
-    for start, slice_ in history.slices(site.broker.kv, GRAINS[0], first, SYSTEM.now() + 1):
+    for start, slice_ in history.slices(site.broker.kv, span.grain, first, first + TRENDS * width):
         for (queue, _), tally in slice_.items():
-            place = min(count - 1, max(0, int((start - first) // width)))
-            values.setdefault(queue, [0.0] * count)[place] += tally.ended
+            values.setdefault(queue, [0.0] * TRENDS)[int((start - first) // width)] += tally.ended
     return {queue: charts.line(line) for queue, line in values.items()}
 
 
 def screen(site: Site, ask: Ask) -> Page:
     found = part(ask, fullest(site))
-    return Page("queues.html", {"queues": rows(site, found.names), "part": found})
+    return Page("queues.html", {"queues": rows(site, found.names, chosen(ask)), "part": found, **ranges(ask)})
 
 
 def one(site: Site, ask: Ask) -> Page:
-    name = ask.place["name"]
-    found = rows(site, [name])[0] if name in site.queues() else None
+    name, span = ask.place["name"], chosen(ask)
+    found = rows(site, [name], span)[0] if name in site.queues() else None
     by_task = sorted(
-        ((task, tally) for (queue, task), tally in site.lately().items() if queue == name), key=lambda each: -each[1].ended
+        ((task, tally) for (queue, task), tally in site.lately(span).items() if queue == name),
+        key=lambda each: -each[1].ended,
     )
     context = {"name": name, "row": found, "by_task": by_task, "purged": purged(site)}
-    return Page("queue.html", {**context, **charts.ranges(ask)})
+    latencies = charts.latencies(site.tally([name], span=span))
+    return Page("queue.html", {**context, **latencies, **ranges(ask)})
 
 
 def purged(site: Site) -> Sequence[State]:

@@ -6,6 +6,7 @@ from longboat.dashboard import charts
 from longboat.dashboard.ask import Ask, Page
 from longboat.dashboard.calls import blanks
 from longboat.dashboard.paging import part
+from longboat.dashboard.ranges import chosen, ranges
 from longboat.dashboard.site import Site
 from longboat.dashboard.words import percent
 from longboat.observe.sketch import quantiles
@@ -19,7 +20,7 @@ def screen(site: Site, ask: Ask) -> Page:
     paused = site.paused()["task"]
     rows, found = [], part(ask, site.tasks())
     for name in found.names:
-        tally = site.tally(task=name)
+        tally = site.tally(task=name, span=chosen(ask))
         failed = percent(tally.dead + tally.retried, tally.ended)
         rows.append(
             {
@@ -30,12 +31,12 @@ def screen(site: Site, ask: Ask) -> Page:
                 "paused": name in paused,
             }
         )
-    return Page("tasks.html", {"rows": rows, "part": found})
+    return Page("tasks.html", {"rows": rows, "part": found, **ranges(ask)})
 
 
 def one(site: Site, ask: Ask) -> Page:
     name = ask.place["name"]
-    tally = site.tally(task=name)
+    tally = site.tally(task=name, span=chosen(ask))
     task = site.task(name)
     return Page(
         "task.html",
@@ -43,9 +44,9 @@ def one(site: Site, ask: Ask) -> Page:
             "name": name,
             "tally": tally,
             "failed": percent(tally.dead + tally.retried, tally.ended),
-            "run": charts.bars(tally.run, span),
-            "wait": charts.bars(tally.wait, span),
-            "quantiles": quantiles(tally.run, charts.QUANTILES),
+            "run_bars": charts.bars(tally.run, span),
+            "wait_bars": charts.bars(tally.wait, span),
+            **charts.latencies(tally),
             "paused": name in site.paused()["task"],
             "task": task,
             "known": site.knows(name),
@@ -54,6 +55,6 @@ def one(site: Site, ask: Ask) -> Page:
             "groups": [group for group in site.failures() if group.task == name][:10],
             "queues": site.queues()[:SUGGESTED],
             "workers": [record.name for record in site.workers() if name in record.tasks],
-            **charts.ranges(ask),
+            **ranges(ask),
         },
     )
