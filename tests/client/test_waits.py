@@ -14,6 +14,8 @@ import pytest
 from longboat import Longboat
 from longboat.brokers.memory import MemoryBroker
 from longboat.client.client import Client
+from longboat.client.inbox import Inbox
+from longboat.client.subscription import Subscription
 from longboat.client.waiting import failed_parents
 from longboat.contract.broker import Settlement
 from longboat.contract.results import Listener
@@ -180,6 +182,28 @@ def test_who_cannot_wait_now_can_wait_later(broker: Kept, client: Client) -> Non
         return await handle
 
     assert asyncio.run(main()) == 42
+
+
+def test_who_may_wait_while_the_broker_is_away_is_not_held_up_by_it(broker: Kept) -> None:
+    tries: list[str] = []
+    answers = threading.Event()
+    arrived = threading.Event()
+
+    def away(job_id: str) -> Exception | None:
+        answers.wait(10)
+        tries.append(job_id)
+        return BrokerUnavailable("away") if len(tries) == 1 else None
+
+    broker.refuse = away
+    inbox = Inbox(broker, patient=True)
+    (job_id,) = broker.add(1)
+    inbox.watch([job_id], Subscription({job_id: []}, lambda _: arrived.set(), lambda error: tries.append(str(error))))
+    assert not tries
+    answers.set()
+    broker.end(1)
+    assert arrived.wait(10)
+    assert tries == [job_id] * 2
+    inbox.close()
 
 
 def test_parents_are_looked_for_once_for_all_that_wait(broker: Kept, client: Client) -> None:

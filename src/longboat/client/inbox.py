@@ -77,10 +77,12 @@ class Inbox:
     def watch(self, ids: Sequence[str], waiter: Waiter) -> None:
         """Give the results of these jobs to the waiter, also of those that have ended already.
 
-        Returns once the broker has been asked. If it cannot be, the waiter is told.
+        Returns once the broker has been asked; at once, where one may wait while it is away. If it cannot be, the waiter is
+        told.
         """
-        self.add(((each, waiter) for each in ids), soon=False)
-        self._register_now()
+        self.add(((each, waiter) for each in ids), soon=self._patient)
+        if not self._patient:
+            self._register_now()
 
     def add(self, waiting: Iterable[tuple[str, Waiter]], *, soon: bool = True) -> None:
         """As `watch` for each, without blocking: the broker is asked soon. Raises AppClosed."""
