@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import signal
+import sys
 from collections.abc import Generator
 
 import pytest
@@ -34,6 +35,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if isinstance(item, pytest.Function) and any(starts_a_server(each) for each in vars(item.module).values()):
             item.add_marker("slow")
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Write down what coverage has seen. pytest-xdist kills a process of its that has not ended after ten seconds, and the
+    servers that tests have started may take as long to stop."""
+    coverage = sys.modules.get("coverage")
+    if coverage is not None and hasattr(session.config, "workerinput") and (running := coverage.Coverage.current()):
+        running.stop()
+        running.save()
 
 
 def starts_a_server(thing: object) -> bool:
