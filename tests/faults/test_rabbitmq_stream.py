@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 import threading
 import time
 from contextlib import closing
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from longboat import Longboat
 from longboat.brokers.rabbitmq import replica, stream, topology
 from longboat.connect import connect
 from longboat.contract.broker import Broker
@@ -40,7 +42,7 @@ def test_entries_outlive_an_outage(rabbitmq_server: RabbitmqServer, url: str, br
         if kind == "closed":
             rabbitmq_server.ctl("close_all_connections", "a test")
         else:
-            time.sleep(2.0)  # a server killed within a second of a stream's first line does not bring the stream back
+            time.sleep(2.0)  # a server killed within a second of its first stream does not bring that back: see below
             rabbitmq_server.kill()
             rabbitmq_server.start()
 
@@ -55,6 +57,37 @@ def test_entries_outlive_an_outage(rabbitmq_server: RabbitmqServer, url: str, br
         until(lambda: other.kv.read("s", ["a", "b"]) == [b"2", b"1"], "the other one reads it", 30.0)
     with closing(connect(url)) as late:
         assert late.kv.read("s", ["a", "b"]) == [b"2", b"1"]
+
+
+def test_a_first_stream_that_a_killed_server_has_lost_stops_no_job_and_the_way_out_is_told(tmp_path: Path) -> None:
+    made = RabbitmqServer(tmp_path / "server")
+    with made as server, Longboat(server.url) as app:
+        kv = app.broker.kv
+
+        @app.task(name="double")
+        def double(number: int) -> int:
+            return 2 * number
+
+        kv.write("s", [Entry("a", b"1")])
+        server.kill()
+        server.start()
+        with app.worker():
+            assert double.enqueue(21).result(30) == 42
+
+            ways: list[str] = []
+
+            def told() -> bool:
+                with pytest.raises(BrokerUnavailable) as error:
+                    kv.write("s", [Entry("b", b"1")])
+                ways.extend(re.findall("rabbitmqctl eval '(.*)'", str(error.value)))
+                return bool(ways)
+
+            until(told, "the way out is told", 30.0)
+            server.ctl("eval", ways[0])
+            kv.write("s", [Entry("b", b"1")])
+            assert kv.read("s", ["a", "b"]) == [None, b"1"]
+            assert double.enqueue(4).result(30) == 8
+        server.kill()
 
 
 def test_each_count_of_many_counts_once(url: str, broker: Broker) -> None:

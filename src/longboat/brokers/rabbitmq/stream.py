@@ -15,7 +15,7 @@ from typing import Any
 
 import msgspec
 
-from longboat.brokers.rabbitmq.holding import get
+from longboat.brokers.rabbitmq.holding import GONE, get
 from longboat.brokers.rabbitmq.link import Link, Publish
 from longboat.brokers.rabbitmq.replica import Command, Replica
 from longboat.brokers.rabbitmq.session import Session
@@ -183,7 +183,17 @@ class StreamKV:
         if self._link is not None:
             self._link.close()
         link = self._session.link("longboat-rabbitmq-kv")
-        self._session.topology(link).stream()
+        try:
+            self._session.topology(link).stream()
+        except BrokerUnavailable as error:
+            if getattr(link.lost, "reply_code", 0) != GONE:
+                raise
+            place = f'<<"{self._session.parameters.virtual_host}">>, queue, <<"{self._session.names.stream}">>'
+            raise BrokerUnavailable(
+                f"{error}. Jobs still run. If this lasts, the server was killed within a second of making its first stream, "
+                f"and has lost it. This lets it begin anew, empty: "
+                f"rabbitmqctl eval 'rabbit_amqqueue:internal_delete(rabbit_misc:r({place}), <<\"longboat\">>).'"
+            ) from None
         newest = self._newest_snapshot(link)
         self._listen(link, "first" if newest is None else newest)
         try:
