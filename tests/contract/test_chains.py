@@ -15,7 +15,7 @@ from longboat.contract.broker import Settlement
 from longboat.contract.carried import Alone, CarriedConsumer
 from longboat.contract.carrier import Envelope, Message
 from longboat.contract.chains import Chain, Succeeded, chained
-from longboat.contract.messages import message_of, next_messages
+from longboat.contract.messages import gather, message_of, next_messages
 from longboat.core.clock import SYSTEM
 from longboat.core.codec import encode_job
 from longboat.core.constraints import Constraints
@@ -109,3 +109,11 @@ def test_a_second_message_of_a_job_in_a_chain_is_dropped(carrier: MemoryCarrier)
     assert (lease.job.id, list(lease.inputs)) == ("j1", [b"\x01"])
     assert other.settle([Settlement(lease, Dead(BOOM))]) == []
     assert other.receive(2, wait=0.0) == []
+
+
+def test_many_jobs_after_one_with_a_large_result_leave_in_pieces() -> None:
+    messages: list[Message] = []
+    sent: list[int] = []
+    large = (Message(str(n), "q", 0, b"", Envelope(chain=bytes(1_000_000))) for n in range(40))
+    gather(large, messages, lambda piece: sent.append(len(piece)))
+    assert [*sent, len(messages)] == [17, 17, 6]

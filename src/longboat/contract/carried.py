@@ -13,7 +13,7 @@ from longboat.contract.broker import Lease, Pulse, Settlement
 from longboat.contract.carrier import Delivery, Message, Receiver
 from longboat.contract.flow_ends import FlowEnds
 from longboat.contract.held import Held
-from longboat.contract.messages import PARK_PAUSE, message_of, next_message, next_messages
+from longboat.contract.messages import PARK_PAUSE, gather, message_of, next_message, next_messages
 from longboat.contract.replies import Replies
 from longboat.contract.revoked import Revoked
 from longboat.core import reasons
@@ -265,7 +265,7 @@ class CarriedConsumer:
             outcome = settlement.outcome
             if type(outcome) is Done:
                 if delivery.chain:
-                    messages += next_messages(delivery.chain, outcome.result)
+                    gather(next_messages(delivery.chain, outcome.result), messages, self._send)
                 continue
             now, attempts = self._clock.now(), delivery.envelope.attempts
             then = after(outcome, cancelled=False, now=now, attempts=attempts)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from longboat.contract import chains
 from longboat.contract.carrier import Delivery, Envelope, Message
@@ -11,6 +11,9 @@ from longboat.core.transitions import Transition
 
 PARK_PAUSE = 1.0
 """Seconds after which a parked job goes round again, to be looked at by whoever receives it."""
+
+PIECE = 16_000_000
+"""Bytes of messages after which those so far are sent: a result of 1 MB goes into the message of each job after it."""
 
 
 def message_of(job: Job, body: bytes, envelope: Envelope, delay: float = 0.0, *, dead: bool = False) -> Message:
@@ -41,3 +44,15 @@ def next_messages(chain: chains.Chain, result: bytes) -> Iterator[Message]:
         put = chain.at if each.job.expires is not None else 0.0
         envelope = Envelope(put=put, reply=chain.reply if each.replied else "", chain=chains.encode(each.chain))
         yield message_of(each.job, each.body, envelope, each.job.delay)
+
+
+def gather(more: Iterable[Message], messages: list[Message], send: Callable[[Sequence[Message]], None]) -> None:
+    """Add these messages, which are made one by one, and send all so far whenever they are large together."""
+    size = 0
+    for each in more:
+        messages.append(each)
+        size += len(each.body) + len(each.envelope.chain)
+        if size > PIECE:
+            send(messages)
+            messages.clear()
+            size = 0
