@@ -39,7 +39,10 @@ class Numbers(msgspec.Struct, frozen=True):
 
     def total(self, state: State, queues: Collection[str] = ()) -> int | None:
         """Of these queues; of all if none is named. None: not known."""
-        found = [n for (queue, its), n in self.counts.items() if its is state and (not queues or queue in queues)]
+        if queues:
+            found = [n for queue in set(queues) if (n := self.counts.get((queue, state))) is not None]
+        else:
+            found = [n for (_, its), n in self.counts.items() if its is state]
         return sum(found) if found or state in self.known else None
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import heapq
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from itertools import chain, islice
+from operator import itemgetter
 
 from longboat.brokers.memory.record import Record
 from longboat.brokers.memory.shelf import Key
@@ -37,10 +38,11 @@ class MemoryInspector:
 
     def _from(self, state: State, queue: str | None, after: str | None) -> Iterable[Record]:
         """The jobs in this state, in order, behind `after`."""
-        shelves = sorted(
-            ((name, shelf) for (name, its), shelf in self._store.shelves.items() if its is state and queue in (None, name)),
-            key=lambda pair: pair[0],
-        )
+        there = self._store.shelves
+        if queue is not None:
+            shelves = [(queue, there[queue, state])] if (queue, state) in there else []
+        else:
+            shelves = sorted(((name, shelf) for (name, its), shelf in there.items() if its is state), key=itemgetter(0))
         kinds = (int, float, int) if state is State.READY else (float, int)
         first, *key = position_of(after, str, *kinds) or [""]
         past = (*key, _Last()) if after else ()
