@@ -189,6 +189,9 @@ def pages(page: TestClient) -> None:
         assert row[4:] == near(runs)
     row = re.findall(r'<td class="num">(.*?)</td>', page.get("/queues").text.split("<b>mail</b>")[1].split("</tr>")[0])
     assert row[-2:] == [near(WAITS["mail.send"])[1], f"{RATE:.1f}"]
+    assert "No jobs started." not in page.get("/tasks/api.call").text, "its limits held it, and it waited"
+    links = re.findall(r'<a href="/tasks\?(.*?)"', page.get("/tasks?q=mail&range=2h").text)
+    assert "q=mail&amp;range=24h" in links, links
     for label in ("15m", "2h", "24h", "7d"):
         assert f"{sum(ENDED.values())} in " in page.get(f"/?range={label}").text
 

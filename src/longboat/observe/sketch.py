@@ -50,6 +50,14 @@ def merge(sketch: Sketch, more: Sketch) -> None:
         sketch[bucket] = get(bucket, 0) + count
 
 
+def merged(*sketches: Sketch) -> Sketch:
+    """What all of these hold."""
+    found: Sketch = {}
+    for sketch in sketches:
+        merge(found, sketch)
+    return found
+
+
 def quantiles(sketch: Sketch, parts: Sequence[float]) -> list[float | None]:
     """The shortest durations that these shares of the samples (growing, such as 0.95) do not exceed. None without any."""
     if not sketch:

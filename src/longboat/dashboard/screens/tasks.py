@@ -9,7 +9,7 @@ from longboat.dashboard.paging import part
 from longboat.dashboard.ranges import chosen, ranges
 from longboat.dashboard.site import Site
 from longboat.dashboard.words import percent
-from longboat.observe.sketch import quantiles
+from longboat.observe.sketch import merged, quantiles
 from longboat.observe.words import span
 
 SUGGESTED = 200
@@ -45,7 +45,7 @@ def one(site: Site, ask: Ask) -> Page:
             "tally": tally,
             "failed": percent(tally.dead + tally.retried, tally.ended),
             "run_bars": charts.bars(tally.run, span),
-            "wait_bars": charts.bars(tally.wait, span),
+            "wait_bars": charts.bars(merged(tally.wait, tally.limited, tally.parents), span),
             **charts.latencies(tally),
             "paused": name in site.paused()["task"],
             "task": task,

@@ -33,7 +33,7 @@
       cursor: { sync: { key: "longboat" }, points: { size: 5 }, drag: { x: false, y: false } },
       scales: { x: { range: () => [data.t[0] ?? 0, data.t[data.t.length - 1] ?? 1] }, y: { range: (_, low, high) => [0, high > 0 ? high * 1.08 : 1] } },
       axes: [{ ...axis, space: 70, size: 28, values: (_, all) => all.map(clock) }, { ...axis, size: 54, values: (_, all) => all.map(kind.value) }],
-      series: [{ value: (_, at) => at === null ? "" : new Date(at * 1000).toLocaleTimeString() }, ...kind.lines.map(([label, name], place) => ({
+      series: [{ value: (_, at) => at === null ? "" : new Date(at * 1000).toLocaleTimeString([], { timeZoneName: "short" }) }, ...kind.lines.map(([label, name], place) => ({
         label, stroke: colour(name), width: 1.5, value: (_, value) => kind.value(value), spanGaps: !!kind.points,
         points: { show: false }, fill: kind.fill && !place ? `${colour(name)}22` : undefined,
       }))],
