@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from longboat.brokers.sqlite import SqliteBroker, layout
+from longboat.brokers.sqlite.store import PAGE_SIZE
 from longboat.core.job import Job, State
 from longboat.errors import BrokerError, BrokerMisconfigured, BrokerUnavailable, StoreTooNew
 
@@ -44,18 +45,29 @@ def test_every_connection_syncs_as_asked(path: Path, mode: str, level: int) -> N
     broker.close()
 
 
+def test_an_enqueue_writes_few_bytes(broker: SqliteBroker, path: Path, job: Callable[..., Job]) -> None:
+    """A page of each table that it changes, in a file whose pages are small."""
+    log = Path(f"{path}-wal")
+    broker.put([job()], token=("c", 1))
+    before = log.stat().st_size
+    broker.put([job()], token=("c", 2))
+    assert log.stat().st_size - before < 5 * PAGE_SIZE < 5 * 4096
+
+
 def test_another_programs_database_may_be_shared(path: Path, job: Callable[..., Job]) -> None:
     """Its tables and its marks stay as they are: the names of ours have a prefix."""
     with closing(sqlite3.connect(path)) as db, db:
         db.execute("CREATE TABLE jobs (n)")
         db.execute("INSERT INTO jobs VALUES (1)")
         db.execute("PRAGMA user_version = 7")
+        size = db.execute("PRAGMA page_size").fetchone()
     broker = SqliteBroker(path)
     assert broker.put([made := job()]) == [made.id]
     broker.close()
     with closing(sqlite3.connect(path)) as db:
         assert db.execute("SELECT n FROM jobs").fetchall() == [(1,)]
         assert db.execute("PRAGMA user_version").fetchone() == (7,)
+        assert db.execute("PRAGMA page_size").fetchone() == size != (PAGE_SIZE,)
         names = {name for (name,) in db.execute("SELECT name FROM sqlite_schema")} - {"jobs"}
         assert all(name.startswith(("longboat_", "sqlite_")) for name in names)
         db.execute("UPDATE longboat_layout SET version = 99")

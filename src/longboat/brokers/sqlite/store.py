@@ -22,6 +22,11 @@ from longboat.errors import BrokerFull, BrokerUnavailable
 
 Synchronous = Literal["full", "normal"]
 
+PAGE_SIZE = 2048
+"""Bytes, of new files. With 4096 an enqueue writes 1.7 times as much; with 1024 most messages need pages of their own."""
+_LOG = 4 << 20
+"""Bytes of the write-ahead log at which SQLite begins to empty it."""
+
 
 class Transaction:
     """What is done within one write: statements, and what they change of the counts."""
@@ -215,11 +220,14 @@ class Store:
         )
         db.text_factory = _text
         try:
+            db.execute(f"PRAGMA page_size = {PAGE_SIZE}")  # in a file that has no page yet
             db.execute("PRAGMA journal_mode = WAL")
             db.execute(f"PRAGMA synchronous = {self._synchronous}")
             db.execute("PRAGMA secure_delete = OFF")
             db.execute("PRAGMA cache_size = -16000")
             db.execute("PRAGMA journal_size_limit = 67108864")
+            (size,) = db.execute("PRAGMA page_size").fetchone()
+            db.execute(f"PRAGMA wal_autocheckpoint = {_LOG // size}")
         except BaseException:
             db.close()
             raise
