@@ -35,6 +35,7 @@ bench: environment ## figures beside a hand-written loop, into bench/results/
 	$(BIN)/python -m bench.manager
 	$(BIN)/python -m bench.pools
 	$(BIN)/python -m bench.postgres
+	$(BIN)/python -m bench.cost --write
 	$(BIN)/python -m bench.rabbitmq
 
 docs: environment ## the documentation site, into site/: fails on a link that leads nowhere and on a page that the menu lacks

@@ -13,7 +13,7 @@ from bench.postgres.peers_beside import OURS
 from bench.report import Edition, Found
 from tests.rigs.servers.postgres import programs
 
-NAMES = ("drain", "peers_beside", "enqueue", "bloat")
+NAMES = ("drain", "peers_beside", "enqueue", "bloat", "decay")
 
 
 def peers(found: Found) -> str | None:
