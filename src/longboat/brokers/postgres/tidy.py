@@ -186,14 +186,13 @@ def prune(tx: Transaction, limit: int) -> int:
     return count
 
 
-def delete_ended(tx: Transaction, state: State, queue: bytes, limit: int, n: int | None = None) -> int:
-    """Delete up to `limit` of the jobs that ended so (in call `n`, or any), the oldest first; returns how many."""
-    which = "AND n = %(n)s" if n is not None else ""
+def delete_ended(tx: Transaction, state: State, queue: bytes, limit: int) -> int:
+    """Delete up to `limit` of the jobs that ended so, the oldest first; returns how many."""
     found = (
-        f"SELECT ctid FROM @.ended WHERE state = %(state)s AND queue = %(queue)b {which} "
+        "SELECT ctid FROM @.ended WHERE state = %(state)s AND queue = %(queue)b "
         "ORDER BY state, queue, n, place LIMIT %(limit)s FOR UPDATE"
     )
-    return _delete_ended(tx, found, state=state.value, queue=queue, n=n, limit=limit)
+    return _delete_ended(tx, found, state=state.value, queue=queue, limit=limit)
 
 
 def _delete_ended(tx: Transaction, found: str, **values: Any) -> int:
@@ -206,16 +205,32 @@ def _delete_ended(tx: Transaction, found: str, **values: Any) -> int:
     return len(rows)
 
 
+_TERMS = (
+    "unnest(%(untils)b::float8[], %(ns)b::bigint[], %(states)s::text[], %(queues)b::bytea[]) AS g (until, n, state, queue)"
+)
+_OF_TERM = "@.ended WHERE state = g.state AND queue = g.queue AND n = g.n"
+_ENDED_IN_TERMS = (
+    f"SELECT e.ctid FROM {_TERMS} CROSS JOIN LATERAL (SELECT ctid FROM {_OF_TERM} "
+    "ORDER BY state, queue, n, place LIMIT %(limit)s FOR UPDATE) AS e LIMIT %(limit)s"
+)
+_END_TERMS = (
+    f"DELETE FROM @.retention AS r USING {_TERMS} WHERE r.until = g.until AND r.n = g.n "
+    f"AND NOT EXISTS (SELECT 1 FROM {_OF_TERM} OFFSET 0)"
+)
+
+
 def _over(tx: Transaction, limit: int) -> int:
+    """Many terms together: jobs that ended one by one have one each."""
     count = 0
-    while terms := tx.run(
-        "SELECT until, n, state, queue FROM @.retention WHERE until <= %(at)s ORDER BY until, n LIMIT 100", at=tx.now
-    ).fetchall():
-        for until, n, state, queue in terms:
-            count += delete_ended(tx, State(state), queue, limit - count, n)
-            if count >= limit:
-                return count  # some of this term may be left: it is looked at again, and found empty if not
-            tx.run("DELETE FROM @.retention WHERE until = %(until)s AND n = %(n)s", until=until, n=n)
+    while count < limit and (
+        terms := tx.run(
+            "SELECT until, n, state, queue FROM @.retention WHERE until <= %(at)s ORDER BY until, n LIMIT 100", at=tx.now
+        ).fetchall()
+    ):
+        untils, ns, states, queues = (list(each) for each in zip(*terms, strict=True))
+        values = {"untils": untils, "ns": ns, "states": states, "queues": queues}
+        count += _delete_ended(tx, _ENDED_IN_TERMS, **values, limit=limit - count)
+        tx.run(_END_TERMS, **values)
     return count
 
 
