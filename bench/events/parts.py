@@ -16,7 +16,7 @@ from bench.events.listener import listening
 from bench.figure import Figure, Plan, Tell
 from bench.redis.server import server
 from longboat import connect
-from longboat.contract.broker import Lease, Settlement
+from longboat.contract.broker import Broker, Lease, Settlement
 from longboat.contract.kv import KV
 from longboat.core.codec import NONE
 from longboat.core.job import MESSAGE_VERSION, Done, Job, new_id
@@ -39,7 +39,7 @@ def figures(plan: Plan, tell: Tell) -> Iterator[Figure]:
         for store, fill in stores.items():
             tell(f"{store}, parts")
             with fill(0) as address, listening(address, 1), contextlib.closing(connect(address)) as broker:
-                told = [100 * used / BATCH_EVERY for used in telling(broker.kv, BATCHES if not plan.quick else 5)]
+                told = [100 * used / BATCH_EVERY for used in telling(broker, BATCHES if not plan.quick else 5)]
                 counted = [counting(broker.kv) for _ in range(5 if not plan.quick else 1)]
             yield Figure(
                 f"{store}, telling as much as it may", "% of a CPU", told, 5, least=False, entry="500 events each 0.25 s"
@@ -53,9 +53,9 @@ def figures(plan: Plan, tell: Tell) -> Iterator[Figure]:
             yield Figure(f"{store}, writing history", "% of a CPU", [100 * used / EVERY for _, used in counted])
 
 
-def telling(kv: KV, batches: int, clock: Callable[[], float] = time.thread_time) -> list[float]:
+def telling(broker: Broker, batches: int, clock: Callable[[], float] = time.thread_time) -> list[float]:
     """CPU seconds of each batch of events, from the ends of jobs to what stands on the board; of this thread, or others."""
-    worker_events = WorkerEvents(Bus(), EventPublisher(kv, WORKER), InFlight())
+    worker_events = WorkerEvents(Bus(), EventPublisher.of(broker, WORKER), InFlight())
     worker_events.run(time.time())
     spent = []
     for _ in range(batches):

@@ -45,7 +45,7 @@ def figures(plan: Plan, tell: Tell) -> Iterator[Figure]:
         tell("telling")
         told = telling(emptied(made), 60 // part)
     yield from beside("a worker whose events one listens to", found[WATCHED], found[SILENT], "no events", GOAL)
-    entry = "500 events each 0.25 s, written to the stream and read back"
+    entry = "500 events each 0.25 s, told to all who listen"
     yield Figure("telling as much as it may", "% of a CPU", told, LOSS, least=False, entry=entry)
     entry = "enqueued, run by a worker process, and its result told to who asked"
     yield Figure("round trip p50", "ms", half, SOON, least=False, entry=entry)
@@ -68,7 +68,7 @@ def drained(url: str, number: int, app: str) -> Drain:
 def telling(url: str, batches: int) -> list[float]:
     """Of a processor, by all threads of a worker that is so busy that it tells as many events as it may."""
     with listening(url, 1), contextlib.closing(connect(url)) as broker:
-        return [100 * used / BATCH_EVERY for used in parts.telling(broker.kv, batches, time.process_time)]
+        return [100 * used / BATCH_EVERY for used in parts.telling(broker, batches, time.process_time)]
 
 
 def roundtrips(url: str, number: int) -> list[float]:
