@@ -49,19 +49,24 @@ class Finisher:
                 events.emit(JobSucceeded(self.name, job.id, job.task, job.queue, lease.attempt, seconds))
             if self.successes.room > 0:
                 self.successes.note(call)
-            in_flight.big_results |= len(reply.result) > BIG
+            if len(reply.result) > BIG:
+                in_flight.big_results = True
             in_flight.settle(Settlement(lease, Done(reply.result)))
         else:
-            misfit = reply.ending is CallEnd.REFUSED and reply.again and reply.failure is not None
-            if misfit or reply.ending is CallEnd.UNSTARTED:
-                in_flight.ended[call.task.settings.executor] -= 1
-                in_flight.returned += 1
-            if misfit and reply.failure is not None:
-                in_flight.misfits.append((call, reply.failure))
-            else:
-                self.finish(lease, outcome_of(lease, call.settings, reply, random.random()))
+            self._not_returned(call, reply)
         if in_flight.room.asleep:
             in_flight.room.ring()
+
+    def _not_returned(self, call: Call, reply: Reply) -> None:
+        in_flight, lease = self._in_flight, call.lease
+        misfit = reply.ending is CallEnd.REFUSED and reply.again and reply.failure is not None
+        if misfit or reply.ending is CallEnd.UNSTARTED:
+            in_flight.ended[call.task.settings.executor] -= 1
+            in_flight.returned += 1
+        if misfit and reply.failure is not None:
+            in_flight.misfits.append((call, reply.failure))
+        else:
+            self.finish(lease, outcome_of(lease, call.settings, reply, random.random()))
 
     def finish(self, lease: Lease, outcome: Outcome) -> None:
         """Settle any outcome but a success, and tell of it."""
