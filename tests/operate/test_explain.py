@@ -10,7 +10,7 @@ from longboat.brokers.memory import MemoryBroker
 from longboat.contract.broker import Broker
 from longboat.core.constraints import Constraints, JobLimit
 from longboat.core.job import Dead, Failure, Job, Retry
-from longboat.operate.explain import explain
+from longboat.operate.explain import COUNTED, explain
 from longboat.operate.pauses import pause
 from longboat.testing.conformance.stage import job, nothing, settle, take
 
@@ -88,3 +88,13 @@ def test_pauses(broker: Broker) -> None:
     assert pause(broker.kv, "queue", "q", False)
     assert not pause(broker.kv, "queue", "q", False)
     assert why(broker, sent).startswith("task t is paused")
+
+
+def test_a_long_queue_and_a_parent_that_was_cancelled(broker: Broker) -> None:
+    parent, last = job(), job()
+    child = job(constraints=Constraints(after=[parent.id]))
+    broker.put([parent, child])
+    broker.inspector.cancel([parent.id])
+    assert f"{parent.id}, which was cancelled: cancel this one too" in why(broker, child)
+    broker.put([*(job() for _ in range(COUNTED)), last])
+    assert f"it is ready, behind at least {COUNTED:,} jobs in queue q" in why(broker, last)
