@@ -10,7 +10,7 @@ import pytest
 
 from tests.rigs.fault import Yard, until
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("unmeasured")]  # they have a bound in seconds
 
 WITHIN = 2.0
 
