@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -10,9 +12,12 @@ from longboat.brokers.memory import MemoryBroker
 from longboat.contract.broker import Broker, Settlement
 from longboat.core import codec
 from longboat.core.job import Dead, Failure, Job, State
-from longboat.errors import ConfigError
+from longboat.core.views import JobView, Page
+from longboat.errors import ConfigError, Unsupported
 from longboat.observe.history import fingerprint
+from longboat.operate import search as searches
 from longboat.operate.search import ORDER, Query, every, from_arguments, is_word, matches, parse, restrict, search, written
+from longboat.operate.traces import Finds
 
 WORD = st.text(st.characters(codec="utf-8", exclude_categories=("Cc", "Cs", "Zs", "Zl", "Zp")), min_size=1, max_size=12)
 PHRASE = st.lists(WORD, min_size=1, max_size=3).map(" ".join)
@@ -118,6 +123,46 @@ def test_no_search_finds_more_than_its_limit(broker: Broker, text: str) -> None:
             break
     assert len(ids) == len(set(ids))
     assert sorted(ids) == sorted(job.id for jobs in every(broker, query, limit=500) for job in jobs)
+
+
+class Unlisting:
+    """Of a broker that lists no job which has ended."""
+
+    def __init__(self, broker: Broker) -> None:
+        self.kv, self._inspector = broker.kv, broker.inspector
+
+    @property
+    def inspector(self) -> Finds:
+        return self
+
+    def counts(self) -> Mapping[tuple[str, State], int]:
+        return self._inspector.counts()
+
+    def find(self, ids: Sequence[str]) -> list[JobView | None]:
+        return self._inspector.find(ids)
+
+    def jobs(
+        self, state: State, *, queue: str | None = None, task: str | None = None, after: str | None = None, limit: int = 100
+    ) -> Page:
+        if state.ended:
+            raise Unsupported("jobs that have ended are not listed")
+        return self._inspector.jobs(state, queue=queue, task=task, after=after, limit=limit)
+
+
+def test_states_that_are_not_listed_end_no_search(broker: Broker, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither when it stops before the first of them and goes on from there."""
+    monkeypatch.setattr(searches, "SECONDS", 0.0)
+    broker.put([Job(1, "one", "many", b"\x80", "many")])
+    found = search(Unlisting(broker), parse("queue:many"), limit=50)
+    names, unlisted = [job.id for job in found.jobs], [*found.unlisted]
+    while found.after is not None:
+        found = search(Unlisting(broker), parse("queue:many"), after=found.after, limit=50)
+        names += [job.id for job in found.jobs]
+        unlisted += found.unlisted
+    assert names == ["one"]
+    assert {state for state in State if state.ended} == set(unlisted)
+    with pytest.raises(Unsupported, match="are not listed"):
+        search(Unlisting(broker), parse("state:dead"))
 
 
 def test_arguments_of_a_command_are_parts_or_whole_searches() -> None:

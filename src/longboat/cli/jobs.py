@@ -146,7 +146,8 @@ def list_jobs(
         while left:
             found = _search(broker, query, after, min(left, PAGE))
             short = len(found.jobs) < min(left, PAGE)
-            left, looked, after, unlisted = left - len(found.jobs), looked + found.looked, found.after, found.unlisted
+            left, looked, after = left - len(found.jobs), looked + found.looked, found.after
+            unlisted += found.unlisted
             for job in found.jobs:
                 if as_json:
                     click.echo(show.to_json(show.plain(job)))

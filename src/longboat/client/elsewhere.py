@@ -17,6 +17,8 @@ from longboat.tasks.handle import Update
 
 UNHEARD = 60.0
 """Seconds without a sign of the job after which there is nothing to wait for, unless it is known to be queued."""
+DEAD_AFTER = 2.0
+"""Seconds without a sign of the job after which it is looked for among the dead: a second's work where there are many."""
 
 
 class Elsewhere:
@@ -28,6 +30,7 @@ class Elsewhere:
         self._events = EventStream.of(broker)
         self._known: Heard | None = None
         self._over_at = SYSTEM.monotonic() + UNHEARD
+        self._dead_at = SYSTEM.monotonic() + DEAD_AFTER
 
     def look(self) -> Update | None:
         """READY where nothing is known; None while the broker cannot be reached. Raises Unsupported after a long silence."""
@@ -38,8 +41,17 @@ class Elsewhere:
             return None
         if found is not None:
             return found
-        if SYSTEM.monotonic() >= self._over_at:
-            return self._given_up()
+        now = SYSTEM.monotonic()
+        if now >= (self._over_at if self._known else min(self._dead_at, self._over_at)):
+            self._dead_at = inf
+            if (died := self._died()) is not None:
+                return died
+        if now >= self._over_at:
+            raise Unsupported(
+                f"nothing was heard of job {self._id} for {UNHEARD:.0f} s: it waits in its queue, or it ended before this "
+                "process listened. RabbitMQ alone tells its end to the process that enqueued it. "
+                "Or keep a store beside it: ?results=redis://…"
+            )
         return _update(self._known)
 
     def close(self) -> None:
@@ -69,15 +81,11 @@ class Elsewhere:
             return Update(State.RUNNING, error=error)
         return Update(State.RUNNING, progress.done, progress.total, progress.text, error)
 
-    def _given_up(self) -> Update:
+    def _died(self) -> Update | None:
         with contextlib.suppress(BrokerError):
             for view in dead(self._broker, [self._id]):
                 return Update(State.DEAD, error=view.failures[-1].message if view.failures else "")
-        raise Unsupported(
-            f"nothing was heard of job {self._id} for {UNHEARD:.0f} s: it waits in its queue, or it ended before this "
-            "process listened. RabbitMQ alone tells its end to the process that enqueued it. "
-            "Or keep a store beside it: ?results=redis://…"
-        )
+        return None
 
 
 def _update(known: Heard | None) -> Update:

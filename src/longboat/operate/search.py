@@ -193,7 +193,7 @@ def search(broker: Searched, query: Query, *, after: str | None = None, limit: i
             size = max(size // 2, 1) if now - before > _QUICK else min(size * 2, limit)
             if cursor is None:
                 break
-    if len(unlisted) == len(states):
+    if len(unlisted) == len(states) and after is None:
         broker.inspector.jobs(states[0], limit=1)  # raises, and says why
     return Found(jobs, None, looked, tuple(unlisted))
 

@@ -95,9 +95,9 @@ def dead(broker: Searched, ids: Collection[str]) -> list[JobView]:
 def running(kv: KV) -> list[JobView]:
     """The jobs that workers tell they run, the longest-running first, where no broker lists them: without arguments.
 
-    The queue is known of a worker that serves a single one.
+    The queue is known of a worker that serves a single one. Of two that tell of one job the first has died.
     """
-    return [
+    views = [
         JobView(
             id=job_id,
             state=State.RUNNING,
@@ -112,3 +112,9 @@ def running(kv: KV) -> list[JobView]:
         for record in history.workers(kv)
         for job_id, task, started in record.running
     ]
+    latest = {view.id: view for view in sorted(views, key=_began)}
+    return sorted(latest.values(), key=_began)
+
+
+def _began(view: JobView) -> float:
+    return view.started or 0.0

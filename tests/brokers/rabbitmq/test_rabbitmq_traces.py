@@ -87,8 +87,9 @@ def test_a_job_is_watched_by_who_did_not_enqueue_it(app: Longboat, monkeypatch: 
         assert updates[0] == Update(State.READY)
         assert Update(State.RUNNING, 1.0, 2.0, "half") in updates
         assert updates[-1] == Update(State.DEAD, 1.0, 2.0, "half", "no more")
-        monkeypatch.setattr(elsewhere, "UNHEARD", 0.5)
+        monkeypatch.setattr(elsewhere, "DEAD_AFTER", 0.1)
         assert [update.state for update in other.job("mine").watch()] == [State.READY, State.DEAD]
+        monkeypatch.setattr(elsewhere, "UNHEARD", 0.5)
         with pytest.raises(Unsupported, match="nothing was heard of job never for"):
             list(other.job("never").watch())
 
