@@ -262,7 +262,10 @@ def test_a_worker_is_made_quiet_and_stopped(browser: Browser, tmp_path: Path) ->
             page.get_by_text(f"worker {worker.name} takes no more jobs").wait_for()
             page.locator(".worker .tag.warn", has_text="quiet").wait_for(timeout=3000)
             waits = app.named("shop.send_mail").enqueue(to="a@example.com")
-            page.get_by_role("button", name="Resume").click(timeout=5000)
+            page.get_by_role("button", name="Resume").focus()
+            refreshed(page)
+            assert page.evaluate("document.activeElement.textContent.trim()") == "Resume", "the focus outlives a refresh"
+            page.get_by_role("button", name="Resume").click(timeout=5000, delay=2500)  # longer than between refreshes
             until(lambda: waits.status().ended, 5)
             page.get_by_role("button", name="Quiet").wait_for(timeout=3000)
             page.get_by_role("link", name="Stop …").click()
@@ -273,6 +276,12 @@ def test_a_worker_is_made_quiet_and_stopped(browser: Browser, tmp_path: Path) ->
             page.get_by_text("No workers are running").wait_for(timeout=8000)
             assert worker.reason == "commanded"
         visit.close()
+
+
+def refreshed(page: Page) -> None:
+    """Wait until the page shows its content anew."""
+    page.evaluate("document.querySelector('#live > *').dataset.old = 'yes'")
+    page.locator("[data-old]").wait_for(state="detached", timeout=10_000)
 
 
 @pytest.mark.skipif(not SHOTS, reason="LONGBOAT_SCREENSHOTS names no folder")

@@ -79,6 +79,11 @@ def test_a_tick_that_is_a_little_late_is_not_missed() -> None:
     assert schedule("every 1s", missed="once").due(0, 3) == [1, 2, 3]
 
 
+@pytest.mark.parametrize(("missed", "expected"), [("skip", [50]), ("once", [50]), ("all", [*range(5, 55, 5)])])
+def test_of_several_that_are_late_the_latest_is_not_missed(missed: Any, expected: list[float]) -> None:
+    assert schedule("every 5s", missed=missed).due(0, 50 + 4) == expected
+
+
 def test_jobs_of_a_tick() -> None:
     job = schedule("0 * * * *", overlap="wait", queue="q", priority=3, expires=60.0).job(3600.0)
     assert job.id == "s@1970-01-01T01:00:00Z" == f"s@{stamp(3600)}"

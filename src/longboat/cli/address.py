@@ -15,6 +15,7 @@ import click
 from longboat.cli.fail import BROKER, FAILED, USAGE, CommandFailed
 from longboat.client.inbox import not_found
 from longboat.connect import DEFAULT_URL, connect
+from longboat.contract.capabilities import Capability
 from longboat.core.urls import shown
 from longboat.errors import AppNotFound, JobNotFound, Unsupported
 
@@ -90,16 +91,19 @@ def nothing(text: str) -> None:
 
 
 def find_job(broker: Broker, job_id: str) -> JobView:
-    """Raises JobNotFound. Where jobs cannot be looked up, it is looked for among the dead ones."""
+    """Raises JobNotFound. Where no job can be looked up, it is looked for among those that run, then among the dead ones."""
     from longboat.operate import traces
 
     try:
         view = broker.inspector.find([job_id])[0]
     except Unsupported as error:
-        if found := traces.dead(broker, [job_id]):
+        runs = (
+            [view for view in traces.running(broker.kv) if view.id == job_id] if Capability.KV in broker.capabilities else []
+        )
+        if found := runs or traces.dead(broker, [job_id]):
             return found[0]
         advice = f"`longboat explain {quote(job_id)}` tells what is known of it."
-        raise CommandFailed(f"{job_id} is not among the dead jobs, and {error}", advice, FAILED) from None
+        raise CommandFailed(f"{job_id} is neither running nor among the dead jobs, and {error}", advice, FAILED) from None
     if view is None:
         raise not_found(job_id)
     return view

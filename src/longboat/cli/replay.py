@@ -52,12 +52,15 @@ def command(id: str, app: str | None, debug: bool, url: str | None) -> int:
     or the arguments do not fit it, 3 the app cannot be imported, 4 the broker cannot be reached, 6 a parent has not ended.
     """
     from longboat.cli import locate
+    from longboat.core.job import State
 
     use(url)
     found, spec = locate.find(app)
     os.environ["LONGBOAT_APP"] = spec  # for `opened`, and for programs that the job starts
     with opened(url) as broker:
         view = find_job(broker, id)
+        if view.state is State.RUNNING and not view.payload:
+            raise CommandFailed(f"job {id} is running, and this broker tells its arguments to its worker alone")
         task = _task(found, spec, view)
         payload = _payload(broker, view)
     args, kwargs = _arguments(task, view, payload)

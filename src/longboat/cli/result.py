@@ -9,7 +9,8 @@ from longboat.cli.address import find_job, looked_at, opened
 from longboat.cli.fail import DONE, FAILED, WAITED, CommandFailed
 from longboat.cli.params import duration, outputs
 from longboat.cli.waiting import result_of
-from longboat.errors import ResultError
+from longboat.core.job import State
+from longboat.errors import ResultError, Unsupported
 
 
 @click.command()
@@ -45,6 +46,14 @@ def command(id: str, wait: bool, timeout: float | None, as_json: bool, url: str 
                 click.echo(show.to_json(show.plain(find_job(broker, id))))
             else:
                 show.result(value)
+        except Unsupported:
+            if view.state is not State.DEAD:
+                raise
+            if not as_json:
+                last = f": {view.failures[-1].type}: {view.failures[-1].message}" if view.failures else ""
+                raise CommandFailed(f"job {id} is dead{last}", f"`longboat dead show {id}` tells more.", FAILED) from None
+            click.echo(show.to_json(show.plain(view)))
+            return FAILED
         except ResultError:
             view = find_job(broker, id)
             if not (as_json and view.state.ended):

@@ -23,7 +23,9 @@ Missed = Literal["skip", "once", "all"]
 Overlap = Literal["allow", "skip", "wait"]
 
 ON_TIME = 60.0
-"""Seconds that a tick may be late before it counts as missed: no scheduler was there."""
+"""Seconds that the latest tick may be late before it counts as missed: no scheduler was there."""
+LAG = 5.0
+"""Seconds that those before it may be late: a scheduler that is there takes no longer."""
 CATCH_UP = 1000
 """At most so many missed ticks, the latest, are made up for."""
 
@@ -112,7 +114,7 @@ class Schedule(msgspec.Struct, kw_only=True):
         ticks = self.ticks(after, now)
         if self.missed == "all" or not ticks:
             return ticks
-        fresh = [tick for tick in ticks if tick > now - ON_TIME]
+        fresh = [tick for tick in ticks if tick > now - (ON_TIME if tick == ticks[-1] else LAG)]
         return fresh if fresh or self.missed == "skip" else ticks[-1:]
 
     def _from(self, after: float) -> Iterator[float]:

@@ -46,8 +46,12 @@ def test_a_single_dead_job_is_shown_replayed_and_retried(app: Longboat, tmp_path
     assert "ValueError: one" in shell.run("replay", "one", "tasks:app", *here, status=1).err
     found = shell.run("dead", "list", "id:one", "--json", *here).out.splitlines()
     assert [json.loads(each)["id"] for each in found] == ["one"]
+    assert "ValueError: one" in shell.run("result", "one", *here, status=1).err
+    first, more = shell.run("jobs", "--state", "dead", "--limit", "1", "--json", *here).out.splitlines()
+    rest = shell.run("jobs", "--state", "dead", "--after", json.loads(more)["after"], "--json", *here).out.splitlines()
+    assert sorted(json.loads(each)["id"] for each in (first, *rest)) == ["one", "other"]
     said = shell.run("dead", "show", "never-was", *here, status=1).err
-    assert "never-was is not among the dead jobs" in said
+    assert "never-was is neither running nor among the dead jobs" in said
     said = shell.run("dead", "purge", "one", "--yes", *here, status=2).err
     assert "cannot delete single jobs" in said
     assert "--queue" in said

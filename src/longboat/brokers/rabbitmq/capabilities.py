@@ -62,7 +62,7 @@ LACKING = {
 CAPABILITIES = (WHOLE_CONTRACT - LACKING.keys()) | {Capability.DIAGNOSE, Capability.BROADCAST, Capability.REVOKE_ALL}
 AS_CARRIER = (WHOLE_CONTRACT - LACKING_AS_CARRIER.keys()) | {Capability.DIAGNOSE}
 
-_STORE = "Or keep a store beside it: ?results=redis://…"
+_STORE = "A store beside it can: ?results=redis://…"
 
 
 def unsupported(capability: Capability, what: str = "") -> Unsupported:

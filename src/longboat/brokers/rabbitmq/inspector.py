@@ -54,15 +54,16 @@ class RabbitmqInspector:
     def jobs(
         self, state: State, *, queue: str | None = None, task: str | None = None, after: str | None = None, limit: int = 100
     ) -> Page:
-        """Dead jobs only, newest first, the newest `limit` of those it looks at, in one page."""
-        if state is not State.DEAD or after is not None:
-            raise unsupported(Capability.LISTS, f"list {state} jobs" if after is None else "list a second page of dead jobs")
+        """Dead jobs only, newest first. Each page looks at all of them, so a large one is better than many."""
+        if state is not State.DEAD:
+            raise unsupported(Capability.LISTS, f"list {state} jobs")
         views: list[JobView] = []
         for name in self._queues(queue):
             with self._carrier.look({(name, None): None}) as look:
                 found = map(_view, look.found)
                 views += [view for view in found if task in (None, view.task)]
-        return Page(sorted(views, key=lambda view: -(view.ended or 0.0))[:limit], None)
+        left = sorted((view for view in views if after is None or _place(view) > _read(after)), key=_place)
+        return Page(left[:limit], _written(left[limit - 1]) if len(left) > limit else None)
 
     def consumers(self) -> list[ConsumerView]:
         raise unsupported(Capability.CONSUMERS)
@@ -176,3 +177,18 @@ def _view(delivery: Delivery) -> JobView:
         failures=decode_failures(envelope.failures),
         ended=envelope.ended,
     )
+
+
+def _place(view: JobView) -> tuple[float, str]:
+    """In the list of dead jobs."""
+    return -(view.ended or 0.0), view.id
+
+
+def _written(view: JobView) -> str:
+    return f"{view.ended or 0.0!r}:{view.id}"
+
+
+def _read(after: str) -> tuple[float, str]:
+    """The place that was written. Raises ValueError."""
+    ended, _, job_id = after.partition(":")
+    return -float(ended), job_id

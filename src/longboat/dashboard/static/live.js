@@ -6,8 +6,14 @@
 
   // --- updates: htmx requests the page again each second; the server answers 204 if nothing has changed
 
+  // A button that is pressed must be the same one when it is let go.
+  let pressed = false;
+  addEventListener("pointerdown", (event) => { pressed = !!live() && live().contains(event.target); });
+  for (const end of ["pointerup", "pointercancel", "blur"]) addEventListener(end, () => { setTimeout(() => { pressed = false; }); });
+
   const busy = () => {
     const main = live(), focus = document.activeElement;
+    if (pressed) return true;
     if (document.hidden || document.querySelector("dialog[open]")) return true;
     if (focus && main.contains(focus) && focus.matches("input:not([type=checkbox]), textarea, select")) return true;
     if (main.querySelector("input[type=checkbox]:checked, details.menu[open]")) return true;
@@ -31,12 +37,16 @@
     }
   });
 
-  // Whatever was opened or scrolled stays so.
-  let open = new Map(), scrolled = [];
+  // Whatever was opened, scrolled or focused stays so.
+  let open = new Map(), scrolled = [], focused = null;
+  const alike = (each) => [...document.querySelectorAll(`#live ${each.localName}`)].filter((other) =>
+    other.textContent === each.textContent && other.href === each.href && other.form?.action === each.form?.action);
   const scrolls = () => [...document.querySelectorAll("#live .scroll, #live pre")];
   document.addEventListener("htmx:beforeSwap", () => {
     open = new Map([...document.querySelectorAll("#live details[id]")].map((each) => [each.id, each.open]));
     scrolled = scrolls().map((each) => [each.scrollLeft, each.scrollTop]);
+    const focus = document.activeElement;
+    focused = live().contains(focus) && focus.matches("a, button, summary") ? [focus, alike(focus).indexOf(focus)] : null;
   });
   document.addEventListener("htmx:afterSettle", () => {
     for (const [id, was] of open) {
@@ -46,6 +56,7 @@
     scrolls().forEach((each, place) => {
       if (scrolled[place]) [each.scrollLeft, each.scrollTop] = scrolled[place];
     });
+    if (focused && document.activeElement === document.body) alike(focused[0])[focused[1]]?.focus({ preventScroll: true });
   });
 
   // --- times
