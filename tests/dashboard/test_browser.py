@@ -265,6 +265,7 @@ def test_a_worker_is_made_quiet_and_stopped(browser: Browser, tmp_path: Path) ->
             page.get_by_role("button", name="Resume").focus()
             refreshed(page)
             assert page.evaluate("document.activeElement.textContent.trim()") == "Resume", "the focus outlives a refresh"
+            outdated(page)
             page.get_by_role("button", name="Resume").click(timeout=5000, delay=2500)  # longer than between refreshes
             until(lambda: waits.status().ended, 5)
             page.get_by_role("button", name="Quiet").wait_for(timeout=3000)
@@ -278,9 +279,15 @@ def test_a_worker_is_made_quiet_and_stopped(browser: Browser, tmp_path: Path) ->
         visit.close()
 
 
+def outdated(page: Page) -> None:
+    """Make the next request show all anew, whether anything has changed or not."""
+    page.evaluate("document.getElementById('live').dataset.shown = ''")
+
+
 def refreshed(page: Page) -> None:
     """Wait until the page shows its content anew."""
     page.evaluate("document.querySelector('#live > *').dataset.old = 'yes'")
+    outdated(page)
     page.locator("[data-old]").wait_for(state="detached", timeout=10_000)
 
 

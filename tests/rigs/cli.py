@@ -73,7 +73,6 @@ class Shell:
     def environment(self, more: dict[str, str] | None = None) -> dict[str, str]:
         return {
             **dict.fromkeys(IMPATIENT, "0"),
-            **measured(),
             "PATH": os.defpath,
             "HOME": str(self.folder),
             "PYTHONWARNINGS": "error",
