@@ -6,11 +6,13 @@ import asyncio
 import threading
 import time
 from collections.abc import Sequence
+from pathlib import Path
 
 import pytest
 
 from longboat.brokers.memory import MemoryBroker
 from longboat.client.outbox import BATCH, Outbox
+from longboat.client.spool import Spool
 from longboat.contract.broker import Token
 from longboat.core.job import MESSAGE_VERSION, Job, State, new_id
 from longboat.core.portions import BYTES
@@ -287,3 +289,28 @@ def test_a_put_whose_answer_was_lost_is_tried_again_before_anything_is_raised() 
     with pytest.raises(BrokerUnavailable, match=r"^refused$") as caught:
         Outbox(refusing).put(job())
     assert (refusing.puts, caught.value.unknown) == (1, False)
+
+
+def test_a_second_try_that_is_refused_says_nothing_of_the_first() -> None:
+    class Filling(Losing):
+        def put(self, jobs: Sequence[Job], *, token: Token | None = None) -> list[str]:
+            if self.puts:
+                raise BrokerFull("no room")
+            return super().put(jobs, token=token)
+
+    outbox = Outbox(Filling(1))
+    with pytest.raises(BrokerUnavailable, match=r"no room\. It is not known whether job .* is stored") as caught:
+        outbox.put(job())
+    assert caught.value.unknown
+    with pytest.raises(BrokerFull, match=r"^no room$"):
+        outbox.put(job())
+
+
+@pytest.mark.parametrize("unknown", [True, False])
+def test_what_a_full_spool_refuses_may_have_arrived(unknown: bool, tmp_path: Path) -> None:
+    broker = Losing(1, unknown=unknown)
+    spool = Spool(f"sqlite:///{tmp_path}/spool.db?limit=1", broker)
+    with pytest.raises(BrokerUnavailable, match="is full") as caught:
+        Outbox(broker, spool=spool).put_many([job(), job()])
+    assert (caught.value.unknown, "It is not known whether" in str(caught.value)) == (unknown, unknown)
+    spool.close()

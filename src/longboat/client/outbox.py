@@ -17,7 +17,7 @@ from longboat.contract.broker import Broker, Token
 from longboat.contract.capabilities import Capability
 from longboat.core.job import Job
 from longboat.core.portions import fitting
-from longboat.errors import AppClosed, BrokerMisconfigured, BrokerUnavailable, again
+from longboat.errors import AppClosed, BrokerFull, BrokerMisconfigured, BrokerUnavailable, again
 
 if TYPE_CHECKING:
     import asyncio
@@ -207,6 +207,10 @@ class Outbox:
                     raise
                 if not tries:
                     raise unsure(error, jobs) from error
+            except BrokerFull as error:
+                if not unknown:
+                    raise
+                raise unsure(BrokerUnavailable(f"no answer came, and a second try was refused: {error}"), jobs) from error
 
     def _put_or_spool(self, spool: Spool, jobs: Sequence[Job], token: Token) -> set[str] | None:
         """None: the broker is away, and the spool has them."""
@@ -218,7 +222,12 @@ class Outbox:
         except BrokerMisconfigured:
             raise
         except BrokerUnavailable as error:
-            spool.add(jobs, error, token=token)
+            try:
+                spool.add(jobs, error, token=token)
+            except BrokerUnavailable as full:
+                if not error.unknown:
+                    raise
+                raise unsure(full, jobs) from full
             self._client = os.urandom(12).hex()  # a put of a later number would make the broker take this one for known
             return None
 

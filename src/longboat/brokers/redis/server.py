@@ -16,7 +16,7 @@ from longboat.brokers.redis.layout import FIELDS, check_layout
 from longboat.brokers.redis.scripts import script
 from longboat.contract.base_forks import leave_alone, remake_after_fork
 from longboat.core.clock import Clock
-from longboat.errors import BrokerError, BrokerUnavailable
+from longboat.errors import BrokerError, BrokerFull, BrokerUnavailable, unanswered
 
 Value = bytes | str | int | float
 Use = Callable[[Any], Any]
@@ -132,10 +132,15 @@ class Server:
     def _once_more(self, use: Use, sent: bool) -> Any:
         """On a new connection. `sent`: the server may have done it already."""
         try:
-            return self.attempt(self.connect(), use, self._put_back)
+            with self.translating():
+                return self.attempt(self.connect(), use, self._put_back)
         except BrokerUnavailable as error:
-            error.unknown = sent
+            error.unknown = error.unknown or sent
             raise
+        except BrokerFull as error:
+            if not sent:
+                raise
+            raise unanswered(f"no answer came, and a second try was refused: {error}") from error
 
     def _put_back(self, connection: Any, good: bool) -> None:
         with self._lock:
