@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import sqlite3
 import stat
 import threading
 from collections.abc import Iterator
@@ -25,7 +26,7 @@ from longboat import (
 from longboat.cli.diagnosis import Findings, _kept
 from longboat.client import spool as spools
 from longboat.client.kept import summaries
-from longboat.client.spool import SpoolOptions
+from longboat.client.spool import SpoolOptions, _turn_wal_on
 from longboat.tasks.handle import Handle
 from tests.client.shop import with_tasks
 from tests.rigs.fault import until
@@ -137,3 +138,19 @@ def test_programs_that_make_the_file_together_wait_for_each_other(tmp_path: Path
     with ThreadPoolExecutor(6) as programs:
         for attempt in range(30):
             list(programs.map(made, [tmp_path / f"{attempt}.db"] * 6))
+
+
+def test_a_file_that_another_program_recovers_is_waited_for() -> None:
+    class Recovering:
+        tries = 0
+
+        def execute(self, _: str) -> None:
+            self.tries += 1
+            if self.tries == 1:
+                error = sqlite3.OperationalError("database is locked")
+                error.sqlite_errorcode = sqlite3.SQLITE_BUSY_RECOVERY
+                raise error
+
+    db = Recovering()
+    _turn_wal_on(db)
+    assert db.tries == 2

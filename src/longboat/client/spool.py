@@ -212,6 +212,6 @@ def _turn_wal_on(db: Any) -> None:
             db.execute("PRAGMA journal_mode = WAL")
             return
         except sqlite3.OperationalError as error:
-            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or SYSTEM.monotonic() > until:
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or SYSTEM.monotonic() > until:
                 raise
         time.sleep(_PAUSE_AT_FILE)
