@@ -30,7 +30,9 @@ from tests.rigs.waiting import until
 class Noted:
     """A listener that notes the calls, and may refuse some."""
 
-    def __init__(self, listener: Listener, watched: list[Sequence[str]], refuse: Callable[[str], Exception | None]) -> None:
+    def __init__(
+        self, listener: Listener, watched: list[Sequence[str]], refuse: Callable[[str], BaseException | None]
+    ) -> None:
         self._listener = listener
         self._watched = watched
         self._refuse = refuse
@@ -52,7 +54,7 @@ class Kept(MemoryBroker):
         super().__init__()
         self.watched: list[Sequence[str]] = []
         self.found: list[Sequence[str]] = []
-        self.refuse: Callable[[str], Exception | None] = lambda _: None
+        self.refuse: Callable[[str], BaseException | None] = lambda _: None
         listen, find = self.results.listen, self.inspector.find
 
         def noted_find(ids: Sequence[str]) -> list[JobView | None]:
@@ -204,6 +206,83 @@ def test_who_may_wait_while_the_broker_is_away_is_not_held_up_by_it(broker: Kept
     assert arrived.wait(10)
     assert tries == [job_id] * 2
     inbox.close()
+
+
+def test_what_another_thread_could_not_register_is_tried_again(broker: Kept) -> None:
+    inbox = Inbox(broker, patient=True)
+    inbox._register_soon()
+    until(lambda: not inbox._kick.is_set())  # its thread has nothing to do
+    errors: list[BaseException] = [BrokerUnavailable("away")]
+    broker.refuse = lambda _: errors.pop() if errors else None
+    (job_id,) = broker.add(1)
+    broker.end(1)
+    arrived = threading.Event()
+    inbox.add([(job_id, Subscription({job_id: []}, lambda _: arrived.set(), lambda _: None))], soon=False)
+    inbox._register_now()
+    assert arrived.wait(10)
+    assert len(broker.watched) == 2
+    inbox.close()
+
+
+def test_ctrl_c_while_the_broker_is_asked_leaves_nobody_waiting(broker: Kept, client: Client) -> None:
+    handle, other = handles(client, broker.add(2))
+    broker.end(2)
+    arrived = threading.Event()
+    beside = Subscription({other.id: [other]}, lambda _: arrived.set(), lambda _: None)
+    client._inbox.add([(other.id, beside)], soon=False)
+    errors: list[BaseException] = [KeyboardInterrupt()]
+    broker.refuse = lambda _: errors.pop() if errors else None
+    with pytest.raises(KeyboardInterrupt):
+        client.subscribe([handle], lambda _: None)
+    assert handle.id not in client._inbox._waiters
+    assert arrived.wait(10)
+    assert handle.result(10) == other.result(10) == 42
+    until(lambda: not client._inbox._registered)
+
+
+@pytest.mark.parametrize("name", ["longboat-inbox", "longboat-waits"])
+def test_a_thread_that_the_system_refused_is_started_by_the_next_wait(
+    name: str, broker: Kept, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (handle,) = handles(client, broker.add(1))
+    broker.end(1)
+    start, refused = threading.Thread.start, [name]
+
+    def refuse_once(thread: threading.Thread) -> None:
+        if thread.name in refused:
+            refused.remove(name)
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    async def main() -> Any:
+        async with asyncio.timeout(10):
+            with pytest.raises(RuntimeError, match="new thread"):
+                await handle
+            return await handle
+
+    monkeypatch.setattr(threading.Thread, "start", refuse_once)
+    assert asyncio.run(main()) == 42
+
+
+def test_who_stops_watching_before_the_broker_has_answered_is_forgotten(broker: Kept, client: Client) -> None:
+    asked, answer = threading.Event(), threading.Event()
+
+    def slow(_: str) -> None:
+        asked.set()
+        answer.wait(10)
+
+    async def main() -> None:
+        (handle,) = handles(client, broker.add(1))
+        watching = asyncio.ensure_future(anext(handle.awatch()))
+        await asyncio.to_thread(asked.wait, 10)
+        watching.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await watching
+        answer.set()
+
+    broker.refuse = slow
+    asyncio.run(main())
+    until(lambda: not client._inbox._waiters)
 
 
 def test_parents_are_looked_for_once_for_all_that_wait(broker: Kept, client: Client) -> None:

@@ -318,10 +318,14 @@ class Client:
             waiting.setdefault(handle.id, []).append(handle)
         errors: list[Exception] = []
         ids, subscription = list(waiting), Subscription(waiting, sink, failed or errors.append)
-        if failed is None:
-            self._inbox.watch(ids, subscription)
-        else:
-            self._inbox.add((each, subscription) for each in ids)
+        try:
+            if failed is None:
+                self._inbox.watch(ids, subscription)
+            else:
+                self._inbox.add((each, subscription) for each in ids)
+        except BaseException:
+            self._inbox.forget(ids, subscription)
+            raise
         if errors:
             self._inbox.forget(ids, subscription, soon=False)
             raise again(errors[0])

@@ -198,7 +198,11 @@ class Inbox:
         if self._closed:
             return
         if new:
-            self._watch(new)
+            try:
+                self._watch(new)
+            except BaseException:  # Ctrl-C: the listener may know of some only
+                self._register_again(new)
+                raise
         if gone and self._listener is not None:
             with contextlib.suppress(BrokerError):  # what it tells nevertheless, nobody waits for
                 self._listener.forget(gone)
@@ -214,24 +218,29 @@ class Inbox:
                 self._not_registered(ids, error)
 
     def _not_registered(self, ids: Sequence[str], error: Exception) -> None:
-        away = isinstance(error, BrokerUnavailable) and not isinstance(error, BrokerMisconfigured)
+        if self._patient and isinstance(error, BrokerUnavailable) and not isinstance(error, BrokerMisconfigured):
+            self._register_again(ids)
+            return
         with self._lock:
             self._registered.difference_update(ids)
-            if self._patient and away:
-                self._changed.update(dict.fromkeys(each for each in ids if each in self._waiters))
-                failed: list[Waiter] = []
-            else:
-                failed = [waiter for each in ids for waiter in self._waiters.pop(each, ())]
+            failed = [waiter for each in ids for waiter in self._waiters.pop(each, ())]
         for waiter in dict.fromkeys(failed):
             waiter.failed(error)
-        if not failed:
-            self._start("longboat-waits", self._run_registering)  # it tries again
+
+    def _register_again(self, ids: Iterable[str]) -> None:
+        """The thread that registers does, for those who wait still: at once, but after a while if it has just tried."""
+        with self._lock:
+            self._registered.difference_update(ids)
+            self._changed.update(dict.fromkeys(each for each in ids if each in self._waiters))
+        self._start("longboat-waits", self._run_registering)
+        if threading.current_thread() is not self._threads.get("longboat-waits"):
+            self._kick.set()
 
     def _listen(self) -> Listener:
         """Called with the turn."""
         if self._listener is None:
             self._listener = self._broker.results.listen()
-            self._start("longboat-inbox", self._run)
+        self._start("longboat-inbox", self._run)  # each time: the system may have refused it before
         return self._listener
 
     def _start(self, name: str, run: Callable[[], None]) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from longboat.client.inbox import Inbox
 from longboat.client.waiting import SILENT, STALLED, from_threads, tell_unserved, value_of
 from longboat.core.job import Result
-from longboat.errors import AppClosed, again
+from longboat.errors import again
 from longboat.tasks.handle import Handle
 
 if TYPE_CHECKING:
@@ -109,7 +109,7 @@ class _OnLoop:
         new, self._new = self._new, []
         try:
             self._inbox.add([(wait.handle.id, wait) for wait in new if not wait.future.done()])
-        except AppClosed as error:
+        except Exception as error:  # AppClosed, or the system refuses a thread
             for wait in new:
                 _resolve(wait.future, error)
 

@@ -6,7 +6,7 @@ import contextlib
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from longboat.client.elsewhere import Elsewhere
 from longboat.client.waiting import check_may_block, from_threads, value_of
@@ -16,8 +16,14 @@ from longboat.errors import BrokerUnavailable, Unsupported
 from longboat.operate.traces import trace
 from longboat.tasks.handle import Handle, Progress, Update
 
+if TYPE_CHECKING:
+    import asyncio
+
 EVERY = 0.4
 """Seconds between looks. The end of the job is heard of at once."""
+
+Looking = tuple[Callable[[], Update | None], Callable[[], None]]
+"""How to look, and what is to be called at last."""
 
 
 def watch(broker: Broker, handle: Handle[Any]) -> Iterator[Update]:
@@ -44,7 +50,13 @@ async def awatch(broker: Broker, handle: Handle[Any]) -> AsyncIterator[Update]:
     import asyncio
 
     heard = asyncio.Event()
-    look, end = await asyncio.to_thread(_looking, broker, handle, from_threads(heard.set))
+    # A future, not a task: those are cancelled at the end of `asyncio.run`.
+    looking = asyncio.get_running_loop().run_in_executor(None, _looking, broker, handle, from_threads(heard.set))
+    try:
+        look, end = await asyncio.shield(looking)
+    except asyncio.CancelledError:
+        looking.add_done_callback(_end)
+        raise
     last: Update | None = None
     try:
         while last is None or not last.state.ended:
@@ -60,10 +72,14 @@ async def awatch(broker: Broker, handle: Handle[Any]) -> AsyncIterator[Update]:
         await asyncio.to_thread(end)
 
 
-def _looking(
-    broker: Broker, handle: Handle[Any], heard: Callable[[], None]
-) -> tuple[Callable[[], Update | None], Callable[[], None]]:
-    """How to look, and to be called at last. `heard` is called once the job has ended."""
+def _end(looking: asyncio.Future[Looking]) -> None:
+    """Nobody watches any more. In a thread of its own: the loop must not wait for the broker, and may be about to close."""
+    if not looking.cancelled() and looking.exception() is None:
+        threading.Thread(target=looking.result()[1], name="longboat-watch", daemon=True).start()
+
+
+def _looking(broker: Broker, handle: Handle[Any], heard: Callable[[], None]) -> Looking:
+    """`heard` is called once the job has ended."""
     try:
         end = handle.client.subscribe([handle], lambda _: heard())
     except Unsupported:
