@@ -27,6 +27,7 @@ from longboat.observe.sketch import (
     unpacked,
 )
 from longboat.observe.tally import Slice, Tally, encoded, fitting, slice_of
+from longboat.worker.recorder import COARSE
 
 PARTS = (0.01, 0.5, 0.95, 0.99, 1.0)
 
@@ -102,3 +103,15 @@ def test_slices_of_the_first_layout_are_read() -> None:
     assert quantile(tally.run, 0.5) == pytest.approx(7.5, rel=0.04), "100 lay between 5 and 10 s"
     assert quantile(tally.run, 1.0) == pytest.approx(50_000, rel=0.04)
     assert quantiles(tally.wait, [0.5, 1.0]) == [pytest.approx(0.2e-3, rel=0.04), pytest.approx(0.5e-3, rel=0.04)]
+
+
+def test_coarse_entries_are_small_and_their_percentiles_are_near() -> None:
+    """Where each process holds all entries."""
+    tally = Tally(succeeded=1000)
+    for number in range(1, 1001):
+        put(tally.run, number / 100)
+    fine, small = (fitting({("q", "t"): tally}, step) for step in (1, COARSE))
+    assert len(small) < len(fine) / 2
+    read = slice_of(small)
+    assert read is not None
+    assert quantile(read["q", "t"].run, 0.95) == pytest.approx(9.5, rel=0.08)

@@ -6,6 +6,7 @@ import csv
 import json
 import math
 import re
+import statistics
 import threading
 import time
 from pathlib import Path
@@ -17,6 +18,7 @@ from msgspec.structs import replace
 from starlette.testclient import TestClient
 
 from longboat import Limit, Longboat
+from longboat.brokers.memory import MemoryBroker
 from longboat.cli.top import command
 from longboat.contract.broker import Broker, Lease, Settlement
 from longboat.core.clock import SYSTEM
@@ -26,6 +28,7 @@ from longboat.dashboard import longboat_dashboard
 from longboat.executors.contract import Call
 from longboat.observe import depth
 from longboat.observe.metrics import EDGES, Sight, of_worker
+from longboat.observe.pace import paces
 from longboat.testing.conformance.stage import job
 from longboat.worker import recorder as recording
 from longboat.worker.recorder import Recorder
@@ -104,8 +107,22 @@ def play(broker: Broker) -> list[Recorder]:
 
 SUCCEEDED = {"mail.send": 100 + 2 * (18 + 8), "img.resize": 40, "api.call": 10, "flow.end": 10}
 ENDED = {**SUCCEEDED, "mail.send": SUCCEEDED["mail.send"] + 2 * 4}
-RATE = (20 + 40 * 0.6) / 10
-"""A second ago it was 4 s into the bucket: six of the last ten seconds are the one before's."""
+RATE = (20 + 40 * 0.5) / 10
+"""It is 5 s into the bucket: five of the last ten seconds are the one before's."""
+
+
+def test_a_steady_rate_is_told_as_it_is() -> None:
+    """Whenever one asks: workers write every other second what they have done since."""
+    kv, begun, told = MemoryBroker().kv, time.time() // 10 * 10, list[float]()
+    recorder = Recorder(kv, "w")
+    for second in range(60):
+        recorder.settled([Settlement(Lease(job(task="t", queue="q"), 1, 1), Done(b"\xc0"))] * 10)
+        for write in (False, True):
+            if write and second % 2:
+                recorder.run(begun + second)
+            if second > 30:
+                told.append(paces(kv, begun + second)["q", "t"].ended)
+    assert statistics.mean(told) == pytest.approx(10.0, rel=0.03)
 
 
 def tiles(page: TestClient, path: str) -> dict[str, list[str]]:
@@ -169,7 +186,7 @@ def pages(page: TestClient) -> None:
     for path in ("/", "/?range=2h"):
         shown = tiles(page, path)
         assert (shown["Ready"][0], shown["Running"][0]) == ("3", "1")
-        assert shown["Ended per second"][:2] == [f"{RATE:.1f}", str(sum(ENDED.values()))]
+        assert shown["Ended per second"][:2] == [f"{RATE:g}", str(sum(ENDED.values()))]
         died = next(value for label, value in shown.items() if label.startswith("Died in"))
         assert died == ["4", "4"]
         assert shown["Median run time"] == near(every_run)
@@ -177,7 +194,7 @@ def pages(page: TestClient) -> None:
         assert shown["Median wait with limits"] == near(HELD["api.call"][1])
         assert shown["Median wait with parents"] == near(HELD["flow.end"][1])
     shown = tiles(page, "/queues/mail?range=24h")
-    assert shown["Ended per second"][0] == f"{RATE:.1f}"
+    assert shown["Ended per second"][0] == f"{RATE:g}"
     assert (shown["Median run time"], shown["Median wait"]) == (near(RUNS["mail.send"]), near(WAITS["mail.send"]))
     assert "Median wait with limits" not in shown
     for name, runs in RUNS.items():
@@ -188,7 +205,7 @@ def pages(page: TestClient) -> None:
         assert row[:3] == [str(SUCCEEDED[name]), *(["4", "4"] if name == "mail.send" else ["0", "0"])]
         assert row[4:] == near(runs)
     row = re.findall(r'<td class="num">(.*?)</td>', page.get("/queues").text.split("<b>mail</b>")[1].split("</tr>")[0])
-    assert row[-2:] == [near(WAITS["mail.send"])[1], f"{RATE:.1f}"]
+    assert row[-2:] == [near(WAITS["mail.send"])[1], f"{RATE:g}"]
     assert "No jobs started." not in page.get("/tasks/api.call").text, "its limits held it, and it waited"
     links = re.findall(r'<a href="/tasks\?(.*?)"', page.get("/tasks?q=mail&range=2h").text)
     assert "q=mail&amp;range=24h" in links, links
@@ -264,8 +281,8 @@ def top(told: dict[str, Any], broker: Broker, url: str) -> None:
         "lone": (0, 0),
     }
     (row,) = told["tasks"]
-    assert (row["task"], row["done_per_second"]) == ("mail.send", NEAR((16 + 36 * 0.6) / 10))
-    assert row["failed_per_second"] == NEAR((4 + 4 * 0.6) / 10)
+    assert (row["task"], row["done_per_second"]) == ("mail.send", NEAR((16 + 36 * 0.5) / 10))
+    assert row["failed_per_second"] == NEAR((4 + 4 * 0.5) / 10)
     assert row["run_p50"] is None, "nothing was measured in the last minute"
     recorder = Recorder(broker.kv, "third")
     recorder.settled([ended(recorder, "mail.send", ran, 0.2) for ran in RUNS["mail.send"]])

@@ -328,10 +328,10 @@ class CarriedConsumer:
             return list(self._leased.values())
 
     def extend(self) -> Pulse:
+        alive = self._receiver.extend()  # first: the others may wait for a server that does not answer
         self._reply()
         if self._held is not None:
             self._held.again()
-        alive = self._receiver.extend()
         with self._lock:
             ended, self._ended = self._ended, []
         cancelled: list[str] = []

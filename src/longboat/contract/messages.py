@@ -48,11 +48,15 @@ def next_messages(chain: chains.Chain, result: bytes) -> Iterator[Message]:
 
 def gather(more: Iterable[Message], messages: list[Message], send: Callable[[Sequence[Message]], None]) -> None:
     """Add these messages, which are made one by one, and send all so far whenever they are large together."""
-    size = 0
+    size = sum(map(_size, messages))
     for each in more:
         messages.append(each)
-        size += len(each.body) + len(each.envelope.chain)
+        size += _size(each)
         if size > PIECE:
             send(messages)
             messages.clear()
             size = 0
+
+
+def _size(message: Message) -> int:
+    return len(message.body) + len(message.envelope.chain)

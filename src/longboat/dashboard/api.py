@@ -78,7 +78,7 @@ def queue_list(site: Site, ask: Ask) -> Data:
                 "rate": row.rate,
                 "wait_p95": row.p95,
             }
-            for row in queues.rows(site, part(ask, queues.fullest(site), _limit(ask, MOST)).names, _range(ask))
+            for row in queues.rows(site, part(ask, queues.fullest(site, _range(ask)), _limit(ask, MOST)).names, _range(ask))
         ]
     )
 

@@ -22,6 +22,8 @@ MOST = 20_000
 """Jobs that are kept, the newest."""
 EVERY = 0.5
 """Seconds between looks at what was told."""
+ROUNDS = 20
+"""Polls at one look: each brings a part of what very many workers told."""
 LATE = 5.0
 """Seconds after which a worker's record names a job that it runs."""
 LISTED = 100
@@ -90,7 +92,10 @@ class Overheard:
                 if Capability.LOOKUP in broker.capabilities:
                     return
                 events = events or EventStream.of(broker)
-                self._take(events.poll())
+                for _ in range(ROUNDS):
+                    if not (some := events.poll()):
+                        break
+                    self._take(some)
                 self.since = self.since or SYSTEM.now()
             except Unsupported:
                 return
@@ -103,13 +108,20 @@ class Overheard:
     def _take(self, events: Sequence[Event]) -> None:
         with self._lock:
             for event in events:
-                if isinstance(event, EventsDropped):  # those that wait may have ended since
-                    self._jobs = OrderedDict((name, job) for name, job in self._jobs.items() if job.state.ended)
+                if isinstance(event, EventsDropped):  # those that it had may have ended since; of what runs, records tell
+                    self._jobs = OrderedDict(
+                        (each, job) for each, job in self._jobs.items() if not _unsure(job, event.worker)
+                    )
                 elif isinstance(event, JobEvent) and (heard := hear(self._jobs.get(event.id), event)) is not None:
                     self._jobs[event.id] = heard
                     self._jobs.move_to_end(event.id)
             while len(self._jobs) > MOST:
                 self._jobs.popitem(last=False)
+
+
+def _unsure(job: Heard, worker: str) -> bool:
+    """Whether what this worker did not tell may be the end of the job."""
+    return not job.state.ended and (job.worker in ("", worker) or job.state is not State.RUNNING)
 
 
 def _view(heard: Heard) -> JobView:

@@ -27,8 +27,8 @@ RANGES = {
         Range("15m", "15 minutes", GRAINS[0], 900, 1.0),
         Range("2h", "2 hours", GRAINS[0], 7200, 5.0),
         Range("24h", "24 hours", GRAINS[1], 86400, 30.0),
-        Range("7d", "7 days", GRAINS[2], 7 * 86400, 30.0),
-        Range("90d", "90 days", GRAINS[2], 90 * 86400, 30.0),
+        Range("7d", "7 days", GRAINS[2], 7 * 86400, 300.0),
+        Range("90d", "90 days", GRAINS[2], 90 * 86400, 300.0),
     )
 }
 FIRST = RANGES["15m"]

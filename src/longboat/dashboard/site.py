@@ -203,16 +203,16 @@ class Site:
                 total.add(tally)
         return total
 
-    def tasks(self) -> list[str]:
-        """The names of all known tasks: in the app's code, of workers, and of attempts that ended recently."""
-        names = set(self.registry.tasks) | {task for _, task in self.lately()}
+    def tasks(self, span: Range = FIRST) -> list[str]:
+        """The names of all known tasks: in the app's code, of workers, and of attempts that ended in this range."""
+        names = set(self.registry.tasks) | {task for _, task in self.lately(span)}
         for record in self.workers():
             names.update(record.tasks)
         return sorted(names)
 
-    def queues(self) -> list[str]:
-        """The names of all known queues."""
-        names = self.shown_counts().queues | {queue for queue, _ in self.lately()} | self.paused()["queue"]
+    def queues(self, span: Range = FIRST) -> list[str]:
+        """The names of all known queues: with jobs, of workers, paused, and of attempts that ended in this range."""
+        names = self.shown_counts().queues | {queue for queue, _ in self.lately(span)} | self.paused()["queue"]
         for record in self.workers():
             names.update(record.queues)
         return sorted(names)

@@ -19,6 +19,11 @@ SHOWN = (State.READY, State.SCHEDULED, State.WAITING, State.RUNNING, State.DEAD)
 QUEUES = 500
 """Queues in one sample: the fullest ones."""
 
+EVERY = GRAINS[0].width
+"""Seconds from one sample to the next."""
+TURN = "depth.turn"
+"""Whoever writes the entry of a time takes its sample."""
+
 Sample = dict[str, list[int | None]]
 """By queue: how many in each state of SHOWN; None: not known."""
 
@@ -28,10 +33,9 @@ def sample(broker: Broker, now: float) -> float:
 
     Of any number of processes that do this one counts the jobs. Raises BrokerError; Unsupported if nothing can be counted.
     """
-    width = GRAINS[0].width
-    if broker.kv.read(_namespace(GRAINS[0]), [_key(GRAINS[0], now)])[0] is None:
+    if broker.kv.put_if_absent(TURN, [Entry(_key(GRAINS[0], now), b"", EVERY)])[0]:
         keep(broker.kv, numbers(broker), now)
-    return now // width * width + width
+    return now // EVERY * EVERY + EVERY
 
 
 def keep(kv: KV, counts: Numbers, now: float) -> None:

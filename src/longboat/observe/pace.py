@@ -7,9 +7,6 @@ import msgspec
 from longboat.contract.kv import KV
 from longboat.observe.history import GRAINS, slices
 
-LAG = 1.0
-"""Seconds by which workers are behind with writing, on average."""
-
 
 class Pace(msgspec.Struct):
     """Attempts per second."""
@@ -26,11 +23,11 @@ class Pace(msgspec.Struct):
 
 
 def paces(kv: KV, now: float) -> dict[tuple[str, str], Pace]:
-    """By (queue, task): attempts that ended in the last ten seconds, up to about a second ago, per second.
+    """By (queue, task): attempts that ended in about the last ten seconds, per second. Attempts count when they are written.
 
     Of the time bucket before the present one that part counts which these ten seconds cover.
     """
-    width, now = GRAINS[0].width, now - LAG
+    width = GRAINS[0].width
     start = now // width * width
     found: dict[tuple[str, str], Pace] = {}
     for begun, slice_ in slices(kv, GRAINS[0], start - width, start + 1):

@@ -73,9 +73,9 @@ def encoded(slice_: Slice, step: int = 1) -> bytes:
     return msgspec.msgpack.encode((LAYOUT, rows))
 
 
-def fitting(slice_: Slice) -> bytes:
-    """A slice as an entry's value, coarse if it has to be: an entry that is refused would be tried for ever."""
-    value, step = encoded(slice_), 1
+def fitting(slice_: Slice, step: int = 1) -> bytes:
+    """A slice as an entry's value, coarser if it has to be: an entry that is refused would be tried for ever."""
+    value = encoded(slice_, step)
     while len(value) > ENTRY_LIMIT and step < LAST:
         step *= 2
         value = encoded(slice_, step)

@@ -45,7 +45,12 @@ def sampling(broker: Broker) -> MaintenanceTask:
     behind = random.uniform(0.0, 3.0)
 
     def run(now: float) -> float:
-        return depth.sample(broker, now) + behind
+        try:
+            return depth.sample(broker, now) + behind
+        except Unsupported:
+            raise
+        except BrokerError:  # nobody waits for it: the other tasks of this round have their turn
+            return now + depth.EVERY + behind
 
     return run
 

@@ -49,7 +49,7 @@ from longboat.worker.quarantine import Quarantine
 from longboat.worker.queue_names import unused
 from longboat.worker.real_threads import check_threads
 from longboat.worker.record_writer import WorkerRecordWriter
-from longboat.worker.recorder import Recorder
+from longboat.worker.recorder import COARSE, Recorder
 from longboat.worker.remote_commands import RemoteCommands
 from longboat.worker.rollup import Rollup
 from longboat.worker.room import Room
@@ -114,7 +114,7 @@ class Worker:
         traced = Capability.LOOKUP not in broker.capabilities
         self.events = WorkerEvents(bus, EventPublisher.of(broker, name), in_flight, registry.tasks, traced=traced)
         self.link = BrokerLink(broker, options, registry.names(), name, self.events)
-        self.recorder = Recorder(broker.kv, name)
+        self.recorder = Recorder(broker.kv, name, COARSE if Capability.BROADCAST in broker.capabilities else 1)
         progress_writer = ProgressWriter(broker.kv, self.name, self.events.progressed)
         self.events.latest = progress_writer.latest
         self._settler = Settler(status, self.link, in_flight, self.recorder, progress_writer)
@@ -149,12 +149,12 @@ class Worker:
             "commands": RemoteCommands(broker.kv, self.status, self._fetcher, self._record_writer).run,
             "schedules": Scheduler(broker, declared, self._registry.tasks.keys(), queues).run,
             "history": self.recorder.run,
-            "depth": sampling(broker),
             "worker record": self._record_writer.run,
             "task records": self._task_records.run,
             "events": self.events.run,
             "roll-up": Rollup(broker.kv).run,
             "tidying": tidying(broker),
+            "depth": sampling(broker),
         }
 
     def _recycle(self, now: float) -> float:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from unittest.mock import MagicMock
 
 import msgspec
 import pytest
@@ -14,12 +15,13 @@ from longboat.brokers.rabbitmq import envelope as envelopes
 from longboat.brokers.rabbitmq.hands import Hands, Held
 from longboat.brokers.rabbitmq.link import Publish, Unroutable
 from longboat.brokers.rabbitmq.names import MOST_LEVELS, STEPS, Names, address, cut, key_of, levels, units_of
+from longboat.brokers.rabbitmq.receiver import RabbitmqReceiver
 from longboat.connect import connect
 from longboat.contract.carrier import FAILURES_ROOM, Envelope, Message
 from longboat.core.codec import decode_failures
 from longboat.core.job import Failure
 from longboat.core.reasons import WORKER_DIED
-from longboat.errors import ConfigError
+from longboat.errors import BrokerUnavailable, ConfigError
 
 BOOM = Failure("builtins.ValueError", "boom")
 
@@ -46,6 +48,40 @@ def test_acknowledgements_cover_what_is_settled_and_nothing_else(first: list[boo
         assert acknowledged == {held.tag for held in done}
         open_ -= acknowledged
     assert made.leased == [len(open_)]
+
+
+@pytest.fixture
+def receiver() -> RabbitmqReceiver:
+    """With three messages in its hand, of a server that takes no message."""
+    session, link = MagicMock(names=Names("p"), timeout=1.0), MagicMock(lost=None)
+    session.send.side_effect = BrokerUnavailable("its memory alarm")
+    link.post.side_effect = lambda call: call(link.channel)
+    made = RabbitmqReceiver(session, link, ["q"], lease=10.0, hold=600.0, name="w")
+    for tag in (1, 2, 3):
+        held = Held("q", b"", Envelope(), tag)
+        made._hands.arrived(held)
+        made._incoming.arrived[0].append(held)
+    return made
+
+
+def test_what_cannot_be_given_back_stays_in_the_hand(receiver: RabbitmqReceiver) -> None:
+    receiver._give_back(receiver._incoming.untaken(), None)
+    assert [each.tag for each in receiver._incoming.arrived[0]] == [1, 2, 3]
+    assert [each.tag for each in receiver._take(5)[0]] == [1, 2, 3]
+
+
+def test_what_was_given_out_and_cannot_be_published_anew_is_told_once(receiver: RabbitmqReceiver) -> None:
+    """And is acknowledged once, when that succeeds later."""
+    taken, _ = receiver._take(1)
+    taken[0].own = True
+    session, link = receiver._session, receiver._link
+    with pytest.raises(BrokerUnavailable):
+        receiver.reject(taken)
+    assert (session.send.call_count, link.channel.basic_ack.call_count) == (1, 0)  # type: ignore[attr-defined]  # mocks
+    session.send.side_effect = None  # type: ignore[attr-defined]  # a mock
+    receiver.reject(taken)
+    receiver.acknowledge(taken)
+    link.channel.basic_ack.assert_called_once_with(1, multiple=True)
 
 
 def test_a_delivery_that_takes_the_place_of_another_keeps_the_lease() -> None:

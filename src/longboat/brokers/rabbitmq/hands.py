@@ -89,9 +89,13 @@ class Hands:
                 self.leased[held.place] -= 1
         return back
 
+    def holds(self, held: Held) -> bool:
+        """Whether it is neither acknowledged nor gone."""
+        return self._by_tag.get(held.tag) is held
+
     def finish(self, deliveries: Sequence[Delivery]) -> tuple[int, list[int]]:
         """These are done with: (all up to this tag are acknowledged, and these one by one)."""
-        done = {each.tag for each in deliveries}
+        done = {each.tag for each in deliveries} & self._by_tag.keys()  # the server closes the channel over an unknown one
         upto = 0
         for tag in self._by_tag:
             if tag not in done:

@@ -101,7 +101,11 @@ class RabbitmqReceiver:
                 taken, worn = self._take(n)
                 end = self._nudged or time.monotonic() >= patience
                 self._nudged = False
-            self._renew(worn)
+            try:
+                self._renew(worn)
+            except BaseException:
+                self.reject(taken)
+                raise
             if taken or end or self.over:
                 return list(taken)
 
@@ -126,12 +130,18 @@ class RabbitmqReceiver:
         try:
             self._session.send([each.message(each.envelope) for each in helds])
         except BaseException:
-            self.reject(helds)
+            # They stay in this hand. Those of its own queue are given out still, and whoever settles them tries again.
+            with self._changed:
+                free = [each for each in helds if not (each.own or each.noted)]
+                self._hands.put_back(free)
+                self._incoming.keep([each for each in free if self._hands.holds(each)])
             raise
         self.acknowledge(helds)
 
-    def _give_back(self, untaken: list[Held]) -> None:
-        with contextlib.suppress(BrokerError):  # the server takes them back then
+    def _give_back(self, untaken: list[Held], before: threading.Thread | None) -> None:
+        if before is not None:  # what is older goes first, and who waits for this one waits for both
+            before.join()
+        with contextlib.suppress(BrokerError):  # the next look tries again
             # No consumer that is being cancelled is to get them: answers come in order.
             self._link.do(lambda channel, answered: channel.basic_qos(callback=answered))
             self._renew(untaken)
@@ -258,7 +268,8 @@ class RabbitmqReceiver:
                 self._nudged = True
                 self._changed.notify_all()
         if back:  # the link's thread waits for nobody
-            returning = threading.Thread(target=self._give_back, args=(back,), daemon=True, name="longboat-rabbitmq-back")
+            args = back, self._returning
+            returning = threading.Thread(target=self._give_back, args=args, daemon=True, name="longboat-rabbitmq-back")
             returning.start()  # before others see it: who joins a thread that has not started is refused
             self._returning = returning
 

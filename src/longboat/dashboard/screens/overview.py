@@ -13,7 +13,8 @@ SHOWN = 8
 
 
 def screen(site: Site, ask: Ask) -> Page:
-    span, names = chosen(ask), fullest(site)
+    span = chosen(ask)
+    names = fullest(site, span)
     total = site.tally(span=span)
     return Page(
         "overview.html",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from functools import partial
 
@@ -20,7 +21,7 @@ from longboat.observe import history
 from longboat.observe.sketch import quantile
 
 TRENDS = 30
-"""Points of a small line. Each covers a whole number of time buckets in every range."""
+"""Points of a small line, at most. Each covers a whole number of time buckets."""
 AGED = 50
 """Queues whose oldest job is looked up, which takes one call each."""
 
@@ -41,11 +42,11 @@ class QueueRow(msgspec.Struct):
     """Since when the oldest ready job has been waiting."""
 
 
-def fullest(site: Site) -> list[str]:
-    """The names of all queues, the fullest first."""
+def fullest(site: Site, span: Range) -> list[str]:
+    """The names of all queues that there were in this range, the fullest first."""
     counts = site.shown_counts()
     return sorted(
-        site.queues(), key=lambda name: -sum(counts.of(name, state) or 0 for state in (State.READY, State.RUNNING))
+        site.queues(span), key=lambda name: -sum(counts.of(name, state) or 0 for state in (State.READY, State.RUNNING))
     )
 
 
@@ -76,23 +77,24 @@ def oldest(site: Site, row: QueueRow) -> float | None:
 
 def _lines(site: Site, span: Range) -> dict[str, str]:
     """The throughput of each queue, as a small line. What is unfinished is left out: it would look like a fall."""
-    width = max(span.grain.width, span.length / TRENDS)
-    first = (SYSTEM.now() - charts.WRITTEN) // width * width - TRENDS * width
+    width = math.ceil(span.length / (TRENDS * span.grain.width)) * span.grain.width
+    count = round(span.length / width)
+    first = (SYSTEM.now() - charts.WRITTEN) // width * width - count * width
     values: dict[str, list[float]] = {}
-    for start, slice_ in history.slices(site.broker.kv, span.grain, first, first + TRENDS * width):
+    for start, slice_ in history.slices(site.broker.kv, span.grain, first, first + count * width):
         for (queue, _), tally in slice_.items():
-            values.setdefault(queue, [0.0] * TRENDS)[int((start - first) // width)] += tally.ended
+            values.setdefault(queue, [0.0] * count)[int((start - first) // width)] += tally.ended
     return {queue: charts.line(line) for queue, line in values.items()}
 
 
 def screen(site: Site, ask: Ask) -> Page:
-    found = part(ask, fullest(site))
+    found = part(ask, fullest(site, chosen(ask)))
     return Page("queues.html", {"queues": rows(site, found.names, chosen(ask)), "part": found, **ranges(ask)})
 
 
 def one(site: Site, ask: Ask) -> Page:
     name, span = ask.place["name"], chosen(ask)
-    found = rows(site, [name], span)[0] if name in site.queues() else None
+    found = rows(site, [name], span)[0] if name in site.queues(span) else None
     by_task = sorted(
         ((task, tally) for (queue, task), tally in site.lately(span).items() if queue == name),
         key=lambda each: -each[1].ended,

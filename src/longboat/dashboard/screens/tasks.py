@@ -18,7 +18,7 @@ SUGGESTED = 200
 
 def screen(site: Site, ask: Ask) -> Page:
     paused = site.paused()["task"]
-    rows, found = [], part(ask, site.tasks())
+    rows, found = [], part(ask, site.tasks(chosen(ask)))
     for name in found.names:
         tally = site.tally(task=name, span=chosen(ask))
         failed = percent(tally.dead + tally.retried, tally.ended)

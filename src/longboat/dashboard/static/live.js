@@ -8,8 +8,8 @@
 
   // A button that is pressed must be the same one when it is let go.
   let pressed = false;
-  addEventListener("pointerdown", (event) => { pressed = !!live() && live().contains(event.target); });
-  for (const end of ["pointerup", "pointercancel", "blur"]) addEventListener(end, () => { setTimeout(() => { pressed = false; }); });
+  addEventListener("pointerdown", (event) => { pressed = event.button === 0 && !!live() && live().contains(event.target); });
+  for (const end of ["pointerup", "pointercancel", "contextmenu", "blur"]) addEventListener(end, () => { setTimeout(() => { pressed = false; }); });
 
   const busy = () => {
     const main = live(), focus = document.activeElement;
