@@ -186,6 +186,66 @@ def test_what_commits_late_is_found_while_later_jobs_keep_coming(
     assert found(consumer, late.id)
 
 
+@pytest.mark.usefixtures("rare")
+@pytest.mark.parametrize("queues", [["a", "b"], []], ids=["named", "every"])
+@pytest.mark.parametrize("more", [0, 2], ids=["alone", "with more"])
+def test_what_commits_late_is_found_in_a_queue_that_a_look_did_not_reach(
+    server: PostgresServer, broker: Broker, queues: list[str], more: int
+) -> None:
+    [late] = jobs(1, queue="b")
+    with closing(broker.consumer(queues, lease=60)) as consumer:
+        assert isinstance(consumer, PostgresConsumer)
+        with psycopg.connect(server.url) as connection:
+            broker.within(connection).put([late])  # type: ignore[attr-defined]  # what this adapter has of its own
+            broker.put(jobs(3, queue="b"))
+            assert len(consumer.receive(3, wait=5)) == 3
+            consumer._waiter.connection().execute("UNLISTEN *")
+        broker.put(jobs(2, queue="a") + jobs(more, queue="b"))
+        looks = consumer._claimer.floors
+        looks._began = -(10.0**12)  # it is time for a look at everything
+        assert [lease.job.queue for lease in consumer.receive(1, wait=5)] == ["a"]
+        began = looks._began
+        assert late.id in [lease.job.id for _ in range(2) for lease in consumer.receive(1, wait=0.2)]
+        assert looks._began == began > 0, "it was time for no other"
+
+
+def test_a_poll_takes_the_queues_that_were_left_out_to_have_jobs(broker: Broker) -> None:
+    broker.put(jobs(1, queue="b"))
+    with closing(broker.consumer(["a", "b", "c"], lease=60)) as consumer:
+        assert isinstance(consumer, PostgresConsumer)
+        claimer, conn = consumer._claimer, consumer._waiter.connection()
+        for owed, polled in [("", "b"), ("c", "bc"), ("abc", "abc")]:
+            claimer.floors.owed = {each.encode() for each in owed}
+            assert claimer.poll(conn).queues == [each.encode() for each in polled]
+
+
+def test_a_look_that_was_held_up_puts_off_the_next_by_seconds() -> None:
+    kept = floors.Floors()
+    kept.looked(100.0, 160.0)
+    assert not kept.due(102.0)
+    assert kept.due(106.0)
+    assert kept.pause(106.0) == 0
+
+
+@pytest.mark.usefixtures("rare")
+def test_the_lowest_place_of_all_notifications_lowers_the_floors() -> None:
+    kept, place = floors.Floors(), 1 << floors.ROUND
+    for queue in (b"a", b"b"):
+        kept.claimed(queue, [(0, 9 * place)], 1)
+    kept.heard([f"{floors.READY}{n * place}" for n in (7, 3, 5)] + [floors.LOOK])
+    assert kept.ranges([b"a", b"b"]).places[1::2] == [3 * place] * 2
+    kept.heard([f"{floors.READY}{place}", floors.READY])
+    assert not kept
+
+
+@pytest.mark.usefixtures("rare")
+def test_a_consumer_of_ever_more_queues_keeps_few_floors() -> None:
+    kept = floors.Floors()
+    for n in range(1000):
+        kept.claimed(b"%d" % n, [(0, 1)], 1)
+        assert len(kept._floors) <= floors._QUEUES
+
+
 def found(consumer: PostgresConsumer, job_id: str) -> bool:
     """Whether it comes before a queue of thousands is empty, or before an idle consumer would look anyway."""
     for _ in range(1500):

@@ -52,10 +52,11 @@ class Claimer:
         if not limited:
             self.limited.clear()
         try:
-            for queue in queues:
+            for at, queue in enumerate(queues, 1):
                 self._claim(conn, queue, n, limited, claimed)
                 if len(claimed.leases) >= n:
                     self.is_busy = True
+                    self.floors.left(queues[at:])
                     break
         except psycopg.Error:
             if not claimed.size:  # what was leased must be returned; the next call says what is wrong

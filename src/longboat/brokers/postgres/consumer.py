@@ -111,6 +111,7 @@ class PostgresConsumer(BaseConsumer):
         if self._shares and polled.others and polled.queues:
             others, ready = self._claimer.shared(conn, polled.queues, n)
             if others and (n := self._part(n, ready, others)) == 0:
+                self._claimer.floors.left(polled.queues)
                 return []
         if polled.parked:
             return self._claimer.claim_parked(conn, n)

@@ -27,8 +27,12 @@ _EVERY = 0.5
 """Seconds between looks at everything, at least, while there are jobs above the floors."""
 _SHARE = 20
 """And at least so many times as long as the last one took, whatever it is for: they cost a twentieth of the time."""
+_LONGEST = 0.25
+"""But of a look that took longer, only so many seconds count: it may have waited for a lock, or swept."""
 _RANKS = 16
 """Of one queue that have floors, at most."""
+_QUEUES = 100
+"""That have floors, at most."""
 _LEAST, _MOST = -(2**63), 2**63 - 1
 
 _LISTS = "%(ranks)b::bigint[], %(places)b::bigint[], %(lasts)b::bigint[]"
@@ -63,11 +67,13 @@ class Floors:
     def __init__(self) -> None:
         self._floors: dict[bytes, dict[int, int]] = {}
         """By queue and rank."""
+        self.owed: set[bytes] = set()
+        """Queues that have jobs, but that the last look at everything left out: the next claim there looks at everything."""
         self.whole = False
         """This look is one at everything, whatever the floors."""
         self._claimed = 0
         self._began = self._took = 0.0
-        """Of the last look at everything: when it began (monotonic time), and the seconds it took."""
+        """Of the last look at everything: when it began (monotonic time), and the seconds of it that count."""
 
     def __bool__(self) -> bool:
         return bool(self._floors)
@@ -78,7 +84,7 @@ class Floors:
             return everything(queues)
         found = Ranges([], [], [], [])
         for queue in queues:
-            floors = sorted(self._floors.get(queue, {}).items())
+            floors = sorted(({} if queue in self.owed else self._floors.get(queue, {})).items())
             ranks = [rank for rank, _ in floors]
             found.of.extend([queue] * (len(floors) + 1))
             found.ranks.extend([_LEAST, *ranks])
@@ -89,6 +95,7 @@ class Floors:
     def claimed(self, queue: bytes, jobs: Iterable[tuple[int, int]], n: int) -> None:
         """Of `n` jobs, the first in the ranges looked at, these are the last of each rank (rank, place)."""
         self._claimed += n
+        self.owed.discard(queue)
         if not n or self._claimed < _FROM:
             return
         floors = self._floors.setdefault(queue, {})
@@ -96,20 +103,30 @@ class Floors:
             floors[rank] = place >> ROUND << ROUND  # jobs with fairness keys may still be put into this round
         if len(floors) > _RANKS:
             del self._floors[queue]
+        if len(self._floors) > _QUEUES:
+            self.clear()
+
+    def left(self, queues: Iterable[bytes]) -> None:
+        """A look ended before these queues, which have ready jobs."""
+        if self.whole:
+            self.owed.update(self._floors.keys() & queues)
 
     def heard(self, payloads: Iterable[str]) -> None:
         """The payloads of notifications: jobs may have become ready below floors."""
-        for payload in payloads:
-            if payload == READY:
-                self.clear()
-            elif payload.startswith(READY) and self._floors:
-                lowest = int(payload[len(READY) :])
-                for floors in self._floors.values():
-                    for rank, place in floors.items():
-                        floors[rank] = min(place, lowest)
+        ready = [payload for payload in payloads if payload.startswith(READY)]
+        if not ready or not self._floors:
+            return
+        if READY in ready:
+            self.clear()
+            return
+        lowest = min(int(payload[len(READY) :]) for payload in ready)
+        for floors in self._floors.values():
+            for rank, place in floors.items():
+                floors[rank] = min(place, lowest)
 
     def clear(self) -> None:
         self._floors.clear()
+        self.owed.clear()
 
     # --- looks at everything
 
@@ -123,4 +140,4 @@ class Floors:
 
     def looked(self, began: float, ended: float) -> None:
         """That was one."""
-        self.whole, self._began, self._took = False, began, ended - began
+        self.whole, self._began, self._took = False, began, min(ended - began, _LONGEST)

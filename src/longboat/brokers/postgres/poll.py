@@ -56,7 +56,7 @@ class Poll(NamedTuple):
     cancelled: int
     """0: none of its leases is to be cancelled. Changes whenever others are."""
     queues: list[bytes]
-    """Those of its queues that have ready jobs, in the order in which they are asked."""
+    """Those of its queues that have ready jobs, or had when a look left them out, in the order in which they are asked."""
     parked: bool
     limited: bool
     """Some ready jobs have limits."""
@@ -84,8 +84,10 @@ class Poller:
         self._paused = queues
 
     def poll(self, run: Callable[..., Any], floors: Floors, last_queue: bytes = b"") -> Poll:
-        among = {} if self._every else floors.ranges(self._queues)._asdict()
+        among = {} if self._every else floors.ranges([name for name in self._queues if name not in floors.owed])._asdict()
         alive, cancelled, found, parked, limited, others, following = run(self._sql, **self._values, **among).fetchone()
+        if floors.owed and not self._every:
+            found = [name for name in self._queues if name in found or name in floors.owed]
         queues = [name for name in dict.fromkeys(found) if name not in self._paused]
         if self._every:  # in turn: those after the last one first
             queues = [name for name in queues if name > last_queue] + [name for name in queues if name <= last_queue]
