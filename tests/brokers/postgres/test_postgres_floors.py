@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from typing import Any
@@ -254,4 +255,5 @@ def found(consumer: PostgresConsumer, job_id: str) -> bool:
             return True
         if not leases:
             return False
+        time.sleep(0.005)  # looks at everything are five seconds apart at most, where one is held up
     return False
