@@ -21,7 +21,7 @@ demo: ## run real work on the embedded default: measure Python's standard librar
 
 test: statics pytest newest ## everything: check, all tests, types; the quick tests on the newest Python beside this one
 
-check: lint quick ## two minutes: format, lint, types, the import order and the quick tests
+check: lint quick ## three minutes: format, lint, types, the import order and the quick tests
 
 quick: environment ## while you work: the quick tests, on the memory and SQLite brokers, with no server
 	$(BIN)/python -m pytest -m "not slow" -q $(QUICK)
