@@ -29,7 +29,7 @@ from tests.rigs.servers.redis.certificates import make_certificates
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(available() is not None, reason=str(available()))]
 
-IN_TIME = 2.3
+IN_TIME = 3.0
 JOBS = 3000
 
 APP = """
