@@ -9,6 +9,7 @@ import stat
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -133,7 +134,8 @@ def test_programs_that_make_the_file_together_wait_for_each_other(tmp_path: Path
 
     def made(path: Path) -> None:
         together.wait(10)
-        SpoolOptions.of(f"sqlite:///{path}").table().create()
+        with closing(SpoolOptions.of(f"sqlite:///{path}").table()) as table:
+            table.create()
 
     with ThreadPoolExecutor(6) as programs:
         for attempt in range(30):
