@@ -80,7 +80,9 @@ class Stock:
             "/": ["mail", "reports", "ValueError", "1 worker"],
             "/data/series": ['"succeeded"'],
             "/queues": ["mail", "reports", "no worker"],
-            "/queues/mail": ["shop.send_mail"],
+            "/queues/mail": ["shop.send_mail", "serves it; "],
+            "/attention": ["queue reports has 1 ready job and no living worker"],
+            "/calendar": [self.later, "schedule shop.nightly, Every fifth minute"],
             "/jobs": [self.ready, self.later, self.done, "is not a width"],
             "/jobs?q=state:dead": ["is not a width"],
             "/jobs?q=state:running": ["shop.hold"],
@@ -107,6 +109,9 @@ class Stock:
             "/api/v1/jobs?q=state:dead": [self.dead],
             f"/api/v1/jobs/{self.done}": ["sent hello"],
             "/api/v1/queues": ["reports"],
+            "/api/v1/queues/reports": ['"why":"no living worker serves queue reports; 1 ready, 0 held'],
+            "/api/v1/attention": ['"kind":"no worker"', '"unknown":[]'],
+            "/api/v1/calendar": [self.later, "shop.nightly", '"unknown":[]'],
             "/api/v1/workers": ["shop.hold"],
             "/api/v1/failures": ["ValueError"],
             "/api/v1/schedules": ["shop.nightly"],
@@ -214,6 +219,9 @@ def test_what_a_broker_of_messages_alone_cannot_do_is_said(app: Longboat) -> Non
         for path in ("/", "/queues", "/queues/reports", "/failures", "/flows", "/workers", "/schedules", "/tasks", "/bulk"):
             answer = page.get(path)
             assert answer.status_code == 200, (path, answer.text)
+        assert "Whether a job is held is not known: RabbitMQ cannot " in page.get("/attention").text
+        assert "Which jobs are scheduled is not known: RabbitMQ cannot " in page.get("/calendar").text
+        assert "limits or other jobs hold any is not known" in page.get("/queues/reports").text
         assert "is not a width" in page.get("/failures").text
         assert "is not a width" in page.get("/jobs?q=state:dead").text
         assert "To queue" not in page.get("/bulk").text

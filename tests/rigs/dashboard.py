@@ -27,6 +27,7 @@ TOKEN = "a-token-that-nobody-guesses-7"
 
 SCREENS = [
     "/",
+    "/attention",
     "/queues",
     "/queues/mail",
     "/jobs",
@@ -37,6 +38,7 @@ SCREENS = [
     "/flows",
     "/workers",
     "/schedules",
+    "/calendar",
     "/tasks",
     "/tasks/shop.resize",
     "/system",

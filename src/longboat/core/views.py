@@ -47,6 +47,15 @@ class JobView(msgspec.Struct):
     """How it depends on other jobs: flow, limits, fairness key."""
     headers: dict[str, str] = {}
     """What travels with it."""
+    delay: float = 0.0
+    """Seconds for which it was delayed when it was enqueued."""
+
+    @property
+    def waits_since(self) -> float | None:
+        """Since when it could have been running: it was enqueued, its delay was over, its last attempt had failed."""
+        if not self.enqueued:
+            return None
+        return max(self.enqueued + self.delay, self.failures[-1].at if self.failures else 0.0)
 
     @property
     def begun(self) -> int:
@@ -162,6 +171,7 @@ def job_view(
         failures=failures,
         constraints=job.constraints if job else None,
         headers=job.headers if job else {},
+        delay=job.delay if job else 0.0,
     )
 
 

@@ -18,7 +18,7 @@ from longboat.dashboard.openapi import Read
 from longboat.dashboard.paging import part
 from longboat.dashboard.plain import asked, decoded, masked, masked_text
 from longboat.dashboard.ranges import FIRST, RANGES, Range
-from longboat.dashboard.screens import do, job, queues
+from longboat.dashboard.screens import attention, calendar, do, job, queues
 from longboat.dashboard.site import Site
 from longboat.dashboard.verbs import VERBS
 from longboat.observe import metrics
@@ -67,20 +67,30 @@ def plain(view: JobView) -> dict[str, Any]:
 
 
 def queue_list(site: Site, ask: Ask) -> Data:
-    return as_json(
-        [
-            {
-                "name": row.name,
-                **{state.value: row.counts[state] for state in State},
-                "paused": row.paused,
-                "served": row.served,
-                "oldest": row.since,
-                "rate": row.rate,
-                "wait_p95": row.p95,
-            }
-            for row in queues.rows(site, part(ask, queues.fullest(site, _range(ask)), _limit(ask, MOST)).names, _range(ask))
-        ]
-    )
+    names = part(ask, queues.fullest(site, _range(ask)), _limit(ask, MOST)).names
+    return as_json([_queue(row) for row in queues.rows(site, names, _range(ask))])
+
+
+def one_queue(site: Site, ask: Ask) -> Data:
+    name, span = ask.place["id"], _range(ask)
+    if name not in site.queues(span):
+        raise Refused(404, f"There is no queue {name!r}.", "It has no jobs, and no worker names it.")
+    row = queues.rows(site, [name], span)[0]
+    now = queues.now(site, row)
+    return as_json({**_queue(row), "why": now.why, "workers": now.workers})
+
+
+def _queue(row: queues.QueueRow) -> dict[str, Any]:
+    return {
+        "name": row.name,
+        **{state.value: row.counts[state] for state in State},
+        "paused": row.paused,
+        "served": row.served,
+        "oldest": row.since,
+        "rate": row.rate,
+        "wait_p95": row.p95,
+        **row.drain.data(),
+    }
 
 
 def worker_list(site: Site, ask: Ask) -> Data:
@@ -95,6 +105,14 @@ def failure_list(site: Site, ask: Ask) -> Data:
 def schedule_list(site: Site, ask: Ask) -> Data:
     found = scheduler.listed(site.broker, SYSTEM.now())
     return as_json([each.data(decoded(each.schedule.payload)[0] if each.schedule else None) for each in found])
+
+
+def attention_list(site: Site, ask: Ask) -> Data:
+    return as_json(msgspec.structs.asdict(attention.seen(site)))
+
+
+def calendar_list(site: Site, ask: Ask) -> Data:
+    return as_json(msgspec.structs.asdict(calendar.seen(site)))
 
 
 def flow_list(site: Site, ask: Ask) -> Data:
@@ -204,9 +222,10 @@ _SCALING = [("queue", "Only this queue; may be repeated."), ("queues", "Only the
 READS = [
     Read("/jobs", job_list, "Jobs that a search finds, state by state.", [_Q, _LIMIT, _AFTER]),
     Read("/jobs/{id:path}", one_job, "A job: arguments, result, failures, logs, progress, and why it is not running."),
-    Read(
-        "/queues", queue_list, "Queues with their counts by state, rate, and since when the oldest ready job waits.", _PAGED
-    ),
+    Read("/queues", queue_list, "Queues with their counts by state, rates, and how long until each is empty.", _PAGED),
+    Read("/queues/{id:path}", one_queue, "A queue, and why it is slow: in one sentence."),
+    Read("/attention", attention_list, "What is stuck or stands still, and what is not known."),
+    Read("/calendar", calendar_list, "What runs in the next hour: scheduled jobs, and ticks of schedules."),
     Read("/workers", worker_list, "The living workers, with what they run."),
     Read("/failures", failure_list, "Groups of similar failures, latest first."),
     Read("/schedules", schedule_list, "Schedules, with when each is due next."),

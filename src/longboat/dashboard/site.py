@@ -21,6 +21,7 @@ from longboat.dashboard.ranges import FIRST, Range
 from longboat.dashboard.words import moment
 from longboat.errors import BrokerError, Unsupported
 from longboat.observe import history
+from longboat.observe.drain import Drain, drains
 from longboat.observe.history import FailureGroup, WorkerRecord
 from longboat.observe.numbers import Numbers, numbers
 from longboat.observe.pace import Pace, paces
@@ -28,6 +29,7 @@ from longboat.observe.tally import Slice, Tally
 from longboat.operate import pauses
 from longboat.operate.pauses import Kind
 from longboat.operate.traces import Searched
+from longboat.operate.why_slow import stop
 from longboat.tasks.named import Named
 from longboat.tasks.task import Task
 
@@ -194,6 +196,14 @@ class Site:
             if queue in ("", its_queue):
                 total.add(pace)
         return total
+
+    def drains(self) -> dict[str, Drain]:
+        """By queue: how it fills and empties."""
+
+        def look() -> dict[str, Drain]:
+            return stop(self.broker, drains(self.broker, self.shown_counts(), SYSTEM.now(), self.lately))
+
+        return self.kept("drains", look, 1.0)
 
     def tally(self, queues: Collection[str] = (), task: str = "", span: Range = FIRST) -> Tally:
         """Outcomes of the attempts in this range: in these queues (empty: in all), of this task (empty: of all)."""

@@ -9,7 +9,7 @@ from urllib.parse import quote
 from markupsafe import Markup
 
 from longboat.core.clock import SYSTEM
-from longboat.observe.words import span
+from longboat.observe.words import rate, span
 
 
 def number(value: float | None) -> str:
@@ -100,6 +100,7 @@ def quoted(word: str) -> str:
 
 FILTERS = {
     "span": span,
+    "rate": rate,
     "number": number,
     "brief": brief,
     "size": size,

@@ -1,4 +1,4 @@
-"""Durations as people read them."""
+"""Durations and rates as people read them."""
 
 from __future__ import annotations
 
@@ -20,3 +20,15 @@ def span(length: float | None) -> str:
     if days < 1:
         return f"{int(hours)} h {int(minutes % 60)} m" if hours < 10 else f"{hours:.0f} h"
     return f"{days:.0f} d"
+
+
+def rate(per_second: float | None) -> str:
+    """A rate in the unit in which it is above 1: 3.2/s, 12/min, 4/h."""
+    if per_second is None:
+        return "–"
+    if not per_second:
+        return "0/s"
+    for unit, seconds in (("s", 1.0), ("min", 60.0), ("h", 3600.0)):
+        if (number := per_second * seconds) >= 1:
+            return f"{number:,.1f}/{unit}" if number < 10 else f"{number:,.0f}/{unit}"
+    return "<1/h"

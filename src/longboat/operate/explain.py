@@ -79,13 +79,13 @@ def _queues(broker: Broker, found: Trace, there: str) -> Iterator[str]:
         states = [record.state for record in records if queue in record.queues]
         told = [f"{counts[queue, state]:,} {state}" for state in (State.READY, State.RUNNING) if counts.get((queue, state))]
         told += ["paused"] if queue in stopped["queue"] else []
-        told.append(_serving(states) if states else f"no living worker{there}")
+        told.append(serving(states) if states else f"no living worker{there}")
         yield f"queue {queue}: {', '.join(told)}"
     if tasks := stopped["task"]:
         yield f"paused tasks: {', '.join(sorted(tasks))}"
 
 
-def _serving(states: Sequence[str]) -> str:
+def serving(states: Sequence[str]) -> str:
     """How many workers, by their states."""
     workers, quiet = counted(len(states), "worker"), states.count("quiet")
     if quiet == len(states):
@@ -181,10 +181,11 @@ def _unfinished(broker: Broker, view: JobView) -> Iterator[JobView]:
 def _reached(broker: Broker, view: JobView) -> Iterator[str]:
     """A sentence for each of the job's limits that jobs are waiting at."""
     keys = [limit.key for limit in view.constraints.limits] if view.constraints else []
-    yield from (_limit(limit) for limit in broker.inspector.limits(keys) if limit and limit.waiting) if keys else ()
+    yield from (limit_reached(limit) for limit in broker.inspector.limits(keys) if limit and limit.waiting) if keys else ()
 
 
-def _limit(limit: LimitView) -> str:
+def limit_reached(limit: LimitView) -> str:
+    """The limit, in words: who runs, how many wait, when it opens."""
     held = f" ({', '.join(limit.holders[:3])}{' …' if limit.running > 3 else ''})" if limit.holders else ""
     opens = _until(limit.opens, ", open")
     return f"limit {limit.key} is reached: {limit.running} running{held}, {limit.waiting} waiting{opens}"

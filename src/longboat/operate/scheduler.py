@@ -37,6 +37,8 @@ FAR = 1e11
 """No time is later than this, in seconds."""
 LOOK = 5.0
 """Seconds until a scheduler sees schedules added or changed elsewhere, at most."""
+MISSED = 60.0
+"""Seconds after which a tick that nobody fired is missed: schedulers need some, and a restart of a worker some more."""
 SOON = 1.0
 """The same, if there are any schedules."""
 
@@ -223,6 +225,13 @@ def listed(broker: Broker, now: float, count: int = 1) -> list[Listed]:
             if not schedule.paused:
                 each.due = schedule.next(now, count)
     return shown
+
+
+def missed(schedule: Schedule, fired: Fired, now: float) -> float | None:
+    """The first tick that was due more than MISSED seconds ago and has not been fired; None if there is none."""
+    stood = replace(schedule, rule=fired.rule, tz=fired.tz) if fired.rule else schedule
+    due = math.inf if problem_of(stood) else _next(stood, fired.until)
+    return due if due < now - MISSED else None
 
 
 def problem_of(schedule: Schedule) -> str:

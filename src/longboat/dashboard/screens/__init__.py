@@ -5,7 +5,9 @@ from __future__ import annotations
 from longboat.dashboard import api
 from longboat.dashboard.ask import Screen
 from longboat.dashboard.screens import (
+    attention,
     bulk,
+    calendar,
     do,
     failures,
     flows,
@@ -22,6 +24,7 @@ from longboat.dashboard.screens import (
 SCREENS: list[tuple[str, str, Screen]] = [
     ("GET", "/", overview.screen),
     ("GET", "/data/series", overview.series),
+    ("GET", "/attention", attention.screen),
     ("GET", "/queues", queues.screen),
     ("GET", "/queues/{name:path}", queues.one),
     ("GET", "/jobs", jobs.screen),
@@ -35,6 +38,7 @@ SCREENS: list[tuple[str, str, Screen]] = [
     ("GET", "/flows/{id:path}", flows.one),
     ("GET", "/workers", workers.screen),
     ("GET", "/schedules", schedules.screen),
+    ("GET", "/calendar", calendar.screen),
     ("GET", "/tasks", tasks.screen),
     ("GET", "/tasks/{name:path}", tasks.one),
     ("GET", "/system", system.screen),

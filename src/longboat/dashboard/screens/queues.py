@@ -5,20 +5,25 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from functools import partial
+from typing import Any
 
 import msgspec
 
 from longboat.contract.capabilities import Capability
 from longboat.core.clock import SYSTEM
 from longboat.core.job import State
+from longboat.core.views import JobView
 from longboat.dashboard import charts
 from longboat.dashboard.ask import Ask, Page
 from longboat.dashboard.paging import part
+from longboat.dashboard.plain import masked_text
 from longboat.dashboard.ranges import Range, chosen, ranges
 from longboat.dashboard.site import Site
 from longboat.dashboard.verbs import PURGED
 from longboat.observe import history
+from longboat.observe.drain import Drain, drain, in_range
 from longboat.observe.sketch import quantile
+from longboat.operate.why_slow import QueueNow, why_slow
 
 TRENDS = 30
 """Points of a small line, at most. Each covers a whole number of time buckets."""
@@ -38,8 +43,9 @@ class QueueRow(msgspec.Struct):
     rate: float
     p95: float | None
     spark: str
+    drain: Drain
     since: float | None = None
-    """Since when the oldest ready job has been waiting."""
+    """Since when the oldest job that is ready or held has been waiting."""
 
 
 def fullest(site: Site, span: Range) -> list[str]:
@@ -57,22 +63,41 @@ def rows(site: Site, names: Sequence[str], span: Range) -> list[QueueRow]:
     lines: dict[str, str] = site.kept(
         f"sparks {span.name}", lambda: site.if_there(lambda: _lines(site, span), dict[str, str]()), max(5.0, span.keep)
     )
+    drains = site.drains()
     found = []
     for name in names:
         tally = site.tally([name], span=span)
         by_state = {state: counts.of(name, state) for state in State}
         served = any(not queues or name in queues for queues in taken)
         rate, p95, spark = site.pace(name).ended, quantile(tally.wait, 0.95), lines.get(name, "")
-        found.append(QueueRow(name, by_state, name in paused, served, rate, p95, spark))
+        found.append(
+            QueueRow(
+                name,
+                by_state,
+                name in paused,
+                served,
+                rate,
+                p95,
+                spark,
+                drains.get(name) or drain(counts, name, None, 0.0, 0.0),
+            )
+        )
     for row in found[:AGED]:
-        if row.counts[State.READY]:
+        if row.counts[State.READY] or row.counts[State.WAITING]:
             row.since = site.kept(f"oldest {row.name}", partial(oldest, site, row))
     return found
 
 
 def oldest(site: Site, row: QueueRow) -> float | None:
-    jobs = site.listed(lambda: site.broker.inspector.jobs(State.READY, queue=row.name, limit=1).jobs)
-    return jobs[0].enqueued if jobs else None
+    found: list[JobView] = []
+    for state in (State.READY, State.WAITING):
+        if row.counts[state]:
+            found += site.listed(partial(_first, site, state, row.name))
+    return min((since for job in found if (since := job.waits_since) is not None), default=None)
+
+
+def _first(site: Site, state: State, queue: str) -> list[JobView]:
+    return site.broker.inspector.jobs(state, queue=queue, limit=1).jobs
 
 
 def _lines(site: Site, span: Range) -> dict[str, str]:
@@ -99,9 +124,27 @@ def one(site: Site, ask: Ask) -> Page:
         ((task, tally) for (queue, task), tally in site.lately(span).items() if queue == name),
         key=lambda each: -each[1].ended,
     )
-    context = {"name": name, "row": found, "by_task": by_task, "purged": purged(site)}
+    context: dict[str, Any] = {"name": name, "row": found, "by_task": by_task, "purged": purged(site)}
+    if found is not None:
+        context |= {"why": now(site, found).why, "since_then": site.if_there(partial(_in_range, site, name, span), None)}
     latencies = charts.latencies(site.tally([name], span=span))
     return Page("queue.html", {**context, **latencies, **ranges(ask)})
+
+
+def now(site: Site, row: QueueRow) -> QueueNow:
+    """Why it is slow, for people."""
+
+    def look() -> QueueNow:
+        found = why_slow(site.broker, row.name, site.shown_counts(), row.drain)
+        found.why = masked_text(found.why)
+        return found
+
+    return site.kept(f"why slow {row.name}", look, 1.0)
+
+
+def _in_range(site: Site, name: str, span: Range) -> Drain:
+    since = SYSTEM.now() - span.length
+    return in_range(site.broker.kv, site.shown_counts(), name, span.grain, since, SYSTEM.now(), site.lately(span))
 
 
 def purged(site: Site) -> Sequence[State]:
