@@ -160,6 +160,9 @@ def test_dead_jobs_are_listed_and_shown(shell: Shell) -> None:
     assert {job["id"] for job in lines(shell, "dead", "list")} == {one, two, greet}
     assert [job["id"] for job in lines(shell, "dead", "list", "--queue", "mail")] == [two]
     assert [job["id"] for job in lines(shell, "dead", "list", "--task", "tasks.greet")] == [greet]
+    ran = shell.run("jobs", "after:2020-01-01", "state:dead", "--json")
+    assert (len(ran.out.splitlines()), ran.err.startswith("These jobs ran from 2020-01-01 00:00:00")) == (3, True)
+    assert "at: 'noon' is not a time such as 03:12" in shell.run("jobs", "at:noon", status=2).err
     text = shell.run("dead", "show", one).out
     assert re.search(r"^args: +\{\"text\":\"one\"\}$", text, re.M)
     assert "ValueError: one" in text

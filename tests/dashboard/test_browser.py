@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import time
 from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -162,6 +164,33 @@ def test_charts_are_drawn(visit: Visit) -> None:
     assert page.locator(".chart canvas").count() == 4
     page.wait_for_timeout(1500)
     assert page.locator(".chart canvas").count() == 4, "they outlive what is put in anew around them"
+
+
+def test_dragging_across_a_chart_opens_the_jobs_of_that_time(visit: Visit) -> None:
+    page = visit.go("/tasks/shop.resize")
+    plot = page.locator(".chart .u-over").first
+    plot.scroll_into_view_if_needed()
+    box = plot.bounding_box()
+    assert box is not None
+    page.mouse.move(box["x"] + box["width"] / 4, box["y"] + 50)
+    page.mouse.down()
+    page.mouse.move(box["x"] + box["width"] / 2, box["y"] + 60, steps=4)
+    page.mouse.up()
+    page.get_by_text("Jobs that ran from").wait_for()
+    assert re.fullmatch(r"after:\S+Z before:\S+Z task:shop\.resize", page.locator("#q").input_value())
+
+    page = visit.go("/")
+    link = page.locator(".chart .during").first
+    link.focus()
+    for key in ("ArrowLeft", "ArrowLeft", "Shift+ArrowLeft"):
+        page.keyboard.press(key)
+    chosen = re.fullmatch(r"Jobs (.+) – (.+)", link.inner_text())
+    assert chosen is not None
+    page.keyboard.press("Enter")
+    page.get_by_text("Jobs that ran from").wait_for()
+    words = dict(word.split(":", 1) for word in page.locator("#q").input_value().split())
+    begin, end = (datetime.fromisoformat(words[word]).timestamp() for word in ("after", "before"))
+    assert end - begin == 60, "two steps of 30 s, of fifteen minutes"
 
 
 def test_a_change_shows_within_a_second(visit: Visit, app: Longboat) -> None:

@@ -145,12 +145,28 @@ def test_csv_has_no_formulas(bare: Longboat) -> None:
 
 
 @pytest.mark.parametrize(
-    ("q", "wrong"), [("state:broken", "no state"), ("queue:", "needs a value"), ("task:a task:b", "twice")]
+    ("q", "wrong"),
+    [
+        ("state:broken", "no state"),
+        ("queue:", "needs a value"),
+        ("task:a task:b", "twice"),
+        ("at:noon", "is not a time such as 03:12"),
+    ],
 )
 def test_a_search_that_makes_no_sense_is_answered_with_what_is_wrong(page: TestClient, q: str, wrong: str) -> None:
     answer = page.get("/jobs", params={"q": q})
     assert answer.status_code == 200
     assert wrong in answer.text
+
+
+def test_a_search_for_a_time_tells_which_time_it_is(page: TestClient) -> None:
+    text = page.get("/jobs", params={"q": "after:2020-01-01 state:dead"}).text
+    assert "Jobs that ran from 2020-01-01 00:00:00" in text
+    assert "shop.resize" in text
+    assert "No jobs match." in page.get("/jobs", params={"q": "before:2020-01-01"}).text
+    found = page.get("/api/v1/jobs", params={"q": "after:2020-01-01Z state:dead,ready"}).json()
+    assert found["ran"] == [1577836800.0, None]
+    assert {each["state"] for each in found["jobs"]} == {"dead"}
 
 
 def test_a_broker_that_does_not_answer_is_told(page: TestClient, stocked: Longboat, monkeypatch: pytest.MonkeyPatch) -> None:

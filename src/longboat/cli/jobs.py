@@ -19,6 +19,7 @@ from longboat.contract.capabilities import Capability
 from longboat.core.job import State
 from longboat.errors import Unsupported
 from longboat.operate.search import Found, Query, search
+from longboat.operate.times import told
 
 PAGE = 500
 SECONDS = 10.0
@@ -33,9 +34,10 @@ def command(ctx: click.Context, /, state: str | None, as_json: bool, url: str | 
     """List jobs: ready ones in the order in which they will run, ended ones newest first.
 
     QUERY is the search language of the dashboard: state:dead,ready queue:mail task:mail.* id:ID error:timeout worker:NAME
-    flow:ID args.user.id:42 args:text, and free text, which matches part of the id, the task or the last failure. A job is
-    listed if all words match; * and ? work as in a shell. --state, --queue and --task mean the same as state:, queue: and
-    task:.
+    flow:ID args.user.id:42 args:text, and free text, which matches part of the id, the task or the last failure. at:03:12
+    finds what ran in that minute, after: and before: what ran then; a time is 03:12, 2026-11-29 or 2026-11-29T03:12, local
+    unless it ends with Z or +01:00. A job is listed if all words match; * and ? work as in a shell. --state, --queue and
+    --task mean the same as state:, queue: and task:.
 
     With --json, one line per job. Times are seconds since 1970; "args" holds the arguments by name, unnamed ones under
     "*". If there are more jobs, the last line is {"after": …}. A search that takes longer than 10 s stops and says how to
@@ -43,6 +45,7 @@ def command(ctx: click.Context, /, state: str | None, as_json: bool, url: str | 
 
     \b
     longboat jobs state:dead queue:mail error:timeout
+    longboat jobs at:03:12
     longboat jobs --json --limit 100000 | jq -r .task | sort | uniq -c
     longboat jobs show ID
     longboat jobs retry state:dead queue:mail --dry-run
@@ -157,6 +160,8 @@ def list_jobs(
                 break
     if not as_json:
         show.rows(show.COLUMNS, rows, "no jobs", right=("attempts", "age"))
+    if query.timed:
+        click.echo(f"These jobs ran {told(query.since, query.until)}.", err=True)
     if unlisted:
         click.echo(f"This broker lists no jobs that are {', '.join(unlisted)}.", err=True)
     if after is not None:

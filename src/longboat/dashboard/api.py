@@ -35,14 +35,15 @@ DRAIN = 60.0
 
 
 def job_list(site: Site, ask: Ask) -> Data:
-    limit = _limit(ask)
-    found = search(site.searched, asked(ask.query.get("q", "")), after=ask.query.get("after") or None, limit=limit)
+    limit, query = _limit(ask), asked(ask.query.get("q", ""))
+    found = search(site.searched, query, after=ask.query.get("after") or None, limit=limit)
     return as_json(
         {
             "jobs": [plain(each) for each in found.jobs],
             "after": found.after,
             "searched": found.looked,
             "unlisted": found.unlisted,
+            "ran": [query.since, query.until] if query.timed else None,
         }
     )
 
@@ -208,7 +209,7 @@ def _limit(ask: Ask, usual: int = 50) -> int:
         raise Refused(400, "limit: not a whole number.") from None
 
 
-_Q = ("q", "A search, as on the page of jobs: `state:dead queue:mail args.user.id:42`.")
+_Q = ("q", "A search, as on the page of jobs: `state:dead queue:mail at:03:12Z args.user.id:42`.")
 _LIMIT = ("limit", "At most this many.")
 _AFTER = ("after", "Continue where the previous answer ended.")
 _PAGED = [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import shlex
 import time
@@ -13,17 +14,22 @@ import msgspec
 
 from longboat.contract.broker import Broker
 from longboat.core import codec
+from longboat.core.clock import SYSTEM
 from longboat.core.job import State
 from longboat.core.patterns import same, wild
 from longboat.core.views import JobView, Page
 from longboat.errors import ConfigError, Undecodable, Unsupported
 from longboat.observe.history import fingerprint
+from longboat.operate.times import between, iso, ran
 from longboat.operate.traces import Searched, dead, running
 
 ORDER = (State.RUNNING, State.READY, State.WAITING, State.SCHEDULED, State.DEAD, State.CANCELLED, State.SUCCEEDED)
 """The states, most interesting first: the order of what is found."""
 
-WORDS = ("state", "queue", "task", "id", "error", "failure", "worker", "flow", "args")
+RAN = (State.RUNNING, State.DEAD, State.CANCELLED, State.SUCCEEDED, State.SCHEDULED, State.READY)
+"""The order of what is found by a time: a job that waits for its parents has not run, and of the others few have."""
+
+WORDS = ("state", "queue", "task", "id", "at", "after", "before", "error", "failure", "worker", "flow", "args")
 LONGEST = 50_000
 """Characters of a search, at most."""
 SEARCHED = 5000
@@ -34,9 +40,11 @@ SECONDS = 1.0
 _FEW, _QUICK = 10, 0.1
 """Jobs of the first page when arguments are compared, and the seconds for which pages are made smaller or larger."""
 _IDS = 500
-"""Ids that are looked up in one call."""
+"""Ids that are looked up in one call, and jobs of one page where a time is searched for."""
+_APART = 60.0
+"""Seconds that the clocks of those who end jobs may be apart: so far behind a time, no job was at it."""
 
-_NAMED = r"(state|queue|task|id|error|failure|worker|flow|args(?:\.[^:\s]+)?):"
+_NAMED = r"(state|queue|task|id|at|after|before|error|failure|worker|flow|args(?:\.[^:\s]+)?):"
 _WORD = re.compile(f"{_NAMED}(.*)", re.S)
 _SEVERAL = re.compile(rf"\s['\"]?{_NAMED}")
 """Shows that one argument of a command contains a whole search."""
@@ -56,6 +64,10 @@ class Query(msgspec.Struct, frozen=True, omit_defaults=True):
     """The fingerprint of the last failure (history.py)."""
     worker: str = ""
     flow: str = ""
+    since: float | None = None
+    """A job has run at some moment from then on, in seconds since the epoch: see `ran`."""
+    until: float | None = None
+    """And at some moment before this one."""
     args: tuple[tuple[str, str], ...] = ()
     """(path, value), such as "user.id" and "42". The path "" means anywhere in the arguments."""
     texts: tuple[str, ...] = ()
@@ -69,9 +81,15 @@ class Query(msgspec.Struct, frozen=True, omit_defaults=True):
         return self == Query(self.states, self.queue, clean=self.clean) and not wild(self.queue)
 
     @property
+    def timed(self) -> bool:
+        """Whether it asks when jobs ran."""
+        return self.since is not None or self.until is not None
+
+    @property
     def words(self) -> list[str]:
-        """Which of WORDS are used."""
-        said = {"state": self.states, "id": self.ids}
+        """Which of WORDS are used; "at" stands for both others."""
+        after, before = self.since is not None, self.until is not None
+        said = {"state": self.states, "id": self.ids, "at": after and before, "after": after, "before": before}
         return [word for word in WORDS if said.get(word, getattr(self, word, ()))]
 
 
@@ -109,6 +127,7 @@ def understood(parts: Sequence[str]) -> Query:
     ids: list[str] = []
     args: list[tuple[str, str]] = []
     texts: list[str] = []
+    times: list[tuple[str, str]] = []
     for part in parts:
         word = _WORD.fullmatch(part)
         if word is None:
@@ -123,10 +142,13 @@ def understood(parts: Sequence[str]) -> Query:
             ids += value.split(",")
         elif key.startswith("args"):
             args.append((key.removeprefix("args").removeprefix("."), value))
+        elif key in ("at", "after", "before"):
+            times.append((key, value))
         elif found.setdefault(key, value) != value:
             raise ConfigError(f"search: {key}: is given twice, but a job has only one")
     order = tuple(state for state in ORDER if state in states)
-    return Query(order, ids=tuple(ids), args=tuple(args), texts=tuple(texts), **found)
+    since, until = between(times, SYSTEM.now())
+    return Query(order, ids=tuple(ids), since=since, until=until, args=tuple(args), texts=tuple(texts), **found)
 
 
 def misspelt(query: Query) -> str:
@@ -148,6 +170,7 @@ def is_word(part: str) -> bool:
 def written(query: Query) -> str:
     """A text that parses to this query."""
     parts = [("state", ",".join(query.states)), ("id", ",".join(query.ids))]
+    parts += [(word, iso(at)) for word, at in (("after", query.since), ("before", query.until)) if at is not None]
     parts += [(name, getattr(query, name)) for name in ("queue", "task", "worker", "flow", "error", "failure")]
     parts += [(f"args.{path}" if path else "args", value) for path, value in query.args]
     return " ".join([*(shlex.quote(f"{key}:{value}") for key, value in parts if value), *map(shlex.quote, query.texts)])
@@ -164,13 +187,13 @@ def restrict(query: Query, words: Collection[str], what: str) -> Query:
 def search(broker: Searched, query: Query, *, after: str | None = None, limit: int = 50) -> Found:
     """Up to `limit` jobs, state by state in ORDER.
 
-    Looks at about SEARCHED jobs and for about SECONDS at most: it may find none and still have an `after`. Raises
-    ConfigError for the `after` of another search.
+    Looks at about SEARCHED jobs and for about SECONDS at most, if it asks for a time for SECONDS only: it may find none and
+    still have an `after`. Raises ConfigError for the `after` of another search.
     """
     if query.ids:
         views = _by_id(broker, query)
         return Found([view for view in views if view is not None and matches(query, view)], None, len(views))
-    states = list(query.states or ORDER)
+    states = list(query.states or (RAN if query.timed else ORDER))
     cursor: str | None = None
     if after is not None:
         name, _, rest = after.partition(":")
@@ -180,17 +203,18 @@ def search(broker: Searched, query: Query, *, after: str | None = None, limit: i
     jobs: list[JobView] = []
     unlisted: list[State] = []
     looked, size = 0, min(limit, _FEW) if query.args else limit
+    largest, enough = (max(limit, _IDS), math.inf) if query.timed else (limit, SEARCHED)
     begun = now = time.monotonic()
     for state in states:
         while True:
-            if len(jobs) >= limit or looked >= SEARCHED or (looked and now - begun >= SECONDS):
+            if len(jobs) >= limit or looked >= enough or (looked and now - begun >= SECONDS):
                 return Found(jobs, f"{state.value}:{cursor or ''}", looked, tuple(unlisted))
             found = _next_page(broker, query, state, cursor, size, limit - len(jobs), first=not looked)
             unlisted += found.unlisted
             jobs += found.jobs
             looked, cursor = looked + found.looked, found.after
             before, now = now, time.monotonic()
-            size = max(size // 2, 1) if now - before > _QUICK else min(size * 2, limit)
+            size = max(size // 2, 1) if now - before > _QUICK else min(size * 2, largest)
             if cursor is None:
                 break
     if len(unlisted) == len(states) and after is None:
@@ -233,7 +257,10 @@ def _page(broker: Searched, query: Query, state: State, cursor: str | None, size
     while len(fit := [place for place, job in enumerate(page.jobs, 1) if matches(query, job)]) > left:
         size = min(size - 1, fit[left - 1])  # up to the last one that is wanted
         page = _listed(broker, state, queue, task, cursor, size)
-    return Found([page.jobs[place - 1] for place in fit], page.after, max(len(page.jobs), size if task else 1))
+    jobs, end = page.jobs, page.after
+    if query.since is not None and state.ended and jobs and (jobs[-1].ended or query.since) < query.since - _APART:
+        end = None  # the newest come first: none of the others has run so late
+    return Found([jobs[place - 1] for place in fit], end, max(len(jobs), size if task else 1))
 
 
 def _listed(broker: Searched, state: State, queue: str | None, task: str | None, cursor: str | None, size: int) -> Page:
@@ -268,6 +295,7 @@ def matches(query: Query, job: JobView) -> bool:
         and (not query.queue or same(query.queue, job.queue))
         and (not query.task or same(query.task, job.task))
         and (not query.worker or same(query.worker, job.worker or (last.worker if last else "")))
+        and (not query.timed or ran(job, query.since or 0.0, math.inf if query.until is None else query.until))
         and (not query.flow or (job.constraints is not None and job.constraints.flow == query.flow))
         and (not query.error or within(query.error, said))
         and (not query.failure or (last is not None and fingerprint(job.task, last) == query.failure))
@@ -324,4 +352,6 @@ def within(part: str, text: str) -> bool:
     return part.lower() in text.lower()
 
 
-_EXAMPLES = {"state": "dead", "queue": "mail", "task": "mail.send", "id": "0123…", "error": "timeout"}
+_EXAMPLES = {"state": "dead", "queue": "mail", "task": "mail.send", "id": "0123…", "error": "timeout"} | dict.fromkeys(
+    ("at", "after", "before"), "03:12"
+)

@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 
+from longboat.core.clock import SYSTEM
 from longboat.core.job import State
 from longboat.core.views import JobView
 from longboat.dashboard.ask import Ask, Data, Page
@@ -17,6 +18,7 @@ from longboat.dashboard.site import Site
 from longboat.dashboard.words import moment
 from longboat.errors import ConfigError, Unsupported
 from longboat.operate.search import ORDER, Found, Query, misspelt, search, written
+from longboat.operate.times import told
 
 LIMIT = 50
 IN_CSV = 10_000
@@ -65,7 +67,9 @@ def screen(site: Site, ask: Ask) -> Page:
             "after": after,
             "states": _states(site, query),
             "suggestions": suggestions(site),
+            "ran": told(query.since, query.until),
         },
+        live=query.until is None or query.until > SYSTEM.now(),
     )
 
 

@@ -1,5 +1,6 @@
 "use strict";
 // Draws the charts with uPlot, in the colours of the style sheet, and fetches new points every few seconds.
+// Dragging across one opens the jobs of that time; its link does the same by keyboard.
 (() => {
   const style = () => getComputedStyle(document.documentElement);
   const colour = (name) => style().getPropertyValue(name).trim();
@@ -30,7 +31,11 @@
     const axis = { stroke: dim, font, grid: { stroke: line, width: 1 }, ticks: { show: false } };
     return {
       width: box.clientWidth, height: 170, padding: [8, 8, 0, 0],
-      cursor: { sync: { key: "longboat" }, points: { size: 5 }, drag: { x: false, y: false } },
+      cursor: {
+        sync: { key: "longboat", filters: { pub: (type) => type === "mousemove" || type === "mouseleave" } },
+        points: { size: 5 }, drag: { x: true, y: false, setScale: false, dist: 4 },
+      },
+      hooks: { setSelect: [(plot) => { if (plot.select.width > 0) location.href = jobsOf(figureOf(plot), ...brushed(plot)); }] },
       scales: { x: { range: () => [data.t[0] ?? 0, data.t[data.t.length - 1] ?? 1] }, y: { range: (_, low, high) => [0, high > 0 ? high * 1.08 : 1] } },
       axes: [{ ...axis, space: 70, size: 28, values: (_, all) => all.map(clock) }, { ...axis, size: 54, values: (_, all) => all.map(kind.value) }],
       series: [{ value: (_, at) => at === null ? "" : new Date(at * 1000).toLocaleTimeString([], { timeZoneName: "short" }) }, ...kind.lines.map(([label, name], place) => ({
@@ -40,13 +45,45 @@
     };
   };
 
+  // --- the jobs of a time
+
+  const figureOf = (plot) => plot.root.closest("[data-chart]");
+  const brushed = ({ select, posToVal }) => [posToVal(select.left, "x"), posToVal(select.left + select.width, "x")];
+  const iso = (at) => new Date(at * 1000).toISOString().replace(".000Z", "Z");
+  const jobsOf = ({ dataset }, from, to) => {
+    const first = Math.floor(from), last = Math.max(first + 1, Math.ceil(to));
+    return `${dataset.jobs}?q=${encodeURIComponent(`after:${iso(first)} before:${iso(last)}${dataset.words}`)}`;
+  };
+  const name = (figure) => {
+    const { plot, data, chosen } = drawn.get(figure), link = figure.querySelector(".during"), end = data.t.length - 1;
+    link.hidden = end < 0;
+    if (link.hidden) return;
+    const [from, to] = chosen || [data.t[0], data.t[end] + data.step], left = plot.valToPos(from, "x");
+    link.href = jobsOf(figure, from, to);
+    link.textContent = chosen ? `Jobs ${new Date(from * 1000).toLocaleTimeString()} – ${new Date(to * 1000).toLocaleTimeString()}` : "Jobs";
+    if (chosen) plot.setSelect({ left, top: 0, width: plot.valToPos(to, "x") - left, height: plot.bbox.height / devicePixelRatio }, false);
+  };
+  document.addEventListener("keydown", (event) => {
+    const link = event.target.closest?.(".during"), figure = link?.closest("[data-chart]"), known = drawn.get(figure);
+    const by = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
+    if (!known || !by) return;
+    event.preventDefault();
+    const { t, step } = known.data, first = t[0], last = t[t.length - 1] + step, wide = Math.max(step, Math.round((last - first) / 30 / step) * step);
+    let [from, to] = known.chosen || (by < 0 ? [last, last + wide] : [first - wide, first]);
+    if (by < 0 || !event.shiftKey) from += by * wide;
+    if (by > 0 || !event.shiftKey) to += by * wide;
+    if (from >= first - 1 && to <= last + 1) known.chosen = [from, to];
+    name(figure);
+  });
+
   const draw = (figure, data) => {
     const kind = KINDS[figure.dataset.chart], box = figure.querySelector(".plot"), points = kind.of(data);
     const known = drawn.get(figure);
-    if (known && known.plot.root.isConnected) { Object.assign(known.data, data); known.plot.setData(points); return; }
+    if (known && known.plot.root.isConnected) { Object.assign(known.data, data); known.plot.setData(points); name(figure); return; }
     const held = { ...data };
     box.replaceChildren();
-    drawn.set(figure, { plot: new uPlot(options(kind, box, held), points, box), data: held });
+    drawn.set(figure, { plot: new uPlot(options(kind, box, held), points, box), data: held, chosen: known?.chosen });
+    name(figure);
   };
 
   const figures = () => [...document.querySelectorAll("[data-chart]")];
