@@ -2,28 +2,30 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Collection, Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING
 
 import psycopg
 import psycopg.conninfo
 
-from longboat.brokers.postgres import put, tidy
-from longboat.brokers.postgres.caller import CallersConnection
-from longboat.brokers.postgres.consumer import PostgresConsumer
-from longboat.brokers.postgres.inspector import PostgresInspector
+from longboat.brokers.postgres import put
 from longboat.brokers.postgres.kv import PostgresKV
 from longboat.brokers.postgres.migration import Migrations
-from longboat.brokers.postgres.names import raw
-from longboat.brokers.postgres.results import PostgresResults
-from longboat.brokers.postgres.store import NOW, Store, Transaction
-from longboat.brokers.postgres.transfer import PostgresTransfer
-from longboat.brokers.postgres.within import PostgresWithin
+from longboat.brokers.postgres.store import Store, Transaction
 from longboat.contract.broker import Token
 from longboat.contract.capabilities import WHOLE_CONTRACT, Capability
 from longboat.contract.optional import Report
 from longboat.core.clock import Clock
 from longboat.core.job import Failure, Job
+
+if TYPE_CHECKING:  # what a caller that only puts does without is imported when it is asked for
+    from longboat.brokers.postgres.consumer import PostgresConsumer
+    from longboat.brokers.postgres.inspector import PostgresInspector
+    from longboat.brokers.postgres.results import PostgresResults
+    from longboat.brokers.postgres.tidy import Housekeeper
+    from longboat.brokers.postgres.transfer import PostgresTransfer
+    from longboat.brokers.postgres.within import PostgresWithin
 
 DEFAULT_SCHEMA = "longboat"
 
@@ -56,11 +58,31 @@ class PostgresBroker:
     ) -> None:
         self._store = Store(url, where or url, schema, timeout, clock, pgbouncer)
         self.migrations = Migrations(self._store.pool.bare, schema)
-        self._housekeeper = tidy.Housekeeper(self._store)
-        self.results = PostgresResults(self._store)
-        self.inspector = PostgresInspector(self._store)
         self.kv = PostgresKV(self._store)
-        self.transfer = PostgresTransfer(self._store)
+
+    @cached_property
+    def results(self) -> PostgresResults:
+        from longboat.brokers.postgres.results import PostgresResults
+
+        return PostgresResults(self._store)
+
+    @cached_property
+    def inspector(self) -> PostgresInspector:
+        from longboat.brokers.postgres.inspector import PostgresInspector
+
+        return PostgresInspector(self._store)
+
+    @cached_property
+    def transfer(self) -> PostgresTransfer:
+        from longboat.brokers.postgres.transfer import PostgresTransfer
+
+        return PostgresTransfer(self._store)
+
+    @cached_property
+    def _housekeeper(self) -> Housekeeper:
+        from longboat.brokers.postgres.tidy import Housekeeper
+
+        return Housekeeper(self._store)
 
     @staticmethod
     def check(url: str) -> None:
@@ -75,6 +97,9 @@ class PostgresBroker:
 
     def within(self, connection: object) -> PostgresWithin:
         """See contract/optional.py. Raises ConfigError for what is no connection to PostgreSQL."""
+        from longboat.brokers.postgres.caller import CallersConnection
+        from longboat.brokers.postgres.within import PostgresWithin
+
         conn = CallersConnection(connection)
         self._store.prepare()
         return PostgresWithin(self._store, conn)
@@ -82,22 +107,13 @@ class PostgresBroker:
     def consumer(
         self, queues: Sequence[str], *, lease: float, tasks: Collection[str] = (), name: str = ""
     ) -> PostgresConsumer:
-        queues = list(dict.fromkeys(queues))
-        secret = os.urandom(6).hex()
-        ((n, full),) = self._store.call(
-            "WITH n AS MATERIALIZED (SELECT nextval(%(sequence)s) AS n) "
-            "INSERT INTO @.consumers (n, id, name, queues, lease, deadline) OVERRIDING SYSTEM VALUE "
-            f"SELECT n, n || '-' || %(secret)s, %(name)b, %(queues)b::bytea[], %(lease)s, {NOW} + %(lease)s FROM n "
-            "RETURNING n, id",
-            sequence=self._store.text("@.consumers_n_seq").decode(),
-            secret=secret,
-            name=raw(name),
-            queues=[raw(queue) for queue in queues],
-            lease=float(lease),
-        )
-        return PostgresConsumer(self._store, n, full, queues, tuple(tasks), lease)
+        from longboat.brokers.postgres.consumer import registered
+
+        return registered(self._store, list(dict.fromkeys(queues)), tuple(tasks), lease, name)
 
     def evict(self, consumer: str, failure: Failure) -> int:
+        from longboat.brokers.postgres import tidy
+
         def evicting(tx: Transaction) -> int:
             row = tx.run("SELECT n FROM @.consumers WHERE id = %(id)s", id=consumer).fetchone()
             return tidy.end_consumer(tx, row[0], failure) if row else 0

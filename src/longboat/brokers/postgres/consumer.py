@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import threading
 from collections.abc import Collection, Sequence
 
@@ -12,7 +13,7 @@ from longboat.brokers.postgres.connections import TimedConnection
 from longboat.brokers.postgres.names import name_of, raw
 from longboat.brokers.postgres.notifications import NotificationWaiter
 from longboat.brokers.postgres.poll import CANCELLED, Poller
-from longboat.brokers.postgres.store import Store
+from longboat.brokers.postgres.store import NOW, Store
 from longboat.contract.base import BaseConsumer
 from longboat.contract.broker import Lease, Settlement
 from longboat.core.clock import SYSTEM
@@ -172,3 +173,19 @@ class PostgresConsumer(BaseConsumer):
         with self._receiving:
             self._waiter.close()
         self._store.write(lambda tx: tidy.end_consumer(tx, self._n, None))
+
+
+def registered(store: Store, queues: Sequence[str], tasks: Sequence[str], lease: float, name: str) -> PostgresConsumer:
+    """A new consumer, which the store knows."""
+    ((n, full),) = store.call(
+        "WITH n AS MATERIALIZED (SELECT nextval(%(sequence)s) AS n) "
+        "INSERT INTO @.consumers (n, id, name, queues, lease, deadline) OVERRIDING SYSTEM VALUE "
+        f"SELECT n, n || '-' || %(secret)s, %(name)b, %(queues)b::bytea[], %(lease)s, {NOW} + %(lease)s FROM n "
+        "RETURNING n, id",
+        sequence=store.text("@.consumers_n_seq").decode(),
+        secret=os.urandom(6).hex(),
+        name=raw(name),
+        queues=[raw(queue) for queue in queues],
+        lease=float(lease),
+    )
+    return PostgresConsumer(store, n, full, queues, tasks, lease)

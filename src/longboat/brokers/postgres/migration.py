@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable
-from importlib.resources import files
+from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -61,7 +61,7 @@ def script(schema: str, stored: int) -> str:
     if stored:
         text = "".join(_STEPS[each] for each in range(stored, LAYOUT))
     else:
-        tables = files("longboat.brokers.postgres").joinpath("schema.sql").read_text("utf-8")
+        tables = Path(__file__).with_name("schema.sql").read_text("utf-8")
         text = f"CREATE SCHEMA IF NOT EXISTS {quoted(schema)};\n\n{tables}"
     return text.replace("@.", f"{quoted(schema)}.")
 

@@ -7,7 +7,7 @@ import ssl
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -15,7 +15,6 @@ from longboat.brokers.rabbitmq.capabilities import AS_CARRIER, unsupported
 from longboat.brokers.rabbitmq.holding import GONE, evict
 from longboat.brokers.rabbitmq.link import Link
 from longboat.brokers.rabbitmq.looking import look
-from longboat.brokers.rabbitmq.management import Depths, Management
 from longboat.brokers.rabbitmq.names import LEVELS, LONGEST, Names
 from longboat.brokers.rabbitmq.receiver import OVER, RabbitmqReceiver
 from longboat.brokers.rabbitmq.session import Login, Session
@@ -24,6 +23,9 @@ from longboat.contract.carrier import Delivery, Look, Place
 from longboat.contract.optional import Report
 from longboat.core.job import Failure, State, new_id
 from longboat.errors import BrokerError
+
+if TYPE_CHECKING:
+    from longboat.brokers.rabbitmq.management import Depths, Management
 
 LEAST_HEARTBEAT = 2
 """Seconds: below, busy machines would lose connections."""
@@ -80,6 +82,8 @@ class RabbitmqCarrier:
         parameters = self.session.parameters
         login = parameters.credentials
         user, password = (getattr(login, name, "") for name in ("username", "password"))  # with a certificate there is none
+        from longboat.brokers.rabbitmq.management import Management  # http.client takes 10 ms
+
         return Management(url, user, password, parameters.virtual_host, timeout)
 
     def receiver(self, queues: Sequence[str], *, lease: float, name: str = "", notified: bool = False) -> RabbitmqReceiver:

@@ -3,20 +3,15 @@
 from __future__ import annotations
 
 import itertools
-import json
-import os
 from collections.abc import Collection, Sequence
-from typing import NamedTuple
+from functools import cached_property
+from typing import TYPE_CHECKING, NamedTuple
 
 from longboat.brokers.redis.address import address_of
 from longboat.brokers.redis.constrained import constraint_values, is_constrained
-from longboat.brokers.redis.consumer import RedisConsumer
-from longboat.brokers.redis.inspector import RedisInspector
 from longboat.brokers.redis.keys import SIZE, key_of
 from longboat.brokers.redis.kv import RedisKV
-from longboat.brokers.redis.results import RedisResults
 from longboat.brokers.redis.server import Server, Value
-from longboat.brokers.redis.transfer import RedisTransfer
 from longboat.contract.broker import Token
 from longboat.contract.capabilities import WHOLE_CONTRACT, Capability
 from longboat.contract.optional import Report
@@ -24,6 +19,12 @@ from longboat.core import codec
 from longboat.core.clock import SYSTEM, Clock
 from longboat.core.job import Failure, Job
 from longboat.errors import UnknownParent
+
+if TYPE_CHECKING:  # what a caller that only puts does without is imported when it is asked for
+    from longboat.brokers.redis.consumer import RedisConsumer
+    from longboat.brokers.redis.inspector import RedisInspector
+    from longboat.brokers.redis.results import RedisResults
+    from longboat.brokers.redis.transfer import RedisTransfer
 
 DEFAULT_PREFIX = "longboat"
 TIDY_AGAIN = 1.0
@@ -64,10 +65,25 @@ class RedisBroker:
         address = address_of(url, tag, timeout * _HEADROOM, options if options is not None else {})
         self._server = Server(address, where or url, tag, clock, timeout)
         self._numbers = itertools.count(1)
-        self.results = RedisResults(self._server)
-        self.inspector = RedisInspector(self._server)
         self.kv = RedisKV(self._server)
-        self.transfer = RedisTransfer(self._server)
+
+    @cached_property
+    def results(self) -> RedisResults:
+        from longboat.brokers.redis.results import RedisResults
+
+        return RedisResults(self._server)
+
+    @cached_property
+    def inspector(self) -> RedisInspector:
+        from longboat.brokers.redis.inspector import RedisInspector
+
+        return RedisInspector(self._server)
+
+    @cached_property
+    def transfer(self) -> RedisTransfer:
+        from longboat.brokers.redis.transfer import RedisTransfer
+
+        return RedisTransfer(self._server)
 
     def put(self, jobs: Sequence[Job], *, token: Token | None = None) -> list[str]:
         if not jobs:
@@ -118,11 +134,9 @@ class RedisBroker:
         return [job_id for its, job_id in ids.items() if its not in left]
 
     def consumer(self, queues: Sequence[str], *, lease: float, tasks: Collection[str] = (), name: str = "") -> RedisConsumer:
-        consumer = os.urandom(8).hex()
-        queues = list(dict.fromkeys(queues))
-        every = "" if queues else "every"
-        self._server.call("register", consumer, name, json.dumps(queues), repr(float(lease)), every, *tasks)
-        return RedisConsumer(self._server, consumer, queues, lease)
+        from longboat.brokers.redis.consumer import registered
+
+        return registered(self._server, list(dict.fromkeys(queues)), lease, tasks, name)
 
     def evict(self, consumer: str, failure: Failure) -> int:
         count: int = self._server.call("unregister", consumer, codec.encode_failures([failure])[1:])

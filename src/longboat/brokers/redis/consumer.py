@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import math
+import os
 import secrets
 from collections.abc import Collection, Sequence
 from hashlib import blake2b
@@ -216,3 +218,11 @@ class RedisConsumer(BaseConsumer):
     def _lose(self) -> None:
         self._over = True
         self._held.clear()
+
+
+def registered(server: Server, queues: Sequence[str], lease: float, tasks: Collection[str], name: str) -> RedisConsumer:
+    """A new consumer, which the server knows."""
+    consumer = os.urandom(8).hex()
+    every = "" if queues else "every"
+    server.call("register", consumer, name, json.dumps(queues), repr(float(lease)), every, *tasks)
+    return RedisConsumer(server, consumer, queues, lease)

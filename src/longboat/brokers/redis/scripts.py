@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import json
 import re
-from importlib.resources import files
+from pathlib import Path
+
+from msgspec import json
 
 from longboat.brokers.redis.layout import LAYOUT
 from longboat.contract.base import RESERVED
@@ -20,6 +21,8 @@ PACK = 256
 
 BIG = 400
 """Bytes of a message above which it passes through no claim: Lua hashes each of them, which takes longer than all else."""
+
+_FOLDER = Path(__file__).parent / "lua"
 
 _CONSTANTS = {
     "BIG": BIG,
@@ -54,9 +57,7 @@ class Script:
     def __init__(self, name: str) -> None:
         self.name = name
         text = "\n".join(_with_parts(name, {"base": _read("base")}).values())
-        constants = [
-            f"local {key} = {json.dumps(value)}" for key, value in _CONSTANTS.items() if re.search(rf"\b{key}\b", text)
-        ]
+        constants = [f"local {key} = {json.encode(value).decode()}" for key, value in _CONSTANTS.items() if key in text]
         self.source = "\n".join([*constants, text]).encode()
         self.sha = hashlib.sha1(self.source).hexdigest()
 
@@ -85,7 +86,7 @@ def _on_demand(name: str, text: str) -> str:
 
 
 def _read(name: str) -> str:
-    return (files("longboat.brokers.redis") / "lua" / f"{name}.lua").read_text()
+    return (_FOLDER / f"{name}.lua").read_text()
 
 
 @functools.cache

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
-from longboat.brokers.sqlite.inspector import SqliteInspector
 from longboat.brokers.sqlite.wake import CONSUMER, Ringer
 from longboat.contract.base_forks import remake_after_fork
 from longboat.core.clock import SYSTEM
 from longboat.core.job import Job
+from longboat.core.views import JobView
 from longboat.errors import BrokerError
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.001, 0.05
@@ -20,8 +20,8 @@ _PATIENCE = 5.0
 class AfterCommit:
     """Looks for the last job of each put until it is there: soon at first, then ever more rarely."""
 
-    def __init__(self, inspector: SqliteInspector, ringer: Ringer) -> None:
-        self._inspector = inspector
+    def __init__(self, find: Callable[[Sequence[str]], list[JobView | None]], ringer: Ringer) -> None:
+        self._find = find
         self._ringer = ringer
         self._lock = threading.Lock()
         self._awaited: dict[str, float] = {}
@@ -62,7 +62,7 @@ class AfterCommit:
             if not awaited:
                 return
             try:
-                found = [view.id for view in self._inspector.find(awaited) if view]
+                found = [view.id for view in self._find(awaited) if view]
             except BrokerError:
                 found = []
             if found:

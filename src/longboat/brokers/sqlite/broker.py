@@ -4,24 +4,27 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection, Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING
 
-from longboat.brokers.sqlite import put, sweep
+from longboat.brokers.sqlite import put
 from longboat.brokers.sqlite.after_commit import AfterCommit
 from longboat.brokers.sqlite.beside import WAKE
-from longboat.brokers.sqlite.consumer import SqliteConsumer, id_of
-from longboat.brokers.sqlite.inspector import SqliteInspector
 from longboat.brokers.sqlite.kv import SqliteKV
-from longboat.brokers.sqlite.packing import as_json
-from longboat.brokers.sqlite.results import SqliteResults
 from longboat.brokers.sqlite.store import Store, Synchronous
-from longboat.brokers.sqlite.tidy import Tidier
-from longboat.brokers.sqlite.transfer import SqliteTransfer
 from longboat.brokers.sqlite.wake import CONSUMER, Ringer
-from longboat.brokers.sqlite.within import SqliteWithin
 from longboat.contract.broker import Token
 from longboat.contract.capabilities import WHOLE_CONTRACT, Capability
 from longboat.core.clock import SYSTEM, Clock
 from longboat.core.job import Failure, Job
+
+if TYPE_CHECKING:  # what a caller that only puts does without is imported when it is asked for
+    from longboat.brokers.sqlite.consumer import SqliteConsumer
+    from longboat.brokers.sqlite.inspector import SqliteInspector
+    from longboat.brokers.sqlite.results import SqliteResults
+    from longboat.brokers.sqlite.tidy import Tidier
+    from longboat.brokers.sqlite.transfer import SqliteTransfer
+    from longboat.brokers.sqlite.within import SqliteWithin
 
 
 class SqliteBroker:
@@ -44,12 +47,32 @@ class SqliteBroker:
     ) -> None:
         self._store = Store(os.fspath(path), synchronous, clock, timeout)
         self._ringer = Ringer(f"{self._store.path}{WAKE}")
-        self._tidier = Tidier(self._store, self._ringer)
-        self.results = SqliteResults(self._store, self._ringer.directory)
-        self.inspector = SqliteInspector(self._store, self._ringer)
-        self._after_commit = AfterCommit(self.inspector, self._ringer)
+        self._after_commit = AfterCommit(lambda ids: self.inspector.find(ids), self._ringer)
         self.kv = SqliteKV(self._store)
-        self.transfer = SqliteTransfer(self._store, self._ringer)
+
+    @cached_property
+    def results(self) -> SqliteResults:
+        from longboat.brokers.sqlite.results import SqliteResults
+
+        return SqliteResults(self._store, self._ringer.directory)
+
+    @cached_property
+    def inspector(self) -> SqliteInspector:
+        from longboat.brokers.sqlite.inspector import SqliteInspector
+
+        return SqliteInspector(self._store, self._ringer)
+
+    @cached_property
+    def transfer(self) -> SqliteTransfer:
+        from longboat.brokers.sqlite.transfer import SqliteTransfer
+
+        return SqliteTransfer(self._store, self._ringer)
+
+    @cached_property
+    def _tidier(self) -> Tidier:
+        from longboat.brokers.sqlite.tidy import Tidier
+
+        return Tidier(self._store, self._ringer)
 
     def put(self, jobs: Sequence[Job], *, token: Token | None = None) -> list[str]:
         if not jobs:
@@ -63,23 +86,20 @@ class SqliteBroker:
         return new
 
     def within(self, connection: object) -> SqliteWithin:
+        from longboat.brokers.sqlite.within import SqliteWithin
+
         return SqliteWithin(self._store, self._ringer, self._after_commit, connection)
 
     def consumer(
         self, queues: Sequence[str], *, lease: float, tasks: Collection[str] = (), name: str = ""
     ) -> SqliteConsumer:
-        secret = os.urandom(6).hex()
-        queues = list(dict.fromkeys(queues))
-        with self._store.write() as tx:
-            n = tx.run(
-                "INSERT INTO longboat_consumers (id, name, queues, lease, deadline) VALUES (?, ?, ?, ?, ?) RETURNING n",
-                (secret, name, as_json(queues), lease, tx.now + lease),
-            ).fetchone()[0]
-            consumer_id = id_of(n, secret)
-            tx.run("UPDATE longboat_consumers SET id = ? WHERE n = ?", (consumer_id, n))
-        return SqliteConsumer(self._store, self._ringer, consumer_id, queues, tuple(tasks), lease)
+        from longboat.brokers.sqlite.consumer import registered
+
+        return registered(self._store, self._ringer, list(dict.fromkeys(queues)), tuple(tasks), lease, name)
 
     def evict(self, consumer: str, failure: Failure) -> int:
+        from longboat.brokers.sqlite import sweep
+
         with self._store.write() as tx:
             row = tx.run("SELECT n FROM longboat_consumers WHERE id = ?", (consumer,)).fetchone()
             count = sweep.end_consumer(tx, row[0], failure) if row else 0

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Collection, Sequence
 
 from longboat.brokers.sqlite import settle, sweep
 from longboat.brokers.sqlite.claim import claim
 from longboat.brokers.sqlite.look import Look, Looker, has_ready, ready_count, ready_queues, repark
+from longboat.brokers.sqlite.packing import as_json
 from longboat.brokers.sqlite.store import Store, Transaction
 from longboat.brokers.sqlite.wake import LOOK_ANYWAY, Bell, Ringer, consumer_bell
 from longboat.contract.base import BaseConsumer
@@ -163,3 +165,18 @@ class SqliteConsumer(BaseConsumer):
         with self._store.write() as tx:
             held = sweep.end_consumer(tx, self._n, None)
         self._ringer.tell(consumers=True, listeners=held > 0)  # it may have been rung for jobs that it leaves to others
+
+
+def registered(
+    store: Store, ringer: Ringer, queues: Sequence[str], tasks: Sequence[str], lease: float, name: str
+) -> SqliteConsumer:
+    """A new consumer, which the store knows."""
+    secret = os.urandom(6).hex()
+    with store.write() as tx:
+        n = tx.run(
+            "INSERT INTO longboat_consumers (id, name, queues, lease, deadline) VALUES (?, ?, ?, ?, ?) RETURNING n",
+            (secret, name, as_json(queues), lease, tx.now + lease),
+        ).fetchone()[0]
+        consumer_id = id_of(n, secret)
+        tx.run("UPDATE longboat_consumers SET id = ? WHERE n = ?", (consumer_id, n))
+    return SqliteConsumer(store, ringer, consumer_id, queues, tasks, lease)

@@ -6,7 +6,7 @@ The file may be another program's as well, so every name in it begins with "long
 from __future__ import annotations
 
 import sqlite3
-from importlib.resources import files
+from pathlib import Path
 
 from longboat.errors import BrokerError, StoreTooNew
 
@@ -47,7 +47,7 @@ def create(db: sqlite3.Connection, path: str) -> None:
 def write(db: sqlite3.Connection) -> None:
     """The same, within a transaction that is begun, if the layout is not current."""
     own = not db.execute("SELECT EXISTS (SELECT 1 FROM sqlite_schema)").fetchone()[0]
-    statements = _statements(files("longboat.brokers.sqlite").joinpath("schema.sql").read_text("utf-8"))
+    statements = _statements(Path(__file__).with_name("schema.sql").read_text("utf-8"))
     if _version(db) == _BEFORE_PREFIX:
         own, statements = True, _renamed(db, statements)
     for statement in statements:
