@@ -63,7 +63,7 @@ def counts(shell: Shell) -> dict[tuple[str, str], int]:
         (queue["queue"], state): number
         for queue in lines(shell, "queues")
         for state, number in queue.items()
-        if state != "queue" and number
+        if state in tuple(State) and number
     }
 
 

@@ -20,7 +20,7 @@ from starlette.testclient import TestClient
 
 from longboat import ConfigError, Longboat, Unsupported, current
 from longboat.contrib.fastapi import dashboard, get_longboat, job_events, lifespan
-from longboat.dashboard import audit
+from longboat.operate import audit
 from longboat.tasks.handle import Handle
 
 longboat = Longboat("memory://")

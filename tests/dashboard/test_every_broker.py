@@ -15,9 +15,10 @@ from starlette.testclient import TestClient
 from longboat import Longboat, group
 from longboat.brokers.rabbitmq.link import Link
 from longboat.core.job import State
-from longboat.dashboard import audit, longboat_dashboard
+from longboat.dashboard import longboat_dashboard
 from longboat.dashboard.screens import SCREENS
 from longboat.dashboard.verbs import VERBS
+from longboat.operate import audit
 from tests.rigs.broker import URLS
 from tests.rigs.dashboard import asking, shop, until
 from tests.rigs.harnesses import unavailable
@@ -103,6 +104,8 @@ class Stock:
             "/tasks": ["shop.resize"],
             "/tasks/shop.resize": ['name="arg.width"', "ValueError"],
             "/system": ["App&#39;s code", "loaded"],
+            "/audit": ["from Python"],
+            "/api/v1/audit": ["1 job cancelled"],
             "/api": ["/api/v1"],
             "/do/purge?queue=reports&state=ready": ["Delete 1 job in queue reports"],
             "/api/v1/openapi.json": ["openapi"],
@@ -165,11 +168,10 @@ def test_every_screen_and_every_action(app: Longboat) -> None:
             bulk = act(page, stock.actions(page))
             until(lambda: page.get(f"/api/v1/bulk/{bulk}").json()["state"] == "finished")
             act(page, [("bulk-stop", {"id": bulk}, "told to stop")])
-            after = {f"/bulk/{bulk}": ["finished"], "/system": ["bulk-stop"], f"/api/v1/bulk/{bulk}": ["finished"]}
+            after = {f"/bulk/{bulk}": ["finished"], "/audit": ["bulk-stop"], f"/api/v1/bulk/{bulk}": ["finished"]}
             look(page, after)
             assert not_looked_at({*screens, *after}) == []
-            done = [entry.verb for entry in audit.newest(app.broker.kv)]
-            assert sorted(done) == sorted(VERBS), "each once"
+            assert {act.verb for act in audit.newest(app.broker.kv)} == {*VERBS} - {"bulk"}, "a bulk action by its own verb"
             until(lambda: worker.finished.is_set())
         finally:
             limit.set()
@@ -230,7 +232,7 @@ def test_what_a_broker_of_messages_alone_cannot_do_is_said(app: Longboat) -> Non
             "Cancel all jobs of queue reports that were enqueued before now"
             in page.get("/bulk?verb=cancel&q=queue:reports").text
         )
-        assert page.get("/api/v1/bulk?verb=cancel&q=queue:reports").json() == {"count": None, "exact": False}
+        assert page.get("/api/v1/bulk?verb=cancel&q=queue:reports").json() == {"count": None, "exact": False, "looked": 0}
         answer = page.post("/do/bulk", data={"verb": "cancel", "q": "task:never", "next": "/bulk"}, follow_redirects=True)
         assert "all jobs of task never that were enqueued before now are cancelled" in answer.text
         a_flow(app, page)

@@ -9,11 +9,12 @@ import pytest
 from starlette.requests import Request
 
 from longboat import Longboat
-from longboat.dashboard import audit, longboat_dashboard
+from longboat.dashboard import longboat_dashboard
 from longboat.dashboard.ask import Role
 from longboat.dashboard.screens import SCREENS
 from longboat.dashboard.verbs import VERBS
 from longboat.errors import ConfigError
+from longboat.operate import audit
 from tests.rigs.dashboard import HERE, TOKEN, asking
 
 VIEWER, OPERATOR = "viewer-" + TOKEN, "operator-" + TOKEN
@@ -266,7 +267,7 @@ def test_a_token_stands_in_no_log(bare: Longboat, caplog: pytest.LogCaptureFixtu
         name = "ann\x1b[2J\r\nroot (admin) purge all”"
         client.post("/do/pause", data={"kind": "queue", "name": "other"}, auth=(name, TOKEN))
         assert client.post("/do/pause", data={"kind": "queue", "name": "a\r\nb"}, auth=(name, TOKEN)).status_code == 400
-        text = client.get("/system", headers={"authorization": f"Bearer {TOKEN}"}).text
+        text = client.get("/audit", headers={"authorization": f"Bearer {TOKEN}"}).text
     dashboard.close()
     entries = audit.newest(bare.broker.kv)
     assert len(entries) == 1

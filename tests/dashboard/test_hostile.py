@@ -19,11 +19,11 @@ from longboat.client import flows
 from longboat.contract.kv import Entry
 from longboat.core import codec
 from longboat.core.job import Failure, Job, State
-from longboat.dashboard import audit, bulk, longboat_dashboard
+from longboat.dashboard import bulk, longboat_dashboard
 from longboat.dashboard.screens import SCREENS
 from longboat.observe import depth, history
 from longboat.observe.history import FailureGroup, WorkerRecord, fingerprint
-from longboat.operate import pauses, scheduler
+from longboat.operate import audit, pauses, scheduler
 from longboat.tasks.flow import Plan
 from longboat.tasks.handle import LOGS, PROGRESS, LogLine, Progress
 from longboat.tasks.schedule import Schedule
@@ -60,7 +60,7 @@ def evil(bare: Longboat) -> Longboat:
     kv.write(scheduler.NAMESPACE, [Entry(EVIL, msgspec.msgpack.encode(schedule))])
     pauses.pause(kv, "queue", EVIL, True)
     pauses.pause(kv, "task", EVIL, True)
-    audit.record(kv, EVIL, EVIL, EVIL, EVIL)
+    audit.record(kv, audit.By(EVIL, "", EVIL, EVIL, EVIL), EVIL, EVIL, ["one"])
     return bare
 
 
@@ -306,7 +306,7 @@ def test_an_after_that_no_page_gave_is_refused(scheme: str, tmp_path_factory: py
 def test_the_audit_log_is_bounded_and_read_from_its_end(bare: Longboat) -> None:
     kv = bare.broker.kv
     for number in range(30):
-        audit.record(kv, "who", "admin", "retry", f"change {number} " + "x" * 5000)
+        audit.record(kv, audit.By("who", "page", role="admin"), "retry", f"change {number} " + "x" * 5000)
     kv.write(
         audit.NAMESPACE,
         [Entry("0000000000000001-x", msgspec.msgpack.encode(audit.AuditEntry(1.0, "old", "admin", "v", "w")))],

@@ -19,8 +19,9 @@ from starlette.testclient import TestClient
 
 from longboat import Longboat
 from longboat.core.job import State
-from longboat.dashboard import audit, longboat_dashboard
+from longboat.dashboard import longboat_dashboard
 from longboat.dashboard.mounted import Dashboard
+from longboat.operate import audit
 from tests.rigs.dashboard import HERE, TOKEN, asking, links, shop
 from tests.rigs.dashboard_command import serving, start
 

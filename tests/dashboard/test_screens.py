@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from wsgiref.util import setup_testing_defaults
 
 import pytest
 from starlette.testclient import TestClient
@@ -12,6 +13,7 @@ from longboat.contract.broker import Settlement
 from longboat.core import codec
 from longboat.core.job import Dead, Failure, Job, State
 from longboat.dashboard import longboat_dashboard
+from longboat.dashboard.screens import jobs
 from longboat.observe.history import failure_groups
 from tests.rigs.dashboard import SCREENS, asking, links
 
@@ -142,6 +144,21 @@ def test_csv_has_no_formulas(bare: Longboat) -> None:
     dashboard.close()
     assert answer.headers["content-disposition"] == 'attachment; filename="jobs.csv"'
     assert answer.text.splitlines()[1].startswith(""""'=1+1","ready","default","'@sum",""")
+
+
+def test_csv_has_all_jobs_and_says_so_where_it_has_not(bare: Longboat, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(jobs, "IN_PART", 2)
+    monkeypatch.setattr(jobs, "WHOLE", 4)
+    bare.broker.put([Job(1, str(number), "t", b"\x80") for number in range(9)])
+    dashboard = longboat_dashboard(bare, local_role="admin")
+    with asking(dashboard) as client:
+        assert len(client.get("/jobs.csv").text.splitlines()) == 10
+    environ = {"PATH_INFO": "/jobs.csv", "HTTP_HOST": "localhost", "REMOTE_ADDR": "127.0.0.1"}
+    setup_testing_defaults(environ)
+    whole = b"".join(dashboard.wsgi(environ, lambda *_: lambda _: None)).decode().splitlines()
+    dashboard.close()
+    assert len(whole) == 6
+    assert "the first 4 jobs, and there are more" in whole[-1], "what WSGI answers is held in memory"
 
 
 @pytest.mark.parametrize(

@@ -15,10 +15,10 @@ from longboat.client.flows import newest
 from longboat.core import codec
 from longboat.core.constraints import Constraints, JobLimit
 from longboat.core.job import Job, State
-from longboat.dashboard import audit, longboat_dashboard
+from longboat.dashboard import longboat_dashboard
 from longboat.dashboard.plain import MASK
 from longboat.dashboard.verbs import VERBS
-from longboat.operate import scheduler
+from longboat.operate import audit, scheduler
 from longboat.operate.pauses import paused
 from longboat.tasks.schedule import Schedule
 from longboat.worker.task_records import TaskRecordWriter
@@ -37,8 +37,8 @@ def test_retry_by_a_form(page: TestClient, stocked: Longboat) -> None:
     assert [view.state for view in stocked.broker.inspector.find([dead[0].id, dead[1].id]) if view] == [State.READY] * 2
     assert "2 jobs retried" in page.get("/jobs").text
     assert "2 jobs retried" not in page.get("/jobs").text, "it is said once"
-    assert "2 jobs retried" in page.get("/system").text, "it stands in the audit log"
-    (entry,) = audit.newest(stocked.broker.kv)
+    assert "2 jobs retried" in page.get("/audit").text, "it stands in the audit log"
+    entry = audit.newest(stocked.broker.kv)[0]
     assert (entry.who, entry.role, entry.verb) == ("local", "admin", "retry")
 
 
@@ -160,11 +160,46 @@ def test_a_group_of_failures_is_retried_as_one(page: TestClient, stocked: Longbo
     (group,) = page.get("/api/v1/failures").json()
     assert (group["type"], group["count"]) == ("ValueError", 4)
     q = f"task:shop.resize failure:{group['fingerprint']}"
-    assert page.get("/api/v1/bulk", params={"verb": "retry", "q": q}).json() == {"count": 4, "exact": True}
+    assert page.get("/api/v1/bulk", params={"verb": "retry", "q": q}).json() == {"count": 4, "exact": True, "looked": 0}
     run = page.post("/do/bulk", data={"verb": "retry", "q": q}).headers["location"]
     until(lambda: "finished" in page.get(run).text)
     assert page.get(f"/api/v1{run}").json()["done"] == 4
     assert stocked.broker.inspector.counts()["default", State.READY] == 4
+
+
+def test_a_dry_run_looks_at_all_jobs_or_says_how_far(
+    page: TestClient, stocked: Longboat, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from longboat.dashboard import bulk
+    from longboat.operate import search
+
+    stocked.broker.put([Job(1, f"many-{n}", "shop.resize", codec.encode({"n": n}), "many") for n in range(200)])
+    monkeypatch.setattr(bulk, "DRY_RUN", 20)
+    monkeypatch.setattr(search, "SEARCHED", 20)
+    asked = {"verb": "cancel", "q": "state:ready queue:many args.n:199"}
+    seen = page.get("/api/v1/bulk", params=asked).json()
+    assert (seen["count"], seen["exact"]) == (0, False)
+    assert 20 <= seen["looked"] < 200
+    preview = page.get("/bulk", params=asked).text
+    assert f"About {seen['looked']} jobs were looked at, and there are more" in preview
+    assert "Count them all" in preview
+    run = page.post("/api/v1/do/bulk", json={**asked, "dry": 1}).json()["id"]
+    until(lambda: page.get(f"/api/v1/bulk/{run}").json()["state"] == "finished")
+    assert "<b>1</b> job found; all jobs were looked at" in (told := page.get(f"/bulk/{run}").text)
+    assert "Go on to cancel them" in told
+    assert stocked.broker.inspector.find(["many-199"])[0].state is State.READY  # type: ignore[union-attr]  # it is there
+
+
+def test_a_bulk_retry_is_spread_over_a_time(page: TestClient, stocked: Longboat) -> None:
+    asked = {"verb": "retry", "q": "state:dead", "spread": "10m"}
+    assert "Retry 4 jobs over 10m" in page.get("/bulk", params=asked).text
+    run = page.post("/do/bulk", data={**asked, "reason": "the relay is back"}).headers["location"]
+    until(lambda: "finished" in page.get(run).text)
+    assert "They come back over 10 m" in page.get(run).text
+    (act,) = audit.newest(stocked.broker.kv, 1)
+    assert (act.verb, act.reason) == ("retry", "the relay is back")
+    assert "over 10 m: finished, 4 of 4 retried" in act.what
+    assert page.post("/do/bulk", data={**asked, "spread": "soon"}).status_code == 400
 
 
 def test_bulk_actions_keep_to_what_is_meant(page: TestClient, stocked: Longboat) -> None:
@@ -272,7 +307,7 @@ def test_a_worker_is_made_quiet_resumed_and_stopped(page: TestClient, stocked: L
         until(lambda: page.get("/api/v1/workers").json() == [])
         assert worker.reason == "commanded"
     assert page.post("/do/worker-quiet", data={"name": worker.name}).status_code == 404
-    assert [(entry.verb, entry.what) for entry in audit.newest(kv)] == [
+    assert [(entry.verb, entry.what) for entry in audit.newest(kv, 3)] == [
         ("worker-stop", f"worker {worker.name} is stopping"),
         ("worker-resume", f"worker {worker.name} takes jobs again"),
         ("worker-quiet", f"worker {worker.name} takes no more jobs"),

@@ -6,13 +6,14 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 import pytest
 
 from longboat.brokers.memory import MemoryBroker
 from longboat.contract.broker import FORGOTTEN_AFTER, Broker, Settlement
+from longboat.contract.capabilities import Capability
 from longboat.core import codec
 from longboat.core.clock import SYSTEM
 from longboat.core.constraints import Constraints
@@ -76,7 +77,7 @@ def test_jobs_move_whole_into_another_queue(opened: Callable[[str], Broker], kin
     (held,) = worker.receive(1, wait=5)
 
     ids = [each.id for each in (gone, plain, later, parent, child, running)]
-    assert requeue(broker, ids, "other") == 3
+    assert len(requeue(broker, ids, "other")) == 3
 
     assert states(broker) == {
         ("other", State.DEAD): 1,
@@ -109,7 +110,7 @@ def test_what_a_newer_longboat_wrote_into_a_message_stays(broker: Broker) -> Non
     (exported,) = broker.transfer.export_jobs("a", [made.id])
     exported.message = message
     broker.transfer.import_jobs("b", [exported])
-    assert requeue(broker, [made.id], "other") == 1
+    assert len(requeue(broker, [made.id], "other")) == 1
     (exported,) = broker.transfer.export_jobs("c", [made.id])
     assert msgspec.msgpack.decode(exported.message)[-1] == "newer"
     assert codec.decode_job(exported.message).queue == "other"
@@ -241,3 +242,38 @@ def test_no_queues_name_is_refused_before_anything_is_done(broker: Broker) -> No
     with pytest.raises(ConfigError, match="comma"):
         bulk.carry_out(broker, "move", parse(""), [made.id], to="a,b")
     assert states(broker) == {("q", State.READY): 1}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_retried_jobs_come_back_evenly_over_a_time(opened: Callable[[str], Broker], kind: str) -> None:
+    broker = opened(kind)
+    parent = dead(broker)
+    broker.put([job(constraints=Constraints(after=[parent.id]))])
+    ids = [*(dead(broker).id for _ in range(4)), parent.id]
+    asked, query = time.time(), bulk.meant("retry", parse("state:dead"))
+    done = bulk.carry_out(broker, "retry", query, ids, spread=1000.0)
+    assert (done.done, sorted(done.changed)) == (5, sorted(ids))
+    first, *later, of_a_flow = (view for view in broker.inspector.find(ids) if view)
+    assert (first.state, of_a_flow.state) == (State.READY, State.READY), "jobs of flows come back at once"
+    assert [view.state for view in later] == [State.SCHEDULED] * 3
+    assert [(view.due or 0.0) - asked for view in later] == pytest.approx([200, 400, 600], abs=60)
+    assert [(view.attempts, len(view.failures)) for view in (first, *later)] == [(0, 1)] * 4
+    assert broker.transfer.unconfirmed() == []
+
+
+def test_a_spread_retry_that_was_killed_is_finished_by_the_next(broker: Broker) -> None:
+    lost, other = dead(broker), dead(broker)
+    broker.transfer.export_jobs(f"{new_id()} retried", [lost.id])
+    query = bulk.meant("retry", parse("state:dead"))
+    assert bulk.carry_out(broker, "retry", query, [other.id], spread=60.0).done == 1
+    assert states(broker) == {("q", State.READY): 2}
+    assert broker.transfer.unconfirmed() == []
+
+
+def test_a_broker_that_takes_no_job_out_cannot_spread() -> None:
+    class Plain:
+        capabilities = frozenset[Capability]()
+
+    with pytest.raises(Unsupported, match="cannot spread retries over a time"):
+        bulk.check(cast(Broker, Plain()), "retry", 60.0)
+    bulk.check(cast(Broker, Plain()), "retry")

@@ -41,6 +41,7 @@ SCREENS = [
     "/calendar",
     "/tasks",
     "/tasks/shop.resize",
+    "/audit",
     "/system",
     "/api",
     "/do/purge?queue=mail&state=dead",

@@ -11,12 +11,13 @@ import msgspec
 from longboat import Longboat
 from longboat.contract.kv import Entry
 from longboat.core.job import State
-from longboat.dashboard import audit
 from longboat.observe.depth import keep
 from longboat.observe.history import GRAINS, WORKERS, WorkerRecord, note_key
 from longboat.observe.numbers import Numbers
 from longboat.observe.sketch import Sketch, put
 from longboat.observe.tally import Tally, encoded
+from longboat.operate import audit
+from longboat.operate.audit import By
 from tests.rigs.dashboard import shop, stock
 
 
@@ -44,9 +45,9 @@ def pictured() -> Longboat:
             ("mail", State.SCHEDULED): 40,
         }
         keep(app.broker.kv, Numbers(depth, frozenset(State)), at)
-    audit.record(kv, "“ann”", "operator", "retry", "4 jobs retried")
-    audit.record(kv, "“ben”", "operator", "pause", "queue reports paused")
-    audit.record(kv, "“ben”", "operator", "worker-quiet", "worker web-2:18 takes no more jobs")
+    audit.record(kv, By("“ann”", "page", role="operator"), "retry", "4 jobs retried")
+    audit.record(kv, By("“ben”", "page", role="operator", reason="the printer is away"), "pause", "queue reports paused")
+    audit.record(kv, By("ben", "command line", "web-2"), "worker-quiet", "worker web-2:18 takes no more jobs")
     for number, host in enumerate(("web-1", "web-2")):
         record = WorkerRecord(
             f"{host}:{17 + number}",

@@ -6,12 +6,14 @@ from typing import Any
 
 import click
 
-from longboat.cli import many
+from longboat.cli import acting, many
 from longboat.cli.address import looked_at, opened
+from longboat.cli.asking import jobs
 from longboat.cli.fail import DONE, FAILED
 from longboat.cli.params import changes, queue_option, task_option, url_option
 from longboat.contract.capabilities import Capability
 from longboat.core.job import State
+from longboat.operate.audit import named
 from longboat.operate.bulk import ACTIONS
 from longboat.operate.search import Query
 
@@ -37,15 +39,17 @@ def command(ids: tuple[str, ...], queue: str | None, task: str | None, flow: str
     if sum((bool(ids), bool(queue or task), bool(flow))) != 1:
         raise click.UsageError("Say which jobs: one or more IDs, or --queue and --task, or --flow.")
     if ids:
-        return _by_ids(ids, url)
+        return _by_ids(ids, url, how["reason"])
     query = Query(ACTIONS["cancel"].states, queue=queue or "", task=task or "")
     return many.run("cancel", query, flow=flow or "", url=url, **how)
 
 
-def _by_ids(ids: tuple[str, ...], url: str | None) -> int:
+def _by_ids(ids: tuple[str, ...], url: str | None, reason: str | None) -> int:
     status = DONE
     with opened(url) as broker:
-        affected = set(broker.inspector.cancel(ids))
+        affected = broker.inspector.cancel(ids)
+        if affected:
+            acting.told(broker, "cancel", named(f"{jobs(len(affected))} cancelled", affected), reason, affected)
         if Capability.CANCEL not in broker.capabilities:
             for job_id in ids:
                 click.echo(f"{job_id}  cancelled, unless it has ended: the first worker to come to it ends it")

@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from longboat.cli import jobs, many, purge
-from longboat.cli.params import changes, listing, outputs, query, queue_option, task_option, together
+from longboat.cli.params import changes, listing, outputs, query, queue_option, spread_option, task_option, together
 from longboat.cli.query import query_of_jobs
 from longboat.core.job import State
 from longboat.operate.search import is_word
@@ -56,9 +56,11 @@ _which = together(
 
 
 @command.command()
+@spread_option
 @_which
 def retry(**given: Any) -> int:
-    """Retry dead jobs. Their attempts are counted anew; their failures stay on record.
+    """Retry dead jobs. Their attempts are counted anew; their failures stay on record. With --spread 10m they come back
+    evenly over ten minutes; jobs of flows come back at once.
 
     Name them by their ids, by --all, by --queue and --task, or by a QUERY. If one of the words is like queue:mail or
     error:timeout, all words are a QUERY (see `longboat jobs --help`). Reports how many jobs it would be, and asks.
@@ -70,9 +72,7 @@ def retry(**given: Any) -> int:
 
 @command.command("purge")
 @_which
-def purge_(
-    words: tuple[str, ...], every: bool, queue: str | None, task: str | None, yes: bool, dry_run: bool, **given: Any
-) -> int:
+def purge_(words: tuple[str, ...], every: bool, queue: str | None, task: str | None, **given: Any) -> int:
     """Delete dead jobs for good. Name them as for `longboat dead retry`.
 
     Unless they are named by --all or --queue alone, those that are part of a flow are skipped. Reports how many jobs it
@@ -81,9 +81,9 @@ def purge_(
     Exit status: 0 done, 1 some ids named no dead job.
     """
     if words or task or not (every or queue):
-        return _change("discard", words, every, queue, task, yes=yes, dry_run=dry_run, **given)
+        return _change("discard", words, every, queue, task, **given)
     _is_query(words, every, queue, task)
-    return purge.delete({State.DEAD}, queue, yes=yes, dry_run=dry_run, **given)
+    return purge.delete({State.DEAD}, queue, **given)
 
 
 def _change(action: str, words: tuple[str, ...], every: bool, queue: str | None, task: str | None, **how: Any) -> int:

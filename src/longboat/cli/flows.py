@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from longboat.cli import show
+from longboat.cli import acting, show
 from longboat.cli.address import opened
 from longboat.cli.asking import jobs
-from longboat.cli.params import limit_option, outputs, query, url_option
+from longboat.cli.params import limit_option, outputs, query, reason_option, url_option
 from longboat.cli.query import fits, query_of
 from longboat.client import flows
 from longboat.observe.words import span
@@ -91,8 +91,11 @@ def _unseen(job: flows.Seen) -> tuple[dict[str, Any], list[str]]:
 
 @command.command()
 @click.argument("id")
+@reason_option
 @url_option
-def cancel(id: str, url: str | None) -> None:
+def cancel(id: str, reason: str | None, url: str | None) -> None:
     """Cancel all jobs of the flow ID that have not ended, including running ones."""
     with opened(url) as broker:
-        click.echo(f"cancelled {jobs(flows.cancel(broker, id))}")
+        ids = flows.cancel(broker, id)
+        click.echo(f"cancelled {jobs(len(ids))}")
+        acting.told(broker, "flow-cancel", f"{jobs(len(ids))} of flow {id} cancelled", reason, ids)

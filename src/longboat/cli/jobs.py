@@ -8,16 +8,18 @@ from collections.abc import Sequence
 from typing import Any
 
 import click
+import msgspec
 
 from longboat.cli import many, show
 from longboat.cli.address import find_job, opened
 from longboat.cli.fail import CommandFailed
-from longboat.cli.params import STATE, changes, listing, outputs, together
+from longboat.cli.params import STATE, changes, listing, outputs, spread_option, together
 from longboat.cli.query import Listing, query_of_jobs
 from longboat.contract.broker import Broker
 from longboat.contract.capabilities import Capability
 from longboat.core.job import State
 from longboat.errors import Unsupported
+from longboat.operate import audit
 from longboat.operate.search import Found, Query, search
 from longboat.operate.times import told
 
@@ -72,9 +74,12 @@ _query = together(click.argument("words", nargs=-1, required=True, metavar="QUER
 
 
 @command.command()
+@spread_option
 @_query
 def retry(**given: Any) -> int:
     """Retry all dead jobs that QUERY finds. Their attempts are counted anew; their failures stay on record.
+
+    With --spread 10m they come back evenly over ten minutes; jobs of flows come back at once.
 
     \b
     longboat jobs retry state:dead queue:mail error:timeout --dry-run
@@ -125,9 +130,11 @@ def show_job(id: str, as_json: bool, url: str | None, *, dead: bool = False) -> 
     """Print all of a job; `dead`: it has to be."""
     with opened(url) as broker:
         view = find_job(broker, id)
+        acts = audit.of_job(broker.kv, id) if Capability.KV in broker.capabilities else []
     if dead and view.state is not State.DEAD:
         raise CommandFailed(f"job {id} is not dead: it is {view.state.value}", f"See `longboat jobs show {id}`.")
-    for text in [show.to_json(show.plain(view))] if as_json else show.details(view):
+    plain = {**show.plain(view), "acts": [msgspec.structs.asdict(each) for each in acts]}
+    for text in [show.to_json(plain)] if as_json else show.details(view, acts):
         click.echo(text)
 
 

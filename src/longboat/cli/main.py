@@ -34,6 +34,7 @@ COMMANDS = {
     "pause": "Pause queues or tasks.",
     "resume": "Resume paused queues or tasks.",
     "cancel": "Cancel jobs by id, queue, task or flow.",
+    "audit": "List who changed what.",
     "purge": "Delete jobs by queue and state.",
     "move": "Move jobs from one broker to another.",
     "migrate": "Create the broker's tables, or bring them up to date.",

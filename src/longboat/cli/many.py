@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 import msgspec
 
-from longboat.cli import show
+from longboat.cli import acting, show
 from longboat.cli.address import nothing, opened
 from longboat.cli.asking import agreed, jobs
 from longboat.cli.fail import DONE, FAILED, INTERRUPTED
@@ -21,9 +21,11 @@ from longboat.client.flows import cancel, known, members
 from longboat.client.progress_bar import bar
 from longboat.contract.capabilities import Capability
 from longboat.errors import LongboatError
+from longboat.observe.words import span
 from longboat.operate import bulk
+from longboat.operate.audit import named
 from longboat.operate.bulk import Chosen, Progress
-from longboat.operate.search import Query, from_arguments
+from longboat.operate.search import Query, from_arguments, written
 from longboat.tasks.template import checked_name
 
 if TYPE_CHECKING:
@@ -47,14 +49,22 @@ def by_words(action: str, words: Sequence[str], *, to: str = "", **how: Any) -> 
 
 
 def run(
-    action: str, query: Query, *, url: str | None, ids: Sequence[str] = (), flow: str = "", to: str = "", **how: Any
+    action: str,
+    query: Query,
+    *,
+    url: str | None,
+    ids: Sequence[str] = (),
+    flow: str = "",
+    to: str = "",
+    spread: float = 0.0,
+    **how: Any,
 ) -> int:
     """Apply the action to all jobs that the query finds, or to those among `ids` or in the flow; returns the exit status.
 
     That is FAILED if some of the ids are not found. `how`: see `change`.
     """
     with opened(url) as broker:
-        bulk.check(broker, action)
+        bulk.check(broker, action, spread)
         if flow and Capability.LOOKUP not in broker.capabilities:
             return _cancel_flow(broker, flow, **how)
         if not flow and not ids and bulk.by_rule(broker, action, query):
@@ -66,14 +76,17 @@ def run(
         missing = 0 if flow or not ids else len(ids) - len(chosen.ids)
         if missing:
             click.echo(f"{missing} of the {len(ids)} ids: no such dead job", err=True)
-        status = change(broker, action, query, chosen, to=to, **how)
+        status = change(broker, action, query, chosen, to=to, spread=spread, **how)
     return FAILED if missing and status == DONE else status
 
 
-def _cancel_by_rule(broker: Broker, query: Query, *, yes: bool, dry_run: bool, as_json: bool = False) -> int:
+def _cancel_by_rule(
+    broker: Broker, query: Query, *, yes: bool, dry_run: bool, reason: str | None = None, as_json: bool = False
+) -> int:
     """Cancel all jobs of a queue or task where none of them can be found: how many they are is not known."""
     if agreed(f"cancel all {bulk.said(query)}, however many", yes=yes, dry_run=dry_run, as_json=as_json):
         told = bulk.revoke(broker, query)
+        acting.told(broker, "cancel", told, reason)
         if not as_json:
             click.echo(told)
     if as_json:
@@ -83,11 +96,12 @@ def _cancel_by_rule(broker: Broker, query: Query, *, yes: bool, dry_run: bool, a
     return DONE
 
 
-def _cancel_flow(broker: Broker, flow: str, *, yes: bool, dry_run: bool) -> int:
+def _cancel_flow(broker: Broker, flow: str, *, yes: bool, dry_run: bool, reason: str | None = None) -> int:
     """Where it is not known which of its jobs have ended."""
     known(broker.kv, flow)
     if agreed(f"cancel the jobs of flow {flow} that have not ended", yes=yes, dry_run=dry_run):
-        done = jobs(cancel(broker, flow))
+        done = jobs(len(ids := cancel(broker, flow)))
+        acting.told(broker, "flow-cancel", f"{done} of flow {flow} cancelled", reason, ids)
         click.echo(f"cancelled {done}, unless they have ended: the first worker to come to each ends it")
     return DONE
 
@@ -111,32 +125,38 @@ def change(
     *,
     yes: bool,
     dry_run: bool,
+    reason: str | None = None,
     to: str = "",
+    spread: float = 0.0,
     as_json: bool = False,
 ) -> int:
     """Ask, change the chosen jobs, report how many (a dry run: by state and task); returns the exit status."""
     total, done = len(chosen.ids), Progress()
     would, was, of = SAID[action]
-    where = f" to queue {to}" if to else ""
+    where = f" to queue {to}" if to else f" over {span(spread)}" if spread else ""
     states: Counter[str] = Counter()
     for (state, _), number in chosen.by.items():
         states[state.value] += number
     in_states = "" if of else f" ({', '.join(f'{number:,} {state}' for state, number in states.items())})"
     what = f"{would} {jobs(total, of)}{in_states}{where}"
     if total and agreed(what, yes=yes, dry_run=dry_run, as_json=as_json):
+        act = acting.begun(broker, action, reason)
         with ctrl_c() as stop, bar(was.capitalize(), total) as draw:
 
             def advance(so_far: Progress, more: int) -> None:
                 nonlocal done
                 done = so_far
+                act.mark(so_far.changed)
                 draw(more)
 
+            act.tell(f"{what}: begun")
             try:
-                done = bulk.carry_out(broker, action, query, chosen.ids, to=to, advance=advance, stop=stop)
+                done = bulk.carry_out(broker, action, query, chosen.ids, to=to, spread=spread, advance=advance, stop=stop)
             except LongboatError:
                 if done.tried:
                     click.echo(f"{was} {done.done:,} of {jobs(total, of)}{where} before this error:", err=True)
                 raise
+        acting.ended(act, named(f"{done.done:,} of {jobs(total, of)} {was}{where}: {written(query)}", chosen.ids))
         report(done, total, was, of, where, as_json)
     by = [{"state": state.value, "task": task, "jobs": number} for (state, task), number in chosen.by.most_common()]
     if as_json:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from longboat.cli import show
+from longboat.cli import acting, show
 from longboat.cli.address import opened, refuse_memory, sqlite_path
 from longboat.cli.asking import agreed, jobs
 from longboat.cli.params import changes, json_option
@@ -28,7 +28,9 @@ if TYPE_CHECKING:
 @click.option("--queue", "queues", multiple=True, metavar="NAME", help="Only jobs in this queue; may be repeated.")
 @changes
 @json_option
-def command(from_url: str, to_url: str, queues: tuple[str, ...], yes: bool, dry_run: bool, as_json: bool) -> None:
+def command(
+    from_url: str, to_url: str, queues: tuple[str, ...], yes: bool, dry_run: bool, reason: str | None, as_json: bool
+) -> None:
     """Move ready, scheduled, waiting and dead jobs from one broker to another, with their attempts and failures.
 
     Producers and workers of both may go on meanwhile. No job is lost or doubled; if the command is killed at any point, the
@@ -59,6 +61,9 @@ def command(from_url: str, to_url: str, queues: tuple[str, ...], yes: bool, dry_
             click.echo("no such jobs", err=as_json)
         with _advised(), bar("Moved", total) as advance:
             done = move(source, destination, to, queues=queues, advance=advance)
+        if done.moved:
+            for broker in (source, destination):
+                acting.told(broker, "move", f"{jobs(done.moved)} moved to {to}", reason)
         _report(done, source, queues, as_json, total)
 
 

@@ -95,9 +95,19 @@ json_option = click.option(
 queue_option = click.option("--queue", metavar="NAME", help="Only jobs in this queue.")
 task_option = click.option("--task", metavar="NAME", help="Only jobs of this task.")
 yes_option = click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
-changes = together(yes_option, click.option("--dry-run", is_flag=True, help="Only report how many jobs would be affected."))
+reason_option = click.option("--reason", metavar="TEXT", help="Why, for the audit (`longboat audit`).")
+changes = together(
+    yes_option,
+    click.option("--dry-run", is_flag=True, help="Only report how many jobs would be affected."),
+    reason_option,
+)
 """Of commands that ask before they change something."""
 outputs = together(json_option, url_option)
+
+
+spread_option = click.option(
+    "--spread", type=duration, default=0.0, metavar="TIME", help="Have the jobs come back evenly over this time."
+)
 
 
 def use(url: str | None) -> None:

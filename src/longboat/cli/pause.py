@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import click
 
-from longboat.cli import show
+from longboat.cli import acting, show
 from longboat.cli.address import opened
-from longboat.cli.params import json_option, together, url_option
+from longboat.cli.params import json_option, reason_option, together, url_option
 from longboat.operate import pauses
 
 _names = together(
@@ -17,15 +17,16 @@ _names = together(
 
 @click.command()
 @_names
+@reason_option
 @json_option
 @url_option
-def command(queues: tuple[str, ...], tasks: tuple[str, ...], as_json: bool, url: str | None) -> None:
+def command(queues: tuple[str, ...], tasks: tuple[str, ...], reason: str | None, as_json: bool, url: str | None) -> None:
     """Pause queues or tasks: their jobs wait until `longboat resume`, even across restarts. Running jobs go on.
 
     Workers notice within about a second. Without options, list what is paused.
     """
     if queues or tasks:
-        _change(queues, tasks, url, True)
+        _change(queues, tasks, reason, url, True)
         return
     with opened(url) as broker:
         found = pauses.paused(broker.kv)
@@ -37,17 +38,21 @@ def command(queues: tuple[str, ...], tasks: tuple[str, ...], as_json: bool, url:
 
 @click.command()
 @_names
+@reason_option
 @url_option
-def resume(queues: tuple[str, ...], tasks: tuple[str, ...], url: str | None) -> None:
+def resume(queues: tuple[str, ...], tasks: tuple[str, ...], reason: str | None, url: str | None) -> None:
     """Resume paused queues or tasks."""
     if not (queues or tasks):
         raise click.UsageError("Say which: --queue or --task.")
-    _change(queues, tasks, url, False)
+    _change(queues, tasks, reason, url, False)
 
 
-def _change(queues: tuple[str, ...], tasks: tuple[str, ...], url: str | None, paused: bool) -> None:
+def _change(queues: tuple[str, ...], tasks: tuple[str, ...], reason: str | None, url: str | None, paused: bool) -> None:
     names: list[tuple[pauses.Kind, str]] = [*(("queue", name) for name in queues), *(("task", name) for name in tasks)]
     became, was = ("paused", "already paused") if paused else ("resumed", "was not paused")
     with opened(url) as broker:
         for kind, name in names:
-            click.echo(f"{kind} {name}: {became if pauses.pause(broker.kv, kind, name, paused) else was}")
+            changed = pauses.pause(broker.kv, kind, name, paused)
+            click.echo(f"{kind} {name}: {became if changed else was}")
+            if changed:
+                acting.told(broker, "pause" if paused else "resume", f"{kind} {name} {became}", reason)

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from longboat.cli import many
+from longboat.cli import acting, many
 from longboat.cli.address import nothing, opened
 from longboat.cli.asking import agreed, jobs
 from longboat.cli.fail import DONE, INTERRUPTED
@@ -43,7 +43,16 @@ def command(queue: str | None, states: tuple[str, ...], **how: Any) -> int:
     return delete({State(state) for state in states} or set(State) - {State.RUNNING}, queue, **how)
 
 
-def delete(states: Collection[State], queue: str | None, *, yes: bool, dry_run: bool, as_json: bool, url: str | None) -> int:
+def delete(
+    states: Collection[State],
+    queue: str | None,
+    *,
+    yes: bool,
+    dry_run: bool,
+    as_json: bool,
+    url: str | None,
+    reason: str | None,
+) -> int:
     """Count, ask, delete in batches; returns the exit status."""
     with opened(url) as broker:
         counts = broker.inspector.counts()
@@ -60,6 +69,8 @@ def delete(states: Collection[State], queue: str | None, *, yes: bool, dry_run: 
                         break
                     done.done = done.tried = done.done + batch
                     advance(batch)
+            where = f" in queue {queue}" if queue else ""
+            acting.told(broker, "purge", f"{jobs(done.done)}{where} ({', '.join(found)}) deleted", reason)
             many.report(done, total, "deleted", "", "", as_json)
     if as_json:
         many.document("purge", [{"state": state.value, "jobs": n} for state, n in found.items()], done, dry_run)

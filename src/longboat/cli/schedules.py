@@ -7,11 +7,11 @@ from typing import Any
 
 import click
 
-from longboat.cli import show
+from longboat.cli import acting, show
 from longboat.cli.address import opened
 from longboat.cli.enqueue import app_for
 from longboat.cli.fail import USAGE, CommandFailed
-from longboat.cli.params import outputs, query, together, url_option
+from longboat.cli.params import outputs, query, reason_option, together, url_option
 from longboat.cli.query import fits, query_of, similar
 from longboat.contract.broker import Broker
 from longboat.errors import BadArguments
@@ -125,47 +125,52 @@ def add(
             raise CommandFailed(str(error), "Give them by --args: a JSON list, or a JSON map by name.", USAGE) from error
         if not scheduler.add(broker, made):
             raise CommandFailed(f"there is already a schedule {made.name!r}", "Give this one another --name.")
+        acting.told(broker, "schedule-add", f"schedule {made.name} added", None)
     click.echo(f"{made.name}: {made.explain()}")
 
 
-_name = together(click.argument("name"), url_option)
+_name = together(click.argument("name"), reason_option, url_option)
 
 
 @command.command()
 @_name
-def pause(name: str, url: str | None) -> None:
+def pause(name: str, reason: str | None, url: str | None) -> None:
     """Pause the schedule NAME until it is resumed."""
-    _pause(name, url, True)
+    _pause(name, reason, url, True)
 
 
 @command.command()
 @_name
-def resume(name: str, url: str | None) -> None:
+def resume(name: str, reason: str | None, url: str | None) -> None:
     """Resume the schedule NAME. Ticks that fell in the pause are not made up for."""
-    _pause(name, url, False)
+    _pause(name, reason, url, False)
 
 
 @command.command()
 @_name
-def run(name: str, url: str | None) -> None:
+def run(name: str, reason: str | None, url: str | None) -> None:
     """Enqueue a job of the schedule NAME now, in addition to its ticks, and print the job's id."""
     with opened(url) as broker:
-        click.echo(_known(broker, scheduler.run_now(broker, name, time.time()), name))
+        click.echo(job_id := str(_known(broker, scheduler.run_now(broker, name, time.time()), name)))
+        acting.told(broker, "schedule-run", f"schedule {name}: job {job_id} enqueued", reason, [job_id])
 
 
 @command.command()
 @_name
-def remove(name: str, url: str | None) -> None:
+def remove(name: str, reason: str | None, url: str | None) -> None:
     """Remove the schedule NAME. One in an app's code comes back with the next worker: pause it instead."""
     with opened(url) as broker:
         _known(broker, scheduler.remove(broker.kv, name), name)
+        acting.told(broker, "schedule-remove", f"schedule {name} removed", reason)
     click.echo(f"{name}: removed")
 
 
-def _pause(name: str, url: str | None, paused: bool) -> None:
+def _pause(name: str, reason: str | None, url: str | None, paused: bool) -> None:
     with opened(url) as broker:
         _known(broker, scheduler.pause(broker.kv, name, paused, time.time()), name)
-    click.echo(f"{name}: {'paused' if paused else 'resumed'}")
+        became = "paused" if paused else "resumed"
+        acting.told(broker, f"schedule-{'pause' if paused else 'resume'}", f"schedule {name} {became}", reason)
+    click.echo(f"{name}: {became}")
 
 
 def _known(broker: Broker, found: str | bool | None, name: str) -> str | bool:

@@ -18,6 +18,7 @@ from longboat.core.text import each_line_escaped, escaped, escaped_json
 from longboat.core.views import JobView
 from longboat.errors import Undecodable
 from longboat.observe.words import span
+from longboat.operate.audit import AuditEntry
 from longboat.operate.job_data import job_data
 
 
@@ -143,14 +144,16 @@ def decoded(data: bytes) -> Any:
             return repr(data)
 
 
-def details(job: JobView) -> Iterator[str]:
-    """All of a job, line by line."""
+def details(job: JobView, acts: Sequence[AuditEntry] = ()) -> Iterator[str]:
+    """All of a job, and what people did to it, line by line."""
     for name, value in plain(job).items():
         if name == "failures" or value is None or value in ("", {}):
             continue
         if name in ("enqueued", "due", "started", "ended"):
             value = moment(value)
         yield f"{name + ':':<12}{line(value if isinstance(value, str) else to_json(value))}"
+    for act in acts:
+        yield line(f"{act.became} by {act.by} at {moment(act.at)}{f': {act.reason}' if act.reason else ''}")
     for failure in job.failures:
         by = f" on {failure.worker}" if failure.worker else ""
         yield f"\nattempt {failure.attempt}, {moment(failure.at)}{by}: {line(failure.type)}: {line(failure.message)}"

@@ -6,11 +6,11 @@ import time
 
 import click
 
-from longboat.cli import show
+from longboat.cli import acting, show
 from longboat.cli.address import opened
 from longboat.cli.asking import agreed
 from longboat.cli.fail import DONE, FAILED
-from longboat.cli.params import outputs, together, url_option, yes_option
+from longboat.cli.params import outputs, reason_option, together, url_option, yes_option
 from longboat.cli.query import Listing, fits, query_of
 from longboat.observe import history
 from longboat.observe.history import WorkerRecord
@@ -46,35 +46,35 @@ def command(ctx: click.Context, as_json: bool, url: str | None) -> None:
         show.items(COLUMNS, found, "no workers", as_json=as_json, right=RIGHT)
 
 
-_names = together(click.argument("names", nargs=-1, required=True, metavar="NAME..."), url_option)
+_names = together(click.argument("names", nargs=-1, required=True, metavar="NAME..."), reason_option, url_option)
 
 
 @command.command()
 @_names
-def quiet(names: tuple[str, ...], url: str | None) -> int:
+def quiet(names: tuple[str, ...], reason: str | None, url: str | None) -> int:
     """Tell workers to take no more jobs. Running jobs go on. Workers notice within about a second.
 
     A worker stays quiet until `longboat workers resume` or until it ends; one started in its place takes jobs.
 
     Exit status: 0 done, 1 some names are not those of living workers.
     """
-    return _tell(names, Command.QUIET, "quiet, takes no more jobs", url)
+    return _tell(names, Command.QUIET, "quiet, takes no more jobs", reason, url)
 
 
 @command.command()
 @_names
-def resume(names: tuple[str, ...], url: str | None) -> int:
+def resume(names: tuple[str, ...], reason: str | None, url: str | None) -> int:
     """Tell quiet workers to take jobs again.
 
     Exit status: 0 done, 1 some names are not those of living workers.
     """
-    return _tell(names, Command.RESUME, "resumed, takes jobs again", url)
+    return _tell(names, Command.RESUME, "resumed, takes jobs again", reason, url)
 
 
 @command.command()
 @yes_option
 @_names
-def stop(names: tuple[str, ...], yes: bool, url: str | None) -> int:
+def stop(names: tuple[str, ...], reason: str | None, yes: bool, url: str | None) -> int:
     """Stop workers as TERM does: they finish running jobs within their grace period, hand back the rest, and exit.
 
     Asks first. No worker process is started in place of a stopped one; when the last one has stopped, `longboat worker`
@@ -83,16 +83,18 @@ def stop(names: tuple[str, ...], yes: bool, url: str | None) -> int:
     Exit status: 0 done, 1 some names are not those of living workers.
     """
     agreed(f"stop {', '.join(names)}", yes=yes)
-    return _tell(names, Command.STOP, "stopping", url)
+    return _tell(names, Command.STOP, "stopping", reason, url)
 
 
-def _tell(names: tuple[str, ...], command: Command, becomes: str, url: str | None) -> int:
+def _tell(names: tuple[str, ...], command: Command, becomes: str, reason: str | None, url: str | None) -> int:
     status = DONE
     with opened(url) as broker:
         for name in names:
             told = give(broker.kv, name, command)
             status = status if told else FAILED
             click.echo(f"{name}  {becomes if told else 'no such worker'}", err=not told)
+            if told:
+                acting.told(broker, f"worker-{command.value}", f"worker {name}: {becomes}", reason)
     return status
 
 

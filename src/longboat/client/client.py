@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections.abc import AsyncIterator, Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from time import monotonic
 from typing import Any, TypeVar
 
@@ -51,6 +50,7 @@ from longboat.errors import (
     Unsupported,
     again,
 )
+from longboat.operate.audit import told_here
 from longboat.operate.explain import explain, served, unserved
 from longboat.tasks.handle import LOGS, PROGRESS, Handle, LogLine, Progress, Update
 from longboat.tasks.middleware import Middleware, passing
@@ -61,7 +61,7 @@ R = TypeVar("R")
 Stored = Iterable[tuple[list[Job], set[str]]]
 """Batches of jobs, and which ids of each were new."""
 
-_NOTHING: AbstractContextManager[None] = nullcontext()
+_NOTHING: contextlib.AbstractContextManager[None] = contextlib.nullcontext()
 
 
 class Client:
@@ -367,11 +367,11 @@ class Client:
         entries = self.broker.kv.entries(LOGS + job_id, limit=100_000)
         return [decoded(value, LogLine) or LogLine(0.0, "WARNING", "(a line that cannot be read)") for _, value in entries]
 
-    def cancel(self, job_id: str) -> bool:
-        return bool(self.broker.inspector.cancel([job_id]))
+    def cancel(self, job_id: str, reason: str) -> bool:
+        return bool(told_here(self.broker, "cancel", self.broker.inspector.cancel([job_id]), reason))
 
-    def retry(self, job_id: str) -> bool:
-        return bool(self.broker.inspector.retry([job_id]))
+    def retry(self, job_id: str, reason: str) -> bool:
+        return bool(told_here(self.broker, "retry", self.broker.inspector.retry([job_id]), reason))
 
 
 def _taken(new: set[str], job_id: str) -> bool:

@@ -22,6 +22,7 @@ from longboat.core.job import Job, Result, State, new_id
 from longboat.core.views import JobView
 from longboat.errors import BrokerError, JobNotFound, Unsupported, again
 from longboat.observe import history
+from longboat.operate import audit
 from longboat.tasks.flow import Ends, Flow, FlowStatus, Plan, end_ids
 from longboat.tasks.handle import Handle, HandleClient
 from longboat.tasks.outgoing import Outgoing
@@ -130,19 +131,19 @@ def status(broker: Broker, flow_id: str) -> FlowStatus:
     return found
 
 
-def cancel(broker: Broker, flow_id: str) -> int:
-    """Cancel the flow's jobs, the last ones first, so that none starts meanwhile; returns how many. Raises JobNotFound.
+def cancel(broker: Broker, flow_id: str) -> list[str]:
+    """Cancel the flow's jobs, the last ones first, so that none starts meanwhile; returns their ids. Raises JobNotFound.
 
     Jobs that were there before it, and stand for unique calls of it, go on.
     """
     known(broker.kv, flow_id)
-    inspector, cancelled = broker.inspector, 0
+    inspector, cancelled = broker.inspector, list[str]()
     for some in reversed(list(members(broker.kv, flow_id))):
         own = [job_id for job_id, _ in reversed(some)]
         with contextlib.suppress(Unsupported):  # whoever cannot look jobs up knows of no unique calls either
             views = inspector.find(own)
             own = [view.id for view in views if view and view.constraints and view.constraints.flow == flow_id]
-        cancelled += len(inspector.cancel(own))
+        cancelled += inspector.cancel(own)
     return cancelled
 
 
@@ -174,8 +175,8 @@ class Flows:
     def status(self, flow_id: str) -> FlowStatus:
         return status(self._broker, flow_id)
 
-    def cancel(self, flow_id: str) -> int:
-        return cancel(self._broker, flow_id)
+    def cancel(self, flow_id: str, reason: str) -> int:
+        return audit.told_here(self._broker, "flow-cancel", cancel(self._broker, flow_id), reason, f" of flow {flow_id}")
 
     def handles(self, flow_id: str) -> list[Handle[Any]]:
         known(self._broker.kv, flow_id)

@@ -23,7 +23,7 @@ from longboat.dashboard.site import Site
 from longboat.dashboard.verbs import VERBS
 from longboat.observe import metrics
 from longboat.observe.sketch import mean
-from longboat.operate import scheduler
+from longboat.operate import audit, scheduler
 from longboat.operate.bulk import by_rule
 from longboat.operate.job_data import job_data
 from longboat.operate.search import search
@@ -58,6 +58,7 @@ def one_job(site: Site, ask: Ask) -> Data:
         "why": job.why_not(site, job_id) if site.can(Capability.LOOKUP) or not view.state.ended else "",
         "progress": None if progress is None else msgspec.structs.asdict(progress),
         "logs": [msgspec.structs.asdict(line) for line in site.listed(lambda: job.logs(site, job_id))],
+        "acts": [msgspec.structs.asdict(each) for each in site.listed(lambda: audit.of_job(site.broker.kv, job_id))],
     }
     return as_json({**plain(view), **more})
 
@@ -168,6 +169,12 @@ def metrics_page(site: Site, ask: Ask) -> Data:
     return Data(site.kept("metrics", look), metrics.CONTENT_TYPE)
 
 
+def audit_list(site: Site, ask: Ask) -> Data:
+    before, text = ask.query.get("after"), ask.query.get("q", "")
+    found = site.listed(lambda: audit.newest(site.broker.kv, _limit(ask), before=before, text=text))
+    return as_json([msgspec.structs.asdict(each) for each in found])
+
+
 def bulk_run(site: Site, ask: Ask) -> Data:
     run = bulk.get(site.broker.kv, ask.place["id"])
     if run is None:
@@ -238,6 +245,12 @@ READS = [
         _HISTORY,
     ),
     Read("/scaling", scaling, "For an autoscaler: jobs ready and running, workers and slots, and workers wanted.", _SCALING),
+    Read(
+        "/audit",
+        audit_list,
+        "Who changed what, newest first. The id of the last one continues the list.",
+        [("q", "Only those in which this text occurs."), _LIMIT, _AFTER],
+    ),
     Read("/bulk", dry_run, "How many jobs a bulk action would find.", [("verb", f"{', '.join(bulk.VERBS)}."), _Q]),
     Read("/bulk/{id}", bulk_run, "The progress of a bulk action."),
 ]

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 from urllib.parse import quote, urlencode
 
 import msgspec
+
+from longboat.operate.audit import By, How
 
 
 class Role(enum.IntEnum):
@@ -46,6 +48,9 @@ class Ask(msgspec.Struct):
     place: Mapping[str, str] = {}
     """The variable parts of the path, such as the id in "/jobs/{id}"."""
 
+    whole: bool = False
+    """Whether the answer is held in memory until it is complete, as under WSGI."""
+
     def field(self, name: str, default: str = "") -> str:
         """The last value of a form's field, else of the query."""
         values = self.form.get(name)
@@ -54,6 +59,12 @@ class Ask(msgspec.Struct):
     def many(self, name: str) -> list[str]:
         """All values of a form's field, else of the query."""
         return list(self.form.get(name) or (value for key, value in self.pairs if key == name))
+
+    @property
+    def by(self) -> By:
+        """Who asks, for the audit. The field "reason" says why, of whatever is asked."""
+        how: How = "API" if self.path.startswith("/api/") else "page"
+        return By(self.person.name, how, role=self.person.role.name.lower(), reason=self.field("reason").strip())
 
     def url(self, path: str, **query: object) -> str:
         """A link to a screen; parameters that are None or empty are left out."""
@@ -102,7 +113,15 @@ class Refused(Exception):
         self.advice = advice
 
 
-Answer = Page | Goto | Data
+class Stream(msgspec.Struct):
+    """An answer for programs that is made while it is sent."""
+
+    parts: Iterable[bytes]
+    kind: str
+    file: str
+
+
+Answer = Page | Goto | Data | Stream
 Screen = Callable[[Any, Ask], Answer]
 """Called in a thread, with the site and the request."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections.abc import Callable
 
 import msgspec
 
@@ -17,7 +18,9 @@ from longboat.dashboard.ask import Refused, Role
 from longboat.dashboard.plain import asked
 from longboat.errors import LongboatError
 from longboat.observe import history
+from longboat.observe.words import span
 from longboat.operate import bulk
+from longboat.operate.audit import BECAME, Act, By
 from longboat.operate.search import Query, search, written
 from longboat.operate.traces import Searched
 from longboat.tasks.template import checked_name
@@ -31,6 +34,8 @@ DRY_RUN = 20_000
 """About how many jobs a dry run looks at if the broker's counts do not tell."""
 DRY_SECONDS = 5.0
 """And for how long: it looks on while somebody waits for a page."""
+COUNTED = 2000
+"""Jobs found between two looks at whether a count was stopped."""
 AT_ONCE = 8
 """Bulk actions of one process at a time."""
 THREAD = "longboat-bulk"
@@ -58,6 +63,14 @@ class Run(msgspec.Struct):
     error: str = ""
     to: str = ""
     """The queue that a move goes to."""
+    spread: float = 0.0
+    """Seconds over which retried jobs come back."""
+    dry: bool = False
+    """It only counts."""
+    looked: int = 0
+    """About how many jobs a count has looked at."""
+    more: bool = False
+    """There were more than MOST: the others are as they were."""
 
     @property
     def over(self) -> bool:
@@ -80,6 +93,8 @@ class Dry(msgspec.Struct):
     """None: it is done by a rule that workers keep, and how many they will meet is not known."""
     exact: bool
     """False: there are at least this many."""
+    looked: int = 0
+    """About how many jobs it has looked at, where it has not looked at all of them."""
 
 
 def meant(verb: str, text: str, role: Role = Role.ADMIN) -> Query:
@@ -104,20 +119,25 @@ def dry_run(broker: Searched, query: Query) -> Dry:
         count, looked, after = count + len(found.jobs), looked + found.looked, found.after
         if after is None:
             return Dry(count, True)
-    return Dry(count, False)
+    return Dry(count, False, looked)
 
 
-def start(broker: Broker, who: str, verb: str, text: str, role: Role, to: str = "") -> Run:
-    """Start it in a thread of this process; `to`: the queue that a move goes to. Raises Refused or ConfigError."""
+def start(
+    broker: Broker, by: By, verb: str, text: str, role: Role, *, to: str = "", spread: float = 0.0, dry: bool = False
+) -> Run:
+    """Start it in a thread of this process; `to`: the queue that a move goes to; `spread`: the seconds over which retried
+    jobs come back; `dry`: only count, however many there are. Raises Refused, ConfigError or Unsupported.
+    """
     query = meant(verb, text, role)
     if verb == "move":
         checked_name(to, "queue")
+    bulk.check(broker, verb, spread)
     if sum(thread.name == THREAD for thread in threading.enumerate()) >= AT_ONCE:
         raise Refused(429, f"{AT_ONCE} bulk actions are already running here.", "Wait for one to end, or stop one.")
     now = SYSTEM.now()
-    run = Run(new_id(), who, verb, written(query), now, now, to=to)
+    run = Run(new_id(), by.who, verb, written(query), now, now, to=to, spread=spread, dry=dry)
     _keep(broker.kv, run)
-    threading.Thread(target=_work, args=(broker, run, query), name=THREAD, daemon=True).start()
+    threading.Thread(target=_count if dry else _work, args=(broker, by, run, query), name=THREAD, daemon=True).start()
     return run
 
 
@@ -135,28 +155,69 @@ def newest(kv: KV, limit: int = 20) -> list[Run]:
     return history.newest(kv, NAMESPACE, Run, limit)
 
 
-def _work(broker: Broker, run: Run, query: Query) -> None:
+def _work(broker: Broker, by: By, run: Run, query: Query) -> None:
+    spread = f" over {span(run.spread)}" if run.spread else ""
+    act, what = Act(broker, by, run.verb, run.id), f"bulk {run.verb} of {run.query or 'all jobs'}{spread}"
+    act.tell(f"{what}: begun")
+
     def look(more: int) -> None:
         run.total += more
         _keep(broker.kv, run)
 
     def advance(done: bulk.Progress, _: int) -> None:
         run.tried, run.done = done.tried, done.done
+        act.mark(done.changed)
         _keep(broker.kv, run)
 
     def stopped() -> bool:
-        return broker.kv.read(STOPS, [run.id])[0] is not None
+        return _stopped(broker, run)
 
-    try:
+    def work() -> None:
         chosen = bulk.choose(broker, query, to=run.to, most=MOST, look=look, stop=stopped)
-        run.state, run.total = "running", len(chosen.ids)
-        done = bulk.carry_out(broker, run.verb, query, chosen.ids, to=run.to, advance=advance, stop=stopped)
+        run.state, run.total, run.more = "running", len(chosen.ids), len(chosen.ids) == MOST
+        done = bulk.carry_out(
+            broker, run.verb, query, chosen.ids, to=run.to, spread=run.spread, advance=advance, stop=stopped
+        )
         run.state = "stopped" if done.stopped else "finished"
+
+    _carefully(run, work)
+    act.tell(f"{what}: {run.state}{f', {run.error}' if run.error else ''}, {run.done:,} of {run.total:,} {BECAME[run.verb]}")
+    _end(broker, run)
+
+
+def _count(broker: Broker, _: By, run: Run, query: Query) -> None:
+    """Look at all jobs there are. One that goes on to another state meanwhile may be counted twice."""
+
+    def count() -> None:
+        after: str | None = None
+        while not _stopped(broker, run):
+            found = search(broker, query, after=after, limit=COUNTED)
+            run.total, run.looked, after = run.total + len(found.jobs), run.looked + found.looked, found.after
+            _keep(broker.kv, run)
+            if after is None:
+                run.state = "finished"
+                return
+        run.state = "stopped"
+
+    _carefully(run, count)
+    _end(broker, run)
+
+
+def _carefully(run: Run, work: Callable[[], None]) -> None:
+    try:
+        work()
     except LongboatError as error:
         run.state, run.error = "failed", str(error)
     except Exception as error:
         logging.getLogger("longboat.dashboard").exception("bulk action %s failed", run.id)
         run.state, run.error = "failed", repr(error)
+
+
+def _stopped(broker: Broker, run: Run) -> bool:
+    return broker.kv.read(STOPS, [run.id])[0] is not None
+
+
+def _end(broker: Broker, run: Run) -> None:
     try:
         _keep(broker.kv, run)
     except LongboatError:

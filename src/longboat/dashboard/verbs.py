@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import msgspec
 
 from longboat.client import flows
 from longboat.contract.capabilities import Capability
-from longboat.core.clock import SYSTEM
+from longboat.core.clock import SYSTEM, seconds
 from longboat.core.job import State
 from longboat.core.text import counted
 from longboat.dashboard import bulk
@@ -36,6 +36,10 @@ class Outcome(msgspec.Struct):
     """The page to go to; empty: back to where it was asked for."""
     id: str = ""
     """Of what was created."""
+    ids: Sequence[str] = ()
+    """Of the jobs that were changed."""
+    recorded: bool = False
+    """Whether the audit has it already."""
 
 
 Act = Callable[[Site, Ask], Outcome]
@@ -50,15 +54,15 @@ class Verb(msgspec.Struct, frozen=True):
     """Asked on its own page; None: nothing is asked, since it can be undone."""
 
 
-def _changing(change: Callable[[Site, list[str]], int], became: str) -> Act:
-    """Change the jobs with these ids."""
+def _changing(change: Callable[[Site, list[str]], Sequence[str]], became: str) -> Act:
+    """Change the jobs with these ids; `change` returns those on which it had an effect."""
 
     def act(site: Site, ask: Ask) -> Outcome:
         ids = _ids(ask)
-        done = change(site, ids)
+        done = len(changed := change(site, ids))
         rest = "" if done == len(ids) else f" of {len(ids)} selected: the others are in another state, or part of a flow"
         gone = became == "deleted" and len(ids) == 1
-        return Outcome(f"{_jobs(done)} {became}{rest}", done, path="/jobs" if gone else "")
+        return Outcome(f"{_jobs(done)} {became}{rest}", done, path="/jobs" if gone else "", ids=changed)
 
     return act
 
@@ -96,17 +100,17 @@ def _purge_question(site: Site, ask: Ask) -> str:
 
 
 def _flow_cancel(site: Site, ask: Ask) -> Outcome:
-    done = flows.cancel(site.broker, _needed(ask, "id"))
-    return Outcome(f"{_jobs(done)} of the flow cancelled", done)
+    ids = flows.cancel(site.broker, _needed(ask, "id"))
+    return Outcome(f"{_jobs(len(ids))} of the flow cancelled", len(ids), ids=ids)
 
 
 def _flow_retry(site: Site, ask: Ask) -> Outcome:
-    broker, flow_id, done = site.broker, _needed(ask, "id"), 0
+    broker, flow_id, ids = site.broker, _needed(ask, "id"), list[str]()
     flows.known(broker.kv, flow_id)
     for some in flows.seen(broker, flow_id):
         dead = [each.id for each in some if each.state is State.DEAD]
-        done += len(broker.inspector.retry(dead)) if dead else 0
-    return Outcome(f"{_jobs(done)} retried: the flow continues from there", done)
+        ids += broker.inspector.retry(dead) if dead else []
+    return Outcome(f"{_jobs(len(ids))} retried: the flow continues from there", len(ids), ids=ids)
 
 
 def _flow_question(site: Site, ask: Ask) -> str:
@@ -125,7 +129,8 @@ def _schedule(change: Callable[[Site, str], str | bool | None], became: str, pat
         if not found:
             raise Refused(404, f"There is no schedule {name!r}.")
         job_id = found if isinstance(found, str) else ""
-        return Outcome(f"schedule {name}{f': job {job_id}' if job_id else ''} {became}", path=path, id=job_id)
+        message = f"schedule {name}{f': job {job_id}' if job_id else ''} {became}"
+        return Outcome(message, path=path, id=job_id, ids=[job_id] if job_id else ())
 
     return act
 
@@ -151,8 +156,10 @@ def _bulk(site: Site, ask: Ask) -> Outcome:
     verb, to = _needed(ask, "verb"), ask.field("to")
     if by_rule(site.broker, verb, query := bulk.meant(verb, ask.field("q"), ask.person.role)):
         return Outcome(revoke(site.broker, query), path="/bulk")
-    run = bulk.start(site.broker, ask.person.name, verb, ask.field("q"), ask.person.role, to)
-    return Outcome(f"bulk {run.verb} of {run.query or 'all jobs'} started", path=f"/bulk/{run.id}", id=run.id)
+    dry, spread = ask.field("dry") in ("1", "true"), seconds(ask.field("spread") or 0, "spread")
+    run = bulk.start(site.broker, ask.by, verb, ask.field("q"), ask.person.role, to=to, spread=spread, dry=dry)
+    message = f"{'count of jobs for' if dry else 'bulk'} {run.verb} of {run.query or 'all jobs'} started"
+    return Outcome(message, path=f"/bulk/{run.id}", id=run.id, recorded=True)
 
 
 def _bulk_stop(site: Site, ask: Ask) -> Outcome:
@@ -163,14 +170,13 @@ def _bulk_stop(site: Site, ask: Ask) -> Outcome:
 def _enqueue(site: Site, ask: Ask) -> Outcome:
     job_id = enqueue(site, ask)
     untold = "" if site.knows(ask.field("task")) else f"; {UNTOLD}"
-    return Outcome(f"job {job_id} enqueued{untold}", path=f"/jobs/{job_id}", id=job_id)
+    return Outcome(f"job {job_id} enqueued{untold}", path=f"/jobs/{job_id}", id=job_id, ids=[job_id])
 
 
 def _edit(site: Site, ask: Ask) -> Outcome:
     job_id = edit(site, ask)
-    return Outcome(
-        f"job {ask.field('id')} enqueued again with other arguments as {job_id}", path=f"/jobs/{job_id}", id=job_id
-    )
+    message = f"job {ask.field('id')} enqueued again with other arguments as {job_id}"
+    return Outcome(message, path=f"/jobs/{job_id}", id=job_id, ids=[ask.field("id")])
 
 
 # --- fields
@@ -215,9 +221,10 @@ _CALL = {
     "delay": "such as 5m",
 }
 _BULK = {"verb": ", ".join(bulk.VERBS), "q": "a search, as on the page of jobs", "to": "the queue that a move goes to"}
+_BULK |= {"spread": "of a retry: a time, such as 10m, over which the jobs come back", "dry": "1: only count them"}
 
-_retry = _changing(lambda site, ids: len(site.broker.inspector.retry(ids)), "retried")
-_cancelled = _changing(lambda site, ids: len(site.broker.inspector.cancel(ids)), "cancelled")
+_retry = _changing(lambda site, ids: site.broker.inspector.retry(ids), "retried")
+_cancelled = _changing(lambda site, ids: site.broker.inspector.cancel(ids), "cancelled")
 _discard = _changing(lambda site, ids: requeue.discard(site.broker, ids), "deleted")
 _pause = _schedule(lambda site, name: scheduler.pause(site.broker.kv, name, True, SYSTEM.now()), "paused")
 _resume = _schedule(lambda site, name: scheduler.pause(site.broker.kv, name, False, SYSTEM.now()), "resumed")

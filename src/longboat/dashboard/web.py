@@ -19,12 +19,12 @@ from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import PlainTextResponse, RedirectResponse, Response
+from starlette.responses import PlainTextResponse, RedirectResponse, Response, StreamingResponse
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from longboat.dashboard.ask import Answer, Ask, Data, Goto, Page, Refused, Screen, local
+from longboat.dashboard.ask import Answer, Ask, Data, Goto, Page, Refused, Screen, Stream, local
 from longboat.dashboard.guard import Guard, check_origin, cookie
 from longboat.dashboard.sessions import LIFETIME
 from longboat.dashboard.site import Site
@@ -122,6 +122,7 @@ class Web:
             ask = Ask(_within(request), request.scope.get("root_path", ""), person, dict(request.query_params))
             ask.pairs = request.query_params.multi_items()
             ask.place = {name: str(value) for name, value in request.path_params.items()}
+            ask.whole = "wsgi_environ" in request.scope
             if request.method == "POST":
                 ask.form = await _form(request)
             return await run_in_threadpool(lambda: self._respond(request, ask, screen(self._site, ask)))
@@ -170,6 +171,9 @@ class Web:
             if answer.file:
                 response.headers["content-disposition"] = f'attachment; filename="{answer.file}"'
             return response
+        if isinstance(answer, Stream):
+            named = {"content-disposition": f'attachment; filename="{answer.file}"'}
+            return StreamingResponse(answer.parts, media_type=answer.kind, headers=named)
         message = _message(request)
         text = self._render(ask, answer, message)
         mark = hashlib.sha256(_TIMES.sub("", text).encode()).hexdigest()[:16]

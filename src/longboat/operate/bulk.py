@@ -10,6 +10,7 @@ import msgspec
 from longboat.contract.broker import Broker
 from longboat.contract.capabilities import Capability, keepers
 from longboat.contract.optional import revokes_all
+from longboat.core.clock import SYSTEM
 from longboat.core.job import State
 from longboat.core.views import JobView
 from longboat.errors import ConfigError, Unsupported
@@ -26,16 +27,16 @@ class Action(msgspec.Struct, frozen=True):
 
     states: tuple[State, ...]
     """The states it applies to, in the order in which jobs go through them: a job that moves on meanwhile is met again."""
-    act: Callable[[Broker, Sequence[str], str], int]
-    """(broker, ids, the queue that a move goes to) -> how many jobs it changed."""
+    act: Callable[[Broker, Sequence[str], str], Sequence[str]]
+    """(broker, ids, the queue that a move goes to) -> the ids of the jobs that it changed."""
     exports: bool = False
     """Whether jobs are taken out of the broker for it."""
 
 
 _IDLE = (State.SCHEDULED, State.WAITING, State.READY)
 ACTIONS = {
-    "retry": Action((State.DEAD,), lambda broker, ids, _: len(broker.inspector.retry(ids))),
-    "cancel": Action((*_IDLE, State.RUNNING), lambda broker, ids, _: len(broker.inspector.cancel(ids))),
+    "retry": Action((State.DEAD,), lambda broker, ids, _: broker.inspector.retry(ids)),
+    "cancel": Action((*_IDLE, State.RUNNING), lambda broker, ids, _: broker.inspector.cancel(ids)),
     "discard": Action((*_IDLE, State.DEAD), lambda broker, ids, _: requeue.discard(broker, ids), exports=True),
     "move": Action((*_IDLE, State.DEAD), requeue.requeue, exports=True),
 }
@@ -61,6 +62,8 @@ class Progress(msgspec.Struct):
     done: int = 0
     """Jobs it changed: the others had changed in the meantime, or are part of a flow."""
     stopped: bool = False
+    changed: Sequence[str] = ()
+    """Ids of the jobs that the last batch changed."""
 
 
 def meant(action: str, query: Query) -> Query:
@@ -101,8 +104,13 @@ def said(query: Query) -> str:
     return f"jobs of {' and '.join(named)} that were enqueued before now"
 
 
-def check(broker: Broker, action: str) -> None:
-    """Raises Unsupported where the broker cannot do this to single jobs."""
+def check(broker: Broker, action: str, spread: float = 0.0) -> None:
+    """Raises Unsupported where the broker cannot do this to single jobs, or cannot spread it over a time."""
+    if spread and Capability.TRANSFER not in broker.capabilities:
+        raise Unsupported(
+            "this broker cannot spread retries over a time: it takes no single dead job out of its queue. Brokers that can: "
+            f"{keepers(Capability.TRANSFER)}"
+        )
     if ACTIONS[action].exports and Capability.TRANSFER not in broker.capabilities:
         verb = "delete" if action == "discard" else action
         advice = "\n`longboat dead purge --queue NAME`, or --all, deletes dead ones; `longboat purge` ready ones as well."
@@ -143,10 +151,14 @@ def carry_out(
     ids: Sequence[str],
     *,
     to: str = "",
+    spread: float = 0.0,
     advance: Callable[[Progress, int], None] = lambda *_: None,
     stop: Callable[[], bool] = lambda: False,
 ) -> Progress:
     """Change the jobs batch by batch until the end, or until `stop()`. `advance` gets the progress and the batch's size.
+
+    `spread`: seconds from now over which retried jobs come back, evenly and in the order of `ids`. They are scheduled jobs
+    until then, so nothing needs to go on running; those of flows come back at once.
 
     Each batch is looked up again just before its turn: a job that the query no longer finds is skipped. Jobs that a killed
     process left in transfer to another queue are imported first. Raises ConfigError if `to` is not a valid queue name.
@@ -154,15 +166,22 @@ def carry_out(
     its, done = ACTIONS[action], Progress()
     if action == "move":
         checked_name(to, "queue")
-    if its.exports:
+    if its.exports or spread:
         requeue.resume(broker)
+    begun, turn = SYSTEM.monotonic(), {job_id: place / len(ids) for place, job_id in enumerate(ids)} if spread else {}
     for begin in range(0, len(ids), BATCH):
         if stop():
             done.stopped = True
             break
         some = ids[begin : begin + BATCH]
-        if still := _still(broker, query, some):
-            done.done += its.act(broker, still, to)
+        still = _still(broker, query, some)
+        if spread:
+            passed = SYSTEM.monotonic() - begun
+            delays = {job_id: max(0.0, spread * turn[job_id] - passed) for job_id in still}
+            done.changed = requeue.retry_later(broker, delays)
+        else:
+            done.changed = its.act(broker, still, to) if still else ()
+        done.done += len(done.changed)
         done.tried += len(some)
         advance(done, len(some))
     return done

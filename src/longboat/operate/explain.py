@@ -13,7 +13,7 @@ from longboat.core.views import JobView, LimitView
 from longboat.errors import Unsupported
 from longboat.observe.history import workers
 from longboat.observe.words import span
-from longboat.operate import misfits, traces
+from longboat.operate import audit, misfits, traces
 from longboat.operate.pauses import Kind, paused
 from longboat.operate.traces import Trace
 
@@ -38,7 +38,7 @@ def explain(broker: Broker, job_id: str, address: str = "", *, thorough: bool = 
             raise  # nothing is told of any job
         found = traces.trace(broker, job_id)
         if found.worker or found.revoked:
-            return "; ".join(_traced(found))
+            return "; ".join([*_traced(found), *_acts(broker, job_id)])
         view = next(iter(traces.dead(broker, [job_id])), None) if thorough else None
         if view is None:
             unknown = f"whether it is queued, is delayed or has ended is not known: {error}"
@@ -111,6 +111,14 @@ def _reasons(broker: Broker, view: JobView, there: str) -> Iterator[str]:
             became = "died" if view.state is State.DEAD else "was cancelled"
             attempts = counted(view.attempts, "attempt")
             yield f"it {became}{_since(view.ended)}, after {attempts}{f': {last.type}: {last.message}' if last else ''}"
+    yield from _acts(broker, view.id)
+
+
+def _acts(broker: Broker, job_id: str) -> Iterator[str]:
+    """What people did to it last."""
+    if Capability.KV in broker.capabilities:
+        for act in audit.of_job(broker.kv, job_id)[-1:]:
+            yield f"{act.became} by {act.by}{_since(act.at)}{f': {act.reason}' if act.reason else ''}"
 
 
 def _waiting(broker: Broker, view: JobView, there: str) -> Iterator[str]:

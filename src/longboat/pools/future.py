@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 from longboat.client.client import Client
 from longboat.core.job import State
 from longboat.errors import Unsupported
+from longboat.operate.audit import told_here
 
 T = TypeVar("T")
 
@@ -54,7 +55,7 @@ def cancel(futures: Sequence[JobFuture[Any]]) -> None:
     running = taken(futures)
     waiting = [future for future in futures if future not in running and not future.done()]
     for some in _parts(waiting):
-        cancelled = set(some[0]._client.broker.inspector.cancel([future.id for future in some]))
+        cancelled = set(_cancel(some[0]._client, [future.id for future in some]))
         for future in some:
             if future.id in cancelled:
                 future.drop()
@@ -63,7 +64,13 @@ def cancel(futures: Sequence[JobFuture[Any]]) -> None:
 def cancel_all(client: Client, ids: Sequence[str]) -> None:
     """Cancel these jobs, also those that run."""
     for start in range(0, len(ids), TOGETHER):
-        client.broker.inspector.cancel(ids[start : start + TOGETHER])
+        _cancel(client, ids[start : start + TOGETHER])
+
+
+def _cancel(client: Client, ids: Sequence[str]) -> Sequence[str]:
+    cancelled = client.broker.inspector.cancel(ids)
+    told_here(client.broker, "cancel", cancelled)
+    return cancelled
 
 
 def taken(futures: Sequence[JobFuture[Any]]) -> set[JobFuture[Any]]:

@@ -60,7 +60,7 @@ class FlowClient(Protocol):
     def result(self, flow: Flow[R], timeout: Duration | None) -> R: ...
     async def aresult(self, flow: Flow[R]) -> R: ...
     def status(self, flow_id: str) -> FlowStatus: ...
-    def cancel(self, flow_id: str) -> int: ...
+    def cancel(self, flow_id: str, reason: str) -> int: ...
     def handles(self, flow_id: str) -> list[Handle[Any]]: ...
 
 
@@ -76,7 +76,7 @@ class NoJobs:
     def status(self, flow_id: str) -> FlowStatus:  # noqa: ARG002  # as its protocol has it
         return FlowStatus(Counter(), [])
 
-    def cancel(self, flow_id: str) -> int:  # noqa: ARG002  # as its protocol has it
+    def cancel(self, flow_id: str, reason: str) -> int:  # noqa: ARG002  # as its protocol has it
         return 0
 
     def handles(self, flow_id: str) -> list[Handle[Any]]:  # noqa: ARG002  # as its protocol has it
@@ -114,9 +114,9 @@ class Flow(Generic[R]):
         """
         return self._client.status(self.id)
 
-    def cancel(self) -> int:
-        """Cancel all its jobs that have not ended; returns how many."""
-        return self._client.cancel(self.id)
+    def cancel(self, reason: str = "") -> int:
+        """Cancel all its jobs that have not ended; returns how many. `reason`: for the audit, which says who did it."""
+        return self._client.cancel(self.id, reason)
 
     def jobs(self) -> list[Handle[Any]]:
         """Handles on all its jobs, parents first."""

@@ -106,8 +106,8 @@ class HandleClient(Protocol):
     def logs(self, job_id: str) -> list[LogLine]: ...
     def watch(self, handle: Handle[Any]) -> Iterator[Update]: ...
     def awatch(self, handle: Handle[Any]) -> AsyncIterator[Update]: ...
-    def cancel(self, job_id: str) -> bool: ...
-    def retry(self, job_id: str) -> bool: ...
+    def cancel(self, job_id: str, reason: str) -> bool: ...
+    def retry(self, job_id: str, reason: str) -> bool: ...
 
 
 class Handle(msgspec.Struct, Generic[R], eq=False, gc=False):
@@ -179,20 +179,24 @@ class Handle(msgspec.Struct, Generic[R], eq=False, gc=False):
         """The lines of all its attempts: at most 1,000 of each, kept for a day; of a worker process the newest 50,000."""
         return self.client.logs(self.id)
 
-    def cancel(self) -> bool:
+    def cancel(self, reason: str = "") -> bool:
         """Cancel the job, also while it runs (within about a second). False if it had ended already.
+
+        `reason`: for the audit, which says who cancelled it, where and why.
 
         RabbitMQ without a store cannot find the job: the first worker to come to it within 32 days ends it, and False is
         returned only where this process was told of its end.
         """
-        return self.client.cancel(self.id)
+        return self.client.cancel(self.id, reason)
 
-    def retry(self) -> bool:
+    def retry(self, reason: str = "") -> bool:
         """Run the job again if it is dead: its attempts count anew, its failures are kept. False if it is not dead.
+
+        `reason`: as for `cancel`.
 
         `result()` and `await` then wait for its new end. RabbitMQ without a store looks for it in all queues that are known.
         """
-        if retried := self.client.retry(self.id):
+        if retried := self.client.retry(self.id, reason):
             self.known = None
         return retried
 

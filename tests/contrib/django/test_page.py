@@ -87,7 +87,7 @@ def test_changes_from_another_site_are_refused_and_the_audit_log_names_the_user(
     ours = post(operator, "cancel", job, headers={"origin": "http://testserver"})
     assert ours.status_code == 303
     assert "1 job cancelled" in operator.get("/longboat/jobs").content.decode()
-    assert "-operate" in operator.get("/longboat/system").content.decode()
+    assert "-operate" in operator.get("/longboat/audit").content.decode()
 
 
 def test_it_works_under_asgi(job: str) -> None:

@@ -11,7 +11,7 @@ from flask.testing import FlaskClient
 from werkzeug.wrappers import Response as BaseResponse
 
 from longboat.contrib.flask import Longboat
-from longboat.dashboard import audit
+from longboat.operate import audit
 
 longboat = Longboat(url="memory://")
 

@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from longboat.contract.broker import Broker
 from longboat.contrib.django.permissions import DELETE, OPERATE, ROLES
 from longboat.core.job import State
-from longboat.dashboard import audit
-from longboat.errors import Unsupported
-from longboat.operate import requeue
+from longboat.operate import audit, requeue
 
 UNENDED = (State.READY, State.SCHEDULED, State.WAITING, State.RUNNING)
-NAMED = 20
-"""Ids that the audit log names, at most."""
 
 
 class Action(NamedTuple):
@@ -50,6 +45,5 @@ def act(broker: Broker, user: Any, name: str, ids: list[str]) -> tuple[str, Sequ
     said = f"{len(done)} job{'' if len(done) == 1 else 's'} {action.became}"
     if len(done) < len(ids):
         said += f" of {len(ids)} selected: the others are in another state, or part of a flow"
-    with contextlib.suppress(Unsupported):  # a broker that keeps messages only
-        audit.record(broker.kv, user.get_username(), ROLES[action.permission], name, f"{' '.join(ids[:NAMED])}: {said}")
-    return f"{said}.", done
+    by = audit.By(user.get_username(), "admin", role=ROLES[action.permission])
+    return f"{said}{audit.told(broker, by, name, audit.named(said, ids), done)}.", done

@@ -42,6 +42,7 @@ SCREENS: list[tuple[str, str, Screen]] = [
     ("GET", "/tasks", tasks.screen),
     ("GET", "/tasks/{name:path}", tasks.one),
     ("GET", "/system", system.screen),
+    ("GET", "/audit", system.audited),
     ("GET", "/do/{verb}", do.question),
     ("POST", "/do/{verb}", do.act),
     *api.SCREENS,

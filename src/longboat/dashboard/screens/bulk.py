@@ -4,27 +4,31 @@ from __future__ import annotations
 
 from typing import Any
 
+from longboat.core.clock import seconds
 from longboat.dashboard import bulk
 from longboat.dashboard.ask import Ask, Page, Refused
 from longboat.dashboard.screens.jobs import row, suggestions
 from longboat.dashboard.site import Site
 from longboat.errors import ConfigError, Unsupported
-from longboat.operate.bulk import by_rule, said
+from longboat.operate.audit import BECAME
+from longboat.operate.bulk import by_rule, check, said
 from longboat.operate.search import search, written
 from longboat.tasks.template import checked_name
 
 LISTED = 10
-BECAME = {"retry": "retried", "cancel": "cancelled", "discard": "deleted", "move": "moved"}
 
 
 def screen(site: Site, ask: Ask) -> Page:
     verb, q, to = ask.query.get("verb", ""), ask.query.get("q", ""), ask.query.get("to", "").strip()
+    spread = ask.query.get("spread", "").strip() if verb == "retry" else ""
     context: dict[str, Any] = {"q": q, "query": "", "rule": "", "verb": verb, "to": to, "wrong": "", "dry": None, "rows": []}
+    context["spread"] = spread
     if verb:
         try:
             query = bulk.meant(verb, q)
             if verb == "move":
                 checked_name(to, "to queue")
+            check(site.broker, verb, seconds(spread or 0, "spread"))
             if by_rule(site.broker, verb, query):
                 context["rule"] = said(query)
             else:

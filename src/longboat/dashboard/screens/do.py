@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 
 from longboat.core.text import escaped
-from longboat.dashboard import audit
 from longboat.dashboard.ask import Ask, Goto, Page, Refused, local
 from longboat.dashboard.site import Site
 from longboat.dashboard.verbs import VERBS, Outcome, Verb
 from longboat.dashboard.words import segment
 from longboat.errors import BrokerError, Unsupported
+from longboat.operate import audit
 
 NAMED = 20
-"""Ids that the audit log names, and fields that a question shows, at most."""
+"""Fields that a question shows, at most."""
 
 
 def question(site: Site, ask: Ask) -> Page:
@@ -46,21 +47,17 @@ def done(site: Site, ask: Ask, name: str) -> Outcome:
         raise
     site.forget()
     outcome.message = escaped(outcome.message)
-    outcome.message += _record(site, ask, name, outcome.message)
+    if not outcome.recorded:
+        outcome.message += _record(site, ask, name, outcome.message, outcome.ids)
     return outcome
 
 
-def _record(site: Site, ask: Ask, name: str, message: str) -> str:
-    """Write it to the log and the audit log. Returns what to add to the message if that was not possible."""
-    ids = ask.many("id")
-    shown = f" ({', '.join(ids[:NAMED])}{f' and {len(ids) - NAMED:,} more' if ids[NAMED:] else ''})" if ids else ""
-    who, role, what = ask.person.name, ask.person.role.name.lower(), escaped(f"{message}{shown}")
-    logging.getLogger("longboat.dashboard").info("%s (%s) %s: %s", who, role, name, what)
-    try:
-        site.if_there(lambda: audit.record(site.broker.kv, who, role, name, what), None)
-    except BrokerError as error:  # the change itself is done, and the answer says so
-        return f" (but the audit log could not be written: {error})"
-    return ""
+def _record(site: Site, ask: Ask, name: str, message: str, changed: Sequence[str] = ()) -> str:
+    """Write it to the log and the audit. Returns what to add to the message if that was not possible."""
+    by, what = ask.by, escaped(audit.named(message, ask.many("id")))
+    reason = f": {escaped(by.reason)}" if by.reason else ""
+    logging.getLogger("longboat.dashboard").info("%s (%s) %s: %s%s", by.who, by.role, name, what, reason)
+    return audit.told(site.broker, by, name, what, changed)
 
 
 def allowed(ask: Ask, name: str) -> Verb:

@@ -15,7 +15,7 @@ from longboat.dashboard.ask import Ask, Page, Refused
 from longboat.dashboard.plain import decoded, masked, masked_text, pretty
 from longboat.dashboard.site import Site
 from longboat.observe.history import fingerprint
-from longboat.operate import traces
+from longboat.operate import audit, traces
 from longboat.operate.explain import explain
 from longboat.operate.job_data import shown
 from longboat.tasks.handle import LOGS, PROGRESS, LogLine, Progress
@@ -75,7 +75,7 @@ def _traced(site: Site, ask: Ask) -> Page:
     over = heard is not None and heard.state.ended and found.revoked is None
     why = "" if over else site.kept(f"why {job_id}", lambda: why_not(site, job_id), WHY_KEPT)
     told = {"progress": site.if_there(lambda: progress(site, job_id), None), "logs": site.listed(lambda: logs(site, job_id))}
-    clean = {"tries": tries(site, heard) if heard else []}
+    clean = {"tries": tries(site, heard) if heard else [], "acts": site.listed(lambda: audit.of_job(site.broker.kv, job_id))}
     return Page("traced.html", {"trace": found, "job": heard, "why": why, "since": site.overheard.since, **clean, **told})
 
 
@@ -101,6 +101,7 @@ def _found(site: Site, ask: Ask, view: JobView) -> Page:
             "why": "" if view.state.ended else why_not(site, view.id),
             "progress": site.if_there(lambda: progress(site, view.id), None),
             "logs": site.listed(lambda: logs(site, view.id)),
+            "acts": site.listed(lambda: audit.of_job(site.broker.kv, view.id)),
             "parents": _parents(site, view),
             "can": can(site, view),
             "headers": masked(view.headers),

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import csv
 import io
-import time
+from collections.abc import Iterator
+from itertools import chain
 from typing import Any
 
 import msgspec
@@ -12,7 +13,7 @@ import msgspec
 from longboat.core.clock import SYSTEM
 from longboat.core.job import State
 from longboat.core.views import JobView
-from longboat.dashboard.ask import Ask, Data, Page
+from longboat.dashboard.ask import Ask, Page, Stream
 from longboat.dashboard.plain import asked, masked_text, one_line
 from longboat.dashboard.site import Site
 from longboat.dashboard.words import moment
@@ -21,12 +22,10 @@ from longboat.operate.search import ORDER, Found, Query, misspelt, search, writt
 from longboat.operate.times import told
 
 LIMIT = 50
-IN_CSV = 10_000
-"""Jobs of one CSV file; if there are more, its name says so."""
-SEARCHED = 100_000
-"""Jobs that are searched for one CSV file."""
-SECONDS = 10.0
-"""As long as one CSV file is searched for."""
+IN_PART = 200
+"""Jobs between two parts of a CSV file."""
+WHOLE = 100_000
+"""Jobs of a CSV file that is held in memory until it is complete, at most."""
 
 FORMULAS = ("=", "+", "-", "@", "＝", "＋", "－", "＠", "|", "%")
 
@@ -95,23 +94,34 @@ def suggestions(site: Site) -> list[str]:
     ]
 
 
-def as_csv(site: Site, ask: Ask) -> Data:
-    query, after, left, looked = asked(ask.query.get("q", "")), None, IN_CSV, 0
+def as_csv(site: Site, ask: Ask) -> Stream:
+    """All jobs that the search finds, written while they are found."""
+    parts = _csv(site, asked(ask.query.get("q", "")), WHOLE if ask.whole else None)
+    first = next(parts)  # raises what the search raises
+    return Stream(chain([first], parts), "text/csv; charset=utf-8", "jobs.csv")
+
+
+def _csv(site: Site, query: Query, most: int | None) -> Iterator[bytes]:
+    """Part by part. One that ends after `most` jobs says so in its last line."""
+    after, count = None, 0
     text = io.StringIO()
     lines = csv.writer(text, quoting=csv.QUOTE_NONNUMERIC)
     lines.writerow(["id", "state", "queue", "task", "priority", "attempts", "enqueued", "started", "ended", "args", "error"])
-    end = time.monotonic() + SECONDS
-    while left > 0 and looked < SEARCHED and time.monotonic() < end:
-        found = search(site.searched, query, after=after, limit=min(left, 200))
-        left, looked, after = left - len(found.jobs), looked + found.looked, found.after
+    while True:
+        found = search(site.searched, query, after=after, limit=IN_PART)
         for job in found.jobs:
             each = row(job)
             times = [moment(at) for at in (job.enqueued, job.started, job.ended)]
             cells = [job.id, job.state.value, job.queue, job.task, job.priority, job.begun, *times, each.args, each.error]
             lines.writerow([_harmless(cell) for cell in cells])
-        if after is None:
-            break
-    return Data(text.getvalue().encode(), "text/csv; charset=utf-8", file="jobs.csv" if after is None else "jobs-first.csv")
+        count, after = count + len(found.jobs), found.after
+        if full := most is not None and count >= most and after is not None:
+            lines.writerow([f"These are the first {count:,} jobs, and there are more: see `longboat jobs --json --limit`."])
+        yield text.getvalue().encode()
+        if full or after is None:
+            return
+        text.seek(0)
+        text.truncate()
 
 
 def _harmless(cell: object) -> object:
