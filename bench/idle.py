@@ -22,9 +22,9 @@ def figures(plan: Plan, tell: Tell) -> Iterator[Figure]:
     tell(f"idle worker, {seconds:g} s")
     memory, resident, percent = idle(seconds)
     yield Figure(
-        "idle worker, memory", "MB", [memory], 45, least=False, entry=f"PSS of its processes; RSS {resident:.0f} MB"
+        "idle worker, memory", "MB", [memory], 30, least=False, entry=f"PSS of its processes; RSS {resident:.0f} MB"
     )
-    yield Figure("idle worker, CPU", "%", [percent], 0.5, least=False, entry=f"all its processes, over {seconds:g} s")
+    yield Figure("idle worker, CPU", "%", [percent], 0.2, least=False, entry=f"all its processes, over {seconds:g} s")
     tell("starts")
     bare, imported, helped = [], [], []
     for _ in range(STARTS):

@@ -7,6 +7,7 @@ from longboat.client.gather import as_completed, gather
 from longboat.connect import connect
 from longboat.core.job import Failure, Job, State
 from longboat.core.retry import RetryPolicy
+from longboat.core.version import __version__ as __version__
 from longboat.core.views import JobView
 from longboat.errors import (
     AppClosed,
@@ -51,8 +52,6 @@ from longboat.tasks.task import Task
 if TYPE_CHECKING:
     from longboat.pools.executor import Executor
     from longboat.pools.pool import Pool
-
-__version__ = "0.1.0"
 
 __all__ = [
     "AppClosed",

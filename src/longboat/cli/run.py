@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import logging
 import signal
 import sys
@@ -34,11 +35,11 @@ from longboat.worker.remote_commands import COMMANDED
 from longboat.worker.say import say, say_as
 from longboat.worker.scaler import Scaler, bounds
 from longboat.worker.supervisor import EXIT_APP, EXIT_BROKER, EXIT_FAILED, EXIT_RECYCLE, EXIT_REFUSED, Supervisor
+from longboat.worker.worker import Worker  # here, before the fork: all worker processes share its pages
 
 if TYPE_CHECKING:
     from longboat.app import Longboat
     from longboat.tasks.registry import Registry
-    from longboat.worker.worker import Worker
 
 RECYCLED = frozenset({"max-jobs", "max-memory", "worn", "reload"})
 """Reasons to finish that ask for a new process."""
@@ -85,6 +86,7 @@ def worker(
 
         return _serve(end, find, settings, Start(reload, scaler is not None, wait_for_broker))
 
+    gc.freeze()  # a collection in a worker would write to each object of before the fork, and so copy the pages they share
     say_as(log_format)
     silence = settings.lease + 5.0
     return Supervisor(main, _evict, workers=workers, grace=settings.grace, silence=silence, scaler=scaler).run()
@@ -196,7 +198,6 @@ def _together(app: Longboat, others: Sequence[Longboat]) -> Registry:
 
 def _worker(app: Longboat, registry: Registry, settings: WorkerOptions) -> Worker:
     from longboat.core.urls import shown
-    from longboat.worker.worker import Worker
 
     enqueued = app.client.enqueue_events.counts
     worker = Worker(app.broker, registry, settings, app.bus, address=shown(app.url), enqueued=enqueued)
@@ -207,7 +208,6 @@ def _worker(app: Longboat, registry: Registry, settings: WorkerOptions) -> Worke
 def _run(made: Worker, end: Channel, watches: Sequence[Callable[[Callable[[], object]], object]]) -> None:
     """Run the worker until it has finished. Its event loop has a thread of its own, so that no task can keep this one from
     hearing that it is to stop."""
-    import gc
 
     def follow() -> None:
         for word, _ in end.lines():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import os
 import socket
 from collections import Counter
@@ -13,6 +12,7 @@ import msgspec
 from longboat.contract.kv import Entry
 from longboat.core.clock import SYSTEM
 from longboat.core.memory import resident
+from longboat.core.version import __version__
 from longboat.observe.history import WORKER_KEPT, WORKERS, WorkerRecord
 from longboat.worker.broker_link import BrokerLink
 from longboat.worker.executor_set import ExecutorSet
@@ -34,7 +34,7 @@ class WorkerRecordWriter:
         self._in_flight = in_flight
         self._executors = executors
         self._kv = link.broker.kv
-        host, version = socket.gethostname(), importlib.metadata.version("longboat")
+        host, version = socket.gethostname(), __version__
         queues, tasks = list(link.options.queues), sorted(link.tasks)
         self._record = WorkerRecord(status.name, "", host, os.getpid(), version, SYSTEM.now(), queues, tasks, {}, [], 0, 0)
         self._record.schedules = list(schedules)

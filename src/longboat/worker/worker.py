@@ -9,7 +9,7 @@ import threading
 from collections.abc import Callable, Mapping
 from functools import partial
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 import msgspec
 
@@ -35,7 +35,6 @@ from longboat.worker.event_loop import EventLoop
 from longboat.worker.executor_set import ExecutorSet
 from longboat.worker.fetcher import Fetcher
 from longboat.worker.finisher import Finisher
-from longboat.worker.health import Health
 from longboat.worker.in_flight import InFlight
 from longboat.worker.leases import Leases
 from longboat.worker.load import LoadReport
@@ -59,6 +58,9 @@ from longboat.worker.status import Status
 from longboat.worker.task_records import TaskRecordWriter
 from longboat.worker.vitals import Vitals
 from longboat.worker.worker_events import WorkerEvents
+
+if TYPE_CHECKING:
+    from longboat.worker.health import Health
 
 log = logging.getLogger("longboat.worker")
 
@@ -176,6 +178,8 @@ class Worker:
         port = self._options.health_port
         if port is None:
             return None
+        from longboat.worker.health import Health  # its HTTP server takes a megabyte
+
         ports = range(port, min(65535, port + self._options.health_ports - 1) + 1) if port else range(1)
         vitals = Vitals(self.status, self.link, self._executors, self.recorder, enqueued)
         return Health(self.status, self._options.health_host, ports, vitals.answer)
