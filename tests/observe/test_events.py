@@ -65,6 +65,7 @@ def test_jobs_go_on_beside_listeners_that_hang_and_raise(monkeypatch: pytest.Mon
     monkeypatch.setattr("longboat.worker.worker.LAST_WORDS", 0.3)
     going_on = threading.Event()
     heard: list[Event] = []
+    seldom: list[Event] = []
 
     def hangs(_: Event) -> None:
         going_on.wait(20)
@@ -81,6 +82,7 @@ def test_jobs_go_on_beside_listeners_that_hang_and_raise(monkeypatch: pytest.Mon
         app.bus.listen(hangs, every_job=True)
         app.bus.listen(raises, every_job=True)
         app.bus.listen(heard.append, every_job=True)
+        app.bus.listen(seldom.append)
         with app.worker():
             assert [job.result(5) for job in add.enqueue_many([(1, 2)] * 50)] == [3] * 50
         going_on.set()
@@ -89,6 +91,7 @@ def test_jobs_go_on_beside_listeners_that_hang_and_raise(monkeypatch: pytest.Mon
     assert sum(isinstance(event, JobSucceeded) for event in heard) == 50
     started = {event.id for event in heard if isinstance(event, JobStarted)}
     assert len(started) == 50
+    assert [type(event) for event in seldom] == [WorkerStarted, WorkerStopped], "who did not ask is not woken for each job"
 
 
 def number(event: Event) -> int:

@@ -209,6 +209,10 @@ AnyEvent = (
 """Every kind of event, for match statements and for decoding."""
 
 
+OFTEN = frozenset({JobStarted, JobSucceeded})
+"""What every job brings, for listeners that ask for it."""
+
+
 def plain(event: Event) -> dict[str, Any]:
     """An event as plain data, its kind first, as in JSON."""
     said = {"kind": type(event).__struct_config__.tag, **msgspec.structs.asdict(event)}
@@ -231,12 +235,14 @@ class Bus:
         At most BACKLOG events wait for it: while it hangs, later ones are dropped. `every_job`: include jobs that start and
         succeed, which costs about a microsecond per job.
         """
-        self._listeners.append(_Listener(listener))
+        self._listeners.append(_Listener(listener, every_job=every_job))
         self.every_job = self.every_job or every_job
 
     def emit(self, event: Event) -> None:
+        often = type(event) in OFTEN
         for each in self._listeners:
-            each.tell(event)
+            if each.every_job or not often:  # who does not want them is not woken, whoever else does
+                each.tell(event)
 
     def flush(self, seconds: float) -> None:
         """Wait until the listeners have handled all events so far, at most this long."""
@@ -246,14 +252,15 @@ class Bus:
 
     def after_fork(self) -> None:
         """In a child process: the threads are gone, and the events that wait are the parent's."""
-        self._listeners = [_Listener(each.listener) for each in self._listeners]
+        self._listeners = [_Listener(each.listener, every_job=each.every_job) for each in self._listeners]
 
 
 class _Listener:
     """One listener, its queue and its thread, which starts with the first event."""
 
-    def __init__(self, listener: Callable[[Event], None]) -> None:
+    def __init__(self, listener: Callable[[Event], None], *, every_job: bool) -> None:
         self.listener = listener
+        self.every_job = every_job
         self.dropped = 0
         self._queue: SimpleQueue[Event | threading.Event] = SimpleQueue()
         self._lock = threading.Lock()

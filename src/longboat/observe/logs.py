@@ -87,9 +87,9 @@ class JsonFormatter(logging.Formatter):
 
 def listener(event: Event) -> None:
     """Log one event, on the logger "longboat.worker"."""
-    level, text = worded(event)
+    level, _ = _WORDS.get(type(event), _OTHER)
     if log.isEnabledFor(level):
-        log.log(level, "%s", text, extra={"event": event})
+        log.log(level, "%s", worded(event)[1], extra={"event": event})
 
 
 def success(event: Event) -> None:
@@ -107,7 +107,7 @@ def success(event: Event) -> None:
 
 def worded(event: Event) -> tuple[int, str]:
     """The level and the line for an event; a traceback is more lines, which are indented."""
-    level, words = _WORDS.get(type(event), (logging.INFO, repr))
+    level, words = _WORDS.get(type(event), _OTHER)
     text = escaped(words(event))
     if isinstance(event, events.JobDied) and event.failure.traceback:
         text += escaped_lines(f"\n{event.failure.traceback.rstrip()}")
@@ -147,6 +147,8 @@ def _parked(event: events.JobsParked) -> str:
         f'`longboat worker … --include {module}`, or Longboat(include=["{module}"])'
     )
 
+
+_OTHER: tuple[int, Callable[[Any], str]] = (logging.INFO, repr)
 
 _WORDS: dict[type[Event], tuple[int, Callable[[Any], str]]] = {
     events.JobEnqueued: (logging.DEBUG, lambda of: f"{of.task} [{of.id}] enqueued in queue {of.queue}"),

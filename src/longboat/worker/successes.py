@@ -33,7 +33,7 @@ class Successes:
         self._counted: Counter[str] = Counter()
         self._sum_at = 0.0
         self._bus = Bus()
-        self._bus.listen(success)
+        self._bus.listen(success, every_job=True)
 
     def start(self) -> MaintenanceTask:
         """From now on. Returns the task."""

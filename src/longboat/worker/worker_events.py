@@ -13,7 +13,7 @@ from longboat.core.clock import SYSTEM
 from longboat.core.job import Job
 from longboat.errors import BrokerError
 from longboat.executors.contract import Call
-from longboat.observe.events import Bus, Event, JobDied, JobParked, JobProgressed, JobRetried, JobsParked, JobStarted
+from longboat.observe.events import OFTEN, Bus, Event, JobDied, JobParked, JobProgressed, JobRetried, JobsParked, JobStarted
 from longboat.observe.stream import EventPublisher
 from longboat.operate.misfits import Unknown, note_unknown
 from longboat.tasks.handle import Progress
@@ -55,18 +55,23 @@ class WorkerEvents(Bus):
         """The newest progress of a job that was not told yet."""
 
     def emit(self, event: Event) -> None:
+        if type(event) not in OFTEN:
+            event = self._noted(event)
+        self._bus.emit(event)
+        if self.publisher.open:
+            self._stream(event)
+
+    def _noted(self, event: Event) -> Event:
         if isinstance(event, JobRetried | JobDied):
             # A copy: a listener that changes it must not change the job's own, which is not stored yet.
-            event = msgspec.structs.replace(event, failure=msgspec.structs.replace(event.failure))
-        elif isinstance(event, JobParked):
+            return msgspec.structs.replace(event, failure=msgspec.structs.replace(event.failure))
+        if isinstance(event, JobParked):
             self._parked.add(event.task, event.reason, SYSTEM.monotonic())
             if self._left_to_trace and not event.reason:
                 self._left_to_trace -= 1
                 with self._lock:
                     self._unknown[event.id] = Unknown(event.task, event.queue)
-        self._bus.emit(event)
-        if self.publisher.open:
-            self._stream(event)
+        return event
 
     def leave(self, last: Event, seconds: float, *, answers: bool) -> None:
         """Get what was not told yet, and this event, to the listeners, within so many seconds. `answers`: the broker."""
@@ -159,7 +164,7 @@ class WorkerEvents(Bus):
         if self.publisher.room <= 0 and not self._bus.every_job and self.every_job:
             self.every_job = False  # until the next batch, frequent events are left out, and only counted
             self._left_out_from = self._in_flight.total()
-        if isinstance(event, JobRetried | JobDied):
+        if isinstance(event, (JobRetried, JobDied)):
             failure = msgspec.structs.replace(event.failure, message=event.failure.message[:LONGEST], traceback="")
             event = msgspec.structs.replace(event, failure=failure)
         self.publisher.tell(event)
