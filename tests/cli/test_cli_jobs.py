@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from longboat import Longboat
+from longboat.core.job import State
 from tests.rigs.cli import Shell, project
 
 pytestmark = pytest.mark.slow
@@ -30,7 +31,7 @@ def counts(shell: Shell) -> dict[str, int]:
     totals: dict[str, int] = {}
     for queue in lines(shell, "queues"):
         for state, number in queue.items():
-            if state != "queue" and number:
+            if state in list(State) and number:
                 totals[state] = totals.get(state, 0) + number
     return totals
 
@@ -162,6 +163,13 @@ def test_dead_jobs_are_listed_and_shown(shell: Shell) -> None:
     assert [job["id"] for job in lines(shell, "dead", "list", "--task", "tasks.greet")] == [greet]
     ran = shell.run("jobs", "after:2020-01-01", "state:dead", "--json")
     assert (len(ran.out.splitlines()), ran.err.startswith("These jobs ran from 2020-01-01 00:00:00")) == (3, True)
+    assert "no deploy is known" in shell.run("failures", "--since-deploy", status=1).err
+    assert json.loads(shell.run("deploy", "mark", "v1.2", "--json").out)["version"] == "v1.2"
+    assert "no failures" in shell.run("failures", "--since-deploy").out
+    assert "v1.2" in shell.run("deploy", "list").out
+    failed, _ = lines(shell, "failures", "task:tasks.boom", "--sort", "count")
+    assert (failed["since_deploy"], failed["new"]) == (0, False)
+    assert failed["fingerprint"] in shell.run("failures").out
     assert "at: 'noon' is not a time such as 03:12" in shell.run("jobs", "at:noon", status=2).err
     text = shell.run("dead", "show", one).out
     assert re.search(r"^args: +\{\"text\":\"one\"\}$", text, re.M)

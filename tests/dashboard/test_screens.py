@@ -14,8 +14,9 @@ from longboat.core import codec
 from longboat.core.job import Dead, Failure, Job, State
 from longboat.dashboard import longboat_dashboard
 from longboat.dashboard.screens import jobs
+from longboat.observe.deploys import mark
 from longboat.observe.history import failure_groups
-from tests.rigs.dashboard import SCREENS, asking, links
+from tests.rigs.dashboard import SCREENS, asking, links, stock
 
 HOSTILE = "<script>alert(1)</script>\"'&{{7*7}}${7}"
 
@@ -184,6 +185,34 @@ def test_a_search_for_a_time_tells_which_time_it_is(page: TestClient) -> None:
     found = page.get("/api/v1/jobs", params={"q": "after:2020-01-01Z state:dead,ready"}).json()
     assert found["ran"] == [1577836800.0, None]
     assert {each["state"] for each in found["jobs"]} == {"dead"}
+
+
+def test_failures_are_told_beside_the_deploys(bare: Longboat, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LONGBOAT_VERSION", "v1<b>")
+    stock(bare)
+    dashboard = longboat_dashboard(bare, local_role="admin")
+    with asking(dashboard) as client:
+        text = client.get("/failures").text
+        assert "Since v1&lt;b&gt;" in text
+        text = client.get("/failures", params={"since_deploy": "newest", "new": "1"}).text
+        assert "ValueError" in text
+        assert '<span class="tag bad">new</span>' in text
+        mark(bare.broker.kv, "v2", "ann@web-1")
+    dashboard.close()
+    dashboard = longboat_dashboard(bare, local_role="admin")
+    with asking(dashboard) as client:
+        assert "Nothing has failed since v2." in client.get("/failures", params={"since_deploy": "v2"}).text
+        assert "v2 has brought no new failures." in client.get("/failures", params={"new": "1"}).text
+        assert "known are v2, v1" in client.get("/failures", params={"since_deploy": "v9"}).text
+        assert "is not one of last" in client.get("/failures", params={"sort": "size"}).text
+        assert "No failures match." in client.get("/failures", params={"q": "task:nothing"}).text
+        assert [each["version"] for each in client.get("/api/v1/deploys").json()] == ["v2", "v1<b>"]
+        (one,) = client.get("/api/v1/failures", params={"q": "task:shop.resize", "sort": "count"}).json()
+        assert (one["count"] > 0, one["since_deploy"], one["new"]) == (True, 0, False)
+        assert client.get("/api/v1/failures", params={"since_deploy": "v9"}).status_code == 400
+        marks = client.get("/api/v1/history").json()["deploys"]
+        assert [version for _, version in marks] == ["v2", "v1<b>"]
+    dashboard.close()
 
 
 def test_a_broker_that_does_not_answer_is_told(page: TestClient, stocked: Longboat, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -23,6 +23,8 @@ COMMANDS = {
     "workers": "List workers; quiet, resume or stop them.",
     "top": "Show queues, workers and tasks live.",
     "events": "Show what happens, as it happens.",
+    "failures": "List what fails, most since the deploy first.",
+    "deploy": "Mark or list the deploys of your app.",
     "dead": "List, show, retry or purge dead jobs.",
     "explain": "Explain why a job is not running, or why a queue is slow.",
     "attention": "List what is stuck.",

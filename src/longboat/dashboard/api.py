@@ -18,12 +18,12 @@ from longboat.dashboard.openapi import Read
 from longboat.dashboard.paging import part
 from longboat.dashboard.plain import asked, decoded, masked, masked_text
 from longboat.dashboard.ranges import FIRST, RANGES, Range
-from longboat.dashboard.screens import attention, calendar, do, job, queues
+from longboat.dashboard.screens import attention, calendar, do, failures, job, queues
 from longboat.dashboard.site import Site
 from longboat.dashboard.verbs import VERBS
 from longboat.observe import metrics
 from longboat.observe.sketch import mean
-from longboat.operate import audit, scheduler
+from longboat.operate import audit, failing, scheduler
 from longboat.operate.bulk import by_rule
 from longboat.operate.job_data import job_data
 from longboat.operate.search import search
@@ -100,8 +100,14 @@ def worker_list(site: Site, ask: Ask) -> Data:
 
 
 def failure_list(site: Site, ask: Ask) -> Data:
-    groups = [msgspec.structs.asdict(group) for group in site.failures()]
+    found, deploy = failures.asked_for(site, ask)
+    newest = deploy or next(iter(site.deploys()), None)
+    groups = [failing.data(each.group, newest) for each in found]
     return as_json([{**group, "message": masked_text(group["message"])} for group in groups])
+
+
+def deploy_list(site: Site, ask: Ask) -> Data:
+    return as_json([msgspec.structs.asdict(each) for each in site.deploys()])
 
 
 def schedule_list(site: Site, ask: Ask) -> Data:
@@ -226,6 +232,12 @@ _PAGED = [
 ]
 _HISTORY = [("range", "15m, 2h, 24h, 7d or 90d."), ("queue", "Only this queue."), ("task", "Only this task.")]
 _SCALING = [("queue", "Only this queue; may be repeated."), ("queues", "Only these: a,b.")]
+_FAILURES = [
+    ("q", "`task:`, `error:` or part of the task, the type or the message."),
+    ("since_deploy", "Those that failed since this version went live, or `newest`: `since_deploy` counts them."),
+    ("new", "1: only those that failed for the first time since then."),
+    ("sort", "last, count or first."),
+]
 
 READS = [
     Read("/jobs", job_list, "Jobs that a search finds, state by state.", [_Q, _LIMIT, _AFTER]),
@@ -235,7 +247,8 @@ READS = [
     Read("/attention", attention_list, "What is stuck or stands still, and what is not known."),
     Read("/calendar", calendar_list, "What runs in the next hour: scheduled jobs, and ticks of schedules."),
     Read("/workers", worker_list, "The living workers, with what they run."),
-    Read("/failures", failure_list, "Groups of similar failures, latest first."),
+    Read("/failures", failure_list, "Groups of similar failures; `count` is of all time.", _FAILURES),
+    Read("/deploys", deploy_list, "Marks of which version went live when, newest first."),
     Read("/schedules", schedule_list, "Schedules, with when each is due next."),
     Read("/flows", flow_list, "The newest flows, with their jobs by state.", [_LIMIT]),
     Read(

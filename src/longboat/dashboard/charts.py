@@ -27,10 +27,12 @@ QUANTILES = (0.5, 0.95, 0.99)
 
 
 def series(site: Site, span: Range, queue: str = "", task: str = "") -> dict[str, Any]:
-    """By time: attempts ended per second, by outcome; quantiles of wait and run times; how many jobs there were."""
+    """By time: attempts ended per second, by outcome; quantiles of wait and run times; how many jobs there were; deploys."""
     key = f"series {span.name} {queue} {task}"
-    nothing = {"t": [], "step": 10, **{name: [] for name in (*OUTCOMES, *LATENCIES)}, "depth": {"t": []}}
-    return site.kept(key, lambda: site.if_there(lambda: _series(site, span, queue, task), nothing), span.keep)
+    nothing: dict[str, Any] = {"t": [], "step": 10, **{name: [] for name in (*OUTCOMES, *LATENCIES)}, "depth": {"t": []}}
+    found = site.kept(key, lambda: site.if_there(lambda: _series(site, span, queue, task), nothing), span.keep)
+    first = found["t"][0] if found["t"] else 0
+    return {**found, "deploys": [(each.at, each.version) for each in site.deploys() if each.at >= first]}
 
 
 def _series(site: Site, span: Range, queue: str, task: str) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from longboat.dashboard.ranges import FIRST, Range
 from longboat.dashboard.words import moment
 from longboat.errors import BrokerError, Unsupported
 from longboat.observe import history
+from longboat.observe.deploys import Deploy, deploys
 from longboat.observe.drain import Drain, drains
 from longboat.observe.history import FailureGroup, WorkerRecord
 from longboat.observe.numbers import Numbers, numbers
@@ -176,6 +177,10 @@ class Site:
 
     def failures(self) -> list[FailureGroup]:
         return self.kept("failures", lambda: self.listed(lambda: history.failure_groups(self.broker.kv)))
+
+    def deploys(self) -> list[Deploy]:
+        """Newest first."""
+        return self.kept("deploys", lambda: self.listed(lambda: deploys(self.broker.kv)), 2.0)
 
     def lately(self, span: Range = FIRST) -> Slice:
         """Outcomes of attempts in this range, by (queue, task)."""

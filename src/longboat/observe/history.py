@@ -19,6 +19,7 @@ from longboat.contract.kv import KV
 from longboat.core.codec import decoded
 from longboat.core.job import Failure
 from longboat.observe.tally import Slice, add_up, slice_of
+from longboat.observe.trend import Trend, count_since
 
 WORKERS = "worker"
 WORKER_KEPT = 10.0
@@ -78,6 +79,8 @@ class WorkerRecord(msgspec.Struct):
     """The key of this record, and that of commands to the worker: its own, unlike a name."""
     leased: dict[str, int] = {}
     """By queue: how many jobs it has received that have not ended, whether they have started or not."""
+    app_version: str = ""
+    """The version of the app, as LONGBOAT_VERSION tells it; empty: it does not."""
 
 
 class FailureGroup(msgspec.Struct):
@@ -94,6 +97,12 @@ class FailureGroup(msgspec.Struct):
     """Wall-clock times."""
     job: str
     """The id of the latest job."""
+    trend: Trend = []
+    """How often, by time."""
+
+    def since(self, at: float) -> int:
+        """How many attempts have failed so from then on: exact if none has before, else by the steps of its trend."""
+        return self.count if self.first >= at else count_since(self.trend, at)
 
 
 def note_key(start: float, writer: str) -> str:

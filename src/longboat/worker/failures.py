@@ -21,6 +21,7 @@ from longboat.observe.history import (
     failure_groups,
     fingerprint,
 )
+from longboat.observe.trend import added
 
 GROUPS = 200
 """Groups that wait to be written, at most: where all messages differ, the rest is left out."""
@@ -85,6 +86,7 @@ class Failures:
             group = FailureGroup(name, failure.type, "", seen.task, 0, failure.at, failure.at, seen.job)
         group.message, group.last, group.job = failure.message[:LONGEST], failure.at, seen.job
         group.count += seen.times
+        group.trend = added(group.trend, failure.at, seen.times)
         return self._kv.compare_and_set(FAILURES, Entry(name, msgspec.msgpack.encode(group), FAILURES_KEPT), old=old)
 
     def _prune(self) -> None:

@@ -13,6 +13,7 @@ from longboat.contract.kv import Entry
 from longboat.core.clock import SYSTEM
 from longboat.core.memory import resident
 from longboat.core.version import __version__
+from longboat.observe import deploys
 from longboat.observe.history import WORKER_KEPT, WORKERS, WorkerRecord
 from longboat.worker.broker_link import BrokerLink
 from longboat.worker.executor_set import ExecutorSet
@@ -38,10 +39,16 @@ class WorkerRecordWriter:
         queues, tasks = list(link.options.queues), sorted(link.tasks)
         self._record = WorkerRecord(status.name, "", host, os.getpid(), version, SYSTEM.now(), queues, tasks, {}, [], 0, 0)
         self._record.schedules = list(schedules)
+        app_version = os.environ.get("LONGBOAT_VERSION", "").strip()[: deploys.LONGEST]
+        self._record.app_version = app_version if app_version.isprintable() else ""
+        self._marked = not self._record.app_version
         self.id = self._record.id = f"{status.name} {os.urandom(4).hex()}"
 
     def run(self, now: float) -> float:
         record, monotonic = self._record, SYSTEM.monotonic()
+        if not self._marked:
+            deploys.mark_worker(self._kv, record.app_version, f"worker {record.name}")
+            self._marked = True
         calls = list(self._in_flight.calls)
         started = sorted((call for call in calls if call.started), key=lambda call: call.started)
         record.leased = dict(Counter(call.lease.job.queue for call in calls))

@@ -35,7 +35,7 @@
         sync: { key: "longboat", filters: { pub: (type) => type === "mousemove" || type === "mouseleave" } },
         points: { size: 5 }, drag: { x: true, y: false, setScale: false, dist: 4 },
       },
-      hooks: { setSelect: [(plot) => { if (plot.select.width > 0) location.href = jobsOf(figureOf(plot), ...brushed(plot)); }] },
+      hooks: { draw: [(plot) => deploys(plot, data.deploys, dim)], setSelect: [(plot) => { if (plot.select.width > 0) location.href = jobsOf(figureOf(plot), ...brushed(plot)); }] },
       scales: { x: { range: () => [data.t[0] ?? 0, data.t[data.t.length - 1] ?? 1] }, y: { range: (_, low, high) => [0, high > 0 ? high * 1.08 : 1] } },
       axes: [{ ...axis, space: 70, size: 28, values: (_, all) => all.map(clock) }, { ...axis, size: 54, values: (_, all) => all.map(kind.value) }],
       series: [{ value: (_, at) => at === null ? "" : new Date(at * 1000).toLocaleTimeString([], { timeZoneName: "short" }) }, ...kind.lines.map(([label, name], place) => ({
@@ -43,6 +43,29 @@
         points: { show: false }, fill: kind.fill && !place ? `${colour(name)}22` : undefined,
       }))],
     };
+  };
+
+  // A deploy is a dashed line with its version.
+  const deploys = ({ ctx, bbox, valToPos }, marks, ink) => {
+    ctx.save();
+    ctx.strokeStyle = ctx.fillStyle = ink;
+    ctx.setLineDash([4 * devicePixelRatio, 3 * devicePixelRatio]);
+    let free = Infinity;
+    for (const [at, version] of marks || []) {  // the newest first: it keeps its name where several are close together
+      const x = valToPos(at, "x", true);
+      if (x < bbox.left || x > bbox.left + bbox.width) continue;
+      ctx.beginPath();
+      ctx.moveTo(x, bbox.top);
+      ctx.lineTo(x, bbox.top + bbox.height);
+      ctx.stroke();
+      ctx.font = `${11 * devicePixelRatio}px ${style().getPropertyValue("--font")}`;
+      const text = version.slice(0, 20), wide = ctx.measureText(text).width + 4;
+      const left = x + wide > bbox.left + bbox.width ? x - wide : x + 4;
+      if (left + wide > free) continue;
+      ctx.fillText(text, left, bbox.top + 10 * devicePixelRatio);
+      free = Math.min(left, x);
+    }
+    ctx.restore();
   };
 
   // --- the jobs of a time
