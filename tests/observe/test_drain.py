@@ -10,7 +10,8 @@ from longboat.brokers.memory import MemoryBroker
 from longboat.contract.broker import Lease, Settlement
 from longboat.core.job import Done, State
 from longboat.observe import depth
-from longboat.observe.drain import SLOW, Drain, drain, drains
+from longboat.observe.drain import SLOW, Drain, drain, drains, over
+from longboat.observe.history import GRAINS
 from longboat.observe.numbers import Numbers, numbers
 from longboat.observe.words import rate
 from longboat.testing.conformance.stage import job
@@ -64,6 +65,36 @@ def test_slow_jobs_are_judged_by_a_longer_time() -> None:
     assert found.ending == pytest.approx(3 / 609)
     assert found.empty_in == pytest.approx(60 * 609 / 3)
     assert found.over < SLOW
+
+
+def test_slow_jobs_that_end_together_are_judged_by_a_minute() -> None:
+    broker = MemoryBroker()
+    put(broker, 100)
+    depth.sample(broker, NOW - 49)
+    for ago in (40, 20, 0):
+        end(broker, NOW - ago, 7)
+    consumer = broker.consumer(["q"], lease=60)
+    consumer.receive(7, wait=0)
+    depth.sample(broker, NOW - 9)
+    found = drains(broker, numbers(broker), NOW)["q"]
+    assert (found.due, found.queued) == (79, 72)
+    assert found.over == pytest.approx(49)
+    assert found.ending == pytest.approx(21 / 49)
+
+
+def test_a_range_begins_with_the_first_sample() -> None:
+    broker = MemoryBroker()
+    put(broker, 600)
+    end(broker, NOW - 1500, 500)
+    depth.sample(broker, NOW - 609)
+    put(broker, 200)
+    end(broker, NOW - 300, 60)
+    found = over(broker.kv, numbers(broker), ["q", "none"], GRAINS[1], NOW - 3600, NOW)
+    assert found["q"].over == pytest.approx(609)  # the bucket begins in that minute
+    assert found["q"].coming == pytest.approx(200 / 609, rel=0.01)
+    assert found["q"].ending == pytest.approx(60 / 609, rel=0.01)
+    assert found["none"].outlook == "empty"
+    assert over(broker.kv, numbers(broker), ["q"], GRAINS[1], NOW - 60, NOW) == {}
 
 
 def test_jobs_that_were_deleted_have_not_come() -> None:

@@ -18,7 +18,7 @@ from longboat.cli import attention as cli
 from longboat.contract.broker import Broker, Lease, Settlement
 from longboat.contract.kv import Entry
 from longboat.core.constraints import Constraints, JobLimit
-from longboat.core.job import Dead, Done, Failure, Job, Retry, State
+from longboat.core.job import Dead, Done, Failure, Job, Park, Retry, State
 from longboat.dashboard import longboat_dashboard
 from longboat.errors import Unsupported
 from longboat.executors.contract import Call
@@ -180,9 +180,49 @@ def test_it_looks_at_so_many_jobs(broker: Broker, monkeypatch: pytest.MonkeyPatc
     broker.put([job(queue=f"q{n}") for n in range(30)])
     for name, value in (("LOOKED_AT", 4), ("PAGE", 2)):
         monkeypatch.setattr(looking, name, value)
+    broker.put([job(delay=9000.0)])
     found = attention(broker)
     assert found.unknown == ["only the first 4 scheduled jobs were looked at"]
     assert (len(found.items), found.items[-1].what) == (21, "10 more of this kind")
+
+
+def test_what_need_not_be_looked_at_is_not_told(broker: Broker, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Behind a job that is held for a minute, and one that is due in two hours, there is nothing to find."""
+    works(broker)
+    parent = job()
+    after = Constraints(after=[parent.id])
+    broker.put([parent, *(old(job(constraints=after), 60.0) for _ in range(9)), *(job(delay=7200.0) for _ in range(9))])
+    for name, value in (("LOOKED_AT", 4), ("PAGE", 2)):
+        monkeypatch.setattr(looking, name, value)
+    assert attention(broker) == looking.Attention()
+
+
+def test_paused_tasks(broker: Broker) -> None:
+    works(broker)
+    broker.put([job(), job()])
+    consumer = broker.consumer(["q"], lease=60)
+    for _ in range(2):
+        settle(consumer, take(consumer), Park(7200.0, BOOM))
+    pause(broker.kv, "task", "t", True)
+    pause(broker.kv, "task", "idle", True)
+    assert only(broker).what == "task t is paused and holds 2 jobs"
+
+
+def test_it_explains_so_many_jobs(broker: Broker, monkeypatch: pytest.MonkeyPatch) -> None:
+    works(broker)
+    broker.put([old(job(constraints=Constraints(limits=[JobLimit(f"k{n // 2}", running=1)]))) for n in range(60)])
+    consumer = broker.consumer(["q"], lease=60)
+    assert len(consumer.receive(30, wait=0)) == 30
+    nothing(consumer)
+    explained: list[str] = []
+
+    def explain(_: Broker, job_id: str) -> str:
+        explained.append(job_id)
+        return "why"
+
+    monkeypatch.setattr(looking, "explain", explain)
+    assert attention(broker).items[-1].what == "10 more of this kind"
+    assert len(explained) == 20
 
 
 def test_what_a_broker_cannot_tell_is_said(broker: Broker, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -190,11 +230,13 @@ def test_what_a_broker_cannot_tell_is_said(broker: Broker, monkeypatch: pytest.M
         raise Unsupported("it lists no jobs")
 
     broker.put([job()])
+    pause(broker.kv, "task", "t", True)
     monkeypatch.setattr(broker.inspector, "jobs", refuse)
     found = attention(broker)
     assert [each.kind for each in found.items] == ["no worker"]
     assert found.unknown == [
         "whether a job is retried for ever is not known: it lists no jobs",
+        "whether a paused task holds jobs is not known: it lists no jobs",
         "whether a job is held is not known: it lists no jobs",
     ]
 

@@ -30,8 +30,8 @@ def command(words: tuple[str, ...], as_json: bool, url: str | None) -> None:
     With --json, one line per queue: {"queue": "default", "ready": 3, …}. A number that the broker does not know is
     – or null.
 
-    in, out: jobs that became due, and attempts that ended, per second over the last ten seconds; of a queue with fewer than
-    five of these, over the last 15 minutes. outlook: how long until it is empty at these rates. `longboat explain --queue
+    in, out: jobs that became due, and attempts that ended, per second over the last ten seconds; of a queue of slow jobs,
+    over the last minute or 15 minutes. outlook: how long until it is empty at these rates. `longboat explain --queue
     NAME` says what holds its jobs.
 
     Ended jobs are counted while they are kept: an hour unless the task says otherwise, dead ones 30 days.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 import msgspec
 
@@ -26,8 +26,9 @@ NOW = 10.0
 AGE = 8.0
 """Seconds that must have passed since jobs were counted, to tell how many have come."""
 ENOUGH = 5
-"""Attempts that must have ended within NOW: a queue of slow jobs is judged by the last SLOW seconds."""
-SLOW = 900.0
+"""Attempts that must have ended in that time, and twice as many as run: of slow jobs many may end at once, and then none."""
+MINUTE, SLOW = 60.0, 900.0
+"""Seconds by which a queue of slow jobs is judged, and one of very slow ones."""
 EVEN = 0.01
 """Rates that differ by less than this part are the same."""
 
@@ -59,6 +60,12 @@ class Drain(msgspec.Struct, frozen=True):
             return None
         net = self.ending - self.coming
         return self.due / net if net > EVEN * self.ending else None
+
+    @property
+    def uncertain(self) -> bool:
+        """Whether so few attempts ended that their number tells little."""
+        running = (self.due or 0) - (self.queued or 0)
+        return bool(self.queued) and (self.ending or 0.0) * self.over < max(ENOUGH, 2 * running)
 
     @property
     def outlook(self) -> str:
@@ -100,25 +107,34 @@ def drains(broker: Broker, found: Numbers, now: float, lately: Callable[[], Slic
         ending[queue] = ending.get(queue, 0.0) + pace.ended
     then = depth.lately(kv, now, AGE)
     made = {queue: drain(found, queue, then, ending.get(queue, 0.0), now) for queue in found.queues | ending.keys()}
-    slow = [queue for queue, each in made.items() if each.queued and ending.get(queue, 0.0) * NOW < ENOUGH]
-    if slow and (first := depth.first(kv, GRAINS[0], now - SLOW)) is not None and now - first.at > NOW:
-        ended = lately() if lately else recent(kv, first.at, now + 1)
-        made |= {queue: over(found, queue, first, ended, now) for queue in slow}
+    for length in (MINUTE, SLOW):
+        if slow := [queue for queue, each in made.items() if each.uncertain]:
+            made |= over(kv, found, slow, GRAINS[0], now - length, now, lately if length == SLOW else None)
     return made
 
 
-def in_range(kv: KV, found: Numbers, queue: str, grain: Grain, since: float, now: float, ended: Slice) -> Drain:
-    """The queue since this time, of which `ended` are the outcomes. Raises Unsupported where no history is kept."""
+def over(
+    kv: KV,
+    found: Numbers,
+    queues: Collection[str],
+    grain: Grain,
+    since: float,
+    now: float,
+    lately: Callable[[], Slice] | None = None,
+) -> dict[str, Drain]:
+    """These queues since this time, or since the first sample after it; none if that is too near.
+
+    `lately`: the outcomes since then, for who has them. Raises Unsupported where no history is kept.
+    """
     first = depth.first(kv, grain, since)
-    return Drain() if first is None else over(found, queue, first, ended, now)
-
-
-def over(found: Numbers, queue: str, then: Taken, ended: Slice, now: float) -> Drain:
-    """The queue since this sample, in which time these attempts ended."""
-    length = max(1.0, now - then.at)
-    return drain(
-        found, queue, then, sum(tally.ended for (its, _), tally in ended.items() if its == queue) / length, now, length
-    )
+    if first is None or (length := now - first.at) <= NOW:
+        return {}
+    whole = first.at < since + 2 * grain.width
+    ended = dict.fromkeys(queues, 0)
+    for (queue, _), tally in (lately() if lately and whole else recent(kv, first.at, now + 1, grain)).items():
+        if queue in ended:
+            ended[queue] += tally.ended
+    return {queue: drain(found, queue, first, count / length, now, length) for queue, count in ended.items()}
 
 
 def drain(found: Numbers, queue: str, then: Taken | None, ending: float | None, now: float, length: float = NOW) -> Drain:

@@ -81,6 +81,8 @@ class WorkerRecord(msgspec.Struct):
     """By queue: how many jobs it has received that have not ended, whether they have started or not."""
     app_version: str = ""
     """The version of the app, as LONGBOAT_VERSION tells it; empty: it does not."""
+    in_use: dict[str, int] = {}
+    """How many of the slots are taken, by executor."""
 
 
 class FailureGroup(msgspec.Struct):

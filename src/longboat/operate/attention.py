@@ -12,6 +12,7 @@ import msgspec
 from longboat.contract.broker import Broker
 from longboat.core.clock import SYSTEM
 from longboat.core.job import State
+from longboat.core.retry import LONGEST
 from longboat.core.text import counted
 from longboat.core.views import JobView
 from longboat.errors import Unsupported
@@ -179,7 +180,7 @@ def _retrying(look: _Look) -> Iterator[Item]:
     """Jobs that fail again and again."""
     found: dict[str, list[JobView]] = {}
     for state in (State.SCHEDULED, State.RUNNING):
-        for job in _jobs(look, state):
+        for job in _jobs(look, state, lambda job: (job.due or 0.0) > look.now + LONGEST):
             if job.attempts >= RETRIED:
                 found.setdefault(job.task, []).append(job)
     for task, jobs in sorted(found.items()):
@@ -191,33 +192,44 @@ def _retrying(look: _Look) -> Iterator[Item]:
         yield Item("retrying", f"{what}{worst.id} failed {worst.attempts} times{why}", since, task=task, job=worst.id)
 
 
+def _tasks(look: _Look) -> Iterator[Item]:
+    """Paused tasks that hold jobs."""
+    for task in sorted(paused(look.broker.kv)["task"])[: MOST + 1]:
+        page = look.broker.inspector.jobs(State.WAITING, task=task, limit=PAGE)
+        if page.jobs:
+            count = f"{'at least ' if page.after else ''}{counted(len(page.jobs), 'job')}"
+            yield Item("paused", f"task {task} is paused and holds {count}", page.jobs[0].waits_since, task=task)
+
+
 def _held(look: _Look) -> Iterator[Item]:
-    """Jobs held for long by other jobs, by a limit or for want of a worker that can run them; and those of paused tasks."""
+    """Jobs held for long by other jobs, by a limit or for want of a worker that can run them."""
     stopped = paused(look.broker.kv)["task"]
     jobs = [
-        job for job in _jobs(look, State.WAITING) if job.task in stopped or look.now - (job.waits_since or look.now) > LONG
+        job for job in _jobs(look, State.WAITING, lambda job: look.now - (job.enqueued or 0.0) <= LONG) if _old(look, job)
     ]
-    for group in held.groups(look.broker, jobs, stopped):
+    for number, group in enumerate(held.groups(look.broker, jobs, stopped)):
+        if group.task in stopped:
+            continue
         first = min(group.jobs, key=lambda job: job.waits_since or look.now)
         since = first.waits_since or look.now
-        if group.task in stopped:
-            what = f"task {group.task} is paused and holds {counted(len(group.jobs), 'job')}"
-            yield Item("paused", what, since, task=group.task)
-            continue
-        why = explain(look.broker, first.id)
+        why = explain(look.broker, first.id) if number < MOST else group.why  # more than those are only counted
         which = f"{first.task} {first.id} for {span(look.now - since)}"
         what = f"{counted(len(group.jobs), 'job')} held for over an hour, {which}: {why}"
         yield Item("held", what, since, queue=first.queue, job=first.id)
 
 
-def _jobs(look: _Look, state: State) -> Iterator[JobView]:
-    """The first jobs in this state, within the budget."""
+def _old(look: _Look, job: JobView) -> bool:
+    return look.now - (job.waits_since or look.now) > LONG
+
+
+def _jobs(look: _Look, state: State, enough: Callable[[JobView], bool] = lambda _: False) -> Iterator[JobView]:
+    """The first jobs in this state, within the budget, up to a page whose last job is `enough`: none behind it matters."""
     begun, after, looked = time.monotonic(), None, 0
     while True:
         page = look.broker.inspector.jobs(state, after=after, limit=PAGE)
         yield from page.jobs
         looked, after = looked + len(page.jobs), page.after
-        if after is None:
+        if after is None or (page.jobs and enough(page.jobs[-1])):
             return
         if looked >= LOOKED_AT or time.monotonic() - begun > SECONDS:
             look.unknown.append(f"only the first {looked:,} {state.value} jobs were looked at")
@@ -229,5 +241,6 @@ CHECKS: Sequence[tuple[str, Callable[[_Look], Iterator[Item]]]] = (
     ("whether a schedule missed a tick", _schedules),
     ("whether a job runs for too long", _running),
     ("whether a job is retried for ever", _retrying),
+    ("whether a paused task holds jobs", _tasks),
     ("whether a job is held", _held),
 )

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -16,7 +17,7 @@ from longboat.core.text import counted
 from longboat.core.views import JobView
 from longboat.errors import Unsupported
 from longboat.observe.drain import Drain
-from longboat.observe.history import workers
+from longboat.observe.history import WorkerRecord, workers
 from longboat.observe.numbers import Numbers
 from longboat.observe.words import rate, span
 from longboat.operate import held
@@ -59,6 +60,8 @@ class _Seen(msgspec.Struct):
     stopped: str
     states: list[str] | None
     """Of the workers that serve it; None: not known."""
+    full: list[str]
+    """Sentences: which slots of these workers are all in use."""
     held: list[Held]
     whole: bool | None
     """Whether all that wait were looked at; None: they cannot be listed."""
@@ -95,9 +98,13 @@ def stop(broker: Broker, drains: Mapping[str, Drain]) -> dict[str, Drain]:
 
 
 def _look(broker: Broker, queue: str, found: Numbers) -> _Seen:
-    seen = _Seen("", serving_states(broker, queue), [], None, None)
+    seen = _Seen("", None, [], [], None, None)
     tasks: set[str] = set()
+    if Capability.CONSUMERS in broker.capabilities:
+        seen.states = ["working" for each in broker.inspector.consumers() if not each.queues or queue in each.queues]
     if Capability.KV in broker.capabilities:
+        records = [each for each in workers(broker.kv) if not each.queues or queue in each.queues]
+        seen.states, seen.full = max([each.state for each in records], seen.states or [], key=len), full(records)
         stopped = paused(broker.kv)
         tasks = stopped["task"]
         seen.stopped = f"queue {queue} is paused" if queue in stopped["queue"] else ""
@@ -121,14 +128,13 @@ def named(broker: Broker) -> set[str]:
     return {queue for each in workers(broker.kv) for queue in each.queues} | paused(broker.kv)["queue"]
 
 
-def serving_states(broker: Broker, queue: str) -> list[str] | None:
-    """The states of the living workers that serve a queue; None: not known."""
-    records, consumers = None, None
-    if Capability.KV in broker.capabilities:
-        records = [each.state for each in workers(broker.kv) if not each.queues or queue in each.queues]
-    if Capability.CONSUMERS in broker.capabilities:
-        consumers = ["working" for each in broker.inspector.consumers() if not each.queues or queue in each.queues]
-    return None if records is None and consumers is None else max(records or [], consumers or [], key=len)
+def full(records: Sequence[WorkerRecord]) -> list[str]:
+    """Which kinds of slots are in use in all of these workers."""
+    slots, in_use = Counter[str](), Counter[str]()
+    for each in records:
+        slots.update(each.slots)
+        in_use.update(each.in_use)
+    return [f"all {number:,} {name} slots are in use" for name, number in slots.items() if 0 < number <= in_use[name]]
 
 
 def _sentence(queue: str, found: Numbers, drain: Drain, seen: _Seen, there: str) -> Iterator[str]:
@@ -148,6 +154,8 @@ def _sentence(queue: str, found: Numbers, drain: Drain, seen: _Seen, there: str)
         yield f"the oldest has waited {span(SYSTEM.now() - seen.oldest)}"
     if seen.states:
         yield f"{serving(seen.states)} {'serves' if len(seen.states) == 1 else 'serve'} it"
+    if drain.queued:
+        yield from seen.full
     if drain.coming is not None and drain.ending is not None:
         yield f"in {rate(drain.coming)}, out {rate(drain.ending)}"
     yield drain.outlook

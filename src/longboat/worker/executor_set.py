@@ -76,9 +76,13 @@ class ExecutorSet:
     def slots(self) -> dict[str, int]:
         return {name: each.slots for name, each in self.by_name.items()}
 
+    def in_use(self) -> dict[str, int]:
+        """Slots in use, by executor."""
+        return {name: min(each.slots, each.slots - each.free()) for name, each in self.by_name.items()}
+
     def used(self) -> int:
         """Slots in use."""
-        return sum(min(each.slots, each.slots - each.free()) for each in self.by_name.values())
+        return sum(self.in_use().values())
 
     def busy(self) -> float:
         """The part of its slots in use, of the executor that is busiest."""

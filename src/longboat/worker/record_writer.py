@@ -55,7 +55,7 @@ class WorkerRecordWriter:
         record.running = [(call.lease.job.id, call.task.name, now - (monotonic - call.started)) for call in started[:SHOWN]]
         record.state = self._status.state
         record.consumer, record.ended, record.memory = self._link.consumer().id, self._in_flight.total(), resident()
-        record.slots = self._executors.slots()
+        record.slots, record.in_use = self._executors.slots(), self._executors.in_use()
         self._kv.write(WORKERS, [Entry(self.id, msgspec.msgpack.encode(record), WORKER_KEPT)])
         return now + EVERY
 

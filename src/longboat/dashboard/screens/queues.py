@@ -21,7 +21,7 @@ from longboat.dashboard.ranges import Range, chosen, ranges
 from longboat.dashboard.site import Site
 from longboat.dashboard.verbs import PURGED
 from longboat.observe import history
-from longboat.observe.drain import Drain, drain, in_range
+from longboat.observe.drain import Drain, drain, over
 from longboat.observe.sketch import quantile
 from longboat.operate.why_slow import QueueNow, why_slow
 
@@ -142,9 +142,10 @@ def now(site: Site, row: QueueRow) -> QueueNow:
     return site.kept(f"why slow {row.name}", look, 1.0)
 
 
-def _in_range(site: Site, name: str, span: Range) -> Drain:
-    since = SYSTEM.now() - span.length
-    return in_range(site.broker.kv, site.shown_counts(), name, span.grain, since, SYSTEM.now(), site.lately(span))
+def _in_range(site: Site, name: str, span: Range) -> Drain | None:
+    now = SYSTEM.now()
+    counts, lately = site.shown_counts(), partial(site.lately, span)
+    return over(site.broker.kv, counts, [name], span.grain, now - span.length, now, lately).get(name)
 
 
 def purged(site: Site) -> Sequence[State]:
