@@ -1,4 +1,4 @@
-"""Copies what the dashboard's pages load (htmx, uPlot) from npm into the package, when it is built.
+"""Copies what the dashboard's pages load (uPlot) from npm into the package, when it is built.
 
 `python hatch_build.py` does it for a checkout. The versions stand in package.json, what the files must hold stands below.
 """
@@ -22,13 +22,11 @@ ROOT = Path(__file__).parent
 VENDOR = Path("src/longboat/dashboard/static/vendor")
 
 FILES = {
-    "htmx.min.js": ("htmx.org/dist/htmx.min.js", "d6fdc75f204e6bdefa99b69bf1e6d4ac69b8a364f77929f45c13476b4000f717"),
     "uPlot.iife.min.js": (
         "uplot/dist/uPlot.iife.min.js",
         "19c8d4c6ad88929a79f4ae49d6f7161566dfd0ba3d15cc495e974f787eb78f1f",
     ),
     "uPlot.min.css": ("uplot/dist/uPlot.min.css", "df630c6a8d6f8eeaff264b50f73ce5b114f646ffd9a0bb74f049b0a00135fa04"),
-    "htmx.LICENSE": ("htmx.org/LICENSE", "d3d2456f76414f2456104660ebd65aff1c04cd7966b942bdabd63f3cdb316a38"),
     "uPlot.LICENSE": ("uplot/LICENSE", "8f989229699b4fe2f1a0432d0e9edc338a8a911e250e2d1b01ecd770a5f5b1bd"),
 }
 """Name in the package -> where npm puts it, and the SHA-256 of what is in it."""
@@ -57,7 +55,7 @@ class CustomBuildHook(BuildHookInterface):  # type: ignore[misc]  # hatchling is
         except Missing as error:
             if version != "editable":
                 raise RuntimeError(f"the dashboard's scripts are missing: {error}") from None
-            print(f"the dashboard will have no charts and no live pages: {error}", file=sys.stderr)
+            print(f"the dashboard will have no charts: {error}", file=sys.stderr)
         build_data["artifacts"].append(f"{VENDOR.as_posix()}/*")
 
 

@@ -59,4 +59,4 @@ def test_a_file_that_is_not_what_it_should_be_is_not_kept(
 
 
 def test_the_licences_travel_with_the_scripts(build: ModuleType) -> None:
-    assert {"htmx.LICENSE", "uPlot.LICENSE"} <= build.FILES.keys()
+    assert {"uPlot.LICENSE"} <= build.FILES.keys()

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-MADE_BY_NPM = {"htmx.min.js", "uPlot.iife.min.js", "uPlot.min.css", "htmx.LICENSE", "uPlot.LICENSE"}
+MADE_BY_NPM = {"uPlot.iife.min.js", "uPlot.min.css", "uPlot.LICENSE"}
 TASKS = """
 from longboat import Longboat
 

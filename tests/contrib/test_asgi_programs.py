@@ -75,7 +75,7 @@ def test_a_job_from_a_view_and_the_dashboard(make: Any) -> None:
         for path, what in {"/": "Overview", "/jobs": "add", "/queues/default": "default", "/tasks/add": "add"}.items():
             answer = client.get(f"/jobs{path}")
             assert (answer.status_code, what in answer.text) == (200, True), path
-            found = re.findall(r'(?:src|action|href|hx-get)="(/[^"]*)', answer.text)
+            found = re.findall(r'(?:src|action|href|data-stream)="(/[^"]*)', answer.text)
             assert [link for link in found if not link.startswith("/jobs/")] == [], path
         answer = client.post("/jobs/do/pause", data={"kind": "queue", "name": "other", "next": "/queues"})
         assert (answer.status_code, answer.headers["location"]) == (303, "/jobs/queues")

@@ -184,7 +184,7 @@ def test_the_dashboard_is_guarded_by_a_dependency(root: str) -> None:
         for path in ("/", "/jobs", "/queues/default", "/tasks/count"):
             answer = client.get(f"/ops/jobs{path}")
             assert answer.status_code == 200, path
-            found = re.findall(r'(?:src|action|href|hx-get)="(/[^"]*)', answer.text)
+            found = re.findall(r'(?:src|action|href|data-stream)="(/[^"]*)', answer.text)
             assert [link for link in found if not link.startswith(f"{root}/ops/jobs/")] == []
             assert "Shop" in answer.text
         pause = {"kind": "queue", "name": "other", "next": "/queues"}

@@ -18,6 +18,7 @@ from longboat.core.job import State
 from longboat.observe.history import failure_groups
 from tests.rigs.dashboard import SCREENS, served, shop, stock, until
 from tests.rigs.pictured import pictured
+from tests.rigs.tcp_proxy import Proxy
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, ConsoleMessage, Page
@@ -27,8 +28,8 @@ CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shuti
 if CHROMIUM is None:
     pytest.skip("there is no chromium; on Debian: apt install chromium", allow_module_level=True)
 VENDOR = Path(__file__).parents[2] / "src/longboat/dashboard/static/vendor"
-if not (VENDOR / "htmx.min.js").exists():
-    pytest.skip("htmx and uPlot are not there; get them by: python hatch_build.py", allow_module_level=True)
+if not (VENDOR / "uPlot.iife.min.js").exists():
+    pytest.skip("uPlot is not there; get it by: python hatch_build.py", allow_module_level=True)
 
 pytestmark = pytest.mark.slow
 
@@ -41,6 +42,10 @@ FLAGS = [
     "--disable-component-update",
     "--disable-sync",
 ]
+FIRST = 60_000
+"""Bytes of the first visit to a page, with scripts and styles."""
+IDLE = 2_000
+"""Bytes each second while nothing happens."""
 SHOTS = os.environ.get("LONGBOAT_SCREENSHOTS", "")
 """A folder for pictures of the screens, for the documentation."""
 
@@ -163,7 +168,7 @@ def test_charts_are_drawn(visit: Visit) -> None:
     page.locator(".chart canvas").nth(3).wait_for()
     assert page.locator(".chart canvas").count() == 4
     page.wait_for_timeout(1500)
-    assert page.locator(".chart canvas").count() == 4, "they outlive what is put in anew around them"
+    assert page.locator(".chart canvas").count() == 4, "they outlive what changes around them"
 
 
 def test_dragging_across_a_chart_opens_the_jobs_of_that_time(visit: Visit) -> None:
@@ -203,6 +208,61 @@ def test_a_change_shows_within_a_second(visit: Visit, app: Longboat) -> None:
         page.get_by_text(f"fresh{number}@example.com").wait_for(timeout=5000)
         took.append(time.monotonic() - began)
     assert sorted(took)[1] < 1.0, took
+
+
+def test_a_selection_pauses_the_page_and_says_so(visit: Visit, app: Longboat) -> None:
+    mail = app.named("shop.send_mail").using(queue="picked")
+    mail.enqueue(to="first@example.com")
+    page = visit.go("/jobs?q=queue:picked")
+    tick, paused = page.locator("tbody input").first, page.get_by_text("Paused while you select.")
+    tick.check()
+    paused.wait_for()
+    mail.enqueue(to="second@example.com")
+    page.wait_for_function("fetch(location.href).then(answer => answer.text()).then(text => text.includes('second@'))")
+    page.wait_for_timeout(1500)
+    assert page.get_by_text("second@example.com").count() == 0
+    page.get_by_role("button", name="Keep updating").click()
+    page.get_by_text("second@example.com").wait_for()
+    paused.wait_for(state="hidden")
+    focused = page.locator("a.go", has_text="first@example.com")
+    focused.focus()
+    mail.enqueue(to="third@example.com")
+    page.get_by_text("third@example.com").wait_for()
+    assert page.locator("tbody input:checked").count() == 1, "what is selected stays so"
+    assert page.evaluate("document.activeElement.textContent").count("first@example.com") == 1, "and what is focused"
+
+
+def test_a_page_says_that_it_is_out_of_date(browser: Browser, app: Longboat) -> None:
+    with served(app) as behind, Proxy(int(behind.rpartition(":")[2])) as proxy:
+        visit = Visit(browser, f"http://127.0.0.1:{proxy.port}")
+        page = visit.go("/queues")
+        proxy.lead_to(1)
+        proxy.cut()
+        page.get_by_text("The dashboard does not answer.").wait_for(timeout=10_000)
+        proxy.lead_to(int(behind.rpartition(":")[2]))
+        page.get_by_text("The dashboard does not answer.").wait_for(state="hidden", timeout=15_000)
+        visit.context.close()
+
+
+def test_traffic(browser: Browser, app: Longboat) -> None:
+    """What comes over the wire: at the first visit, and in ten seconds in which nothing happens."""
+    found: dict[str, tuple[int, int]] = {}
+    with app.worker(threads=2), served(app) as behind, Proxy(int(behind.rpartition(":")[2])) as proxy:
+        passed: list[int] = []
+        proxy.change = lambda data: passed.append(len(data)) or data  # type: ignore[func-returns-value]  # a lambda that counts
+        for path in ("/", "/jobs", "/queues", "/workers"):
+            visit = Visit(browser, f"http://127.0.0.1:{proxy.port}")
+            passed.clear()
+            visit.go(path).wait_for_load_state("load")
+            first = sum(passed)
+            visit.page.wait_for_timeout(1000)
+            passed.clear()
+            visit.page.wait_for_timeout(10_000)
+            found[path] = first, sum(passed) // 10
+            visit.close()
+    print("\n" + ", ".join(f"{path} {first:,} bytes, then {each} each second" for path, (first, each) in found.items()))
+    assert max(first for first, _ in found.values()) < FIRST, found
+    assert max(each for _, each in found.values()) < IDLE, found
 
 
 def test_keys(visit: Visit) -> None:
@@ -291,11 +351,7 @@ def test_a_worker_is_made_quiet_and_stopped(browser: Browser, tmp_path: Path) ->
             page.get_by_text(f"worker {worker.name} takes no more jobs").wait_for()
             page.locator(".worker .tag.warn", has_text="quiet").wait_for(timeout=3000)
             waits = app.named("shop.send_mail").enqueue(to="a@example.com")
-            page.get_by_role("button", name="Resume").focus()
-            refreshed(page)
-            assert page.evaluate("document.activeElement.textContent.trim()") == "Resume", "the focus outlives a refresh"
-            outdated(page)
-            page.get_by_role("button", name="Resume").click(timeout=5000, delay=2500)  # longer than between refreshes
+            page.get_by_role("button", name="Resume").click(timeout=5000, delay=2500)  # longer than between looks
             until(lambda: waits.status().ended, 5)
             page.get_by_role("button", name="Quiet").wait_for(timeout=3000)
             page.get_by_role("link", name="Stop …").click()
@@ -306,18 +362,6 @@ def test_a_worker_is_made_quiet_and_stopped(browser: Browser, tmp_path: Path) ->
             page.get_by_text("No workers are running").wait_for(timeout=8000)
             assert worker.reason == "commanded"
         visit.close()
-
-
-def outdated(page: Page) -> None:
-    """Make the next request show all anew, whether anything has changed or not."""
-    page.evaluate("document.getElementById('live').dataset.shown = ''")
-
-
-def refreshed(page: Page) -> None:
-    """Wait until the page shows its content anew."""
-    page.evaluate("document.querySelector('#live > *').dataset.old = 'yes'")
-    outdated(page)
-    page.locator("[data-old]").wait_for(state="detached", timeout=10_000)
 
 
 @pytest.mark.skipif(not SHOTS, reason="LONGBOAT_SCREENSHOTS names no folder")

@@ -78,8 +78,7 @@ class Stock:
     def screens(self) -> dict[str, list[str]]:
         """Path -> words that stand there."""
         return {
-            "/": ["mail", "reports", "ValueError", "1 worker"],
-            "/data/series": ['"succeeded"'],
+            "/": ["mail", "reports", "ValueError", "1 worker", '"succeeded"'],
             "/queues": ["mail", "reports", "no worker"],
             "/queues/mail": ["shop.send_mail", "serves it; "],
             "/attention": ["queue reports has 1 ready job and no living worker"],

@@ -46,7 +46,7 @@ def test_without_tokens_only_this_machine_is_let_in(
 ) -> None:
     dashboard = longboat_dashboard(bare, local_role="admin")
     with asking(dashboard, base, peer) as client:
-        for path in ("/", "/jobs", "/api/v1/jobs", "/data/series", "/jobs.csv"):
+        for path in ("/", "/jobs", "/api/v1/jobs", "/queues", "/jobs.csv"):
             assert client.get(path, headers=headers).status_code == status, path
         assert client.post("/do/pause", data=PAUSE, headers=headers).status_code == (303 if status == 200 else 403)
     dashboard.close()

@@ -85,7 +85,7 @@ class Markup(HTMLParser):
             assert re.fullmatch(r"[a-zA-Z-]+", name), (self.path, name)
             assert not name.startswith("on"), (self.path, name)
             assert name != "style", self.path
-            if name in ("href", "src", "action", "formaction", "hx-get", "data-from"):
+            if name in ("href", "src", "action", "formaction", "data-stream"):
                 assert re.match(r"/(?!/)|#", value or ""), (self.path, name, value)
 
 

@@ -72,7 +72,7 @@ def odd_names(app: Longboat, odds: list[str]) -> None:
                     at = path.partition("{")[0] + odd
                     assert client.get(at).status_code in fine, at
             for word in ("q=queue:", "q=task:", "q=id:", "q=flow:", "q=", "q=args.x:", "queue=", "task="):
-                for path in ("/jobs", "/api/v1/jobs", "/jobs.csv", "/data/series", "/api/v1/bulk", "/api/v1/scaling"):
+                for path in ("/jobs", "/api/v1/jobs", "/jobs.csv", "/", "/api/v1/bulk", "/api/v1/scaling"):
                     at = f"{path}?{word}{odd}"
                     assert client.get(at).status_code in fine, at
             for verb in VERBS:

@@ -34,7 +34,7 @@ def test_mounted_in_an_asgi_program(stocked: Longboat) -> None:
             text = client.get(f"/ops/jobs{path}").text
             wrong = [link for link in links(text) if not link.startswith("/ops/jobs/")]
             assert not wrong, (path, wrong)
-            assert not re.findall(r'(?:src|action|hx-get|data-from)="(?!/ops/jobs/)', text), path
+            assert not re.findall(r'(?:src|action|data-stream)="(?!/ops/jobs/)', text), path
             for link in links(text):
                 assert client.get(link).status_code == 200, link
         answer = client.post("/ops/jobs/do/pause", data={"kind": "queue", "name": "mail", "next": "/queues"})
@@ -244,5 +244,5 @@ def test_the_command_says_when_scripts_are_missing(capsys: pytest.CaptureFixture
     from longboat.cli.dashboard import _check_scripts
 
     _check_scripts()
-    there = (Path(dashboard.__file__).parent / "static/vendor/htmx.min.js").exists()
+    there = (Path(dashboard.__file__).parent / "static/vendor/uPlot.iife.min.js").exists()
     assert ("hatch_build.py" in capsys.readouterr().err) is not there

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import msgspec
+from markupsafe import Markup
 
 from longboat.core.clock import SYSTEM
 from longboat.dashboard.ranges import Range
@@ -19,6 +20,8 @@ BARS = 12
 """Of a histogram, at most."""
 WHOLE = 60.0
 """Seconds up to which a point is shown once it is over: of a longer one the part that has passed tells enough."""
+DRAWN = 2.0
+"""Seconds for which charts stay as they are."""
 WRITTEN = 2.0
 """Seconds after which workers have written what they did."""
 
@@ -30,9 +33,14 @@ def series(site: Site, span: Range, queue: str = "", task: str = "") -> dict[str
     """By time: attempts ended per second, by outcome; quantiles of wait and run times; how many jobs there were; deploys."""
     key = f"series {span.name} {queue} {task}"
     nothing: dict[str, Any] = {"t": [], "step": 10, **{name: [] for name in (*OUTCOMES, *LATENCIES)}, "depth": {"t": []}}
-    found = site.kept(key, lambda: site.if_there(lambda: _series(site, span, queue, task), nothing), span.keep)
+    found = site.kept(key, lambda: site.if_there(lambda: _series(site, span, queue, task), nothing), max(DRAWN, span.keep))
     first = found["t"][0] if found["t"] else 0
     return {**found, "deploys": [(each.at, each.version) for each in site.deploys() if each.at >= first]}
+
+
+def embedded(found: dict[str, Any]) -> Markup:
+    """The same within a page, for the charts' script: JSON in which no text can end the element that it stands in."""
+    return Markup(msgspec.json.encode(found).decode().replace("<", "\\u003c"))
 
 
 def _series(site: Site, span: Range, queue: str, task: str) -> dict[str, Any]:

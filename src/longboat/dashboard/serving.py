@@ -14,6 +14,8 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from longboat.dashboard.stream import ENDED_BY_SERVER
+
 PATIENCE = 10.0
 """Seconds within which a request has to be complete."""
 MOST_CONNECTIONS = 256
@@ -42,6 +44,12 @@ class BoundedHttp(H11Protocol):
     def on_response_complete(self) -> None:
         self._finish()
         super().on_response_complete()
+
+    def shutdown(self) -> None:
+        """The server stops: it would wait for streams, which have no end."""
+        super().shutdown()
+        if self.cycle is not None and (b"accept", b"text/event-stream") in self.headers:
+            self.transport.close()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._finish()
@@ -77,7 +85,7 @@ class Rooted:
             path: str = scope["path"]
             if not said and root and (path == root or path.startswith(f"{root}/")):
                 path = path.removeprefix(root) or "/"
-            scope = {**scope, "root_path": root, "path": f"{root}{path}"}
+            scope = {**scope, "root_path": root, "path": f"{root}{path}", ENDED_BY_SERVER: True}
         await self._dashboard(scope, receive, send)
 
 

@@ -24,8 +24,10 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from longboat.dashboard import stream
 from longboat.dashboard.ask import Answer, Ask, Data, Goto, Page, Refused, Screen, Stream, local
 from longboat.dashboard.guard import Guard, check_origin, cookie
+from longboat.dashboard.packed import Packed
 from longboat.dashboard.sessions import LIFETIME
 from longboat.dashboard.site import Site
 from longboat.dashboard.words import FILTERS
@@ -39,7 +41,7 @@ MOST_FIELDS = 20_000
 MESSAGE = "message"
 """The name of the cookie that carries a message to the next page."""
 SEEN = "longboat-seen"
-"""The header by which a page that updates itself says what it already shows."""
+"""The part of a query by which a page that asks for its stream says what it already shows."""
 
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
@@ -56,9 +58,8 @@ HEADERS = {
 
 Endpoint = Callable[[Request], Awaitable[Response]]
 
-_TIMES = re.compile(r"<time [^>]*>[^<]*</time>")
 _PAGE = f"@@{secrets.token_hex(16)}@@"
-"""A placeholder in a page for the page's own hash; no text can contain it."""
+"""A placeholder in a page for the mark of what it shows; no text can contain it."""
 
 
 class Web:
@@ -91,7 +92,7 @@ class Web:
             route.path_regex = re.compile(route.path_regex.pattern, re.DOTALL)  # a name may contain line breaks
         made = Starlette(routes=routes, exception_handlers={HTTPException: self._nowhere})
         made.router.redirect_slashes = False  # it would redirect to whatever host the request names
-        return _Headers(made)
+        return _Headers(Packed(made))
 
     def _endpoint(self, answer: Endpoint) -> Endpoint:
         """Whatever happens, the answer is one of ours, without a traceback."""
@@ -102,14 +103,8 @@ class Web:
                 return await answer(request)
             except ClientDisconnect:
                 return Response(status_code=400)
-            except Refused as error:
-                refused = error
-            except LongboatError as error:
-                refused = _refused(error)
-            except Exception:
-                logging.getLogger("longboat.dashboard").exception("%s %r failed", request.method, request.scope["path"])
-                refused = Refused(500, "This page could not be rendered.", "The log says why.")
-            return await self._refusal(request, refused)
+            except Exception as error:
+                return await self._refusal(request, _refused(request, error))
 
         return endpoint
 
@@ -118,16 +113,41 @@ class Web:
             if self._guard.has_tokens and (given := request.query_params.get("token")):
                 rest = [(name, value) for name, value in request.query_params.multi_items() if name != "token"]
                 return await self._signed_in(request, given, _address(request, rest))
-            person = await run_in_threadpool(self._guard.admit, request)  # a program's hook may query its database
-            ask = Ask(_within(request), request.scope.get("root_path", ""), person, dict(request.query_params))
-            ask.pairs = request.query_params.multi_items()
-            ask.place = {name: str(value) for name, value in request.path_params.items()}
-            ask.whole = "wsgi_environ" in request.scope
+            if request.method == "GET" and "text/event-stream" in request.headers.get("accept", ""):
+                return await self._stream(request, screen)
+            ask = await self._ask(request)
             if request.method == "POST":
                 ask.form = await _form(request)
             return await run_in_threadpool(lambda: self._respond(request, ask, screen(self._site, ask)))
 
         return answer
+
+    async def _ask(self, request: Request) -> Ask:
+        person = await run_in_threadpool(self._guard.admit, request)  # a program's hook may query its database
+        pairs = [(name, value) for name, value in request.query_params.multi_items() if name != SEEN]
+        place = {name: str(value) for name, value in request.path_params.items()}
+        ask = Ask(_within(request), request.scope.get("root_path", ""), person, dict(pairs), pairs, place=place)
+        ask.whole = "wsgi_environ" in request.scope
+        return ask
+
+    async def _stream(self, request: Request, screen: Screen) -> Response:
+        """What changes on this page; whoever looks is let in again each time."""
+
+        async def look() -> stream.Shown:
+            try:
+                ask = await self._ask(request)
+                return await run_in_threadpool(lambda: self._now(ask, screen(self._site, ask)))
+            except Exception as error:
+                raise _refused(request, error) from None
+
+        first, seen = await look(), request.query_params.get(SEEN, "")
+        events = stream.events(first, look, seen, stream.lifetime(request.scope), request.is_disconnected)
+        return StreamingResponse(events, media_type="text/event-stream", headers={"x-accel-buffering": "no"})
+
+    def _now(self, ask: Ask, answer: Answer) -> stream.Shown:
+        if not isinstance(answer, Page):
+            raise Refused(406, "Nothing here changes by itself.")
+        return stream.shown(self._render(ask, answer), live=answer.live)
 
     async def _sign_in(self, request: Request) -> Response:
         form = await _form(request)
@@ -176,10 +196,7 @@ class Web:
             return StreamingResponse(answer.parts, media_type=answer.kind, headers=named)
         message = _message(request)
         text = self._render(ask, answer, message)
-        mark = hashlib.sha256(_TIMES.sub("", text).encode()).hexdigest()[:16]
-        if request.headers.get(SEEN) == mark:
-            return Response(status_code=204)
-        response = Response(text.replace(_PAGE, mark), answer.status, media_type="text/html")
+        response = Response(text.replace(_PAGE, stream.shown(text).mark), answer.status, media_type="text/html")
         if message:
             response.delete_cookie(cookie(request, MESSAGE), path=ask.root or "/")
         return response
@@ -283,12 +300,19 @@ def _texts(value: Any) -> list[str]:
     return [each if isinstance(each, str) else msgspec.json.encode(each).decode() for each in many]
 
 
-def _refused(error: LongboatError) -> Refused:
+def _refused(request: Request, error: Exception) -> Refused:
+    if isinstance(error, Refused):
+        return error
     if isinstance(error, Unsupported):
         return Refused(501, str(error), "`longboat doctor` lists what this broker does not support.")
     if isinstance(error, BrokerError):
         return Refused(503, str(error), "Try again in a moment.")
-    return Refused(404 if isinstance(error, ResultError) else 400, str(error))
+    if isinstance(error, LongboatError):
+        return Refused(404 if isinstance(error, ResultError) else 400, str(error))
+    logging.getLogger("longboat.dashboard").error(
+        "%s %r failed", request.method, request.scope["path"], exc_info=(type(error), error, error.__traceback__)
+    )
+    return Refused(500, "This page could not be rendered.", "The log says why.")
 
 
 def _within(request: Request) -> str:

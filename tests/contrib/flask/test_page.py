@@ -79,7 +79,7 @@ def test_links_stay_below_the_prefix(root: str, client: FlaskClient) -> None:
     for path in ("/", "/jobs", "/queues/mail%2Fout%2F%2Fnow", "/tasks/" + send.name):
         answer = client.get(f"/ops/jobs{path}", **base)
         assert answer.status_code == 200, path
-        found = re.findall(r'(?:src|action|href|hx-get)="(/[^"]*)', answer.text)
+        found = re.findall(r'(?:src|action|href|data-stream)="(/[^"]*)', answer.text)
         assert [link for link in found if not link.startswith(f"{root}/ops/jobs/")] == []
         assert "Shop" in answer.text
     assert client.get("/ops/jobs/static/style.css", **base).mimetype == "text/css"

@@ -23,7 +23,6 @@ from longboat.dashboard.screens import (
 
 SCREENS: list[tuple[str, str, Screen]] = [
     ("GET", "/", overview.screen),
-    ("GET", "/data/series", overview.series),
     ("GET", "/attention", attention.screen),
     ("GET", "/queues", queues.screen),
     ("GET", "/queues/{name:path}", queues.one),

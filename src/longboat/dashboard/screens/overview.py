@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from longboat.dashboard import charts
-from longboat.dashboard.ask import Ask, Data, Page, as_json
+from longboat.dashboard.ask import Ask, Page
 from longboat.dashboard.ranges import chosen, ranges
 from longboat.dashboard.screens.queues import fullest, rows
 from longboat.dashboard.site import Site
@@ -16,6 +16,7 @@ def screen(site: Site, ask: Ask) -> Page:
     span = chosen(ask)
     names = fullest(site, span)
     total = site.tally(span=span)
+    series = charts.series(site, span)
     return Page(
         "overview.html",
         {
@@ -28,11 +29,7 @@ def screen(site: Site, ask: Ask) -> Page:
             "queues": rows(site, names[:SHOWN], span),
             "more_queues": max(0, len(names) - SHOWN),
             "groups": site.failures()[:SHOWN],
-            "line": charts.line(charts.series(site, span)["succeeded"], 600, 150),
+            "series": charts.embedded(series),
+            "line": charts.line(series["succeeded"], 600, 150),
         },
     )
-
-
-def series(site: Site, ask: Ask) -> Data:
-    """The data for the charts' script."""
-    return as_json(charts.series(site, chosen(ask), ask.query.get("queue", ""), ask.query.get("task", "")))

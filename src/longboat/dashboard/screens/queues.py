@@ -127,6 +127,7 @@ def one(site: Site, ask: Ask) -> Page:
     context: dict[str, Any] = {"name": name, "row": found, "by_task": by_task, "purged": purged(site)}
     if found is not None:
         context |= {"why": now(site, found).why, "since_then": site.if_there(partial(_in_range, site, name, span), None)}
+    context["series"] = charts.embedded(charts.series(site, span, queue=name))
     latencies = charts.latencies(site.tally([name], span=span))
     return Page("queue.html", {**context, **latencies, **ranges(ask)})
 

@@ -47,6 +47,7 @@ def one(site: Site, ask: Ask) -> Page:
             "run_bars": charts.bars(tally.run, span),
             "wait_bars": charts.bars(merged(tally.wait, tally.limited, tally.parents), span),
             **charts.latencies(tally),
+            "series": charts.embedded(charts.series(site, chosen(ask), task=name)),
             "paused": name in site.paused()["task"],
             "task": task,
             "known": site.knows(name),

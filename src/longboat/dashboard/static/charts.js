@@ -1,5 +1,5 @@
 "use strict";
-// Draws the charts with uPlot, in the colours of the style sheet, and fetches new points every few seconds.
+// Draws the charts with uPlot, in the colours of the style sheet, from the points that stand in the page.
 // Dragging across one opens the jobs of that time; its link does the same by keyboard.
 (() => {
   const style = () => getComputedStyle(document.documentElement);
@@ -109,17 +109,13 @@
     name(figure);
   };
 
-  const figures = () => [...document.querySelectorAll("[data-chart]")];
-  const look = async () => {
-    if (document.hidden) return;
-    for (const from of new Set(figures().map((each) => each.dataset.from))) {
-      try {
-        const answer = await fetch(from, { headers: { accept: "application/json" } });
-        if (!answer.ok) continue;
-        const data = await answer.json();
-        figures().filter((each) => each.dataset.from === from).forEach((each) => draw(each, data));
-      } catch { /* live.js reports that there is no answer */ }
-    }
+  let points = "";
+  const look = () => {
+    const now = document.getElementById("series")?.textContent || "";
+    if (now === points || !now) return;
+    points = now;
+    const data = JSON.parse(now);
+    document.querySelectorAll("[data-chart]").forEach((figure) => draw(figure, { ...data }));
   };
   const again = () => {
     for (const [figure, { plot, data }] of [...drawn]) {
@@ -131,6 +127,6 @@
   document.addEventListener("longboat:theme", again);
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", again);
   addEventListener("resize", () => drawn.forEach(({ plot }, figure) => plot.setSize({ width: figure.querySelector(".plot").clientWidth, height: 170 })));
+  document.addEventListener("longboat:shown", look);
   look();
-  setInterval(look, 2000);
 })();

@@ -1,64 +1,6 @@
 "use strict";
-// Keeps the page and its times up to date, and handles keys. Every page can be read without this file.
+// Keeps times up to date, and handles keys. Every page can be read without this file.
 (() => {
-  const live = () => document.getElementById("live");
-  const stale = document.querySelector(".stale");
-
-  // --- updates: htmx requests the page again each second; the server answers 204 if nothing has changed
-
-  // A button that is pressed must be the same one when it is let go.
-  let pressed = false;
-  addEventListener("pointerdown", (event) => { pressed = event.button === 0 && !!live() && live().contains(event.target); });
-  for (const end of ["pointerup", "pointercancel", "contextmenu", "blur"]) addEventListener(end, () => { setTimeout(() => { pressed = false; }); });
-
-  const busy = () => {
-    const main = live(), focus = document.activeElement;
-    if (pressed) return true;
-    if (document.hidden || document.querySelector("dialog[open]")) return true;
-    if (focus && main.contains(focus) && focus.matches("input:not([type=checkbox]), textarea, select")) return true;
-    if (main.querySelector("input[type=checkbox]:checked, details.menu[open]")) return true;
-    const chosen = getSelection();
-    return !!chosen && !chosen.isCollapsed && main.contains(chosen.anchorNode);
-  };
-
-  document.addEventListener("htmx:beforeRequest", (event) => {
-    if (event.target === live() && busy()) event.preventDefault();
-  });
-  document.addEventListener("htmx:configRequest", (event) => {
-    event.detail.headers["longboat-seen"] = live().dataset.shown;
-  });
-  document.addEventListener("htmx:beforeSwap", (event) => {
-    if (event.target === live() && busy()) event.detail.shouldSwap = false;
-  });
-  document.addEventListener("htmx:afterRequest", (event) => {
-    if (event.target === live() || event.detail.target === live()) {
-      const status = event.detail.xhr.status;
-      stale.hidden = status > 0 && status < 400;
-    }
-  });
-
-  // Whatever was opened, scrolled or focused stays so.
-  let open = new Map(), scrolled = [], focused = null;
-  const alike = (each) => [...document.querySelectorAll(`#live ${each.localName}`)].filter((other) =>
-    other.textContent === each.textContent && other.href === each.href && other.form?.action === each.form?.action);
-  const scrolls = () => [...document.querySelectorAll("#live .scroll, #live pre")];
-  document.addEventListener("htmx:beforeSwap", () => {
-    open = new Map([...document.querySelectorAll("#live details[id]")].map((each) => [each.id, each.open]));
-    scrolled = scrolls().map((each) => [each.scrollLeft, each.scrollTop]);
-    const focus = document.activeElement;
-    focused = live().contains(focus) && focus.matches("a, button, summary") ? [focus, alike(focus).indexOf(focus)] : null;
-  });
-  document.addEventListener("htmx:afterSettle", () => {
-    for (const [id, was] of open) {
-      const each = document.getElementById(id);
-      if (each) each.open = was;
-    }
-    scrolls().forEach((each, place) => {
-      if (scrolled[place]) [each.scrollLeft, each.scrollTop] = scrolled[place];
-    });
-    if (focused && document.activeElement === document.body) alike(focused[0])[focused[1]]?.focus({ preventScroll: true });
-  });
-
   // --- times
 
   const span = (s) => {
@@ -77,7 +19,7 @@
     for (const each of document.querySelectorAll("time[data-since]")) each.textContent = span(now - Number(each.dataset.since));
   };
   setInterval(tick, 1000);
-  document.addEventListener("htmx:afterSettle", tick);
+  document.addEventListener("longboat:shown", tick);
 
   // --- theme
 
