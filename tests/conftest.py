@@ -9,6 +9,10 @@ from collections.abc import Generator
 
 import pytest
 
+from tests.rigs import fast_tmp
+
+fast_tmp.choose()
+
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # Started in the background of a script, which has Ctrl-C ignored. Whoever we start would inherit that, and tests that
     # interrupt a program would wait for it in vain.

@@ -107,7 +107,7 @@ def test_what_is_held_comes_back(rabbitmq_server: RabbitmqServer, broker: Broker
 
 
 def test_what_was_put_into_new_queues_outlives_a_kill(rabbitmq_server: RabbitmqServer, broker: Broker) -> None:
-    consumer = broker.consumer(["q"], lease=1.0)
+    consumer = broker.consumer(["q"], lease=3.0)
     ready, held, delayed = job(), job(), job(delay=0.5)
     broker.put([held])
     lease = received(consumer)[0]

@@ -31,10 +31,10 @@ class Refusing:
         self._server = server
         self._told = 0
 
-    def url(self, folder: Path) -> str:
-        """With a store, so that jobs can be looked at. What runs for a second is kept in a queue of its consumer's own."""
+    def url(self, folder: Path, *, hold: str = "1s") -> str:
+        """With a store, so that jobs can be looked at. What runs for so long is kept in a queue of its consumer's own."""
         there = self._server.url.replace("guest:guest", "worker:secret")
-        return f"{there}?prefix={folder.name}&hold=1s&results=sqlite:///{folder}/store.db"
+        return f"{there}?prefix={folder.name}&hold={hold}&results=sqlite:///{folder}/store.db"
 
     def begin(self, kind: str, *, hangs_up: bool) -> None:
         self._told = self._refusals()
@@ -69,18 +69,24 @@ def one_more(yard: Yard) -> None:
 
 @pytest.mark.parametrize("kind", ["connections", "permissions"])
 def test_what_runs_while_its_worker_is_refused_runs_once(node: Refusing, tmp_path: Path, kind: str) -> None:
-    with Yard(tmp_path, url=node.url(tmp_path)) as yard:
+    with Yard(tmp_path, url=node.url(tmp_path, hold="5s")) as yard:
         tree = yard.start("--concurrency=4", "--lease=5s", "--queues=default")
         [worker] = tree.up()
+        aside = yard.task("nap").using(queue="aside").enqueue(0.0)  # this program is connected
+        # After `hold` the worker makes a connection and a queue of its own, once: it is to be refused by then.
+        if kind == "connections":
+            node.begin(kind, hangs_up=False)
         yard.enqueue("wait_for", f"{tmp_path}/gate")
         yard.until_started(1)
-        node.begin(kind, hangs_up=False)
+        if kind == "permissions":
+            node.begin(kind, hangs_up=False)
         try:
             node.until_refused()
         finally:
             node.end(kind)
         (tmp_path / "gate").touch()
         one_more(yard)
+        assert aside.cancel()
         yard.until_over(30)
         assert "were lost" not in tree.said()
         assert tree.said().count("the broker fails") <= 1, tree.said()

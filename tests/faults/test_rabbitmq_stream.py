@@ -10,9 +10,11 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from pika.exceptions import ChannelClosedByBroker
 
 from longboat import Longboat
 from longboat.brokers.rabbitmq import replica, stream, topology
+from longboat.brokers.rabbitmq.link import Link
 from longboat.connect import connect
 from longboat.contract.broker import Broker
 from longboat.contract.kv import KV, Entry
@@ -88,6 +90,25 @@ def test_a_first_stream_that_a_killed_server_has_lost_stops_no_job_and_the_way_o
             assert kv.read("s", ["a", "b"]) == [None, b"1"]
             assert double.enqueue(4).result(30) == 8
         server.kill()
+
+
+def test_a_stream_that_has_no_replica_yet_is_looked_for_again(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between its declaration by one process and its first replica the server refuses all others: for milliseconds."""
+    tries: list[int | str] = []
+    listen = stream.StreamKV._listen
+
+    def refused(self: stream.StreamKV, link: Link, offset: int | str) -> None:
+        tries.append(offset)
+        if len(tries) < 3:
+            link.end(ChannelClosedByBroker(406, "PRECONDITION_FAILED - it does not have a replica on the local node"))
+            link.check()
+        listen(self, link, offset)
+
+    monkeypatch.setattr(stream.StreamKV, "_listen", refused)
+    with closing(connect(url)) as broker:
+        broker.kv.write("s", [Entry("a", b"1")])
+        assert broker.kv.read("s", ["a"]) == [b"1"]
+    assert len(tries) == 3
 
 
 def test_each_count_of_many_counts_once(url: str, broker: Broker) -> None:

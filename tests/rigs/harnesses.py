@@ -194,7 +194,9 @@ class NewManager:
     def open(self) -> Broker:
         from longboat.brokers.manager import ManagerBroker
 
-        broker = ManagerBroker(*self.address, authkey=self.key)
+        broker = ManagerBroker(
+            *self.address, authkey=self.key, timeout=10.0
+        )  # thousands of jobs in one call, on a busy machine
         _homes[broker] = self
         return broker
 

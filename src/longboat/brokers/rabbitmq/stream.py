@@ -16,9 +16,10 @@ from typing import Any
 import msgspec
 
 from longboat.brokers.rabbitmq.holding import GONE, get
-from longboat.brokers.rabbitmq.link import Link, Publish
+from longboat.brokers.rabbitmq.link import Link, Publish, Unroutable
 from longboat.brokers.rabbitmq.replica import Command, Replica
 from longboat.brokers.rabbitmq.session import Session
+from longboat.brokers.rabbitmq.topology import OTHERWISE
 from longboat.contract.base_forks import remake_after_fork
 from longboat.contract.base_kv import check_entries
 from longboat.contract.capabilities import Capability, unsupported
@@ -36,6 +37,8 @@ ASK_AGAIN = 60.0
 """Seconds until a server that refused a stream is asked again."""
 PATIENCE = 5
 """Times the session's time limit until a log is read."""
+LATER = 0.1
+"""Seconds until a stream that has no replica yet is looked for again."""
 MANY = 500
 """Lines that the server pushes before the first of them is acknowledged."""
 
@@ -143,7 +146,10 @@ class StreamKV:
     def _write(self, *commands: Command) -> None:
         stream = self._session.names.stream
         publishes = [Publish("", stream, msgspec.msgpack.encode(each), {VERSION: LAYOUT}, self._me) for each in commands]
-        self._session.publish(publishes, lambda topology: topology.stream())
+        try:
+            self._session.publish(publishes, lambda topology: topology.stream())
+        except (BrokerFull, Unroutable) as error:  # no limit refuses a line: the stream is just being made, or moved
+            raise BrokerUnavailable(f"{error}. It was the stream {stream!r}") from None
 
     def _deaf(self) -> bool:
         return self._link is None or self._link.lost is not None
@@ -195,7 +201,7 @@ class StreamKV:
                 f"rabbitmqctl eval 'rabbit_amqqueue:internal_delete(rabbit_misc:r({place}), <<\"longboat\">>).'"
             ) from None
         newest = self._newest_snapshot(link)
-        self._listen(link, "first" if newest is None else newest)
+        self._listen_once_there(link, "first" if newest is None else newest)
         try:
             self._say(Command("mark", self._me, 0, time.time()), PATIENCE * self._session.timeout)
         except BrokerUnavailable:
@@ -206,6 +212,20 @@ class StreamKV:
             self._say(Command("mark", self._me, 0, time.time()), PATIENCE * self._session.timeout)
         self._replica = self._reading
         self._was_open = True
+
+    def _listen_once_there(self, link: Link, offset: int | str) -> None:
+        """The server refuses who comes between the declaration of a stream, by another process, and its first replica."""
+        give_up = time.monotonic() + self._session.timeout
+        while True:
+            try:
+                self._listen(link, offset)
+            except BrokerError:
+                if getattr(link.lost, "reply_code", 0) != OTHERWISE or time.monotonic() > give_up:
+                    raise
+                time.sleep(LATER)
+                link = self._session.link("longboat-rabbitmq-kv")
+            else:
+                return
 
     def _listen(self, link: Link, offset: int | str) -> None:
         """Read from there on, and know only what is read."""
