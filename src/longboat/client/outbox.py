@@ -275,10 +275,10 @@ def _resolve(entries: list[_Entry]) -> None:
         future = entry.future
         if future is None or future.done():
             continue
-        if error := entry.raised():
-            future.set_exception(error)
-        else:
+        if entry.error is None:
             future.set_result(entry.new)
+        elif error := entry.raised():
+            future.set_exception(error)
 
 
 def unsure(error: BrokerUnavailable, jobs: Sequence[Job]) -> BrokerUnavailable:

@@ -187,11 +187,18 @@ os.register_at_fork(after_in_child=_after_fork)
 
 def new_id() -> str:
     """A new job id: 16 hex digits that grow with time in this process, a dash, 16 random ones for this process."""
-    return new_ids(1)[0]
+    first, suffix = _next(1)
+    return f"{first:016x}{suffix}"
 
 
 def new_ids(count: int) -> list[str]:
     """New job ids, growing."""
+    first, suffix = _next(count)
+    return [f"{number:016x}{suffix}" for number in range(first, first + count)]
+
+
+def _next(count: int) -> tuple[int, str]:
+    """The first of so many numbers, and what is behind them."""
     global _last, _suffix
     with _lock:
         if not _suffix:
@@ -199,8 +206,7 @@ def new_ids(count: int) -> list[str]:
         # Microseconds fill the upper 51 bits (until the year 2041) and a counter the lower 12: always under 2**63.
         first = max(_last + 1, (time.time_ns() // 1000) << 12)
         _last = first + count - 1
-        suffix = _suffix
-    return [f"{number:016x}{suffix}" for number in range(first, first + count)]
+        return first, _suffix
 
 
 def made_here(job_id: str) -> bool:

@@ -18,6 +18,12 @@ from longboat.contract.base_forks import leave_alone, remake_after_fork
 from longboat.core.clock import Clock
 from longboat.errors import BrokerError, BrokerFull, BrokerUnavailable, unanswered
 
+_packed: Any
+try:
+    from hiredis import pack_command as _packed
+except ImportError:  # the doctor advises to install it
+    _packed = None
+
 Value = bytes | str | int | float
 Use = Callable[[Any], Any]
 """What is done with a connection."""
@@ -213,8 +219,11 @@ class WaitingConnection:
             disconnect(connection)
 
 
-def ask(connection: Any, words: Sequence[Value]) -> Any:
-    connection.send_command(*words, check_health=False)
+def ask(connection: Any, words: tuple[Value, ...]) -> Any:
+    if _packed is None:
+        connection.send_command(*words, check_health=False)
+    else:  # as redis-py does, but without a look at each value, of which a batch has thousands
+        connection.send_packed_command((_packed(words),), check_health=False)
     return connection.read_response()
 
 

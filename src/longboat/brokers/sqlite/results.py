@@ -54,8 +54,10 @@ class SqliteListener(BaseListener):
     def _look(self, fresh: Collection[str]) -> Iterable[Result]:
         self._bell.listen()
         with self._store.read() as db:
-            ended = {*fresh, *self._newly_ended(db)}
-        return _results(self._store, list(ended))
+            ended = list({*fresh, *self._newly_ended(db)})
+            if len(ended) <= _CHUNK:
+                return _found(db, ended)
+        return _results(self._store, ended)
 
     def _wait(self, until: float) -> None:
         self._bell.wait(min(until - SYSTEM.monotonic(), LOOK_ANYWAY))
@@ -94,16 +96,23 @@ def _results(store: Store, ids: Sequence[str]) -> list[Result]:
     found: list[Result] = []
     for part in batches(ids, _CHUNK):
         with store.read() as db:
-            wanted = places_of(db, part)
-            rows = db.execute(
-                """
-                SELECT e.id, e.state, e.result, e.failures, e.attempts, m.message
-                FROM json_each(?) AS j CROSS JOIN longboat_ended AS e ON e.seq = j.value
-                LEFT JOIN longboat_jobs AS m ON m.seq = e.seq AND m.id = e.id""",
-                (as_json(sorted(set(wanted.values()))),),
-            ).fetchall()
-        found += [_result(row) for row in rows if row[0] in wanted]
+            found += _found(db, part)
     return found
+
+
+def _found(db: sqlite3.Connection, ids: Sequence[str]) -> list[Result]:
+    """As `_results`, of a few."""
+    wanted = places_of(db, ids) if ids else {}
+    if not wanted:
+        return []
+    rows = db.execute(
+        """
+        SELECT e.id, e.state, e.result, e.failures, e.attempts, m.message
+        FROM json_each(?) AS j CROSS JOIN longboat_ended AS e ON e.seq = j.value
+        LEFT JOIN longboat_jobs AS m ON m.seq = e.seq AND m.id = e.id""",
+        (as_json(sorted(set(wanted.values()))),),
+    ).fetchall()
+    return [_result(row) for row in rows if row[0] in wanted]
 
 
 def _result(row: Any) -> Result:

@@ -12,8 +12,10 @@ local sub = string.sub
 local consumer = ARGV[2]
 local held = P .. 'held:' .. consumer
 local started, cancelling = P .. 'started:' .. consumer, P .. 'cancelling:' .. consumer
-local special = call('EXISTS', started, cancelling, P .. 'history', P .. 'deadlines', P .. 'watchers', P .. 'limits', P .. 'after',
-  P .. 'edges', P .. 'fairness_of') > 0
+local there = call('EXISTS', started, cancelling, P .. 'history', P .. 'deadlines', P .. 'watchers', P .. 'limits', P .. 'after',
+  P .. 'edges', P .. 'fairness_of')
+local watched = there > 0 and call('EXISTS', P .. 'watchers') == 1
+local special = there > (watched and 1 or 0) -- anything but somebody who waits for results
 local refused, ordinal = {}, 0
 
 -- Of n keys from ARGV[from] on, those whose leases are this consumer's. Returns them, what is kept of each, and which of n it was.
@@ -63,7 +65,7 @@ end
 local function succeed(queue, keep, keys, values, which, results, alike)
   count('running', queue, -#keys)
   local attempts = count_attempts(keys)
-  if special and call('EXISTS', P .. 'watchers') == 1 then
+  if watched then
     for i, key in ipairs(keys) do tell(key, 's', attempts[i] or 1, ARGV[alike and results or results + which[i] - 1]) end
   end
   if special and any_constraints() then
