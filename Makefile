@@ -30,6 +30,8 @@ bench: environment ## figures beside a hand-written loop, into bench/results/
 	$(BIN)/python -m bench
 	$(BIN)/python -m bench.redis
 	$(BIN)/python -m bench.waiting
+	$(BIN)/python -m bench.latency
+	$(BIN)/python -m bench.real
 	$(BIN)/python -m bench.flows
 	$(BIN)/python -m bench.events
 	$(BIN)/python -m bench.manager

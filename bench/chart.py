@@ -11,7 +11,7 @@ LABEL, BAR, ROW, TOP = 250, 360, 22, 30
 MOST = 2.5
 """Bars end here: how far beyond its goal something is matters less than what is short of it."""
 
-_STYLE = """<style>
+STYLE = """<style>
 text { font: 12px system-ui, sans-serif; fill: #444 } .met { fill: #2a7f62 } .missed { fill: #b3452c } line { stroke: #888 }
 .peer { fill: #9a9a9a } .faint { fill: #777 } .strong { font-weight: 600; fill: #222 }
 @media (prefers-color-scheme: dark) { text { fill: #bbb } .met { fill: #4cb38f } .missed { fill: #e07a5f }
@@ -27,7 +27,7 @@ def chart(figures: Sequence[Mapping[str, Any]]) -> str:
     lines = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {LABEL + BAR + 70} {height}" role="img">',
         "<title>What was reached of each goal</title>",
-        _STYLE,
+        STYLE,
         f'<text x="{goal:.0f}" y="16" text-anchor="middle">goal</text>',
     ]
     for place, (one, part) in enumerate(shown):
@@ -65,7 +65,7 @@ def speeds(title: str, bars: Sequence[Bar]) -> str:
     lines = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {name + bar + 170} {top + row * len(bars) + 6}" role="img">',
         f"<title>{escape(title)}</title>",
-        _STYLE,
+        STYLE,
         f'<text class="strong" x="{name}" y="18">{escape(title)}</text>',
     ]
     for place, one in enumerate(sorted(bars, key=lambda one: -one.value)):

@@ -19,10 +19,11 @@ def measure(package: str, names: Sequence[str], edition: Edition) -> int:
     parser.add_argument("names", nargs="*", metavar="name", help=f"what to measure: {', '.join(names)}; all unless given")
     parser.add_argument("--repeat", type=int, default=3, help="how often each is measured (default 3)")
     parser.add_argument("--quick", action="store_true", help="once, and less of it; nothing is written")
+    parser.add_argument("--shared", action="store_true", help="say that other programs use the machine meanwhile")
     chosen = parser.parse_args()
     if unknown := set(chosen.names) - set(names):
         parser.error(f"unknown: {', '.join(sorted(unknown))}; there are {', '.join(names)}")
-    plan = Plan(1 if chosen.quick else max(1, chosen.repeat), chosen.quick)
+    plan = Plan(1 if chosen.quick else max(1, chosen.repeat), chosen.quick, chosen.shared)
     found: dict[str, list[Figure]] = {}
     before = report.machine(edition)
     report.head()

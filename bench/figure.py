@@ -12,10 +12,12 @@ Tell = Callable[[str], None]
 
 @dataclass
 class Plan:
-    """How much is measured. `quick` is for trying the bench out: its figures are not to be quoted."""
+    """How much is measured. `quick` is for trying the bench out: its figures are not to be quoted. `shared`: other programs
+    use the machine meanwhile."""
 
     repeat: int = 3
     quick: bool = False
+    shared: bool = False
 
 
 @dataclass

@@ -54,9 +54,7 @@ def at(address: str) -> Iterator[None]:
 @contextlib.contextmanager
 def started(command: list[str], address: str) -> Iterator[subprocess.Popen[bytes]]:
     """A process beside this one, asked to end afterwards and killed if it does not."""
-    paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
-    environment = {**os.environ, "LONGBOAT_URL": address, "PYTHONPATH": os.pathsep.join(paths)}
-    process = subprocess.Popen([sys.executable, "-m", *command], env=environment, cwd=ROOT)
+    process = subprocess.Popen([sys.executable, "-m", *command], env=environment(address), cwd=ROOT)
     try:
         yield process
     finally:
@@ -66,6 +64,12 @@ def started(command: list[str], address: str) -> Iterator[subprocess.Popen[bytes
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
+
+
+def environment(address: str) -> dict[str, str]:
+    """Of a program of ours beside this one."""
+    paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
+    return {**os.environ, "LONGBOAT_URL": address, "PYTHONPATH": os.pathsep.join(paths)}
 
 
 def worker(address: str) -> contextlib.AbstractContextManager[subprocess.Popen[bytes]]:

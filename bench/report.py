@@ -34,6 +34,8 @@ class Edition:
     limit: str
     store: tuple[str, str]
     charts: Mapping[str, Callable[[Found], str | None]] = field(default_factory=dict)
+    about: str = ""
+    """How the figures are to be read, where they are not beside a hand-written loop."""
 
 
 def tell(what: str) -> None:
@@ -77,6 +79,7 @@ def write(edition: Edition, found: Found, plan: Plan, where: dict[str, Any]) -> 
         "commit": _commit(),
         "machine": {**where, "load_after": round(os.getloadavg()[0], 2)},
         "repeat": plan.repeat,
+        "shared": plan.shared,
         "figures": {name: [_plain(figure) for figure in figures] for name, figures in found.items()},
     }
     RESULTS.mkdir(exist_ok=True)
@@ -103,10 +106,12 @@ def page(edition: Edition, run: Mapping[str, Any], source: str, drawings: Sequen
         "",
         f"{run['date']}, commit {run['commit']}. {where['processor']}, {where['processors']} processors, {where['system']}, "
         f"{where['file_system']}; Python {where['python']}, {store} {version}. "
-        f"Load of the machine before and after: {where['load_before']}, {where['load_after']}.",
+        f"Load of the machine before and after: {where['load_before']}, {where['load_after']}."
+        + (" It was shared: other programs used its processors meanwhile." if run["shared"] else ""),
         "",
         f"Medians of {run['repeat']} or more. What is beside a peer ran alternately with it, and is judged by the median of "
-        f"the ratios, pair by pair. The hand-written loop leaves out all that a queue is for (`{edition.limit}`).",
+        f"the ratios, pair by pair. "
+        + (edition.about or f"The hand-written loop leaves out all that a queue is for (`{edition.limit}`)."),
         "",
         f"![What was reached of each goal]({edition.name}.svg)",
         *(f"![Beside others]({name})" for name in drawings),

@@ -1,6 +1,6 @@
-"""What the drivers share: `python -m bench.BROKER.peers.NAME about`, `put NUMBER`, or `work`, which becomes the worker.
+"""What the drivers share: `python -m bench.BROKER.peers.NAME about`, `put NUMBER`, `load`, or `work`.
 
-Drivers are run by the interpreters of bench/peers/environments.py, where Longboat is not installed.
+`work` becomes the worker. Drivers run by the interpreters of bench/peers/environments.py, where Longboat is not installed.
 """
 
 from __future__ import annotations
@@ -29,9 +29,11 @@ class Driver(NamedTuple):
     """What a reader needs to know of how it was run."""
     at_least_once: bool
     """A job is run again after its worker was killed."""
-    put: Callable[[int], object]
     worker: list[str]
     """A program of the environment and its arguments."""
+    put: Callable[[int], object] = lambda _: None
+    load: Callable[[], object] = lambda: None
+    """Answer what bench/latency/load.py is asked."""
 
 
 def noop() -> None:
@@ -59,8 +61,10 @@ def drive(driver: Driver) -> None:
             print(json.dumps({"settings": f"{version}; {driver.settings}", "at_least_once": driver.at_least_once}))
         case ["put", number]:
             driver.put(int(number))
+        case ["load"]:
+            driver.load()
         case ["work"]:
             program = Path(sys.executable).parent / driver.worker[0]
             os.execv(program, [str(program), *driver.worker[1:]])
         case _:
-            sys.exit("about, put NUMBER, or work")
+            sys.exit("about, put NUMBER, load, or work")

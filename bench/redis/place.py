@@ -21,9 +21,9 @@ PART = 100_000
 """Enqueued in one call: each returns a handle for every job."""
 
 
-def worker(address: str) -> contextlib.AbstractContextManager[subprocess.Popen[bytes]]:
+def worker(address: str, command: list[str] = WORKER) -> contextlib.AbstractContextManager[subprocess.Popen[bytes]]:
     """The real command: a supervisor, and one worker process."""
-    return started(WORKER, address)
+    return started(command, address)
 
 
 def fill(address: str, task: Task[[], Any], number: int) -> str:
@@ -36,12 +36,12 @@ def fill(address: str, task: Task[[], Any], number: int) -> str:
     return address
 
 
-def drained(address: str, number: int, limit: float = 120.0) -> float:
+def drained(address: str, number: int, limit: float = 120.0, command: list[str] = WORKER) -> float:
     """As bench.place.drained, but it looks seldom while much is left: each look takes the server's time.
 
     Where more are queued, what was settled beyond `number` at the last look is reckoned in.
     """
-    with inspector(address) as look, worker(address) as process:
+    with inspector(address) as look, worker(address, command) as process:
         ready, queued = waiting(look), unended(look)
         begun = until(lambda: waiting(look) < ready, process)
         while (done := queued - unended(look)) < number:
