@@ -80,7 +80,12 @@ def test_a_schedule_goes_by_what_workers_have_told(shell: Shell) -> None:
 def test_pause_and_explain(shell: Shell) -> None:
     assert "nothing is paused" in shell.run("pause").out
     assert "queue slow: paused" in shell.run("pause", "--queue", "slow", "--task", "tasks.add").out
-    assert json.loads(shell.run("pause", "--json").out) == {"queues": ["slow"], "tasks": ["tasks.add"]}
+    assert json.loads(shell.run("pause", "--json").out) == {
+        "queues": ["slow"],
+        "tasks": ["tasks.add"],
+        "limits": [],
+        "searches": [],
+    }
     shell.run("enqueue", "tasks.sleep", "1", "--id", "mine")
     assert shell.run("explain", "mine").out.startswith("queue slow is paused; no living worker")
     assert "paused" in json.loads(shell.run("explain", "mine", "--json").out)["why"]

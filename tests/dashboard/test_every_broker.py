@@ -104,6 +104,8 @@ class Stock:
             "/tasks/shop.resize": ['name="arg.width"', "ValueError"],
             "/system": ["App&#39;s code", "loaded"],
             "/audit": ["from Python"],
+            "/pauses": ["Nothing is paused"],
+            "/api/v1/pauses": ['"queue":[]'],
             "/api/v1/audit": ["1 job cancelled"],
             "/api": ["/api/v1"],
             "/do/purge?queue=reports&state=ready": ["Delete 1 job in queue reports"],

@@ -115,7 +115,7 @@ def test_enqueue_a_task_by_what_a_worker_has_told(bare: Longboat) -> None:
 def test_pause_resume_and_purge(page: TestClient, stocked: Longboat) -> None:
     page.post("/do/pause", data={"kind": "task", "name": "shop.resize"})
     page.post("/do/resume", data={"kind": "queue", "name": "reports"})
-    assert paused(stocked.broker.kv) == {"queue": set(), "task": {"shop.resize"}}
+    assert {kind: names for kind, names in paused(stocked.broker.kv).items() if names} == {"task": {"shop.resize"}}
     question = page.get("/do/purge", params=[("queue", "default"), ("state", "dead"), ("state", "scheduled")]).text
     assert "Delete 5 jobs in queue default (scheduled, dead) for good?" in question
     page.post("/do/purge", data={"queue": "default", "state": ["dead", "scheduled"]})
@@ -188,6 +188,18 @@ def test_a_dry_run_looks_at_all_jobs_or_says_how_far(
     assert "<b>1</b> job found; all jobs were looked at" in (told := page.get(f"/bulk/{run}").text)
     assert "Go on to cancel them" in told
     assert stocked.broker.inspector.find(["many-199"])[0].state is State.READY  # type: ignore[union-attr]  # it is there
+
+
+def test_jobs_of_one_customer_are_paused_and_resumed(page: TestClient, stocked: Longboat) -> None:
+    asked = {"kind": "search", "name": "args.to:a@b.c", "reason": "they asked for it", "next": "/pauses"}
+    page.post("/do/pause", data=asked)
+    assert "args.to:a@b.c" in page.get("/pauses").text
+    assert page.get("/api/v1/pauses").json() == {"queue": ["reports"], "task": [], "limit": [], "search": ["args.to:a@b.c"]}
+    assert "they asked for it" in page.get("/audit", params={"q": "args.to:a@b.c"}).text
+    page.post("/do/resume", data=asked)
+    assert paused(stocked.broker.kv)["search"] == set()
+    for wrong in ({"kind": "search", "name": "state:dead"}, {"kind": "planet", "name": "x"}):
+        assert page.post("/do/pause", data=wrong).status_code == 400
 
 
 def test_a_bulk_retry_is_spread_over_a_time(page: TestClient, stocked: Longboat) -> None:

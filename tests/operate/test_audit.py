@@ -104,6 +104,8 @@ def test_every_command_that_changes_something_is_in_the_audit(app: Longboat) -> 
     commands: list[tuple[str, list[str]]] = [
         ("pause", ["pause", "--queue", "mail"]),
         ("resume", ["resume", "--queue", "mail"]),
+        ("pause", ["pause", "--search", "args.to:a  task:shop.send_mail"]),
+        ("resume", ["resume", "--search", "task:shop.send_mail args.to:a"]),
         ("schedule-pause", ["schedules", "pause", "daily"]),
         ("schedule-resume", ["schedules", "resume", "daily"]),
         ("schedule-run", ["schedules", "run", "daily"]),

@@ -42,6 +42,7 @@ SCREENS = [
     "/tasks",
     "/tasks/shop.resize",
     "/audit",
+    "/pauses",
     "/system",
     "/api",
     "/do/purge?queue=mail&state=dead",

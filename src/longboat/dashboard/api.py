@@ -181,6 +181,10 @@ def audit_list(site: Site, ask: Ask) -> Data:
     return as_json([msgspec.structs.asdict(each) for each in found])
 
 
+def pause_list(site: Site, ask: Ask) -> Data:
+    return as_json({kind: sorted(names) for kind, names in site.paused().items()})
+
+
 def bulk_run(site: Site, ask: Ask) -> Data:
     run = bulk.get(site.broker.kv, ask.place["id"])
     if run is None:
@@ -258,6 +262,7 @@ READS = [
         _HISTORY,
     ),
     Read("/scaling", scaling, "For an autoscaler: jobs ready and running, workers and slots, and workers wanted.", _SCALING),
+    Read("/pauses", pause_list, "What is paused: names of queues and tasks, keys of limits, searches."),
     Read(
         "/audit",
         audit_list,

@@ -172,8 +172,7 @@ class Site:
         return self.kept("workers", lambda: self.listed(lambda: history.workers(self.broker.kv)))
 
     def paused(self) -> dict[Kind, set[str]]:
-        nothing: dict[Kind, set[str]] = {"queue": set(), "task": set()}
-        return self.kept("paused", lambda: self.if_there(lambda: pauses.paused(self.broker.kv), nothing))
+        return self.kept("paused", lambda: self.if_there(lambda: pauses.paused(self.broker.kv), pauses.nothing()))
 
     def failures(self) -> list[FailureGroup]:
         return self.kept("failures", lambda: self.listed(lambda: history.failure_groups(self.broker.kv)))

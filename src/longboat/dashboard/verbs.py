@@ -18,7 +18,7 @@ from longboat.dashboard.site import Site
 from longboat.operate import commands, pauses, requeue, scheduler
 from longboat.operate.bulk import by_rule, revoke
 from longboat.operate.commands import Command
-from longboat.operate.pauses import Kind
+from longboat.operate.pauses import KINDS, Kind
 from longboat.tasks.named import UNTOLD
 from longboat.tasks.template import checked_name
 
@@ -76,8 +76,12 @@ def _cancel(site: Site, ask: Ask) -> Outcome:
 
 def _pausing(paused: bool) -> Act:
     def act(site: Site, ask: Ask) -> Outcome:
-        kind: Kind = "task" if ask.field("kind") == "task" else "queue"
-        name = checked_name(_needed(ask, "name"), kind)
+        kind: Kind | None = next((kind for kind in KINDS if kind == ask.field("kind", "queue")), None)
+        if kind is None:
+            raise Refused(400, f"kind is one of {', '.join(KINDS)}.")
+        name = pauses.checked(kind, _needed(ask, "name"))
+        if paused:
+            pauses.check(site.broker, kind)
         changed = pauses.pause(site.broker.kv, kind, name, paused)
         same = "was already paused" if paused else "was not paused"
         return Outcome(f"{kind} {name} {('paused' if paused else 'resumed') if changed else same}", int(changed))
@@ -211,7 +215,7 @@ def _jobs(count: int) -> str:
 _JOB = {"id": "the job's id, or a list of ids"}
 _NAME = {"name": "the schedule's name"}
 _WORKER = {"name": "the worker's name"}
-_PAUSE = {"kind": '"queue" or "task"', "name": "its name"}
+_PAUSE = {"kind": ", ".join(KINDS), "name": "its name; of a limit its key or a pattern; a search such as args.customer:42"}
 _FLOW = {"id": "the flow's id"}
 _CALL = {
     "task": "its name",

@@ -14,7 +14,7 @@ from longboat.errors import Unsupported
 from longboat.observe.history import workers
 from longboat.observe.words import span
 from longboat.operate import audit, misfits, traces
-from longboat.operate.pauses import Kind, paused
+from longboat.operate.pauses import Kind, nothing, paused, rules, said
 from longboat.operate.traces import Trace
 
 COUNTED = 1000
@@ -83,6 +83,7 @@ def _queues(broker: Broker, found: Trace, there: str) -> Iterator[str]:
         yield f"queue {queue}: {', '.join(told)}"
     if tasks := stopped["task"]:
         yield f"paused tasks: {', '.join(sorted(tasks))}"
+    yield from (rule.said for rule in rules(stopped))
 
 
 def serving(states: Sequence[str]) -> str:
@@ -136,8 +137,8 @@ def _waiting(broker: Broker, view: JobView, there: str) -> Iterator[str]:
     reached = list(_reached(broker, view))
     if reached:
         yield from reached
-    elif view.task in _paused(broker)["task"]:
-        yield f"task {view.task} is paused"
+    elif stopped := said(_paused(broker), view):
+        yield from stopped
     elif why := misfits.reason(broker.kv, view.id):
         yield f"it waits for a worker whose version of the task it fits: {why}"
     else:
@@ -146,10 +147,7 @@ def _waiting(broker: Broker, view: JobView, there: str) -> Iterator[str]:
 
 def _ready(broker: Broker, view: JobView, there: str) -> Iterator[str]:
     stopped = _paused(broker)
-    if view.queue in stopped["queue"]:
-        yield f"queue {view.queue} is paused"
-    if view.task in stopped["task"]:
-        yield f"task {view.task} is paused"
+    yield from said(stopped, view)
     serving = served(broker, view.queue)
     if not serving:
         yield f"no living worker serves queue {view.queue}{there}"
@@ -203,7 +201,7 @@ def _paused(broker: Broker) -> dict[Kind, set[str]]:
     try:
         return paused(broker.kv)
     except Unsupported:
-        return {"queue": set(), "task": set()}
+        return nothing()
 
 
 def _until(at: float | None, what: str = "") -> str:

@@ -42,7 +42,7 @@ class InFlight:
         self.suspects: set[Lease] = set()
         """Leases of the suspects that run now: see quarantine.py."""
         self.misfits: deque[tuple[Call, Failure]] = deque()
-        """Those whose arguments do not fit, and why: see misfits.py."""
+        """Those whose arguments do not fit, or that a pause holds, and why: see misfits.py."""
         self.room = Wake()
         """Of the fetcher: rung when a call has replied."""
         self.due = Wake()

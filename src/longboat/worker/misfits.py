@@ -1,12 +1,14 @@
-"""Misfits: jobs whose arguments do not fit the task as this worker has it wait, as those of an unknown task do."""
+"""Misfits: jobs whose arguments do not fit the task here, or that a pause holds, wait as those of an unknown task do."""
 
 from __future__ import annotations
 
 from longboat.contract.kv import KV
 from longboat.core.clock import SYSTEM
 from longboat.core.job import Dead, Failure, Park
+from longboat.core.reasons import PAUSED
 from longboat.executors.contract import Call
 from longboat.operate.misfits import over
+from longboat.worker import pause_filter
 from longboat.worker.finisher import Finisher
 from longboat.worker.in_flight import InFlight
 from longboat.worker.pause_filter import PauseFilter
@@ -29,13 +31,16 @@ class Misfits:
 
     def run(self, now: float) -> float:
         self._take()
-        why = {call.lease.job.id: failure.message for call, failure in self._held}
-        self._pause_filter.leave({call.lease.job.task for call, _ in self._held}, SYSTEM.monotonic() + AGAIN)
+        unfit = [(call, failure) for call, failure in self._held if failure.type != PAUSED]
+        if len(unfit) < len(self._held):
+            self._pause_filter.run(now)
+        why = {call.lease.job.id: failure.message for call, failure in unfit}
+        self._pause_filter.leave({call.lease.job.task for call, _ in unfit}, SYSTEM.monotonic() + AGAIN)
         old = over(self._kv, why, PATIENCE) if why else set()
         while self._held:
             call, failure = self._held.pop()
             dead = call.lease.job.id in old
-            self._finisher.finish(call.lease, Dead(failure, counted=False) if dead else Park(PATIENCE, failure))
+            self._finisher.finish(call.lease, Dead(failure, counted=False) if dead else _park(failure))
         return now + LOOK
 
     def hand_back(self) -> None:
@@ -43,8 +48,12 @@ class Misfits:
         self._take()
         while self._held:
             call, failure = self._held.pop()
-            self._finisher.finish(call.lease, Park(PATIENCE, failure))
+            self._finisher.finish(call.lease, _park(failure))
 
     def _take(self) -> None:
         while self._in_flight.misfits:
             self._held.append(self._in_flight.misfits.popleft())
+
+
+def _park(failure: Failure) -> Park:
+    return Park(pause_filter.PATIENCE if failure.type == PAUSED else PATIENCE, failure)

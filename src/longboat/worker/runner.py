@@ -57,6 +57,9 @@ class Runner:
                 self._finisher.finish(lease, Park(PATIENCE, failure))
                 continue
             settings = task.settings
+            if self._pause_filter.rules and (held := self._pause_filter.hold(lease)) is not None:
+                self._in_flight.misfits.append((Call(lease, task, settings), held))
+                continue
             try:
                 if lease.job.headers:
                     settings = settings_of(lease.job, settings)
