@@ -68,6 +68,16 @@ def test_a_limit_holds_it(broker: Broker) -> None:
     assert told.oldest is not None, "although none is ready"
 
 
+def test_a_limit_that_has_room_again(broker: Broker) -> None:
+    """Those that it held come back to their queue once somebody receives."""
+    broker.put([job(constraints=Constraints(limits=[JobLimit("k", running=1)])) for _ in range(3)])
+    consumer = broker.consumer(["q"], lease=60)
+    lease = take(consumer)
+    nothing(consumer)
+    settle(consumer, lease)
+    assert now(broker).why.startswith("limit k has room: 0 running, 1 waiting; 1 ready, 1 held, 0 running; ")
+
+
 def test_nobody_serves_it_or_it_is_paused(broker: Broker) -> None:
     broker.put([job(), job(queue="p")])
     pause(broker.kv, "queue", "p", True)

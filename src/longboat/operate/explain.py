@@ -187,14 +187,15 @@ def _unfinished(broker: Broker, view: JobView) -> Iterator[JobView]:
 def _reached(broker: Broker, view: JobView) -> Iterator[str]:
     """A sentence for each of the job's limits that jobs are waiting at."""
     keys = [limit.key for limit in view.constraints.limits] if view.constraints else []
-    yield from (limit_reached(limit) for limit in broker.inspector.limits(keys) if limit and limit.waiting) if keys else ()
+    yield from (limit_now(limit) for limit in broker.inspector.limits(keys) if limit and limit.waiting) if keys else ()
 
 
-def limit_reached(limit: LimitView) -> str:
+def limit_now(limit: LimitView) -> str:
     """The limit, in words: who runs, how many wait, when it opens."""
     held = f" ({', '.join(limit.holders[:3])}{' …' if limit.running > 3 else ''})" if limit.holders else ""
     opens = _until(limit.opens, ", open")
-    return f"limit {limit.key} is reached: {limit.running} running{held}, {limit.waiting} waiting{opens}"
+    how = "is reached" if limit.running or opens else "has room"  # until those it held have come back to their queue
+    return f"limit {limit.key} {how}: {limit.running:,} running{held}, {limit.waiting:,} waiting{opens}"
 
 
 def _paused(broker: Broker) -> dict[Kind, set[str]]:

@@ -9,7 +9,7 @@ import msgspec
 from longboat.contract.broker import Broker
 from longboat.core.text import counted
 from longboat.core.views import JobView, LimitView
-from longboat.operate.explain import limit_reached
+from longboat.operate.explain import limit_now
 
 
 class Held(msgspec.Struct):
@@ -49,7 +49,7 @@ def _cause(job: JobView, limits: dict[str, LimitView], paused: Collection[str]) 
     held = job.constraints
     for each in held.limits if held else ():
         if (limit := limits.get(each.key)) is not None:
-            return Held(limit_reached(limit), [], limit.waiting, limit=each.key)
+            return Held(limit_now(limit), [], limit.waiting, limit=each.key)
     if held and held.after:
         return Held("waiting for other jobs to succeed", [], 0)
     if job.task in paused:
