@@ -35,6 +35,7 @@ from longboat.worker.remote_commands import COMMANDED
 from longboat.worker.say import say, say_as
 from longboat.worker.scaler import Scaler, bounds
 from longboat.worker.supervisor import EXIT_APP, EXIT_BROKER, EXIT_FAILED, EXIT_RECYCLE, EXIT_REFUSED, Supervisor
+from longboat.worker.terminal import let_go
 from longboat.worker.worker import Worker  # here, before the fork: all worker processes share its pages
 
 if TYPE_CHECKING:
@@ -211,6 +212,7 @@ def _run(made: Worker, end: Channel, watches: Sequence[Callable[[Callable[[], ob
 
     def follow() -> None:
         for word, _ in end.lines():
+            let_go()
             made.finish("retire" if word == channel.RETIRE else "stop")
             if word == channel.NOW:
                 made.close(0.0)

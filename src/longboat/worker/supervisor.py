@@ -1,8 +1,8 @@
 """Supervisor: the parent of worker processes. It starts them, sees them die, and hands their jobs back at once.
 
 It imports no app and keeps no connection, so that nothing a task does can bring it down. TERM or INT: all finish what runs,
-within the grace; a second one: they hand back and exit. HUP: each worker is replaced by a new one. USR1: all write their
-stacks. Signals are passed on to the workers through a pipe, so that a signal to the whole process group counts once.
+within the grace; a second one: they hand back and exit. HUP: each worker is replaced by a new one, or as TERM if the tty
+was closed. USR1: all write their stacks. Signals go to workers by a pipe: one to the whole process group counts once.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
-from types import FrameType
 
 from longboat.core.job import Failure
 from longboat.core.reasons import WORKER_DIED
@@ -28,6 +27,7 @@ from longboat.worker.channel import Channel
 from longboat.worker.notify import READY, STOPPING, WATCHDOG, notify
 from longboat.worker.say import flush, say
 from longboat.worker.scaler import Load, Scaler, heard
+from longboat.worker.terminal import Terminal
 
 EXIT_APP = 3
 EXIT_BROKER = 4
@@ -115,6 +115,7 @@ class Supervisor:
         self._came_up = False
         self._selector = selectors.DefaultSelector()
         self._signals: list[int] = []
+        self._terminal = Terminal()
 
     def run(self) -> int:
         """Returns the exit status: 0, or that of workers that cannot start (EXIT_APP, EXIT_BROKER)."""
@@ -251,7 +252,7 @@ class Supervisor:
 
     def _handle_signals(self) -> None:
         signals, self._signals = self._signals, []
-        for number in signals:
+        for number in map(self._terminal.meant, signals):
             if number in (signal.SIGTERM, signal.SIGINT):
                 self._stopping += 1
                 notify(STOPPING)
@@ -351,7 +352,7 @@ class Supervisor:
     def _handling(self) -> Iterator[int]:
         read, write = os.pipe()
         os.set_blocking(write, False)
-        before = {number: signal.signal(number, self._note_signal) for number in HANDLED}
+        before = {number: signal.signal(number, lambda each, _: self._signals.append(each)) for number in HANDLED}
         old = signal.set_wakeup_fd(write)
         try:
             yield read
@@ -362,9 +363,6 @@ class Supervisor:
             self._selector.close()
             os.close(read)
             os.close(write)
-
-    def _note_signal(self, number: int, _: FrameType | None) -> None:
-        self._signals.append(number)
 
 
 def _fork(work: Callable[[], int | None]) -> int:
