@@ -29,8 +29,9 @@ HEAVY = ("asyncio", "sqlite3", "multiprocessing", "rich", "tomllib", "json")
 EVERY = [
     *([name] for name in COMMANDS),
     *(["dead", verb] for verb in ("list", "show", "retry", "purge")),
-    *(["jobs", verb] for verb in ("show", "retry", "cancel", "discard", "move")),
-    *(["workers", verb] for verb in ("quiet", "resume", "stop")),
+    *(["jobs", verb] for verb in ("list", "show", "retry", "cancel", "discard", "move")),
+    ["queues", "list"],
+    *(["workers", verb] for verb in ("list", "quiet", "resume", "stop")),
     *(["flows", verb] for verb in ("list", "show", "cancel")),
     *(["schedules", verb] for verb in ("list", "add", "pause", "resume", "run", "remove")),
 ]
@@ -142,17 +143,6 @@ def test_a_variable_stands_for_an_option(shell: Shell) -> None:
     shell.run("enqueue", "tasks.add", "1", "2")
     text = shell.run("worker", env={"LONGBOAT_WORKER_BURST": "1", "LONGBOAT_WORKER_QUEUES": "high,default"}).err
     assert "serves high, default of" in text
-
-
-READING = [["queues"], ["jobs"], ["jobs", "show", "x"], ["dead", "list"], ["dead", "show", "x"], ["result", "x"]]
-CHANGING = [["cancel", "x"], ["purge", "--yes"], ["dead", "retry", "--all", "--yes"], ["dead", "purge", "--all", "--yes"]]
-
-
-@pytest.mark.parametrize("arguments", READING + CHANGING, ids=" ".join)
-def test_no_file_yet_is_said_and_none_is_made(arguments: list[str], shell: Shell) -> None:
-    done = shell.fails(*arguments, status=4, env={"LONGBOAT_URL": "sqlite:///other.db"})
-    assert f"there is no file {shell.folder}/other.db yet" in done.err
-    assert sorted(path.name for path in shell.folder.iterdir()) == ["tasks.py"]
 
 
 def test_a_file_that_is_no_store_is_status_4(shell: Shell) -> None:

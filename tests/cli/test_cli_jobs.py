@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from longboat import Longboat
+from longboat.cli.ids import short
 from longboat.core.job import State
 from tests.rigs.cli import Shell, project
 
@@ -254,10 +255,7 @@ def test_pages(shell: Shell) -> None:
     assert [job["id"] for job in first[:-1]] == ids[:1100]
     rest = lines(shell, "jobs", "--state", "ready", "--limit", "1000", "--after", first[-1]["after"])
     assert [job["id"] for job in rest] == ids[1100:]
-    shell.fails("jobs", "--state", "ready", "--after", "nonsense", status=3)
-    done = shell.run("jobs", "--limit", "2")
-    assert len(done.out.splitlines()) == 3
-    assert "to see more, repeat it with --after" in done.err
+    shell.fails("jobs", "--state", "ready", "--after", "ready:nonsense", status=3)
 
 
 def test_tables_are_plain_in_a_pipe_and_drawn_on_a_terminal(shell: Shell) -> None:
@@ -270,9 +268,9 @@ def test_tables_are_plain_in_a_pipe_and_drawn_on_a_terminal(shell: Shell) -> Non
     assert header.index("state") == row.index("ready")
     shown, status = shell.on_terminal("jobs")
     assert status == 0
-    assert job_id in shown
+    assert short(job_id) in shown
     assert "\x1b" in shown
-    assert "\x1b[3" not in shell.on_terminal("jobs", env={"NO_COLOR": "1"})[0]  # no colours
+    assert "\x1b" not in shell.on_terminal("jobs", env={"NO_COLOR": "1"})[0]
 
 
 def test_hostile_text_commands_no_terminal(shell: Shell) -> None:

@@ -12,12 +12,13 @@ from urllib.parse import unquote, urlsplit
 
 import click
 
-from longboat.cli.fail import BROKER, FAILED, USAGE, CommandFailed
+from longboat.cli.fail import FAILED, USAGE, CommandFailed
+from longboat.cli.ids import one, whole
 from longboat.client.inbox import not_found
 from longboat.connect import DEFAULT_URL, connect
 from longboat.contract.capabilities import Capability
 from longboat.core.urls import shown
-from longboat.errors import AppNotFound, JobNotFound, Unsupported
+from longboat.errors import AppNotFound, BrokerUnavailable, JobNotFound, Unsupported
 
 if TYPE_CHECKING:
     from longboat.contract.broker import Broker
@@ -63,10 +64,7 @@ def opened(url: str | None) -> Iterator[Broker]:
         context.meta[LOOKED_AT] = found
     refuse_memory(found.url)
     broker = connect(found.url)
-    path = sqlite_path(found.url)
-    if path is not None and not path.exists():
-        advice = "The first job creates it. Is this the right directory? Name another file by --url or LONGBOAT_URL."
-        raise CommandFailed(f"there is no file {path} yet ({shown(found.url)}, from {found.origin})", advice, BROKER)
+    refuse_missing(found)
     try:
         yield broker
     except JobNotFound as error:
@@ -91,22 +89,32 @@ def nothing(text: str) -> None:
 
 
 def find_job(broker: Broker, job_id: str) -> JobView:
-    """Raises JobNotFound. Where no job can be looked up, it is looked for among those that run, then among the dead ones."""
-    from longboat.operate import traces
+    """The job of an id or a part of one (see ids.py). Raises JobNotFound.
 
+    Where no job can be looked up, it is looked for among those that run, then among the dead ones.
+    """
+    job_id = whole(broker, job_id)
     try:
         view = broker.inspector.find([job_id])[0]
     except Unsupported as error:
-        runs = (
-            [view for view in traces.running(broker.kv) if view.id == job_id] if Capability.KV in broker.capabilities else []
-        )
-        if found := runs or traces.dead(broker, [job_id]):
-            return found[0]
+        if found := _told(broker, job_id):
+            return found
         advice = f"`longboat explain {quote(job_id)}` tells what is known of it."
         raise CommandFailed(f"{job_id} is neither running nor among the dead jobs, and {error}", advice, FAILED) from None
     if view is None:
         raise not_found(job_id)
     return view
+
+
+def _told(broker: Broker, job_id: str) -> JobView | None:
+    """A running or dead job, where no job can be looked up."""
+    from longboat.operate import traces
+
+    runs = {view.id: view for view in traces.running(broker.kv)} if Capability.KV in broker.capabilities else {}
+    if found := runs.get(one(job_id, runs)):
+        return found
+    dead = {view.id: view for view in traces.dead(broker)}
+    return dead.get(one(job_id, dead))
 
 
 def refuse_memory(url: str) -> None:
@@ -116,6 +124,16 @@ def refuse_memory(url: str) -> None:
             "memory:// lives inside one process: it cannot be reached from here",
             "Use a broker that processes share, such as sqlite:///longboat.db, by --url or LONGBOAT_URL.",
             USAGE,
+        )
+
+
+def refuse_missing(found: Address) -> None:
+    """Raises BrokerUnavailable for a file that is not there: to open it would create it."""
+    path = sqlite_path(found.url)
+    if path is not None and not path.exists():
+        raise BrokerUnavailable(
+            f"there is no file {path} yet ({shown(found.url)}, from {found.origin})\n"
+            "The first job creates it. Is this the right directory? Name another file by --url or LONGBOAT_URL."
         )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import click
@@ -10,6 +11,7 @@ from longboat.cli import acting, many
 from longboat.cli.address import looked_at, opened
 from longboat.cli.asking import jobs
 from longboat.cli.fail import DONE, FAILED
+from longboat.cli.ids import wholes
 from longboat.cli.params import changes, queue_option, task_option, url_option
 from longboat.contract.capabilities import Capability
 from longboat.core.job import State
@@ -44,9 +46,10 @@ def command(ids: tuple[str, ...], queue: str | None, task: str | None, flow: str
     return many.run("cancel", query, flow=flow or "", url=url, **how)
 
 
-def _by_ids(ids: tuple[str, ...], url: str | None, reason: str | None) -> int:
+def _by_ids(ids: Sequence[str], url: str | None, reason: str | None) -> int:
     status = DONE
     with opened(url) as broker:
+        ids = wholes(broker, ids)
         affected = broker.inspector.cancel(ids)
         if affected:
             acting.told(broker, "cancel", named(f"{jobs(len(affected))} cancelled", affected), reason, affected)

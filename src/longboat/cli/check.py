@@ -64,7 +64,8 @@ def _records(url: str | None) -> str:
         with opened(url) as broker:
             here = [record for record in workers(broker.kv) if record.host == host]
     except BrokerError as error:
-        raise CommandFailed(f"the broker fails: {error}", "`longboat doctor` finds out more.", UNHEALTHY) from None
+        what, _, advice = str(error).partition("\n")
+        raise CommandFailed(f"the broker fails: {what}", advice or "`longboat doctor` finds out more.", UNHEALTHY) from None
     except CommandFailed as error:
         raise CommandFailed(error.what, error.advice, UNHEALTHY) from None
     if not here:

@@ -70,13 +70,14 @@ def command(url: str | None, host: str, port: int, role: str | None, root: str, 
 
     app, no_code = _app(url)
     address.refuse_memory(app.url)
+    origin = "--url" if url else "LONGBOAT_URL" if os.environ.get("LONGBOAT_URL") else "the app's"
     tokens = {value: whose for name, whose in TOKENS.items() if (value := os.environ.get(name))}
     _check_bind(host, role if not tokens else None)
     dashboard = longboat_dashboard(app, tokens=tokens, local_role=None if tokens else role, no_code=no_code)
     _check_scripts()
     try:
         root = _root(root)  # needs the packages of "web", whose absence `longboat_dashboard` tells
-        wait_for(app.broker, wait_for_broker, _slept)
+        wait_for(app.broker, wait_for_broker, _slept, lambda: address.refuse_missing(address.Address(app.url, origin)))
         token, dashboard.token = dashboard.token, ""  # said here, and in no log
         _serve(dashboard, shown(app.url), (host, port), root, token or ("…" if tokens else ""))
     finally:

@@ -7,13 +7,14 @@ from typing import Any
 import click
 
 from longboat.cli import jobs, many, purge
+from longboat.cli.group import Group
 from longboat.cli.params import changes, listing, outputs, query, queue_option, spread_option, task_option, together
 from longboat.cli.query import query_of_jobs
 from longboat.core.job import State
 from longboat.operate.search import is_word
 
 
-@click.group(invoke_without_command=True)
+@click.group(cls=Group, invoke_without_command=True)
 @click.pass_context
 def command(ctx: click.Context) -> None:
     """Dead jobs: they used up their attempts, or could not be run at all. They are kept for 30 days.

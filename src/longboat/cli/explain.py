@@ -9,6 +9,7 @@ import click
 from longboat.cli import show
 from longboat.cli.address import looked_at, opened
 from longboat.cli.fail import FAILED, CommandFailed
+from longboat.cli.ids import whole
 from longboat.cli.params import outputs
 from longboat.client.inbox import not_found
 from longboat.contract.broker import Broker
@@ -42,10 +43,11 @@ def command(id: str | None, queue: str | None, as_json: bool, url: str | None) -
 
 
 def _job(broker: Broker, id: str) -> dict[str, Any]:
-    why = explain(broker, id, looked_at(), thorough=True)
+    job_id = whole(broker, id)
+    why = explain(broker, job_id, looked_at(), thorough=True)
     if why is None:
-        raise not_found(id)
-    return {"id": id, "why": why}
+        raise not_found(job_id)
+    return {"id": job_id, "why": why}
 
 
 def _queue(broker: Broker, queue: str) -> dict[str, Any]:

@@ -12,6 +12,8 @@ import click
 from longboat.cli import acting, show
 from longboat.cli.address import opened
 from longboat.cli.asking import jobs
+from longboat.cli.group import Group
+from longboat.cli.ids import whole_flow
 from longboat.cli.params import limit_option, outputs, query, reason_option, url_option
 from longboat.cli.query import fits, query_of
 from longboat.client import flows
@@ -25,7 +27,7 @@ MOST = 10_000
 """The newest flows, which a query searches."""
 
 
-@click.group()
+@click.group(cls=Group)
 def command() -> None:
     """Flows: jobs that depend on each other.
 
@@ -77,10 +79,11 @@ def _found(broker: Broker, query: Query, most: int) -> Iterator[tuple[dict[str, 
 def show_(id: str, as_json: bool, url: str | None) -> None:
     """Show the jobs of the flow ID, parents first."""
     with opened(url) as broker:
-        flows.known(broker.kv, id)  # raises where there is none
-        for some in flows.seen(broker, id):
+        flow_id = whole_flow(broker, id)
+        flows.known(broker.kv, flow_id)  # raises where there is none
+        for some in flows.seen(broker, flow_id):
             found = [(show.plain(each.view), show.row(each.view)) if each.view else _unseen(each) for each in some]
-            show.items(show.COLUMNS, found, "no jobs", as_json=as_json)
+            show.items(show.COLUMNS, found, "no jobs", as_json=as_json, right=show.RIGHT, drop=show.DROP)
 
 
 def _unseen(job: flows.Seen) -> tuple[dict[str, Any], list[str]]:
@@ -96,6 +99,7 @@ def _unseen(job: flows.Seen) -> tuple[dict[str, Any], list[str]]:
 def cancel(id: str, reason: str | None, url: str | None) -> None:
     """Cancel all jobs of the flow ID that have not ended, including running ones."""
     with opened(url) as broker:
-        ids = flows.cancel(broker, id)
+        flow_id = whole_flow(broker, id)
+        ids = flows.cancel(broker, flow_id)
         click.echo(f"cancelled {jobs(len(ids))}")
-        acting.told(broker, "flow-cancel", f"{jobs(len(ids))} of flow {id} cancelled", reason, ids)
+        acting.told(broker, "flow-cancel", f"{jobs(len(ids))} of flow {flow_id} cancelled", reason, ids)

@@ -10,10 +10,11 @@ from typing import Any
 import click
 import msgspec
 
-from longboat.cli import many, show
+from longboat.cli import many, next_page, show
 from longboat.cli.address import find_job, opened
 from longboat.cli.fail import CommandFailed
-from longboat.cli.params import STATE, changes, listing, outputs, spread_option, together
+from longboat.cli.ids import wholes
+from longboat.cli.params import STATE, changes, listing, outputs, query, spread_option, together
 from longboat.cli.query import Listing, query_of_jobs
 from longboat.contract.broker import Broker
 from longboat.contract.capabilities import Capability
@@ -28,11 +29,15 @@ SECONDS = 10.0
 """After these a search that finds little ends, and says where to go on."""
 
 
+_listing = together(
+    click.option("--state", type=STATE, metavar="STATE", help=f"Only jobs in this state: {', '.join(State)}."), listing
+)
+
+
 @click.group(cls=Listing)
-@click.option("--state", type=STATE, metavar="STATE", help=f"Only jobs in this state: {', '.join(State)}.")
-@listing
+@_listing
 @click.pass_context
-def command(ctx: click.Context, /, state: str | None, as_json: bool, url: str | None, **given: Any) -> None:
+def command(ctx: click.Context, /, **given: Any) -> None:
     """List jobs: ready ones in the order in which they will run, ended ones newest first.
 
     QUERY is the search language of the dashboard: state:dead,ready queue:mail task:mail.* id:ID error:timeout worker:NAME
@@ -46,20 +51,34 @@ def command(ctx: click.Context, /, state: str | None, as_json: bool, url: str | 
     go on.
 
     \b
-    longboat jobs state:dead queue:mail error:timeout
+    longboat jobs list state:dead queue:mail error:timeout
     longboat jobs at:03:12
     longboat jobs --json --limit 100000 | jq -r .task | sort | uniq -c
     longboat jobs show ID
     longboat jobs retry state:dead queue:mail --dry-run
     """
     if ctx.invoked_subcommand is None:
-        list_jobs(ctx.args, [State(state)] if state else [], as_json=as_json, url=url, **given)
-        return
-    if state or given["queue"] or given["task"] or given["after"]:
+        _list(ctx.args, **given)
+    elif ctx.invoked_subcommand == "list":
+        ctx.default_map = {"list": given}
+    elif given["state"] or given["queue"] or given["task"] or given["after"]:
         raise click.UsageError(
             f"{ctx.invoked_subcommand} takes no --state, --queue, --task or --after: use words of a QUERY."
         )
-    ctx.default_map = {ctx.invoked_subcommand: {"as_json": as_json, "url": url}}
+    else:
+        ctx.default_map = {ctx.invoked_subcommand: {name: given[name] for name in ("as_json", "url")}}
+
+
+@command.command("list")
+@query
+@_listing
+def list_(words: tuple[str, ...], **given: Any) -> None:
+    """List the jobs that QUERY finds, as `longboat jobs` does."""
+    _list(words, **given)
+
+
+def _list(words: Sequence[str], *, state: str | None, **given: Any) -> None:
+    list_jobs(words, [State(state)] if state else [], **given)
 
 
 @command.command("show")
@@ -130,9 +149,9 @@ def show_job(id: str, as_json: bool, url: str | None, *, dead: bool = False) -> 
     """Print all of a job; `dead`: it has to be."""
     with opened(url) as broker:
         view = find_job(broker, id)
-        acts = audit.of_job(broker.kv, id) if Capability.KV in broker.capabilities else []
+        acts = audit.of_job(broker.kv, view.id) if Capability.KV in broker.capabilities else []
     if dead and view.state is not State.DEAD:
-        raise CommandFailed(f"job {id} is not dead: it is {view.state.value}", f"See `longboat jobs show {id}`.")
+        raise CommandFailed(f"job {view.id} is not dead: it is {view.state.value}", f"See `longboat jobs show {view.id}`.")
     plain = {**show.plain(view), "acts": [msgspec.structs.asdict(each) for each in acts]}
     for text in [show.to_json(plain)] if as_json else show.details(view, acts):
         click.echo(text)
@@ -150,11 +169,13 @@ def list_jobs(
     url: str | None,
 ) -> None:
     """Print up to `limit` jobs, and where to continue."""
-    query, rows, left = query_of_jobs(words, states, queue=queue, task=task), list[list[str]](), limit
+    wanted, rows, left = query_of_jobs(words, states, queue=queue, task=task), list[list[str]](), limit
     looked, end, unlisted = 0, time.monotonic() + SECONDS, tuple[State, ...]()
     with opened(url) as broker:
+        wanted = msgspec.structs.replace(wanted, ids=tuple(wholes(broker, wanted.ids)))
+        after = next_page.meant(broker, after)
         while left:
-            found = _search(broker, query, after, min(left, PAGE))
+            found = _search(broker, wanted, after, min(left, PAGE))
             short = len(found.jobs) < min(left, PAGE)
             left, looked, after = left - len(found.jobs), looked + found.looked, found.after
             unlisted += found.unlisted
@@ -165,10 +186,12 @@ def list_jobs(
                     rows.append(show.row(job))
             if after is None or (short and time.monotonic() >= end):
                 break
+        if after is not None and not as_json:
+            after = next_page.shortened(broker, after)
     if not as_json:
-        show.rows(show.COLUMNS, rows, "no jobs", right=("attempts", "age"))
-    if query.timed:
-        click.echo(f"These jobs ran {told(query.since, query.until)}.", err=True)
+        show.rows(show.COLUMNS, rows, "no jobs", right=show.RIGHT, drop=("state",) * (len(states) == 1) + show.DROP)
+    if wanted.timed:
+        click.echo(f"These jobs ran {told(wanted.since, wanted.until)}.", err=True)
     if unlisted:
         click.echo(f"This broker lists no jobs that are {', '.join(unlisted)}.", err=True)
     if after is not None:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import importlib
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import click
 
 from longboat.cli.fail import DONE, INTERRUPTED, USAGE, CommandFailed, line, told
+from longboat.cli.group import Group
 from longboat.errors import LongboatError
 
 COMMANDS = {
@@ -50,8 +51,20 @@ COMMANDS = {
 
 ELSEWHERE = {"resume": ("pause", "resume")}
 
+NESTED = {
+    **{verb: f"jobs {verb}" for verb in ("list", "show", "retry", "discard")},
+    **{verb: f"workers {verb}" for verb in ("stop", "quiet")},
+    **{verb: f"schedules {verb}" for verb in ("add", "remove")},
+    **dict.fromkeys(("run", "start"), "worker"),
+    "ls": "jobs list",
+    "status": "top",
+}
+"""What other commands are probably meant by, and is no misspelling of theirs."""
 
-class Commands(click.Group):
+NO_COLOUR = "--no-color"
+
+
+class Commands(Group):
     """Imports a command only when it is called, so that --help is quick."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002  # as its protocol has it
@@ -64,15 +77,15 @@ class Commands(click.Group):
         found: click.Command = getattr(importlib.import_module(f"longboat.cli.{file}"), name)
         return found
 
-    def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
-        if args[0] not in COMMANDS and not ctx.resilient_parsing:
-            from longboat.cli.query import similar
+    def meant(self, word: str, known: Collection[str]) -> str:
+        return NESTED.get(word) or super().meant(word, known)
 
-            if meant := similar(args[0], COMMANDS):
-                raise CommandFailed(
-                    f"no such command {args[0]!r}; did you mean {meant!r}?", f"Try `{ctx.command_path} --help`.", USAGE
-                )
-        return super().resolve_command(ctx, args)
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        end = args.index("--") if "--" in args else len(args)
+        if NO_COLOUR in args[:end]:  # wherever it stands: every command takes it
+            ctx.color = False
+            args = [each for each in args[:end] if each != NO_COLOUR] + args[end:]
+        return super().parse_args(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002  # as its protocol has it
         with formatter.section("Commands"):
@@ -103,6 +116,7 @@ def _version(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
     callback=_version,
     help="Show the version and exit.",
 )
+@click.option(NO_COLOUR, is_flag=True, expose_value=False, help="Write without colours, as with NO_COLOR set.")
 @click.pass_context
 def command(ctx: click.Context) -> None:
     """Longboat, a distributed task queue.
@@ -117,6 +131,8 @@ def command(ctx: click.Context) -> None:
     [tool.longboat] of pyproject.toml, else the one in tasks.py, app.py or main.py here.
 
     The broker is --url, else LONGBOAT_URL, else the app's, else sqlite:///longboat.db.
+
+    An ID may be short: an unambiguous beginning, or what lists show on a terminal.
 
     Each option can also be set by a variable: LONGBOAT_WORKER_CONCURRENCY is --concurrency of `worker`. Durations are
     written 30s, 5m, 2h.

@@ -16,7 +16,9 @@ from longboat.cli import acting, show
 from longboat.cli.address import nothing, opened
 from longboat.cli.asking import agreed, jobs
 from longboat.cli.fail import DONE, FAILED, INTERRUPTED
+from longboat.cli.ids import whole_flow, wholes
 from longboat.cli.query import usage
+from longboat.cli.table import table
 from longboat.client.flows import cancel, known, members
 from longboat.client.progress_bar import bar
 from longboat.contract.capabilities import Capability
@@ -65,6 +67,8 @@ def run(
     """
     with opened(url) as broker:
         bulk.check(broker, action, spread)
+        ids, query = wholes(broker, ids), msgspec.structs.replace(query, ids=tuple(wholes(broker, query.ids)))
+        flow = whole_flow(broker, flow)
         if flow and Capability.LOOKUP not in broker.capabilities:
             return _cancel_flow(broker, flow, **how)
         if not flow and not ids and bulk.by_rule(broker, action, query):
@@ -164,7 +168,7 @@ def change(
     elif not total:
         nothing("no such jobs")
     elif dry_run:
-        show.table(("state", "task", "jobs"), [[*map(str, each.values())] for each in by], right=("jobs",))
+        table(("state", "task", "jobs"), [[*map(str, each.values())] for each in by], right=("jobs",))
     return INTERRUPTED if done.stopped else DONE
 
 

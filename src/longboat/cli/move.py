@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -45,8 +46,9 @@ def command(
     """
     path = sqlite_path(to_url)
     to = label(to_url if path is None else f"sqlite:///{path}")
-    with opened(from_url) as source, _destination(to_url) as destination:
-        refuse_same(source, destination)
+    with opened(from_url) as source, _destination(to_url, path if dry_run else None) as destination:
+        if destination is not None:
+            refuse_same(source, destination)
         found = movable(source, queues)
         halfway = in_transfer(source).get(to, 0)
         total = sum(found.values()) + halfway
@@ -59,6 +61,8 @@ def command(
             return
         if not total:
             click.echo("no such jobs", err=as_json)
+        if destination is None:
+            return
         with _advised(), bar("Moved", total) as advance:
             done = move(source, destination, to, queues=queues, advance=advance)
         if done.moved:
@@ -88,9 +92,12 @@ def _report(done: Moved, source: Broker, queues: tuple[str, ...], as_json: bool,
 
 
 @contextmanager
-def _destination(url: str) -> Iterator[Broker]:
-    """A file that does not exist yet is created: the first jobs come from here."""
+def _destination(url: str, dry: Path | None) -> Iterator[Broker | None]:
+    """A file that does not exist yet is created: the first jobs come from here. None for one that a dry run would create."""
     refuse_memory(url)
+    if dry is not None and not dry.exists():
+        yield None
+        return
     broker = connect(url)
     try:
         yield broker

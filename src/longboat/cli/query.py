@@ -10,13 +10,14 @@ import click
 import msgspec
 
 from longboat.cli.fail import USAGE, CommandFailed
+from longboat.cli.group import Group, similar
 from longboat.core.job import State
 from longboat.core.patterns import same
 from longboat.errors import ConfigError
 from longboat.operate.search import Query, from_arguments, misspelt, restrict, within
 
 
-class Listing(click.Group):
+class Listing(Group):
     """A group that lists when its first word names no command: the words are then a query, in ctx.args.
 
     A word that is nearly a command's name is refused, and the command suggested. After `--` every word belongs to the query.
@@ -36,13 +37,6 @@ class Listing(click.Group):
             raise CommandFailed(what, f"To search for the text {rest[0]!r}: {text}.", USAGE)
         ctx.allow_interspersed_args = True
         return click.Command.parse_args(self, ctx, args)
-
-
-def similar(word: str, commands: Collection[str]) -> str:
-    """The command that the word is probably a misspelling of; empty if there is none."""
-    from difflib import get_close_matches
-
-    return next(iter(get_close_matches(word, commands, 1, 0.7)), "")
 
 
 def fits(query: Query, texts: Collection[str], **named: Collection[str]) -> bool:

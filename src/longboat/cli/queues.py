@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import click
 
 from longboat.cli import show
 from longboat.cli.address import opened
 from longboat.cli.params import outputs, query
-from longboat.cli.query import fits, query_of
+from longboat.cli.query import Listing, fits, query_of
 from longboat.core.clock import SYSTEM
 from longboat.core.job import State
 from longboat.observe.drain import drains
@@ -16,12 +18,13 @@ from longboat.observe.words import rate
 from longboat.operate.why_slow import stop
 
 SHOWN = (State.READY, State.SCHEDULED, State.WAITING, State.RUNNING, State.SUCCEEDED, State.DEAD, State.CANCELLED)
+DROP = (State.CANCELLED, State.SUCCEEDED, State.WAITING, State.SCHEDULED, "in", "out")
 
 
-@click.command()
-@query
+@click.group(cls=Listing)
 @outputs
-def command(words: tuple[str, ...], as_json: bool, url: str | None) -> None:
+@click.pass_context
+def command(ctx: click.Context, as_json: bool, url: str | None) -> None:
     """Count the jobs of each queue by state, and tell how long until it is empty. Costs the same for ten jobs as for ten
     million.
 
@@ -36,7 +39,22 @@ def command(words: tuple[str, ...], as_json: bool, url: str | None) -> None:
 
     Ended jobs are counted while they are kept: an hour unless the task says otherwise, dead ones 30 days.
     """
-    query = query_of("queues", ("queue", "state"), words)
+    if ctx.invoked_subcommand is None:
+        _list(ctx.args, as_json, url)
+    else:
+        ctx.default_map = {ctx.invoked_subcommand: {"as_json": as_json, "url": url}}
+
+
+@command.command("list")
+@query
+@outputs
+def list_(words: tuple[str, ...], as_json: bool, url: str | None) -> None:
+    """Count the jobs of the queues that QUERY finds, as `longboat queues` does."""
+    _list(words, as_json, url)
+
+
+def _list(words: Sequence[str], as_json: bool, url: str | None) -> None:
+    wanted = query_of("queues", ("queue", "state"), words)
     with opened(url) as broker:
         found = numbers(broker)
         rates = stop(broker, drains(broker, found, SYSTEM.now()))
@@ -46,10 +64,10 @@ def command(words: tuple[str, ...], as_json: bool, url: str | None) -> None:
             [queue, *map(show.number, each.values()), rate(drain.coming), rate(drain.ending), drain.outlook],
         )
         for queue in sorted(found.queues)
-        if fits(query, [queue], queue=[queue])
-        and (not query.states or any((queue, state) in found.counts for state in query.states))
+        if fits(wanted, [queue], queue=[queue])
+        and (not wanted.states or any((queue, state) in found.counts for state in wanted.states))
         for each in [{state.value: found.of(queue, state) for state in SHOWN}]
         for drain in [rates[queue]]
     ]
     columns = ("queue", *SHOWN, "in", "out", "outlook")
-    show.items(columns, items, "no such queues" if words else "no jobs", as_json=as_json, right=columns[1:-1])
+    show.items(columns, items, "no such queues" if words else "no jobs", as_json=as_json, right=columns[1:-1], drop=DROP)

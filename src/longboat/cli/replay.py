@@ -60,7 +60,7 @@ def command(id: str, app: str | None, debug: bool, url: str | None) -> int:
     with opened(url) as broker:
         view = find_job(broker, id)
         if view.state is State.RUNNING and not view.payload:
-            what = f"job {id} is running, and this broker tells its arguments to its worker alone"
+            what = f"job {view.id} is running, and this broker tells its arguments to its worker alone"
             raise CommandFailed(what, "It can be replayed if it dies.", WAITED)
         task = _task(found, spec, view)
         payload = _payload(broker, view)

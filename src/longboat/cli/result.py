@@ -36,14 +36,14 @@ def command(id: str, wait: bool, timeout: float | None, as_json: bool, url: str 
     with opened(url) as broker:
         view = find_job(broker, id)
         if not view.state.ended and not wait:
-            advice = f"Wait for it: `longboat result {id} --wait`."
-            raise CommandFailed(f"job {id} has not ended: it is {view.state.value}", advice, WAITED)
+            advice = f"Wait for it: `longboat result {view.id} --wait`."
+            raise CommandFailed(f"job {view.id} has not ended: it is {view.state.value}", advice, WAITED)
         client = Client(broker, address=looked_at())
         try:
-            handle = Handle[object](client, id, view.task)
+            handle = Handle[object](client, view.id, view.task)
             value = result_of(handle, timeout)
             if as_json:
-                click.echo(show.to_json(show.plain(find_job(broker, id))))
+                click.echo(show.to_json(show.plain(find_job(broker, view.id))))
             else:
                 show.result(value)
         except Unsupported:
@@ -51,11 +51,12 @@ def command(id: str, wait: bool, timeout: float | None, as_json: bool, url: str 
                 raise
             if not as_json:
                 last = f": {view.failures[-1].type}: {view.failures[-1].message}" if view.failures else ""
-                raise CommandFailed(f"job {id} is dead{last}", f"`longboat dead show {id}` tells more.", FAILED) from None
+                advice = f"`longboat dead show {view.id}` tells more."
+                raise CommandFailed(f"job {view.id} is dead{last}", advice, FAILED) from None
             click.echo(show.to_json(show.plain(view)))
             return FAILED
         except ResultError:
-            view = find_job(broker, id)
+            view = find_job(broker, view.id)
             if not (as_json and view.state.ended):
                 raise
             click.echo(show.to_json(show.plain(view)))

@@ -11,8 +11,9 @@ from longboat.cli import acting, show
 from longboat.cli.address import opened
 from longboat.cli.enqueue import app_for
 from longboat.cli.fail import USAGE, CommandFailed
+from longboat.cli.group import Group, similar
 from longboat.cli.params import outputs, query, reason_option, together, url_option
-from longboat.cli.query import fits, query_of, similar
+from longboat.cli.query import fits, query_of
 from longboat.contract.broker import Broker
 from longboat.errors import BadArguments
 from longboat.observe.words import span
@@ -20,7 +21,7 @@ from longboat.operate import scheduler
 from longboat.operate.search import Query
 
 
-@click.group()
+@click.group(cls=Group)
 def command() -> None:
     """Schedules: tasks that are enqueued again and again.
 
@@ -48,7 +49,7 @@ def list_(words: tuple[str, ...], as_json: bool, url: str | None) -> None:
         found = [each for each in scheduler.listed(broker, now) if _fits(query, each)]
     none = "no such schedules" if words else "no schedules"
     items = [_shown(each, now) for each in found]
-    show.items(["name", "rule", "tz", "task", "next", "last job"], items, none, as_json=as_json)
+    show.items(["name", "rule", "tz", "task", "next", "last job"], items, none, as_json=as_json, drop=("last job", "tz"))
 
 
 def _fits(query: Query, each: scheduler.Listed) -> bool:

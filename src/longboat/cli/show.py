@@ -12,6 +12,7 @@ import msgspec
 
 from longboat.cli.address import nothing
 from longboat.cli.fail import line
+from longboat.cli.table import table
 from longboat.core import codec
 from longboat.core.job import State
 from longboat.core.text import each_line_escaped, escaped, escaped_json
@@ -42,6 +43,7 @@ def items(
     *,
     as_json: bool,
     right: Collection[str] = (),
+    drop: Sequence[str] = (),
 ) -> None:
     """A list of things, each given as a document and as a row: a line of JSON each, or a table."""
     cells = []
@@ -51,61 +53,27 @@ def items(
         else:
             cells.append(cells_of)
     if not as_json:
-        rows(columns, cells, none, right=right)
+        rows(columns, cells, none, right=right, drop=drop)
 
 
-def rows(columns: Sequence[str], cells: Sequence[Sequence[str]], none: str, *, right: Collection[str] = ()) -> None:
+def rows(
+    columns: Sequence[str],
+    cells: Sequence[Sequence[str]],
+    none: str,
+    *,
+    right: Collection[str] = (),
+    drop: Sequence[str] = (),
+) -> None:
     """A table, or `none` if it would be empty."""
     if cells:
-        table(columns, cells, right=right)
+        table(columns, cells, right=right, drop=drop)
     else:
         nothing(none)
 
 
-def table(headers: Sequence[str], rows: Iterable[Sequence[str]], *, right: Collection[str] = ()) -> None:
-    """With rich on a terminal, if it is installed, else in plain columns; `right`: columns aligned to the right."""
-    cells = [[line(cell) for cell in row] for row in rows]
-    if sys.stdout.isatty() and _with_rich(headers, cells, right):
-        return
-    widths = [max(map(len, column)) for column in zip(headers, *cells, strict=True)]
-    for row in [list(headers), *cells]:
-        padded = [
-            cell.rjust(width) if header in right else cell.ljust(width)
-            for cell, width, header in zip(row, widths, headers, strict=True)
-        ]
-        click.echo("  ".join(padded).rstrip())
-
-
-def _with_rich(headers: Sequence[str], cells: Sequence[Sequence[str]], right: Collection[str]) -> bool:
-    try:
-        from rich.console import Console
-    except ImportError:
-        return False
-    Console().print(rich_table(headers, cells, right, header_style="bold", whole=("id", "state")))
-    return True
-
-
-def rich_table(
-    headers: Sequence[str],
-    cells: Sequence[Sequence[str]],
-    right: Collection[str],
-    *,
-    whole: Collection[str] = (),
-    **style: Any,
-) -> Any:
-    """`whole`: columns that are never wrapped: an id is there to be copied."""
-    from rich.table import Table
-    from rich.text import Text
-
-    drawn = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), **style)
-    for header in headers:
-        drawn.add_column(header, justify="right" if header in right else "left", overflow="fold", no_wrap=header in whole)
-    for row in cells:
-        drawn.add_row(*map(Text, row))
-    return drawn
-
-
 COLUMNS = ("id", "state", "queue", "task", "attempts", "age", "detail")
+RIGHT = ("attempts", "age")
+DROP = ("attempts", "queue", "age")
 
 
 def row(job: JobView) -> list[str]:

@@ -29,14 +29,18 @@ wait_option = click.option(
 )
 
 
-def wait_for(broker: Broker, patience: float, stopped: Callable[[float], bool]) -> bool:
+def wait_for(
+    broker: Broker, patience: float, stopped: Callable[[float], bool], check: Callable[[], None] = lambda: None
+) -> bool:
     """Wait until the broker answers, for `patience` seconds; then raises BrokerUnavailable.
 
-    `stopped` waits for so many seconds, and says whether to give up: False is returned then.
+    `stopped` waits for so many seconds, and says whether to give up: False is returned then. `check` raises
+    BrokerUnavailable while the broker is not to be asked.
     """
     until, tell = time.monotonic() + patience, 0.0
     while True:
         try:
+            check()
             with contextlib.suppress(Unsupported):  # it answers, even if it cannot count
                 broker.inspector.counts()
         except BrokerUnavailable as error:

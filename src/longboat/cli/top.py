@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
@@ -13,6 +13,7 @@ from longboat.cli import show, workers
 from longboat.cli.address import address, opened
 from longboat.cli.fail import line
 from longboat.cli.params import duration, json_option, url_option
+from longboat.cli.table import table
 from longboat.core.clock import SYSTEM
 from longboat.core.job import State
 from longboat.core.urls import shown
@@ -67,7 +68,7 @@ def command(every: float, once: bool, as_json: bool, url: str | None) -> None:
         for number, sections in enumerate(views):
             for place, section in enumerate(sections):
                 click.echo(("\n" if place or number else "") + section.title)
-                show.table(section.columns, section.rows, right=section.right)
+                table(section.columns, section.rows, right=section.right)
 
 
 def _views(broker: Broker, url: str, every: float, once: bool) -> Iterator[list[Section]]:
@@ -139,7 +140,7 @@ def _live(views: Iterator[list[Section]]) -> bool:
     with Live(screen=True, auto_refresh=False) as live:
         for sections in views:
             drawn = [
-                show.rich_table(
+                rich_table(
                     columns,
                     [[line(cell) for cell in each] for each in rows],
                     right,
@@ -151,3 +152,23 @@ def _live(views: Iterator[list[Section]]) -> bool:
             ]
             live.update(Group(*(part for table in drawn for part in (table, Text("")))), refresh=True)
     return True
+
+
+def rich_table(
+    headers: Sequence[str],
+    cells: Sequence[Sequence[str]],
+    right: Collection[str],
+    *,
+    whole: Collection[str] = (),
+    **style: Any,
+) -> Any:
+    """`whole`: columns that are never wrapped: an id is there to be copied."""
+    from rich.table import Table
+    from rich.text import Text
+
+    drawn = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), **style)
+    for header in headers:
+        drawn.add_column(header, justify="right" if header in right else "left", overflow="fold", no_wrap=header in whole)
+    for row in cells:
+        drawn.add_row(*map(Text, row))
+    return drawn

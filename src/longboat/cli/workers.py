@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 
 import click
 
@@ -10,7 +11,7 @@ from longboat.cli import acting, show
 from longboat.cli.address import opened
 from longboat.cli.asking import agreed
 from longboat.cli.fail import DONE, FAILED
-from longboat.cli.params import outputs, reason_option, together, url_option, yes_option
+from longboat.cli.params import outputs, query, reason_option, together, url_option, yes_option
 from longboat.cli.query import Listing, fits, query_of
 from longboat.observe import history
 from longboat.observe.history import WorkerRecord
@@ -20,6 +21,7 @@ from longboat.operate.search import Query
 
 COLUMNS = ("name", "state", "queues", "running", "slots", "ended", "memory", "up", "version")
 RIGHT = ("running", "slots", "ended", "memory", "up")
+DROP = ("version", "slots", "ended", "memory", "up")
 
 
 @click.group(cls=Listing)
@@ -40,10 +42,24 @@ def command(ctx: click.Context, as_json: bool, url: str | None) -> None:
     longboat workers stop web-1:4711
     """
     if ctx.invoked_subcommand is None:
-        query = query_of("workers", ("queue", "task", "worker"), ctx.args)
-        with opened(url) as broker:
-            found = [(record, row(record)) for record in history.workers(broker.kv) if _fits(query, record)]
-        show.items(COLUMNS, found, "no workers", as_json=as_json, right=RIGHT)
+        _list(ctx.args, as_json, url)
+    else:
+        ctx.default_map = {ctx.invoked_subcommand: {"as_json": as_json, "url": url}}
+
+
+@command.command("list")
+@query
+@outputs
+def list_(words: tuple[str, ...], as_json: bool, url: str | None) -> None:
+    """List the workers that QUERY finds, as `longboat workers` does."""
+    _list(words, as_json, url)
+
+
+def _list(words: Sequence[str], as_json: bool, url: str | None) -> None:
+    wanted = query_of("workers", ("queue", "task", "worker"), words)
+    with opened(url) as broker:
+        found = [(record, row(record)) for record in history.workers(broker.kv) if _fits(wanted, record)]
+    show.items(COLUMNS, found, "no workers", as_json=as_json, right=RIGHT, drop=DROP)
 
 
 _names = together(click.argument("names", nargs=-1, required=True, metavar="NAME..."), reason_option, url_option)

@@ -83,13 +83,13 @@ def trace(broker: Broker, job_id: str) -> Trace:
     return found
 
 
-def dead(broker: Searched, ids: Collection[str]) -> list[JobView]:
-    """Those of these jobs that are among the dead ones that can be listed. It may take a second or two."""
+def dead(broker: Searched, ids: Collection[str] | None = None) -> list[JobView]:
+    """The dead jobs that can be listed, or those of them with these ids. It may take a second or two."""
     try:
         page = broker.inspector.jobs(State.DEAD, limit=LOOKED_AT)
     except Unsupported:
         return []
-    return [view for view in page.jobs if view.id in ids]
+    return [view for view in page.jobs if ids is None or view.id in ids]
 
 
 def running(kv: KV) -> list[JobView]:
