@@ -1,19 +1,19 @@
-"""`longboat top`: queues, workers and tasks, live."""
+"""`longboat top`: queues, jobs, workers, failures and tasks, live."""
 
 from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Collection, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Iterator
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from longboat.cli import show, workers
+from longboat.cli import show, views
 from longboat.cli.address import address, opened
-from longboat.cli.fail import line
 from longboat.cli.params import duration, json_option, url_option
-from longboat.cli.table import table
+from longboat.cli.table import coloured, table
 from longboat.core.clock import SYSTEM
 from longboat.core.job import State
 from longboat.core.urls import shown
@@ -24,26 +24,12 @@ from longboat.observe.numbers import numbers
 from longboat.observe.pace import Pace, paces
 from longboat.observe.sketch import quantiles
 from longboat.observe.tally import LATENCIES, Tally
-from longboat.observe.words import span
 
 if TYPE_CHECKING:
     from longboat.contract.broker import Broker
 
 WINDOW = 60.0
 """Seconds that latencies cover."""
-STATES = ("ready", "scheduled", "waiting", "running", "dead")
-QUEUE_COLUMNS = ("queue", *STATES)
-SHOWN = ("wait_p50", "wait_p95", "run_p50", "run_p95")
-TASK_COLUMNS = ("task", "done/s", "failed/s", "wait p50", "wait p95", "run p50", "run p95")
-
-
-class Section(NamedTuple):
-    """One of the tables on the screen."""
-
-    title: str
-    columns: tuple[str, ...]
-    rows: list[list[str]]
-    right: tuple[str, ...]
 
 
 @click.command()
@@ -52,28 +38,35 @@ class Section(NamedTuple):
 @json_option
 @url_option
 def command(every: float, once: bool, as_json: bool, url: str | None) -> None:
-    """Show queues, workers, throughput and latencies live, until Ctrl-C.
+    """Show queues, jobs, workers, failures and tasks live, on the whole terminal. Press ? for the keys, q to quit.
 
-    Throughput covers the last ten seconds, latencies the last minute, a second or two late. Without a terminal, or without
-    rich, the output is plain text, printed again each time. --json writes an object each time.
+    1 to 5 choose what is shown, the arrows a row, and enter its jobs; p pauses a queue or a task, or resumes it, and r
+    retries dead jobs. Throughput covers the last ten seconds, latencies the last minute, a second or two late.
+
+    Without a terminal, the output is plain text, printed again each time. --json writes an object each time.
     """
     with opened(url) as broker:
-        if as_json:
-            for _ in _times(max(every, 0.2), once):
-                click.echo(show.to_json(seen(broker)))
+        every = max(every, 0.2)
+        if not (once or as_json) and sys.stdin.isatty() and sys.stdout.isatty():
+            from longboat.cli import live
+
+            files = sys.stdin.fileno(), sys.stdout.fileno()
+            live.run(broker, partial(seen, broker), shown(address(url).url), every, *files, colours=coloured())
             return
-        views = _views(broker, shown(address(url).url), max(every, 0.2), once)
-        if sys.stdout.isatty() and not once and _live(views):
-            return
-        for number, sections in enumerate(views):
-            for place, section in enumerate(sections):
-                click.echo(("\n" if place or number else "") + section.title)
-                table(section.columns, section.rows, right=section.right)
+        for number, _ in enumerate(_times(every, once)):
+            found = seen(broker)
+            if as_json:
+                click.echo(show.to_json(found))
+            else:
+                _print(found, shown(address(url).url), first=not number)
 
 
-def _views(broker: Broker, url: str, every: float, once: bool) -> Iterator[list[Section]]:
-    for _ in _times(every, once):
-        yield look(broker, url)
+def _print(found: dict[str, Any], url: str, *, first: bool) -> None:
+    titles = [f"queues of {url}", f"workers: {len(found['workers'])}", "tasks, rates of 10 s, latencies of the last minute"]
+    for title, view in zip(titles, (views.queues, views.living, views.tasks), strict=True):
+        its = view(found)
+        click.echo(("" if first and view is views.queues else "\n") + title)
+        table(its.columns, its.rows, right=its.right, drop=its.drop)
 
 
 def _times(every: float, once: bool) -> Iterator[None]:
@@ -86,18 +79,21 @@ def _times(every: float, once: bool) -> Iterator[None]:
 def seen(broker: Broker) -> dict[str, Any]:
     """The state of things now, as plain data: durations in seconds, None where nothing is known."""
     found, now = numbers(broker), SYSTEM.now()
-    queues = [{"queue": queue, **{name: found.of(queue, State(name)) for name in STATES}} for queue in sorted(found.queues)]
     since = (now - WINDOW) // GRAINS[0].width * GRAINS[0].width
     tallies: dict[str, Tally] = {}
     for (_, task), tally in history.recent(broker.kv, since, now + 1).items():
         tallies.setdefault(task, Tally()).add(tally)
-    rates: dict[str, Pace] = {}
-    for (_, task), pace in paces(broker.kv, now).items():
-        rates.setdefault(task, Pace()).add(pace)
+    by_task, by_queue = dict[str, Pace](), dict[str, Pace]()
+    for (queue, task), pace in paces(broker.kv, now).items():
+        by_task.setdefault(task, Pace()).add(pace)
+        by_queue.setdefault(queue, Pace()).add(pace)
+    queues = [
+        {"queue": queue, **{name: found.of(queue, State(name)) for name in views.STATES}, **_rates(by_queue.get(queue))}
+        for queue in sorted(found.queues | by_queue.keys())
+    ]
     tasks = []
     for task, tally in sorted(tallies.items(), key=lambda item: -item[1].ended):
-        rate = rates.get(task, Pace())
-        row: dict[str, Any] = {"task": task, "done_per_second": rate.succeeded, "failed_per_second": rate.failed}
+        row: dict[str, Any] = {"task": task, **_rates(by_task.get(task))}
         for what in LATENCIES:
             values = quantiles(getattr(tally, what), QUANTILES)
             row |= {f"{what}_p{100 * part:g}": value for part, value in zip(QUANTILES, values, strict=True)}
@@ -105,70 +101,6 @@ def seen(broker: Broker) -> dict[str, Any]:
     return {"at": now, "queues": queues, "workers": history.workers(broker.kv), "tasks": tasks}
 
 
-def look(broker: Broker, url: str) -> list[Section]:
-    """The state of things now, as tables."""
-    found = seen(broker)
-    queues = [[row["queue"], *(show.number(row[name]) for name in STATES)] for row in found["queues"]]
-    tasks = [
-        [
-            row["task"],
-            *(f"{row[f'{name}_per_second']:,.1f}" for name in ("done", "failed")),
-            *(_short(row[n]) for n in SHOWN),
-        ]
-        for row in found["tasks"]
-    ]
-    records = found["workers"]
-    return [
-        Section(f"queues of {url}", QUEUE_COLUMNS, queues, STATES),
-        Section(f"workers: {len(records)}", workers.COLUMNS, [workers.row(record) for record in records], workers.RIGHT),
-        Section("tasks, rates of 10 s, latencies of the last minute", TASK_COLUMNS, tasks, TASK_COLUMNS[1:]),
-    ]
-
-
-def _short(length: float | None) -> str:
-    return "" if length is None else span(length)
-
-
-def _live(views: Iterator[list[Section]]) -> bool:
-    """Draw each view in place of the last one. False if rich is not installed."""
-    try:
-        from rich.console import Group
-        from rich.live import Live
-        from rich.text import Text
-    except ImportError:
-        return False
-    with Live(screen=True, auto_refresh=False) as live:
-        for sections in views:
-            drawn = [
-                rich_table(
-                    columns,
-                    [[line(cell) for cell in each] for each in rows],
-                    right,
-                    title=Text(title, "bold"),
-                    title_justify="left",
-                    header_style="dim",
-                )
-                for title, columns, rows, right in sections
-            ]
-            live.update(Group(*(part for table in drawn for part in (table, Text("")))), refresh=True)
-    return True
-
-
-def rich_table(
-    headers: Sequence[str],
-    cells: Sequence[Sequence[str]],
-    right: Collection[str],
-    *,
-    whole: Collection[str] = (),
-    **style: Any,
-) -> Any:
-    """`whole`: columns that are never wrapped: an id is there to be copied."""
-    from rich.table import Table
-    from rich.text import Text
-
-    drawn = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), **style)
-    for header in headers:
-        drawn.add_column(header, justify="right" if header in right else "left", overflow="fold", no_wrap=header in whole)
-    for row in cells:
-        drawn.add_row(*map(Text, row))
-    return drawn
+def _rates(pace: Pace | None) -> dict[str, float]:
+    rate = pace or Pace()
+    return {"done_per_second": rate.succeeded, "failed_per_second": rate.failed}
