@@ -5,20 +5,25 @@ The commands run in this process, on a store of their own.
 
 from __future__ import annotations
 
+import logging
 import re
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from longboat import Longboat, group
+from longboat.cli import logs
 from longboat.cli.ids import short
 from longboat.cli.main import run
 from longboat.cli.table import fitted, width_of
 from longboat.contract.broker import Settlement
-from longboat.core.job import Dead, Failure
+from longboat.core.job import Dead, Failure, State
+from longboat.operate.search import Query
 from tests.rigs.cli import Done
+from tests.rigs.fault import until
 
 Command = Callable[..., Done]
 COLOUR = re.compile(r"\x1b\[[\d;]*m")
@@ -210,3 +215,56 @@ def test_a_dry_run_of_move_makes_no_file(app: Longboat, command: Command, tmp_pa
     done = command("move", app.url, f"sqlite:///{tmp_path}/other.db", "--dry-run")
     assert done.out.startswith("would move 3 jobs (3 ready) to sqlite:///")
     assert not list(tmp_path.glob("other*"))
+
+
+class Speech:
+    """A task that logs a line, waits until it is let go, and logs another; and a worker that runs it."""
+
+    def __init__(self, app: Longboat) -> None:
+        self.let_go = threading.Event()
+
+        @app.task(name="tasks.speak")
+        def speak(what: str) -> None:
+            logging.getLogger("speech").warning("%s begins", what)
+            assert self.let_go.wait(60)
+            logging.getLogger("speech").error("%s ends\nwell", what)
+
+        self.task = speak
+
+
+@pytest.mark.slow  # last lines are waited for after a job's end
+@pytest.mark.usefixtures("brisk")
+def test_the_log_of_a_job_is_followed_to_its_end(app: Longboat, command: Command) -> None:
+    speech = Speech(app)
+    with app.worker():
+        job = speech.task.enqueue("one")
+
+        def let_go() -> None:
+            until(job.logs, 30)
+            speech.let_go.set()
+
+        threading.Thread(target=let_go).start()
+        followed = command("logs", short(job.id), "-f").out.splitlines()
+    assert [line[30:] or line for line in followed] == ["WARNING: one begins", "ERROR: one ends", "  well"]
+    assert command("logs", job.id).out.splitlines() == followed
+    (first, _) = command("logs", "--task", "tasks.s*", "--json").out.splitlines()
+    assert f'"level":"WARNING","job":"{job.id}","task":"tasks.speak","attempt":1,"text":"one begins"' in first
+    shown = command("logs", "--queue", "default", columns=80).out
+    assert f"\x1b[31mERROR\x1b[0m tasks.speak [{short(job.id)}]: one ends\n  well\n" in shown
+    assert command("logs", "--queue", "other").out == "no lines\n"
+    assert "either a job" in command("logs", job.id, "--task", "x", status=2).err
+
+
+@pytest.mark.usefixtures("brisk")
+def test_the_logs_of_a_queue_are_followed(app: Longboat) -> None:
+    speech = Speech(app)
+    with app.worker():
+        speech.task.enqueue("not this")
+        there = speech.task.using(queue="other").enqueue("running")
+        until(lambda: there.status() is State.RUNNING, 30)
+        said = logs.followed(app.broker, Query(queue="oth*"))
+        assert next(said).line.text == "running begins"
+        later = speech.task.using(queue="other").enqueue("later")
+        assert next(said)[0] == later.id
+        speech.let_go.set()
+        assert {next(said).line.text for _ in range(2)} == {"running ends\nwell", "later ends\nwell"}

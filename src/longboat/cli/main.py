@@ -24,6 +24,7 @@ COMMANDS = {
     "workers": "List workers; quiet, resume or stop them.",
     "top": "Show queues, workers and tasks live.",
     "events": "Show what happens, as it happens.",
+    "logs": "Show what jobs logged, or log.",
     "failures": "List what fails, most since the deploy first.",
     "deploy": "Mark or list the deploys of your app.",
     "dead": "List, show, retry or purge dead jobs.",
