@@ -20,7 +20,7 @@ from longboat.cli import live, top
 from longboat.cli.ids import short
 from longboat.contract.broker import Settlement
 from longboat.core.job import Dead, Failure, State
-from longboat.operate import pauses
+from longboat.operate import audit, pauses
 
 STYLE = re.compile(r"\x1b\[[\d;?]*[a-zA-Z]")
 FRAME = re.compile(r"\x1b\[\?2026h\x1b\[H(.*?)\x1b\[J\x1b\[\?2026l", re.S)
@@ -129,6 +129,7 @@ def test_the_views_their_rows_and_what_keys_do_to_them(person: Person, app: Long
     person.press("y")
     person.sees("retried 3 dead jobs", "ready 15")
     assert {app.job(each).status() for each in dead} == {State.READY}
+    assert {entry.verb for each in dead for entry in audit.of_job(app.broker.kv, each)} == {"retry"}
 
 
 def test_enter_leads_to_jobs_and_escape_back(person: Person) -> None:

@@ -18,6 +18,7 @@ from longboat.cli.views import VIEWS, Table, dead_of, jobs_of, looked_up, totals
 from longboat.core.text import counted
 from longboat.errors import LongboatError
 from longboat.operate import bulk, pauses
+from longboat.operate.audit import Act, here, told
 from longboat.operate.search import Query, written
 
 if TYPE_CHECKING:
@@ -192,7 +193,9 @@ class Live:
 
         def work() -> str:
             paused = key not in pauses.paused(broker.kv)[kind]
-            pauses.pause(broker.kv, kind, key, paused)
+            if pauses.pause(broker.kv, kind, key, paused):
+                verb, became = ("pause", "paused") if paused else ("resume", "resumed")
+                told(broker, here("command line"), verb, f"{kind} {key} {became}")
             return f"{kind} {key} is {'paused; p resumes it' if paused else 'resumed'}"
 
         self._looker.ask(work)
@@ -204,9 +207,10 @@ class Live:
             return
 
         def work() -> str:
-            chosen = bulk.choose(broker, query)
-            done = bulk.carry_out(broker, "retry", query, chosen.ids)
-            return f"retried {counted(done.done, 'dead job')}"
+            act, ids = Act(broker, here("command line"), "retry"), bulk.choose(broker, query).ids
+            done = bulk.carry_out(broker, "retry", query, ids, advance=lambda so_far, _: act.mark(so_far.changed))
+            act.tell(f"{done.done:,} of {counted(len(ids), 'dead job')} retried: {written(query)}")
+            return f"retried {counted(done.done, 'dead job')}{act.wrong}"
 
         self._question = f"Retry the dead jobs of {written(query)}? y/n", work
 
