@@ -160,7 +160,7 @@ def test_a_real_worker_runs_jobs_through_it(run: Run, tmp_path: Path) -> None:
 
 def test_the_command_line_says_what_it_lacks(run: Run, tmp_path: Path) -> None:
     (tmp_path / "tasks.py").write_text(TASKS)
-    examined = run("longboat", "doctor")
+    examined = run("longboat", "doctor", "--verbose")
     assert examined.returncode == 0, examined.stdout
     assert f"cannot        {Capability.IDS.sentence}" in examined.stdout
     assert Capability.KV.sentence in examined.stdout
@@ -176,7 +176,7 @@ def test_the_command_line_says_what_it_lacks(run: Run, tmp_path: Path) -> None:
         done = run("longboat", *arguments)
         assert done.returncode == 2, (arguments, done.stdout, done.stderr)
         assert f"A JSON file cannot {lacks.sentence}. Brokers that can: SQLite" in done.stderr
-        assert "`longboat doctor` lists what this broker" in done.stderr
+        assert "`longboat doctor --verbose` lists what this broker" in done.stderr
 
 
 def test_it_keeps_every_clause_of_what_it_claims(run: Run, tmp_path: Path) -> None:

@@ -295,25 +295,32 @@ def test_a_message_that_is_no_job_can_be_looked_at(shell: Shell) -> None:
 def test_doctor(shell: Shell) -> None:
     fresh = json.loads(shell.run("doctor", "--json").out)
     assert fresh["healthy"] is True
-    assert "does not exist yet" in fresh["facts"]["file"]
+    assert fresh["facts"]["file"] == {"path": f"{shell.folder}/longboat.db", "exists": False}
     assert not Path(shell.folder, "longboat.db").exists()
     dead(shell)
     shell.run("enqueue", "tasks.sleep", "0")
     Path(shell.folder, "longboat.db").chmod(0o644)
     found = json.loads(shell.run("doctor", "--json").out)
     facts = found["facts"]
-    assert facts["url"] == f"sqlite:///{shell.folder}/longboat.db (the app's)"
+    assert facts["url"] == {"url": f"sqlite:///{shell.folder}/longboat.db", "origin": "the app's"}
     assert facts["queues"] == {"default": {"dead": 2}, "mail": {"dead": 1}, "slow": {"ready": 1}}
-    assert facts["schema"].startswith("version 4, ")
-    assert "tasks.sleep (queue slow, thread)" in facts["tasks"]
+    assert facts["schema"]["version"] == 4
+    assert {"name": "tasks.sleep", "queue": "slow", "executor": "thread"} in facts["tasks"]
     said = " ".join(problem["what"] for problem in found["problems"])
     assert "3 jobs are dead" in said
     assert "no worker serves slow" in said
     assert "users other than its owner" in said
     assert found["healthy"] is True
-    text = shell.run("doctor", env={"LONGBOAT_URL": "sqlite:///longboat.db"}).out
-    assert "sqlite:///longboat.db (LONGBOAT_URL)" in text
-    assert "LONGBOAT_URL=sqlite:///longboat.db" in text
+    brief = shell.run("doctor", env={"LONGBOAT_URL": "sqlite:///longboat.db"}).out
+    assert [line.split()[0] for line in brief.partition("\n\n")[0].splitlines()[:4]] == ["longboat", "app", "url", "file"]
+    assert "LONGBOAT_URL=" not in brief
+    whole = shell.run("doctor", "--verbose", env={"LONGBOAT_URL": "sqlite:///longboat.db"}).out
+    assert set(brief.splitlines()) - set(whole.splitlines()) <= {
+        line for line in brief.splitlines() if "answered in" in line
+    }
+    assert "sqlite:///longboat.db (LONGBOAT_URL)" in whole
+    assert "LONGBOAT_URL=sqlite:///longboat.db" in whole
+    assert "tasks.sleep (queue slow, thread)" in whole
 
 
 def test_doctor_finds_what_is_serious(shell: Shell) -> None:

@@ -5,6 +5,7 @@ The commands run in this process, on a store of their own.
 
 from __future__ import annotations
 
+import io
 import logging
 import re
 import sys
@@ -14,8 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from longboat import Longboat, group
-from longboat.cli import logs
+from longboat import Longboat, current, group
+from longboat.cli import logs, waiting
 from longboat.cli.ids import short
 from longboat.cli.main import run
 from longboat.cli.table import fitted, width_of
@@ -253,6 +254,44 @@ def test_the_log_of_a_job_is_followed_to_its_end(app: Longboat, command: Command
     assert f"\x1b[31mERROR\x1b[0m tasks.speak [{short(job.id)}]: one ends\n  well\n" in shown
     assert command("logs", "--queue", "other").out == "no lines\n"
     assert "either a job" in command("logs", job.id, "--task", "x", status=2).err
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.usefixtures("brisk")
+def test_a_terminal_shows_how_far_a_job_is_that_is_waited_for(
+    app: Longboat, command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shown, let_go = Terminal(), threading.Event()
+    monkeypatch.setattr(waiting, "DRAWN", 0.0)
+    monkeypatch.setattr(waiting, "TOLD", 0.0)
+    monkeypatch.setenv("COLUMNS", "100")
+
+    @app.task(name="tasks.slow")
+    def slow() -> str:
+        current().progress(3, 4, "nearly there")
+        assert let_go.wait(60)
+        return "done"
+
+    job = slow.enqueue()
+
+    def work() -> None:
+        until(lambda: "no living worker serves queue default" in shown.getvalue(), 30, shown.getvalue)
+        with app.worker():
+            until(lambda: "[###############-----] 3 of 4 nearly there" in shown.getvalue(), 30, shown.getvalue)
+            let_go.set()
+            until(lambda: job.status().ended, 30)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    monkeypatch.setattr(sys, "stderr", shown)
+    assert command("result", job.id, "--wait").out == "done\n"
+    thread.join()
+    assert shown.getvalue().startswith("\r\x1b[Kready, ")
+    assert shown.getvalue().endswith("\r\x1b[K")
 
 
 @pytest.mark.usefixtures("brisk")

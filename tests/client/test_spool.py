@@ -94,7 +94,7 @@ def test_a_job_that_misses_its_deadline_is_told(away: str, tmp_path: Path) -> No
             handle.status()
         findings = Findings()
         _kept(findings, app)
-        assert findings.facts["spool"].endswith("spool.db: empty; 1 that were not delivered")
+        assert findings.facts["spool"]["said"].endswith("spool.db: empty; 1 that were not delivered")
         assert [problem.what for problem in findings.problems] == ["1 jobs in the spool were not delivered"]
 
 

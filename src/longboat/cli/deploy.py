@@ -7,12 +7,13 @@ import msgspec
 
 from longboat.cli import acting, show
 from longboat.cli.address import opened
+from longboat.cli.group import Group
 from longboat.cli.params import outputs
 from longboat.observe import deploys
 from longboat.operate.audit import here
 
 
-@click.group()
+@click.group(cls=Group)
 def command() -> None:
     """Mark or list the deploys of your app: pages draw them in every chart and tell which failures are new since.
 

@@ -32,7 +32,6 @@ if TYPE_CHECKING:
 
 LEAST_ROOM = 100_000_000
 """Free bytes on the disk of the jobs below which something must be done."""
-TASKS_SHOWN = 50
 DELIVERED_WITHIN = 60.0
 """Seconds after which a job is not just on its way from the spool or the outbox any more."""
 DRIVERS = ("uvloop", "rich", "redis", "hiredis", "psycopg", "pika", "starlette", "opentelemetry")
@@ -55,6 +54,7 @@ class Findings:
 
     def __init__(self) -> None:
         self.facts: dict[str, Any] = {}
+        """Plain data, each by its name."""
         self.problems: list[Problem] = []
 
     @property
@@ -93,16 +93,16 @@ def _installation(findings: Findings) -> None:
 
     facts = findings.facts
     facts["longboat"] = __version__
-    facts["python"] = f"{platform.python_version()} ({sys.executable})"
+    facts["python"] = {"version": platform.python_version(), "executable": sys.executable}
     facts["platform"] = platform.platform()
-    facts["extras"] = [f"{name} {'installed' if find_spec(name) else 'not installed'}" for name in DRIVERS]
+    facts["extras"] = {name: find_spec(name) is not None for name in DRIVERS}
     clock = time.get_clock_info("time")
-    facts["clock"] = f"{clock.implementation}, resolution {clock.resolution:g} s"
-    facts["variables"] = [
-        f"{name}={'***' if _SECRET.search(name) else shown(value) if '://' in value else value}"
+    facts["clock"] = {"implementation": clock.implementation, "resolution": clock.resolution}
+    facts["variables"] = {
+        name: "***" if _SECRET.search(name) else shown(value) if "://" in value else value
         for name, value in sorted(os.environ.items())
         if name.startswith("LONGBOAT_")
-    ]
+    }
 
 
 def _app(findings: Findings) -> Longboat | None:
@@ -112,22 +112,20 @@ def _app(findings: Findings) -> Longboat | None:
         named = locate.configured()
         found = locate.look()
     except AppNotFound as error:
-        findings.facts["app"] = "cannot be imported"
+        findings.facts["app"] = {"spec": None, "origin": "cannot be imported"}
         what, _, advice = str(error).partition("\n")
         findings.alarm(what, advice)
         return None
     if found is None:
-        findings.facts["app"] = "none is named, and none is needed to look at jobs"
+        findings.facts["app"] = {"spec": None, "origin": "none is named, and none is needed to look at jobs"}
         return None
     app, spec = found
     origin = named[1] if named else "found in the working directory"
-    findings.facts["app"] = f"{spec} ({origin})"
-    tasks = [
-        f"{name} (queue {task.template.queue}, {task.settings.executor})"
+    findings.facts["app"] = {"spec": spec, "origin": origin}
+    findings.facts["tasks"] = [
+        {"name": name, "queue": task.template.queue, "executor": task.settings.executor}
         for name, task in sorted(app.registry.tasks.items())
     ]
-    left = len(tasks) - TASKS_SHOWN
-    findings.facts["tasks"] = tasks[:TASKS_SHOWN] + ([f"… and {left} more"] if left > 0 else [])
     return app
 
 
@@ -136,7 +134,7 @@ def _address(findings: Findings, url: str | None, app: Longboat | None) -> Addre
         found = Address(named, "--url" if url else "LONGBOAT_URL")
     else:
         found = Address(app.url, "the app's") if app else Address(DEFAULT_URL, "default")
-    findings.facts["url"] = f"{shown(found.url)} ({found.origin})"
+    findings.facts["url"] = {"url": shown(found.url), "origin": found.origin}
     if app is not None and app.url != settled(found.url):
         findings.warn(
             f"the app uses {shown(app.url)}, but this looks at {shown(found.url)} ({found.origin})",
@@ -152,7 +150,7 @@ def _kept(findings: Findings, app: Longboat) -> None:
         if isinstance(each, str):
             findings.warn(each, "If its tables are missing, the first worker makes them.")
             continue
-        findings.facts[each.name] = str(each)
+        findings.facts[each.name] = {**each._asdict(), "said": str(each)}
         if each.oldest > DELIVERED_WITHIN:
             findings.warn(
                 f"{each.jobs:,} jobs wait in the {each.name}, the oldest for {each.oldest:,.0f} s",
@@ -173,7 +171,7 @@ def _file(findings: Findings, path: Path, url: str) -> bool:
         findings.alarm(f"there is no directory {folder}", "Create it, or name another file by --url or LONGBOAT_URL.")
         return False
     free = shutil.disk_usage(folder).free
-    facts["disk"] = f"{free / 1e9:,.1f} GB free"
+    facts["disk"] = {"free": free}
     if free < LEAST_ROOM:
         findings.alarm(
             f"only {free / 1e6:,.0f} MB are free on the disk of {folder}",
@@ -181,29 +179,30 @@ def _file(findings: Findings, path: Path, url: str) -> bool:
         )
     facts["synchronous"] = parse_qs(urlsplit(url).query).get("synchronous", ["full"])[0]
     if not path.exists():
-        facts["file"] = f"{path}: does not exist yet; the first job creates it"
+        facts["file"] = {"path": str(path), "exists": False}
         if not os.access(folder, os.W_OK):
             findings.alarm(f"{folder} cannot be written to", "Give this user the permission, or name another file.")
         return False
     mode = path.stat().st_mode & 0o777
-    facts["file"] = f"{path}, {path.stat().st_size / 1e6:,.1f} MB, mode {mode:04o}"
+    facts["file"] = {"path": str(path), "exists": True, "bytes": path.stat().st_size, "mode": f"{mode:04o}"}
     if mode & 0o077:
         findings.warn(f"users other than its owner can access {path}", f"If this is not intended: chmod 600 {path}")
     facts["schema"] = _schema(path)
     return True
 
 
-def _schema(path: Path) -> str:
+def _schema(path: Path) -> dict[str, Any]:
     import sqlite3
 
     try:
         db = sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True, timeout=1)
         try:
-            return f"version {db.execute('PRAGMA user_version').fetchone()[0]}, SQLite {sqlite3.sqlite_version}"
+            version = db.execute("PRAGMA user_version").fetchone()[0]
+            return {"version": version, "sqlite": sqlite3.sqlite_version}
         finally:
             db.close()
     except sqlite3.Error as error:
-        return f"cannot be read: {error}"
+        return {"version": None, "sqlite": sqlite3.sqlite_version, "problem": f"cannot be read: {error}"}
 
 
 def _broker(findings: Findings, url: str, app: Longboat | None) -> None:
@@ -213,21 +212,21 @@ def _broker(findings: Findings, url: str, app: Longboat | None) -> None:
         broker = connect(url)
         try:
             if not _examined(findings, broker, app):
-                findings.facts["broker"] = "cannot be worked with, see below"
+                findings.facts["broker"] = {"answered_in": None, "problem": "cannot be worked with, see below"}
                 return
             if lacks := lacking(broker):
                 findings.facts["cannot"] = [each.sentence for each in lacks]
             if not {Capability.COUNTS, Capability.QUEUE_LENGTHS} & broker.capabilities:
-                findings.facts["broker"] = "not asked: it cannot count jobs"
+                findings.facts["broker"] = {"answered_in": None, "problem": "not asked: it cannot count jobs"}
                 return
             began = time.monotonic()
             broker.inspector.counts()
-            findings.facts["broker"] = f"answered in {(time.monotonic() - began) * 1000:.1f} ms"
+            findings.facts["broker"] = {"answered_in": time.monotonic() - began}
             _contents(findings, broker)
         finally:
             broker.close()
     except LongboatError as error:
-        findings.facts["broker"] = "does not answer"
+        findings.facts["broker"] = {"answered_in": None, "problem": "does not answer"}
         what, advice, _ = told(error)
         findings.alarm(what, advice)
 
@@ -299,8 +298,7 @@ def _alive(broker: Broker) -> list[ConsumerView] | None:
 def _workers(findings: Findings, workers: list[ConsumerView], busy: list[str]) -> None:
     """`busy`: queues with jobs that are ready."""
     findings.facts["workers"] = [
-        f"{worker.name or worker.id}: {', '.join(worker.queues) or 'every queue'}, {worker.running} running"
-        for worker in workers
+        {"name": worker.name or worker.id, "queues": worker.queues, "running": worker.running} for worker in workers
     ]
     served = {queue for worker in workers for queue in worker.queues}
     idle = [queue for queue in busy if queue not in served]

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 @click.option(
     "--wait",
     is_flag=True,
-    help="Wait for the result and print it instead of the id. After two seconds, say what it waits for.",
+    help="Wait for the result and print it instead of the id. A terminal shows meanwhile how far the job is.",
 )
 @click.option("--timeout", type=duration, metavar="TIME", help="With --wait, wait no longer than this. Default: forever.")
 @click.option("--url", metavar="URL", help="Enqueue to this broker, by the task's name alone, without the app's code.")

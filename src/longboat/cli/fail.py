@@ -38,7 +38,7 @@ _ADVICE: list[tuple[type[LongboatError], int, str]] = [
     (errors.BrokerFull, BROKER, "Free some disk space, or delete ended jobs: `longboat purge --state succeeded`."),
     (errors.StoreTooNew, BROKER, "Upgrade Longboat here, or name another store by --url or LONGBOAT_URL."),
     (errors.BrokerUnavailable, BROKER, "Try again later; `longboat doctor` finds out more."),
-    (errors.Unsupported, USAGE, "`longboat doctor` lists what this broker does not support."),
+    (errors.Unsupported, USAGE, "`longboat doctor --verbose` lists what this broker does not support."),
     (errors.BrokerError, BROKER, "Check the URL (--url, LONGBOAT_URL); `longboat doctor` finds out more."),
     (
         errors.BadArguments,

@@ -304,7 +304,7 @@ def _refused(request: Request, error: Exception) -> Refused:
     if isinstance(error, Refused):
         return error
     if isinstance(error, Unsupported):
-        return Refused(501, str(error), "`longboat doctor` lists what this broker does not support.")
+        return Refused(501, str(error), "`longboat doctor --verbose` lists what this broker does not support.")
     if isinstance(error, BrokerError):
         return Refused(503, str(error), "Try again in a moment.")
     if isinstance(error, LongboatError):
