@@ -98,6 +98,7 @@ class Stock:
             "/bulk?verb=retry&q=task:shop.resize": ["Retry 2 jobs"],
             "/flows": ["shop.total"],
             f"/flows/{self.flow}": ['class="edge"'],
+            "/limits": ["No job that runs, waits or is ready has a limit"],
             "/workers": ["shop.hold", "Quiet"],
             "/schedules": ["Every fifth minute", 'class="due"'],
             "/tasks": ["shop.resize"],

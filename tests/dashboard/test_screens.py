@@ -9,14 +9,16 @@ from wsgiref.util import setup_testing_defaults
 import pytest
 from starlette.testclient import TestClient
 
-from longboat import Longboat
+from longboat import Limit, Longboat
 from longboat.contract.broker import Settlement
+from longboat.contract.kv import Entry
 from longboat.core import codec
 from longboat.core.job import Dead, Failure, Job, State
 from longboat.dashboard import charts, longboat_dashboard
 from longboat.dashboard.screens import jobs
 from longboat.observe.deploys import mark
 from longboat.observe.history import failure_groups
+from longboat.tasks.handle import LOGS, LogLine
 from tests.rigs.dashboard import SCREENS, asking, links, stock
 
 HOSTILE = "<script>alert(1)</script>\"'&{{7*7}}${7}"
@@ -68,6 +70,54 @@ def test_a_job_shows_all_that_is_known_of_it(page: TestClient, stocked: Longboat
     text = page.get(f"/jobs/{done.id}").text
     for word in ("resizing ", "half of it", "Run again"):
         assert word in text, word
+
+
+def test_a_job_that_failed_says_why_first_and_its_log_can_be_narrowed(page: TestClient, stocked: Longboat) -> None:
+    dead = next(job for job in stocked.broker.inspector.jobs(State.DEAD).jobs if b"bad0" in job.payload)
+    text = page.get(f"/jobs/{dead.id}").text
+    assert text.index("Failed attempts") < text.index("Timeline") < text.index("Arguments")
+    done = next(job for job in stocked.broker.inspector.jobs(State.SUCCEEDED).jobs if job.task == "shop.resize")
+    line = LogLine(1.0, "ERROR", "only this one", 2)
+    stocked.broker.kv.write(LOGS + done.id, [Entry("9", codec.encode(line), 60)])
+    for query, there in (
+        ("", True),
+        ("level=WARNING", True),
+        ("level=ERROR", False),
+        ("attempt=1", True),
+        ("attempt=2", False),
+    ):
+        text = page.get(f"/jobs/{done.id}?{query}").text
+        assert ("resizing " in text) is there, query
+        assert ("only this one" in text) is (query != "attempt=1"), query
+
+
+def test_limits_tell_who_holds_them_and_how_many_wait(bare: Longboat) -> None:
+    @bare.task(name="t.limited", limit=Limit(key="{customer}", running=1))
+    def limited(customer: str) -> None:
+        del customer
+
+    for _ in range(3):
+        limited.enqueue("acme")
+    consumer = bare.broker.consumer([], lease=10)
+    (lease,) = consumer.receive(3, wait=1)
+    dashboard = longboat_dashboard(bare, local_role="admin")
+    with asking(dashboard) as client:
+        text = client.get("/limits").text
+    consumer.close()
+    dashboard.close()
+    assert "acme" in text
+    assert f'href="/jobs/{lease.job.id}"' in text
+    assert re.search(r'strong">2</td>\s*<td class="num">1<span class="dim"> of 1</span>', text)
+
+
+def test_where_nothing_has_happened_the_first_steps_are_shown(bare: Longboat) -> None:
+    dashboard = longboat_dashboard(bare, local_role="admin")
+    with asking(dashboard) as client:
+        assert "longboat worker --url memory://" in client.get("/").text
+        bare.send("t.any")
+        client.post("/do/pause", data={"kind": "queue", "name": "other"})  # it looks again
+        assert "longboat worker" not in client.get("/").text
+    dashboard.close()
 
 
 def test_a_page_of_what_has_ended_stops_asking(page: TestClient, stocked: Longboat, monkeypatch: pytest.MonkeyPatch) -> None:

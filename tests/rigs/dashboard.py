@@ -36,6 +36,7 @@ SCREENS = [
     "/bulk",
     "/bulk?verb=retry&q=task:shop.resize",
     "/flows",
+    "/limits",
     "/workers",
     "/schedules",
     "/calendar",

@@ -15,6 +15,7 @@ from longboat.dashboard.ask import Ask, Page, Refused
 from longboat.dashboard.plain import decoded, masked, masked_text, pretty
 from longboat.dashboard.site import Site
 from longboat.observe.history import fingerprint
+from longboat.observe.words import span
 from longboat.operate import audit, traces
 from longboat.operate.explain import explain
 from longboat.operate.job_data import shown
@@ -25,6 +26,7 @@ WIDTH = 1000.0
 TICK = 5.0
 """Width of a failed attempt's mark in it."""
 LINES = 1000
+LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 DEAD_KEPT, WHY_KEPT = 10.0, 2.0
 """Seconds that it is believed whether a job is dead, and why it does not run, where no job can be looked up."""
 LATE = 5.0
@@ -74,7 +76,10 @@ def _traced(site: Site, ask: Ask) -> Page:
             return _found(site, ask, views[0])
     over = heard is not None and heard.state.ended and found.revoked is None
     why = "" if over else site.kept(f"why {job_id}", lambda: why_not(site, job_id), WHY_KEPT)
-    told = {"progress": site.if_there(lambda: progress(site, job_id), None), "logs": site.listed(lambda: logs(site, job_id))}
+    told = {
+        "progress": site.if_there(lambda: progress(site, job_id), None),
+        **filtered(ask, site.listed(lambda: logs(site, job_id))),
+    }
     clean = {"tries": tries(site, heard) if heard else [], "acts": site.listed(lambda: audit.of_job(site.broker.kv, job_id))}
     return Page("traced.html", {"trace": found, "job": heard, "why": why, "since": site.overheard.since, **clean, **told})
 
@@ -97,10 +102,11 @@ def _found(site: Site, ask: Ask, view: JobView) -> Page:
             "result_wrong": result_wrong,
             "tries": tries(site, view),
             "marks": marks(view),
+            "axis": axis(view),
             "width": WIDTH,
             "why": "" if view.state.ended else why_not(site, view.id),
             "progress": site.if_there(lambda: progress(site, view.id), None),
-            "logs": site.listed(lambda: logs(site, view.id)),
+            **filtered(ask, site.listed(lambda: logs(site, view.id))),
             "acts": site.listed(lambda: audit.of_job(site.broker.kv, view.id)),
             "parents": _parents(site, view),
             "can": can(site, view),
@@ -133,14 +139,29 @@ def can(site: Site, view: JobView) -> dict[str, bool]:
     }
 
 
-def marks(view: JobView) -> list[Mark]:
-    """The job's life from when it was enqueued to its end, or to now."""
+def _life(view: JobView) -> tuple[float, float] | None:
+    """From when it was enqueued to its end, or to now, or to when it is due. None: not known."""
     begin = view.enqueued or view.started or (view.failures[0].at if view.failures else None)
     if begin is None:
-        return []
+        return None
     end = max(view.ended or SYSTEM.now(), begin + 0.001)  # "begin" is from the caller's clock, which may say anything
     if view.state is State.SCHEDULED and view.due:
         end = max(end, view.due)
+    return begin, end
+
+
+def axis(view: JobView) -> list[str]:
+    """What stands below the timeline, evenly spaced: the time since its beginning."""
+    life = _life(view)
+    return ["0", *(f"+{span((life[1] - life[0]) * part / 4)}" for part in range(1, 5))] if life else []
+
+
+def marks(view: JobView) -> list[Mark]:
+    """The job's life: that it waited, when it ran, when attempts failed."""
+    life = _life(view)
+    if life is None:
+        return []
+    begin, end = life
 
     def x(at: float) -> float:
         return round(WIDTH * min(1.0, max(0.0, (at - begin) / max(0.001, end - begin))), 1)
@@ -169,6 +190,20 @@ def logs(site: Site, job_id: str) -> list[LogLine]:
     for line in lines:
         line.text = masked_text(line.text)
     return lines
+
+
+def filtered(ask: Ask, lines: list[LogLine]) -> dict[str, Any]:
+    """The lines of the level, or above, and of the attempt that the query names; and what there is to choose from."""
+    level, attempt = ask.query.get("level", ""), ask.query.get("attempt", "")
+    least = LEVELS.index(level) if level in LEVELS else 0
+    shown = [
+        line
+        for line in lines
+        if (line.level not in LEVELS or LEVELS.index(line.level) >= least) and attempt in ("", str(line.attempt))
+    ]
+    levels = [each for each in LEVELS if any(line.level == each for line in lines)]
+    attempts = sorted({line.attempt for line in lines})
+    return {"logs": shown, "logged": len(lines), "levels": levels, "level": level, "attempts": attempts, "attempt": attempt}
 
 
 def _parents(site: Site, view: JobView) -> list[dict[str, Any]]:

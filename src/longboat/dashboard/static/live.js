@@ -21,6 +21,16 @@
   setInterval(tick, 1000);
   document.addEventListener("longboat:shown", tick);
 
+  // --- copies: browsers allow them by TLS and on this machine only
+
+  if (!navigator.clipboard) document.documentElement.classList.add("no-copies");
+  document.addEventListener("click", async (event) => {
+    const button = event.target.closest?.("[data-copy]");
+    if (!button) return;
+    try { await navigator.clipboard.writeText(document.getElementById(button.dataset.copy).innerText || document.getElementById(button.dataset.copy).textContent); button.textContent = "Copied"; } catch { button.textContent = "Not allowed"; }
+    setTimeout(() => { button.textContent = "Copy"; }, 1500);
+  });
+
   // --- theme
 
   const button = document.getElementById("theme"), root = document.documentElement;
