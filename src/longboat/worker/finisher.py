@@ -37,8 +37,8 @@ class Finisher:
         lease = call.lease
         in_flight.ended[call.task.settings.executor] += 1
         recorder = self._recorder
-        recorder.seen += 1
-        if recorder.seen >= recorder.next_sample and call.started:
+        recorder.seen = seen = recorder.seen + 1
+        if seen >= recorder.next_sample and call.started:
             recorder.sample(call)
         events = self._events
         if events.every_job:

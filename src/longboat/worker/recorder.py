@@ -86,17 +86,19 @@ class Recorder:
         queue = task = None
         kind: object = None
         count = 0
+        fails = False
         failed: list[tuple[Job, Failure]] = []
         with self._lock:
             for settlement in batch:
-                job, outcome = settlement.lease.job, settlement.outcome
-                if job.task is not task or job.queue != queue or type(outcome) is not kind:
+                job = settlement.lease.job
+                if job.task is not task or job.queue != queue or type(settlement.outcome) is not kind:
                     if count and queue is not None and task is not None:
                         self._count(queue, task, kind, count)
-                    queue, task, kind, count = job.queue, job.task, type(outcome), 0
+                    queue, task, kind, count = job.queue, job.task, type(settlement.outcome), 0
+                    fails = kind is Retry or kind is Dead
                 count += 1
-                if kind is Retry or kind is Dead:
-                    failed.append((job, outcome.failure))  # type: ignore[union-attr]  # Retry or Dead
+                if fails:
+                    failed.append((job, settlement.outcome.failure))  # type: ignore[union-attr]  # Retry or Dead
             if count and queue is not None and task is not None:
                 self._count(queue, task, kind, count)
         for each in failed:
