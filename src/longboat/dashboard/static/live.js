@@ -21,6 +21,8 @@
   setInterval(tick, 1000);
   document.addEventListener("longboat:shown", tick);
 
+  document.querySelector("nav a[aria-current=page]")?.scrollIntoView({ block: "nearest", inline: "center" }); // on narrow screens the menu scrolls
+
   // --- copies: browsers allow them by TLS and on this machine only
 
   if (!navigator.clipboard) document.documentElement.classList.add("no-copies");
