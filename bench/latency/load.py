@@ -27,7 +27,9 @@ WARM = 0.5
 TICK = 0.001
 WINDOW = 2000
 """Jobs that are put and have not started, at most, while it is measured how much goes through."""
-PIECE = 200
+PIECE = 100
+WAITED = 100
+"""Results that are waited for then, at most: who waits by looking again and again can be kept from all else by it."""
 PATIENCE = 20.0
 """Seconds after the last job was due in which all must have ended."""
 
@@ -51,15 +53,19 @@ class Load:
         self._errors: list[BaseException] = []
 
     async def most(self, seconds: float) -> float:
-        """Jobs a second that start while the caller, beside the worker, enqueues as fast as they do."""
+        """Jobs a second that start while the caller, beside the worker, enqueues as fast as they do, and asks as ever."""
         await self._ready()
         first = put = started(self._path)
+        asked = 0
         begun = time.monotonic()
         after_warm: tuple[float, int] | None = None
         while (now := time.monotonic()) < begun + WARM + seconds:
             done = started(self._path)
             if after_warm is None and now >= begun + WARM:
                 after_warm = now, done
+            if len(self._tasks) < WAITED and asked < (now - begun) * ASKED:
+                self._go(self._side.ask(now))
+                put, asked = put + 1, asked + 1
             if put - done < WINDOW:
                 await self._side.put([now] * PIECE)
                 put += PIECE
