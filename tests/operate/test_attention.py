@@ -197,15 +197,19 @@ def test_what_need_not_be_looked_at_is_not_told(broker: Broker, monkeypatch: pyt
     assert attention(broker) == looking.Attention()
 
 
-def test_paused_tasks(broker: Broker) -> None:
+def test_pauses_of_tasks_and_of_single_jobs(broker: Broker) -> None:
     works(broker)
-    broker.put([job(), job()])
+    one = Constraints(limits=[JobLimit("acme", running=9)])
+    broker.put([job(), job(constraints=one)])
     consumer = broker.consumer(["q"], lease=60)
     for _ in range(2):
         settle(consumer, take(consumer), Park(7200.0, BOOM))
     pause(broker.kv, "task", "t", True)
     pause(broker.kv, "task", "idle", True)
-    assert only(broker).what == "task t is paused and holds 2 jobs"
+    pause(broker.kv, "limit", "ac*", True)
+    whole, single = attention(broker).items
+    assert whole.what == "task t is paused and holds 2 jobs"
+    assert (single.kind, single.what) == ("paused", "jobs of limit ac* are paused: 1 job")
 
 
 def test_it_explains_so_many_jobs(broker: Broker, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -236,7 +240,7 @@ def test_what_a_broker_cannot_tell_is_said(broker: Broker, monkeypatch: pytest.M
     assert [each.kind for each in found.items] == ["no worker"]
     assert found.unknown == [
         "whether a job is retried for ever is not known: it lists no jobs",
-        "whether a paused task holds jobs is not known: it lists no jobs",
+        "whether a pause holds jobs is not known: it lists no jobs",
         "whether a job is held is not known: it lists no jobs",
     ]
 

@@ -24,7 +24,7 @@ from longboat.observe.drain import drains
 from longboat.observe.history import WORKERS, WorkerRecord
 from longboat.observe.numbers import numbers
 from longboat.operate import held, why_slow
-from longboat.operate.pauses import pause
+from longboat.operate.pauses import pause, paused
 from longboat.operate.why_slow import QueueNow
 from longboat.testing.conformance.stage import job, nothing, settle, take
 from tests.rigs.dashboard import asking
@@ -109,11 +109,11 @@ def test_what_keeps_jobs_is_told_cause_by_cause(broker: Broker, monkeypatch: pyt
     for _ in range(2):
         settle(consumer, take(consumer), Park(60.0, BOOM))
     pause(broker.kv, "task", "slept", True)
-    found = held.groups(broker, broker.inspector.jobs(State.WAITING, queue="q").jobs, {"slept"})
+    found = held.groups(broker, broker.inspector.jobs(State.WAITING, queue="q").jobs, paused(broker.kv))
     assert [group.why.partition(":")[0] for group in found] == [
         "3 jobs waiting for other jobs to succeed",
         "limit k is reached",
-        "1 job of task slept, which is paused",
+        "1 job waiting because task slept is paused",
         "1 job waiting for a worker that can run task new",
     ]
     assert "; 1 more cause; " in now(broker).why

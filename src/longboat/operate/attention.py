@@ -22,7 +22,7 @@ from longboat.observe.sketch import Sketch, merge, quantile
 from longboat.observe.words import span
 from longboat.operate import held, scheduler
 from longboat.operate.explain import explain, serving
-from longboat.operate.pauses import paused
+from longboat.operate.pauses import paused, rules
 
 Kind = Literal["no worker", "paused", "schedule", "running", "retrying", "held"]
 
@@ -192,23 +192,28 @@ def _retrying(look: _Look) -> Iterator[Item]:
         yield Item("retrying", f"{what}{worst.id} failed {worst.attempts} times{why}", since, task=task, job=worst.id)
 
 
-def _tasks(look: _Look) -> Iterator[Item]:
-    """Paused tasks that hold jobs."""
-    for task in sorted(paused(look.broker.kv)["task"])[: MOST + 1]:
+def _pauses(look: _Look) -> Iterator[Item]:
+    """Paused tasks that hold jobs; pauses of single jobs that do, among the first jobs that wait."""
+    found = paused(look.broker.kv)
+    for task in sorted(found["task"])[: MOST + 1]:
         page = look.broker.inspector.jobs(State.WAITING, task=task, limit=PAGE)
         if page.jobs:
             count = f"{'at least ' if page.after else ''}{counted(len(page.jobs), 'job')}"
             yield Item("paused", f"task {task} is paused and holds {count}", page.jobs[0].waits_since, task=task)
+    if single := rules(found):
+        jobs = list(_jobs(look, State.WAITING))
+        for rule in single:
+            if its := [job for job in jobs if rule.holds(job)]:
+                yield Item("paused", f"{rule.said}: {counted(len(its), 'job')}", its[0].waits_since, job=its[0].id)
 
 
 def _held(look: _Look) -> Iterator[Item]:
     """Jobs held for long by other jobs, by a limit or for want of a worker that can run them."""
-    stopped = paused(look.broker.kv)["task"]
     jobs = [
         job for job in _jobs(look, State.WAITING, lambda job: look.now - (job.enqueued or 0.0) <= LONG) if _old(look, job)
     ]
-    for number, group in enumerate(held.groups(look.broker, jobs, stopped)):
-        if group.task in stopped:
+    for number, group in enumerate(held.groups(look.broker, jobs, paused(look.broker.kv))):
+        if group.paused:
             continue
         first = min(group.jobs, key=lambda job: job.waits_since or look.now)
         since = first.waits_since or look.now
@@ -241,6 +246,6 @@ CHECKS: Sequence[tuple[str, Callable[[_Look], Iterator[Item]]]] = (
     ("whether a schedule missed a tick", _schedules),
     ("whether a job runs for too long", _running),
     ("whether a job is retried for ever", _retrying),
-    ("whether a paused task holds jobs", _tasks),
+    ("whether a pause holds jobs", _pauses),
     ("whether a job is held", _held),
 )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Mapping, Sequence
 
 import msgspec
 
@@ -10,6 +10,7 @@ from longboat.contract.broker import Broker
 from longboat.core.text import counted
 from longboat.core.views import JobView, LimitView
 from longboat.operate.explain import limit_now
+from longboat.operate.pauses import Kind, said
 
 
 class Held(msgspec.Struct):
@@ -23,12 +24,12 @@ class Held(msgspec.Struct):
     """How many wait for it, as far as is known."""
     limit: str = ""
     """The key of the limit that holds them."""
-    task: str = ""
-    """Their task, which is paused or which no worker can run."""
+    paused: bool = False
+    """Whether it is a pause that somebody has to end."""
 
 
-def groups(broker: Broker, jobs: Sequence[JobView], paused: Collection[str]) -> list[Held]:
-    """These waiting jobs by what keeps them, the largest group first. `paused`: the names of paused tasks.
+def groups(broker: Broker, jobs: Sequence[JobView], paused: Mapping[Kind, set[str]]) -> list[Held]:
+    """These waiting jobs by what keeps them, the largest group first. `paused`: what is paused.
 
     Costs one lookup of all their limits.
     """
@@ -36,7 +37,7 @@ def groups(broker: Broker, jobs: Sequence[JobView], paused: Collection[str]) -> 
     found: dict[tuple[str, str], Held] = {}
     for job in jobs:
         made = _cause(job, limits, paused)
-        group = found.setdefault((made.limit or made.task, made.why), made)
+        group = found.setdefault((made.limit, made.why), made)
         group.jobs.append(job)
     for group in found.values():
         group.weight = max(group.weight, len(group.jobs))
@@ -45,16 +46,16 @@ def groups(broker: Broker, jobs: Sequence[JobView], paused: Collection[str]) -> 
     return sorted(found.values(), key=lambda group: -group.weight)
 
 
-def _cause(job: JobView, limits: dict[str, LimitView], paused: Collection[str]) -> Held:
+def _cause(job: JobView, limits: dict[str, LimitView], paused: Mapping[Kind, set[str]]) -> Held:
+    if why := said(paused, job):
+        return Held(f"waiting because {why[0]}", [], 0, paused=True)
     held = job.constraints
     for each in held.limits if held else ():
         if (limit := limits.get(each.key)) is not None:
             return Held(limit_now(limit), [], limit.waiting, limit=each.key)
     if held and held.after:
         return Held("waiting for other jobs to succeed", [], 0)
-    if job.task in paused:
-        return Held(f"of task {job.task}, which is paused", [], 0, task=job.task)
-    return Held(f"waiting for a worker that can run task {job.task}", [], 0, task=job.task)
+    return Held(f"waiting for a worker that can run task {job.task}", [], 0)
 
 
 def _reached(broker: Broker, jobs: Sequence[JobView]) -> dict[str, LimitView]:

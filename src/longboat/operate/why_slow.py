@@ -23,7 +23,7 @@ from longboat.observe.words import rate, span
 from longboat.operate import held
 from longboat.operate.explain import serving
 from longboat.operate.held import Held
-from longboat.operate.pauses import paused
+from longboat.operate.pauses import nothing, paused
 
 LOOKED_AT = 100
 """Waiting jobs whose causes are looked up, at most: the oldest."""
@@ -99,22 +99,21 @@ def stop(broker: Broker, drains: Mapping[str, Drain]) -> dict[str, Drain]:
 
 def _look(broker: Broker, queue: str, found: Numbers) -> _Seen:
     seen = _Seen("", None, [], [], None, None)
-    tasks: set[str] = set()
+    still = nothing()
     if Capability.CONSUMERS in broker.capabilities:
         seen.states = ["working" for each in broker.inspector.consumers() if not each.queues or queue in each.queues]
     if Capability.KV in broker.capabilities:
         records = [each for each in workers(broker.kv) if not each.queues or queue in each.queues]
         seen.states, seen.full = max([each.state for each in records], seen.states or [], key=len), full(records)
-        stopped = paused(broker.kv)
-        tasks = stopped["task"]
-        seen.stopped = f"queue {queue} is paused" if queue in stopped["queue"] else ""
+        still = paused(broker.kv)
+        seen.stopped = f"queue {queue} is paused" if queue in still["queue"] else ""
     first: list[JobView] = []
     try:
         if found.of(queue, State.READY):
             first += broker.inspector.jobs(State.READY, queue=queue, limit=1).jobs
         page = broker.inspector.jobs(State.WAITING, queue=queue, limit=LOOKED_AT)
         first += page.jobs[:1]
-        seen.held, seen.whole = held.groups(broker, page.jobs, tasks), page.after is None
+        seen.held, seen.whole = held.groups(broker, page.jobs, still), page.after is None
     except Unsupported:
         pass
     seen.oldest = min((since for job in first if (since := job.waits_since) is not None), default=None)
