@@ -28,10 +28,11 @@ HEAVY = ("asyncio", "sqlite3", "multiprocessing", "rich", "tomllib", "json")
 
 EVERY = [
     *([name] for name in COMMANDS),
+    *(["deploy", verb] for verb in ("mark", "list")),
     *(["dead", verb] for verb in ("list", "show", "retry", "purge")),
     *(["jobs", verb] for verb in ("list", "show", "retry", "cancel", "discard", "move")),
     ["queues", "list"],
-    *(["workers", verb] for verb in ("list", "quiet", "resume", "stop")),
+    *(["workers", verb] for verb in ("list", "quiet", "resume", "stop", "stack")),
     *(["flows", verb] for verb in ("list", "show", "cancel")),
     *(["schedules", verb] for verb in ("list", "add", "pause", "resume", "run", "remove")),
 ]

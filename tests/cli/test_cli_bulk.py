@@ -196,6 +196,8 @@ def test_workers_are_found_by_a_query(shell: Shell) -> None:
         shell.run("enqueue", "tasks.sleep", "30")
         while not lines(shell, "workers", "task:*.sleep"):
             assert time.monotonic() < end + 20, "its job is not shown"
+        assert re.search(r"tasks\.sleep\n  File .*tasks\.py\", line \d+, in ", shell.run("workers", "stack", name).out)
+        assert "no such worker" in shell.run("workers", "stack", "nobody", status=1).err
         worker.send_signal(signal.SIGTERM)
         said(worker, "running jobs have")
         worker.send_signal(signal.SIGTERM)

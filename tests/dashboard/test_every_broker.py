@@ -18,6 +18,7 @@ from longboat.core.job import State
 from longboat.dashboard import longboat_dashboard
 from longboat.dashboard.screens import SCREENS
 from longboat.dashboard.verbs import VERBS
+from longboat.observe.deploys import mark
 from longboat.operate import audit
 from tests.rigs.broker import URLS
 from tests.rigs.dashboard import asking, shop, until
@@ -60,6 +61,8 @@ class Stock:
         cancelled.cancel()
         self.failure = ""
         """The fingerprint of the group that the dead are of."""
+        self.worker = ""
+        """The name of the one that runs a job."""
         total: Any = app.registry.tasks["shop.total"]
         self.flow = group(*[resize.s(path=f"{n}.png", width=n - 1) for n in range(2)]).then(total).enqueue().id
 
@@ -68,6 +71,7 @@ class Stock:
         states = {job["id"]: job["state"] for job in page.get("/api/v1/jobs", params={"limit": 500}).json()["jobs"]}
         records, groups = page.get("/api/v1/workers").json(), page.get("/api/v1/failures").json()
         self.failure = groups[0]["fingerprint"] if groups else ""
+        self.worker = records[0]["name"] if records else ""
         return (
             (states.get(self.done), states.get(self.dead)) == ("succeeded", "dead")
             and [each["count"] for each in groups] == [2]
@@ -100,6 +104,7 @@ class Stock:
             f"/flows/{self.flow}": ['class="edge"'],
             "/limits": ["No job that runs, waits or is ready has a limit"],
             "/workers": ["shop.hold", "Quiet"],
+            f"/workers/{self.worker}": ["shop.hold", "Longboat", ", in hold"],
             "/schedules": ["Every fifth minute", 'class="due"'],
             "/tasks": ["shop.resize"],
             "/tasks/shop.resize": ['name="arg.width"', "ValueError"],
@@ -118,6 +123,8 @@ class Stock:
             "/api/v1/attention": ['"kind":"no worker"', '"unknown":[]'],
             "/api/v1/calendar": [self.later, "shop.nightly", '"unknown":[]'],
             "/api/v1/workers": ["shop.hold"],
+            f"/api/v1/workers/{self.worker}": ["shop.hold", ", in hold", '"cpu":'],
+            "/api/v1/deploys": ["v1.2"],
             "/api/v1/failures": ["ValueError"],
             "/api/v1/schedules": ["shop.nightly"],
             "/api/v1/flows": [self.flow],
@@ -161,11 +168,13 @@ class Stock:
 def test_every_screen_and_every_action(app: Longboat) -> None:
     limit = threading.Event()
     stock = Stock(app, limit)
+    mark(app.broker.kv, "v1.2", "ann@web-1")
     dashboard = longboat_dashboard(app, local_role="admin")
     with asking(dashboard) as page, app.worker(threads=2, queues=SERVED) as worker:
         try:
             until(lambda: stock.settled(page))
             screens = stock.screens()
+            act(page, [("worker-stacks", {"name": stock.worker}, "is asked where its jobs are")])
             look(page, screens)
             bulk = act(page, stock.actions(page))
             until(lambda: page.get(f"/api/v1/bulk/{bulk}").json()["state"] == "finished")

@@ -42,6 +42,7 @@ def test_a_call_in_a_loop_that_is_blocked_is_killed_promptly(tmp_path: Path) -> 
     with rigged("async") as rig:
         call = rig.begin(block, tmp_path / "begun", str(tmp_path / "release"))
         waiting = rig.submit(tasks.add, 1, 2)
+        assert "in block\n" in rig.executor.stack(call).splitlines(keepends=True)[0]
         rig.executor.stop(call, CallEnd.TIMEOUT)
         rig.executor.kill(call)
         assert rig.reply(call, 1).ending is CallEnd.TIMEOUT

@@ -38,6 +38,19 @@ def single(kind: ExecutorName) -> Iterator[Rig]:
         yield rig
 
 
+def test_where_a_call_is_is_told_while_it_runs(rig: Rig, tmp_path: Path) -> None:
+    release = tmp_path / "release"
+    call = rig.begin(tasks.hold, tmp_path / "begun", str(release))
+    for _ in range(2):
+        first, *rest = rig.executor.stack(call).splitlines()
+        assert first.strip().startswith(f'File "{tasks.__file__}", line ')
+        assert first.endswith("hold")
+        assert all(line.startswith("  ") for line in rest)
+    release.touch()
+    assert rig.result(call) == "released"
+    assert rig.executor.stack(call) == ""
+
+
 def failure_of(rig: Rig, *call: object) -> Failure:
     reply = rig.run(*call)  # type: ignore[arg-type]  # of several types
     assert reply.ending is CallEnd.RAISED

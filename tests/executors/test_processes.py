@@ -55,6 +55,13 @@ def killed(rig: Rig, call: Call) -> Failure:
     return reply.failure
 
 
+def test_where_a_child_is_is_told_even_in_c(single: Rig, tmp_path: Path) -> None:
+    call = single.begin(tasks.bury_in_c, tmp_path / "begun")
+    assert "in bury_in_c" in single.executor.stack(call)
+    single.executor.kill(call)
+    single.reply(call)
+
+
 # --- death
 
 

@@ -16,7 +16,9 @@ from longboat.contract.kv import Entry
 from longboat.core.job import State
 from longboat.observe.history import WORKERS, WorkerRecord, workers
 from longboat.operate.commands import KEPT, NAMESPACE, Command, give, take
+from longboat.operate.stacks import latest
 from longboat.worker.remote_commands import RemoteCommands
+from longboat.worker.stacks import StackWriter
 from tests.apps import worker_tasks
 from tests.rigs.waiting import until
 
@@ -56,7 +58,8 @@ def test_workers_of_one_name_are_told_apart() -> None:
 def test_a_command_for_an_earlier_worker_of_the_same_name_is_not_obeyed() -> None:
     with Longboat("memory://") as app:
         worker, kv = app.worker(), app.broker.kv
-        commands = RemoteCommands(kv, worker.status, worker._fetcher, worker._record_writer)
+        stacks = StackWriter(kv, worker._in_flight, worker._executors)
+        commands = RemoteCommands(kv, worker.status, worker._fetcher, worker._record_writer, stacks)
         kv.write(WORKERS, [record(NAME, "earlier")])
         give(kv, NAME, Command.STOP)
         assert commands.run(100.0) == 101.0
@@ -84,6 +87,33 @@ def test_a_quiet_worker_takes_no_more_jobs_and_finishes_what_runs(app: Longboat,
         give(app.broker.kv, NAME, Command.RESUME)
         assert later.result(timeout=10) == 3
         until(lambda: state_of(app) == "working")
+
+
+def test_a_worker_tells_where_its_jobs_are(app: Longboat, tasks: Any) -> None:
+    with app.worker(threads=2) as worker:
+        held, waits = tasks.hold.enqueue(), tasks.wait.enqueue()
+        until(lambda: sum(call.started > 0 for call in list(worker._in_flight.calls)) == 2)
+        until(lambda: state_of(app) == "working")
+        give(app.broker.kv, NAME, Command.STACKS)
+        until(lambda: latest(app.broker.kv, worker._record_writer.id))
+        told = latest(app.broker.kv, worker._record_writer.id)
+        worker_tasks.limit.set()
+        waits.cancel()
+    assert told is not None
+    found = {job.id: job for job in told.jobs}
+    assert found.keys() == {held.id, waits.id}
+    assert [found[held.id].task, found[waits.id].task] == ["hold", "wait"]
+    for job in told.jobs:
+        assert 'worker_tasks.py", line' in job.stack.splitlines()[0]
+        assert f"in {job.task}" in job.stack.splitlines()[0]
+
+
+def test_to_be_asked_for_stacks_replaces_no_other_command() -> None:
+    kv = MemoryBroker().kv
+    kv.write(WORKERS, [record("w")])
+    give(kv, "w", Command.STOP)
+    give(kv, "w", Command.STACKS)
+    assert [take(kv, "w") for _ in range(3)] == [Command.STOP, Command.STACKS, None]
 
 
 def test_of_two_workers_in_one_program_each_is_shown_and_only_the_named_one_stops(app: Longboat) -> None:

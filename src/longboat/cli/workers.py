@@ -8,9 +8,9 @@ from collections.abc import Sequence
 import click
 
 from longboat.cli import acting, show
-from longboat.cli.address import opened
+from longboat.cli.address import nothing, opened
 from longboat.cli.asking import agreed
-from longboat.cli.fail import DONE, FAILED
+from longboat.cli.fail import DONE, FAILED, WAITED, CommandFailed
 from longboat.cli.params import outputs, query, reason_option, together, url_option, yes_option
 from longboat.cli.query import Listing, fits, query_of
 from longboat.observe import history
@@ -18,8 +18,11 @@ from longboat.observe.history import WorkerRecord
 from longboat.observe.words import span
 from longboat.operate.commands import Command, give
 from longboat.operate.search import Query
+from longboat.operate.stacks import latest
 
 COLUMNS = ("name", "state", "queues", "running", "slots", "ended", "memory", "up", "version")
+PATIENCE = 10.0
+"""Seconds within which a worker has told its stacks."""
 RIGHT = ("running", "slots", "ended", "memory", "up")
 DROP = ("version", "slots", "ended", "memory", "up")
 
@@ -85,6 +88,28 @@ def resume(names: tuple[str, ...], reason: str | None, url: str | None) -> int:
     Exit status: 0 done, 1 some names are not those of living workers.
     """
     return _tell(names, Command.RESUME, "resumed, takes jobs again", reason, url)
+
+
+@command.command()
+@click.argument("name")
+@outputs
+def stack(name: str, as_json: bool, url: str | None) -> None:
+    """Show where in its code each running job of worker NAME is now: coroutines, threads and, on Linux, child processes."""
+    with opened(url) as broker:
+        record = next((each for each in history.workers(broker.kv) if each.name == name), None)
+        if record is None or not give(broker.kv, name, Command.STACKS):
+            raise CommandFailed(f"no such worker: {name}", "`longboat workers` lists them.")
+        before, end = latest(broker.kv, record.id), time.monotonic() + PATIENCE
+        while (found := latest(broker.kv, record.id)) is None or found == before:
+            if time.monotonic() >= end:
+                raise CommandFailed(
+                    f"worker {name} did not answer within {PATIENCE:g} s", "Is it of an older version?", WAITED
+                )
+            time.sleep(0.1)
+    for job in found.jobs:
+        click.echo(show.to_json(job) if as_json else f"{job.id} {job.task}\n{job.stack.rstrip() or '  it cannot be told'}\n")
+    if not found.jobs and not as_json:
+        nothing("no running jobs")
 
 
 @command.command()

@@ -18,7 +18,7 @@ from longboat.dashboard.openapi import Read
 from longboat.dashboard.paging import part
 from longboat.dashboard.plain import asked, decoded, masked, masked_text
 from longboat.dashboard.ranges import FIRST, RANGES, Range
-from longboat.dashboard.screens import attention, calendar, do, failures, job, queues
+from longboat.dashboard.screens import attention, calendar, do, failures, job, queues, workers
 from longboat.dashboard.site import Site
 from longboat.dashboard.verbs import VERBS
 from longboat.observe import metrics
@@ -97,6 +97,10 @@ def _queue(row: queues.QueueRow) -> dict[str, Any]:
 
 def worker_list(site: Site, ask: Ask) -> Data:
     return as_json([msgspec.structs.asdict(record) for record in site.workers()])
+
+
+def one_worker(site: Site, ask: Ask) -> Data:
+    return as_json(workers.data(site, ask.place["name"]))
 
 
 def failure_list(site: Site, ask: Ask) -> Data:
@@ -251,6 +255,11 @@ READS = [
     Read("/attention", attention_list, "What is stuck or stands still, and what is not known."),
     Read("/calendar", calendar_list, "What runs in the next hour: scheduled jobs, and ticks of schedules."),
     Read("/workers", worker_list, "The living workers, with what they run."),
+    Read(
+        "/workers/{name:path}",
+        one_worker,
+        "A worker: its jobs with arguments, progress and, once they were asked for, stacks.",
+    ),
     Read("/failures", failure_list, "Groups of similar failures; `count` is of all time.", _FAILURES),
     Read("/deploys", deploy_list, "Marks of which version went live when, newest first."),
     Read("/schedules", schedule_list, "Schedules, with when each is due next."),

@@ -253,6 +253,7 @@ VERBS: dict[str, Verb] = {
     "worker-quiet": Verb(Role.OPERATOR, _telling(Command.QUIET, "takes no more jobs"), _WORKER),
     "worker-resume": Verb(Role.OPERATOR, _telling(Command.RESUME, "takes jobs again"), _WORKER),
     "worker-stop": Verb(Role.OPERATOR, _telling(Command.STOP, "is stopping"), _WORKER, _stop_question),
+    "worker-stacks": Verb(Role.OPERATOR, _telling(Command.STACKS, "is asked where its jobs are"), _WORKER),
     "bulk": Verb(Role.OPERATOR, _bulk, _BULK),
     "bulk-stop": Verb(Role.OPERATOR, _bulk_stop, {"id": "the bulk action's id"}),
 }

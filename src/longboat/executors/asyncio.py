@@ -11,7 +11,7 @@ from contextvars import Context
 from time import monotonic
 from typing import Any
 
-from longboat.executors import invoke
+from longboat.executors import invoke, stacks
 from longboat.executors.base import Executor
 from longboat.executors.contract import Call, CallEnd, Owner, Reply
 from longboat.tasks.current import JobChannel, Running, running
@@ -53,6 +53,10 @@ class AsyncioExecutor(Executor):
             if not self._post(self._start):
                 self._woken = False
                 self.turn_away([call for call in calls if self._withdraw(call)])
+
+    def stack(self, call: Call) -> str:
+        task = call.handle
+        return stacks.of_coroutine(task.get_coro(), __file__) if isinstance(task, asyncio.Task) else ""
 
     # --- in the loop's thread
 

@@ -117,6 +117,10 @@ class Executor(ABC):
                 self.kill(call)
             self.wait(math.inf)
 
+    def stack(self, call: Call) -> str:  # noqa: ARG002  # who can tell it does
+        """Where the function of a running call is now, as a traceback shows it; empty if that cannot be told."""
+        return ""
+
     def after_fork(self) -> None:
         self.copied = True
 

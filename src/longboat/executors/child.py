@@ -25,13 +25,14 @@ from longboat.core.reasons import UNKNOWN_TASK
 from longboat.core.retry import RetryPolicy
 from longboat.core.signals import shield
 from longboat.errors import Stopped
-from longboat.executors import invoke
+from longboat.executors import invoke, stacks
 from longboat.executors.contract import CallEnd, Reply
 from longboat.executors.job_channel import SocketJobChannel
 from longboat.executors.joblogs import listen_to_logs, pass_on
 from longboat.executors.wire import (
     HEADER,
     RECALLED,
+    STACK,
     STARTED,
     STOP,
     Answer,
@@ -53,6 +54,7 @@ def main(sock: socket.socket, words: Any, settings: ChildSettings, job_channel: 
     shield(signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
     child = Child(sock, words, settings, job_channel)
     signal.signal(signal.SIGUSR1, child.on_signal)
+    words[STACK] = stacks.tell_on_signal()
     try:
         child.serve()
     finally:

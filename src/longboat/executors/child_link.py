@@ -13,11 +13,12 @@ from typing import Any
 
 import msgspec
 
-from longboat.executors import child
+from longboat.executors import child, stacks
 from longboat.executors.contract import Call
 from longboat.executors.wire import (
     HEADER,
     RECALLED,
+    STACK,
     STARTED,
     STOP,
     WORDS,
@@ -130,6 +131,13 @@ class ChildLink:
         self.asked = self.asked or time.monotonic()
         self.words[STOP] = seq
         self._signal(signal.SIGUSR1)
+
+    def stack(self) -> str:
+        """Where it is, as a traceback shows it; empty if it does not tell. Takes some milliseconds, from any thread."""
+        try:
+            return stacks.of_process(self.process.pid or 0, self.words[STACK], child.__file__)
+        except ValueError:  # it has died, and is buried
+            return ""
 
     def kill(self, why: str) -> None:
         self.ready = False

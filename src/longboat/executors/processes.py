@@ -108,6 +108,10 @@ class ProcessExecutor(Executor):
             atexit.register(self.close, 0.0)  # runs before multiprocessing's own, which waits for children
             self._thread.start()
 
+    def stack(self, call: Call) -> str:
+        link, seq = call.handle or (None, 0)
+        return link.stack() if link is not None and link.running(seq) else ""
+
     def _ask_to_stop(self, call: Call) -> None:
         self._post(self._stop, call)
 

@@ -10,7 +10,7 @@ from queue import SimpleQueue
 from time import monotonic
 from typing import Any
 
-from longboat.executors import invoke
+from longboat.executors import invoke, stacks
 from longboat.executors.base import Executor, watched
 from longboat.executors.contract import Call, Owner, Reply
 from longboat.executors.timed_calls import TimedCalls
@@ -46,6 +46,10 @@ class ThreadExecutor(Executor):
             self._queue.put(None)
         for thread in threads:
             thread.join()
+
+    def stack(self, call: Call) -> str:
+        thread = self._running.get(call)
+        return stacks.of_thread(thread.ident, __file__) if thread is not None and call.started else ""
 
     def _begin(self, calls: Sequence[Call]) -> None:
         self._waiting.update(calls)

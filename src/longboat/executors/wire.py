@@ -13,7 +13,7 @@ import msgspec
 from longboat.core.job import Failure
 from longboat.executors.contract import CallEnd
 
-WORDS = "Q", 3
+WORDS = "Q", 4
 STARTED = 0
 """Written by the child before it begins a call: its seq. If the child dies, the call to blame is the one whose seq is here
 and that has no answer."""
@@ -22,6 +22,8 @@ RECALLED = 1
 at least one of the two sees what the other wrote. If both do, the child answers UNSTARTED to what it leaves out."""
 STOP = 2
 """Written by the parent: the seq that SIGUSR1 is for."""
+STACK = 3
+"""Written by the child: the descriptor of the file in memory to which SIGUSR2 writes its stack. 0: there is none."""
 
 HEADER = struct.Struct("<I")
 

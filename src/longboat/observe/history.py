@@ -79,6 +79,10 @@ class WorkerRecord(msgspec.Struct):
     """The key of this record, and that of commands to the worker: its own, unlike a name."""
     leased: dict[str, int] = {}
     """By queue: how many jobs it has received that have not ended, whether they have started or not."""
+    cpu: float | None = None
+    """Seconds of CPU that its process took in one second lately, its child processes apart. None: not told yet."""
+    python: str = ""
+    """The version of the interpreter."""
     app_version: str = ""
     """The version of the app, as LONGBOAT_VERSION tells it; empty: it does not."""
     in_use: dict[str, int] = {}

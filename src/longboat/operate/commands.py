@@ -19,6 +19,13 @@ class Command(enum.StrEnum):
     """Take jobs again."""
     STOP = "stop"
     """Take no more jobs, finish running ones within the grace period, hand back the rest, exit."""
+    STACKS = "stacks"
+    """Write down where its running jobs are: see stacks.py."""
+
+
+def _key(worker: str, command: Command) -> str:
+    """To be told its stacks replaces no other command."""
+    return f"{worker} stacks" if command is Command.STACKS else worker
 
 
 def give(kv: KV, worker: str, command: Command) -> bool:
@@ -29,16 +36,18 @@ def give(kv: KV, worker: str, command: Command) -> bool:
     found = next((record for record in workers(kv) if record.name == worker), None)
     if found is None:
         return False
-    kv.write(NAMESPACE, [Entry(found.id or found.name, command.value.encode(), KEPT)])
+    kv.write(NAMESPACE, [Entry(_key(found.id or found.name, command), command.value.encode(), KEPT)])
     return True
 
 
 def take(kv: KV, worker: str) -> Command | None:
     """The command given to the worker of this id since it last asked. Each command is taken once."""
-    value = kv.read(NAMESPACE, [worker])[0]
-    if value is None or not kv.compare_and_set(NAMESPACE, Entry(worker, None), old=value):
-        return None  # none, or replaced at this moment: the next look finds it
-    try:
-        return Command(value.decode())
-    except ValueError:
-        return None  # from another version
+    keys = [worker, _key(worker, Command.STACKS)]
+    for key, value in zip(keys, kv.read(NAMESPACE, keys), strict=True):
+        if value is None or not kv.compare_and_set(NAMESPACE, Entry(key, None), old=value):
+            continue  # none, or replaced at this moment: the next look finds it
+        try:
+            return Command(value.decode())
+        except ValueError:
+            continue  # from another version
+    return None

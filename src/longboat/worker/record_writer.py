@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import platform
 import socket
+import time
 from collections import Counter
 from collections.abc import Sequence
 
@@ -42,6 +44,8 @@ class WorkerRecordWriter:
         app_version = os.environ.get("LONGBOAT_VERSION", "").strip()[: deploys.LONGEST]
         self._record.app_version = app_version if app_version.isprintable() else ""
         self._marked = not self._record.app_version
+        self._record.python = platform.python_version()
+        self._cpu = SYSTEM.monotonic(), time.process_time()
         self.id = self._record.id = f"{status.name} {os.urandom(4).hex()}"
 
     def run(self, now: float) -> float:
@@ -56,6 +60,10 @@ class WorkerRecordWriter:
         record.state = self._status.state
         record.consumer, record.ended, record.memory = self._link.consumer().id, self._in_flight.total(), resident()
         record.slots, record.in_use = self._executors.slots(), self._executors.in_use()
+        since, used = self._cpu
+        if monotonic - since >= EVERY / 2:
+            self._cpu = monotonic, time.process_time()
+            record.cpu = round((self._cpu[1] - used) / (monotonic - since), 3)
         self._kv.write(WORKERS, [Entry(self.id, msgspec.msgpack.encode(record), WORKER_KEPT)])
         return now + EVERY
 

@@ -8,6 +8,7 @@ from longboat.contract.kv import KV
 from longboat.operate.commands import Command, take
 from longboat.worker.fetcher import Fetcher
 from longboat.worker.record_writer import WorkerRecordWriter
+from longboat.worker.stacks import StackWriter
 from longboat.worker.status import Status
 
 log = logging.getLogger("longboat.worker")
@@ -22,15 +23,20 @@ LOOK = 1.0
 class RemoteCommands:
     """A maintenance task."""
 
-    def __init__(self, kv: KV, status: Status, fetcher: Fetcher, record_writer: WorkerRecordWriter) -> None:
+    def __init__(
+        self, kv: KV, status: Status, fetcher: Fetcher, record_writer: WorkerRecordWriter, stacks: StackWriter
+    ) -> None:
         self._kv = kv
         self._status = status
         self._fetcher = fetcher
         self._record_writer = record_writer
+        self._stacks = stacks
 
     def run(self, now: float) -> float:
         command = take(self._kv, self._record_writer.id)
-        if command is not None:
+        if command is Command.STACKS:
+            self._stacks.write(self._record_writer.id)
+        elif command is not None:
             self._execute(command)
             self._record_writer.run(now)  # so that the worker is shown as it has become
         return now + LOOK

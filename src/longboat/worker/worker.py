@@ -54,6 +54,7 @@ from longboat.worker.rollup import Rollup
 from longboat.worker.room import Room
 from longboat.worker.runner import Runner
 from longboat.worker.settler import Settler
+from longboat.worker.stacks import StackWriter
 from longboat.worker.status import Status
 from longboat.worker.task_records import TaskRecordWriter
 from longboat.worker.vitals import Vitals
@@ -146,9 +147,10 @@ class Worker:
         names = [schedule.name for schedule in declared]
         self._task_records = TaskRecordWriter(broker.kv, self._registry)
         self._record_writer = WorkerRecordWriter(self.status, self.link, self._in_flight, self._executors, names)
+        stacks = StackWriter(broker.kv, self._in_flight, self._executors)
         return {
             "recycling": self._recycle,
-            "commands": RemoteCommands(broker.kv, self.status, self._fetcher, self._record_writer).run,
+            "commands": RemoteCommands(broker.kv, self.status, self._fetcher, self._record_writer, stacks).run,
             "schedules": Scheduler(broker, declared, self._registry.tasks.keys(), queues).run,
             "history": self.recorder.run,
             "worker record": self._record_writer.run,

@@ -39,6 +39,7 @@ SCREENS: list[tuple[str, str, Screen]] = [
     ("GET", "/flows/{id:path}", flows.one),
     ("GET", "/limits", limits.screen),
     ("GET", "/workers", workers.screen),
+    ("GET", "/workers/{name:path}", workers.one),
     ("GET", "/schedules", schedules.screen),
     ("GET", "/calendar", calendar.screen),
     ("GET", "/tasks", tasks.screen),
