@@ -26,6 +26,9 @@ BATCH = 500
 SLOTS = {"naps": 1000, "arguments": 100, "failing": 100}
 """Jobs at a time, as the worker beside it has."""
 
+MESSAGES = "loop:messages"
+"""Big ones stand in a hash, and their keys in the list: a script would hash each of their bytes."""
+
 AGAIN = "redis.call('RPUSH', KEYS[1], unpack(ARGV))"
 """KEYS: ready; ARGV: the entries that failed."""
 
@@ -59,14 +62,26 @@ def put(client: Redis, every: Iterator[bytes], size: int) -> None:
     for entry in every:
         part.append(entry)
         if len(part) == PUT or len(part) * size > BYTES:
-            client.rpush(READY, *part)
+            _push(client, part, size)
             part = []
     if part:
+        _push(client, part, size)
+
+
+def _push(client: Redis, part: list[bytes], size: int) -> None:
+    if not size:
         client.rpush(READY, *part)
+        return
+    with client.pipeline() as pipe:
+        pipe.hset(MESSAGES, mapping={entry[:ID]: entry for entry in part})
+        pipe.rpush(READY, *[entry[:ID] for entry in part])
+        pipe.execute()
 
 
 class Loop:
     def __init__(self, client: Redis, kind: str) -> None:
+        self._client = client
+        self._big = kind == "arguments"
         self._step: Script = client.register_script(STEP)
         self._push: Script = client.register_script(AGAIN)
         self._do = JOBS[kind]
@@ -92,6 +107,25 @@ class Loop:
         self._ended.append(key)
         self._free.set()
 
+    def _claimed(self, room: int, ended: list[bytes]) -> list[bytes]:
+        """Settle what has ended, and take up to `room` more."""
+        if not self._big:
+            found: list[bytes] = self._step(keys=[READY, LEASED], args=[room, *ended])
+            return found
+        with self._client.pipeline() as pipe:
+            if ended:
+                pipe.hdel(LEASED, *ended)
+                pipe.hdel(MESSAGES, *ended)
+            pipe.lpop(READY, room)
+            keys: list[bytes] = pipe.execute()[-1] or []
+        if not keys:
+            return []
+        with self._client.pipeline() as pipe:
+            pipe.hset(LEASED, mapping=dict.fromkeys(keys, b""))
+            pipe.hmget(MESSAGES, keys)
+            taken: list[bytes] = pipe.execute()[-1]
+        return taken
+
     async def drain(self) -> int:
         while True:
             failed, self._failed = self._failed, []
@@ -101,7 +135,7 @@ class Loop:
             claimed = []
             if room:
                 ended, self._ended = self._ended, []
-                claimed = self._step(keys=[READY, LEASED], args=[room, *ended])
+                claimed = self._claimed(room, ended)
             for entry in claimed:
                 self._running[entry[:ID]] = asyncio.ensure_future(self._one(entry))
             if not claimed and not self._running and not self._failed:
