@@ -334,7 +334,7 @@ def test_a_person_at_work(browser: Browser, tmp_path: Path) -> None:
             page.get_by_role("button", name="Yes").click()
             until(lambda: flow.status().jobs[State.CANCELLED] == 4)
             page.get_by_text("4 jobs of the flow cancelled").wait_for()
-        page = visit.go("/system")
+        page = visit.go("/audit")
         for done in ("enqueue", "edit", "bulk", "pause", "flow-cancel"):
             assert page.locator("td", has_text=done).count(), done
         visit.close()

@@ -56,11 +56,11 @@ def test_jobs_of_one_customer_wait_and_others_run(app: Longboat, kind: Any, name
         assert send.enqueue("other").result(30) == "other"
         later = send.enqueue("acme")
         held = [*before, later]
-        until(lambda: all(each.status() is State.WAITING for each in held))
+        until(lambda: all(each.status() is State.WAITING for each in held), 60)
         assert send.enqueue("other").result(30) == "other", "jobs of the same task run on"
         assert {(each.view().attempts, len(each.view().failures)) for each in held} == {(0, 0)}
         told = f"jobs {'of limit' if kind == 'limit' else 'that match'} {name} are paused"
-        until(lambda: explain(app.broker, later.id) == told)  # each worker may receive it once
+        until(lambda: explain(app.broker, later.id) == told, 60)  # each worker may receive it once
         pauses.pause(app.broker.kv, "search", "args.customer:nobody", True)
         assert pauses.pause(app.broker.kv, kind, name, False)
         assert [each.result(30) for each in held] == ["acme"] * 4, "another pause does not keep them"

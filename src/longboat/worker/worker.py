@@ -124,7 +124,7 @@ class Worker:
         self._finisher = Finisher(status, in_flight, self.events, self.recorder)
         self._executors = ExecutorSet(options, self._finisher, progress_writer, self._resources, registry.modules)
         self._quarantine = Quarantine(status, self.link, in_flight, self._executors)
-        pause_filter = PauseFilter(broker.kv, self.link, name)
+        self._pauses = pause_filter = PauseFilter(broker.kv, self.link, name)
         runner = Runner(registry, in_flight, pause_filter, self._quarantine, self._executors, self._finisher)
         room = Room(self._executors, in_flight)
         self._fetcher = Fetcher(status, self.link, in_flight, runner, room, self._settler)
@@ -240,7 +240,8 @@ class Worker:
         listen_to_logs()
         self.link.consumer()
         with contextlib.suppress(Exception):  # the maintenance loop tries again, and tells
-            self._task_records.run(SYSTEM.now())  # before the first claim: limits may have other numbers now
+            self._pauses.run(SYSTEM.now())  # before the first claim: what is paused is not to run
+            self._task_records.run(SYSTEM.now())  # and limits may have other numbers now
         for service in (self._settler, self._leases, self._maintenance, self._fetcher, self.health):
             if service is not None:
                 service.start()
