@@ -204,7 +204,7 @@ def pages(page: TestClient) -> None:
         row = re.findall(r'<td class="num[^>]*>(.*?)</td>', page.get("/tasks").text.split(f"<b>{name}</b>")[1])[:7]
         assert row[:3] == [str(SUCCEEDED[name]), *(["4", "4"] if name == "mail.send" else ["0", "0"])]
         assert row[4:] == near(runs)
-    row = re.findall(r'<td class="num">(.*?)</td>', page.get("/queues").text.split("<b>mail</b>")[1].split("</tr>")[0])
+    row = re.findall(r'<td class="num[^"]*">(.*?)</td>', page.get("/queues").text.split("<b>mail</b>")[1].split("</tr>")[0])
     assert row[-3:] == [near(WAITS["mail.send"])[1], "–", f"{RATE:.1f}/s"], "nobody has counted jobs ten seconds ago"
     assert "No jobs started." not in page.get("/tasks/api.call").text, "its limits held it, and it waited"
     links = re.findall(r'<a href="/tasks\?(.*?)"', page.get("/tasks?q=mail&range=2h").text)
