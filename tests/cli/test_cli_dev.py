@@ -22,6 +22,12 @@ pytestmark = pytest.mark.slow
 
 PATIENCE = 30.0
 
+VARIABLES = {
+    "PYTHONUNBUFFERED": "1",
+    "LONGBOAT_DASHBOARD_ROLE": "admin",
+    "LONGBOAT_DASHBOARD_WAIT_FOR_BROKER": "60s",  # the worker makes the file
+}
+
 TRIPLE = """
 @app.task
 def triple(n: int) -> int:
@@ -44,7 +50,7 @@ class Dev:
             self.process = subprocess.Popen(
                 [*COMMAND, "dev", "tasks:app", "--port", str(self.port)],
                 cwd=shell.folder,
-                env=shell.environment({"PYTHONUNBUFFERED": "1", "LONGBOAT_DASHBOARD_ROLE": "admin", **(env or {})}),
+                env=shell.environment({**VARIABLES, **(env or {})}),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

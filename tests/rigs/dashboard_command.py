@@ -30,6 +30,7 @@ def serving(folder: Path, *arguments: str, url: str = "", port: str = "0", **var
 
 def start(folder: Path, *arguments: str, url: str = "sqlite:///longboat.db", **variables: str) -> subprocess.Popen[str]:
     """The command, which writes both its outputs to one pipe; only these variables of ours are set."""
+    (folder / "longboat.db").touch()  # it makes none
     kept = {name: value for name, value in os.environ.items() if not name.startswith("LONGBOAT_")}
     return subprocess.Popen(
         [sys.executable, "-m", "longboat", "dashboard", *(["--url", url] if url else []), *arguments],

@@ -78,6 +78,7 @@ class _Drawn:
         self._draw_at = self._began
         self._why = ""
         self._ask_at = self._began + TOLD
+        self._there = False
 
     def draw(self) -> None:
         """At most twice a second."""
@@ -88,6 +89,7 @@ class _Drawn:
         text = f"waiting, {span(now - self._began)}"
         with suppress(LongboatError):
             text = self._said(now)
+        self._there = True
         click.echo(f"\r\x1b[K{cut(line(text), shutil.get_terminal_size().columns - 1)}", nl=False, err=True)
 
     def _said(self, now: float) -> str:
@@ -101,7 +103,8 @@ class _Drawn:
         return f"{state}, {taken}{': ' if self._why else ''}{self._why}"
 
     def clear(self) -> None:
-        click.echo("\r\x1b[K", nl=False, err=True)
+        if self._there:
+            click.echo("\r\x1b[K", nl=False, err=True)
 
 
 def _bar(progress: Progress) -> str:

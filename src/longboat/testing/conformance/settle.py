@@ -42,7 +42,6 @@ def a_retry_comes_back_after_its_delay(on: Stage) -> None:
     lease = take(consumer)
     began = time.monotonic()
     settle(consumer, lease, Retry(0.2, BOOM))
-    nothing(consumer)
     same(take(consumer).attempt, 2, "the attempt of the retry")
     check(time.monotonic() - began >= 0.199, "a retry came back before its delay was over")
 
@@ -57,7 +56,6 @@ def a_release_comes_back_after_its_delay(on: Stage) -> None:
     same(len(again), 1, "jobs received at once after a release without delay")
     began = time.monotonic()
     settle(consumer, again[0], Release(0.2))
-    nothing(consumer)
     same(take(consumer).attempt, 1, "the attempt after two releases")
     check(time.monotonic() - began >= 0.199, "a released job came back before its delay was over")
 
